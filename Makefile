@@ -1,0 +1,26 @@
+# Everything runs inside .venv, made on first use; PYTHON chooses the interpreter for it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+N ?= 10000
+
+.PHONY: demo test check clean
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,test,check]'
+	touch $@
+
+demo: $(VENV)/.ready
+	$(BIN)/python -m examples.ten_thousand --connections $(N)
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest -q
+
+check: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+clean:
+	rm -rf $(VENV) build *.egg-info
