@@ -1,0 +1,152 @@
+"""The only place where private names of trio are used.
+
+Hand-driven handlers share the pool's trio tasks, so a handler that leaves a cancel scope, a nursery or
+a lock behind leaves it in a task that others use. trio has no public way to ask whether a task is clean, so
+four private names are used, each tested for once at import (``FEATURES``). Without them the runtime works in a
+*degraded mode*: a left-over scope is noticed later, by trio itself, when the worker's own scope is left, and
+the worker is retired then; a left-over nursery or lock costs the worker.
+
+The trap (what a task yields to sleep) is reached by public means: ``wait_task_rescheduled`` is driven by hand
+once, and what it yields is kept.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Callable, Generator
+from typing import Any, Final
+
+import attrs
+import outcome
+import trio
+from trio.lowlevel import Abort, Task, current_task, wait_task_rescheduled
+
+AbortFunction = Callable[[Callable[[], Any]], Abort]
+
+
+@attrs.frozen
+class Features:
+    """Which private names of trio are there. ``degraded()`` is the mode without any."""
+
+    cancel_status: bool
+    nested_child_finished: bool
+    lock_breaker: bool
+    settable_coro: bool
+
+    @classmethod
+    def detect(cls) -> Features:
+        task_attributes = {a.name for a in attrs.fields(Task)} if attrs.has(Task) else set()
+        return cls(
+            cancel_status="_cancel_status" in task_attributes,
+            nested_child_finished=hasattr(trio.Nursery, "_nested_child_finished"),
+            lock_breaker=_find_lock_breaker() is not None,
+            settable_coro="coro" in task_attributes and "_next_send_fn" in task_attributes,
+        )
+
+    @classmethod
+    def degraded(cls) -> Features:
+        return cls(False, False, False, False)
+
+
+def _find_lock_breaker() -> dict[Task, Any] | None:
+    try:
+        from trio._core._parking_lot import GLOBAL_PARKING_LOT_BREAKER as breaker
+    except ImportError:
+        return None
+    return breaker if isinstance(breaker, dict) else None
+
+
+FEATURES: Final = Features.detect()
+_BREAKER: Final[dict[Task, Any]] = _find_lock_breaker() or {}
+_NOTHING: Final[dict[Task, Any]] = {}
+
+
+def lock_holders(features: Features = FEATURES) -> dict[Task, Any]:
+    """The live table of tasks that hold a trio lock; always empty in the degraded mode."""
+    return _BREAKER if features.lock_breaker else _NOTHING
+
+
+def cancel_status(task: Task, features: Features = FEATURES) -> object:
+    """The innermost cancel scope's status: the same object before and after clean code."""
+    return task._cancel_status if features.cancel_status else None
+
+
+def caller_is_cancelled(task: Task) -> bool:
+    """Would the task's next checkpoint raise Cancelled?"""
+    if FEATURES.cancel_status:
+        return bool(task._cancel_status.effectively_cancelled)
+    return trio.current_effective_deadline() == -math.inf
+
+
+def close_left_open(task: Task, status: object) -> None:
+    """Leave the scopes that an inline handler left open in its caller's task (innermost first)."""
+    while task._cancel_status is not status:
+        scope = task._cancel_status._scope
+        if scope.__exit__(None, None, None) is None and task._cancel_status is None:
+            return
+
+
+async def close_nurseries(task: Task, features: Features = FEATURES) -> bool:
+    """Cancel and finish the nurseries that a handler left open in ``task``. False: it cannot be done."""
+    for nursery in reversed(task.child_nurseries):
+        nursery.cancel_scope.cancel(reason="its handler ended and left this nursery open")
+        if not features.nested_child_finished:
+            return False
+        try:
+            await nursery._nested_child_finished(None)
+        except BaseException as error:
+            if _is_fatal(error):
+                raise
+    return True
+
+
+def _is_fatal(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return error.split((KeyboardInterrupt, SystemExit))[0] is not None
+    return isinstance(error, (KeyboardInterrupt, SystemExit))
+
+
+is_fatal = _is_fatal
+"""True for what must leave the runtime: KeyboardInterrupt and SystemExit, alone or in a group."""
+
+
+def _never(_: Callable[[], Any]) -> Abort:
+    return Abort.SUCCEEDED
+
+
+def make_trap(abort: AbortFunction) -> Any:
+    """What a task yields to sleep until it is rescheduled; reusable, made by public means."""
+    sleeping: Any = wait_task_rescheduled(abort)
+    trap = sleeping.send(None)
+    sleeping.close()
+    return trap
+
+
+Trap: Final[Callable[[AbortFunction], Any]] = type(make_trap(_never))
+WAKE: Final = outcome.Value(None)
+"""The shared wake-up, told from a cancellation by identity."""
+
+
+@types.coroutine
+def park(trap: Any) -> Generator[Any, Any, Any]:
+    """Sleep on ``trap``; returns the outcome that the task was rescheduled with. The sleeper must unwrap
+    it unless it is WAKE: a cancellation taken for a wake-up corrupts trio."""
+    return (yield trap)
+
+
+__all__ = [
+    "FEATURES",
+    "WAKE",
+    "Features",
+    "Trap",
+    "caller_is_cancelled",
+    "cancel_status",
+    "close_left_open",
+    "close_nurseries",
+    "current_task",
+    "is_fatal",
+    "lock_holders",
+    "make_trap",
+    "park",
+]
