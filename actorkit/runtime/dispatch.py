@@ -1,0 +1,156 @@
+"""From the method that a sender names to the function that the receiver runs.
+
+1. A message is a method decorated with ``@call`` or ``@cast``. The decorators return the plain function, marked; it
+   stays usable directly, in the class and in unit tests.
+2. Dispatch is by *name*: the sender names ``Room.say``; a ``LoudRoom`` runs its own ``say``. An override need not be
+   decorated again.
+3. What is not declared is refused at the sender, with NotAMessage: a typing error must not crash a receiver.
+
+``HandlerTable`` does this once per method and class; afterwards it is one dict lookup per message.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeVar, overload
+
+import attrs
+from trio.lowlevel import disable_ki_protection
+
+from ..errors import NotAMessage
+
+__all__ = ["Declaration", "HandlerTable", "call", "cast", "declaration_of", "interruptible", "is_synchronous"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+MARK: Final = "__actorkit_message__"
+
+
+@attrs.frozen
+class Declaration:
+    """What a decorator noted about a method."""
+
+    kind: Literal["call", "cast"]
+    sheddable: bool = False
+
+
+def call(method: F) -> F:
+    """Declare a method that others may ``call`` (and ``cast``, when they do not want its answer).
+
+    Synchronous or async. Its return value is the answer; return an ``ak.Later`` to answer later, from elsewhere.
+
+    Example::
+
+        @ak.call
+        def join(self, who: ak.Ref[Connection]) -> int: ...
+    """
+    return _mark(method, Declaration("call"), "@ak.call")
+
+
+@overload
+def cast(method: F, /) -> F: ...
+@overload
+def cast(*, sheddable: bool = False) -> Callable[[F], F]: ...
+def cast(method: F | None = None, /, *, sheddable: bool = False) -> F | Callable[[F], F]:
+    """Declare a method that others may ``cast``: a request without an answer.
+
+    Args:
+        sheddable: under memory pressure a message of this kind may be dropped from a mailbox: counted, and
+            told to the dead letters. Declare it for what is repeated anyway (positions, ticks).
+    """
+    declaration = Declaration("cast", sheddable)
+    if method is not None:
+        return _mark(method, declaration, "@ak.cast")
+    return lambda function: _mark(function, declaration, "@ak.cast(…)")
+
+
+def _mark(method: F, declaration: Declaration, decorator: str) -> F:
+    if not inspect.isfunction(method):
+        raise TypeError(f"{decorator} decorates a plain method; {method!r} is a {type(method).__name__}")
+    setattr(method, MARK, declaration)
+    return method
+
+
+def declaration_of(cls: type, name: str) -> Declaration | None:
+    """The declaration of the message ``name`` of ``cls``: its own, or that of the method it overrides."""
+    for base in cls.__mro__:
+        declaration = getattr(base.__dict__.get(name), MARK, None)
+        if isinstance(declaration, Declaration):
+            return declaration
+    return None
+
+
+def interruptible(function: F) -> F:
+    """Let Ctrl-C interrupt ``function`` although the runtime that calls it is protected: otherwise
+    ``while True: pass`` in a handler could only be ended by killing the process."""
+    if inspect.isfunction(function):
+        disable_ki_protection(function)
+    return function
+
+
+def is_synchronous(function: Callable[..., Any]) -> bool:
+    return not inspect.iscoroutinefunction(function)
+
+
+class HandlerTable(dict[Any, Callable[..., Any]]):
+    """Declared method -> the function that this class runs for it, filled at first use.
+
+    With ``only_calls`` it holds the synchronous methods declared with ``@call``, for calls that run inline; a method
+    that is not one of them is kept as None.
+    """
+
+    __slots__ = ("cls",)
+
+    def __init__(self, cls: type) -> None:
+        super().__init__()
+        self.cls = cls
+
+    def __missing__(self, method: Any) -> Callable[..., Any]:
+        name = getattr(method, "__name__", None)
+        declaration = declaration_of(self.cls, name) if isinstance(name, str) else None
+        if declaration is None or not inspect.isfunction(method):
+            raise NotAMessage(_refusal(self.cls, method))
+        function: Any = inspect.getattr_static(self.cls, name)  # type: ignore[arg-type]
+        if getattr(method, MARK, None) is None and function is not method:
+            raise NotAMessage(_refusal(self.cls, method))
+        if not inspect.isfunction(function):
+            raise NotAMessage(f"{self.cls.__qualname__}.{name} overrides a message with a {type(function).__name__}")
+        self[method] = interruptible(function)
+        return function
+
+
+class InlineTable(dict[Any, "Callable[..., Any] | None"]):
+    """As HandlerTable, for calls: the function if it is synchronous, None if it has to be queued."""
+
+    __slots__ = ("handlers",)
+
+    def __init__(self, handlers: HandlerTable) -> None:
+        super().__init__()
+        self.handlers = handlers
+
+    def __missing__(self, method: Any) -> Callable[..., Any] | None:
+        function = self.handlers[method]
+        declaration = declaration_of(self.handlers.cls, function.__name__)
+        if declaration is None or declaration.kind != "call":
+            raise NotAMessage(
+                f"{self.handlers.cls.__qualname__}.{function.__name__} is declared with @ak.cast, so it has no answer: "
+                "cast it, or declare it with @ak.call"
+            )
+        self[method] = answer = function if is_synchronous(function) else None
+        return answer
+
+
+def _refusal(cls: type, method: Any) -> str:
+    where = f"an actor of class {cls.__qualname__}"
+    if inspect.ismethod(method):
+        owner = type(method.__self__).__qualname__
+        return (
+            f"cannot send the bound method {owner}.{method.__name__} to {where}: it belongs to one instance; "
+            f"name the class's function instead ({owner}.{method.__name__} without an instance)"
+        )
+    name = getattr(method, "__qualname__", None) or repr(method)
+    return (
+        f"cannot send {name} to {where}: it is not one of its declared messages; "
+        "decorate the method with @ak.call or @ak.cast, or use send()"
+    )

@@ -1,0 +1,451 @@
+"""Record: one life of one actor, and the hot path of every message.
+
+An idle actor is this record and the user's object, and nothing else: no task, no queue. The mailbox is two lists, both
+None while empty: senders append to ``inbox``; the pump takes it whole, reversed, as ``outbox`` and pops from its end. So an
+empty mailbox costs nothing, its exact length is the sum of both, and whoever sheds or measures can see all of it.
+
+A message is the tuple ``(function, args, reply)``: the function that the receiver's class runs, its arguments after the
+object, and who waits for the answer (or None).
+
+Life: IDLE ⇄ QUEUED (in the run queue) → RUNNING (on the stack, or suspended in an await) → IDLE …, and DEAD from
+anywhere. SUSPENDED is ``sys.suspend``: messages gather, nothing runs.
+
+Everything rare lives in ``extra`` (links, monitors, names, waiting senders …), made on first use.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from ..errors import CallCycle, CalleeDied, CallTimeout, MailboxFull
+from ..reasons import KILL, KILLED, NORMAL, NOPROC, ExitReason, Kill, bounded
+from .calls import Reply, SenderWaiting, waits_for
+from .messages import Pid
+from .ref import Ref
+from .trio_internals import (
+    FEATURES,
+    WAKE,
+    Trap,
+    caller_is_cancelled,
+    close_left_open,
+    current_task,
+    park,
+)
+
+if TYPE_CHECKING:
+    import contextvars
+    from collections.abc import Callable
+
+    from .attention import Attention
+    from .extra import Extra
+    from .scheduler import Scheduler
+    from .template import Template
+
+__all__ = ["DEAD", "IDLE", "QUEUED", "RUNNING", "STATES", "SUSPENDED", "Message", "Record"]
+
+IDLE: Final = 0
+QUEUED: Final = 1
+RUNNING: Final = 2
+DEAD: Final = 3
+SUSPENDED: Final = 4
+STATES: Final = ("waiting", "runnable", "running", "exiting", "suspended")
+"""process_info's word for each state."""
+
+Message = tuple[Any, tuple[Any, ...], Any]
+
+A_co = TypeVar("A_co", covariant=True)
+
+
+class Record(Ref[A_co]):
+    """See the module's docstring."""
+
+    __slots__ = (
+        "__weakref__",
+        "account",
+        "attention",
+        "extra",
+        "inbox",
+        "number",
+        "obj",
+        "outbox",
+        "parent",
+        "pending",
+        "state",
+        "template",
+        "variables",
+        "worker",
+    )
+
+    def __init__(self, template: Template, number: int, parent: Record[Any] | None) -> None:
+        self.template = template
+        self.number = number
+        self.parent = parent
+        self.state = IDLE
+        self.obj: Any = None
+        self.inbox: list[Message] | None = None
+        self.outbox: list[Message] | None = None
+        self.attention: Attention | None = None
+        self.worker: Any = None
+        self.variables: contextvars.Context | None = None
+        self.extra: Extra | None = None
+        self.pending: Any = None
+        self.account: Any = None
+
+    # --- messages -----------------------------------------------------------------------------
+
+    def cast(self, method: Any, /, *args: Any, **kwargs: Any) -> bool:
+        template = self.template
+        function = template.handlers[method]
+        if kwargs:
+            function = partial(function, **kwargs)
+        inbox = self.inbox
+        if inbox is None:
+            state = self.state
+            if state == IDLE:
+                self.inbox = [(function, args, None)]
+                self.state = QUEUED
+                template.runq.append(self)
+                scheduler = template.scheduler
+                if not scheduler.busy:
+                    scheduler.wake()
+                return True
+            outbox = self.outbox
+            if state == DEAD or (outbox is not None and len(outbox) >= template.bound):
+                return self._overflow((function, args, None))
+            self.inbox = [(function, args, None)]
+            return True
+        outbox = self.outbox
+        if len(inbox) + (0 if outbox is None else len(outbox)) >= template.bound:
+            return self._overflow((function, args, None))
+        inbox.append((function, args, None))
+        return True
+
+    def send(self, message: object, /) -> bool:
+        template = self.template
+        inbox = self.inbox
+        if inbox is None:
+            state = self.state
+            if state == IDLE:
+                self.inbox = [(template.info, (message,), None)]
+                self.state = QUEUED
+                template.runq.append(self)
+                scheduler = template.scheduler
+                if not scheduler.busy:
+                    scheduler.wake()
+                return True
+            outbox = self.outbox
+            if state == DEAD or (outbox is not None and len(outbox) >= template.bound):
+                return self._overflow((template.info, (message,), None))
+            self.inbox = [(template.info, (message,), None)]
+            return True
+        outbox = self.outbox
+        if len(inbox) + (0 if outbox is None else len(outbox)) >= template.bound:
+            return self._overflow((template.info, (message,), None))
+        inbox.append((template.info, (message,), None))
+        return True
+
+    def post(self, message: Message) -> None:
+        """Deliver what no bound, overflow policy or shedding applies to: Down, Exit, timers, the runtime's own."""
+        if self.state == DEAD:
+            self._refuse(message, "dead")
+        elif self.inbox is None:
+            self.inbox = [message]
+            if self.state == IDLE:
+                self.make_ready()
+        else:
+            self.inbox.append(message)
+
+    def post_info(self, message: object) -> None:
+        """``post``, to ``handle_info`` or ``receive``."""
+        self.post((self.template.info, (message,), None))
+
+    def make_ready(self) -> None:
+        """Put this idle actor, which has something to do, on its run queue."""
+        template = self.template
+        self.state = QUEUED
+        template.runq.append(self)
+        scheduler = template.scheduler
+        if not scheduler.busy:
+            scheduler.wake()
+
+    @property
+    def mailbox_length(self) -> int:
+        return (0 if self.inbox is None else len(self.inbox)) + (0 if self.outbox is None else len(self.outbox))
+
+    def _overflow(self, message: Message) -> bool:
+        """The mailbox is at its bound, or there is none any more. True: accepted after all."""
+        if self.state == DEAD:
+            return self._refuse(message, "dead")
+        if self.template.overflow != "drop_oldest":
+            return self._refuse(message, "mailbox full")
+        outbox = self.outbox
+        oldest = outbox.pop() if outbox else self.inbox.pop(0) if self.inbox else None
+        if oldest is not None:
+            self.template.scheduler.dead_letter(self, oldest, "dropped as the oldest of a full mailbox")
+            if oldest[2] is not None:
+                oldest[2].refuse(MailboxFull(f"the call was dropped as the oldest of {self.describe()}'s full mailbox"))
+        if self.inbox is None:
+            self.inbox = [message]
+        else:
+            self.inbox.append(message)
+        return True
+
+    def _refuse(self, message: Message, why: str) -> bool:
+        self.template.scheduler.dead_letter(self, message, why)
+        return False
+
+    async def send_wait(self, message: object, /) -> None:
+        await self._enqueue_wait((self.template.info, (message,), None))
+
+    async def cast_wait(self, method: Any, /, *args: Any, **kwargs: Any) -> None:
+        function = self.template.handlers[method]
+        await self._enqueue_wait((partial(function, **kwargs) if kwargs else function, args, None))
+
+    def _has_room(self) -> bool:
+        return self.mailbox_length < self.template.bound and not (self.extra is not None and self.extra.senders)
+
+    async def _enqueue_wait(self, message: Message) -> None:
+        scheduler = self.template.scheduler
+        if self.state == DEAD:
+            raise CalleeDied(self.describe(), NOPROC)
+        task = current_task()
+        if self._has_room():
+            self.post(message)
+            await scheduler.yield_if_due(task)
+            return
+        caller = scheduler.current
+        if caller is not None and waits_for(self, caller):
+            raise CallCycle(
+                f"{caller.describe()} cannot wait for room in the mailbox of {self.describe()}, which waits for it: "
+                "neither would ever drain; use send() and handle its refusal, or a larger mailbox",
+                target=self.describe(),
+            )
+        waiting = SenderWaiting(task, self, caller, message)
+        self.need_extra().senders.append(waiting)
+        got = await park(Trap(waiting.abort))
+        waiting.forget_caller()
+        if got is not WAKE:
+            got.unwrap()
+        if waiting.error is not None:
+            raise waiting.error
+
+    def admit_senders(self) -> None:
+        """The pump has emptied the mailbox: move in those who wait for room, in their order."""
+        extra = self.extra
+        assert extra is not None
+        room = self.template.bound - self.mailbox_length
+        senders: deque[SenderWaiting] = extra.senders
+        while room > 0 and senders:
+            waiting = senders.popleft()
+            if waiting.admitted():
+                room -= 1
+                if self.inbox is None:
+                    self.inbox = [waiting.message]
+                else:
+                    self.inbox.append(waiting.message)
+
+    # --- calls --------------------------------------------------------------------------------
+
+    async def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        template = self.template
+        scheduler = template.scheduler
+        task = current_task()
+        function = template.inline[method]
+        if function is not None and self.state == IDLE and not kwargs and scheduler.inline_depth < 16:
+            # Inline: the callee is idle, has no message and no signal, and cannot suspend.
+            if task._cancel_status.effectively_cancelled if FEATURES.cancel_status else caller_is_cancelled(task):
+                await scheduler.checkpoint()
+            status = task._cancel_status if FEATURES.cancel_status else None
+            previous = scheduler.current
+            scheduler.current = self
+            scheduler.inline_depth += 1
+            self.state = RUNNING
+            hook = scheduler.step_hook
+            if hook is not None:
+                hook(self)
+            try:
+                context = self.variables
+                if context is not None:
+                    result = context.run(function, self.obj, *args)
+                else:
+                    free = scheduler.free_contexts
+                    context = free.pop() if free else scheduler.base_context.copy()
+                    result = context.run(function, self.obj, *args)
+                    if context != scheduler.base_context:
+                        self.variables = context
+                    else:
+                        free.append(context)
+            except BaseException as error:
+                scheduler.current = previous
+                scheduler.inline_depth -= 1
+                if hook is not None:
+                    hook(previous)
+                failure = scheduler.inline_crash(self, error)
+                if status is not None and task._cancel_status is not status:
+                    close_left_open(task, status)
+            else:
+                failure = None
+                scheduler.current = previous
+                scheduler.inline_depth -= 1
+                if hook is not None:
+                    hook(previous)
+                if status is not None and task._cancel_status is not status:
+                    close_left_open(task, status)
+                    failure = scheduler.left_scope_open(self)
+                elif self.inbox is None and self.attention is None and self.outbox is None:
+                    self.state = IDLE
+                else:
+                    scheduler.after_inline(self)
+            if failure is not None:
+                raise failure
+            scheduler.inline_left -= 1
+            if scheduler.inline_left <= 0 and scheduler.slice_is_over():
+                await scheduler.checkpoint()
+            if type(result) is not scheduler.later:
+                return result
+            reply = Reply(task, self, scheduler.current)
+            reply.bucket = bucket = scheduler.deadlines.newest
+            bucket[reply] = None
+            result._attach(reply, self)
+            return await self._answer(reply)
+        if self.state == DEAD:
+            raise CalleeDied(self.describe(), NOPROC, method=method.__qualname__)
+        reply = Reply(task, self, scheduler.current)
+        function = template.handlers[method]
+        if kwargs:
+            function = partial(function, **kwargs)
+        reply.bucket = bucket = scheduler.deadlines.newest
+        bucket[reply] = None
+        if not scheduler.deadlines.armed:
+            scheduler.deadlines.arm()
+        self._enqueue_call((function, args, reply), reply)
+        got = await park(Trap(reply.abort))
+        if reply.caller is not None:
+            reply.forget_caller()
+        if got is not WAKE:
+            got.unwrap()
+        if reply.error is not None:
+            raise reply.error
+        return reply.value
+
+    async def _answer(self, reply: Reply) -> Any:
+        scheduler = self.template.scheduler
+        if not scheduler.deadlines.armed:
+            scheduler.deadlines.arm()
+        if reply.task is not None:
+            got = await park(Trap(reply.abort))
+            if got is not WAKE:
+                got.unwrap()
+        if reply.caller is not None:
+            reply.forget_caller()
+        if reply.error is not None:
+            raise reply.error
+        return reply.value
+
+    async def _call_within(self, seconds: float, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        template = self.template
+        scheduler = template.scheduler
+        if self.state == DEAD:
+            raise CalleeDied(self.describe(), NOPROC, method=method.__qualname__)
+        template.inline[method]
+        function: Callable[..., Any] = template.handlers[method]
+        reply = Reply(current_task(), self, scheduler.current)
+        timer = None
+        if seconds != math.inf:
+            timer = scheduler.timers.after(seconds, reply.expire, seconds)
+        try:
+            self._enqueue_call((partial(function, **kwargs) if kwargs else function, args, reply), reply)
+            return await self._answer(reply)
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _enqueue_call(self, message: Message, reply: Reply) -> None:
+        """Queue a call, or fail it at once. The caller parks on ``reply`` next."""
+        caller = reply.caller
+        if caller is not None:
+            if self is caller or (self.pending is not None and waits_for(self, caller)):
+                reply.discard()
+                raise CallCycle(
+                    f"{caller.describe()} called itself: the answer would never come; call the method directly, or cast"
+                    if self is caller
+                    else f"{caller.describe()} cannot call {self.describe()}, which waits for it: the answer would never "
+                    "come; use cast, or answer with ak.Later",
+                    target=self.describe(),
+                )
+            reply.remember_caller()
+        template = self.template
+        inbox = self.inbox
+        if inbox is None:
+            if self.state == IDLE:
+                self.inbox = [message]
+                self.make_ready()
+                return
+            if self.mailbox_length < template.bound:
+                self.inbox = [message]
+                return
+        elif self.mailbox_length < template.bound:
+            inbox.append(message)
+            return
+        if template.overflow == "wait":
+            self.need_extra().senders.append(SenderWaiting.for_call(reply, self, message))
+        elif template.overflow == "drop_oldest":
+            self._overflow(message)
+        else:
+            reply.discard()
+            raise MailboxFull(
+                f"cannot call {self.describe()}: its mailbox holds {self.mailbox_length} of {template.bound:g} messages; "
+                "slow down, raise .with_(mailbox=…), or choose overflow='wait'",
+                target=self.describe(),
+            )
+
+    # --- control ------------------------------------------------------------------------------
+
+    def exit(self, reason: ExitReason) -> None:
+        scheduler = self.template.scheduler
+        scheduler.exit_signal(self, reason, scheduler.current)
+
+    def kill(self) -> None:
+        self.exit(KILL)
+
+    def stop(self, reason: ExitReason | None = None) -> None:
+        self.template.scheduler.stop_actor(self, NORMAL if reason is None else reason)
+
+    # --- looking ------------------------------------------------------------------------------
+
+    @property
+    def pid(self) -> Pid:
+        scheduler = self.template.scheduler
+        return Pid(scheduler.name, scheduler.incarnation, self.number)
+
+    @property
+    def alive(self) -> bool:
+        return self.state != DEAD
+
+    def need_extra(self) -> Extra:
+        extra = self.extra
+        if extra is None:
+            extra = self.extra = self.template.scheduler.new_extra()
+        return extra
+
+    @property
+    def scheduler(self) -> Scheduler:
+        return self.template.scheduler
+
+    @property
+    def started_as(self) -> str:
+        """The class, and the registered name if there is one."""
+        extra = self.extra
+        name = extra.name if extra is not None and extra.name is not None else self.template.name
+        return f"{self.template.cls.__qualname__} {name!r}" if name is not None else self.template.cls.__qualname__
+
+    def describe(self) -> str:
+        """For messages: pid, class, name and state."""
+        return f"{self.pid} ({self.started_as}, {STATES[self.state] if self.state != DEAD else 'dead'})"
+
+    def __repr__(self) -> str:
+        return bounded(f"<Ref {self.describe()}>", 200)
