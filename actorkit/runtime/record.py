@@ -18,13 +18,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from functools import partial
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..errors import CallCycle, CalleeDied, CallTimeout, MailboxFull
-from ..reasons import KILL, KILLED, NORMAL, NOPROC, ExitReason, Kill, bounded
-from .calls import Reply, SenderWaiting, waits_for
-from .messages import Pid
+from ..errors import CallCycle, CalleeDied, MailboxFull
+from ..reasons import KILL, NOPROC, NORMAL, ExitReason, bounded
+from .calls import Later, Reply, SenderWaiting, waits_for
+from .extra import Attention, Extra
+from .messages import IdleTimeout, Pid
 from .ref import Ref
 from .trio_internals import (
     FEATURES,
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable
 
-    from .attention import Attention
-    from .extra import Extra
     from .scheduler import Scheduler
     from .template import Template
 
@@ -225,7 +223,7 @@ class Record(Ref[A_co]):
                 target=self.describe(),
             )
         waiting = SenderWaiting(task, self, caller, message)
-        self.need_extra().senders.append(waiting)
+        self.need_senders().append(waiting)
         got = await park(Trap(waiting.abort))
         waiting.forget_caller()
         if got is not WAKE:
@@ -236,9 +234,10 @@ class Record(Ref[A_co]):
     def admit_senders(self) -> None:
         """The pump has emptied the mailbox: move in those who wait for room, in their order."""
         extra = self.extra
-        assert extra is not None
+        senders = None if extra is None else extra.senders
+        if senders is None:
+            return
         room = self.template.bound - self.mailbox_length
-        senders: deque[SenderWaiting] = extra.senders
         while room > 0 and senders:
             waiting = senders.popleft()
             if waiting.admitted():
@@ -305,7 +304,7 @@ class Record(Ref[A_co]):
             scheduler.inline_left -= 1
             if scheduler.inline_left <= 0 and scheduler.slice_is_over():
                 await scheduler.checkpoint()
-            if type(result) is not scheduler.later:
+            if type(result) is not Later:
                 return result
             reply = Reply(task, self, scheduler.current)
             reply.bucket = bucket = scheduler.deadlines.newest
@@ -392,7 +391,7 @@ class Record(Ref[A_co]):
             inbox.append(message)
             return
         if template.overflow == "wait":
-            self.need_extra().senders.append(SenderWaiting.for_call(reply, self, message))
+            self.need_senders().append(SenderWaiting.for_call(reply, self, message))
         elif template.overflow == "drop_oldest":
             self._overflow(message)
         else:
@@ -429,8 +428,36 @@ class Record(Ref[A_co]):
     def need_extra(self) -> Extra:
         extra = self.extra
         if extra is None:
-            extra = self.extra = self.template.scheduler.new_extra()
+            extra = self.extra = Extra(self.template.traps_exits)
         return extra
+
+    def attend_to(self) -> Attention:
+        """Its control lane, made on first use."""
+        attention = self.attention
+        if attention is None:
+            attention = self.attention = Attention()
+        return attention
+
+    def idle_for(self, seconds: float) -> None:
+        """The idle timeout has passed."""
+        extra = self.extra
+        if extra is not None:
+            extra.idle_timer = None
+        if self.state == IDLE:
+            self.post_info(IdleTimeout(seconds))
+        elif self.state != DEAD:
+            self.template.scheduler.restart_idle_timer(self)
+
+    def need_senders(self) -> deque[SenderWaiting]:
+        extra = self.need_extra()
+        if extra.senders is None:
+            extra.senders = deque()
+        return extra.senders
+
+    @property
+    def traps_exits(self) -> bool:
+        extra = self.extra
+        return self.template.traps_exits if extra is None else extra.traps_exits
 
     @property
     def scheduler(self) -> Scheduler:

@@ -1,0 +1,318 @@
+"""Calls that wait: the pending reply, its deadline, answers that come later, and cycles of waiting.
+
+1. A pending ``Reply`` sits in the newest of some twenty dicts; one timer rotates them and fails what is left in the oldest.
+   A deadline so costs one insertion and one removal, no time stamp and no cancel scope. The timer sleeps while no call
+   is pending.
+2. Whoever answers first wins: ``task`` is None from then on, and a late or second answer is dropped.
+3. Every wait of an actor (for a reply, for room in a mailbox) hangs in the ``pending`` chain of its record. Who waits for whom
+   is so a graph that can be walked before a new wait begins: a wait that would close a cycle is refused (``waits_for``).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from trio.lowlevel import Abort, Task, reschedule
+
+from ..errors import CalleeDied, CallError, CallTimeout
+from ..reasons import ExitReason
+from .trio_internals import WAKE
+
+if TYPE_CHECKING:
+    from .record import Message, Record
+    from .timers import Timers
+
+__all__ = ["Deadlines", "Later", "Reply", "SenderWaiting", "waits_for"]
+
+T = TypeVar("T")
+
+
+class Waiting:
+    """A link in the chain of what an actor waits for."""
+
+    __slots__ = ("callee", "caller", "next", "task")
+
+    task: Task | None
+    callee: Record[Any]
+    caller: Record[Any] | None
+    next: Waiting | None
+
+    def remember_caller(self) -> None:
+        caller = self.caller
+        if caller is not None:
+            self.next = caller.pending
+            caller.pending = self
+
+    def forget_caller(self) -> None:
+        caller = self.caller
+        if caller is None:
+            return
+        self.caller = None
+        if caller.pending is self:
+            caller.pending = self.next
+        else:
+            link = caller.pending
+            while link is not None and link.next is not self:
+                link = link.next
+            if link is not None:
+                link.next = self.next
+        self.next = None
+
+
+class Reply(Waiting):
+    """Somebody waits for an answer. See rules 1 and 2 above."""
+
+    __slots__ = ("bucket", "error", "later", "value")
+
+    def __init__(self, task: Task, callee: Record[Any], caller: Record[Any] | None) -> None:
+        self.task = task
+        self.callee = callee
+        self.caller = caller
+        self.next = None
+        self.bucket: dict[Reply, None] | None = None
+        self.error: BaseException | None = None
+        self.later: Later[Any] | None = None
+        self.value: Any = None
+
+    def ok(self, value: Any) -> None:
+        task = self.task
+        if task is None:
+            return
+        if type(value) is Later:
+            value._attach(self, self.callee)
+            return
+        self.task = None
+        bucket = self.bucket
+        if bucket is not None:
+            bucket.pop(self, None)
+        self.value = value
+        reschedule(task, WAKE)
+
+    def fail(self, reason: ExitReason) -> None:
+        """The callee ended, with ``reason``."""
+        if self.task is not None:
+            self.refuse(CalleeDied(self.callee.describe(), reason))
+
+    def refuse(self, error: BaseException) -> None:
+        task = self.task
+        if task is not None:
+            self.discard()
+            self.error = error
+            reschedule(task, WAKE)
+
+    def expire(self, seconds: float) -> None:
+        self.refuse(
+            CallTimeout(
+                f"call to {self.callee.describe()} had no answer within {seconds:g} s "
+                f"({self.callee.mailbox_length} messages in its mailbox); allow more with ref.within(seconds)",
+                target=self.callee.describe(),
+            )
+        )
+
+    def discard(self) -> None:
+        """Nobody waits any more."""
+        self.task = None
+        if self.bucket is not None:
+            self.bucket.pop(self, None)
+        if self.later is not None:
+            self.later._forget(self)
+            self.later = None
+
+    def abort(self, _: Callable[[], Any]) -> Abort:
+        """The caller was cancelled; a late reply will be dropped."""
+        self.discard()
+        return Abort.SUCCEEDED
+
+
+class SenderWaiting(Waiting):
+    """A message that waits for room in a full mailbox, and its sender with it."""
+
+    __slots__ = ("error", "message", "reply")
+
+    def __init__(self, task: Task, callee: Record[Any], caller: Record[Any] | None, message: Message) -> None:
+        self.task = task
+        self.callee = callee
+        self.caller = caller
+        self.next = None
+        self.message = message
+        self.reply: Reply | None = None
+        self.error: CallError | None = None
+        self.remember_caller()
+
+    @classmethod
+    def for_call(cls, reply: Reply, callee: Record[Any], message: Message) -> SenderWaiting:
+        """A call waits for room: its sender parks on the reply, so there is nobody to wake here."""
+        waiting = cls.__new__(cls)
+        waiting.task = None
+        waiting.callee = callee
+        waiting.caller = None
+        waiting.next = None
+        waiting.message = message
+        waiting.reply = reply
+        waiting.error = None
+        return waiting
+
+    def admitted(self) -> bool:
+        """There is room: is the message still wanted? Wakes its sender."""
+        if self.reply is not None:
+            return self.reply.task is not None
+        task = self.task
+        if task is None:
+            return False
+        self.task = None
+        reschedule(task, WAKE)
+        return True
+
+    def fail(self, reason: ExitReason) -> None:
+        """The receiver ended first."""
+        if self.reply is not None:
+            self.reply.fail(reason)
+            return
+        task = self.task
+        if task is not None:
+            self.task = None
+            self.error = CalleeDied(self.callee.describe(), reason)
+            reschedule(task, WAKE)
+
+    def abort(self, _: Callable[[], Any]) -> Abort:
+        self.task = None
+        return Abort.SUCCEEDED
+
+
+def waits_for(callee: Record[Any], caller: Record[Any]) -> bool:
+    """Does ``callee`` wait for ``caller``, directly or through others?
+
+    A process with tasks of its own is not followed: one of them may be receiving.
+    """
+    seen = {callee}
+    todo = [callee]
+    while todo:
+        record = todo.pop()
+        if record.template.process and record.extra is not None and record.extra.kids:
+            continue
+        link = record.pending
+        while link is not None:
+            target = link.callee
+            if target is caller:
+                return True
+            if target.pending is not None and target not in seen:
+                seen.add(target)
+                todo.append(target)
+            link = link.next
+    return False
+
+
+class Later(Generic[T]):
+    """An answer that comes later, from wherever it is ready. Return it from a ``@ak.call`` method; the caller gets ``T``.
+
+    Use it to answer from another message, task or actor without blocking this one. The caller's deadline goes on; if this
+    actor ends first, the caller gets CalleeDied. The first answer counts, others are dropped.
+
+    Source: gen_server:reply/2 after ``{noreply, State}``.
+
+    Example::
+
+        @ak.call
+        def next_job(self) -> ak.Later[Job]:
+            answer = ak.Later[Job]()
+            self.waiting.append(answer)         # … and in another message: answer.set(job)
+            return answer
+    """
+
+    __slots__ = ("_done", "_error", "_owner", "_reply", "_value")
+
+    def __init__(self) -> None:
+        self._done = False
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self._reply: Any = None
+        self._owner: Record[Any] | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Is somebody still waiting? False when answered, timed out, or the caller was cancelled."""
+        reply = self._reply
+        return not self._done and (reply is None or reply.task is not None)
+
+    def set(self, value: T) -> None:
+        """Answer with ``value``."""
+        if not self._done:
+            self._done = True
+            self._value = value
+            self._settle()
+
+    def fail(self, error: Exception) -> None:
+        """Answer by raising ``error`` in the caller. It should hold plain data: it is handed over as it is."""
+        if not self._done:
+            self._done = True
+            self._error = error
+            self._settle()
+
+    def _attach(self, reply: Any, owner: Record[Any]) -> None:
+        self._reply = reply
+        if self._done:
+            self._settle()
+        elif owner.alive:
+            reply.later = self
+            if reply.caller is not None:
+                reply.forget_caller()  # the callee is free, so waiting for it blocks nobody's turn
+            self._owner = owner
+            extra = owner.need_extra()
+            if extra.deferred is None:
+                extra.deferred = {}
+            extra.deferred[reply] = None
+        else:
+            reply.fail(owner.template.scheduler.last_reason)
+
+    def _settle(self) -> None:
+        reply = self._reply
+        if reply is None:
+            return
+        self._forget(reply)
+        reply.later = None
+        if self._error is not None:
+            reply.refuse(self._error)
+        else:
+            reply.ok(self._value)
+
+    def _forget(self, reply: Any) -> None:
+        owner = self._owner
+        if owner is not None and owner.extra is not None and owner.extra.deferred is not None:
+            owner.extra.deferred.pop(reply, None)
+        self._owner = None
+
+
+class Deadlines:
+    """The default deadline of calls; see rule 1."""
+
+    BUCKETS: Final = 20
+
+    def __init__(self, timers: Timers, seconds: float) -> None:
+        self.timers = timers
+        self.seconds = seconds
+        self.armed = False
+        self.newest: dict[Reply, None] = {}
+        self.buckets: deque[dict[Reply, None]] = deque([{} for _ in range(self.BUCKETS)] + [self.newest])
+
+    def arm(self) -> None:
+        self.armed = True
+        self.timers.after(self.seconds / self.BUCKETS, self._rotate)
+
+    def _rotate(self) -> None:
+        oldest = self.buckets.popleft()
+        for reply in list(oldest):
+            reply.expire(self.seconds)
+        oldest.clear()
+        self.newest = oldest
+        self.buckets.append(oldest)
+        if any(self.buckets):
+            self.arm()
+        else:
+            self.armed = False
+
+    @property
+    def pending(self) -> int:
+        """How many calls wait with the default deadline."""
+        return sum(map(len, self.buckets))

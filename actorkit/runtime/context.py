@@ -1,0 +1,204 @@
+"""Context: the actor's own view of its record, ``self.ctx``. What an actor may do to itself and ask of its node.
+
+A context *is* the actor's record, so it costs no memory; others hold the same object typed as a ``Ref`` and may only send. Every operation
+here checks that it is the actor itself who asks (its handlers, its nursery's tasks), and raises NotInsideActor otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar, cast
+
+from ..errors import ActorExit, NotInsideActor
+from ..reasons import NORMAL, ExitReason
+from . import links
+from .messages import MonitorId
+from .record import DEAD, RUNNING, Record
+from .ref import Ref
+from .timers import Timer
+
+if TYPE_CHECKING:
+    from ..policy.child_spec import ChildSpec
+    from .node import Node
+
+__all__ = ["Context"]
+
+A = TypeVar("A")
+B = TypeVar("B")
+A_co = TypeVar("A_co", covariant=True)
+P = ParamSpec("P")
+
+
+class Context(Record[A_co]):
+    """See the module's docstring."""
+
+    __slots__ = ()
+
+    def _self(self, what: str) -> None:
+        if self.template.scheduler.current is not self:
+            raise NotInsideActor(
+                f"ctx.{what} of {self.describe()} was used from outside it: only the actor's own handlers and the tasks in its "
+                "nurseries may; others hold its ref and send"
+            )
+
+    @property
+    def ref(self) -> Ref[A_co]:
+        """This actor's address: what to give to others."""
+        return self
+
+    @property
+    def node(self) -> Node:
+        """The node that this actor lives on."""
+        return cast("Node", self.template.scheduler)
+
+    # --- others -------------------------------------------------------------------------------
+
+    def spawn(self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs) -> Ref[A]:
+        """Start an actor: ``spawn(Room, "lobby")``, or of a child spec. Not linked. See ``Node.spawn``."""
+        return self.node.spawn(start, *args, **kwargs)
+
+    def spawn_link(self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs) -> Ref[A]:
+        """``spawn`` and ``link`` in one step: there is no moment in which the new actor is not linked.
+        If its constructor raises, that is StartFailed here and no exit signal."""
+        self._self("spawn_link")
+        return self.node._spawn(start, args, kwargs, link_to=self)
+
+    def spawn_monitor(
+        self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[Ref[A], MonitorId]:
+        """``spawn`` and ``monitor`` in one step."""
+        ref = self.spawn(start, *args, **kwargs)
+        return ref, self.monitor(ref)
+
+    def link(self, other: Ref[Any]) -> None:
+        """Tie this actor's life to ``other``'s: when one ends other than Normal, so does the one that does not trap exits.
+
+        Idempotent; linking oneself is nothing; a dead ``other`` sends a NoProc exit signal. Source: erlang:link/1.
+        """
+        self._self("link")
+        record = self.node.resolve(other)
+        if record is None:
+            links.send_signal(self.template.scheduler, self, links.NOPROC, None, links.Source.LINK)
+        else:
+            links.link(self.template.scheduler, self, record)
+
+    def unlink(self, other: Ref[Any]) -> None:
+        """End the link, from either side; no Exit from it arrives after this. Source: erlang:unlink/1."""
+        self._self("unlink")
+        record = self.node.resolve(other)
+        if record is not None:
+            links.unlink(self, record)
+
+    def monitor(self, other: Ref[Any]) -> MonitorId:
+        """Be told of ``other``'s end, once, with ``Down`` (at once, with NoProc, if it is dead already).
+
+        Each call makes a separate monitor. A named ref is resolved now, once. Source: erlang:monitor/2.
+        """
+        self._self("monitor")
+        return links.monitor(self.template.scheduler, self, self.node.resolve(other), other)
+
+    def demonitor(self, monitor: MonitorId, *, flush: bool = False) -> bool:
+        """Take a monitor back. True: it was armed, and no Down of it comes. False: its Down came or is queued, or it is not this
+        actor's; ``flush`` removes a queued one. Source: erlang:demonitor/2."""
+        self._self("demonitor")
+        return links.demonitor(self, monitor, flush)
+
+    # --- itself -------------------------------------------------------------------------------
+
+    @property
+    def trap_exit(self) -> bool:
+        """Do exit signals arrive as ``Exit`` messages instead of ending this actor? Starts as the class's ``trap_exit``.
+        A parent's shutdown then runs ``terminate``. Source: process_flag(trap_exit, …)."""
+        return self.traps_exits
+
+    @trap_exit.setter
+    def trap_exit(self, value: bool) -> None:
+        self._self("trap_exit")
+        self.need_extra().traps_exits = value
+
+    def stop(self, reason: ExitReason | None = None) -> None:
+        """End after the message at hand: its answer still goes out, then ``terminate(reason)`` runs. From others: ask for
+        the same with ``ref.stop()``."""
+        super().stop(NORMAL if reason is None else reason)
+
+    def exit_now(self, reason: ExitReason) -> NoReturn:
+        """End here and now: the handler unwinds (its ``finally`` blocks run), ``terminate(reason)`` runs, callers get CalleeDied.
+        Source: erlang:exit/1."""
+        self._self("exit_now")
+        raise ActorExit(reason)
+
+    def continue_with(
+        self, method: Callable[Concatenate[Any, P], object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Run a method of this actor after the message at hand and before any queued one; may be chained. For the slow half of
+        ``init``. The method is a plain function of the class and need not be declared. Source: gen_server, handle_continue/2."""
+        self._self("continue_with")
+        function: Any = getattr(type(self.obj) if self.obj is not None else self.template.cls, method.__name__, method)
+        if kwargs:
+            from functools import partial
+
+            function = partial(function, **kwargs)
+        self.attend_to().continuations.append((function, args, None))
+
+    @property
+    def idle_timeout(self) -> float | None:
+        """Seconds without a message after which ``handle_info`` gets ``IdleTimeout``, again and again until set to None.
+        It counts anew from every message. Source: gen_server's ``Timeout`` return value (there it must be returned each time)."""
+        extra = self.extra
+        return None if extra is None else extra.idle_seconds
+
+    @idle_timeout.setter
+    def idle_timeout(self, seconds: float | None) -> None:
+        self._self("idle_timeout")
+        extra = self.need_extra()
+        extra.idle_seconds = seconds
+        self.attend_to().idle = seconds is not None
+        self.template.scheduler.restart_idle_timer(self)
+
+    # --- time ---------------------------------------------------------------------------------
+
+    def send_after(self, seconds: float, to: Ref[Any], message: object) -> Timer:
+        """Send ``message`` to ``to`` in ``seconds``; ``.cancel()`` takes it back and tells the seconds that were left (or None).
+
+        A timer for an actor goes with that actor; one for a named ref is resolved when it fires. It is exempt from
+        the mailbox's bound. Source: erlang:send_after/3.
+        """
+        return self.node.send_after(seconds, to, message)
+
+    # --- system events ------------------------------------------------------------------------
+
+    def subscribe(self, *types: type[Any]) -> None:
+        """Get the node's system events of these types as messages; replaces an earlier subscription."""
+        self._self("subscribe")
+        self.template.scheduler.events.subscribe(self, types)
+
+    def unsubscribe(self) -> None:
+        """No more system events."""
+        self._self("unsubscribe")
+        self.template.scheduler.events.unsubscribe(self)
+
+    # --- names --------------------------------------------------------------------------------
+
+    def register(self, name: str) -> None:
+        """Take a name on this node. Raises AlreadyRegistered when it is taken, or this actor has one already."""
+        self._self("register")
+        from ..errors import AlreadyRegistered
+
+        extra = self.need_extra()
+        own = extra.name if extra.name is not None else self.template.name
+        if own is not None:
+            raise AlreadyRegistered(name, f"{self.describe()}, which is registered as {own!r}")
+        self.template.scheduler.names.register(name, self)
+        extra.name = name
+
+    def unregister(self) -> None:
+        """Give up the name that ``register`` took."""
+        self._self("unregister")
+        extra = self.extra
+        if extra is not None and extra.name is not None:
+            self.template.scheduler.names.release(extra.name, self)
+            extra.name = None
+
+    @property
+    def is_running(self) -> bool:
+        return self.state == RUNNING and self.state != DEAD

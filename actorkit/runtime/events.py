@@ -1,0 +1,193 @@
+"""System events: what happened on the node, for whoever asked. Plain data; nothing is made when nobody listens.
+
+A subscriber is an actor (it gets the events as messages, exempt from its mailbox's bound) or an ``EventStream`` (a bounded buffer
+for a trio task, e.g. the host's). A stream that is not read drops its oldest events and counts them: an observer must never be what
+brings the node down.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+import attrs
+import trio
+
+from ..reasons import ExitReason
+from .messages import Pid
+from .ref import Ref
+
+__all__ = [
+    "ActorCrashed",
+    "ActorExited",
+    "ActorStarted",
+    "ChildRestarted",
+    "DeadLetter",
+    "EventStream",
+    "Events",
+    "SupervisorReport",
+    "SystemEvent",
+    "Unkillable",
+]
+
+
+@attrs.frozen
+class SystemEvent:
+    """Base of all: subscribe to it for everything. ``who`` is class and name, as text."""
+
+    ref: Ref[Any] | None
+    pid: Pid | None
+    who: str
+
+
+@attrs.frozen
+class ActorStarted(SystemEvent):
+    """An actor runs (its ``init`` may still be under way)."""
+
+
+@attrs.frozen
+class ActorExited(SystemEvent):
+    """An actor has ended."""
+
+    reason: ExitReason
+
+
+@attrs.frozen
+class ActorCrashed(SystemEvent):
+    """A handler raised, or the actor ended itself abnormally. Its exit follows."""
+
+    reason: ExitReason
+
+
+@attrs.frozen
+class ChildRestarted(SystemEvent):
+    """A supervisor has started a child again. ``ref`` is the new life; ``supervisor`` says whose."""
+
+    child_id: object
+    supervisor: str
+
+
+@attrs.frozen
+class SupervisorReport(SystemEvent):
+    """A supervisor's report: ``kind`` is child_terminated, start_error, shutdown_error, unkillable or
+    reached_max_restart_intensity; ``because`` gives rule and numbers."""
+
+    kind: str
+    child_id: object
+    reason: ExitReason | None
+    because: str
+
+
+@attrs.frozen
+class DeadLetter(SystemEvent):
+    """A message that nobody will handle: ``why``. ``ref`` is its receiver."""
+
+    message: str
+    args: tuple[Any, ...]
+    why: str
+
+
+@attrs.frozen
+class Unkillable(SystemEvent):
+    """An actor was cancelled ``seconds`` ago and still runs: it is in a shield, a thread, or swallows cancellation."""
+
+    seconds: float
+
+
+class EventStream:
+    """Events for a trio task: ``async for event in stream``. Leave its ``with`` block to unsubscribe."""
+
+    def __init__(self, events: Events, types: tuple[type[SystemEvent], ...], capacity: int) -> None:
+        self._events = events
+        self._types = types
+        self._capacity = capacity
+        self._buffer: deque[SystemEvent] = deque()
+        self._waiting = trio.Event()
+        self.dropped = 0
+
+    def __enter__(self) -> EventStream:
+        self._events.streams.append(self)
+        self._events.recount()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._events.streams.remove(self)
+        self._events.recount()
+
+    async def __aenter__(self) -> EventStream:
+        return self.__enter__()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.__exit__()
+
+    @property
+    def types(self) -> tuple[type[SystemEvent], ...]:
+        return self._types
+
+    def put(self, event: SystemEvent) -> None:
+        if len(self._buffer) >= self._capacity:
+            self._buffer.popleft()
+            self.dropped += 1
+        self._buffer.append(event)
+        self._waiting.set()
+
+    async def receive(self) -> SystemEvent:
+        """The next event, in order."""
+        while not self._buffer:
+            self._waiting = trio.Event()
+            await self._waiting.wait()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return self._buffer.popleft()
+
+    def drain(self) -> list[SystemEvent]:
+        """All that is there now, without waiting."""
+        events = list(self._buffer)
+        self._buffer.clear()
+        return events
+
+    async def __aiter__(self) -> AsyncIterator[SystemEvent]:
+        while True:
+            yield await self.receive()
+
+
+class Events:
+    """Who wants which events on one node."""
+
+    def __init__(self) -> None:
+        self.streams: list[EventStream] = []
+        self.actors: dict[Any, tuple[type[SystemEvent], ...]] = {}
+        self._wanted: dict[type[SystemEvent], bool] = {}
+        self._all: tuple[type[SystemEvent], ...] = ()
+
+    def recount(self) -> None:
+        self._wanted.clear()
+        self._all = tuple(t for s in self.streams for t in s.types) + tuple(t for ts in self.actors.values() for t in ts)
+
+    def wanted(self, kind: type[SystemEvent]) -> bool:
+        """Does anybody listen? Ask before making an event."""
+        if not self._all:
+            return False
+        answer = self._wanted.get(kind)
+        if answer is None:
+            answer = self._wanted[kind] = issubclass(kind, self._all)
+        return answer
+
+    def emit(self, event: SystemEvent) -> None:
+        for stream in self.streams:
+            if isinstance(event, stream.types):
+                stream.put(event)
+        for record, types in list(self.actors.items()):
+            if isinstance(event, types) and event.ref is not record:
+                record.post_info(event)
+
+    def subscribe(self, record: Any, types: tuple[type[SystemEvent], ...]) -> None:
+        """Send these events to an actor, until it ends or unsubscribes."""
+        if record not in self.actors:
+            record.need_extra().call_at_exit(lambda dead, _: self.unsubscribe(dead))
+        self.actors[record] = types
+        self.recount()
+
+    def unsubscribe(self, record: Any) -> None:
+        if self.actors.pop(record, None) is not None:
+            self.recount()

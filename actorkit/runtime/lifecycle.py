@@ -1,0 +1,400 @@
+"""Lifecycle: how an actor comes to be and how it ends.
+
+Birth: a record gets its number, its name and (if asked) its link before the constructor runs; then ``init``, if the class has
+one, is its first message. Death happens in one synchronous step (``die``), always in this order:
+
+1. the state is DEAD, so nothing more is accepted;
+2. names are free, timers off, whoever was called back at exit has been;
+3. every caller in the mailbox, and everyone who waits for room or a later answer, fails at once; other messages are dead letters;
+4. the owner (a supervisor) is told, then links, then monitors;
+5. the object's state is *cleared*, not merely dropped: what the actor held is free, whoever else holds the object.
+
+An actor whose code is on the stack or suspended cannot die there: the reason is noted in its ``attention``, its awaits are
+cancelled, and it dies when its handler has ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from ..errors import ActorExit, NodeStopped
+from ..policy.exit_signals import Source
+from ..reasons import NORMAL, BadReturn, Crash, ExitReason, InitTimeout, bounded
+from .events import ActorCrashed, ActorExited, ActorStarted, DeadLetter, Events, Unkillable
+from .extra import Attention
+from .links import send_signal, tell_watchers
+from .names import Names
+from .messages import Exit
+from .record import DEAD, QUEUED, RUNNING, SUSPENDED, Message, Record
+from .reports import report_crash, report_unkillable
+from .timers import Timer, Timers
+from .tombstone import clear_state
+
+__all__ = ["IGNORE", "Lifecycle", "Starting", "Stop"]
+
+logger = logging.getLogger("actorkit")
+
+RUNTIME_FRAMES: Final = 2
+
+
+class _Ignore:
+    """Returned by ``init``: this actor is not needed. It ends with Normal; its supervisor keeps the spec."""
+
+    def __repr__(self) -> str:
+        return "ak.IGNORE"
+
+
+IGNORE: Final = _Ignore()
+
+
+class Stop:
+    """Returned by ``init``: do not start, for ``reason``."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: ExitReason) -> None:
+        self.reason = reason
+
+
+class Starting:
+    """Takes the outcome of ``init``, in the place of a caller; tells ``watcher(record, reason | None, ignored)``."""
+
+    __slots__ = ("record", "task", "timer", "watcher")
+
+    def __init__(self, record: Record[Any], watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None) -> None:
+        self.record = record
+        self.watcher = watcher
+        self.timer: Timer | None = None
+        self.task = self
+
+    def ok(self, value: object) -> None:
+        record = self.record
+        if value is None:
+            self._tell(None, False)
+            return
+        attention = record.attend_to()
+        if value is IGNORE:
+            attention.final = NORMAL
+            self._tell(None, True)
+        elif isinstance(value, Stop):
+            attention.final = value.reason
+            self._tell(value.reason, False)
+        else:
+            attention.final = BadReturn(f"{record.template.cls.__qualname__}.init", bounded(repr(value), 200))
+            self._tell(attention.final, False)
+
+    def fail(self, reason: ExitReason) -> None:
+        self._tell(reason, False)
+
+    def refuse(self, error: Exception) -> None:
+        self._tell(Crash.from_exception(error), False)
+
+    def _tell(self, reason: ExitReason | None, ignored: bool) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        watcher, self.watcher = self.watcher, None
+        if watcher is not None:
+            watcher(self.record, reason, ignored)
+
+
+class Lifecycle:
+    """See the module's docstring. The scheduler is built on top of it."""
+
+    name: str
+    incarnation: int
+    current: Record[Any] | None
+
+    def __init__(self, kill_timeout: float) -> None:
+        self.actors: dict[int, Record[Any]] = {}
+        self.current = None
+        self.timers = Timers()
+        self.names = Names()
+        self.events = Events()
+        self.kill_timeout = kill_timeout
+        self.last_reason: ExitReason = NORMAL
+        self.dying: dict[Record[Any], Timer] = {}
+        self.unkillable: dict[Record[Any], None] = {}
+        self.stopping = False
+        self.monitor_count = 0
+        self.started = 0
+        self.exited = 0
+        self.crashed_count = 0
+        self.dead_letters = 0
+
+    # --- birth --------------------------------------------------------------------------------
+
+    def admit(self, record: Record[Any], link_to: Record[Any] | None) -> None:
+        """Enter a newborn: number, name, link. Raises NodeStopped or AlreadyRegistered with nothing done."""
+        if self.stopping:
+            raise NodeStopped(
+                f"cannot start {record.template.cls.__qualname__}: node {self.name!r} is stopping; open another one"
+            )
+        name = record.template.name
+        if name is not None:
+            self.names.register(name, record)
+        self.actors[record.number] = record
+        self.started += 1
+        if link_to is not None:
+            for end, far in ((record, link_to), (link_to, record)):
+                extra = end.need_extra()
+                if extra.links is None:
+                    extra.links = {}
+                extra.links[far] = None
+
+    def stillborn(self, record: Record[Any], error: BaseException, link_to: Record[Any] | None) -> ExitReason:
+        """The constructor raised. Whoever spawned gets the error only, no signal (as OTP since 26)."""
+        if link_to is not None and link_to.extra is not None and link_to.extra.links is not None:
+            link_to.extra.links.pop(record, None)
+            if record.extra is not None:
+                record.extra.links = None
+        reason = error.reason if isinstance(error, ActorExit) else Crash.from_exception(error, 1)
+        record.template.owner, owner = None, record.template.owner
+        try:
+            self.die(record, reason)
+        finally:
+            record.template.owner = owner
+        return reason
+
+    def begin_init(
+        self, record: Record[Any], watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None
+    ) -> None:
+        """Queue ``init`` as the first message, with its deadline."""
+        template = record.template
+        starting = Starting(record, watcher)
+        seconds = template.init_timeout
+        if seconds != float("inf"):
+            starting.timer = self.timers.after(seconds, self._init_late, record, seconds)
+        sent_to_itself = record.inbox or []
+        record.inbox = [(template.init, (), starting), *sent_to_itself]
+        record.make_ready()
+
+    def _init_late(self, record: Record[Any], seconds: float) -> None:
+        self.end_now(record, InitTimeout(seconds))
+
+    # --- end ----------------------------------------------------------------------------------
+
+    def end_now(self, record: Record[Any], reason: ExitReason) -> None:
+        """End ``record`` now, or as soon as its code lets go: an untrappable end, without ``terminate``.
+        The first reason counts."""
+        if record.state == DEAD:
+            return
+        worker = record.worker
+        if worker is None and record.state != RUNNING:
+            self.die(record, reason)
+            return
+        attention = record.attend_to()
+        if attention.kill is None:
+            attention.kill = reason
+        if worker is not None:
+            worker.interrupt()
+            if record not in self.dying:
+                self.dying[record] = self.timers.after(self.kill_timeout, self._still_there, record)
+
+    def _still_there(self, record: Record[Any]) -> None:
+        """Its awaits were cancelled ``kill_timeout`` ago. trio cannot abandon a task: say so and wait."""
+        if record.state == DEAD or record in self.unkillable:
+            return
+        self.unkillable[record] = None
+        report_unkillable(record, self.kill_timeout)
+        if self.events.wanted(Unkillable):
+            self.events.emit(Unkillable(record, record.pid, record.started_as, self.kill_timeout))
+
+    def exit_signal(self, target: Record[Any], reason: ExitReason, source: Record[Any] | None) -> None:
+        """``ref.exit(reason)``."""
+        send_signal(self, target, reason, source, Source.EXIT)
+
+    def stop_actor(self, record: Record[Any], reason: ExitReason) -> None:
+        """An orderly end: ``terminate`` after the message at hand, overtaking the mailbox."""
+        if record.state == DEAD:
+            return
+        if record.template.process:
+            self.shutdown_child(record, reason)
+            return
+        extra = record.extra
+        if extra is not None and extra.terminating:
+            return
+        if record.state == RUNNING:
+            attention = record.attend_to()
+            if attention.stop is None:
+                attention.stop = reason
+            return
+        self.begin_terminate(record, reason)
+        if record.state != DEAD and record.state != QUEUED:
+            record.make_ready()
+
+    def begin_terminate(self, record: Record[Any], reason: ExitReason) -> None:
+        """Make ``terminate(reason)`` its next and last message; without one it dies at once."""
+        extra = record.need_extra()
+        extra.terminating = True
+        terminate = record.template.terminate
+        if terminate is None or record.obj is None:
+            self.die(record, reason)
+            return
+        record.attend_to().final = reason
+        message: Message = (terminate, (reason,), None)
+        if record.outbox is None:
+            record.outbox = [message]
+        else:
+            record.outbox.append(message)
+
+    def shutdown_child(self, record: Record[Any], reason: ExitReason) -> None:
+        """The parent's shutdown: a child that traps exits runs ``terminate``, any other dies at once
+        (gen_server, terminate/2)."""
+        if not record.traps_exits:
+            self.end_now(record, reason)
+        elif record.template.process:
+            record.post_info(Exit(record.parent, reason))
+        else:
+            self.stop_actor(record, reason)
+
+    def crashed(self, record: Record[Any], error: BaseException, reply: Any) -> bool:
+        """A handler raised. True: ``terminate`` is its next message; False: it is dead."""
+        attention = record.attention
+        extra = record.extra
+        terminating = extra is not None and extra.terminating
+        if attention is not None and attention.kill is not None:
+            reason = attention.kill
+        elif isinstance(error, ActorExit):
+            reason = error.reason
+        else:
+            reason = Crash.from_exception(error, RUNTIME_FRAMES)
+        if reason.abnormal and (attention is None or attention.kill is None):
+            self.crashed_count += 1
+            report_crash(record, reason)
+            if self.events.wanted(ActorCrashed):
+                self.events.emit(ActorCrashed(record, record.pid, record.started_as, reason))
+        if error.__traceback__ is not None:
+            traceback.clear_frames(error.__traceback__)
+            error.__traceback__ = None
+        if reply is not None:
+            reply.fail(reason)
+        killed = attention is not None and attention.kill is not None
+        if killed or terminating or record.template.terminate is None:
+            self.die(record, reason)
+            return False
+        self.begin_terminate(record, reason)
+        return record.state != DEAD
+
+    def attend(self, record: Record[Any]) -> bool:
+        """The message at hand is done: look at the control lane. False: dead or suspended, draw nothing more."""
+        attention = record.attention
+        if attention is None:
+            return True
+        if attention.kill is not None:
+            self.die(record, attention.kill)
+            return False
+        if attention.final is not None:
+            self.die(record, attention.final)
+            return False
+        while attention.requests:
+            attention.requests.popleft()()
+        if attention.stop is not None:
+            reason, attention.stop = attention.stop, None
+            self.begin_terminate(record, reason)
+            return record.state != DEAD
+        if attention.continuations:
+            message = attention.continuations.popleft()
+            if record.outbox is None:
+                record.outbox = [message]
+            else:
+                record.outbox.append(message)
+        elif attention.suspended:
+            record.state = SUSPENDED
+            return False
+        if attention.idle:
+            self.restart_idle_timer(record)
+        elif attention.over:
+            record.attention = None
+        return True
+
+    def restart_idle_timer(self, record: Record[Any]) -> None:
+        """A message was handled: count the idle time anew."""
+        extra = record.need_extra()
+        if extra.idle_timer is not None:
+            extra.idle_timer.cancel()
+            extra.idle_timer = None
+        if extra.idle_seconds is not None:
+            extra.idle_timer = self.timers.after(extra.idle_seconds, record.idle_for, extra.idle_seconds)
+
+    def die(self, record: Record[Any], reason: ExitReason) -> None:
+        """See the module's docstring. Synchronous, at most once."""
+        if record.state == DEAD:
+            return
+        record.state = DEAD
+        self.last_reason = reason
+        self.exited += 1
+        del self.actors[record.number]
+        queues = (record.outbox, record.inbox)
+        obj = record.obj
+        extra = record.extra
+        template = record.template
+        record.inbox = record.outbox = record.attention = record.variables = record.account = None
+        record.obj = record.pending = None
+        if self.dying and (timer := self.dying.pop(record, None)) is not None:
+            timer.cancel()
+            self.unkillable.pop(record, None)
+        if extra is not None:
+            self._release(record, extra, reason)
+        elif template.name is not None:
+            self.names.release(template.name, record)
+        for queue in queues:
+            if queue:
+                for message in reversed(queue) if queue is queues[0] else queue:
+                    if message[2] is not None:
+                        message[2].fail(reason)
+                    else:
+                        self.dead_letter(record, message, "its receiver ended first")
+        if template.owner is not None:
+            template.owner.child_exited(record, reason)
+        if extra is not None:
+            tell_watchers(self, record, reason)
+        if obj is not None:
+            clear_state(obj, template)
+        if self.events.wanted(ActorExited):
+            self.events.emit(ActorExited(record, record.pid, record.started_as, reason))
+
+    def _release(self, record: Record[Any], extra: Any, reason: ExitReason) -> None:
+        name = extra.name if extra.name is not None else record.template.name
+        if name is not None:
+            self.names.release(name, record)
+        if extra.idle_timer is not None:
+            extra.idle_timer.cancel()
+        if extra.timers:
+            for timer in extra.timers:
+                timer.cancel()
+            extra.timers = None
+        if extra.at_exit:
+            callbacks, extra.at_exit = extra.at_exit, None
+            for callback in callbacks:
+                callback(record, reason)
+        if extra.senders:
+            senders, extra.senders = extra.senders, None
+            for waiting in senders:
+                waiting.fail(reason)
+        if extra.deferred:
+            deferred, extra.deferred = extra.deferred, None
+            for reply in deferred:
+                reply.fail(reason)
+
+    # --- what could not be delivered ------------------------------------------------------------
+
+    def dead_letter(self, record: Record[Any], message: Message, why: str) -> None:
+        """Count a message that nobody will handle, and tell those who asked."""
+        self.dead_letters += 1
+        if self.events.wanted(DeadLetter):
+            function, args, _ = message
+            if isinstance(function, partial):
+                function = function.func
+            self.events.emit(
+                DeadLetter(record, record.pid, record.started_as, getattr(function, "__qualname__", "send"), args, why)
+            )
+
+    def announce(self, record: Record[Any]) -> None:
+        if self.events.wanted(ActorStarted):
+            self.events.emit(ActorStarted(record, record.pid, record.started_as))
+
+

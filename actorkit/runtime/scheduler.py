@@ -1,0 +1,655 @@
+"""Scheduler: actors without tasks, run by a small pool of trio tasks.
+
+1. **One token.** Only the worker that holds the token draws from the run queue, so there is one slice of work per trio pass, however
+   many workers there are, and I/O is never starved. ``busy`` says that somebody holds it, ``grant`` that the first worker to step takes it.
+2. **The pump** is one plain function: it activates actors one after the other, up to a quantum of messages each, until its slice is
+   over (then the worker makes a trio checkpoint), nothing is queued (it parks), a handler suspends, or something needs a look.
+3. **A handler that suspends** keeps its worker (``_carry``) and gives the token away: to a parked worker, else to a new one. So the pool
+   grows by one only when a handler has suspended *and* others wait; more than ``max_idle`` parked workers go home.
+4. **One cancel scope per worker**, replaced after use: a kill cancels it. It is shielded: what is cancelled around the node reaches
+   its host, which stops the node in order; handlers see only their own kill and their own scopes.
+5. **A handler may leave nothing behind**: contextvars are isolated (a clean Context per activation; a dirty one becomes the actor's own);
+   a scope, nursery or lock left open is noticed, blamed on that actor, and repaired, or the worker is retired.
+6. **Nothing is pinned**: a parked worker holds no actor, coroutine or reply.
+7. KeyboardInterrupt and SystemExit leave the pool; everything else ends its actor.
+
+Run queues: ``max`` before ``high`` before the rest; ``low`` gets one of eight turns while ``normal`` has work (OTP: process priorities).
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections import deque
+from collections.abc import Callable
+from time import perf_counter
+from types import CoroutineType
+from typing import Any, Final
+
+import trio
+from trio.lowlevel import Abort, Task, checkpoint, current_task, enable_ki_protection, reschedule
+
+from ..errors import ActorExit, CalleeDied, StartFailed
+from ..reasons import Crash, ExitReason
+from .calls import Deadlines
+from .callbacks import Callbacks
+from .context import Context
+from .lifecycle import Lifecycle
+from .names import CURRENT_SCHEDULER
+from .record import DEAD, IDLE, QUEUED, RUNNING, Record
+from .stepping import Attribution, Driver, SteppedAttribution
+from .template import Template
+from .trio_internals import (
+    FEATURES,
+    WAKE,
+    Features,
+    cancel_status,
+    close_nurseries,
+    is_fatal,
+    lock_holders,
+    make_trap,
+    park,
+)
+
+__all__ = ["PRIORITIES", "Scheduler", "Worker"]
+
+PRIORITIES: Final = {"max": 0, "high": 1, "normal": 2, "low": 3}
+LOW_TURN: Final = 8
+
+DRY: Final = "dry"
+OWN: Final = "own"
+SLICE: Final = "slice"
+LOOK: Final = "look"
+
+
+class Worker:
+    """One trio task of the pool."""
+
+    __slots__ = ("actor", "corrupted", "retire", "scheduler", "scope", "status", "task", "token", "trap")
+
+    def __init__(self, scheduler: Scheduler, task: Task) -> None:
+        self.scheduler = scheduler
+        self.task = task
+        self.actor: Record[Any] | None = None
+        self.scope: trio.CancelScope | None = None
+        self.status: object = None
+        self.token = False
+        self.corrupted = False
+        self.retire = False
+        self.trap = make_trap(self.abort)
+
+    def interrupt(self) -> None:
+        """Its actor was killed in an await."""
+        if self.scope is not None:
+            self.scope.cancel(reason="its actor was killed")
+
+    def abort(self, _: Callable[[], Any]) -> Abort:
+        try:
+            self.scheduler.idle.remove(self)
+        except ValueError:
+            pass
+        return Abort.SUCCEEDED
+
+
+class Scheduler(Lifecycle):
+    """See the module's docstring.
+
+    Args:
+        slice_seconds: how long the pool works before trio looks at I/O. Lateness of other tasks is about two slices.
+        quantum: messages per activation of one actor.
+        max_idle: parked workers to keep.
+        kill_timeout: seconds after which a killed actor that still runs is reported unkillable.
+        call_timeout: the default deadline of calls, in seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        incarnation: int,
+        *,
+        slice_seconds: float = 0.000_5,
+        quantum: int = 64,
+        max_idle: int = 16,
+        kill_timeout: float = 5.0,
+        call_timeout: float = 5.0,
+        features: Features = FEATURES,
+    ) -> None:
+        super().__init__(kill_timeout)
+        self.name = name
+        self.incarnation = incarnation
+        self.slice_seconds = slice_seconds
+        self.quantum = quantum
+        self.max_idle = max_idle
+        self.features = features
+        self.nursery: trio.Nursery | None = None
+        self.queues: tuple[deque[Record[Any]], ...] = (deque(), deque(), deque(), deque())
+        self.holders: dict[Task, Any] = {}
+        self.idle: list[Worker] = []
+        self.busy = False
+        self.grant = False
+        self.starting = 0
+        self.workers = 0
+        self.workers_started = 0
+        self.closing = False
+        self.normal_turns = 0
+        self.stride = 8
+        self.messages = 0
+        self.slices = 0
+        self.repairs = 0
+        self.numbers = 0
+        self.step_hook: Callable[[Record[Any] | None], None] | None = None
+        self.flushes: list[Callable[[], None]] = []
+        self.inline_depth = 0
+        self.inline_left = 8
+        self.inline_checked = 0.0
+        self.inline_since = 0.0
+        self.deadlines = Deadlines(self.timers, call_timeout)
+        self.templates: dict[type, Template] = {}
+        self.base_context = contextvars.copy_context()
+        self.base_context.run(CURRENT_SCHEDULER.set, self)
+        self.free_contexts: list[contextvars.Context] = []
+        self._locks = lock_holders(features)
+        self._instrument: trio.abc.Instrument | None = None
+
+    # --- opening and closing ------------------------------------------------------------------
+
+    def open(self, nursery: trio.Nursery) -> None:
+        """Work in ``nursery``, which must stay open until ``close`` has let every worker go."""
+        self.nursery = nursery
+        instrument = Attribution(self) if self.features.settable_coro else SteppedAttribution(self)
+        trio.lowlevel.add_instrument(instrument)
+        self._instrument = instrument
+        nursery.start_soon(self.timers.run, name=f"actorkit {self.name}: timers")
+
+    def close(self) -> None:
+        """No actor is left: send the workers home."""
+        self.closing = True
+        self.timers.close()
+        while self.idle:
+            reschedule(self.idle.pop().task, WAKE)
+        if self._instrument is not None:
+            trio.lowlevel.remove_instrument(self._instrument)
+            self._instrument = None
+
+    # --- birth --------------------------------------------------------------------------------
+
+    def template_for(self, cls: type) -> Template:
+        """The template of ``cls`` with default options."""
+        template = self.templates.get(cls)
+        if template is None:
+            template = self.templates[cls] = Template(self, cls, base=Callbacks)
+        return template
+
+    def spawn(
+        self,
+        template: Template,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        link_to: Record[Any] | None = None,
+        watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None = None,
+        made: Any = None,
+    ) -> Context[Any]:
+        """Make an actor. Its constructor runs now, as the actor; ``init``, if it has one, is its first message.
+
+        ``watcher`` is told the outcome of ``init`` (at once when there is none). ``made``: the object, when a factory made it.
+        Raises StartFailed when the constructor raises, AlreadyRegistered, NodeStopped.
+        """
+        self.numbers = number = self.numbers + 1
+        parent = self.current
+        record: Context[Any] = Context(template, number, parent)
+        self.admit(record, link_to)
+        self.current = record
+        record.state = RUNNING
+        hook = self.step_hook
+        if hook is not None:
+            hook(record)
+        try:
+            if made is None:
+                cls = template.cls
+                new = template.new
+                obj = new(cls) if new is object.__new__ else new(cls, *args, **kwargs)
+                obj.ctx = record
+                free = self.free_contexts
+                context = free.pop() if free else self.base_context.copy()
+                if kwargs:
+                    context.run(cls.__init__, obj, *args, **kwargs)
+                else:
+                    context.run(cls.__init__, obj, *args)
+                if context != self.base_context:
+                    record.variables = context
+                else:
+                    free.append(context)
+            else:
+                obj = made
+                obj.ctx = record
+        except BaseException as error:
+            self.current = parent
+            if hook is not None:
+                hook(parent)
+            reason = self.stillborn(record, error, link_to)
+            if is_fatal(error):
+                raise
+            raise StartFailed(template.child_id, reason) from None
+        self.current = parent
+        if hook is not None:
+            hook(parent)
+        record.obj = obj
+        if self.events.streams or self.events.actors:
+            self.announce(record)
+        if template.init is not None:
+            self.begin_init(record, watcher)
+        elif record.inbox is None and record.attention is None and watcher is None:
+            record.state = IDLE
+        else:
+            if watcher is not None:
+                watcher(record, None, False)
+            if record.attention is None or self.attend(record):
+                self._requeue(record)
+        return record
+
+    # --- the token ----------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """The run queue is not empty and nobody holds the token: give it to a worker."""
+        if self.idle:
+            self.busy = self.grant = True
+            reschedule(self.idle.pop().task, WAKE)
+        elif not self.starting and self.nursery is not None and not self.closing:
+            self.busy = self.grant = True
+            self.starting = 1
+            self.workers += 1
+            self.workers_started += 1
+            self.nursery.start_soon(self._work, name=f"actorkit {self.name}: worker")
+
+    @property
+    def has_work(self) -> bool:
+        a, b, c, d = self.queues
+        return bool(a or b or c or d)
+
+    def _take(self, worker: Worker) -> None:
+        if self.grant:
+            self.grant = False
+            worker.token = True
+        elif not self.busy and self.has_work:
+            self.busy = worker.token = True
+
+    def _give_up_token(self, worker: Worker) -> None:
+        worker.token = self.busy = False
+        if self.has_work:
+            self.wake()
+
+    # --- the pump -----------------------------------------------------------------------------
+
+    @enable_ki_protection
+    def _pump(self, worker: Worker, context: contextvars.Context | None, actor: Record[Any] | None) -> Any:
+        """Run actors. ``context`` is the scratch context that this runs in; with ``actor``, run just that one, in its own.
+
+        Returns DRY, SLICE, OWN (``worker.actor`` has a context of its own), LOOK (it left something behind), or the suspended
+        handler of ``worker.actor``: (coroutine, trap, reply).
+        """
+        q_max, q_high, q_normal, q_low = self.queues
+        base = self.base_context
+        task = worker.task
+        status = worker.status
+        watch = self.features.cancel_status
+        locks = self._locks
+        hook = self.step_hook
+        last = perf_counter()
+        end = last + self.slice_seconds
+        near = self.slice_seconds / 8
+        k = self.stride
+        one = actor is not None
+        handled = 0
+        while True:
+            if actor is None:
+                if q_max:
+                    actor = q_max.popleft()
+                elif q_high:
+                    actor = q_high.popleft()
+                elif q_low:
+                    if q_normal and self.normal_turns < LOW_TURN:
+                        self.normal_turns += 1
+                        actor = q_normal.popleft()
+                    else:
+                        self.normal_turns = 0
+                        actor = q_low.popleft()
+                elif q_normal:
+                    actor = q_normal.popleft()
+                else:
+                    break
+                if actor.state != QUEUED:
+                    actor = None
+                    continue
+                if actor.variables is not None:
+                    worker.actor = actor
+                    self.messages += handled
+                    return OWN
+            worker.actor = self.current = actor
+            actor.state = RUNNING
+            obj = actor.obj
+            batch = actor.outbox
+            reply = None
+            left = self.quantum
+            if hook is not None:
+                hook(actor)
+            while True:
+                try:
+                    while True:
+                        if not batch:
+                            if actor.extra is not None and actor.extra.senders:
+                                actor.admit_senders()
+                            batch = actor.inbox
+                            if batch is None:
+                                actor.outbox = None
+                                actor.state = IDLE
+                                break
+                            actor.inbox = None
+                            handled += len(batch)
+                            if len(batch) > 1:
+                                batch.reverse()
+                            actor.outbox = batch
+                        function, args, reply = batch.pop()
+                        result = function(obj, *args)
+                        if type(result) is CoroutineType:
+                            try:
+                                trap = result.send(None)
+                            except StopIteration as stop:
+                                result = stop.value
+                            else:
+                                self.current = None
+                                if hook is not None:
+                                    hook(None)
+                                self.messages += handled
+                                return result, trap, reply
+                        if reply is not None:
+                            reply.ok(result)
+                        if actor.attention is not None:
+                            if not self.attend(actor):
+                                break
+                            batch = actor.outbox
+                        k -= 1
+                        if not k:
+                            now = perf_counter()
+                            self.stride = k = 8 if now - last < near else 1
+                            last = now
+                            left -= k
+                            if left <= 0 or now > end:
+                                if batch or actor.inbox is not None:
+                                    actor.state = QUEUED
+                                    actor.template.runq.append(actor)
+                                else:
+                                    actor.outbox = None
+                                    actor.state = IDLE
+                                break
+                    break
+                except BaseException as error:
+                    fatal = is_fatal(error)
+                    go_on = self.crashed(actor, error, reply)
+                    if fatal:
+                        if go_on:
+                            actor.make_ready()
+                        self.current = None
+                        raise
+                    if not go_on:
+                        break
+                    batch = actor.outbox
+            reply = function = args = result = trap = obj = batch = None
+            if one:
+                break
+            try:
+                dirty = context is not None and context != base
+            except Exception:
+                dirty = True
+            if dirty:
+                if actor.state != DEAD:
+                    actor.variables = context
+                break
+            if watch and task._cancel_status is not status:
+                break
+            if locks and task in locks:
+                break
+            if last > end:
+                self.current = None
+                worker.actor = None
+                if hook is not None:
+                    hook(None)
+                self.messages += handled
+                return SLICE
+            actor = None
+        self.current = None
+        if hook is not None:
+            hook(None)
+        self.messages += handled
+        return DRY if actor is None else LOOK
+
+    # --- the worker ---------------------------------------------------------------------------
+
+    @enable_ki_protection
+    async def _work(self) -> None:
+        task = current_task()
+        worker = Worker(self, task)
+        self.holders[task] = worker
+        self.starting -= 1
+        self._take(worker)
+        again = True
+        try:
+            while again and not worker.retire:
+                try:
+                    with trio.CancelScope(shield=True) as scope:
+                        worker.scope = scope
+                        worker.status = cancel_status(task, self.features)
+                        again = await self._serve(worker, scope)
+                except RuntimeError as error:
+                    # Leaving the scope found one that a handler left open inside: trio has put the stack right by now.
+                    if not worker.corrupted and not (not self.features.cancel_status and "stack" in str(error)):
+                        raise
+                    worker.corrupted = False
+                    worker.retire = True
+                    again = True
+                    self.repairs += 1
+        finally:
+            worker.scope = None
+            self.workers -= 1
+            del self.holders[task]
+            if worker.token:
+                self._give_up_token(worker)
+
+    async def _serve(self, worker: Worker, scope: trio.CancelScope) -> bool:
+        """Work until the scope is used up or retired (True), or this worker is not needed any more (False)."""
+        base = self.base_context
+        free = self.free_contexts
+        while True:
+            since = perf_counter()
+            while worker.token:
+                context = free.pop() if free else base.copy()
+                outcome = context.run(self._pump, worker, context, None)
+                if outcome is DRY or outcome is SLICE:
+                    free.append(context)
+                    context = None
+                    if self.flushes:
+                        self._flush()
+                    if outcome is SLICE:
+                        self.slices += 1
+                        await checkpoint()
+                        since = perf_counter()
+                    elif not self.has_work:
+                        worker.token = self.busy = False
+                    continue
+                actor = worker.actor
+                assert actor is not None
+                if outcome is OWN:
+                    free.append(context)
+                    context = actor.variables
+                    assert context is not None
+                    outcome = context.run(self._pump, worker, None, actor)
+                keep = True
+                if outcome is not LOOK:
+                    if actor.state != DEAD:
+                        actor.variables = context
+                    if self.flushes:
+                        self._flush()
+                    keep = await self._carry(worker, actor, outcome, context)
+                    since = perf_counter()
+                    if not self.busy and self.has_work:
+                        worker.token = self.busy = True
+                outcome = None
+                if actor.variables is not None and _clean(actor.variables, base):
+                    free.append(actor.variables)
+                    actor.variables = None
+                context = None
+                if not await self._tidy(worker, actor, keep, scope):
+                    return True
+                actor = worker.actor = None
+                if worker.token and perf_counter() - since > self.slice_seconds:
+                    self.slices += 1
+                    await checkpoint()
+                    since = perf_counter()
+            worker.actor = None
+            if self.closing or len(self.idle) >= self.max_idle:
+                return False
+            if self.flushes:
+                self._flush()
+            self.idle.append(worker)
+            got = await park(worker.trap)
+            if got is not WAKE:
+                got.unwrap()
+            self._take(worker)
+
+    def _flush(self) -> None:
+        """Before trio runs others: let those who gathered output in this slice write it."""
+        flushes, self.flushes = self.flushes, []
+        for flush in flushes:
+            flush()
+
+    async def _tidy(self, worker: Worker, actor: Record[Any], keep: bool, scope: trio.CancelScope) -> bool:
+        """After a suspension or a LOOK: did the handler leave something in the task? False: take a new scope or retire."""
+        task = worker.task
+        left_scope = self.features.cancel_status and task._cancel_status is not worker.status
+        if left_scope or task.child_nurseries:
+            self.blame(actor, "its handler left a cancel scope or a nursery open: leave them in the message that opened them")
+            worker.corrupted = worker.retire = True
+            worker.actor = None
+            if worker.token:
+                self._give_up_token(worker)
+            self.repairs += 1
+            await close_nurseries(task, self.features)
+            return False
+        if self._locks and task in self._locks:
+            self.blame(actor, "its handler ended with a trio lock held: a lock may not outlive its message")
+            keep = False
+        if not keep:
+            worker.retire = True
+            return False
+        return not scope.cancel_called
+
+    def blame(self, actor: Record[Any], why: str) -> None:
+        """The actor broke a rule that the runtime found out after its handler: it ends as if it had raised."""
+        if actor.state != DEAD:
+            self.crashed(actor, RuntimeError(why), None)
+            if actor.state != DEAD:
+                self._requeue(actor)
+
+    async def _carry(self, worker: Worker, actor: Record[Any], suspended: Any, context: contextvars.Context | None) -> bool:
+        """Stay with a suspended handler to its end, without the token. False: retire this worker."""
+        coro, trap, reply = suspended
+        suspended = None
+        actor.worker = worker
+        attention = actor.attention
+        if attention is not None and attention.kill is not None:
+            worker.interrupt()
+        self._give_up_token(worker)
+        error: BaseException | None = None
+        result = None
+        try:
+            result = await Driver(coro, trap, self, actor, context)
+        except BaseException as raised:
+            error = raised
+        coro = trap = None
+        actor.worker = None
+        if error is None:
+            attention = actor.attention
+            if attention is not None and attention.kill is not None:
+                if reply is not None:
+                    reply.fail(attention.kill)
+                self.die(actor, attention.kill)
+                return True
+            if reply is not None:
+                reply.ok(result)
+            reply = result = None
+            if self.attend(actor):
+                self._requeue(actor, wake=False)
+            return True
+        fatal = is_fatal(error)
+        if self.crashed(actor, error, reply):
+            self._requeue(actor, wake=fatal)
+        reply = None
+        if fatal:
+            try:
+                raise error
+            finally:
+                del error
+        error = None
+        return False
+
+    def _requeue(self, actor: Record[Any], wake: bool = True) -> None:
+        """Its handler has ended: on to the next message, or idle. ``wake=False``: the caller takes the token itself."""
+        if not actor.outbox and actor.extra is not None and actor.extra.senders:
+            actor.admit_senders()
+        if not actor.outbox and actor.inbox is None:
+            actor.outbox = None
+            actor.state = IDLE
+        elif wake:
+            actor.make_ready()
+        else:
+            actor.state = QUEUED
+            actor.template.runq.append(actor)
+
+    # --- inline calls -------------------------------------------------------------------------
+
+    def inline_crash(self, callee: Record[Any], error: BaseException) -> BaseException:
+        """A synchronous handler raised in its caller's task. The crash is the callee's; the caller gets CalleeDied."""
+        if is_fatal(error):
+            self.crashed(callee, error, None)
+            return error
+        target = callee.describe()
+        reason: ExitReason = error.reason if isinstance(error, ActorExit) else Crash.from_exception(error, 1)
+        if self.crashed(callee, error, None):
+            self._requeue(callee)
+        return CalleeDied(target, reason)
+
+    def left_scope_open(self, callee: Record[Any]) -> BaseException:
+        target = callee.describe()
+        why = "its handler left a cancel scope open in its caller's task: leave it in the message that opened it"
+        self.repairs += 1
+        self.blame(callee, why)
+        return CalleeDied(target, Crash("RuntimeError", why))
+
+    def after_inline(self, callee: Record[Any]) -> None:
+        """A message or a signal came while it ran."""
+        if callee.attention is None or self.attend(callee):
+            self._requeue(callee)
+
+    def slice_is_over(self) -> bool:
+        """Has the caller's task made inline calls for longer than a slice? Asked with an adaptive stride."""
+        now = perf_counter()
+        self.inline_left = 8 if now - self.inline_checked < self.slice_seconds / 8 else 1
+        self.inline_checked = now
+        return now - self.inline_since > self.slice_seconds
+
+    async def checkpoint(self) -> None:
+        """Let trio run others; raises Cancelled if the task is cancelled."""
+        await checkpoint()
+        self.inline_since = self.inline_checked = perf_counter()
+
+    async def yield_if_due(self, task: Task) -> None:
+        """After an operation that did not have to wait."""
+        self.inline_left -= 1
+        if self.inline_left <= 0 and self.slice_is_over():
+            await self.checkpoint()
+
+
+def _clean(context: contextvars.Context, base: contextvars.Context) -> bool:
+    try:
+        return context == base
+    except Exception:
+        return False

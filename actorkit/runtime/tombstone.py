@@ -1,0 +1,82 @@
+"""What is left of an actor's object after its death.
+
+The state is cleared, so that it is free at once even if somebody still holds the object or a bound method of it; and the object's
+class is changed to a subclass on which every attribute raises ActorDead naming the actor. A class that cannot have such a
+subclass (a metaclass that forbids it) is only cleared.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..errors import ActorDead
+
+if TYPE_CHECKING:
+    from .template import Template
+
+__all__ = ["clear_state"]
+
+_context_of = object.__getattribute__
+
+
+def _dead(self: Any, name: str, *_: object) -> NoReturn:
+    try:
+        who = _context_of(self, "ctx").describe()
+    except AttributeError:
+        who = type(self).__qualname__
+    raise ActorDead(
+        f"{name!r} was used of an actor that has ended: {who}; a bound method or an instance outlived it: keep its ref "
+        "(self.ctx.ref) and send to that"
+    )
+
+
+def _repr(self: Any) -> str:
+    return f"<{type(self).__qualname__} that was {_context_of(self, 'ctx').describe()}>"
+
+
+def _tombstone(template: Template) -> type:
+    cls = template.cls
+    try:
+        made: type = type(cls)(
+            cls.__name__,
+            (cls,),
+            {
+                "__slots__": (),
+                "__getattribute__": _dead,
+                "__setattr__": _dead,
+                "__delattr__": _dead,
+                "__repr__": _repr,
+                "__del__": _no_finalizer,
+                "__module__": cls.__module__,
+                "__qualname__": cls.__qualname__,
+            },
+        )
+    except Exception:
+        made = cls
+    template.tombstone = made
+    return made
+
+
+def _no_finalizer(self: Any) -> None:
+    """The class's own ``__del__`` would find its state gone."""
+
+
+def clear_state(obj: Any, template: Template) -> None:
+    """Drop all that ``obj`` holds but its ``ctx``, and bury it."""
+    for name in template.slot_names:
+        try:
+            object.__delattr__(obj, name)
+        except AttributeError:
+            pass
+    try:
+        state = object.__getattribute__(obj, "__dict__")
+    except AttributeError:
+        pass
+    else:
+        state.clear()
+    tombstone = template.tombstone or _tombstone(template)
+    if tombstone is not template.cls:
+        try:
+            object.__setattr__(obj, "__class__", tombstone)
+        except TypeError:
+            template.tombstone = template.cls
