@@ -468,7 +468,7 @@ class Record(Ref[A_co]):
         """The class, and the registered name if there is one."""
         extra = self.extra
         name = extra.name if extra is not None and extra.name is not None else self.template.name
-        return f"{self.template.cls.__qualname__} {name!r}" if name is not None else self.template.cls.__qualname__
+        return f"{self.template.label} {name!r}" if name is not None else self.template.label
 
     def describe(self) -> str:
         """For messages: pid, class, name and state."""

@@ -45,6 +45,7 @@ class Template:
         "init_timeout",
         "inline",
         "kind",
+        "label",
         "name",
         "new",
         "options",
@@ -90,6 +91,7 @@ class Template:
         self.kind = kind
         self.options = options
         self.process = False
+        self.label = cls.__qualname__
         self.tombstone: type | None = None
         self.handlers = HandlerTable(cls)
         self.inline = InlineTable(self.handlers)

@@ -1,0 +1,247 @@
+"""Processes: actors written as one async function, with a trio task of their own and selective receive.
+
+Use it for code that lives in awaits: a protocol, a stream, a script of steps. Use a class actor for state that many talk to: it costs no
+task while idle. A process is stepped by hand like any handler, so ``current``, kills and attribution are the same.
+
+The mailbox is the record's two lists (see ``record``). A message that ``receive`` does not want stays where it is, in order.
+Source: erlang receive; proc_lib.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import trio
+from trio.lowlevel import Abort, Task, current_task, reschedule
+
+from ..reasons import NORMAL
+from .context import Context
+from .dispatch import interruptible
+from .record import DEAD, IDLE, RUNNING, Record
+from .stepping import Driver
+from .trio_internals import WAKE, Trap, caller_is_cancelled, close_nurseries, is_fatal, park
+
+if TYPE_CHECKING:
+    from .scheduler import Scheduler
+
+__all__ = ["Process", "ProcessContext", "start_process"]
+
+M = TypeVar("M")
+
+
+class Process:
+    """The type of a process's ref: ``Ref[Process]``. It has no declared messages: ``send`` to it, it does ``receive``."""
+
+    __slots__ = ()
+
+    trap_exit = False
+
+    def handle_info(self, message: object) -> None:
+        """A process takes its messages with ``receive``."""
+
+    def init(self) -> None:
+        """A process begins with its function."""
+
+    def terminate(self) -> None:
+        """A process ends with its function: use ``try``/``finally`` there."""
+
+
+class ProcessContext(Context[Process]):
+    """What a process's function gets as its first argument: all of ``Context``, and ``receive``."""
+
+    __slots__ = ()
+
+    def send(self, message: object, /) -> bool:
+        if self.state == DEAD or self.mailbox_length >= self.template.bound:
+            return self._overflow_of_process((self.template.info, (message,), None))
+        self.post_info(message)
+        return True
+
+    def _overflow_of_process(self, message: Any) -> bool:
+        accepted = self._overflow(message)
+        if accepted and self.state == IDLE:
+            self.make_ready()
+        return accepted
+
+    def make_ready(self) -> None:
+        worker: ProcessWorker = self.worker
+        receiver = worker.receiver
+        self.state = RUNNING
+        if receiver is not None:
+            worker.receiver = None
+            reschedule(receiver, WAKE)
+
+    @overload
+    async def receive(self) -> Any: ...
+    @overload
+    async def receive(self, wanted: type[M]) -> M: ...
+    @overload
+    async def receive(self, wanted: Callable[[Any], object]) -> Any: ...
+    async def receive(self, wanted: Any = None) -> Any:
+        """The oldest message, or the oldest one that is ``wanted``; waits for it.
+
+        Args:
+            wanted: a class, or a predicate. Others stay in the mailbox, in order. Scanning costs O(messages left there).
+
+        Deadlines are trio's: ``with trio.move_on_after(2): …``. Cancellation loses no message.
+        Raises trio.BusyResourceError when another task of this process is receiving.
+
+        Example::
+
+            down = await ctx.receive(ak.Down)
+        """
+        self._self("receive")
+        task = current_task()
+        scheduler = self.template.scheduler
+        if caller_is_cancelled(task):
+            await scheduler.checkpoint()
+        await scheduler.yield_if_due(task)
+        worker: ProcessWorker = self.worker
+        if worker.receiver is not None:
+            raise trio.BusyResourceError(f"another task of {self.describe()} is receiving")
+        test = None if wanted is None else (lambda m: isinstance(m, wanted)) if isinstance(wanted, type) else wanted
+        refused = 0
+        while True:
+            self._gather()
+            queue = self.outbox
+            if queue:
+                if test is None:
+                    return self._took(queue.pop())
+                for index in range(len(queue) - 1 - refused, -1, -1):
+                    if test(queue[index][1][0]):
+                        return self._took(queue.pop(index))
+                refused = len(queue)
+            else:
+                self.outbox = None
+            worker.receiver = task
+            self.state = IDLE
+            got = await park(Trap(worker.abort_receive))
+            if got is not WAKE:
+                got.unwrap()
+            refused = min(refused, len(self.outbox or ()))
+
+    def _gather(self) -> None:
+        """Put what has arrived behind what is left."""
+        inbox = self.inbox
+        if inbox is not None:
+            self.inbox = None
+            inbox.reverse()
+            self.outbox = inbox + self.outbox if self.outbox else inbox
+
+    def _took(self, message: Any) -> Any:
+        self.template.scheduler.messages += 1
+        if self.extra is not None and self.extra.senders:
+            self.admit_senders()
+        if not self.outbox:
+            self.outbox = None
+        return message[1][0]
+
+    def ended(self, error: BaseException | None) -> None:
+        """Its function has returned or raised."""
+        scheduler = self.template.scheduler
+        attention = self.attention
+        self.worker = None
+        if error is not None:
+            scheduler.crashed(self, error, None)
+        elif attention is not None and attention.kill is not None:
+            scheduler.die(self, attention.kill)
+        else:
+            scheduler.die(self, NORMAL)
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        """All messages, in order, for ever: ``async for message in ctx``."""
+        while True:
+            yield await self.receive()
+
+
+class ProcessWorker:
+    """The trio task of one process, in the place of a pool worker."""
+
+    __slots__ = ("actor", "interrupted", "receiver", "scope")
+
+    def __init__(self, actor: ProcessContext) -> None:
+        self.actor = actor
+        self.scope: trio.CancelScope | None = None
+        self.receiver: Task | None = None
+        self.interrupted = False
+
+    def interrupt(self) -> None:
+        self.interrupted = True
+        if self.scope is not None:
+            self.scope.cancel(reason="its process was killed")
+
+    def abort_receive(self, _: Callable[[], Any]) -> Abort:
+        self.receiver = None
+        self.actor.state = RUNNING
+        return Abort.SUCCEEDED
+
+
+def start_process(
+    scheduler: Scheduler,
+    template: Any,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    link_to: Record[Any] | None,
+) -> ProcessContext:
+    """Make a process; its function begins at the next trio pass. Its ref is good at once."""
+    scheduler.numbers = number = scheduler.numbers + 1
+    record = ProcessContext(template, number, scheduler.current)
+    scheduler.admit(record, link_to)
+    record.state = RUNNING
+    record.worker = worker = ProcessWorker(record)
+    record.variables = scheduler.base_context.copy()
+    assert scheduler.nursery is not None
+    scheduler.nursery.start_soon(
+        _run, scheduler, record, worker, interruptible(function), args, kwargs, name=f"actorkit {scheduler.name}: {template.label}"
+    )
+    if scheduler.events.streams or scheduler.events.actors:
+        scheduler.announce(record)
+    return record
+
+
+async def _run(
+    scheduler: Scheduler,
+    record: ProcessContext,
+    worker: ProcessWorker,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> None:
+    task = current_task()
+    scheduler.holders[task] = worker
+    error: BaseException | None = None
+    context: contextvars.Context | None = record.variables
+    try:
+        with trio.CancelScope(shield=True) as scope:
+            worker.scope = scope
+            if worker.interrupted:
+                scope.cancel(reason="its process was killed before it began")
+                await trio.lowlevel.checkpoint()
+            await Driver(_begin(function, record, args, kwargs), None, scheduler, record, context)
+    except BaseException as raised:
+        error = raised
+    left = list(task.child_nurseries)
+    if left:
+        error = error or RuntimeError("its function ended and left a nursery open")
+        with trio.CancelScope(shield=True):
+            await close_nurseries(task, scheduler.features)
+    worker.scope = None
+    del scheduler.holders[task]
+    args = ()
+    kwargs = {}
+    fatal = error is not None and is_fatal(error)
+    try:
+        record.ended(error)
+        if fatal:
+            assert error is not None
+            raise error
+    finally:
+        error = None
+
+
+async def _begin(function: Callable[..., Any], record: ProcessContext, args: Any, kwargs: Any) -> None:
+    await function(record, *args, **kwargs)
+
