@@ -38,7 +38,7 @@ class Child:
     """When its present life started to run."""
     exited: ChildExited | None = None
     """The end of its present life, if that is known but not dealt with."""
-    asked: bool = False
+    killed: bool = False
     """Whether this life has been killed for not stopping in time: it is done once."""
     ticket: int = 0
     """Its pending restart; 0 if there is none."""
@@ -61,7 +61,7 @@ class Child:
         self.instance = 0
         self.ref = None
         self.exited = None
-        self.asked = False
+        self.killed = False
 
     def info(self) -> ChildInfo:
         """The child as ``which_children`` shows it: without a ref that is known to be dead."""
