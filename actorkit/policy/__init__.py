@@ -1,0 +1,5 @@
+"""Pure decisions: specs, restart windows, backoff, exit signals, supervision.
+
+Nothing in here waits, reads a clock, draws a random number, logs or touches another actor. Time
+comes in with the events, and decisions go out as actions for the shell to perform.
+"""

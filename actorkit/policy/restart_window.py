@@ -1,0 +1,45 @@
+"""How many restarts there were within the last so many seconds.
+
+A supervisor that restarts its children too often is not helping: it gives up, and lets its own
+supervisor try from further up. "Too often" is more than ``max_restarts`` within ``max_seconds``.
+
+The window's far end is inclusive, as in OTP: a restart exactly ``max_seconds`` ago still counts.
+Unlike OTP, which counts whole seconds, it keeps the precision that it is given.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+__all__ = ["RestartWindow"]
+
+
+class RestartWindow:
+    """The restarts of one supervisor. At most ``max_restarts + 1`` times are kept, since with that
+    many in the window it has been exceeded, whatever else there was."""
+
+    __slots__ = ("_times", "max_restarts", "max_seconds")
+
+    def __init__(self, max_restarts: int, max_seconds: float) -> None:
+        self.max_restarts = max_restarts
+        self.max_seconds = max_seconds
+        self._times: deque[float] = deque(maxlen=max_restarts + 1)
+
+    def add(self, now: float) -> bool:
+        """Count a restart at ``now``; True if that is one too many.
+
+        ``now`` is monotonic seconds. Should it step back, it is taken for the latest time seen.
+        """
+        times = self._times
+        if times and now < times[-1]:
+            now = times[-1]
+        times.append(now)
+        oldest = now - self.max_seconds
+        while times[0] < oldest:
+            times.popleft()
+        return len(times) > self.max_restarts
+
+    @property
+    def count(self) -> int:
+        """Restarts in the window that ended at the latest ``add`` (max_restarts + 1: at least)."""
+        return len(self._times)
