@@ -1,9 +1,10 @@
 """What every benchmark here shares.
 
-A *contender* is a process that prints one JSON line when it is ready and then answers each line it reads with one JSON
-line. So all contenders live at the same time, each in its own interpreter or virtual machine, and a round asks one after
-the other: what the machine does meanwhile hits them all alike. A figure is the median over the rounds; a ratio is the
-median of the ratios *within* a round, which is not quite the ratio of the two medians printed beside it.
+A *contender* is a process that prints one JSON line when it is ready and then answers each line it reads
+with one JSON line. So all contenders live at the same time, each in its own interpreter or virtual
+machine, and a round asks one after the other: what the machine does meanwhile hits them all alike. A
+figure is the median over the rounds; a ratio is the median of the ratios *within* a round, which is not
+quite the ratio of the two medians printed beside it.
 """
 
 import json
@@ -17,13 +18,13 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import psutil
+from bench.worker import cpu_seconds, rss
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -64,11 +65,10 @@ class ContenderError(Exception):
 class Contender:
     """A child process asked one line at a time; it ends when its stdin does, at the latest by a kill."""
 
-    def __init__(self, *command: str, ready_within: float = 60) -> None:
+    def __init__(self, *command: str, ready_within: float = 180) -> None:
         self.command = command
         self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._received = b""
-        self.process = psutil.Process(self._process.pid)
         try:
             self.hello = self._answer(ready_within)
         except BaseException:
@@ -76,11 +76,11 @@ class Contender:
             raise
 
     @classmethod
-    def module(cls, name: str, *args: object, ready_within: float = 60) -> Self:
+    def module(cls, name: str, *args: object, ready_within: float = 180) -> Self:
         """A module of this package, under the interpreter that runs the benchmark."""
         return cls(sys.executable, "-m", f"bench.{name}", *map(str, args), ready_within=ready_within)
 
-    def ask(self, *words: object, within: float = 120) -> dict[str, Any]:
+    def ask(self, *words: object, within: float = 300) -> dict[str, Any]:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(" ".join(map(str, words)).encode() + b"\n")
@@ -117,11 +117,10 @@ class Contender:
         return ContenderError(f"{' '.join(self.command)} {what} (exit status {self._process.poll()})")
 
     def rss(self) -> int:
-        return int(self.process.memory_info().rss)
+        return rss(self._process.pid)
 
     def cpu_seconds(self) -> float:
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
+        return cpu_seconds(self._process.pid)
 
     def kill(self) -> None:
         """For a contender that holds only what is to be thrown away."""
@@ -176,7 +175,7 @@ class Goal:
 
     def __str__(self) -> str:
         sign = "≥" if self.at_least else "≤"
-        return f"{sign} {_figure(self.limit)}" + (f"× {self.against}" if self.against else "")
+        return f"{sign} {_figure(self.limit)}" + (f" × {self.against}" if self.against else "")  # noqa: RUF001
 
 
 @dataclass(slots=True)
@@ -209,7 +208,7 @@ class Row:
 
 @dataclass(slots=True)
 class Report:
-    """All rows of one benchmark: the first column is the subject, ratios are the subject's by each other's."""
+    """All rows of one benchmark. The first column is the subject; a ratio is its figure by another's."""
 
     benchmark: str
     columns: Sequence[str]
@@ -218,7 +217,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     contenders: dict[str, object] = field(default_factory=dict)
     machine: dict[str, object] = field(default_factory=lambda: machine())
-    date: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     def row(self, name: str) -> Row:
         return next(row for row in self.rows if row.name == name)
@@ -229,7 +228,7 @@ class Report:
         body = [[*self._cells(row, others), *_goal_cells(row, subject)] for row in self.rows]
         m = self.machine
         facts = [
-            f"bench {self.benchmark}, {self.date}, {m['cpu']} × {m['cores']}, load {m['load']} at the start",
+            f"bench {self.benchmark}, {self.date}, {m['cpu']} × {m['cores']}, load {m['load']} at the start",  # noqa: RUF001
             ", ".join(f"{name} {number}" for name, number in versions(self).items()),
             *self.notes,
         ]
@@ -256,12 +255,16 @@ class Report:
                     "name": row.name,
                     "unit": row.unit,
                     "columns": {
-                        column: {"median": row.median(column), "rounds": [v for _, v in sorted(values.items())]}
+                        column: {
+                            "median": row.median(column),
+                            "rounds": [v for _, v in sorted(values.items())],
+                        }
                         for column, values in row.figures.items()
                     },
                     "ratios": {other: row.ratio(subject, other) for other in others},
                     "goals": [
-                        {**asdict(goal), "figure": figure, "met": met} for goal, figure, met in row.verdict(subject)
+                        {**asdict(goal), "figure": figure, "met": met}
+                        for goal, figure, met in row.verdict(subject)
                     ],
                 }
                 for row in self.rows
@@ -291,7 +294,10 @@ def _aligned(header: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
     words = {0, 1, len(header) - 2, len(header) - 1}
 
     def line(cells: Sequence[str]) -> str:
-        padded = [c.ljust(w) if i in words else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
+        padded = [
+            c.ljust(w) if i in words else c.rjust(w)
+            for i, (c, w) in enumerate(zip(cells, widths, strict=True))
+        ]
         return "| " + " | ".join(padded) + " |"
 
     rule = ["-" * w if i in words else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
@@ -305,7 +311,7 @@ def machine() -> dict[str, object]:
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),
-        "memory": psutil.virtual_memory().total,
+        "memory": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         "kernel": platform.release(),
         "load": round(os.getloadavg()[0], 2),
     }

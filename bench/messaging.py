@@ -1,20 +1,24 @@
-"""What a message, a call and an actor cost: actorkit, OTP's gen_server, and tasks with channels on plain trio.
+"""What a message, a call and an actor cost: actorkit, OTP's gen_server, and tasks with channels on plain
+trio.
 
 Each row is measured by each contender in each round, one after the other, the same way:
 
-cast            bursts of 1,000 messages, which fit into actorkit's default mailbox, each followed by one call or its
-                like, so that nothing is ever refused and everything is handled when the clock stops. Time per message,
-                sending and handling together. On the BEAM the two run on different cores.
-call            one caller, one call after the other. actorkit's and OTP's have a deadline of 5 s; plain trio's has none.
+cast            bursts of 1,000 messages, which fit into actorkit's default mailbox, each followed by one
+                call or its like, so that nothing is ever refused and everything is handled when the clock
+                stops. Time per message, sending and handling together. On the BEAM the two run on
+                different cores.
+call            one caller, one call after the other. actorkit's and OTP's have a deadline of 5 s; plain
+                trio's has none.
 ping-pong       two actors send each other casts, one message in flight. Time per message.
 spawn           thousands in a row, all staying alive, until each of them is ready for messages.
-idle memory     100,000 idle ones, in a process of its own: growth of the RSS for Python, of `erlang:memory(total)` for
-                the BEAM, so everything that belongs to an actor counts.
+idle memory     100,000 idle ones, in a process of its own: growth of the RSS for Python, of
+                `erlang:memory(total)` for the BEAM, so everything that belongs to an actor counts.
 
-An actorkit handler may be synchronous or not; gen_server's callbacks know no such difference, so both rows stand
-beside the same measurement of OTP. A synchronous handler of an idle actor runs inside `call`.
+An actorkit handler may be synchronous or not; gen_server's callbacks know no such difference, so both rows
+stand beside the same measurement of OTP. A synchronous handler of an idle actor runs inside `call`.
 
-Not measured: messages larger than an int (the BEAM copies them, Python does not), many cores (the BEAM uses them).
+Not measured: messages larger than an int (the BEAM copies them, Python does not), many cores (the BEAM
+uses them).
 """
 
 import shutil
@@ -74,9 +78,8 @@ def run(options: Options) -> Report:
 def compile_beam(into: Path) -> None:
     """`erl` brings its compiler along; `erlc` is only another door to it."""
     source = Path(__file__).with_name("beam.erl")
-    code = (
-        f'case compile:file("{source}", [report, {{outdir, "{into}"}}]) of {{ok, _}} -> halt(0); _ -> halt(1) end.'
-    )
+    compiled = f'compile:file("{source}", [report, {{outdir, "{into}"}}])'
+    code = f"case {compiled} of {{ok, _}} -> halt(0); _ -> halt(1) end."
     subprocess.run(["erl", "-noshell", "-eval", code], check=True, timeout=60)
 
 

@@ -1,11 +1,12 @@
 """Plain trio's side of `python -m bench messaging`: an actor is a task that reads from a memory channel.
 
-A cast is `send_nowait`, the cheapest send trio has and the one that never waits either; a call sends a one-shot reply
-along and waits for it. There is no deadline, no crash containment and no name: this is the least that could do the job.
+A cast is `send_nowait`, the cheapest send trio has and the one that never waits either; a call sends a
+one-shot reply along and waits for it. There is no deadline, no crash containment and no name: this is the
+least that could do the job.
 """
 
 import gc
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -35,6 +36,7 @@ class Reply:
 Message = tuple[str, int, Reply | None]
 Inbox = trio.MemoryReceiveChannel[Message]
 Outbox = trio.MemorySendChannel[Message]
+Actor = Callable[[Inbox], Awaitable[None]]
 
 
 async def echo(inbox: Inbox, started: Callable[[], None] | None = None) -> None:
@@ -81,7 +83,7 @@ async def cast_async(n: int) -> float:
     return await cast(n, echo_asynchronously)
 
 
-async def cast(n: int, actor: Callable[[Inbox], object]) -> float:
+async def cast(n: int, actor: Actor) -> float:
     async def bursts(n: int) -> None:
         for start in range(0, n, BURST):
             for _ in range(min(BURST, n - start)):
@@ -107,7 +109,7 @@ async def call_async(n: int) -> float:
     return await call(n, echo_asynchronously)
 
 
-async def call(n: int, actor: Callable[[Inbox], object]) -> float:
+async def call(n: int, actor: Actor) -> float:
     async def calls(n: int) -> None:
         for i in range(n):
             assert await ask(ref, "echo", i) == i
@@ -122,9 +124,7 @@ async def call(n: int, actor: Callable[[Inbox], object]) -> float:
 
 
 async def ping_pong(n: int) -> float:
-    async def player(
-        inbox: trio.MemoryReceiveChannel[int], opponent: trio.MemorySendChannel[int], finished: list[trio.Event]
-    ) -> None:
+    async def player(inbox: trio.MemoryReceiveChannel[int], opponent: trio.MemorySendChannel[int]) -> None:
         async for left in inbox:
             if left:
                 opponent.send_nowait(left - 1)
@@ -140,8 +140,8 @@ async def ping_pong(n: int) -> float:
     async with trio.open_nursery() as nursery:
         ping, ping_inbox = trio.open_memory_channel[int](1024)
         pong, pong_inbox = trio.open_memory_channel[int](1024)
-        nursery.start_soon(player, ping_inbox, pong, finished)
-        nursery.start_soon(player, pong_inbox, ping, finished)
+        nursery.start_soon(player, ping_inbox, pong)
+        nursery.start_soon(player, pong_inbox, ping)
         await play(n // 10)
         seconds = await timed(play, n)
         ping.close()

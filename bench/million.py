@@ -1,9 +1,9 @@
 """A million actors on one node: how much memory, how long.
 
-A process of its own spawns them, sends each a message that stays queued, lets all of them run, and each answers with a
-message to one tally. RSS is read after each step, and counts everything: the interpreter, the node, the list of refs.
-The seconds are those of spawning, sending and answering together, with nothing collected by hand; reading the RSS is
-not in them. Not measured: actors with any state to speak of.
+A process of its own spawns them, sends each a message that stays queued, lets all of them run, and each
+answers with a message to one tally. RSS is read after each step, and counts everything: the interpreter,
+the node, the list of refs. The seconds are those of spawning, sending and answering together, with nothing
+collected by hand; reading the RSS is not in them. Not measured: actors with any state to speak of.
 """
 
 from bench.harness import Contender, Goal, Options, Report, Row, progress
@@ -25,7 +25,9 @@ def run(options: Options) -> Report:
     columns = options.columns(("actorkit",))
     count = options.count or options.scaled(COUNT)
     rounds = options.rounds_or(3)
-    rows = {name: Row(label, unit, goals if count == COUNT else ()) for name, (label, unit, goals) in ROWS.items()}
+    rows = {
+        name: Row(label, unit, goals if count == COUNT else ()) for name, (label, unit, goals) in ROWS.items()
+    }
     report = Report("million", columns, list(rows.values()), {"rounds": rounds, "actors": count})
     report.notes.append(f"{count:,} actors" + ("" if count == COUNT else f"; the goals are for {COUNT:,}"))
     for number in range(rounds):

@@ -3,11 +3,11 @@
 import functools
 import gc
 import json
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
-import psutil
 import trio
 
 Work = Callable[[int], Awaitable[float]]
@@ -46,8 +46,16 @@ def gc_settings() -> dict[str, object]:
     return {"enabled": gc.isenabled(), "threshold": gc.get_threshold()}
 
 
-def rss() -> int:
-    return int(psutil.Process().memory_info().rss)
+def rss(pid: int | str = "self") -> int:
+    with open(f"/proc/{pid}/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def cpu_seconds(pid: int | str = "self") -> float:
+    """User and system time, children not included."""
+    with open(f"/proc/{pid}/stat") as stat:
+        after_name = stat.read().rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def asker_gone() -> None:
