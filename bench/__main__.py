@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench import connections, messaging, million
-from bench.harness import Options, Report
+from bench.harness import ContenderError, Options, Report
 
 BENCHMARKS: dict[str, Callable[[Options], Report]] = {
     "messaging": messaging.run,
@@ -44,6 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = BENCHMARKS[args.name](options)
     except ValueError as error:
         parser.error(str(error))
+    except ContenderError as error:
+        print(f"bench {args.name}: {error}", file=sys.stderr)
+        return 1
+    if args.quick:
+        report.notes.append("--quick: this shows that it runs; do not quote its figures")
     print(report.table())
     if args.json is not None:
         args.json.write_text(json.dumps(report.as_json(), indent=2) + "\n")

@@ -219,8 +219,10 @@ class Report:
     machine: dict[str, object] = field(default_factory=lambda: machine())
     date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
-    def row(self, name: str) -> Row:
-        return next(row for row in self.rows if row.name == name)
+    def drop_goals(self, because: str) -> None:
+        for row in self.rows:
+            row.goals = ()
+        self.notes.append(because)
 
     def table(self) -> str:
         subject, *others = self.columns
