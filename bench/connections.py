@@ -9,7 +9,8 @@ memory     growth of the server's RSS from listening to all connections joined a
            the traffic. Not in it: what the kernel holds for the sockets, the same for all.
 echo       256 lines on their way, each on another connection, all connections in turn.
 broadcast  8 on their way, 100 deliveries each.
-mixed      as echo, and a broadcast for every 100 lines: as many lines out for a room as echoes.
+mixed      as echo, and a broadcast for every 100 lines: as many lines out for a room as echoes. The clock
+           stops when all of both have arrived, so a server that puts one of them off gains nothing.
 
 Latencies are those under this load, from the line sent to its echo (or its delivery to each member)
 received, by the generator's clock. The server's CPU time per line is the figure that another process on
@@ -17,6 +18,8 @@ the machine disturbs least. The generator checks every line; one that is lost or
 
 trio appears twice: with a lock per connection, the leanest, which the goals are about, and with a channel
 and a writer task per connection, which like actorkit does not let one slow member hold up its room.
+With the lock, each write of a broadcast is a checkpoint that lets all others run first: its delivery times
+under mixed traffic are its own, not an error.
 """
 
 from typing import Any
