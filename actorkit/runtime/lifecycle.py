@@ -25,7 +25,7 @@ from ..errors import ActorExit, NodeStopped
 from ..policy.exit_signals import Source
 from ..reasons import NORMAL, BadReturn, Crash, ExitReason, InitTimeout, bounded
 from .events import ActorCrashed, ActorExited, ActorStarted, DeadLetter, Events, Unkillable
-from .extra import Attention
+from .calls import Later
 from .links import send_signal, tell_watchers
 from .names import Names
 from .messages import Exit
@@ -63,29 +63,39 @@ class Stop:
 class Starting:
     """Takes the outcome of ``init``, in the place of a caller; tells ``watcher(record, reason | None, ignored)``."""
 
-    __slots__ = ("record", "task", "timer", "watcher")
+    __slots__ = ("caller", "later", "record", "task", "timer", "watcher")
 
     def __init__(self, record: Record[Any], watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None) -> None:
         self.record = record
         self.watcher = watcher
         self.timer: Timer | None = None
         self.task = self
+        self.caller = None
+        self.later: Later[Any] | None = None
 
     def ok(self, value: object) -> None:
-        record = self.record
         if value is None:
             self._tell(None, False)
-            return
-        attention = record.attend_to()
-        if value is IGNORE:
-            attention.final = NORMAL
+        elif isinstance(value, Later):
+            value._attach(self, self.record)
+        elif value is IGNORE:
             self._tell(None, True)
+            self._end(NORMAL)
         elif isinstance(value, Stop):
-            attention.final = value.reason
             self._tell(value.reason, False)
+            self._end(value.reason)
         else:
-            attention.final = BadReturn(f"{record.template.cls.__qualname__}.init", bounded(repr(value), 200))
-            self._tell(attention.final, False)
+            reason = BadReturn(f"{self.record.template.label}.init", bounded(repr(value), 200))
+            self._tell(reason, False)
+            self._end(reason)
+
+    def _end(self, reason: ExitReason) -> None:
+        """Without ``terminate``, as OTP's init does."""
+        record = self.record
+        if record.state == RUNNING:
+            record.attend_to().final = reason
+        else:
+            record.template.scheduler.die(record, reason)
 
     def fail(self, reason: ExitReason) -> None:
         self._tell(reason, False)
@@ -99,6 +109,12 @@ class Starting:
         watcher, self.watcher = self.watcher, None
         if watcher is not None:
             watcher(self.record, reason, ignored)
+
+
+def _terminate(obj: Any, terminate: Callable[..., Any], reason: ExitReason) -> Any:
+    """An actor's last message."""
+    obj.ctx.attend_to().final = reason
+    return terminate(obj, reason)
 
 
 class Lifecycle:
@@ -234,8 +250,7 @@ class Lifecycle:
         if terminate is None or record.obj is None:
             self.die(record, reason)
             return
-        record.attend_to().final = reason
-        message: Message = (terminate, (reason,), None)
+        message: Message = (_terminate, (terminate, reason), None)
         if record.outbox is None:
             record.outbox = [message]
         else:
@@ -356,6 +371,8 @@ class Lifecycle:
             clear_state(obj, template)
         if self.events.wanted(ActorExited):
             self.events.emit(ActorExited(record, record.pid, record.started_as, reason))
+        if self.stopping:
+            self.exit_noticed()
 
     def _release(self, record: Record[Any], extra: Any, reason: ExitReason) -> None:
         name = extra.name if extra.name is not None else record.template.name
@@ -392,6 +409,16 @@ class Lifecycle:
             self.events.emit(
                 DeadLetter(record, record.pid, record.started_as, getattr(function, "__qualname__", "send"), args, why)
             )
+
+    def dead_name(self, name: str, what: Any, args: tuple[Any, ...]) -> None:
+        """As ``dead_letter``, for a name that nobody holds."""
+        self.dead_letters += 1
+        if self.events.wanted(DeadLetter):
+            message = what if isinstance(what, str) else getattr(what, "__qualname__", repr(what))
+            self.events.emit(DeadLetter(None, None, repr(name), message, args, "no actor has this name"))
+
+    def exit_noticed(self) -> None:
+        """An actor has ended while the node stops."""
 
     def announce(self, record: Record[Any]) -> None:
         if self.events.wanted(ActorStarted):

@@ -172,14 +172,7 @@ class Scheduler(Lifecycle):
 
     # --- birth --------------------------------------------------------------------------------
 
-    def template_for(self, cls: type) -> Template:
-        """The template of ``cls`` with default options."""
-        template = self.templates.get(cls)
-        if template is None:
-            template = self.templates[cls] = Template(self, cls, base=Callbacks)
-        return template
-
-    def spawn(
+    def spawn_actor(
         self,
         template: Template,
         args: tuple[Any, ...],

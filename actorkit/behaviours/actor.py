@@ -1,0 +1,95 @@
+"""Actor: the class that people subclass, and ``child``, its spec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, overload
+
+from ..policy.child_spec import ChildSpec
+from ..reasons import ExitReason
+from ..runtime.callbacks import Callbacks
+from ..runtime.process import Process, ProcessContext
+
+if TYPE_CHECKING:
+    from ..runtime.context import Context
+
+__all__ = ["Actor", "child"]
+
+A = TypeVar("A")
+P = ParamSpec("P")
+
+
+class Actor(Callbacks):
+    """State, a mailbox, no locks. While idle it costs no task.
+
+    Subclass it, keep state in attributes, and declare messages with ``@ak.call`` and ``@ak.cast``. One message is handled at a time, so
+    handlers need no locks; an async handler may await anything of trio's, and no other message is handled meanwhile. A handler that
+    raises ends the actor; its supervisor decides what then.
+
+    The constructor needs no ``super().__init__()``; attrs, dataclasses, generics, ``__slots__`` and inheritance work. One attribute is
+    reserved: ``ctx``, this actor's ``Context``. It is there in the constructor too.
+
+    When to use it: for state that others talk to. Code that lives in awaits (a script of steps, a stream) is simpler as a *process*: an
+    async function given to ``spawn`` or ``ak.child``. What has neither state nor messages needs no actor.
+
+    All callbacks may be plain or async, and are OTP's (gen_server):
+
+    ``init()``            the first message. May await; within the spec's ``init_timeout``. Return None, ``ak.IGNORE`` (not needed), or
+                          ``ak.Stop(reason)``. A supervisor starts its next child when it has returned.
+    ``handle_info(m)``    whatever came by ``send``, timers, ``Down``, trapped ``Exit``. Without one, a message is logged and dropped.
+    ``terminate(reason)`` called when the actor stops, crashes, or (if it traps exits) its parent shuts it down. Not when it is killed,
+                          nor by an exit signal that it does not trap.
+    ``format_status()``   what reports and ``sys`` show as its state. Shorten or hide here; it is cut to a bounded size anyway.
+    ``trap_exit``         class attribute: True to get exit signals as ``ak.Exit`` messages.
+
+    Example::
+
+        class Counter(ak.Actor):
+            def __init__(self) -> None:
+                self.count = 0
+
+            @ak.call
+            def add(self, n: int) -> int:
+                self.count += n
+                return self.count
+
+        async with ak.open_node() as node:
+            counter = node.spawn(Counter)
+            assert await counter.call(Counter.add, 2) == 2
+    """
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        ctx: Context[Self]
+
+        def init(self) -> Any: ...
+        def handle_info(self, message: Any) -> Any: ...
+        def terminate(self, reason: ExitReason) -> Any: ...
+        def format_status(self) -> object: ...
+
+
+@overload
+def child(
+    start: Callable[Concatenate[ProcessContext, P], Coroutine[Any, Any, object]], /, *args: P.args, **kwargs: P.kwargs
+) -> ChildSpec[Process]: ...
+@overload
+def child(start: Callable[P, A], /, *args: P.args, **kwargs: P.kwargs) -> ChildSpec[A]: ...
+def child(start: Any, /, *args: Any, **kwargs: Any) -> ChildSpec[Any]:
+    """A child spec: what to start, with which arguments. Options by ``.with_(…)``, see ``ChildSpec``.
+
+    Raises InvalidChildSpec at once for what could never start.
+
+    Example::
+
+        ak.child(Room, "lobby").with_(name="lobby", restart="transient")
+    """
+    spec: ChildSpec[Any] = ChildSpec(start, args=args, kwargs=kwargs)
+    origin = getattr(start, "__origin__", start)
+    if isinstance(origin, type) and not issubclass(origin, Callbacks):
+        from ..errors import InvalidChildSpec
+
+        raise InvalidChildSpec(
+            "start", start, "not an actor class", "subclass ak.Actor, or give an async function or one that returns an actor"
+        )
+    return spec

@@ -1,0 +1,319 @@
+"""The shell around a supervision machine: performs its actions, tells it what came of them.
+
+The machine (``policy.supervision``, ``policy.dynamic_supervision``) decides everything. Here is only: how a child is started and stopped,
+how time passes, where replies and reports go. ``_feed`` runs until the machine has no more to say; what happens meanwhile (a child that
+dies while it is told to) queues behind. It runs as the supervisor, whoever's stack it is on, and holds no task.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import Any, Final
+
+import attrs
+import trio
+
+from ..policy import supervision_events as ev
+from ..reasons import KILLED, SHUTDOWN, Crash, ExitReason
+from ..runtime.calls import Later
+from ..runtime.events import ChildRestarted, SupervisorReport
+from ..runtime.gate import PendingRestart
+from ..runtime.lifecycle import Stop
+from ..runtime.node import Node
+from ..runtime.record import DEAD, RUNNING, Record
+from ..runtime.reports import report_supervisor
+from ..runtime.starting import Starter
+from ..runtime.timers import Timer
+from ..runtime.trio_internals import is_fatal
+from .actor import Actor
+
+__all__ = ["SupervisionShell"]
+
+logger = logging.getLogger("actorkit")
+
+LEVELS: Final = {
+    "progress": logging.DEBUG,
+    "child_terminated": logging.WARNING,
+    "shutdown_error": logging.WARNING,
+    "start_error": logging.ERROR,
+    "unkillable": logging.ERROR,
+    "reached_max_restart_intensity": logging.ERROR,
+}
+
+
+@attrs.define(eq=False)
+class _StartCall:
+    """A call whose caller wants the child's ref, not the machine's (ref, info)."""
+
+    later: Later[Any]
+
+
+class SupervisionShell(Actor):
+    """Base of the static and the dynamic supervisor."""
+
+    trap_exit = True
+
+    def __init__(self, machine: Any) -> None:
+        self.machine = machine
+        self.queue: deque[ev.Event] = deque()
+        self.busy = False
+        self.refs: dict[Record[Any], int] = {}
+        self.instances: dict[int, Record[Any]] = {}
+        self.coming: dict[Record[Any], int] = {}
+        self.restarted: set[int] = set()
+        self.starters: dict[Any, Starter] = {}
+        self.timers: dict[Any, Timer] = {}
+        self.waiting: dict[int, PendingRestart] = {}
+        self.started: Later[Any] | None = Later()
+        self.ended: trio.Event | None = None
+        self.over: ExitReason | None = None
+
+    # --- gen_server's callbacks ---------------------------------------------------------------
+
+    def init(self) -> Any:
+        self.ctx.need_extra().call_at_exit(self._abandon)
+        started = self.started
+        self._feed(ev.Begin(trio.current_time()))
+        return started
+
+    async def terminate(self, reason: ExitReason) -> None:
+        """Stop the children, in order, then end."""
+        self.ended = trio.Event()
+        self._feed(ev.Stop(trio.current_time(), reason))
+        await self.ended.wait()
+
+    def handle_info(self, message: object) -> None:
+        """Exit signals of strangers and stray messages change nothing (OTP logs and drops them)."""
+
+    def format_status(self) -> object:
+        return {"children": len(self.refs), "starting": len(self.coming), "restarting": len(self.waiting)}
+
+    # --- events in ----------------------------------------------------------------------------
+
+    def _feed(self, event: ev.Event) -> None:
+        self.queue.append(event)
+        if self.busy:
+            return
+        self.busy = True
+        node = self.ctx.node
+        previous, node.current = node.current, self.ctx
+        try:
+            while self.queue:
+                for action in self.machine.handle(self.queue.popleft()):
+                    self._perform(action)
+        except BaseException as error:
+            self.queue.clear()
+            if is_fatal(error):
+                raise
+            logger.exception("supervisor %s failed and ends", self.ctx.describe())
+            self.over = Crash.from_exception(error)
+        finally:
+            node.current = previous
+            self.busy = False
+        if self.over is not None:
+            self._finish(self.over)
+
+    def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
+        """A child has died (called by the lifecycle, in the dying child's stack)."""
+        instance = self.refs.pop(record, None)
+        if instance is not None:
+            self.instances.pop(instance, None)
+            self._cancel(("kill", instance))
+            self._cancel(("stop", instance))
+            self._feed(ev.ChildExited(trio.current_time(), instance, reason))
+
+    def _outcome(self, record: Record[Any], reason: ExitReason | None, ignored: bool) -> None:
+        """A child's init has ended."""
+        instance = self.coming.pop(record, None)
+        if instance is None:
+            return
+        now = trio.current_time()
+        self._cancel(("kill", instance))
+        if ignored or reason is not None:
+            self.instances.pop(instance, None)
+            self.restarted.discard(instance)
+            self._feed(ev.ChildIgnored(now, instance) if reason is None else ev.ChildStartFailed(now, instance, reason))
+            return
+        self.refs[record] = instance
+        if instance in self.restarted:
+            self.restarted.discard(instance)
+            node = self.ctx.node
+            if node.events.wanted(ChildRestarted):
+                node.events.emit(
+                    ChildRestarted(record, record.pid, record.started_as, record.template.child_id, self.ctx.describe())
+                )
+        self._feed(ev.ChildStarted(now, instance, record))
+
+    # --- actions out --------------------------------------------------------------------------
+
+    def _perform(self, action: ev.Action) -> None:
+        match action:
+            case ev.StartChild():
+                self._start(action)
+            case ev.StopChild(instance=instance, ref=ref, shutdown=shutdown):
+                self._stop(instance, ref, shutdown)
+            case ev.StopChildren(group=group, shutdown=shutdown):
+                self._stop_group(group, shutdown)
+            case ev.KillChild(instance=instance, ref=ref):
+                self._kill(instance, ref)
+            case ev.CancelStart(instance=instance):
+                record = self.instances.get(instance)
+                if record is not None:
+                    self._kill(instance, record)
+            case ev.ScheduleRestart(key=key, ticket=ticket, delay=delay):
+                spec = self.machine.spec_of_ticket(ticket) if hasattr(self.machine, "spec_of_ticket") else None
+                self.waiting[ticket] = self.ctx.node.restart_gate.hold(spec, delay, lambda: self._due(key, ticket))
+            case ev.CancelRestart(ticket=ticket):
+                pending = self.waiting.pop(ticket, None)
+                if pending is not None:
+                    pending.cancel()
+            case ev.Reply(call=call, value=value):
+                self._reply(call, value)
+            case ev.ReplyError(call=call, error=error):
+                if getattr(error, "supervisor", "") is None:
+                    error.supervisor = self.ctx.describe()  # type: ignore[attr-defined]
+                (call.later if isinstance(call, _StartCall) else call).fail(error)  # type: ignore[attr-defined]
+            case ev.Report():
+                self._report(action)
+            case ev.Ready():
+                if self.started is not None:
+                    self.started.set(None)
+                    self.started = None
+            case ev.InitFailed(reason=reason):
+                if self.started is not None:
+                    self.started.set(Stop(reason))
+                    self.started = None
+                elif self.ended is not None:
+                    self.ended.set()
+            case ev.Finished(reason=reason):
+                self.over = reason
+
+    def _start(self, action: ev.StartChild) -> None:
+        spec, instance = action.spec, action.instance
+        node: Node = self.ctx.node
+        if action.restart:
+            node.restarts += 1
+            self.restarted.add(instance)
+        started: list[Record[Any]] = []
+
+        def watcher(record: Record[Any], reason: ExitReason | None, ignored: bool) -> None:
+            if not started:  # its constructor sufficed: this comes from within the start
+                started.append(record)
+                self.coming[record] = instance
+                self.instances[instance] = record
+            self._outcome(record, reason, ignored)
+
+        try:
+            record = self._starter(spec)(spec.args, spec.kwargs, watcher=watcher)
+        except Exception as error:
+            self.restarted.discard(instance)
+            reason = Starter.failure(error)
+            self._feed(ev.ChildStartFailed(trio.current_time(), instance, reason))
+            return
+        if not started:
+            started.append(record)
+            self.coming[record] = instance
+            self.instances[instance] = record
+
+    def _starter(self, spec: Any) -> Starter:
+        """One starter, and so one template, for all specs that differ in their arguments only."""
+        key = (spec.start, spec.name, spec.id, spec.mailbox, spec.overflow, spec.scheduling, spec.init_timeout, spec.kind)
+        starter = self.starters.get(key)
+        if starter is None:
+            starter = Starter(self.ctx.node, spec, self)
+            if spec.name is None or spec.restart != "temporary":
+                self.starters[key] = starter
+        return starter
+
+    def _stop(self, instance: int, ref: Any, shutdown: Any) -> None:
+        node = self.ctx.node
+        if shutdown == "brutal_kill":
+            self._kill(instance, ref)
+            return
+        node.shutdown_child(ref, SHUTDOWN)
+        if shutdown != float("inf") and ref.state != DEAD:
+            self.timers["stop", instance] = node.timers.after(shutdown, self._time_is_up, "stop", instance)
+
+    def _stop_group(self, group: Any, shutdown: Any) -> None:
+        node = self.ctx.node
+        for instance, ref in group:
+            if shutdown == "brutal_kill":
+                self._kill(instance, ref)
+            else:
+                node.shutdown_child(ref, SHUTDOWN)
+        if shutdown not in ("brutal_kill", float("inf")) and any(ref.state != DEAD for _, ref in group):
+            self.timers["group", shutdown] = node.timers.after(shutdown, self._time_is_up, "group", shutdown)
+
+    def _kill(self, instance: int, ref: Any) -> None:
+        node = self.ctx.node
+        node.end_now(ref, KILLED)
+        if ref.state != DEAD:
+            self.timers["kill", instance] = node.timers.after(node.kill_timeout, self._time_is_up, "kill", instance)
+
+    def _time_is_up(self, what: str, key: Any) -> None:
+        self.timers.pop((what, key), None)
+        now = trio.current_time()
+        if what == "stop":
+            self._feed(ev.StopTimeout(now, key))
+        elif what == "group":
+            self._feed(ev.GroupStopTimeout(now, key))
+        else:
+            self._feed(ev.KillTimeout(now, key))
+
+    def _cancel(self, key: Any) -> None:
+        timer = self.timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _due(self, key: object, ticket: int) -> None:
+        if self.waiting.pop(ticket, None) is not None:
+            self._feed(ev.RestartDue(trio.current_time(), key, ticket))
+
+    def _reply(self, call: Any, value: Any) -> None:
+        if isinstance(call, _StartCall):
+            call.later.set(None if value is None else value[0])
+        else:
+            call.set(value)
+
+    def _report(self, report: ev.Report) -> None:
+        node = self.ctx.node
+        report_supervisor(
+            LEVELS[report.kind], f"{self.ctx.pid} ({self.ctx.started_as})", report.kind, report.child_id, report.reason, report.because
+        )
+        if report.kind != "progress" and node.events.wanted(SupervisorReport):
+            ref: Any = report.ref
+            pid = ref.pid if ref is not None else None
+            node.events.emit(
+                SupervisorReport(
+                    ref, pid, self.ctx.describe(), report.kind, report.child_id, report.reason, report.because
+                )
+            )
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def _finish(self, reason: ExitReason) -> None:
+        """The last thing it does: its state is gone after this."""
+        if self.ended is not None:
+            self.ended.set()
+        elif self.started is not None:
+            self.started.set(Stop(reason))
+            self.started = None
+        elif self.ctx.state == RUNNING:
+            self.ctx.attend_to().final = reason
+        else:
+            self.ctx.node.die(self.ctx, reason)
+
+    def _abandon(self, record: Record[Any], reason: ExitReason) -> None:
+        """The supervisor dies (killed: otherwise no child is left). Its children are linked to it: those that trap exits stop with its
+        reason, others die of it."""
+        for timer in self.timers.values():
+            timer.cancel()
+        for pending in self.waiting.values():
+            pending.cancel()
+        children = [*self.refs, *self.coming]
+        self.refs.clear()
+        self.coming.clear()
+        node = self.ctx.node
+        for child in children:
+            node.shutdown_child(child, reason)

@@ -1,0 +1,84 @@
+"""Sending from other threads. Nothing else of a node may be used outside its own thread.
+
+Order is kept per thread and receiver: requests pass through trio's entry queue.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+
+import trio
+
+from .ref import Ref
+
+if TYPE_CHECKING:
+    from .calls import Later
+    from .node import Node
+
+__all__ = ["FromThread"]
+
+logger = logging.getLogger("actorkit")
+
+A = TypeVar("A")
+R = TypeVar("R")
+P = ParamSpec("P")
+
+
+class FromThread:
+    """``node.from_thread``: the door for threads.
+
+    Example::
+
+        def worker() -> None:                            # in a thread
+            node.from_thread.cast(room, Room.say, b"hi")
+            members = node.from_thread.call(room, Room.count)
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def cast(
+        self, ref: Ref[A], method: Callable[Concatenate[A, P], object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """``ref.cast`` from a thread; returns at once. Raises trio.RunFinishedError when trio has ended."""
+        self._soon(lambda: ref.cast(method, *args, **kwargs))
+
+    def send(self, ref: Ref[Any], message: object) -> None:
+        """``ref.send`` from a thread; returns at once."""
+        self._soon(lambda: ref.send(message))
+
+    @overload
+    def call(
+        self, ref: Ref[A], method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    @overload
+    def call(
+        self, ref: Ref[A], method: Callable[Concatenate[A, P], Later[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    @overload
+    def call(
+        self, ref: Ref[A], method: Callable[Concatenate[A, P], R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+    def call(self, ref: Ref[Any], method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """``await ref.call`` from a thread: blocks the thread for the answer. Raises what the call raises."""
+
+        async def ask() -> Any:
+            from .names import CURRENT_SCHEDULER
+
+            CURRENT_SCHEDULER.set(self._node)
+            return await ref.call(method, *args, **kwargs)
+
+        return trio.from_thread.run(ask, trio_token=self._node.trio_token)
+
+    def _soon(self, send: Callable[[], object]) -> None:
+        context = self._node.base_context.copy()
+
+        def run() -> None:
+            try:
+                context.run(send)
+            except Exception:
+                logger.exception("a message from a thread could not be sent")
+
+        self._node.trio_token.run_sync_soon(run)

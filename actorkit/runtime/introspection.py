@@ -1,0 +1,114 @@
+"""Looking in: frozen snapshots of actors, of the tree and of the node. Cheap to take, safe to keep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from .messages import Pid
+from .record import STATES, Record
+from .ref import Ref
+
+if TYPE_CHECKING:
+    from .scheduler import Scheduler
+
+__all__ = ["NodeStatistics", "ProcessInfo", "TreeEntry", "process_info"]
+
+
+@attrs.frozen
+class ProcessInfo:
+    """One actor, as it was. Source: erlang:process_info/2.
+
+    ``status`` is waiting, runnable, running (on the stack or in an await) or suspended; ``waiting_for`` the actors whose answer, or room
+    in whose mailbox, it waits for; ``tasks`` the tasks in its nurseries.
+    """
+
+    pid: Pid
+    name: str | None
+    kind: str
+    status: str
+    mailbox: int
+    mailbox_bound: float
+    parent: Pid | None
+    links: tuple[Pid, ...]
+    monitors: tuple[Pid, ...]
+    monitored_by: tuple[Pid, ...]
+    trap_exit: bool
+    scheduling: str
+    tasks: int
+    waiting_for: tuple[Pid, ...]
+
+
+def process_info(scheduler: Scheduler, record: Record[Any]) -> ProcessInfo | None:
+    """None when it is dead."""
+    from .scheduler import PRIORITIES
+
+    if not record.alive:
+        return None
+    template, extra = record.template, record.extra
+    waiting = []
+    link = record.pending
+    while link is not None:
+        waiting.append(link.callee.pid)
+        link = link.next
+    return ProcessInfo(
+        pid=record.pid,
+        name=template.name if extra is None or extra.name is None else extra.name,
+        kind=template.label,
+        status=STATES[record.state],
+        mailbox=record.mailbox_length,
+        mailbox_bound=template.bound,
+        parent=None if record.parent is None else record.parent.pid,
+        links=tuple(r.pid for r in (extra.links or ())) if extra is not None else (),
+        monitors=tuple(m.target.pid for m in (extra.monitors or {}).values()) if extra is not None else (),
+        monitored_by=tuple(m.watcher.pid for m in (extra.monitored_by or {}).values()) if extra is not None else (),
+        trap_exit=record.traps_exits,
+        scheduling=next(word for word, level in PRIORITIES.items() if level == template.priority),
+        tasks=len(extra.kids or ()) if extra is not None else 0,
+        waiting_for=tuple(waiting),
+    )
+
+
+@attrs.frozen
+class TreeEntry:
+    """One line of the supervision tree. ``state`` is the supervisor's word for the child (running, restarting, …)."""
+
+    id: object
+    ref: Ref[Any] | None
+    pid: Pid | None
+    kind: Literal["worker", "supervisor"]
+    state: str
+    mailbox: int
+    children: tuple[TreeEntry, ...] = ()
+
+    def lines(self, indent: str = "") -> list[str]:
+        """As text, one line an actor."""
+        mailbox = f", {self.mailbox} messages" if self.mailbox else ""
+        own = f"{indent}{self.id} {self.pid if self.pid is not None else '-'} {self.state}{mailbox}"
+        return [own, *(line for child in self.children for line in child.lines(indent + "  "))]
+
+
+@attrs.frozen
+class NodeStatistics:
+    """Counters since the node opened, and what is there now. ``messages`` counts what was handled from mailboxes; calls that ran
+    inline are not in it. ``workers`` are the pool's tasks, ``parked`` those without work; ``repairs`` counts handlers that left a scope or
+    nursery behind."""
+
+    actors: int
+    started: int
+    exited: int
+    crashes: int
+    restarts: int
+    messages: int
+    dead_letters: int
+    pending_calls: int
+    timers: int
+    workers: int
+    parked: int
+    workers_started: int
+    slices: int
+    repairs: int
+    unkillable: int
+
+

@@ -1,0 +1,467 @@
+"""Node: a scheduler with a supervision tree, inside any trio program.
+
+``open_node`` is an ordinary async context manager of its host's task. What it promises:
+
+* It sets up nothing global: no signal handlers, no logging configuration, no GC thresholds. Several nodes live side by side.
+* The body runs when the whole tree has started. A tree that cannot start raises StartFailed, with nothing left running.
+* Leaving the body, by whatever way (end, exception, cancellation from outside), stops the tree in reverse start order, then the actors
+  outside it, each with its own shutdown time, all within ``stop_timeout``; then what is left is killed. trio cannot abandon a task: an actor
+  that does not end even then is named in the log every second, and waited for.
+* When the tree ends by itself, the body is cancelled: quietly if it ended normally, else SupervisorGaveUp comes out of ``open_node``, not
+  wrapped in a group. KeyboardInterrupt and SystemExit from a handler come out as they are.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+
+import trio
+
+from ..errors import StartFailed, SupervisorGaveUp
+from ..policy.child_spec import ChildSpec
+from ..reasons import KILLED, SHUTDOWN, ExitReason, Normal, Shutdown
+from .events import EventStream, SystemEvent
+from .from_thread import FromThread
+from .gate import RestartGate, TimerGate
+from .introspection import NodeStatistics, ProcessInfo, TreeEntry, process_info
+from .names import CURRENT_SCHEDULER, NamedRef
+from .process import Process, ProcessContext
+from .record import Record
+from .ref import Ref
+from .scheduler import Scheduler
+from .starting import Starter
+from .timers import Timer
+from .trio_internals import FEATURES, Features, is_fatal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Node", "open_node"]
+
+logger = logging.getLogger("actorkit")
+
+A = TypeVar("A")
+P = ParamSpec("P")
+
+_incarnations = itertools.count(1)
+
+ORPHAN_SHUTDOWN = 5.0
+"""Seconds that actors outside the tree get to stop in: what a worker gets by default."""
+
+
+class Node(Scheduler):
+    """A running node; what ``open_node`` yields and ``self.ctx.node`` is."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        stop_timeout: float = 30.0,
+        call_timeout: float = 5.0,
+        kill_timeout: float = 5.0,
+        slice_seconds: float = 0.000_5,
+        quantum: int = 64,
+        max_idle: int = 16,
+        features: Features = FEATURES,
+    ) -> None:
+        super().__init__(
+            name,
+            next(_incarnations),
+            slice_seconds=slice_seconds,
+            quantum=quantum,
+            max_idle=max_idle,
+            kill_timeout=kill_timeout,
+            call_timeout=call_timeout,
+            features=features,
+        )
+        self.stop_timeout = stop_timeout
+        self.restart_gate: RestartGate = TimerGate(self.timers)
+        self.restarts = 0
+        self.root: Record[Any] | None = None
+        self.root_reason: ExitReason | None = None
+        self.trio_token = trio.lowlevel.current_trio_token()
+        self.from_thread = FromThread(self)
+        self._root_ended = trio.Event()
+        self._exit_noticed = trio.Event()
+        self._body: trio.CancelScope | None = None
+        self._starters: dict[Any, Starter] = {}
+
+    def __repr__(self) -> str:
+        return f"<node {self.name!r}: {len(self.actors)} actors{', stopping' if self.stopping else ''}>"
+
+    # --- starting actors ----------------------------------------------------------------------
+
+    @overload
+    def spawn(self, start: ChildSpec[A], /) -> Ref[A]: ...
+    @overload
+    def spawn(
+        self,
+        start: Callable[Concatenate[ProcessContext, P], Coroutine[Any, Any, object]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Ref[Process]: ...
+    @overload
+    def spawn(self, start: Callable[P, A], /, *args: P.args, **kwargs: P.kwargs) -> Ref[A]: ...
+    def spawn(self, start: Any, /, *args: Any, **kwargs: Any) -> Ref[Any]:
+        """Start an actor outside the tree, and return its ref at once.
+
+        Use it for actors that nobody needs to restart; what should be restarted belongs under a supervisor. If the class has
+        an ``init``, that runs as the first message, before what is sent after this; ``start`` waits for it.
+
+        Args:
+            start: an actor class or an async function (a process) with its arguments, or a child spec (for options).
+
+        Raises:
+            StartFailed: the constructor raised. The fault is the class's or its arguments'.
+            AlreadyRegistered: the spec's name is taken.
+            NodeStopped: the node is stopping.
+
+        Example::
+
+            room = node.spawn(Room, "lobby")
+            big = node.spawn(ak.child(Room, "hall").with_(mailbox=100_000))
+        """
+        return self._spawn(start, args, kwargs)
+
+    def _spawn(
+        self,
+        start: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        link_to: Record[Any] | None = None,
+        watcher: Any = None,
+    ) -> Record[Any]:
+        template = self.templates.get(start) if isinstance(start, type) else None
+        if template is not None:
+            return self.spawn_actor(template, args, kwargs, link_to=link_to, watcher=watcher)
+        if isinstance(start, ChildSpec):
+            if args or kwargs:
+                raise TypeError("a child spec holds its arguments: give them to ak.child(…), not to spawn")
+            return Starter(self, start)(start.args, start.kwargs, link_to=link_to, watcher=watcher)
+        starter = self._starters.get(start)
+        if starter is None:
+            starter = self._starters[start] = Starter(self, ChildSpec(start))
+            if isinstance(start, type) and starter.template is not None:
+                self.templates[start] = starter.template
+        return starter(args, kwargs, link_to=link_to, watcher=watcher)
+
+    @overload
+    async def start(self, start: ChildSpec[A], /) -> Ref[A] | None: ...
+    @overload
+    async def start(self, start: Callable[P, A], /, *args: P.args, **kwargs: P.kwargs) -> Ref[A] | None: ...
+    async def start(self, start: Any, /, *args: Any, **kwargs: Any) -> Ref[Any] | None:
+        """As ``spawn``, but wait for ``init``. None: it returned ``ak.IGNORE``. Raises StartFailed with the reason otherwise.
+        Cancelled meanwhile, it kills the actor. Source: gen_server:start/3."""
+        done = trio.Event()
+        outcome: list[tuple[ExitReason | None, bool]] = []
+
+        def watcher(_: Record[Any], reason: ExitReason | None, ignored: bool) -> None:
+            outcome.append((reason, ignored))
+            done.set()
+
+        record = self._spawn(start, args, kwargs, watcher=watcher)
+        try:
+            await done.wait()
+        except trio.Cancelled:
+            self.end_now(record, KILLED)
+            raise
+        reason, ignored = outcome[0]
+        if reason is not None:
+            raise StartFailed(record.template.child_id, reason)
+        return None if ignored else record
+
+    # --- finding actors -----------------------------------------------------------------------
+
+    def whereis(self, name: str) -> Ref[Any] | None:
+        """The living actor that is registered as ``name``. For a ref that outlives restarts, take ``ak.named``."""
+        return self.names.whereis(name)
+
+    def resolve(self, ref: Ref[Any]) -> Record[Any] | None:
+        """The record behind a ref; None for a name that nobody holds on this node."""
+        if isinstance(ref, Record):
+            return ref
+        if isinstance(ref, NamedRef):
+            return self.names.whereis(ref.name)
+        raise TypeError(f"{ref!r} is not a ref of this node")
+
+    def processes(self) -> Iterator[Ref[Any]]:
+        """All living actors, in the order of their birth. A snapshot of refs."""
+        return iter(list(self.actors.values()))
+
+    def process_info(self, ref: Ref[Any]) -> ProcessInfo | None:
+        """What one actor is and does now; None if it is dead. Source: erlang:process_info/2."""
+        record = self.resolve(ref)
+        return None if record is None else process_info(self, record)
+
+    def tree(self) -> TreeEntry | None:
+        """The supervision tree, now; None without one. ``print("\\n".join(node.tree().lines()))``"""
+        root = self.root
+        return None if root is None or not root.alive else _entry(root.template.child_id, root, "running")
+
+    def statistics(self) -> NodeStatistics:
+        """Counters and gauges of the node."""
+        return NodeStatistics(
+            actors=len(self.actors),
+            started=self.started,
+            exited=self.exited,
+            crashes=self.crashed_count,
+            restarts=self.restarts,
+            messages=self.messages,
+            dead_letters=self.dead_letters,
+            pending_calls=self.deadlines.pending,
+            timers=len(self.timers),
+            workers=self.workers,
+            parked=len(self.idle),
+            workers_started=self.workers_started,
+            slices=self.slices,
+            repairs=self.repairs,
+            unkillable=len(self.unkillable),
+        )
+
+    def subscribe(self, *types: type[SystemEvent], capacity: int = 1_000) -> EventStream:
+        """System events for a trio task; all of them without ``types``. An actor uses ``ctx.subscribe``.
+
+        Example::
+
+            async with node.subscribe(ak.ActorCrashed) as events:
+                async for event in events: ...
+        """
+        return EventStream(self.events, types or (SystemEvent,), capacity)
+
+    def send_after(self, seconds: float, to: Ref[Any], message: object) -> Timer:
+        """See ``Context.send_after``."""
+        if not (isinstance(seconds, (int, float)) and 0 <= seconds < math.inf):
+            raise ValueError(f"cannot send after {seconds!r} s: give a finite number of seconds, 0 or more")
+        if isinstance(to, Record):
+            return self._timer_for(to, seconds, message)
+        return self.timers.after(seconds, self._fire_at_name, to, message)
+
+    def _timer_for(self, record: Record[Any], seconds: float, message: object) -> Timer:
+        if not record.alive:
+            timer = Timer(self.timers, trio.current_time(), lambda: None)
+            timer.callback = None
+            return timer
+        extra = record.need_extra()
+        timers = extra.timers
+        if timers is None:
+            timers = extra.timers = {}
+
+        def fire() -> None:
+            timers.pop(timer, None)
+            record.post_info(message)
+
+        timer = self.timers.after(seconds, fire)
+        timers[timer] = None
+        if len(timers) > 64:
+            for old in [t for t in timers if not t.pending]:
+                del timers[old]
+        return timer
+
+    def _fire_at_name(self, to: Ref[Any], message: object) -> None:
+        record = self.resolve(to)
+        if record is not None:
+            record.post_info(message)
+        elif isinstance(to, NamedRef):
+            self.dead_name(to.name, "send_after", (message,))
+
+    # --- end ----------------------------------------------------------------------------------
+
+    async def finished(self) -> None:
+        """Wait until the tree has ended by itself. (It then cancels the body, so this is where a host's body can rest.)"""
+        await self._root_ended.wait()
+
+    async def stopped(self, ref: Ref[Any]) -> ExitReason | None:
+        """Wait until this actor is dead; its reason if that happened while waiting."""
+        record = self.resolve(ref)
+        if record is None or not record.alive:
+            await trio.lowlevel.checkpoint()
+            return None
+        done = trio.Event()
+        reasons: list[ExitReason] = []
+
+        def note(_: Record[Any], reason: ExitReason) -> None:
+            reasons.append(reason)
+            done.set()
+
+        record.need_extra().call_at_exit(note)
+        await done.wait()
+        return reasons[0]
+
+    def shutdown(self) -> None:
+        """Stop the node: as leaving the body does, from anywhere in it."""
+        if self._body is not None:
+            self._body.cancel(reason="node.shutdown() was called")
+
+    def exit_noticed(self) -> None:
+        self._exit_noticed.set()
+
+    def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
+        """The root has ended (the node is its owner)."""
+        self.root_reason = reason
+        self._root_ended.set()
+        if self._body is not None:
+            self._body.cancel(reason=f"the supervision tree ended: {reason}")
+
+    async def _start_root(self, tree: ChildSpec[Any]) -> None:
+        done = trio.Event()
+        outcome: list[tuple[ExitReason | None, bool]] = []
+
+        def watcher(_: Record[Any], reason: ExitReason | None, ignored: bool) -> None:
+            outcome.append((reason, ignored))
+            done.set()
+
+        self.root = Starter(self, tree, self)(tree.args, tree.kwargs, watcher=watcher)
+        await done.wait()
+        reason, _ = outcome[0]
+        if reason is not None:
+            raise StartFailed(tree.id, reason)
+
+    async def _stop(self) -> None:
+        """Root first, in its own order; then the others; then by force."""
+        self.stopping = True
+        deadline = trio.current_time() + self.stop_timeout
+        if self.root is not None and self.root.alive:
+            self.shutdown_child(self.root, SHUTDOWN)
+            await self._until(lambda: self.root is None or not self.root.alive, deadline)
+        for record in reversed(list(self.actors.values())):
+            if record.alive:
+                self.shutdown_child(record, SHUTDOWN)
+        await self._until(lambda: not self.actors, min(deadline, trio.current_time() + ORPHAN_SHUTDOWN))
+        for record in reversed(list(self.actors.values())):
+            self.end_now(record, KILLED)
+        while not await self._until(lambda: not self.actors, trio.current_time() + 1.0):
+            names = ", ".join(f"{record.pid} ({record.started_as})" for record in list(self.actors.values())[:10])
+            logger.error(
+                "node %r cannot stop: %d killed actors still run: %s; they are shielded, in a thread, or swallow cancellation",
+                self.name,
+                len(self.actors),
+                names,
+            )
+
+    async def _until(self, condition: Callable[[], bool], deadline: float) -> bool:
+        """Wait for ``condition``, looked at after each exit. False: the deadline came first."""
+        with trio.CancelScope(deadline=deadline):
+            while not condition():
+                self._exit_noticed = trio.Event()
+                await self._exit_noticed.wait()
+        return condition()
+
+
+def _entry(child_id: object, record: Record[Any], state: str) -> TreeEntry:
+    infos = getattr(record.obj, "child_infos", None)
+    children: list[TreeEntry] = []
+    if record.template.kind == "supervisor" and infos is not None:
+        for info in infos():
+            if isinstance(info.ref, Record):
+                children.append(_entry(info.id if info.id is not None else info.ref.template.child_id, info.ref, info.state))
+            else:
+                children.append(TreeEntry(info.id, None, None, info.kind, info.state, 0))
+    return TreeEntry(
+        child_id, record, record.pid, record.template.kind, state, record.mailbox_length, tuple(children)
+    )
+
+
+@asynccontextmanager
+async def open_node(
+    tree: ChildSpec[Any] | None = None,
+    *,
+    name: str = "node",
+    stop_timeout: float = 30.0,
+    call_timeout: float = 5.0,
+    kill_timeout: float = 5.0,
+    slice_seconds: float = 0.000_5,
+    quantum: int = 64,
+    max_idle: int = 16,
+    features: Features = FEATURES,
+) -> AsyncIterator[Node]:
+    """Run a supervision tree inside any trio program, for the length of a ``with`` block. See the module's docstring for its promises.
+
+    Args:
+        tree: the root's child spec, usually ``ak.supervisor(…)``; None: no tree, actors are started with ``node.spawn``.
+        name: the node's part in pids and messages.
+        stop_timeout: seconds for the whole orderly stop; then what is left is killed.
+        call_timeout: the default deadline of calls, in seconds.
+        kill_timeout: seconds after which a killed actor that still runs is reported as unkillable.
+        slice_seconds, quantum, max_idle: see ``runtime.scheduler``; the defaults are measured.
+        features: which private names of trio to use; ``Features.degraded()`` for tests.
+
+    Raises:
+        StartFailed: the tree did not start.
+        SupervisorGaveUp: the tree ended abnormally, or passed its restart intensity.
+
+    Example::
+
+        async with ak.open_node(tree) as node:
+            await node.finished()
+    """
+    node = Node(
+        name,
+        stop_timeout=stop_timeout,
+        call_timeout=call_timeout,
+        kill_timeout=kill_timeout,
+        slice_seconds=slice_seconds,
+        quantum=quantum,
+        max_idle=max_idle,
+        features=features,
+    )
+    error: BaseException | None = None
+    token = CURRENT_SCHEDULER.set(node)
+    try:
+        async with trio.open_nursery() as nursery:
+            node.open(nursery)
+            try:
+                with trio.CancelScope() as node._body:
+                    if tree is not None:
+                        await node._start_root(tree)
+                    yield node
+            except BaseException as raised:
+                error = raised
+            node._body = None
+            with trio.CancelScope(shield=True):
+                await node._stop()
+                node.close()
+    except BaseExceptionGroup as group:
+        error = _unwrapped(group)
+    finally:
+        try:
+            CURRENT_SCHEDULER.reset(token)
+        except ValueError:
+            pass  # left in another context than entered: an async generator or fixture does that
+    if error is None or isinstance(error, trio.Cancelled):
+        reason = node.root_reason
+        if reason is not None and gave_up(reason):
+            raise SupervisorGaveUp(
+                f"the supervision tree of node {name!r} ended: {reason}; the reports before this tell which children failed", reason
+            ) from None
+    if error is not None:
+        try:
+            raise error
+        finally:
+            error = None
+
+
+def gave_up(reason: ExitReason) -> bool:
+    """Did the tree fail, rather than end?"""
+    if isinstance(reason, Shutdown):
+        return reason.detail == "reached_max_restart_intensity"
+    return not isinstance(reason, Normal)
+
+
+def _unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What came out of a handler: KeyboardInterrupt or SystemExit, alone."""
+    fatal: BaseException = group
+    while isinstance(fatal, BaseExceptionGroup):
+        found = [e for e in fatal.exceptions if is_fatal(e)] or list(fatal.exceptions)
+        if len(found) != 1:
+            return group
+        fatal = found[0]
+    return fatal
+
+

@@ -1,0 +1,134 @@
+"""From a child spec, or a plain class or function, to a running actor.
+
+A start is one of three: an actor class; an async function, which becomes a process; any other callable, which must return an actor's
+object (a factory; its object gets its ``ctx`` after it was made). ``Starter`` keeps what is the same for every start of one spec.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..errors import AlreadyRegistered, NodeStopped, StartFailed
+from ..policy.child_spec import ChildSpec
+from ..reasons import BadReturn, Crash, ExitReason, bounded
+from .callbacks import Callbacks
+from .process import Process, start_process
+from .template import Owner, Template
+from .trio_internals import is_fatal
+
+if TYPE_CHECKING:
+    from .record import Record
+    from .scheduler import Scheduler
+
+__all__ = ["Starter", "Watcher", "is_process", "process_template"]
+
+Watcher = Callable[["Record[Any]", "ExitReason | None", bool], None]
+
+
+def is_process(start: Any) -> bool:
+    while isinstance(start, functools.partial):
+        start = start.func
+    return inspect.iscoroutinefunction(start)
+
+
+def _actor_class(start: Any) -> type | None:
+    """The class, also of ``Box[int]``."""
+    origin = getattr(start, "__origin__", start)
+    return origin if isinstance(origin, type) else None
+
+
+def process_template(scheduler: Scheduler, function: Any, **options: Any) -> Template:
+    """The template of a process: it has no declared messages, and is labelled with its function's name."""
+    template = Template(scheduler, Process, base=Process, **options)
+    while isinstance(function, functools.partial):
+        function = function.func
+    template.process = True
+    template.label = getattr(function, "__qualname__", "process")
+    if options.get("child_id") is None:
+        template.child_id = template.label
+    return template
+
+
+class Starter:
+    """Starts actors of one spec on one scheduler, for one owner (or none)."""
+
+    def __init__(self, scheduler: Scheduler, spec: ChildSpec[Any], owner: Owner | None = None) -> None:
+        from .scheduler import PRIORITIES
+
+        self.scheduler = scheduler
+        self.start = spec.start
+        self.process = is_process(spec.start)
+        self.options: dict[str, Any] = {
+            "bound": spec.mailbox,
+            "overflow": spec.overflow,
+            "priority": PRIORITIES[spec.scheduling],
+            "name": spec.name,
+            "owner": owner,
+            "child_id": spec.id,
+            "init_timeout": spec.init_timeout,
+            "kind": spec.kind,
+            "options": spec.options,
+        }
+        self.cls = None if self.process else _actor_class(spec.start)
+        self.template: Template | None = None
+        if self.process:
+            self.template = process_template(scheduler, spec.start, **self.options)
+        elif self.cls is not None:
+            if not issubclass(self.cls, Callbacks):
+                raise TypeError(
+                    f"cannot start {spec.id!r}: {self.cls.__qualname__} is not a subclass of ak.Actor; give an actor class, an async "
+                    "function (a process), or a function that returns an actor"
+                )
+            self.template = Template(scheduler, self.cls, base=Callbacks, **self.options)
+
+    def __call__(
+        self,
+        args: tuple[Any, ...],
+        kwargs: Any,
+        *,
+        link_to: Record[Any] | None = None,
+        watcher: Watcher | None = None,
+    ) -> Record[Any]:
+        """Start one. Raises StartFailed, AlreadyRegistered or NodeStopped; otherwise ``watcher`` is told the outcome of its init."""
+        if self.process:
+            assert self.template is not None
+            record = start_process(self.scheduler, self.template, self.start, args, dict(kwargs), link_to)
+            if watcher is not None:
+                watcher(record, None, False)
+            return record
+        made = None
+        template = self.template
+        if template is None or self.cls is None:
+            made, template = self._make(args, kwargs)
+        return self.scheduler.spawn_actor(template, args, kwargs, link_to=link_to, watcher=watcher, made=made)
+
+    def _make(self, args: tuple[Any, ...], kwargs: Any) -> tuple[Any, Template]:
+        """Call a factory."""
+        child_id = self.options["child_id"]
+        try:
+            made = self.start(*args, **kwargs)
+        except BaseException as error:
+            if is_fatal(error):
+                raise
+            reason: ExitReason = Crash.from_exception(error, 1)
+            error.__traceback__ = None
+        else:
+            if isinstance(made, Callbacks):
+                template = self.template
+                if template is None or template.cls is not type(made):
+                    template = self.template = Template(self.scheduler, type(made), base=Callbacks, **self.options)
+                return made, template
+            name = getattr(self.start, "__qualname__", repr(self.start))
+            reason = BadReturn(f"{name}, the start of {child_id!r}, which must return an actor", bounded(repr(made), 200))
+        raise StartFailed(child_id, reason)
+
+    @staticmethod
+    def failure(error: BaseException) -> ExitReason:
+        """The reason that a refused start is told with."""
+        if isinstance(error, StartFailed):
+            return error.reason
+        assert isinstance(error, (AlreadyRegistered, NodeStopped, TypeError))
+        return Crash(type(error).__qualname__, str(error))
