@@ -31,11 +31,11 @@ DEADLINE = 85.0
 """Seconds after which it is over, whatever is still missing."""
 
 TRAFFIC_UNTIL = 50.0
-"""Turns that have not begun by then (or, after a slow start, within SHORTEST_TRAFFIC) are left out."""
+"""From then on no client gets another turn; but each gets one, if only there is time enough."""
 
-SHORTEST_TRAFFIC = 12.0
+FIRST_ROUND_UNTIL = 65.0
 CRASH_SHARE = 0.01
-ROUNDS = 3
+ROUNDS = 20
 BEGAN = time.monotonic()
 
 
@@ -277,14 +277,15 @@ async def script(
     display.say(f"{outcome.connections:,} connections in {outcome.connect_seconds:.1f} s; the traffic begins")
 
     traffic = elapsed()
-    until = max(TRAFFIC_UNTIL, traffic + SHORTEST_TRAFFIC)
     first = load.status, service.status
     await load.tell("traffic")
-    with trio.move_on_after((until - traffic) / 3):
-        await load.event("warm")
+    with trio.move_on_after(max(3.0, (TRAFFIC_UNTIL - traffic) / 3)):
+        await load.event("first round")
     await make_trouble(display, outcome, service, load)
-    with trio.move_on_after(until - elapsed()):
+    with trio.move_on_after(max(0.0, TRAFFIC_UNTIL - elapsed())):
         await load.event("rounds")
+    with trio.move_on_after(max(0.0, FIRST_ROUND_UNTIL - elapsed())):
+        await load.event("first round")
     outcome.traffic_seconds = elapsed() - traffic
     outcome.lines = rate(first[0], load.status, "lines_in", "lines_out")
     outcome.messages = rate(first[1], service.status, "messages")
@@ -361,6 +362,7 @@ def summary(outcome: Outcome) -> None:
 
     fewer = f", fewer than the {outcome.asked_for:,} asked for" * (outcome.connections < outcome.asked_for)
     each = (outcome.rss_idle - outcome.rss_empty) / outcome.connections
+    left = outcome.actors_after - outcome.actors_before
     fresh = outcome.restarted.get("rooms", {"rooms": 0})["rooms"]
     repeated = load.get("slowest_repeated", 0.0)
     rows = [
@@ -378,7 +380,7 @@ def summary(outcome: Outcome) -> None:
         ("rooms' supervisor crashed", f"{int('rooms' in outcome.restarted)}", restart("rooms")),
         ("  rooms started with it", f"{fresh:,}", f"of {outcome.rooms:,}"),
         ("actors crashed", f"{service.get('crashes', 0):,}", f"{service.get('restarts', 0):,} restarted"),
-        ("actors left over", f"{outcome.actors_after - outcome.actors_before:,}", "after the last client went"),
+        ("actors left over", f"{left:,}", "after the last client had gone"),
         ("lines/s in and out", f"{outcome.lines:,.0f}", f"average of {outcome.traffic_seconds:.1f} s"),
         ("messages/s among actors", f"{outcome.messages:,.0f}", f"at best {outcome.best_messages:,.0f}"),
         ("ECHO latency p50 / p99", milliseconds("echo_latency"), "ms"),
@@ -426,7 +428,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m examples.ten_thousand", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("-n", "--connections", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns (ECHO, ECHO, SAY) of a client, at most")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of each client, at most")
     options = parser.parse_args()
     if options.connections < 1 or options.rounds < 1:
         parser.error("there must be a connection and a turn")

@@ -4,9 +4,10 @@ A client is one task, and that task only reads. It costs as little as possible, 
 a small machine with what it measures: it waits for its socket, takes all the lines that are
 there, and whoever got the answer he was waiting for sends the next request at once.
 
-Clients take turns; a turn is ECHO, ECHO, SAY, each after the reply to the one before. There is
-a fixed number of turns in progress (``Load.window``), so the load follows what the service is
-able to do and nothing piles up on a slow machine.
+Clients take turns. A turn is an ECHO and, every tenth time, a SAY after the reply: a hundred
+lines for one, so that nine of ten lines come from others. There is a fixed number of turns in
+progress (``Load.window``): the load follows what the service is able to do, and nothing piles up
+on a slow machine.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from . import protocol
 from .pipes import STATUS_INTERVAL, commands, emit, raise_descriptor_limit
 
 CONNECTING_AT_ONCE = 200
-TURN = 3  # requests; the last one is a SAY, the others are ECHOs
+SPEAKS_EVERY = 10  # turns
 
 
 class Latencies:
@@ -102,14 +103,14 @@ class Client:
         if sent != len(line):  # one short line, and the socket's buffer is full: nobody reads any more
             self.sock.shutdown(socket.SHUT_RDWR)
 
-    def ask(self) -> None:
+    def ask(self, *, speaking: bool) -> None:
         """Send the next request; while offline, leave it for the next connection."""
         load, seq = self.load, self.seq
         self.seq = seq + 1
         self.ask_at = time.perf_counter()
         self.times = 0
-        self.speaking = seq % TURN == TURN - 1
-        if self.speaking:
+        self.speaking = speaking
+        if speaking:
             text = b"it is %d's turn to speak, line %d" % (self.number, seq)
             self.request = protocol.say(seq, text)
             self.expected = protocol.said(self.number, seq, text)[:-1]
@@ -150,7 +151,10 @@ class Client:
             load.echoes_right += 1
             if self.times == 1:
                 load.echo_latency.values.append(seconds)
-            self.ask()
+            if (self.turns + self.number // len(load.rooms)) % SPEAKS_EVERY == 0:
+                self.ask(speaking=True)
+            else:
+                load.turn_is_over(self)
 
     # -- the connection --
 
@@ -255,6 +259,7 @@ class Load:
         self.window = max(4, clients // 40)
         self.turns_in_progress = 0
         self.turns_done = 0
+        self.had_a_turn = 0
         self.turns_planned = rounds * clients
         self.queue: deque[Client] = deque()
         self.saying: dict[Client, None] = {}
@@ -333,7 +338,7 @@ class Load:
     def next_turn(self) -> None:
         if self.queue and not self.finishing:
             self.turns_in_progress += 1
-            self.queue.popleft().ask()
+            self.queue.popleft().ask(speaking=False)
         elif self.turns_in_progress == 0:
             self.all_idle.set()
 
@@ -343,8 +348,10 @@ class Load:
         client.turns += 1
         if client.turns < self.rounds:
             self.queue.append(client)
-        if self.turns_done == -(-self.turns_planned // 3):
-            emit("warm")
+        if client.turns == 1:
+            self.had_a_turn += 1
+            if self.had_a_turn == len(self.clients):
+                emit("first round")
         if self.turns_done == self.turns_planned:
             emit("rounds")
         self.next_turn()
@@ -405,7 +412,6 @@ class Load:
             "at": time.monotonic(),
             "online": self.online,
             "peak": self.peak,
-            "kept": sum(client.connections == 1 and client.online for client in self.clients),
             "crashed": self.crashed,
             "crashes_wanted": self.crashes_wanted,
             "reconnected": self.reconnected,
@@ -428,10 +434,11 @@ class Load:
 
     def report(self) -> dict[str, object]:
         return {
+            "kept": sum(client.connections == 1 and client.online for client in self.clients),
             "echo_latency": self.echo_latency.summary(),
             "say_latency": self.say_latency.summary(),
             "slowest_repeated": self.slowest_repeated,
-            "spoke": sum(client.turns > 0 for client in self.clients),
+            "spoke": len({client.number for room in self.rooms for client in room.said.values()}),
         }
 
     async def send_status(self) -> None:
@@ -470,6 +477,7 @@ def main() -> None:
     parser.add_argument("addresses", nargs="+", metavar="host:port")
     options = parser.parse_args()
     raise_descriptor_limit()
+    gc.set_threshold(50_000, 20, 100)  # there is next to no cyclic garbage here
     addresses = [(host, int(port)) for host, port in (text.rsplit(":", 1) for text in options.addresses)]
     trio.run(Load(addresses, options.clients, options.rounds).run, options.crash_share)
 
