@@ -331,7 +331,9 @@ class Load:
     # -- turns --
 
     def start_turns(self) -> None:
-        self.queue.extend(random.sample(self.clients, len(self.clients)))
+        # Neighbours in the queue share a room: conversations come in bursts.
+        for room in random.sample(self.rooms, len(self.rooms)):
+            self.queue.extend(room.clients)
         for _ in range(self.window):
             self.next_turn()
 
