@@ -220,6 +220,12 @@ async def watch(display: Display, outcome: Outcome, service: Worker, load: Worke
         )
 
 
+async def miss(worker: Worker) -> None:
+    """Nobody has asked the workers to end yet."""
+    code = await worker.process.wait()
+    raise Ended(f"the {worker.name} process ended with exit code {code}")
+
+
 async def make_trouble(display: Display, outcome: Outcome, service: Worker, load: Worker) -> None:
     """Crash connections, a room, and the supervisor of all rooms, in the middle of the traffic."""
     room = outcome.room
@@ -254,6 +260,7 @@ async def script(
         *("--rooms", str(outcome.rooms), "--connections", str(outcome.connections + 100), "--hosts", *hosts),
     )
     workers.append(service)
+    watching.start_soon(miss, service)
     with noting(outcome, "the service was ready"):
         ready = await service.event("ready")
     outcome.actors_before = ready["actors"]
@@ -268,6 +275,7 @@ async def script(
         *addresses,
     )
     workers.append(load)
+    watching.start_soon(miss, load)
     watching.start_soon(watch, display, outcome, service, load)
     connecting = elapsed()
     with noting(outcome, "all clients were connected"):
