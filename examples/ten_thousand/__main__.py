@@ -403,7 +403,7 @@ def summary(outcome: Outcome) -> None:
 
 async def demonstrate(outcome: Outcome, display: Display, rounds: int) -> None:
     workers: list[Worker] = []
-    with trio.move_on_after(DEADLINE - elapsed()):
+    with trio.move_on_after(DEADLINE - elapsed()) as scope:
         try:
             async with trio.open_nursery() as nursery:
                 try:
@@ -419,6 +419,8 @@ async def demonstrate(outcome: Outcome, display: Display, rounds: int) -> None:
             for worker in workers:
                 if worker.process.poll() is None:
                     worker.process.kill()
+    if scope.cancelled_caught and not outcome.problems:
+        outcome.problems.append(f"{DEADLINE:.0f} s were over too early")
     outcome.seconds = elapsed()
     for worker in workers:  # had it not come to the end: as far as it came
         if worker.name == "load":
