@@ -227,14 +227,7 @@ class DynamicSupervision:
             return
         ending = self._ending.get(instance)
         if ending is None and self._stopping is None:
-            cause = f"{child.restart} child exited with {shown(reason)}"
-            if is_reported(child.restart, reason):
-                self._report("child_terminated", child, reason, cause)
-            if isinstance(child, _Kept) and is_restarted(child.restart, reason):
-                counts = event.counts
-                self._restart(event.now, child, reason, cause, event.now - child.since, counts)
-            else:
-                del self._by_ref[child.ref]
+            self._died(child, event)
             return
         if ending is not None and ending.unkillable:
             self._report("child_terminated", child, reason, "killed earlier, it has ended at last")
@@ -243,6 +236,19 @@ class DynamicSupervision:
             self._report("shutdown_error", child, reason, because)
         del self._by_ref[child.ref]
         self._ended(instance)
+
+    def _died(self, child: _Child, event: ev.ChildExited) -> None:
+        reason = event.reason
+        cause = ""
+        if is_reported(child.restart, reason):
+            # Not for the quiet end of a temporary child: most ends are, and texts take time.
+            cause = f"{child.restart} child exited with {shown(reason)}"
+            self._report("child_terminated", child, reason, cause)
+        # Whatever is restarted has been reported: that takes an abnormal end or a permanent child.
+        if isinstance(child, _Kept) and is_restarted(child.restart, reason):
+            self._restart(event.now, child, reason, cause, event.now - child.since, event.counts)
+        else:
+            del self._by_ref[child.ref]
 
     def _ended(self, instance: int) -> None:
         """That life is over for good: answer who waited for it, finish if it was the last."""
