@@ -157,12 +157,14 @@ class Events:
     def __init__(self) -> None:
         self.streams: list[EventStream] = []
         self.actors: dict[Any, tuple[type[SystemEvent], ...]] = {}
+        self.listened = False
         self._wanted: dict[type[SystemEvent], bool] = {}
         self._all: tuple[type[SystemEvent], ...] = ()
 
     def recount(self) -> None:
         self._wanted.clear()
         self._all = tuple(t for s in self.streams for t in s.types) + tuple(t for ts in self.actors.values() for t in ts)
+        self.listened = bool(self._all)
 
     def wanted(self, kind: type[SystemEvent]) -> bool:
         """Does anybody listen? Ask before making an event."""

@@ -82,7 +82,7 @@ class Record(Ref[A_co]):
         self.template = template
         self.number = number
         self.parent = parent
-        self.state = IDLE
+        self.state = RUNNING
         self.obj: Any = None
         self.inbox: list[Message] | None = None
         self.outbox: list[Message] | None = None
