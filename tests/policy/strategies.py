@@ -37,14 +37,12 @@ def _make(significant: bool, restart: str, **fields: Any) -> ChildSpec[Any]:
     return ChildSpec(worker, significant=significant and restart != "permanent", restart=restart, **fields)  # type: ignore[arg-type]
 
 
-def child_specs(
-    ids: st.SearchStrategy[Any] = st.sampled_from("abcdef"), significant: bool = True
-) -> st.SearchStrategy[ChildSpec[Any]]:
+def child_specs(significant: bool = True) -> st.SearchStrategy[ChildSpec[Any]]:
     return st.builds(
         _make,
         significant=st.booleans() if significant else st.just(False),
         restart=st.sampled_from(["permanent", "permanent", "transient", "temporary"]),
-        id=ids,
+        id=st.sampled_from("abcdef"),
         shutdown=st.sampled_from([None, 0, 1.5, math.inf, "brutal_kill"]),
         kind=st.sampled_from(["worker", "supervisor"]),
         init_timeout=st.sampled_from([0.5, 5.0, math.inf]),

@@ -42,15 +42,21 @@ class StaticWorld(World):
         child_id = life.spec.id
         if not life.restart and child_id not in self.order:
             self.order.append(child_id)
+        assert self.machine is not None
+        if life.restart and self.machine.flags.strategy != "one_for_one":
+            assert not self.up() & self.later_than(life), "a group is started in order"
 
     def check_stop(self, life: Life) -> None:
         self.check_one_step_at_a_time(life)
-        if self.outcome is None and self.stop_reason is not None:
-            later = self.order[self.order.index(life.spec.id) + 1 :]
-            still_up = {
-                other.spec.id for other in self.lives.values() if other.state == "running" and not other.given_up
-            }
-            assert not still_up & set(later), "not stopped in reverse order"
+        assert self.machine is not None
+        if self.machine._stopping:
+            assert not self.up() & self.later_than(life), "not stopped in reverse order"
+
+    def up(self) -> set[object]:
+        return {life.spec.id for life in self.lives.values() if life.state == "running" and not life.given_up}
+
+    def later_than(self, life: Life) -> set[object]:
+        return set(self.order[self.order.index(life.spec.id) + 1 :])
 
     def check_one_step_at_a_time(self, life: Life) -> None:
         for other in self.lives.values():
