@@ -56,13 +56,13 @@ def child_specs(significant: bool = True) -> st.SearchStrategy[ChildSpec[Any]]:
 supervisor_flags = st.builds(
     SupervisorFlags,
     strategy=st.sampled_from(["one_for_one", "one_for_all", "rest_for_one"]),
-    max_restarts=st.integers(0, 6),
+    max_restarts=st.sampled_from([100, 20, 3, 1, 0]),
     max_seconds=st.sampled_from([0.5, 5.0, 60.0]),
     auto_shutdown=st.sampled_from(["never", "any_significant", "all_significant"]),
 )
 dynamic_flags = st.builds(
     DynamicFlags,
-    max_restarts=st.integers(0, 6),
+    max_restarts=st.sampled_from([100, 20, 3, 1, 0]),
     max_seconds=st.sampled_from([0.5, 5.0, 60.0]),
     max_children=st.sampled_from([0, 1, 3, 10, math.inf]),
 )
