@@ -113,8 +113,11 @@ class Supervision:
                 self._begin_stop(reason, f"asked to stop with {shown(reason)}")
             case ev.StopTimeout():
                 self._lives.note_stop_timeout(event)
-            case ev.RestartDue():
-                self._later(event)
+            case ev.RestartDue(ticket=ticket):
+                child = self._tickets.get(ticket)
+                if child is not None and child.scheduled:
+                    child.scheduled = False  # the shell is through with it: nothing to cancel any more
+                    self._later(event)
             case ev.GroupStopTimeout():
                 pass  # a dynamic supervisor's
             case (
@@ -155,7 +158,7 @@ class Supervision:
                 case ev.RestartDue(ticket=ticket):
                     child = self._tickets.pop(ticket, None)
                     if child is not None:
-                        child.ticket, child.scheduled = 0, False
+                        child.ticket = 0
                         self._run(self._attempt(child))
                 case ev.StartChildCommand() as command:
                     self._start_child(command)
