@@ -2,9 +2,16 @@
 
 from .behaviours.actor import Actor as Actor
 from .behaviours.actor import child as child
+from .behaviours.dynamic_supervisor import DynamicSupervisor as DynamicSupervisor
+from .behaviours.dynamic_supervisor import dynamic_supervisor as dynamic_supervisor
 from .behaviours.supervisor import Supervisor as Supervisor
 from .behaviours.supervisor import supervisor as supervisor
 from .errors import *  # noqa: F403
+from .net.listener import Listener as Listener
+from .net.listener import tcp_listener as tcp_listener
+from .net.listener import tls_listener as tls_listener
+from .net.listener import unix_listener as unix_listener
+from .net.stream_actor import StreamActor as StreamActor
 from .policy.backoff import Backoff as Backoff
 from .policy.child_spec import ChildSpec as ChildSpec
 from .policy.supervision_events import ChildCounts as ChildCounts

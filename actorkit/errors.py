@@ -182,9 +182,12 @@ class SupervisorError(ActorkitError):
 
 class ChildNotFound(SupervisorError):
     """There is no such child: it was never there, was deleted, or was temporary and has ended.
-    The caller's view is out of date; ``which_children`` lists what is there."""
+    The caller's view is out of date; ``which_children`` lists what is there. With ``state``
+    "temporary" the child is there, but what was asked for (its spec) is not remembered."""
 
     def problem(self) -> str:
+        if self.state == "temporary":
+            return f"child {_shown(self.child_id)} is temporary, so its spec was not kept"
         return f"no child {_shown(self.child_id)} here; which_children lists what there is"
 
 

@@ -23,12 +23,12 @@ from ..runtime.lifecycle import Stop
 from ..runtime.node import Node
 from ..runtime.record import DEAD, RUNNING, Record
 from ..runtime.reports import report_supervisor
-from ..runtime.starting import Starter
+from ..runtime.starting import Starter, Watcher
 from ..runtime.timers import Timer
 from ..runtime.trio_internals import is_fatal
 from .actor import Actor
 
-__all__ = ["SupervisionShell"]
+__all__ = ["StartCall", "SupervisionShell"]
 
 logger = logging.getLogger("actorkit")
 
@@ -43,7 +43,7 @@ LEVELS: Final = {
 
 
 @attrs.define(eq=False)
-class _StartCall:
+class StartCall:
     """A call whose caller wants the child's ref, not the machine's (ref, info)."""
 
     later: Later[Any]
@@ -59,7 +59,7 @@ class SupervisionShell(Actor):
         self.queue: deque[ev.Event] = deque()
         self.busy = False
         self.refs: dict[Record[Any], int] = {}
-        self.instances: dict[int, Record[Any]] = {}
+        self.inits: dict[int, Record[Any]] = {}
         self.coming: dict[Record[Any], int] = {}
         self.restarted: set[int] = set()
         self.starters: dict[Any, Starter] = {}
@@ -118,9 +118,9 @@ class SupervisionShell(Actor):
         """A child has died (called by the lifecycle, in the dying child's stack)."""
         instance = self.refs.pop(record, None)
         if instance is not None:
-            self.instances.pop(instance, None)
-            self._cancel(("kill", instance))
-            self._cancel(("stop", instance))
+            if self.timers:
+                self._cancel(("kill", instance))
+                self._cancel(("stop", instance))
             self._feed(ev.ChildExited(trio.current_time(), instance, reason))
 
     def _outcome(self, record: Record[Any], reason: ExitReason | None, ignored: bool) -> None:
@@ -129,9 +129,9 @@ class SupervisionShell(Actor):
         if instance is None:
             return
         now = trio.current_time()
+        self.inits.pop(instance, None)
         self._cancel(("kill", instance))
         if ignored or reason is not None:
-            self.instances.pop(instance, None)
             self.restarted.discard(instance)
             self._feed(ev.ChildIgnored(now, instance) if reason is None else ev.ChildStartFailed(now, instance, reason))
             return
@@ -158,7 +158,7 @@ class SupervisionShell(Actor):
             case ev.KillChild(instance=instance, ref=ref):
                 self._kill(instance, ref)
             case ev.CancelStart(instance=instance):
-                record = self.instances.get(instance)
+                record = self.inits.get(instance)
                 if record is not None:
                     self._kill(instance, record)
             case ev.ScheduleRestart(key=key, ticket=ticket, delay=delay):
@@ -173,7 +173,7 @@ class SupervisionShell(Actor):
             case ev.ReplyError(call=call, error=error):
                 if getattr(error, "supervisor", "") is None:
                     error.supervisor = self.ctx.describe()  # type: ignore[attr-defined]
-                (call.later if isinstance(call, _StartCall) else call).fail(error)  # type: ignore[attr-defined]
+                (call.later if isinstance(call, StartCall) else call).fail(error)  # type: ignore[attr-defined]
             case ev.Report():
                 self._report(action)
             case ev.Ready():
@@ -201,11 +201,11 @@ class SupervisionShell(Actor):
             if not started:  # its constructor sufficed: this comes from within the start
                 started.append(record)
                 self.coming[record] = instance
-                self.instances[instance] = record
+                self.inits[instance] = record
             self._outcome(record, reason, ignored)
 
         try:
-            record = self._starter(spec)(spec.args, spec.kwargs, watcher=watcher)
+            record = self.start_one(spec, watcher)
         except Exception as error:
             self.restarted.discard(instance)
             reason = Starter.failure(error)
@@ -214,7 +214,11 @@ class SupervisionShell(Actor):
         if not started:
             started.append(record)
             self.coming[record] = instance
-            self.instances[instance] = record
+            self.inits[instance] = record
+
+    def start_one(self, spec: Any, watcher: Watcher) -> Record[Any]:
+        """Start the child of ``spec``."""
+        return self._starter(spec)(spec.args, spec.kwargs, watcher=watcher)
 
     def _starter(self, spec: Any) -> Starter:
         """One starter, and so one template, for all specs that differ in their arguments only."""
@@ -271,7 +275,7 @@ class SupervisionShell(Actor):
             self._feed(ev.RestartDue(trio.current_time(), key, ticket))
 
     def _reply(self, call: Any, value: Any) -> None:
-        if isinstance(call, _StartCall):
+        if isinstance(call, StartCall):
             call.later.set(None if value is None else value[0])
         else:
             call.set(value)

@@ -18,7 +18,7 @@ from ..policy.supervision_events import ChildCounts, ChildInfo
 from ..runtime.calls import Later
 from ..runtime.dispatch import call
 from ..runtime.ref import Ref
-from .supervision_shell import SupervisionShell, _StartCall
+from .supervision_shell import StartCall, SupervisionShell
 
 __all__ = ["Supervisor", "supervisor"]
 
@@ -70,7 +70,7 @@ class Supervisor(SupervisionShell):
         Raises ChildAlreadyStarted, ChildAlreadyPresent (also while it restarts), StartFailed (the spec is dropped), InvalidChildSpec.
         """
         later = Later[Any]()
-        self._feed(ev.StartChildCommand(trio.current_time(), _StartCall(later), spec))
+        self._feed(ev.StartChildCommand(trio.current_time(), StartCall(later), spec))
         return later
 
     @call
@@ -85,7 +85,7 @@ class Supervisor(SupervisionShell):
     def restart_child(self, child_id: object) -> Later[Ref[Any] | None]:
         """Start a child that does not run. Raises ChildRunning, ChildRestarting, ChildNotFound, StartFailed (the spec is kept)."""
         later = Later[Any]()
-        self._feed(ev.RestartChildCommand(trio.current_time(), _StartCall(later), child_id))
+        self._feed(ev.RestartChildCommand(trio.current_time(), StartCall(later), child_id))
         return later
 
     @call

@@ -86,6 +86,8 @@ class Node(Scheduler):
         self.root_reason: ExitReason | None = None
         self.trio_token = trio.lowlevel.current_trio_token()
         self.from_thread = FromThread(self)
+        self.before_stop: list[Callable[[], None]] = []
+        """Called when the node begins to stop, before any actor is told: listeners close their doors here."""
         self._root_ended = trio.Event()
         self._exit_noticed = trio.Event()
         self._body: trio.CancelScope | None = None
@@ -327,6 +329,8 @@ class Node(Scheduler):
         """Root first, in its own order; then the others; then by force."""
         self.stopping = True
         deadline = trio.current_time() + self.stop_timeout
+        for callback in list(self.before_stop):
+            callback()
         if self.root is not None and self.root.alive:
             self.shutdown_child(self.root, SHUTDOWN)
             await self._until(lambda: self.root is None or not self.root.alive, deadline)

@@ -146,6 +146,7 @@ class Scheduler(Lifecycle):
         self.numbers = 0
         self.step_hook: Callable[[Record[Any] | None], None] | None = None
         self.flushes: list[Callable[[], None]] = []
+        self.flush_promised = False
         self.inline_depth = 0
         self.inline_left = 8
         self.inline_checked = 0.0
@@ -545,7 +546,7 @@ class Scheduler(Lifecycle):
             if actor.state != DEAD:
                 self._requeue(actor)
 
-    async def _carry(self, worker: Worker, actor: Record[Any], suspended: Any, context: contextvars.Context | None) -> bool:
+    async def _carry(self, worker: Any, actor: Record[Any], suspended: Any, context: contextvars.Context | None) -> bool:
         """Stay with a suspended handler to its end, without the token. False: retire this worker."""
         coro, trap, reply = suspended
         suspended = None
@@ -553,7 +554,8 @@ class Scheduler(Lifecycle):
         attention = actor.attention
         if attention is not None and attention.kill is not None:
             worker.interrupt()
-        self._give_up_token(worker)
+        if worker.token:
+            self._give_up_token(worker)
         error: BaseException | None = None
         result = None
         try:
@@ -599,6 +601,61 @@ class Scheduler(Lifecycle):
         else:
             actor.state = QUEUED
             actor.template.runq.append(actor)
+
+    # --- an actor's own task ------------------------------------------------------------------
+
+    @enable_ki_protection
+    async def run_here(self, worker: Any, actor: Record[Any], function: Any, args: tuple[Any, ...]) -> None:
+        """One activation of an idle actor in the caller's task, which is the actor's own (a connection's reader): ``worker`` stands for it.
+        A crash is the actor's; only KeyboardInterrupt and SystemExit come out."""
+        base = self.base_context
+        free = self.free_contexts
+        hook = self.step_hook
+        context = actor.variables
+        if context is None:
+            context = free.pop() if free else base.copy()
+        actor.state = RUNNING
+        self.current = actor
+        self.flush_promised = True
+        if hook is not None:
+            hook(actor)
+        suspended = None
+        try:
+            result = context.run(function, actor.obj, *args)
+            if type(result) is CoroutineType:
+                try:
+                    trap = context.run(result.send, None)
+                except StopIteration:
+                    pass
+                else:
+                    suspended = (result, trap, None)
+            result = None
+        except BaseException as error:
+            if self.crashed(actor, error, None):
+                self._requeue(actor)
+            if is_fatal(error):
+                raise
+        else:
+            if suspended is None and (actor.attention is None or self.attend(actor)):
+                self._requeue(actor)
+        finally:
+            self.current = None
+            self.flush_promised = False
+            if hook is not None:
+                hook(None)
+        if self.flushes:
+            self._flush()
+        if suspended is not None:
+            actor.variables = context
+            await self._carry(worker, actor, suspended, context)
+            context = actor.variables
+            if self.has_work and not self.busy:
+                self.wake()
+        if context is not None and _clean(context, base):
+            free.append(context)
+            actor.variables = None
+        elif actor.state != DEAD:
+            actor.variables = context
 
     # --- inline calls -------------------------------------------------------------------------
 
