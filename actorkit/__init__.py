@@ -45,4 +45,5 @@ from .runtime.node import Node as Node
 from .runtime.node import open_node as open_node
 from .runtime.process import Process as Process
 from .runtime.process import ProcessContext as ProcessContext
+from .runtime import system as sys  # noqa: F401
 from .runtime.ref import Ref as Ref

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -29,7 +30,7 @@ from .calls import Later
 from .links import send_signal, tell_watchers
 from .names import Names
 from .messages import Exit
-from .record import DEAD, QUEUED, RUNNING, SUSPENDED, Message, Record
+from .record import DEAD, QUEUED, RUNNING, SUSPENDED, Message, Notice, Record
 from .reports import report_crash, report_unkillable
 from .timers import Timer, Timers
 from .tombstone import clear_state
@@ -120,6 +121,13 @@ def _terminate(obj: Any, terminate: Callable[..., Any], reason: ExitReason) -> A
     return terminate(obj, reason)
 
 
+def _alone(error: BaseException) -> BaseException:
+    """What a task in an actor's nursery has raised, taken out of its group."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
 class Lifecycle:
     """See the module's docstring. The scheduler is built on top of it."""
 
@@ -142,6 +150,7 @@ class Lifecycle:
         self.numbers = 0
         self.crashed_count = 0
         self.dead_letters = 0
+        self.telling: deque[Any] | None = None
 
     # --- birth --------------------------------------------------------------------------------
 
@@ -187,7 +196,7 @@ class Lifecycle:
         if seconds != float("inf"):
             starting.timer = self.timers.after(seconds, self._init_late, record, seconds)
         sent_to_itself = record.inbox or []
-        record.inbox = [(template.init, (), starting), *sent_to_itself]
+        record.inbox = [Notice((template.init, (), starting)), *sent_to_itself]
         record.make_ready()
 
     def _init_late(self, record: Record[Any], seconds: float) -> None:
@@ -252,7 +261,7 @@ class Lifecycle:
         if terminate is None or record.obj is None:
             self.die(record, reason)
             return
-        message: Message = (_terminate, (terminate, reason), None)
+        message = Notice((_terminate, (terminate, reason), None))
         if record.outbox is None:
             record.outbox = [message]
         else:
@@ -275,10 +284,9 @@ class Lifecycle:
         terminating = extra is not None and extra.terminating
         if attention is not None and attention.kill is not None:
             reason = attention.kill
-        elif isinstance(error, ActorExit):
-            reason = error.reason
         else:
-            reason = Crash.from_exception(error, RUNTIME_FRAMES)
+            leaf = _alone(error)
+            reason = leaf.reason if isinstance(leaf, ActorExit) else Crash.from_exception(error, RUNTIME_FRAMES)
         if reason.abnormal and (attention is None or attention.kill is None):
             self.crashed_count += 1
             report_crash(record, reason)

@@ -26,7 +26,15 @@ from types import CoroutineType
 from typing import Any, Final
 
 import trio
-from trio.lowlevel import Abort, Task, checkpoint, current_task, enable_ki_protection, reschedule
+from trio.lowlevel import (
+    Abort,
+    Task,
+    cancel_shielded_checkpoint,
+    checkpoint,
+    current_task,
+    enable_ki_protection,
+    reschedule,
+)
 
 from ..errors import ActorExit, CalleeDied, StartFailed
 from ..reasons import Crash, ExitReason
@@ -402,12 +410,7 @@ class Scheduler(Lifecycle):
                             last = now
                             left -= k
                             if left <= 0 or now > end:
-                                if batch or actor.inbox is not None:
-                                    actor.state = QUEUED
-                                    actor.template.runq.append(actor)
-                                else:
-                                    actor.outbox = None
-                                    actor.state = IDLE
+                                self._requeue(actor, wake=False)
                                 break
                     break
                 except BaseException as error:
@@ -725,11 +728,16 @@ class Scheduler(Lifecycle):
         await checkpoint()
         self.inline_since = self.inline_checked = perf_counter()
 
+    async def breathe(self) -> None:
+        """Let trio run others, after an operation that has been done and so cannot be cancelled any more."""
+        await cancel_shielded_checkpoint()
+        self.inline_since = self.inline_checked = perf_counter()
+
     async def yield_if_due(self, task: Task) -> None:
         """After an operation that did not have to wait."""
         self.inline_left -= 1
         if self.inline_left <= 0 and self.slice_is_over():
-            await self.checkpoint()
+            await self.breathe()
 
 
 def _clean(context: contextvars.Context, base: contextvars.Context) -> bool:
