@@ -72,6 +72,7 @@ class SupervisionShell(Actor):
     # --- gen_server's callbacks ---------------------------------------------------------------
 
     def init(self) -> Any:
+        """Start the children; the init has succeeded when all have."""
         self.ctx.need_extra().call_at_exit(self._abandon)
         started = self.started
         self._feed(ev.Begin(trio.current_time()))
@@ -87,6 +88,7 @@ class SupervisionShell(Actor):
         """Exit signals of strangers and stray messages change nothing (OTP logs and drops them)."""
 
     def format_status(self) -> object:
+        """Counts only: a supervisor's report must not list its children."""
         return {"children": len(self.refs), "starting": len(self.coming), "restarting": len(self.waiting)}
 
     # --- events in ----------------------------------------------------------------------------

@@ -237,6 +237,7 @@ class Listener(DynamicSupervisor):
     # --- life ---------------------------------------------------------------------------------
 
     def init(self) -> Any:
+        """Bind and accept."""
         node = self.ctx.node
         self.ctx.need_extra().call_at_exit(lambda *_: self._close_listening())
         self.listening = _bind(self.address, self.backlog)
