@@ -122,9 +122,11 @@ class EventStream:
 
     @property
     def types(self) -> tuple[type[SystemEvent], ...]:
+        """What it gets."""
         return self._types
 
     def put(self, event: SystemEvent) -> None:
+        """Add an event; the oldest goes when the buffer is full."""
         if len(self._buffer) >= self._capacity:
             self._buffer.popleft()
             self.dropped += 1

@@ -170,6 +170,7 @@ class Lifecycle:
                 extra.links[far] = None
 
     def refuse_start(self, template: Template) -> NodeStopped:
+        """What a spawn gets while the node stops."""
         return NodeStopped(f"cannot start {template.label}: node {self.name!r} is stopping; open another one")
 
     def stillborn(self, record: Record[Any], error: BaseException, link_to: Record[Any] | None) -> ExitReason:
@@ -430,6 +431,7 @@ class Lifecycle:
         """An actor has ended while the node stops."""
 
     def announce(self, record: Record[Any]) -> None:
+        """Tell of a newborn."""
         if self.events.wanted(ActorStarted):
             self.events.emit(ActorStarted(record, record.pid, record.started_as))
 

@@ -179,6 +179,7 @@ class Record(Ref[A_co]):
 
     @property
     def mailbox_length(self) -> int:
+        """Messages that wait, exactly."""
         return (0 if self.inbox is None else len(self.inbox)) + (0 if self.outbox is None else len(self.outbox))
 
     def _overflow(self, message: Message) -> bool:
@@ -271,6 +272,7 @@ class Record(Ref[A_co]):
     # --- calls --------------------------------------------------------------------------------
 
     async def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """See ``Ref.call``. One long function: this is the hot path."""
         template = self.template
         scheduler = template.scheduler
         task = current_task()
@@ -474,6 +476,7 @@ class Record(Ref[A_co]):
         return self.state != DEAD
 
     def need_extra(self) -> Extra:
+        """Its relations, made on first use."""
         extra = self.extra
         if extra is None:
             extra = self.extra = Extra(self.template.traps_exits)
@@ -504,11 +507,13 @@ class Record(Ref[A_co]):
 
     @property
     def traps_exits(self) -> bool:
+        """Does it get exit signals as messages?"""
         extra = self.extra
         return self.template.traps_exits if extra is None else extra.traps_exits
 
     @property
     def scheduler(self) -> Scheduler:
+        """Who runs it."""
         return self.template.scheduler
 
     @property

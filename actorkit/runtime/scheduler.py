@@ -299,6 +299,7 @@ class Scheduler(Lifecycle):
 
     @property
     def has_work(self) -> bool:
+        """Is any actor queued?"""
         a, b, c, d = self.queues
         return bool(a or b or c or d)
 
@@ -705,6 +706,7 @@ class Scheduler(Lifecycle):
         return CalleeDied(target, reason)
 
     def left_scope_open(self, callee: Record[Any]) -> BaseException:
+        """An inline handler broke rule 5 in its caller's task: what the caller gets."""
         target = callee.describe()
         why = "its handler left a cancel scope open in its caller's task: leave it in the message that opened it"
         self.repairs += 1
