@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from types import FunctionType
 from typing import Any, Final
 
 import attrs
 import trio
 
 from ..policy import supervision_events as ev
+from ..policy.supervision_events import ChildCounts, ChildInfo
 from ..reasons import KILLED, SHUTDOWN, Crash, ExitReason
 from ..runtime.calls import Later
 from ..runtime.events import ChildRestarted, SupervisorReport
@@ -48,6 +50,17 @@ class StartCall:
     """A call whose caller wants the child's ref, not the machine's (ref, info)."""
 
     later: Later[Any]
+
+
+STARTERS: Final = 256
+"""Starters to keep; with more kinds of children than this they are made anew now and then."""
+
+
+def _outlives_its_starts(spec: Any) -> bool:
+    """Is its ``start`` there for good, as a class or a module's function is?"""
+    start = getattr(spec.start, "__origin__", spec.start)
+    lasting = isinstance(start, (type, FunctionType)) and "<locals>" not in start.__qualname__
+    return spec.restart != "temporary" or (lasting and spec.name is None)
 
 
 class SupervisionShell(Actor):
@@ -165,7 +178,7 @@ class SupervisionShell(Actor):
                 if record is not None:
                     self._kill(instance, record)
             case ev.ScheduleRestart(key=key, ticket=ticket, delay=delay):
-                spec = self.machine.spec_of_ticket(ticket) if hasattr(self.machine, "spec_of_ticket") else None
+                spec = self.machine.spec_of_ticket(ticket)
                 self.waiting[ticket] = self.ctx.node.restart_gate.hold(spec, delay, lambda: self._due(key, ticket))
             case ev.CancelRestart(ticket=ticket):
                 pending = self.waiting.pop(ticket, None)
@@ -224,14 +237,34 @@ class SupervisionShell(Actor):
         return self._starter(spec)(spec.args, spec.kwargs, watcher=watcher)
 
     def _starter(self, spec: Any) -> Starter:
-        """One starter, and so one template, for all specs that differ in their arguments only."""
+        """One starter, and so one template, for all specs that differ in their arguments only. What was made for one start (a closure,
+        a ``partial``, a name) is not kept: it would hold that start's arguments as long as the supervisor lives."""
+        if not _outlives_its_starts(spec):
+            return Starter(self.ctx.node, spec, self)
         key = (spec.start, spec.name, spec.id, spec.mailbox, spec.overflow, spec.scheduling, spec.init_timeout, spec.kind)
         starter = self.starters.get(key)
-        if starter is None:
-            starter = Starter(self.ctx.node, spec, self)
-            if spec.name is None or spec.restart != "temporary":
-                self.starters[key] = starter
+        if starter is None or starter.options["options"] != spec.options:
+            if len(self.starters) >= STARTERS:
+                self.starters.clear()
+            starter = self.starters[key] = Starter(self.ctx.node, spec, self)
         return starter
+
+    def ask(self, query: ev.Query) -> Any:
+        """The machine's answer to a query, at once: also in the middle of what it does, and for a child that asks while it starts."""
+        for action in self.machine.handle(query):
+            if isinstance(action, ev.Reply):
+                return action.value
+        return None
+
+    def child_infos(self) -> tuple[ChildInfo, ...]:
+        """For snapshots of the tree."""
+        infos: tuple[ChildInfo, ...] = self.ask(ev.WhichChildren(trio.current_time(), None))
+        return infos
+
+    def child_counts(self) -> ChildCounts:
+        """For ``count_children``."""
+        counts: ChildCounts = self.ask(ev.CountChildren(trio.current_time(), None))
+        return counts
 
     def _stop(self, instance: int, ref: Any, shutdown: Any) -> None:
         node = self.ctx.node

@@ -142,6 +142,11 @@ class DynamicSupervision:
         self._handlers[type(event)](event)
         return actions
 
+    def spec_of_ticket(self, ticket: int) -> ChildSpec[Any] | None:
+        """The spec of the child whose restart that ticket is; None for a ticket that is not pending."""
+        child = self._waiting.get(ticket)
+        return None if child is None else child.spec
+
     # --- Starting -----------------------------------------------------------------------------
 
     def _on_start_child(self, command: ev.StartChildCommand) -> None:

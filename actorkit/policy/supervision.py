@@ -136,6 +136,11 @@ class Supervision:
         self._serve()
         return actions
 
+    def spec_of_ticket(self, ticket: int) -> ChildSpec[Any] | None:
+        """The spec of the child whose restart that ticket is; None for a ticket that is not pending."""
+        child = self._tickets.get(ticket)
+        return None if child is None else child.spec
+
     # --- The queue ----------------------------------------------------------------------------
 
     def _later(self, item: ev.Command | ev.RestartDue | _Death | _Retry) -> None:

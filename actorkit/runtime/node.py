@@ -191,7 +191,7 @@ class Node(Scheduler):
         if isinstance(ref, Record):
             return ref
         if isinstance(ref, NamedRef):
-            return self.names.whereis(ref.name)
+            return ref.resolve_on(self)
         raise TypeError(f"{ref!r} is not a ref of this node")
 
     def processes(self) -> Iterator[Ref[Any]]:
