@@ -148,7 +148,6 @@ class Scheduler(Lifecycle):
         self.step_hook: Callable[[Record[Any] | None], None] | None = None
         self.flushes: list[Callable[[], None]] = []
         self.flush_promised = False
-        self.inline_depth = 0
         self.inline_left = 8
         self.inline_checked = 0.0
         self.inline_since = 0.0
