@@ -1,17 +1,23 @@
-"""Fixtures of the messaging tests."""
+"""Fixtures of the messaging tests. A test that waits takes ``clock``: pytest-trio runs only the clock that the test itself asks for."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
 import pytest
-import trio.testing
+from trio.testing import MockClock
 
 import actorkit as ak
 
 
 @pytest.fixture
-async def node(autojump_clock: trio.testing.MockClock) -> AsyncIterator[ak.Node]:
-    """A node without a tree; its clock jumps when nothing runs."""
+def clock(autojump_clock: MockClock) -> MockClock:
+    """Jumps when nothing runs."""
+    return autojump_clock
+
+
+@pytest.fixture
+async def node(clock: MockClock) -> AsyncIterator[ak.Node]:
+    """A node without a tree."""
     async with ak.open_node() as opened:
         yield opened

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 import pytest
+from trio.testing import MockClock
 
 import actorkit as ak
 
@@ -59,7 +60,7 @@ async def lines(room: ak.Ref[Any]) -> list[str]:
     return found
 
 
-async def test_cast_runs_the_method_with_its_arguments(node: ak.Node) -> None:
+async def test_cast_runs_the_method_with_its_arguments(node: ak.Node, clock: MockClock) -> None:
     """SRV-09: a cast is accepted at once and handled later, positional and keyword arguments included."""
     room = node.spawn(Room)
     assert room.cast(Room.say, "a") is True
@@ -71,7 +72,7 @@ async def test_cast_runs_the_method_with_its_arguments(node: ak.Node) -> None:
 
 
 @pytest.mark.parametrize(("cls", "heard"), [(Room, "a"), (LoudRoom, "a!"), (LouderRoom, "a!!")])
-async def test_dispatch_is_by_name(node: ak.Node, cls: type[Room], heard: str) -> None:
+async def test_dispatch_is_by_name(node: ak.Node, clock: MockClock, cls: type[Room], heard: str) -> None:
     """An override wins, decorated again or not, sync or async, whichever class's method the sender names."""
     room = node.spawn(cls)
     for named in cls.__mro__:
@@ -81,7 +82,7 @@ async def test_dispatch_is_by_name(node: ak.Node, cls: type[Room], heard: str) -
     assert set(await lines(room)) == {heard}
 
 
-async def test_a_call_method_can_be_cast(node: ak.Node) -> None:
+async def test_a_call_method_can_be_cast(node: ak.Node, clock: MockClock) -> None:
     """A method declared with @call may be cast, by those who do not want its answer."""
     room = node.spawn(Room)
     assert room.cast(Room.all)
@@ -90,7 +91,7 @@ async def test_a_call_method_can_be_cast(node: ak.Node) -> None:
 
 
 @pytest.mark.parametrize("method", [Room.helper, Room.__init__, Kitchen.say, len, "say", None, lambda room: None, Room.handle_info])
-async def test_undeclared_and_foreign_methods_are_refused(node: ak.Node, method: Any) -> None:
+async def test_undeclared_and_foreign_methods_are_refused(node: ak.Node, clock: MockClock, method: Any) -> None:
     """What the receiver's class does not declare is refused at the sender, also a message of the same name of another class."""
     room = node.spawn(Room)
     with pytest.raises(ak.NotAMessage, match="Room"):
@@ -105,7 +106,7 @@ async def test_undeclared_and_foreign_methods_are_refused(node: ak.Node, method:
     assert await lines(room) == []
 
 
-async def test_a_sibling_override_is_foreign(node: ak.Node) -> None:
+async def test_a_sibling_override_is_foreign(node: ak.Node, clock: MockClock) -> None:
     """The method of a subclass is no message of an instance of the base."""
     room = node.spawn(Room)
     with pytest.raises(ak.NotAMessage, match="another class"):
@@ -114,14 +115,14 @@ async def test_a_sibling_override_is_foreign(node: ak.Node) -> None:
         room.cast(LoudRoom.say, "x")
 
 
-async def test_bound_methods_are_refused(node: ak.Node) -> None:
+async def test_bound_methods_are_refused(node: ak.Node, clock: MockClock) -> None:
     """A bound method belongs to one instance; the refusal says what to name instead."""
     room = node.spawn(Room)
     with pytest.raises(ak.NotAMessage, match=r"bound method Room\.say"):
         room.cast(Room().say, "x")  # type: ignore[arg-type]
 
 
-async def test_an_override_that_is_no_function_is_refused(node: ak.Node) -> None:
+async def test_an_override_that_is_no_function_is_refused(node: ak.Node, clock: MockClock) -> None:
     """An override must be a plain method as well."""
 
     class Odd(Room):
@@ -140,7 +141,7 @@ def test_decorators_return_the_plain_function() -> None:
         ak.cast(staticmethod(print))  # type: ignore[type-var]
 
 
-async def test_wrapped_methods(node: ak.Node) -> None:
+async def test_wrapped_methods(node: ak.Node, clock: MockClock) -> None:
     """A decorator of the user's under @call or @cast is what runs, whatever name its wrapper has, sync or async inside."""
 
     def twice(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -243,7 +244,7 @@ class Inherited(SlottedRoom):
 
 
 @pytest.mark.parametrize("cls", [DataRoom, SlottedRoom, SlottedData, Box, Box[str], Inherited])
-async def test_every_kind_of_class(node: ak.Node, cls: Any) -> None:
+async def test_every_kind_of_class(node: ak.Node, clock: MockClock, cls: Any) -> None:
     """Dataclasses, attrs, slots, generics and inheritance work, without a super().__init__() ritual."""
     ref = node.spawn(cls, "t")
     assert ref.cast(cls.say, "x")
@@ -251,7 +252,7 @@ async def test_every_kind_of_class(node: ak.Node, cls: Any) -> None:
     assert await ref.call(cls.all) == ["t:x"]
 
 
-async def test_default_handle_info_logs_and_drops(node: ak.Node, caplog: pytest.LogCaptureFixture) -> None:
+async def test_default_handle_info_logs_and_drops(node: ak.Node, clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
     """SRV-20: without handle_info a message is logged, bounded, and dropped; the actor lives."""
     room = node.spawn(Room)
     with caplog.at_level(logging.WARNING, "actorkit"):
@@ -262,7 +263,7 @@ async def test_default_handle_info_logs_and_drops(node: ak.Node, caplog: pytest.
     assert len(caplog.text) < 2_000
 
 
-async def test_send_reaches_handle_info(node: ak.Node) -> None:
+async def test_send_reaches_handle_info(node: ak.Node, clock: MockClock) -> None:
     """SRV-10: any object may be sent, None and tuples included."""
     puppet = node.spawn(Puppet)
     for message in (None, (1, 2), "x", puppet):
@@ -271,7 +272,7 @@ async def test_send_reaches_handle_info(node: ak.Node) -> None:
     assert await puppet.call(Puppet.all_seen) == [None, (1, 2), "x", puppet]
 
 
-async def test_wrong_arguments_crash_the_receiver_only(node: ak.Node) -> None:
+async def test_wrong_arguments_crash_the_receiver_only(node: ak.Node, clock: MockClock) -> None:
     """Arguments that do not fit are the receiver's crash (function_clause); the sender goes on."""
     room = node.spawn(Room)
     assert room.cast(Room.say)  # type: ignore[call-arg]
@@ -279,7 +280,7 @@ async def test_wrong_arguments_crash_the_receiver_only(node: ak.Node) -> None:
     assert not room.alive
 
 
-async def test_a_cast_to_the_dead_is_refused_and_counted(node: ak.Node) -> None:
+async def test_a_cast_to_the_dead_is_refused_and_counted(node: ak.Node, clock: MockClock) -> None:
     """SRV-09: casting to a dead actor is no error for the sender: False, and a dead letter."""
     room = node.spawn(Room)
     room.kill()
@@ -289,7 +290,7 @@ async def test_a_cast_to_the_dead_is_refused_and_counted(node: ak.Node) -> None:
     assert node.statistics().dead_letters == before + 2
 
 
-async def test_casts_from_inside_keep_their_order(node: ak.Node) -> None:
+async def test_casts_from_inside_keep_their_order(node: ak.Node, clock: MockClock) -> None:
     """SIG-14: what one sender sends to one receiver arrives in that order, casts and infos alike, across turns."""
     puppet = node.spawn(ak.child(Puppet).with_(mailbox=10_000))
 
