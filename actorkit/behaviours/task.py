@@ -155,9 +155,9 @@ class Task(Generic[T]):
         ended_here = isinstance(outcome, TaskFailed) and isinstance(outcome.reason, (Shutdown, Killed))
         return None if ended_here else outcome
 
-    def kill(self) -> None:
-        """End it without waiting for anything; a linked owner gets Killed over its link."""
-        self._record.template.scheduler.end_now(self._record, KILLED)
+    def cancel(self) -> None:
+        """End it with Shutdown, without waiting for anything, and also if it should trap exits. A linked owner hears of it."""
+        self._record.template.scheduler.end_now(self._record, SHUTDOWN)
 
     def when_ended(self, listener: Callable[[], None]) -> None:
         """Have ``listener()`` called in the step in which the task ends (now, if it has). It must neither raise nor wait."""

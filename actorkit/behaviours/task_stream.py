@@ -193,7 +193,7 @@ class TaskStream(Generic[I, T]):
             board.news = trio.Event()
             # All have the same time, and the first that is still without an outcome was started first.
             deadline = next((item.deadline for item in self._under_way if item.outcome is None), math.inf)
-            with trio.CancelScope(deadline=deadline):
+            with trio.move_on_at(deadline):
                 await board.news.wait()
 
     async def _fill(self) -> None:
@@ -217,7 +217,7 @@ class TaskStream(Generic[I, T]):
                 return
             if item.outcome is None:
                 self._board.finish(item, TaskTimeout(item.task.describe(), TIMED_OUT, self._item_timeout))
-                item.task.kill()
+                item.task.cancel()
 
     def _take_due(self) -> TaskResult[T] | TaskFailed | None:
         finished = self._board.finished
@@ -236,4 +236,4 @@ class TaskStream(Generic[I, T]):
         self._closed = True
         self._items = None
         while self._under_way:
-            self._under_way.popitem()[0].task.kill()
+            self._under_way.popitem()[0].task.cancel()

@@ -162,7 +162,7 @@ class TaskSupervisor(DynamicSupervisor):
         if starter is None:
             if len(self.labelled) >= LABELS:
                 self.labelled.clear()
-            starter = self.labelled[label] = Starter(self.ctx.node, _SPEC, self)
+            starter = self.labelled[label] = Starter(self.ctx.node, _SPEC, self.door)
             assert starter.template is not None
             starter.template.label = starter.template.child_id = label
         return starter
