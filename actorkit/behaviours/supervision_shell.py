@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from functools import partial
 from types import FunctionType
 from typing import Any, Final
 
@@ -63,6 +64,28 @@ def _outlives_its_starts(spec: Any) -> bool:
     return spec.restart != "temporary" or (lasting and spec.name is None)
 
 
+class Door:
+    """Where news of children comes in. It outlives the supervisor, whose state is cleared at its death: a child that is in an await when its
+    supervisor is killed ends later, and then nobody wants to know."""
+
+    __slots__ = ("shell",)
+
+    def __init__(self, shell: SupervisionShell) -> None:
+        self.shell: SupervisionShell | None = shell
+
+    def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
+        if self.shell is not None:
+            self.shell.child_exited(record, reason)
+
+    def outcome(self, record: Record[Any], reason: ExitReason | None, ignored: bool) -> None:
+        if self.shell is not None:
+            self.shell._outcome(record, reason, ignored)
+
+    def restart_due(self, key: object, ticket: int) -> None:
+        if self.shell is not None:
+            self.shell._due(key, ticket)
+
+
 class SupervisionShell(Actor):
     """Base of the static and the dynamic supervisor."""
 
@@ -70,6 +93,7 @@ class SupervisionShell(Actor):
 
     def __init__(self, machine: Any) -> None:
         self.machine = machine
+        self.door = Door(self)
         self.queue: deque[ev.Event] = deque()
         self.busy = False
         self.refs: dict[Record[Any], int] = {}
@@ -179,7 +203,7 @@ class SupervisionShell(Actor):
                     self._kill(instance, record)
             case ev.ScheduleRestart(key=key, ticket=ticket, delay=delay):
                 spec = self.machine.spec_of_ticket(ticket)
-                self.waiting[ticket] = self.ctx.node.restart_gate.hold(spec, delay, lambda: self._due(key, ticket))
+                self.waiting[ticket] = self.ctx.node.restart_gate.hold(spec, delay, partial(self.door.restart_due, key, ticket))
             case ev.CancelRestart(ticket=ticket):
                 pending = self.waiting.pop(ticket, None)
                 if pending is not None:
@@ -212,13 +236,14 @@ class SupervisionShell(Actor):
             node.restarts += 1
             self.restarted.add(instance)
         started: list[Record[Any]] = []
+        door = self.door
 
         def watcher(record: Record[Any], reason: ExitReason | None, ignored: bool) -> None:
-            if not started:  # its constructor sufficed: this comes from within the start
+            if not started and door.shell is not None:  # its constructor sufficed: this comes from within the start
                 started.append(record)
                 self.coming[record] = instance
                 self.inits[instance] = record
-            self._outcome(record, reason, ignored)
+            door.outcome(record, reason, ignored)
 
         try:
             record = self.start_one(spec, watcher)
@@ -240,13 +265,13 @@ class SupervisionShell(Actor):
         """One starter, and so one template, for all specs that differ in their arguments only. What was made for one start (a closure,
         a ``partial``, a name) is not kept: it would hold that start's arguments as long as the supervisor lives."""
         if not _outlives_its_starts(spec):
-            return Starter(self.ctx.node, spec, self)
+            return Starter(self.ctx.node, spec, self.door)
         key = (spec.start, spec.name, spec.id, spec.mailbox, spec.overflow, spec.scheduling, spec.init_timeout, spec.kind)
         starter = self.starters.get(key)
         if starter is None or starter.options["options"] != spec.options:
             if len(self.starters) >= STARTERS:
                 self.starters.clear()
-            starter = self.starters[key] = Starter(self.ctx.node, spec, self)
+            starter = self.starters[key] = Starter(self.ctx.node, spec, self.door)
         return starter
 
     def ask(self, query: ev.Query) -> Any:
@@ -347,6 +372,7 @@ class SupervisionShell(Actor):
     def _abandon(self, record: Record[Any], reason: ExitReason) -> None:
         """The supervisor dies (killed: otherwise no child is left). Its children are linked to it: those that trap exits stop with its
         reason, others die of it."""
+        self.door.shell = None
         for timer in self.timers.values():
             timer.cancel()
         for pending in self.waiting.values():
