@@ -89,7 +89,7 @@ class DynamicWorld(World):
 
 
 DynamicWorld.TestCase.settings = settings(
-    max_examples=25,
+    max_examples=15,
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=list(HealthCheck),
