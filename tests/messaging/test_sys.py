@@ -36,6 +36,17 @@ class Rude(Puppet):
         raise ValueError("no")
 
 
+class Fragile(Gate):
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken = trio.Event()
+
+    @ak.call
+    async def hold(self) -> str:
+        await self.broken.wait()
+        raise ValueError("broken")
+
+
 # --- state ---------------------------------------------------------------------------------------
 
 
@@ -104,7 +115,8 @@ async def test_requests_overtake_the_mailbox(node: ak.Node, clock: MockClock) ->
     got: list[Any] = []
 
     async def ask() -> None:
-        got.append(list((await ak.sys.replace_state(ref, lambda state: {**state, "seen": ["replaced"]}))["seen"]))
+        await ak.sys.replace_state(ref, lambda state: {**state, "seen": ["replaced"]})
+        got.append("served")
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask)
@@ -112,7 +124,7 @@ async def test_requests_overtake_the_mailbox(node: ak.Node, clock: MockClock) ->
         assert got == []
         made.opened.set()
     await settle()
-    assert got == [["replaced"]]
+    assert got == ["served"]
     assert made.seen == ["replaced", 0, 1, 2, 3, 4]
 
 
@@ -146,19 +158,19 @@ async def test_an_actor_that_stays_in_its_handler(node: ak.Node, clock: MockCloc
 
 
 async def test_the_dead_and_the_dying(node: ak.Node, clock: MockClock) -> None:
-    """CalleeDied with NoProc for the dead and for nobody's name; with the reason when it ends first, killed, stopped or crashed."""
+    """CalleeDied with NoProc for the dead and for nobody's name; with the reason when it ends first, killed or crashed."""
     dead = node.spawn(Puppet)
     dead.kill()
     for ref in (dead, ak.named(Puppet, "nobody")):
         with pytest.raises(ak.CalleeDied) as caught:
             await ak.sys.get_state(ref)
         assert caught.value.reason == ak.NOPROC
-    for end, reason in ((lambda r: r.kill(), ak.KILLED), (lambda r: r.stop(ak.SHUTDOWN), ak.SHUTDOWN)):
-        ref, made = gate(node)
+    reasons: list[ak.ExitReason] = []
+    for end in (lambda ref, made: ref.kill(), lambda ref, made: made.broken.set()):
+        ref, made = gate(node, cls=Fragile)
         await settle()
-        reasons: list[ak.ExitReason] = []
 
-        async def ask(ref: Any = ref, reasons: Any = reasons) -> None:
+        async def ask(ref: Any = ref) -> None:
             with pytest.raises(ak.CalleeDied) as caught:
                 await ak.sys.get_state(ref)
             reasons.append(caught.value.reason)
@@ -166,10 +178,9 @@ async def test_the_dead_and_the_dying(node: ak.Node, clock: MockClock) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask)
             await settle()
-            end(ref)
-            made.opened.set()
-        # A stop comes after the request, which was there first.
-        assert reasons == [reason] or reason == ak.SHUTDOWN
+            end(ref, made)
+    assert reasons[0] == ak.KILLED
+    assert isinstance(reasons[1], ak.Crash)
 
 
 async def test_asking_oneself(node: ak.Node, clock: MockClock) -> None:
