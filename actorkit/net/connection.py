@@ -9,13 +9,14 @@ does not take stays in the buffer, and a task that lives only as long as that se
 read is disconnected, or loses what is written, by the listener's choice.
 
 Closing. The socket closes on every way out: end of the stream, a reset, a crash, a kill, the node's stop. After an orderly end what is
-buffered may still go out, for ``linger`` seconds.
+buffered may still go out, for ``linger`` seconds; and if the peer is still sending, what it sends is read and forgotten for as long, since
+a socket closed with unread input is reset, and the last words may be lost on the way.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import logging
 import socket
 import ssl
 from collections import deque
@@ -26,24 +27,45 @@ import attrs
 import trio
 from trio.lowlevel import Abort, Task, current_task, notify_closing, reschedule, wait_readable, wait_writable
 
-from ..reasons import ExitReason, Failure, NORMAL, Shutdown
+from ..reasons import NORMAL, ExitReason, Failure, Shutdown
 from ..runtime.record import DEAD, IDLE, Record
-from ..runtime.trio_internals import WAKE, Trap, close_nurseries, park
+from ..runtime.trio_internals import (
+    FEATURES,
+    WAKE,
+    Trap,
+    cancel_status,
+    close_left_open,
+    close_nurseries,
+    park,
+)
 from .framing import Framer, FrameTooLong
+from .tls import Tls
 
 if TYPE_CHECKING:
     from ..runtime.scheduler import Scheduler
 
-__all__ = ["Connection", "ConnectionLimits", "Peer"]
-
-logger = logging.getLogger("actorkit")
+__all__ = ["Connection", "ConnectionLimits", "Peer", "read_away"]
 
 CHUNK: Final = 65_536
-BATCH: Final = 64
 WOULD_BLOCK: Final = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 
 Peer = Any
 """The peer's address: (host, port) for TCP, a path or empty for Unix sockets."""
+
+
+async def read_away(sock: socket.socket) -> None:
+    """Read and forget, until the peer closes or breaks."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
+    with contextlib.suppress(OSError):
+        while True:
+            await wait_readable(sock)
+            if not sock.recv(CHUNK):
+                return
+
+
+class _LeftOpen(Exception):
+    """A handler has left a scope, a nursery or a lock in the reader's task."""
 
 
 @attrs.frozen
@@ -61,10 +83,11 @@ class ConnectionLimits:
 class _Turn:
     """The reader waits for a message of its own in the actor's mailbox; in the place of a caller."""
 
-    __slots__ = ("caller", "later", "task")
+    __slots__ = ("caller", "later", "refused", "task")
 
     def __init__(self, task: Task) -> None:
         self.task: Task | None = task
+        self.refused = False
         self.caller = None
         self.later = None
 
@@ -77,6 +100,8 @@ class _Turn:
         self.ok(None)
 
     def refuse(self, error: Exception) -> None:
+        """A full mailbox with ``drop_oldest`` threw it out. What the peer sent is not dropped: the reader asks again."""
+        self.refused = True
         self.ok(None)
 
     def abort(self, _: Callable[[], Any]) -> Abort:
@@ -85,7 +110,11 @@ class _Turn:
 
 
 class Connection:
-    """See the module's docstring. Users meet it as ``StreamActor.connection``, for ``peer`` and the counters."""
+    """See the module's docstring. Users meet it as ``StreamActor.connection``, for ``peer`` and the counters.
+
+    ``bytes_in`` and ``bytes_out`` count what went over the wire (with TLS: encrypted); ``unsent`` is what waits in the buffer; ``dropped``
+    counts writes that found it full.
+    """
 
     __slots__ = (
         "_framer",
@@ -99,17 +128,24 @@ class Connection:
         "_sender",
         "_socket",
         "_unsent",
-        "actor",
         "bytes_in",
         "bytes_out",
         "dropped",
         "peer",
-        "token",
         "unsent",
     )
 
+    token = False
+    """The reader is never the worker that draws from the run queue."""
+
     def __init__(
-        self, record: Record[Any], sock: socket.socket, peer: Peer, framer: Framer, limits: ConnectionLimits
+        self,
+        record: Record[Any],
+        sock: socket.socket,
+        peer: Peer,
+        framer: Framer,
+        limits: ConnectionLimits,
+        tls: ssl.SSLContext | None,
     ) -> None:
         self._record: Record[Any] | None = record
         self._socket = sock
@@ -117,18 +153,21 @@ class Connection:
         self._limits = limits
         self._lines: deque[bytes] | None = None
         self._scope: trio.CancelScope | None = None
-        self._secure: trio.SSLStream[trio.SocketStream] | None = None
-        self._unsent: list[bytes] | None = None
+        self._secure = None if tls is None else Tls(tls)
+        self._unsent: list[bytes | memoryview] | None = None
         self._scheduled = False
         self._sender: trio.CancelScope | None = None
         self._scheduler: Scheduler = record.template.scheduler
-        self.actor: Record[Any] | None = record
-        self.token = False
         self.peer = peer
         self.unsent = 0
         self.bytes_in = 0
         self.bytes_out = 0
         self.dropped = 0
+
+    @property
+    def actor(self) -> Record[Any] | None:
+        """Whose tasks the reader's nurseries start."""
+        return self._record
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -137,9 +176,12 @@ class Connection:
         record = self._record
         if record is None:
             return False
-        if self.unsent + len(data) > self._limits.max_unsent and not self._make_room(record, len(data)):
+        if type(data) is not bytes:
+            data = _as_bytes(data)
+        size = len(data)
+        if self.unsent and self.unsent + size > self._limits.max_unsent and not self._make_room(record, size):
             return False
-        self.unsent += len(data)
+        self.unsent += size
         if self._unsent is None:
             self._unsent = [data]
         else:
@@ -155,10 +197,11 @@ class Connection:
     def _make_room(self, record: Record[Any], size: int) -> bool:
         """The buffer is full. What only waits for the end of the slice is not the peer's slowness, so ask the kernel before judging."""
         limits = self._limits
-        if self._sender is None and self._secure is None:
-            self._send_some()
-            if self.unsent + size <= limits.max_unsent:
-                return True
+        self._send_some()
+        if self._record is None:
+            return False
+        if not self.unsent or self.unsent + size <= limits.max_unsent:
+            return True
         self.dropped += 1
         if limits.slow_reader == "disconnect":
             self._scheduler.end_now(
@@ -174,9 +217,9 @@ class Connection:
         self._scheduled = False
         if self._sender is not None:
             return
-        if self._secure is None:
-            self._send_some()
-        if self.unsent:
+        self._send_some()
+        secure = self._secure
+        if self.unsent and (secure is None or secure.ready or secure.wire):
             self._sender = trio.CancelScope(shield=True)
             nursery = self._scheduler.nursery
             assert nursery is not None
@@ -184,20 +227,39 @@ class Connection:
 
     def _send_some(self) -> None:
         chunks = self._unsent
-        if not chunks:
+        secure = self._secure
+        data: bytes | memoryview
+        if secure is not None:
+            if chunks and secure.ready:
+                try:
+                    secure.encrypt(b"".join(chunks))
+                except ssl.SSLError as error:
+                    self._broken(error)
+                    return
+                chunks = self._unsent = None
+            data = secure.outgoing()
+            if not data:
+                return
+        elif chunks:
+            data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        else:
             return
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        size = len(data)
         try:
             sent = self._socket.send(data)
         except OSError as error:
-            if error.errno in WOULD_BLOCK:
-                self._unsent = [data]
-            else:
+            if error.errno not in WOULD_BLOCK:
                 self._broken(error)
-            return
+                return
+            sent = 0
         self.bytes_out += sent
-        self.unsent -= sent
-        self._unsent = None if sent == len(data) else [data[sent:]]
+        rest = data[sent:] if sent == 0 or size - sent < CHUNK else memoryview(data)[sent:]  # large: not copied at each turn
+        if secure is not None:
+            secure.wire = rest
+            self.unsent = size - sent + sum(map(len, chunks or ()))
+        else:
+            self._unsent = [rest] if sent < size else None
+            self.unsent = size - sent
 
     async def _send_rest(self) -> None:
         """Send what the kernel did not take, as it takes it."""
@@ -205,24 +267,21 @@ class Connection:
         with self._sender:
             try:
                 while self.unsent:
-                    if self._secure is not None:
-                        data, self._unsent = b"".join(self._unsent or ()), None
-                        await self._secure.send_all(data)
-                        self.unsent -= len(data)
-                        self.bytes_out += len(data)
-                    else:
-                        await wait_writable(self._socket)
-                        self._send_some()
-            except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
+                    await wait_writable(self._socket)
+                    self._send_some()
+            except (trio.ClosedResourceError, OSError) as error:
                 self._broken(error)
+        late = self._sender.cancelled_caught
         self._sender = None
         if self._record is None:
-            self._close_socket()
+            self._close(orderly=not late)
 
     def _broken(self, error: Exception) -> None:
         """The peer has gone while we wrote."""
         self._unsent = None
         self.unsent = 0
+        if self._secure is not None:
+            self._secure.wire = b""
         record = self._record
         if record is not None:
             self._scheduler.stop_actor(record, Shutdown(f"connection lost: {error}"))
@@ -234,57 +293,57 @@ class Connection:
         if self._scope is not None:
             self._scope.cancel(reason="its actor was killed")
 
-    async def serve(self, tls: ssl.SSLContext | None) -> None:
+    async def serve(self) -> None:
         """The reader task, from the first byte to the closed socket."""
         record = self._record
         if record is None:
             return
-        scheduler = record.template.scheduler
+        scheduler = self._scheduler
         task = current_task()
         scheduler.holders[task] = self
         try:
             with trio.CancelScope(shield=True) as self._scope:
-                await self._read(record, scheduler, tls)
+                await self._read(record, scheduler, task)
         except RuntimeError as error:
-            if "ancel scope" not in str(error) and "ursery" not in str(error):
+            # Without trio's private names, leaving the scope is what finds one that a handler left open inside.
+            if scheduler.features.cancel_status or "ancel scope" not in str(error):
                 raise
             scheduler.blame(record, "its handler left a cancel scope open: leave it in the message that opened it")
         finally:
             self._scope = None
             del scheduler.holders[task]
-            if task.child_nurseries:
-                scheduler.blame(record, "its handler left a nursery open: leave it in the message that opened it")
-                with trio.CancelScope(shield=True):
-                    await close_nurseries(task, scheduler.features)
-            if record.state != DEAD:
-                scheduler.stop_actor(record, NORMAL)
-            record = None
 
-    async def _read(self, record: Record[Any], scheduler: Scheduler, tls: ssl.SSLContext | None) -> None:
-        template = record.template
+    async def _read(self, record: Record[Any], scheduler: Scheduler, task: Task) -> None:
+        status = cancel_status(task, scheduler.features)
         reason: ExitReason = NORMAL
+        framer = self._framer
+        sock = self._socket
+        secure = self._secure
         try:
-            if tls is not None:
-                await self._handshake(tls)
-            connected, received = template.options["connected"], template.options["received"]
-            if connected is not None:
-                await self._turn(record, scheduler, connected, ())
-            framer = self._framer
-            sock = self._socket
+            if secure is not None:
+                await self._handshake(secure)
+            options = record.template.options
+            if options["connected"] is not None:
+                await self._turn(record, scheduler, task, status, options["connected"], ())
+            received = options["received"]
             while record.state != DEAD:
-                if self._secure is None:
-                    await wait_readable(sock)
-                    try:
-                        data = sock.recv(CHUNK)
-                    except OSError as error:
-                        if error.errno in WOULD_BLOCK:
-                            continue
-                        raise
-                else:
-                    data = bytes(await self._secure.receive_some(CHUNK))
+                await wait_readable(sock)
+                try:
+                    data = sock.recv(CHUNK)
+                except OSError as error:
+                    if error.errno in WOULD_BLOCK:
+                        continue
+                    raise
                 if not data:
                     break
                 self.bytes_in += len(data)
+                if secure is not None:
+                    data = secure.decrypt(data)
+                    self._answer(secure)
+                    if not data:
+                        if secure.eof:
+                            break
+                        continue
                 try:
                     lines = framer.feed(data)
                 except FrameTooLong as error:
@@ -295,36 +354,71 @@ class Connection:
                     self._lines = deque(lines)
                     lines = []
                     while self._lines and record.state != DEAD:
-                        await self._turn(record, scheduler, received, (self._lines,))
+                        await self._turn(record, scheduler, task, status, received, (self._lines,))
                     self._lines = None
-                if reason is not NORMAL:
+                if reason is not NORMAL or (secure is not None and secure.eof):
                     break
-        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError) as error:
+        except (OSError, trio.ClosedResourceError) as error:
             reason = Shutdown(f"connection lost: {error}")
         except trio.TooSlowError:
-            reason = Shutdown(f"{self.peer} did not finish its TLS handshake in {self._limits.handshake} s")
+            reason = Shutdown(f"{self.peer} did not finish its TLS handshake in {self._limits.handshake:g} s")
+        except _LeftOpen as what:
+            scheduler.repairs += 1
+            scheduler.blame(record, f"its handler left a {what} open: leave it in the message that opened it")
+            with trio.CancelScope(shield=True):
+                await close_nurseries(task, scheduler.features)
+            if status is not None:
+                close_left_open(task, status)
         if record.state != DEAD:
             scheduler.stop_actor(record, reason)
 
-    async def _handshake(self, tls: ssl.SSLContext) -> None:
-        stream = trio.SocketStream(trio.socket.from_stdlib_socket(self._socket))
-        secure = trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
+    async def _handshake(self, secure: Tls) -> None:
+        sock = self._socket
         with trio.fail_after(self._limits.handshake):
-            await secure.do_handshake()
-        self._secure = secure
+            while not secure.ready:
+                await wait_readable(sock)
+                try:
+                    data = sock.recv(CHUNK)
+                except OSError as error:
+                    if error.errno in WOULD_BLOCK:
+                        continue
+                    raise
+                if not data:
+                    raise ConnectionError(f"{self.peer} closed it before the TLS handshake was done")
+                self.bytes_in += len(data)
+                try:
+                    secure.handshake(data)
+                finally:
+                    self._answer(secure)
+        if self._unsent:
+            self._flush()
 
-    async def _turn(self, record: Record[Any], scheduler: Scheduler, function: Any, args: tuple[Any, ...]) -> None:
+    def _answer(self, secure: Tls) -> None:
+        """What TLS itself has to say (its handshake, an alert)."""
+        if secure.outgoing() and self._sender is None:
+            self._flush()
+
+    async def _turn(
+        self, record: Record[Any], scheduler: Scheduler, task: Task, status: object, function: Any, args: tuple[Any, ...]
+    ) -> None:
         """Have the actor run ``function``: here if it is idle, else through its mailbox."""
         if record.state == IDLE:
             await scheduler.run_here(self, record, function, args)
+            if FEATURES.cancel_status and status is not None and task._cancel_status is not status:
+                raise _LeftOpen("cancel scope or nursery")
+            if scheduler._locks and task in scheduler._locks:
+                raise _LeftOpen("trio lock")
             if self._lines:
                 await trio.lowlevel.checkpoint()  # a slice's worth of lines was handled, and there are more
-        elif record.state != DEAD:
-            turn = _Turn(current_task())
-            record.post((function, args, turn))
-            got = await park(Trap(turn.abort))
-            if got is not WAKE:
-                got.unwrap()
+        else:
+            while record.state != DEAD:
+                turn = _Turn(task)
+                record.post((function, args, turn))
+                got = await park(Trap(turn.abort))
+                if got is not WAKE:
+                    got.unwrap()
+                if not turn.refused:
+                    return
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -333,24 +427,54 @@ class Connection:
         the rest has ``linger`` seconds."""
         if self._record is None:
             return
-        if self._secure is None and self._sender is None:
-            self._send_some()
-        self._record = self.actor = None
+        orderly = not reason.abnormal
+        self._record = None
         self._lines = None
         if self._scope is not None:
             self._scope.cancel(reason="its actor has ended")
-        if self.unsent and not reason.abnormal:
+        self._send_some()
+        secure = self._secure
+        if secure is not None and orderly and secure.ready:
+            secure.close()
+            self._send_some()
+        if self.unsent and orderly:
             self._flush()
         if self._sender is None:
-            self._close_socket()
-        elif reason.abnormal:
-            self._sender.cancel(reason="its actor has ended")
-        else:
+            self._close(orderly)
+        elif orderly:
             self._sender.deadline = trio.current_time() + self._limits.linger
+        else:
+            self._sender.cancel(reason="its actor has ended")
 
-    def _close_socket(self) -> None:
+    def _close(self, orderly: bool) -> None:
+        """Nothing more goes out. Is the peer still sending?"""
         self._unsent = None
         self.unsent = 0
+        sock = self._socket
+        nursery = self._scheduler.nursery
+        if orderly and self.bytes_out and nursery is not None:
+            try:
+                still = sock.recv(CHUNK)
+            except OSError:
+                still = b""
+            if still:
+                nursery.start_soon(self._see_off, name="actorkit: a connection's peer still sends")
+                return
+        self._close_socket()
+
+    async def _see_off(self) -> None:
+        with trio.move_on_after(self._limits.linger, shield=True):
+            await read_away(self._socket)
+        self._close_socket()
+
+    def _close_socket(self) -> None:
         if self._socket.fileno() >= 0:
             notify_closing(self._socket)
             self._socket.close()
+
+
+def _as_bytes(data: Any) -> bytes:
+    """What is written must not change while it waits, so it is copied."""
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
+    raise TypeError(f"write takes bytes, not {type(data).__name__}: encode it first")

@@ -1,7 +1,7 @@
 """Framing: bytes as they come in, messages out. Pure: no sockets, no clock.
 
 A framer holds at most one incomplete message, and refuses to let it grow beyond its limit: a peer cannot make a connection hold
-more than ``limit`` bytes by sending half a line.
+more than ``limit`` bytes (and the few that separate messages) by sending half a line.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ class Framer(Protocol):
 
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that ``data`` completes. Raises FrameTooLong; the framer is of no more use then."""
+        ...
 
     @property
     def pending(self) -> int:
         """Bytes of the incomplete message."""
+        ...
 
 
 class Raw:
@@ -50,26 +52,40 @@ class Lines:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._rest = b""
+        self._rest: bytes | bytearray = b""
 
     def feed(self, data: bytes) -> list[bytes]:
-        if self._rest:
-            # Only the new part can hold the end of the line, so look there: repeated feeding of one long line stays linear
-            # up to the limit, which is small.
-            data = self._rest + data
+        limit = self._limit
+        rest = self._rest
+        if rest:
+            if b"\n" not in data:  # only the new part is looked at, so a line that comes in many parts costs linear time
+                if type(rest) is bytes:
+                    rest = self._rest = bytearray(rest)
+                rest += data
+                if len(rest) > limit:
+                    self._check_rest(rest, [])
+                return []
+            data = b"".join((rest, data))
             self._rest = b""
         lines = data.split(b"\n")
         rest = lines.pop()
-        limit = self._limit
-        for index, line in enumerate(lines):
-            if line.endswith(b"\r"):
-                lines[index] = line = line[:-1]
-            if len(line) > limit:
-                raise FrameTooLong("line", limit, lines[:index])
-        if len(rest) > limit + 1 or (len(rest) == limit + 1 and not rest.endswith(b"\r")):
-            raise FrameTooLong("line", limit, lines)
+        if b"\r" in data:
+            lines = [line[:-1] if line.endswith(b"\r") else line for line in lines]
+        if len(data) > limit:
+            for index, line in enumerate(lines):
+                if len(line) > limit:
+                    raise FrameTooLong("line", limit, lines[:index])
+            if len(rest) > limit:
+                self._check_rest(rest, lines)
         self._rest = rest
         return lines
+
+    def _check_rest(self, rest: bytes | bytearray, lines: list[bytes]) -> None:
+        """One byte more than the limit may be the ``\\r`` that does not count."""
+        limit = self._limit
+        if len(rest) > limit + 1 or not rest.endswith(b"\r"):
+            self._rest = b""
+            raise FrameTooLong("line", limit, lines)
 
     @property
     def pending(self) -> int:
@@ -83,28 +99,39 @@ class Frames:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._rest = bytearray()
+        self._rest: bytearray | None = None
 
     def feed(self, data: bytes) -> list[bytes]:
         rest = self._rest
-        rest += data
+        source: bytes | bytearray = data
+        if rest is not None:
+            rest += data
+            source = rest
         frames: list[bytes] = []
         at = 0
-        while len(rest) - at >= 4:
-            size = int.from_bytes(rest[at : at + 4], "big")
-            if size > self._limit:
-                raise FrameTooLong(f"frame of {size} bytes,", self._limit, frames)
-            if len(rest) - at - 4 < size:
+        have = len(source)
+        limit = self._limit
+        while have - at >= 4:
+            start = at + 4
+            size = int.from_bytes(source[at:start], "big")
+            if size > limit:
+                self._rest = None
+                raise FrameTooLong(f"frame of {size} bytes,", limit, frames)
+            if have - start < size:
                 break
-            frames.append(bytes(rest[at + 4 : at + 4 + size]))
-            at += 4 + size
-        if at:
+            at = start + size
+            frames.append(bytes(source[start:at]))
+        if at == have:
+            self._rest = None
+        elif rest is None:
+            self._rest = bytearray(data[at:])
+        elif at:
             del rest[:at]
         return frames
 
     @property
     def pending(self) -> int:
-        return len(self._rest)
+        return 0 if self._rest is None else len(self._rest)
 
     @staticmethod
     def encode(payload: bytes) -> bytes:

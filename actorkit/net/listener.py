@@ -8,29 +8,28 @@ and their time.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import logging
+import math
 import os
 import socket
 import ssl
-import stat
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeVar
 
 import trio
-from trio.lowlevel import notify_closing, wait_readable
 
 from ..behaviours.dynamic_supervisor import DynamicSupervisor
+from ..behaviours.supervision_shell import StartCall
 from ..errors import InvalidChildSpec
 from ..policy import supervision_events as ev
 from ..policy.child_spec import ChildSpec, DynamicFlags
-from ..reasons import ExitReason
+from ..reasons import Crash, ExitReason, Failure
 from ..runtime.calls import Later
 from ..runtime.dispatch import call
+from ..runtime.lifecycle import Stop
 from ..runtime.record import Record
 from ..runtime.starting import Watcher
-from ..behaviours.supervision_shell import StartCall
+from .acceptor import Acceptor, Where, bind_tcp, bind_unix
 from .connection import Connection, ConnectionLimits, Peer
 from .framing import Framer, Frames, Lines, Raw
 from .stream_actor import StreamActor, stream_callbacks
@@ -41,10 +40,8 @@ logger = logging.getLogger("actorkit")
 
 C = TypeVar("C", bound=StreamActor)
 
-ACCEPTS_PER_PASS: Final = 32
-REFUSALS_AT_A_TIME: Final = 64
-OUT_OF_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-ABORTED: Final = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR)
+FULL: Final = b"the server is full; try again later\n"
+UNIX_PATH_BYTES: Final = 107
 
 
 def tcp_listener(
@@ -68,7 +65,9 @@ def tcp_listener(
     Args:
         connection: a StreamActor's class with its constructor's ``args``; or, for checked arguments and options (``mailbox``, ``overflow``,
             ``scheduling``), its child spec: ``ak.child(Chat, lobby).with_(mailbox=100)``.
-        port: 0 for any free one; ask ``Listener.addresses``. ``host``: "0.0.0.0" or "::" for all interfaces.
+        port: 0 for any free one; ask ``Listener.addresses``.
+        host: "0.0.0.0" or "::" for all interfaces. A name is resolved at every start; the first of its addresses that can be bound is
+            taken, IPv4 before IPv6.
         max_line: ``received`` gets lines without their end, of at most so many bytes; a longer one ends the connection.
         max_frame: ``received`` gets frames of at most so many bytes, each preceded by its length in 4 bytes, big-endian (not both).
             With neither it gets whatever was read.
@@ -135,7 +134,7 @@ def unix_listener(
 ) -> ChildSpec[Listener]:
     """As ``tcp_listener``, on a Unix socket at ``path``. A stale socket that nobody serves is replaced; the path is removed at the end."""
     return _listener(
-        connection, args, ("unix", os.fspath(path), mode), None, max_line, max_frame, max_children, backlog, refusal,
+        connection, args, ("unix", path, mode), None, max_line, max_frame, max_children, backlog, refusal,
         ConnectionLimits(max_unsent, slow_reader, linger), drain, name,
     )  # fmt: skip
 
@@ -150,22 +149,21 @@ def _listener(
         raise InvalidChildSpec("args", args, "the child spec has arguments of its own", "give them to ak.child(…)")
     if not (isinstance(spec.start, type) and issubclass(spec.start, StreamActor)):
         raise InvalidChildSpec("start", spec.start, "not a connection's class", "give a subclass of ak.StreamActor")
+    if spec.name is not None:
+        raise InvalidChildSpec("name", spec.name, "every connection would take it", "name the listener: name=")
     if max_line is not None and max_frame is not None:
         raise InvalidChildSpec("max_frame", max_frame, "max_line is given too", "give one of them, or neither")
-    for field, value, low in (
-        ("max_line", max_line, 1),
-        ("max_frame", max_frame, 1),
-        ("backlog", backlog, 1),
-        ("max_unsent", limits.max_unsent, 1),
-    ):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < low):
-            raise InvalidChildSpec(field, value, "not a number of bytes or connections", f"give an int >= {low}")
+    _check_numbers(
+        {"max_line": max_line, "max_frame": max_frame, "max_children": max_children, "backlog": backlog, "max_unsent": limits.max_unsent},
+        {"linger": limits.linger, "handshake": limits.handshake},
+    )
     if limits.slow_reader not in ("disconnect", "drop"):
         raise InvalidChildSpec("slow_reader", limits.slow_reader, "unknown", 'give "disconnect" or "drop"')
-    if address[0] == "tcp" and not (isinstance(address[2], int) and 0 <= address[2] <= 65_535):
-        raise InvalidChildSpec("port", address[2], "not a port", "give an int from 0 to 65535")
-    if refusal is None:
-        refusal = b"the server is full; try again later\n" if max_line is not None else b""
+    if refusal is not None and not isinstance(refusal, bytes):
+        raise InvalidChildSpec("refusal", refusal, "not bytes", "encode it, or give None for the default")
+    if tls is not None and not isinstance(tls, ssl.SSLContext):
+        raise InvalidChildSpec("tls", tls, "not a TLS context", "give ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) with a certificate")
+    address = _checked_unix(address) if address[0] == "unix" else _checked_tcp(address)
     framer: Callable[[], Framer]
     if max_line is not None:
         line = max_line
@@ -175,15 +173,57 @@ def _listener(
         framer = lambda: Frames(frame)  # noqa: E731
     else:
         framer = Raw
-    spec = spec.with_(restart="temporary", shutdown=drain, name=None)
+    if refusal is None:
+        refusal = FULL if max_line is not None else b""
+    spec = spec.with_(restart="temporary", shutdown=drain, significant=False)
     return ChildSpec(
         Listener,
         args=(spec, address, tls, framer, DynamicFlags(max_children=max_children), backlog, refusal, limits),
         kind="supervisor",
         mailbox=100_000,
-        id=name if name is not None else f"listener {':'.join(map(str, address[1:]))}",
+        id=name if name is not None else f"listener {_shown(address)}",
         name=name,
     )
+
+
+def _check_numbers(counts: dict[str, Any], seconds: dict[str, Any]) -> None:
+    for field, value in counts.items():
+        if value is None or (field == "max_children" and value == math.inf):
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InvalidChildSpec(field, value, "not a number of bytes or connections", "give an int >= 1")
+    for field, value in seconds.items():
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
+            raise InvalidChildSpec(field, value, "not a time", "give seconds >= 0")
+
+
+def _checked_tcp(address: tuple[Any, ...]) -> tuple[Any, ...]:
+    _, host, port = address
+    if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= 65_535:
+        raise InvalidChildSpec("port", port, "not a port", "give an int from 0 to 65535")
+    if not isinstance(host, str) or not host:
+        raise InvalidChildSpec("host", host, "not a host", 'give a name or an address; "0.0.0.0" or "::" for all interfaces')
+    return address
+
+
+def _checked_unix(address: tuple[Any, ...]) -> tuple[Any, ...]:
+    kind, where, mode = address
+    try:
+        path = os.fsdecode(where)
+    except TypeError:
+        path = ""
+    if not 0 < len(os.fsencode(path)) <= UNIX_PATH_BYTES or "\0" in path:
+        raise InvalidChildSpec("path", where, "not a socket's path", f"give one of 1 to {UNIX_PATH_BYTES} bytes")
+    if not isinstance(mode, int) or isinstance(mode, bool) or not 0 <= mode <= 0o777:
+        raise InvalidChildSpec("mode", mode, "not a file mode", "give one from 0 to 0o777")
+    return kind, path, mode
+
+
+def _shown(address: tuple[Any, ...]) -> str:
+    kind, where, detail = address
+    if kind == "unix":
+        return str(where)
+    return f"[{where}]:{detail}" if ":" in where else f"{where}:{detail}"
 
 
 class Listener(DynamicSupervisor):
@@ -209,130 +249,120 @@ class Listener(DynamicSupervisor):
         self.backlog = backlog
         self.refusal = refusal
         self.limits = limits
-        self.listening: socket.socket | None = None
-        self.scope = trio.CancelScope(shield=True)
-        self.spare: int | None = None
+        self.acceptor: Acceptor | None = None
         self.connections: dict[Record[Any], Connection] = {}
         self.accepted: tuple[socket.socket, Peer] | None = None
-        self.refused = 0
-        self.refusing = 0
 
     # --- what one may ask ---------------------------------------------------------------------
 
     @call
     def addresses(self) -> list[Any]:
         """Where it listens: ``[(host, port)]``, or ``[path]``. Empty when it has stopped accepting."""
-        return [] if self.listening is None else [_address(self.listening)]
+        acceptor = self.acceptor
+        return [] if acceptor is None or acceptor.closed else [acceptor.address()]
 
     @call
     def counts(self) -> tuple[int, int]:
         """Connections now, and how many were refused so far."""
-        return len(self.connections), self.refused
+        return len(self.connections), 0 if self.acceptor is None else self.acceptor.refused
 
     @call
     def stop_accepting(self) -> None:
         """Close the listening socket; the connections go on. For draining before a stop."""
-        self._close_listening()
+        if self.acceptor is not None:
+            self.acceptor.close()
+
+    @call
+    def start_child(self, spec: ChildSpec[Any]) -> Later[Any]:
+        """A listener starts its connections itself, so this is refused with InvalidChildSpec."""
+        later = Later[Any]()
+        later.fail(
+            InvalidChildSpec("start", spec, "a listener starts its connections itself", "use an ak.dynamic_supervisor for other children")
+        )
+        return later
 
     # --- life ---------------------------------------------------------------------------------
 
     def init(self) -> Any:
+        kind, where, detail = self.address
+        if kind == "tcp" and not _is_numeric(where):
+            return self._init_by_name(where, detail)
+        try:
+            if kind == "unix":
+                return self._listen(bind_unix(where, detail, self.backlog))
+            flags = socket.AI_PASSIVE | socket.AI_NUMERICHOST
+            found = socket.getaddrinfo(where, detail, type=socket.SOCK_STREAM, flags=flags)
+            return self._listen(bind_tcp(_in_order(found), self.backlog))
+        except OSError as error:
+            return self._cannot(error)
+
+    async def _init_by_name(self, host: str, port: int) -> Any:
+        try:
+            found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            return self._listen(bind_tcp(_in_order(found), self.backlog))
+        except OSError as error:
+            return self._cannot(error)
+
+    def _cannot(self, error: OSError) -> Stop:
+        return Stop(Failure(f"cannot listen on {_shown(self.address)}: {error.strerror or error}"))
+
+    def _listen(self, sock: socket.socket) -> Any:
         node = self.ctx.node
-        self.ctx.need_extra().call_at_exit(lambda *_: self._close_listening())
-        self.listening = _bind(self.address, self.backlog)
-        self.spare = os.open(os.devnull, os.O_RDONLY)
-        node.before_stop.append(self._close_listening)
         assert node.nursery is not None
-        node.nursery.start_soon(self._accept, self.listening, name=f"actorkit {node.name}: accepting")
+        try:
+            acceptor = Acceptor(node, sock, self._admit, self.refusal, self.ctx.describe())
+        except BaseException:
+            sock.close()
+            raise
+        self.acceptor = acceptor
+        self.ctx.need_extra().call_at_exit(lambda *_: acceptor.end())
+        node.nursery.start_soon(_accept, acceptor, self.ctx, name=f"actorkit {node.name}: accepting")
         return super().init()
 
     async def terminate(self, reason: ExitReason) -> None:
-        self._close_listening()
+        if self.acceptor is not None:
+            self.acceptor.close()
         await super().terminate(reason)
 
-    def _close_listening(self) -> None:
-        listening, self.listening = self.listening, None
-        if listening is None:
-            return
-        self.scope.cancel(reason="the listener stops accepting")
-        self.ctx.node.before_stop.remove(self._close_listening)
-        notify_closing(listening)
-        listening.close()
-        if self.address[0] == "unix":
-            with contextlib.suppress(OSError):
-                os.unlink(self.address[1])
-        if self.spare is not None:
-            os.close(self.spare)
-            self.spare = None
+    def heir(self) -> Any:
+        return _Orphans(self.connections)
 
-    # --- accepting ----------------------------------------------------------------------------
+    # --- connections --------------------------------------------------------------------------
 
-    async def _accept(self, listening: socket.socket) -> None:
-        with self.scope:
-            while True:
-                await wait_readable(listening)
-                for _ in range(ACCEPTS_PER_PASS):
-                    try:
-                        sock, peer = listening.accept()
-                    except BlockingIOError:
-                        break
-                    except OSError as error:
-                        if error.errno in OUT_OF_DESCRIPTORS:
-                            await self._out_of_descriptors(listening, error)
-                        elif error.errno not in ABORTED:
-                            logger.error("listener %s: accept failed: %s", self.ctx.describe(), error)
-                            await trio.sleep(0.1)
-                        break
-                    self._admit(sock, peer)
-
-    async def _out_of_descriptors(self, listening: socket.socket, error: OSError) -> None:
-        """Use the spare descriptor to refuse whoever waits first, then give the others time to end."""
-        logger.error("listener %s: %s: %d connections; refusing more", self.ctx.describe(), error, len(self.connections))
-        if self.spare is not None:
-            os.close(self.spare)
-            self.spare = None
-            with contextlib.suppress(OSError):
-                sock, _ = listening.accept()
-                sock.setblocking(False)
-                with contextlib.suppress(OSError):
-                    sock.send(self.refusal)
-                sock.close()
-                self.refused += 1
-            with contextlib.suppress(OSError):
-                self.spare = os.open(os.devnull, os.O_RDONLY)
-        await trio.sleep(0.05)
-
-    def _admit(self, sock: socket.socket, peer: Peer) -> None:
-        sock.setblocking(False)
+    def _admit(self, sock: socket.socket, peer: Peer) -> bool:
         if len(self.connections) >= self.max_children or self.ended is not None:
-            self._refuse(sock)
-            return
+            return False
         if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError:  # it has gone already
+                sock.close()
+                return True
         self.accepted = (sock, peer)
-        self._feed(ev.StartChildCommand(trio.current_time(), StartCall(Later()), self.spec))
-        if self.accepted is not None:  # its constructor raised, or the supervisor would not have it
-            self.accepted = None
-            sock.close()
+        self._feed(ev.StartChildCommand(trio.current_time(), StartCall(_Outcome(self)), self.spec))
+        return True
 
     def start_one(self, spec: Any, watcher: Watcher) -> Record[Any]:
-        accepted = self.accepted
+        accepted, self.accepted = self.accepted, None
         assert accepted is not None
-        record = super().start_one(spec, watcher)
-        self.accepted = None
         sock, peer = accepted
-        if record.obj is None:
+        try:
+            record = super().start_one(spec, watcher)
+        except BaseException:
+            sock.close()
+            raise
+        if record.obj is None:  # it has ended in its constructor
             sock.close()
             return record
         template = record.template
-        if template.options.get("received") is None:
-            template.options = stream_callbacks(template.cls)
-        connection = Connection(record, sock, peer, self.framer(), self.limits)
+        if "received" not in template.options:
+            template.options = {**template.options, **stream_callbacks(template.cls)}
+        connection = Connection(record, sock, peer, self.framer(), self.limits, self.tls)
         self.connections[record] = connection
         record.obj.connection = connection
         nursery = self.ctx.node.nursery
         assert nursery is not None
-        nursery.start_soon(connection.serve, self.tls, name="actorkit: a connection")
+        nursery.start_soon(connection.serve, name="actorkit: a connection")
         return record
 
     def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
@@ -341,88 +371,49 @@ class Listener(DynamicSupervisor):
             connection.ended(reason)
         super().child_exited(record, reason)
 
-    # --- refusing -----------------------------------------------------------------------------
 
-    def _refuse(self, sock: socket.socket) -> None:
-        """Say so, and close. A socket that is closed with unread input is reset, and the refusal may be lost on the way; so a bounded
-        number of refused peers is read from until they close, for a second at most."""
-        self.refused += 1
-        with contextlib.suppress(OSError):
-            if self.refusal:
-                sock.send(self.refusal)
-            sock.shutdown(socket.SHUT_WR)
-        nursery = self.ctx.node.nursery
-        if not self.refusal or self.refusing >= REFUSALS_AT_A_TIME or nursery is None:
-            sock.close()
-            return
-        self.refusing += 1
-        nursery.start_soon(self._see_off, sock, name="actorkit: a refused connection")
+class _Outcome(Later[Any]):
+    """Nobody asked for a connection, so nobody hears of its StartFailed: it is logged."""
 
-    async def _see_off(self, sock: socket.socket) -> None:
-        with trio.move_on_after(1.0, shield=True), contextlib.suppress(OSError):
-            while True:
-                await wait_readable(sock)
-                if not sock.recv(4_096):
-                    break
-        notify_closing(sock)
-        sock.close()
-        if self.ctx.alive:
-            self.refusing -= 1
+    __slots__ = ("_listener",)
+
+    def __init__(self, listener: Listener) -> None:
+        super().__init__()
+        self._listener = listener
+
+    def fail(self, error: Exception) -> None:
+        listener = self._listener
+        accepted, listener.accepted = listener.accepted, None
+        if accepted is not None:  # the supervisor would not even try
+            accepted[0].close()
+        logger.error("listener %s: a connection did not start: %s", listener.ctx.describe(), error)
 
 
-def _address(sock: socket.socket) -> Any:
-    name = sock.getsockname()
-    return name[:2] if isinstance(name, tuple) else name
+class _Orphans:
+    """Hears of the ends of connections that outlive their listener (it was killed; they are in a handler, or trap exits)."""
+
+    def __init__(self, connections: dict[Record[Any], Connection]) -> None:
+        self.connections = connections
+
+    def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
+        connection = self.connections.pop(record, None)
+        if connection is not None:
+            connection.ended(reason)
 
 
-def _bind(address: tuple[Any, ...], backlog: int) -> socket.socket:
-    kind, where, detail = address
-    if kind == "unix":
-        _remove_stale(where)
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.bind(where)
-            os.chmod(where, detail)
-        except BaseException:
-            sock.close()
-            raise
-    else:
-        family, _, _, _, found = socket.getaddrinfo(
-            where, detail, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
-        )[0] if _is_numeric(where) else socket.getaddrinfo(where, detail, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if where == "::" else 1)
-            sock.bind(found)
-        except BaseException:
-            sock.close()
-            raise
-    sock.listen(backlog)
-    sock.setblocking(False)
-    return sock
+async def _accept(acceptor: Acceptor, listener: Record[Any]) -> None:
+    """The acceptor's task. A fault in it ends its listener, not the node."""
+    try:
+        await acceptor.run()
+    except Exception as error:
+        logger.exception("listener %s: its acceptor failed", listener.describe())
+        listener.template.scheduler.end_now(listener, Crash.from_exception(error))
 
 
 def _is_numeric(host: str) -> bool:
     return host.replace(".", "").isdigit() or ":" in host
 
 
-def _remove_stale(path: str) -> None:
-    """A socket file that nobody listens on is what a killed server leaves behind."""
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return
-    except OSError:
-        return
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        probe.settimeout(0.2)
-        probe.connect(path)
-    except ConnectionRefusedError:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-    except OSError:
-        pass
-    finally:
-        probe.close()
+def _in_order(found: Any) -> list[Where]:
+    """IPv4 first: what binds the loopback's name is reached by most clients so."""
+    return [(family, where) for family, _, _, _, where in sorted(found, key=lambda entry: entry[0] != socket.AF_INET)]

@@ -54,16 +54,23 @@ class StreamActor(Actor):
     def connected(self) -> Any:
         """There is a peer. May be async."""
 
-    def received(self, data: Any) -> Any:
+    def received(self, data: Any, /) -> Any:
         """A message from the peer, as bytes. May be async."""
 
     def write(self, data: bytes) -> bool:
         """Send to the peer, without waiting. Several writes of one slice of work go out in one system call.
 
-        Bound and policy: what the peer has not taken stays in a buffer of ``max_unsent`` bytes. One write too many, and the connection
-        ends (Failure, "slow reader"), or with ``slow_reader="drop"`` the data is dropped. False: not accepted.
+        Bound and policy: what the peer has not taken stays in a buffer of ``max_unsent`` bytes (a single write may be larger, if the buffer
+        is empty). One write too many, and the connection ends (Failure, "slow reader"), or with ``slow_reader="drop"`` the data is dropped.
+        False: not accepted, for that or because the connection has ended. Raises TypeError for what is not bytes.
         """
-        return self.connection.write(data)
+        try:
+            connection = self.connection
+        except AttributeError:
+            raise RuntimeError(
+                f"{type(self).__qualname__} wrote before it had a connection: there is none in the constructor yet; write from connected() on"
+            ) from None
+        return connection.write(data)
 
 
 def stream_callbacks(cls: type[StreamActor]) -> dict[str, Callable[..., Any] | None]:

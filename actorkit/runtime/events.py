@@ -122,9 +122,11 @@ class EventStream:
 
     @property
     def types(self) -> tuple[type[SystemEvent], ...]:
+        """What it gets."""
         return self._types
 
     def put(self, event: SystemEvent) -> None:
+        """Add an event; the oldest goes when the buffer is full."""
         if len(self._buffer) >= self._capacity:
             self._buffer.popleft()
             self.dropped += 1
@@ -159,12 +161,14 @@ class Events:
     def __init__(self) -> None:
         self.streams: list[EventStream] = []
         self.actors: dict[Any, tuple[type[SystemEvent], ...]] = {}
+        self.listened = False
         self._wanted: dict[type[SystemEvent], bool] = {}
         self._all: tuple[type[SystemEvent], ...] = ()
 
     def recount(self) -> None:
         self._wanted.clear()
         self._all = tuple(t for s in self.streams for t in s.types) + tuple(t for ts in self.actors.values() for t in ts)
+        self.listened = bool(self._all)
 
     def wanted(self, kind: type[SystemEvent]) -> bool:
         """Does anybody listen? Ask before making an event."""

@@ -20,7 +20,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ActorExit, NodeStopped
 from ..policy.exit_signals import Source
@@ -34,6 +34,9 @@ from .record import DEAD, QUEUED, RUNNING, SUSPENDED, Message, Notice, Record
 from .reports import report_crash, report_unkillable
 from .timers import Timer, Timers
 from .tombstone import clear_state
+
+if TYPE_CHECKING:
+    from .template import Template
 
 __all__ = ["IGNORE", "Lifecycle", "Starting", "Stop"]
 
@@ -144,8 +147,7 @@ class Lifecycle:
         self.unkillable: dict[Record[Any], None] = {}
         self.stopping = False
         self.monitor_count = 0
-        self.started = 0
-        self.exited = 0
+        self.numbers = 0
         self.crashed_count = 0
         self.dead_letters = 0
         self.telling: deque[Any] | None = None
@@ -155,20 +157,21 @@ class Lifecycle:
     def admit(self, record: Record[Any], link_to: Record[Any] | None) -> None:
         """Enter a newborn: number, name, link. Raises NodeStopped or AlreadyRegistered with nothing done."""
         if self.stopping:
-            raise NodeStopped(
-                f"cannot start {record.template.cls.__qualname__}: node {self.name!r} is stopping; open another one"
-            )
+            raise self.refuse_start(record.template)
         name = record.template.name
         if name is not None:
             self.names.register(name, record)
         self.actors[record.number] = record
-        self.started += 1
         if link_to is not None:
             for end, far in ((record, link_to), (link_to, record)):
                 extra = end.need_extra()
                 if extra.links is None:
                     extra.links = {}
                 extra.links[far] = None
+
+    def refuse_start(self, template: Template) -> NodeStopped:
+        """What a spawn gets while the node stops."""
+        return NodeStopped(f"cannot start {template.label}: node {self.name!r} is stopping; open another one")
 
     def stillborn(self, record: Record[Any], error: BaseException, link_to: Record[Any] | None) -> ExitReason:
         """The constructor raised. Whoever spawned gets the error only, no signal (as OTP since 26)."""
@@ -349,7 +352,6 @@ class Lifecycle:
             return
         record.state = DEAD
         self.last_reason = reason
-        self.exited += 1
         del self.actors[record.number]
         queues = (record.outbox, record.inbox)
         obj = record.obj
@@ -429,6 +431,7 @@ class Lifecycle:
         """An actor has ended while the node stops."""
 
     def announce(self, record: Record[Any]) -> None:
+        """Tell of a newborn."""
         if self.events.wanted(ActorStarted):
             self.events.emit(ActorStarted(record, record.pid, record.started_as))
 

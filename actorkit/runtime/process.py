@@ -201,7 +201,7 @@ def start_process(
     scheduler.nursery.start_soon(
         _run, scheduler, record, worker, interruptible(function), args, kwargs, name=f"actorkit {scheduler.name}: {template.label}"
     )
-    if scheduler.events.streams or scheduler.events.actors:
+    if scheduler.events.listened:
         scheduler.announce(record)
     return record
 

@@ -64,6 +64,8 @@ class Notice(tuple[Any, tuple[Any, ...], Any]):
 
 A_co = TypeVar("A_co", covariant=True)
 
+WATCHED: Final = FEATURES.cancel_status
+
 
 class Record(Ref[A_co]):
     """See the module's docstring."""
@@ -89,7 +91,7 @@ class Record(Ref[A_co]):
         self.template = template
         self.number = number
         self.parent = parent
-        self.state = IDLE
+        self.state = RUNNING
         self.obj: Any = None
         self.inbox: list[Message] | None = None
         self.outbox: list[Message] | None = None
@@ -179,6 +181,7 @@ class Record(Ref[A_co]):
 
     @property
     def mailbox_length(self) -> int:
+        """Messages that wait, exactly."""
         return (0 if self.inbox is None else len(self.inbox)) + (0 if self.outbox is None else len(self.outbox))
 
     def _overflow(self, message: Message) -> bool:
@@ -271,27 +274,30 @@ class Record(Ref[A_co]):
     # --- calls --------------------------------------------------------------------------------
 
     async def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """See ``Ref.call``. One long function: this is the hot path."""
         template = self.template
         scheduler = template.scheduler
         task = current_task()
         function = template.inline[method]
-        if task._cancel_status.effectively_cancelled if FEATURES.cancel_status else caller_is_cancelled(task):
-            await scheduler.checkpoint()
-        if function is not None and self.state == IDLE and not kwargs and scheduler.inline_depth < 16:
+        if WATCHED:
+            status = task._cancel_status
+            if status.effectively_cancelled:
+                await scheduler.checkpoint()
+        else:
+            status = None
+            if caller_is_cancelled(task):
+                await scheduler.checkpoint()
+        if function is not None and self.state == IDLE and not kwargs:
             # Inline: the callee is idle, has no message and no signal, and cannot suspend.
-            status = task._cancel_status if FEATURES.cancel_status else None
             previous = scheduler.current
             scheduler.current = self
-            scheduler.inline_depth += 1
             self.state = RUNNING
             hook = scheduler.step_hook
             if hook is not None:
                 hook(self)
             try:
                 context = self.variables
-                if context is not None:
-                    result = context.run(function, self.obj, *args)
-                else:
+                if context is None:
                     free = scheduler.free_contexts
                     context = free.pop() if free else scheduler.base_context.copy()
                     result = context.run(function, self.obj, *args)
@@ -299,31 +305,28 @@ class Record(Ref[A_co]):
                         self.variables = context
                     else:
                         free.append(context)
+                else:
+                    result = context.run(function, self.obj, *args)
             except BaseException as error:
                 scheduler.current = previous
-                scheduler.inline_depth -= 1
                 if hook is not None:
                     hook(previous)
-                failure: BaseException | None = scheduler.inline_crash(self, error)
+                failure = scheduler.inline_crash(self, error)
                 if status is not None and task._cancel_status is not status:
                     close_left_open(task, status)
+                raise failure from None
+            scheduler.current = previous
+            if hook is not None:
+                hook(previous)
+            if task._cancel_status is not status and status is not None:
+                close_left_open(task, status)
+                raise scheduler.left_scope_open(self)
+            if self.inbox is None and self.attention is None and self.outbox is None:
+                self.state = IDLE
             else:
-                failure = None
-                scheduler.current = previous
-                scheduler.inline_depth -= 1
-                if hook is not None:
-                    hook(previous)
-                if status is not None and task._cancel_status is not status:
-                    close_left_open(task, status)
-                    failure = scheduler.left_scope_open(self)
-                elif self.inbox is None and self.attention is None and self.outbox is None:
-                    self.state = IDLE
-                else:
-                    scheduler.after_inline(self)
-            if failure is not None:
-                raise failure
-            scheduler.inline_left -= 1
-            if scheduler.inline_left <= 0 and scheduler.slice_is_over():
+                scheduler.after_inline(self)
+            scheduler.inline_left = left = scheduler.inline_left - 1
+            if left <= 0 and scheduler.slice_is_over():
                 await scheduler.breathe()
             kind = type(result)
             if kind is Later or kind is CoroutineType:
@@ -474,6 +477,7 @@ class Record(Ref[A_co]):
         return self.state != DEAD
 
     def need_extra(self) -> Extra:
+        """Its relations, made on first use."""
         extra = self.extra
         if extra is None:
             extra = self.extra = Extra(self.template.traps_exits)
@@ -504,11 +508,13 @@ class Record(Ref[A_co]):
 
     @property
     def traps_exits(self) -> bool:
+        """Does it get exit signals as messages?"""
         extra = self.extra
         return self.template.traps_exits if extra is None else extra.traps_exits
 
     @property
     def scheduler(self) -> Scheduler:
+        """Who runs it."""
         return self.template.scheduler
 
     @property
