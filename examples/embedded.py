@@ -136,7 +136,7 @@ class Queue(ak.Actor):
         job.reply_to.send_nowait(Result(job.number, text, job.attempts))
 
 
-def tree() -> ak.ChildSpec:
+def tree() -> ak.ChildSpec[ak.Supervisor]:
     names = [f"worker-{number}" for number in range(WORKERS)]
     return ak.supervisor(
         ak.child(Queue, names).with_(id="queue", name="queue"),

@@ -123,7 +123,7 @@ class Connection(ak.StreamActor):
                 return b"ERROR what?"
 
 
-def tree(host: str, port: int) -> ak.ChildSpec:
+def tree(host: str, port: int) -> ak.ChildSpec[ak.Supervisor]:
     names = [f"shard-{number}" for number in range(SHARDS)]
     return ak.supervisor(
         ak.supervisor(

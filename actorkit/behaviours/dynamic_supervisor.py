@@ -52,7 +52,11 @@ def dynamic_supervisor(
     """
     flags = DynamicFlags(max_restarts=max_restarts, max_seconds=max_seconds, max_children=max_children)
     return ChildSpec(
-        DynamicSupervisor, args=(flags, tuple(extra_arguments)), kind="supervisor", mailbox=100_000
+        DynamicSupervisor,
+        args=(flags, tuple(extra_arguments)),
+        kind="supervisor",
+        mailbox=100_000,
+        init_timeout=math.inf,
     )
 
 
@@ -88,14 +92,4 @@ class DynamicSupervisor(SupervisionShell):
     @call
     def count_children(self) -> ChildCounts:
         """How many children (``specs``), active ones, supervisors, workers."""
-        answer = Later[ChildCounts]()
-        self._feed(ev.CountChildren(trio.current_time(), answer))
-        counts: ChildCounts = answer._value
-        return counts
-
-    def child_infos(self) -> tuple[ChildInfo, ...]:
-        """For snapshots of the tree."""
-        answer = Later[tuple[ChildInfo, ...]]()
-        self._feed(ev.WhichChildren(trio.current_time(), answer))
-        infos: tuple[ChildInfo, ...] = answer._value
-        return infos
+        return self.child_counts()

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from functools import partial
+from types import FunctionType
 from typing import Any, Final
 
 import attrs
 import trio
 
 from ..policy import supervision_events as ev
+from ..policy.supervision_events import ChildCounts, ChildInfo
 from ..reasons import KILLED, SHUTDOWN, Crash, ExitReason
 from ..runtime.calls import Later
 from ..runtime.events import ChildRestarted, SupervisorReport
@@ -50,6 +53,39 @@ class StartCall:
     later: Later[Any]
 
 
+STARTERS: Final = 256
+"""Starters to keep; with more kinds of children than this they are made anew now and then."""
+
+
+def _outlives_its_starts(spec: Any) -> bool:
+    """Is its ``start`` there for good, as a class or a module's function is?"""
+    start = getattr(spec.start, "__origin__", spec.start)
+    lasting = isinstance(start, (type, FunctionType)) and "<locals>" not in start.__qualname__
+    return spec.restart != "temporary" or (lasting and spec.name is None)
+
+
+class Door:
+    """Where news of children comes in. It outlives the supervisor, whose state is cleared at its death: a child that is in an await when its
+    supervisor is killed ends later, and then nobody wants to know."""
+
+    __slots__ = ("shell",)
+
+    def __init__(self, shell: SupervisionShell) -> None:
+        self.shell: SupervisionShell | None = shell
+
+    def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
+        if self.shell is not None:
+            self.shell.child_exited(record, reason)
+
+    def outcome(self, record: Record[Any], reason: ExitReason | None, ignored: bool) -> None:
+        if self.shell is not None:
+            self.shell._outcome(record, reason, ignored)
+
+    def restart_due(self, key: object, ticket: int) -> None:
+        if self.shell is not None:
+            self.shell._due(key, ticket)
+
+
 class SupervisionShell(Actor):
     """Base of the static and the dynamic supervisor."""
 
@@ -57,6 +93,7 @@ class SupervisionShell(Actor):
 
     def __init__(self, machine: Any) -> None:
         self.machine = machine
+        self.door = Door(self)
         self.queue: deque[ev.Event] = deque()
         self.busy = False
         self.refs: dict[Record[Any], int] = {}
@@ -73,6 +110,7 @@ class SupervisionShell(Actor):
     # --- gen_server's callbacks ---------------------------------------------------------------
 
     def init(self) -> Any:
+        """Start the children; the init has succeeded when all have."""
         self.ctx.need_extra().call_at_exit(self._abandon)
         started = self.started
         self._feed(ev.Begin(trio.current_time()))
@@ -88,6 +126,7 @@ class SupervisionShell(Actor):
         """Exit signals of strangers and stray messages change nothing (OTP logs and drops them)."""
 
     def format_status(self) -> object:
+        """Counts only: a supervisor's report must not list its children."""
         return {"children": len(self.refs), "starting": len(self.coming), "restarting": len(self.waiting)}
 
     # --- events in ----------------------------------------------------------------------------
@@ -163,8 +202,8 @@ class SupervisionShell(Actor):
                 if record is not None:
                     self._kill(instance, record)
             case ev.ScheduleRestart(key=key, ticket=ticket, delay=delay):
-                spec = self.machine.spec_of_ticket(ticket) if hasattr(self.machine, "spec_of_ticket") else None
-                self.waiting[ticket] = self.ctx.node.restart_gate.hold(spec, delay, lambda: self._due(key, ticket))
+                spec = self.machine.spec_of_ticket(ticket)
+                self.waiting[ticket] = self.ctx.node.restart_gate.hold(spec, delay, partial(self.door.restart_due, key, ticket))
             case ev.CancelRestart(ticket=ticket):
                 pending = self.waiting.pop(ticket, None)
                 if pending is not None:
@@ -197,13 +236,14 @@ class SupervisionShell(Actor):
             node.restarts += 1
             self.restarted.add(instance)
         started: list[Record[Any]] = []
+        door = self.door
 
         def watcher(record: Record[Any], reason: ExitReason | None, ignored: bool) -> None:
-            if not started:  # its constructor sufficed: this comes from within the start
+            if not started and door.shell is not None:  # its constructor sufficed: this comes from within the start
                 started.append(record)
                 self.coming[record] = instance
                 self.inits[instance] = record
-            self._outcome(record, reason, ignored)
+            door.outcome(record, reason, ignored)
 
         try:
             record = self.start_one(spec, watcher)
@@ -222,14 +262,34 @@ class SupervisionShell(Actor):
         return self._starter(spec)(spec.args, spec.kwargs, watcher=watcher)
 
     def _starter(self, spec: Any) -> Starter:
-        """One starter, and so one template, for all specs that differ in their arguments only."""
+        """One starter, and so one template, for all specs that differ in their arguments only. What was made for one start (a closure,
+        a ``partial``, a name) is not kept: it would hold that start's arguments as long as the supervisor lives."""
+        if not _outlives_its_starts(spec):
+            return Starter(self.ctx.node, spec, self.door)
         key = (spec.start, spec.name, spec.id, spec.mailbox, spec.overflow, spec.scheduling, spec.init_timeout, spec.kind)
         starter = self.starters.get(key)
-        if starter is None:
-            starter = Starter(self.ctx.node, spec, self)
-            if spec.name is None or spec.restart != "temporary":
-                self.starters[key] = starter
+        if starter is None or starter.options["options"] != spec.options:
+            if len(self.starters) >= STARTERS:
+                self.starters.clear()
+            starter = self.starters[key] = Starter(self.ctx.node, spec, self.door)
         return starter
+
+    def ask(self, query: ev.Query) -> Any:
+        """The machine's answer to a query, at once: also in the middle of what it does, and for a child that asks while it starts."""
+        for action in self.machine.handle(query):
+            if isinstance(action, ev.Reply):
+                return action.value
+        return None
+
+    def child_infos(self) -> tuple[ChildInfo, ...]:
+        """For snapshots of the tree."""
+        infos: tuple[ChildInfo, ...] = self.ask(ev.WhichChildren(trio.current_time(), None))
+        return infos
+
+    def child_counts(self) -> ChildCounts:
+        """For ``count_children``."""
+        counts: ChildCounts = self.ask(ev.CountChildren(trio.current_time(), None))
+        return counts
 
     def _stop(self, instance: int, ref: Any, shutdown: Any) -> None:
         node = self.ctx.node
@@ -312,6 +372,7 @@ class SupervisionShell(Actor):
     def _abandon(self, record: Record[Any], reason: ExitReason) -> None:
         """The supervisor dies (killed: otherwise no child is left). Its children are linked to it: those that trap exits stop with its
         reason, others die of it."""
+        self.door.shell = None
         for timer in self.timers.values():
             timer.cancel()
         for pending in self.waiting.values():

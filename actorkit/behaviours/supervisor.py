@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
@@ -51,7 +52,9 @@ def supervisor(
     """
     flags = SupervisorFlags(strategy, max_restarts=max_restarts, max_seconds=max_seconds, auto_shutdown=auto_shutdown)
     validate_children(children, auto_shutdown)
-    return ChildSpec(Supervisor, args=(flags, children), kind="supervisor", mailbox=100_000)
+    return ChildSpec(
+        Supervisor, args=(flags, children), kind="supervisor", mailbox=100_000, init_timeout=math.inf
+    )
 
 
 class Supervisor(SupervisionShell):
@@ -117,14 +120,4 @@ class Supervisor(SupervisionShell):
     @call
     def count_children(self) -> ChildCounts:
         """How many specs, active children, supervisors, workers."""
-        answer = Later[ChildCounts]()
-        self._feed(ev.CountChildren(trio.current_time(), answer))
-        counts: ChildCounts = answer._value
-        return counts
-
-    def child_infos(self) -> tuple[ChildInfo, ...]:
-        """For snapshots of the tree."""
-        answer = Later[tuple[ChildInfo, ...]]()
-        self._feed(ev.WhichChildren(trio.current_time(), answer))
-        infos: tuple[ChildInfo, ...] = answer._value
-        return infos
+        return self.child_counts()

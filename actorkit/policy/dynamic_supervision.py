@@ -142,6 +142,11 @@ class DynamicSupervision:
         self._handlers[type(event)](event)
         return actions
 
+    def spec_of_ticket(self, ticket: int) -> ChildSpec[Any] | None:
+        """The spec of the child whose restart that ticket is; None for a ticket that is not pending."""
+        child = self._waiting.get(ticket)
+        return None if child is None else child.spec
+
     # --- Starting -----------------------------------------------------------------------------
 
     def _on_start_child(self, command: ev.StartChildCommand) -> None:
@@ -342,7 +347,6 @@ class DynamicSupervision:
 
     def _on_kill_timeout(self, event: ev.KillTimeout) -> None:
         instance = event.instance
-        child = self._running.get(instance)
         start = self._starting.get(instance)
         ending = self._ending.get(instance)
         if start is not None and ending is None:
@@ -354,14 +358,15 @@ class DynamicSupervision:
         if ending is None or ending.unkillable:
             return
         ending.unkillable = True
-        if child is not None:
-            self._report("unkillable", child, None, "killed, it has not ended")
-        elif start is not None:
+        if start is not None:
+            child: _Child | None = start.child
             because = "killed while it started, it has not ended"
             self._emit(ev.Report("unkillable", start.spec.id, None, because, instance))
+        else:
+            child = self._running[instance]
+            self._report("unkillable", child, None, "killed, it has not ended")
         for call in ending.calls:
-            ref = None if child is None else child.ref
-            self._refuse(call, ChildRunning(ref, "unkillable"))
+            self._refuse(call, ChildRunning(None if child is None else child.ref, "unkillable"))
         ending.calls.clear()
 
     def _stop(self, reason: ExitReason, because: str) -> None:

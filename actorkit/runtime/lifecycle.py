@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ActorExit, NodeStopped
 from ..policy.exit_signals import Source
@@ -29,10 +30,13 @@ from .calls import Later
 from .links import send_signal, tell_watchers
 from .names import Names
 from .messages import Exit
-from .record import DEAD, QUEUED, RUNNING, SUSPENDED, Message, Record
+from .record import DEAD, QUEUED, RUNNING, SUSPENDED, Message, Notice, Record
 from .reports import report_crash, report_unkillable
 from .timers import Timer, Timers
 from .tombstone import clear_state
+
+if TYPE_CHECKING:
+    from .template import Template
 
 __all__ = ["IGNORE", "Lifecycle", "Starting", "Stop"]
 
@@ -117,6 +121,13 @@ def _terminate(obj: Any, terminate: Callable[..., Any], reason: ExitReason) -> A
     return terminate(obj, reason)
 
 
+def _alone(error: BaseException) -> BaseException:
+    """What a task in an actor's nursery has raised, taken out of its group."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
 class Lifecycle:
     """See the module's docstring. The scheduler is built on top of it."""
 
@@ -136,30 +147,31 @@ class Lifecycle:
         self.unkillable: dict[Record[Any], None] = {}
         self.stopping = False
         self.monitor_count = 0
-        self.started = 0
-        self.exited = 0
+        self.numbers = 0
         self.crashed_count = 0
         self.dead_letters = 0
+        self.telling: deque[Any] | None = None
 
     # --- birth --------------------------------------------------------------------------------
 
     def admit(self, record: Record[Any], link_to: Record[Any] | None) -> None:
         """Enter a newborn: number, name, link. Raises NodeStopped or AlreadyRegistered with nothing done."""
         if self.stopping:
-            raise NodeStopped(
-                f"cannot start {record.template.cls.__qualname__}: node {self.name!r} is stopping; open another one"
-            )
+            raise self.refuse_start(record.template)
         name = record.template.name
         if name is not None:
             self.names.register(name, record)
         self.actors[record.number] = record
-        self.started += 1
         if link_to is not None:
             for end, far in ((record, link_to), (link_to, record)):
                 extra = end.need_extra()
                 if extra.links is None:
                     extra.links = {}
                 extra.links[far] = None
+
+    def refuse_start(self, template: Template) -> NodeStopped:
+        """What a spawn gets while the node stops."""
+        return NodeStopped(f"cannot start {template.label}: node {self.name!r} is stopping; open another one")
 
     def stillborn(self, record: Record[Any], error: BaseException, link_to: Record[Any] | None) -> ExitReason:
         """The constructor raised. Whoever spawned gets the error only, no signal (as OTP since 26)."""
@@ -185,7 +197,7 @@ class Lifecycle:
         if seconds != float("inf"):
             starting.timer = self.timers.after(seconds, self._init_late, record, seconds)
         sent_to_itself = record.inbox or []
-        record.inbox = [(template.init, (), starting), *sent_to_itself]
+        record.inbox = [Notice((template.init, (), starting)), *sent_to_itself]
         record.make_ready()
 
     def _init_late(self, record: Record[Any], seconds: float) -> None:
@@ -250,7 +262,7 @@ class Lifecycle:
         if terminate is None or record.obj is None:
             self.die(record, reason)
             return
-        message: Message = (_terminate, (terminate, reason), None)
+        message = Notice((_terminate, (terminate, reason), None))
         if record.outbox is None:
             record.outbox = [message]
         else:
@@ -273,10 +285,9 @@ class Lifecycle:
         terminating = extra is not None and extra.terminating
         if attention is not None and attention.kill is not None:
             reason = attention.kill
-        elif isinstance(error, ActorExit):
-            reason = error.reason
         else:
-            reason = Crash.from_exception(error, RUNTIME_FRAMES)
+            leaf = _alone(error)
+            reason = leaf.reason if isinstance(leaf, ActorExit) else Crash.from_exception(error, RUNTIME_FRAMES)
         if reason.abnormal and (attention is None or attention.kill is None):
             self.crashed_count += 1
             report_crash(record, reason)
@@ -341,7 +352,6 @@ class Lifecycle:
             return
         record.state = DEAD
         self.last_reason = reason
-        self.exited += 1
         del self.actors[record.number]
         queues = (record.outbox, record.inbox)
         obj = record.obj
@@ -421,6 +431,7 @@ class Lifecycle:
         """An actor has ended while the node stops."""
 
     def announce(self, record: Record[Any]) -> None:
+        """Tell of a newborn."""
         if self.events.wanted(ActorStarted):
             self.events.emit(ActorStarted(record, record.pid, record.started_as))
 

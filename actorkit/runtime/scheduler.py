@@ -26,7 +26,15 @@ from types import CoroutineType
 from typing import Any, Final
 
 import trio
-from trio.lowlevel import Abort, Task, checkpoint, current_task, enable_ki_protection, reschedule
+from trio.lowlevel import (
+    Abort,
+    Task,
+    cancel_shielded_checkpoint,
+    checkpoint,
+    current_task,
+    enable_ki_protection,
+    reschedule,
+)
 
 from ..errors import ActorExit, CalleeDied, StartFailed
 from ..reasons import Crash, ExitReason
@@ -54,6 +62,8 @@ __all__ = ["PRIORITIES", "Scheduler", "Worker"]
 
 PRIORITIES: Final = {"max": 0, "high": 1, "normal": 2, "low": 3}
 LOW_TURN: Final = 8
+
+_new: Final = object.__new__
 
 DRY: Final = "dry"
 OWN: Final = "own"
@@ -135,11 +145,9 @@ class Scheduler(Lifecycle):
         self.messages = 0
         self.slices = 0
         self.repairs = 0
-        self.numbers = 0
         self.step_hook: Callable[[Record[Any] | None], None] | None = None
         self.flushes: list[Callable[[], None]] = []
         self.flush_promised = False
-        self.inline_depth = 0
         self.inline_left = 8
         self.inline_checked = 0.0
         self.inline_since = 0.0
@@ -173,6 +181,40 @@ class Scheduler(Lifecycle):
 
     # --- birth --------------------------------------------------------------------------------
 
+    def spawn_plain(self, template: Template, args: tuple[Any, ...]) -> Record[Any]:
+        """``spawn_actor`` for the plain case, ``template.plain``: no name, no ``init``, an ordinary ``__new__``. The hot path."""
+        if self.stopping:
+            raise self.refuse_start(template)
+        self.numbers = number = self.numbers + 1
+        parent = self.current
+        self.actors[number] = self.current = record = Context(template, number, parent)
+        hook = self.step_hook
+        if hook is not None:
+            hook(record)
+        try:
+            record.obj = obj = _new(template.cls)
+            obj.ctx = record
+            free = self.free_contexts
+            context = free.pop() if free else self.base_context.copy()
+            context.run(template.construct, obj, *args)
+            if context != self.base_context:
+                record.variables = context
+            else:
+                free.append(context)
+        except BaseException as error:
+            record.obj = None
+            raise self._not_born(record, error, parent, None) from None
+        self.current = parent
+        if hook is not None:
+            hook(parent)
+        if self.events.listened:
+            self.announce(record)
+        if record.inbox is None and record.attention is None:
+            record.state = IDLE
+        elif record.attention is None or self.attend(record):
+            self._requeue(record)
+        return record
+
     def spawn_actor(
         self,
         template: Template,
@@ -193,7 +235,6 @@ class Scheduler(Lifecycle):
         record: Context[Any] = Context(template, number, parent)
         self.admit(record, link_to)
         self.current = record
-        record.state = RUNNING
         hook = self.step_hook
         if hook is not None:
             hook(record)
@@ -201,45 +242,45 @@ class Scheduler(Lifecycle):
             if made is None:
                 cls = template.cls
                 new = template.new
-                obj = new(cls) if new is object.__new__ else new(cls, *args, **kwargs)
+                obj = new(cls) if new is _new else new(cls, *args, **kwargs)
+                record.obj = obj
                 obj.ctx = record
                 free = self.free_contexts
                 context = free.pop() if free else self.base_context.copy()
-                if kwargs:
-                    context.run(cls.__init__, obj, *args, **kwargs)
-                else:
-                    context.run(cls.__init__, obj, *args)
+                context.run(template.construct, obj, *args, **kwargs)
                 if context != self.base_context:
                     record.variables = context
                 else:
                     free.append(context)
             else:
-                obj = made
-                obj.ctx = record
+                record.obj = made
+                made.ctx = record
         except BaseException as error:
-            self.current = parent
-            if hook is not None:
-                hook(parent)
-            reason = self.stillborn(record, error, link_to)
-            if is_fatal(error):
-                raise
-            raise StartFailed(template.child_id, reason) from None
+            record.obj = None
+            raise self._not_born(record, error, parent, link_to) from None
         self.current = parent
         if hook is not None:
             hook(parent)
-        record.obj = obj
-        if self.events.streams or self.events.actors:
+        if self.events.listened:
             self.announce(record)
         if template.init is not None:
             self.begin_init(record, watcher)
-        elif record.inbox is None and record.attention is None and watcher is None:
-            record.state = IDLE
-        else:
-            if watcher is not None:
-                watcher(record, None, False)
-            if record.attention is None or self.attend(record):
-                self._requeue(record)
+            return record
+        if watcher is not None:
+            watcher(record, None, False)
+        if record.attention is None or self.attend(record):
+            self._requeue(record)
         return record
+
+    def _not_born(
+        self, record: Record[Any], error: BaseException, parent: Record[Any] | None, link_to: Record[Any] | None
+    ) -> BaseException:
+        """The constructor raised: what the spawner gets."""
+        self.current = parent
+        if self.step_hook is not None:
+            self.step_hook(parent)
+        reason = self.stillborn(record, error, link_to)
+        return error if is_fatal(error) else StartFailed(record.template.child_id, reason)
 
     # --- the token ----------------------------------------------------------------------------
 
@@ -257,6 +298,7 @@ class Scheduler(Lifecycle):
 
     @property
     def has_work(self) -> bool:
+        """Is any actor queued?"""
         a, b, c, d = self.queues
         return bool(a or b or c or d)
 
@@ -368,12 +410,7 @@ class Scheduler(Lifecycle):
                             last = now
                             left -= k
                             if left <= 0 or now > end:
-                                if batch or actor.inbox is not None:
-                                    actor.state = QUEUED
-                                    actor.template.runq.append(actor)
-                                else:
-                                    actor.outbox = None
-                                    actor.state = IDLE
+                                self._requeue(actor, wake=False)
                                 break
                     break
                 except BaseException as error:
@@ -668,6 +705,7 @@ class Scheduler(Lifecycle):
         return CalleeDied(target, reason)
 
     def left_scope_open(self, callee: Record[Any]) -> BaseException:
+        """An inline handler broke rule 5 in its caller's task: what the caller gets."""
         target = callee.describe()
         why = "its handler left a cancel scope open in its caller's task: leave it in the message that opened it"
         self.repairs += 1
@@ -691,11 +729,16 @@ class Scheduler(Lifecycle):
         await checkpoint()
         self.inline_since = self.inline_checked = perf_counter()
 
+    async def breathe(self) -> None:
+        """Let trio run others, after an operation that has been done and so cannot be cancelled any more."""
+        await cancel_shielded_checkpoint()
+        self.inline_since = self.inline_checked = perf_counter()
+
     async def yield_if_due(self, task: Task) -> None:
         """After an operation that did not have to wait."""
         self.inline_left -= 1
         if self.inline_left <= 0 and self.slice_is_over():
-            await self.checkpoint()
+            await self.breathe()
 
 
 def _clean(context: contextvars.Context, base: contextvars.Context) -> bool:

@@ -39,6 +39,7 @@ class Template:
         "call_timeout",
         "child_id",
         "cls",
+        "construct",
         "handlers",
         "info",
         "init",
@@ -51,6 +52,7 @@ class Template:
         "options",
         "overflow",
         "owner",
+        "plain",
         "priority",
         "process",
         "runq",
@@ -99,8 +101,9 @@ class Template:
         self.init = _overridden(cls, base, "init")
         self.terminate = _overridden(cls, base, "terminate")
         self.traps_exits = bool(getattr(cls, "trap_exit", False))
-        self.new: Callable[[type], Any] = cls.__new__
-        interruptible(cls.__init__)  # type: ignore[misc]
+        self.new: Callable[..., Any] = cls.__new__
+        self.construct: Callable[..., Any] = interruptible(_own(cls, "__init__"))
+        self.plain = self.init is None and name is None and owner is None and self.new is object.__new__
         self.slot_names = tuple(
             name
             for klass in cls.__mro__

@@ -118,7 +118,7 @@ class Member(ak.StreamActor):
         self.ctx.send_after(random.uniform(0.05, 0.5), self.ctx.ref, Rejoin())
 
 
-def tree(rooms: int, hosts: list[str], connections: int) -> ak.ChildSpec:
+def tree(rooms: int, hosts: list[str], connections: int) -> ak.ChildSpec[ak.Supervisor]:
     names = [protocol.room_name(number) for number in range(rooms)]
     return ak.supervisor(
         ak.supervisor(

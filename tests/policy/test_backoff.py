@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -26,7 +27,7 @@ def test_without_luck_it_grows_until_the_limit(spec, count):
     assert delays[0] == pytest.approx(spec.first)
     assert all(
         later == pytest.approx(min(spec.limit, earlier * spec.factor))
-        for earlier, later in zip(delays, delays[1:], strict=False)
+        for earlier, later in itertools.pairwise(delays)
     )
 
 

@@ -662,6 +662,21 @@ def test_a_restart_that_becomes_due_during_a_sequence_waits_for_it():
     assert driver.take_trace() == ["start a"]
 
 
+def test_a_restart_that_has_become_due_is_not_cancelled_with_the_shell():
+    driver = begun("ab")
+    driver.hold_restarts = True
+    driver.exit("a")
+    driver.stubborn = {"b"}
+    driver.terminate("b")
+    ticket = driver.due["a"].ticket
+    driver.restart_due("a")
+    driver.feed(ev.RestartDue(0.0, "a", ticket))
+    driver.take_trace()
+    driver.stop()
+    driver.exit("b", SHUTDOWN)
+    assert driver.take_trace() == ["finished"]
+
+
 def test_start_arguments_of_temporary_children_are_not_kept():
     driver = begun()
     driver.start_child(spec("t", restart="temporary", args=("large",)))
