@@ -274,16 +274,23 @@ class Record(Ref[A_co]):
                     free = scheduler.free_contexts
                     context = free.pop() if free else scheduler.base_context.copy()
                     result = context.run(function, self.obj, *args)
-                    if context != scheduler.base_context:
+                    try:
+                        if context != scheduler.base_context:
+                            self.variables = context
+                        else:
+                            free.append(context)
+                    except Exception:  # of a value's __eq__
                         self.variables = context
-                    else:
-                        free.append(context)
             except BaseException as error:
                 scheduler.current = previous
                 scheduler.inline_depth -= 1
                 if hook is not None:
                     hook(previous)
-                failure = scheduler.inline_crash(self, error)
+                try:
+                    failure = scheduler.inline_crash(self, error)
+                except RecursionError:  # the caller's stack is full
+                    scheduler.doomed.append(self)
+                    raise
                 if status is not None and task._cancel_status is not status:
                     close_left_open(task, status)
             else:

@@ -195,13 +195,13 @@ class Scheduler(Lifecycle):
         self.numbers = number = self.numbers + 1
         parent = self.current
         record: Context[Any] = Context(template, number, parent)
-        self.admit(record, link_to)
-        self.current = record
-        record.state = RUNNING
         hook = self.step_hook
-        if hook is not None:
-            hook(record)
+        self.admit(record, link_to)
         try:
+            self.current = record
+            record.state = RUNNING
+            if hook is not None:
+                hook(record)
             if made is None:
                 cls = template.cls
                 new = template.new
@@ -220,30 +220,44 @@ class Scheduler(Lifecycle):
             else:
                 obj = made
                 obj.ctx = record
-        except BaseException as error:
             self.current = parent
             if hook is not None:
                 hook(parent)
-            reason = self.stillborn(record, error, link_to)
-            if is_fatal(error):
+            record.obj = obj
+            if self.events.streams or self.events.actors:
+                self.announce(record)
+            if template.init is None and record.inbox is None and record.attention is None and watcher is None:
+                record.state = IDLE
+            else:
+                self._begin(record, watcher)
+            return record
+        except BaseException as error:
+            self.current = parent
+            try:
+                if hook is not None:
+                    hook(parent)
+                reason = self.stillborn(record, error, link_to)
+                if is_fatal(error):
+                    raise
+            except RecursionError:
+                self.doomed.append(record)
                 raise
-            raise StartFailed(template.child_id, reason) from None
-        self.current = parent
-        if hook is not None:
-            hook(parent)
-        record.obj = obj
-        if self.events.streams or self.events.actors:
-            self.announce(record)
-        if template.init is not None:
+        raise StartFailed(template.child_id, reason)  # not from within: as its context, the exception would keep the object
+
+    def _begin(self, record: Record[Any], watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None) -> None:
+        """Its constructor has returned, and there is something to do."""
+        attention = record.attention
+        if attention is not None and attention.kill is not None:
+            if watcher is not None:
+                watcher(record, attention.kill, False)
+            self.die(record, attention.kill)
+        elif record.template.init is not None:
             self.begin_init(record, watcher)
-        elif record.inbox is None and record.attention is None and watcher is None:
-            record.state = IDLE
         else:
             if watcher is not None:
                 watcher(record, None, False)
-            if record.attention is None or self.attend(record):
+            if attention is None or self.attend(record):
                 self._requeue(record)
-        return record
 
     # --- the token ----------------------------------------------------------------------------
 
