@@ -269,6 +269,26 @@ async def test_cancellation_of_a_waiting_sender(node: ak.Node, clock: MockClock)
     assert made.seen == ["sent", *sent]
 
 
+async def test_a_send_that_had_room_is_not_cancelled_afterwards(node: ak.Node, clock: MockClock) -> None:
+    """With room, send_wait that raises Cancelled has not sent: what it makes of its turn to let others run loses nothing."""
+    ref, made = gate(node, mailbox=10_000_000)
+    made.opened.set()
+    sent = 0
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+
+            async def stop() -> None:
+                await trio.lowlevel.checkpoint()
+                scope.cancel()
+
+            nursery.start_soon(stop)
+            while True:
+                await ref.send_wait(sent)
+                sent += 1
+    await settle()
+    assert len(made.seen) == sent
+
+
 async def test_cancellation_in_the_step_in_which_room_is_made(node: ak.Node, clock: MockClock) -> None:
     """A sender that is let in and cancelled in the same step has sent, once."""
     ref, made = gate(node, mailbox=1)
