@@ -24,10 +24,12 @@ class Framer(Protocol):
 
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that ``data`` completes. Raises FrameTooLong; the framer is of no more use then."""
+        ...
 
     @property
     def pending(self) -> int:
         """Bytes of the incomplete message."""
+        ...
 
 
 class Raw:

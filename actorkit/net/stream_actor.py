@@ -54,7 +54,7 @@ class StreamActor(Actor):
     def connected(self) -> Any:
         """There is a peer. May be async."""
 
-    def received(self, data: Any) -> Any:
+    def received(self, data: Any, /) -> Any:
         """A message from the peer, as bytes. May be async."""
 
     def write(self, data: bytes) -> bool:

@@ -403,7 +403,6 @@ class Supervision:
         for command in (self._caller, *self._queue):
             if isinstance(command, ev.Command):
                 self._refuse(command)
-        self._caller = None
         self._queue.clear()
         for child in list(self._tickets.values()):
             self._cancel_restart(child, because)

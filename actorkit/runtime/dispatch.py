@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, Final, Literal, TypeVar, overload
 
 import attrs
@@ -66,9 +67,10 @@ def cast(method: F | None = None, /, *, sheddable: bool = False) -> F | Callable
 
 
 def _mark(method: F, declaration: Declaration, decorator: str) -> F:
-    if not inspect.isfunction(method):
+    plain: object = method
+    if not isinstance(plain, FunctionType):
         raise TypeError(f"{decorator} decorates a plain method; {method!r} is a {type(method).__name__}")
-    setattr(method, MARK, declaration)
+    setattr(plain, MARK, declaration)
     return method
 
 
@@ -84,8 +86,9 @@ def declaration_of(cls: type, name: str) -> Declaration | None:
 def interruptible(function: F) -> F:
     """Let Ctrl-C interrupt ``function`` although the runtime that calls it is protected: otherwise
     ``while True: pass`` in a handler could only be ended by killing the process."""
-    if inspect.isfunction(function):
-        disable_ki_protection(function)
+    plain: object = function
+    if isinstance(plain, FunctionType):
+        disable_ki_protection(plain)
     return function
 
 

@@ -56,7 +56,7 @@ class ProcessContext(Context[Process]):
     def send(self, message: object, /) -> bool:
         if self.state == DEAD or self.mailbox_length >= self.template.bound:
             return self._overflow_of_process((self.template.info, (message,), None))
-        self.post_info(message)
+        self.post((self.template.info, (message,), None))
         return True
 
     def _overflow_of_process(self, message: Any) -> bool:

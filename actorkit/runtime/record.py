@@ -281,7 +281,7 @@ class Record(Ref[A_co]):
         function = template.inline[method]
         if WATCHED:
             status = task._cancel_status
-            if status.effectively_cancelled:  # type: ignore[union-attr]
+            if status.effectively_cancelled:
                 await scheduler.checkpoint()
         else:
             status = None

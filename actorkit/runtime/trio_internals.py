@@ -51,9 +51,10 @@ class Features:
 
 def _find_lock_breaker() -> dict[Task, Any] | None:
     try:
-        from trio._core._parking_lot import GLOBAL_PARKING_LOT_BREAKER as breaker
+        from trio._core import _parking_lot
     except ImportError:
         return None
+    breaker: Any = getattr(_parking_lot, "GLOBAL_PARKING_LOT_BREAKER", None)
     return breaker if isinstance(breaker, dict) else None
 
 
@@ -83,9 +84,7 @@ def caller_is_cancelled(task: Task) -> bool:
 def close_left_open(task: Task, status: object) -> None:
     """Leave the scopes that an inline handler left open in its caller's task (innermost first)."""
     while task._cancel_status is not status:
-        scope = task._cancel_status._scope
-        if scope.__exit__(None, None, None) is None and task._cancel_status is None:
-            return
+        task._cancel_status._scope.__exit__(None, None, None)
 
 
 async def close_nurseries(task: Task, features: Features = FEATURES) -> bool:

@@ -5,7 +5,7 @@ import pickle
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actorkit import errors
@@ -116,6 +116,7 @@ def test_what_goes_in_is_copied_and_cannot_be_changed():
     assert hash(spec) == hash(spec.with_())
 
 
+@settings(max_examples=30)
 @given(child_specs(), child_specs())
 def test_with_is_the_constructor_with_the_changes(spec, other):
     changes = {field.name: getattr(other, field.name) for field in attrs.fields(ChildSpec) if field.init}
@@ -235,6 +236,7 @@ def test_errors_say_what_they_are_about_and_survive_pickling(error):
         assert isinstance(error, ValueError)
 
 
+@settings(max_examples=30)
 @given(st.lists(child_specs(), max_size=6), st.sampled_from(["never", "any_significant", "all_significant"]))
 def test_validate_children_agrees_with_a_plain_reading(specs, auto_shutdown):
     ids = [spec.id for spec in specs]

@@ -11,6 +11,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 from actorkit.errors import ChildNotFound, MaxChildrenReached
 from actorkit.policy import supervision_events as ev
 from actorkit.policy.dynamic_supervision import DynamicSupervision
+from actorkit.reasons import NORMAL
 from tests.policy.strategies import child_specs, dynamic_flags
 from tests.policy.world import CheckedWindow, World
 
@@ -18,13 +19,21 @@ from tests.policy.world import CheckedWindow, World
 class DynamicWorld(World):
     machine: DynamicSupervision | None = None
 
-    @initialize(flags=dynamic_flags, fraction=st.floats(0, 1))
-    def made(self, flags: Any, fraction: float) -> None:
+    @initialize(
+        flags=dynamic_flags,
+        fraction=st.floats(0, 1),
+        first=st.lists(child_specs(significant=False), min_size=1, max_size=4),
+    )
+    def made(self, flags: Any, fraction: float, first: Any) -> None:
         self.machine = DynamicSupervision(flags, lambda: fraction)
         self.window = self.machine._window = CheckedWindow(flags.max_restarts, flags.max_seconds)
         self.groups: set[object] = set()
         self.flags = flags
         self.feed(ev.Begin(self.now))
+        for spec in first:
+            self.start_child(spec)
+        for life in self.in_state("starting"):
+            self.start_ends(life, "started", NORMAL)
 
     def perform(self, action: Any) -> None:
         super().perform(action)
@@ -89,7 +98,7 @@ class DynamicWorld(World):
 
 
 DynamicWorld.TestCase.settings = settings(
-    max_examples=25,
+    max_examples=15,
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -677,6 +677,20 @@ def test_a_restart_that_has_become_due_is_not_cancelled_with_the_shell():
     assert driver.take_trace() == ["finished"]
 
 
+def test_terminate_in_the_queue_before_a_restart_that_is_due_cancels_it():
+    driver = begun("ab")
+    driver.hold_restarts = True
+    driver.exit("a")
+    driver.stubborn = {"b"}
+    driver.terminate("b")
+    driver.terminate("a")
+    driver.restart_due("a")
+    driver.take_trace()
+    driver.exit("b", SHUTDOWN)
+    assert driver.take_trace() == []
+    assert driver.states() == {"a": "undefined", "b": "undefined"}
+
+
 def test_start_arguments_of_temporary_children_are_not_kept():
     driver = begun()
     driver.start_child(spec("t", restart="temporary", args=("large",)))

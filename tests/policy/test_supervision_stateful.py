@@ -71,6 +71,9 @@ class StaticWorld(World):
     def perform(self, action: Any) -> None:
         if isinstance(action, ev.ScheduleRestart):
             assert sum(each.key == action.key for each in self.tickets.values()) == 0
+        if isinstance(action, ev.StopChild) and "takes it along" in action.because:
+            later = self.later_than(self.lives[action.instance])
+            assert not self.up() & later, "a group is stopped in reverse order"
         super().perform(action)
         # The order of start follows the specs as the machine has them: forget what it forgot.
         if isinstance(action, ev.Reply | ev.ReplyError | ev.Report) and self.machine is not None:
@@ -105,7 +108,7 @@ class StaticWorld(World):
 
 
 StaticWorld.TestCase.settings = settings(
-    max_examples=25,
+    max_examples=15,
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=list(HealthCheck),
