@@ -81,12 +81,12 @@ class Gate(ak.Actor):
         self.seen.append(message)
 
 
-def gate(node: ak.Node, **options: Any) -> tuple[ak.Ref[Gate], Gate]:
+def gate(node: ak.Node, cls: type[Gate] = Gate, **options: Any) -> tuple[ak.Ref[Gate], Any]:
     """A gate in its handler, and its object."""
     made: list[Gate] = []
 
     def factory() -> Gate:
-        made.append(Gate())
+        made.append(cls())
         return made[0]
 
     ref = node.spawn(ak.child(factory).with_(**options))
