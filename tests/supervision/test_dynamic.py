@@ -22,7 +22,7 @@ def root(restart="temporary", **flags):
     return ak.supervisor(child).with_(name="top")
 
 
-def start(lab, name, cls=None, **fields):
+def start(lab, name, cls=None, /, **fields):
     return dyn().call(D.start_child, lab.spec(name, cls, **fields))
 
 
