@@ -551,9 +551,8 @@ class Scheduler(Lifecycle):
                 actor = worker.actor
                 assert actor is not None
                 context: contextvars.Context | None = scratch
-                del scratch
                 if outcome is OWN:
-                    free.append(context)
+                    free.append(scratch)
                     context = actor.variables
                     assert context is not None
                     outcome = context.run(self._pump, worker, None, actor)
