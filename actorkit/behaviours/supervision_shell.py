@@ -22,6 +22,7 @@ from ..policy.child_spec import ChildSpec
 from ..policy.supervision_events import ChildCounts, ChildInfo
 from ..reasons import KILLED, SHUTDOWN, Crash, ExitReason
 from ..runtime.calls import Later
+from ..runtime.dispatch import call
 from ..runtime.events import ChildRestarted, SupervisorReport
 from ..runtime.gate import PendingRestart
 from ..runtime.lifecycle import Stop
@@ -108,6 +109,20 @@ class SupervisionShell(Actor):
         self.started: Later[Any] | None = Later()
         self.ended: trio.Event | None = None
         self.over: ExitReason | None = None
+
+    # --- what may be asked of any supervisor --------------------------------------------------
+
+    @call
+    def which_children(self) -> tuple[ChildInfo, ...]:
+        """All children, in start order; those of a dynamic supervisor have no ``id``. Answered at any time, also in the middle of a restart.
+        Source: supervisor:which_children/1 (there the newest first)."""
+        return self.child_infos()
+
+    @call
+    def count_children(self) -> ChildCounts:
+        """How many children are known (``specs``), active ones, supervisors, workers. Source: supervisor:count_children/1."""
+        counts: ChildCounts = self.ask(ev.CountChildren(trio.current_time(), None))
+        return counts
 
     # --- gen_server's callbacks ---------------------------------------------------------------
 
@@ -300,11 +315,6 @@ class SupervisionShell(Actor):
         """For snapshots of the tree."""
         infos: tuple[ChildInfo, ...] = self.ask(ev.WhichChildren(trio.current_time(), None))
         return infos
-
-    def child_counts(self) -> ChildCounts:
-        """For ``count_children``."""
-        counts: ChildCounts = self.ask(ev.CountChildren(trio.current_time(), None))
-        return counts
 
     def _stop(self, instance: int, ref: Any, shutdown: Any) -> None:
         node = self.ctx.node
