@@ -220,14 +220,8 @@ class SupervisionShell(Actor):
                 if self.started is not None:
                     self.started.set(None)
                     self.started = None
-            case ev.InitFailed(reason=reason):
-                if self.started is not None:
-                    self.started.set(Stop(reason))
-                    self.started = None
-                elif self.ended is not None:
-                    self.ended.set()
-            case ev.Finished(reason=reason):
-                self.over = reason
+            case ev.InitFailed(reason=reason) | ev.Finished(reason=reason):
+                self.over = reason  # and die only when the machine has no more to say: see _finish
 
     def _start(self, action: ev.StartChild) -> None:
         spec, instance = action.spec, action.instance
@@ -362,8 +356,8 @@ class SupervisionShell(Actor):
         if self.ended is not None:
             self.ended.set()
         elif self.started is not None:
-            self.started.set(Stop(reason))
-            self.started = None
+            started, self.started = self.started, None
+            started.set(Stop(reason))  # it is dead and cleared after this, if its init had ended
         elif self.ctx.state == RUNNING:
             self.ctx.attend_to().final = reason
         else:
