@@ -30,7 +30,6 @@ from ..runtime.node import Node
 from ..runtime.record import DEAD, RUNNING, Record
 from ..runtime.reports import report_supervisor
 from ..runtime.starting import Starter, Watcher
-from ..runtime.template import Owner
 from ..runtime.timers import Timer
 from ..runtime.trio_internals import is_fatal
 from .actor import Actor
@@ -251,11 +250,19 @@ class SupervisionShell(Actor):
             case ev.Report():
                 self._report(action)
             case ev.Ready():
+<<<<<<< HEAD
                 started, self.started = self.started, None
                 if started is not None:
                     started.set(None)
             case ev.InitFailed(reason=reason) | ev.Finished(reason=reason):
                 self.over = reason  # not now: it would end in the middle of this
+=======
+                if self.started is not None:
+                    self.started.set(None)
+                    self.started = None
+            case ev.InitFailed(reason=reason) | ev.Finished(reason=reason):
+                self.over = reason  # and die only when the machine has no more to say: see _finish
+>>>>>>> net-tests
 
     def _start(self, action: ev.StartChild) -> None:
         spec, instance = action.spec, action.instance
@@ -388,7 +395,11 @@ class SupervisionShell(Actor):
             self.ended.set()
         elif self.started is not None:
             started, self.started = self.started, None
+<<<<<<< HEAD
             started.set(Stop(reason))
+=======
+            started.set(Stop(reason))  # it is dead and cleared after this, if its init had ended
+>>>>>>> net-tests
         elif self.ctx.state == RUNNING:
             self.ctx.attend_to().final = reason
         else:
@@ -406,12 +417,5 @@ class SupervisionShell(Actor):
         self.refs.clear()
         self.coming.clear()
         node = self.ctx.node
-        heir = self.heir()
-        for child in children:
-            child.template.owner = heir  # this object is cleared next; some of them end later
         for child in children:
             node.shutdown_child(child, reason)
-
-    def heir(self) -> Owner | None:
-        """Who hears of the ends of children that outlive this supervisor."""
-        return None
