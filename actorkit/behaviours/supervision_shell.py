@@ -250,19 +250,11 @@ class SupervisionShell(Actor):
             case ev.Report():
                 self._report(action)
             case ev.Ready():
-<<<<<<< HEAD
                 started, self.started = self.started, None
                 if started is not None:
                     started.set(None)
             case ev.InitFailed(reason=reason) | ev.Finished(reason=reason):
                 self.over = reason  # not now: it would end in the middle of this
-=======
-                if self.started is not None:
-                    self.started.set(None)
-                    self.started = None
-            case ev.InitFailed(reason=reason) | ev.Finished(reason=reason):
-                self.over = reason  # and die only when the machine has no more to say: see _finish
->>>>>>> net-tests
 
     def _start(self, action: ev.StartChild) -> None:
         spec, instance = action.spec, action.instance
@@ -395,11 +387,7 @@ class SupervisionShell(Actor):
             self.ended.set()
         elif self.started is not None:
             started, self.started = self.started, None
-<<<<<<< HEAD
             started.set(Stop(reason))
-=======
-            started.set(Stop(reason))  # it is dead and cleared after this, if its init had ended
->>>>>>> net-tests
         elif self.ctx.state == RUNNING:
             self.ctx.attend_to().final = reason
         else:
