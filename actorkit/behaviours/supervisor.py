@@ -72,9 +72,7 @@ class Supervisor(SupervisionShell):
 
         Raises ChildAlreadyStarted, ChildAlreadyPresent (also while it restarts), StartFailed (the spec is dropped), InvalidChildSpec.
         """
-        later = Later[Any]()
-        self._feed(ev.StartChildCommand(trio.current_time(), StartCall(later), spec))
-        return later
+        return self.start_asked(spec)
 
     @call
     def terminate_child(self, child_id: object) -> Later[None]:

@@ -292,7 +292,6 @@ async def test_what_is_buffered_goes_out_at_the_stop() -> None:
             [(host, port)] = await ak.named(ak.Listener, "l").call(ak.Listener.addresses)
             client = Client(await trio.open_tcp_stream(host, port))
             await client.send(b"abcdef\n")
-            await client.stream.socket.wait_readable() if hasattr(client.stream.socket, "wait_readable") else None
             await trio.lowlevel.wait_readable(client.stream.socket.fileno())
             nursery.start_soon(read, client)
     assert got == [b"abcdef" * 1_000_000 + b"\n"]
