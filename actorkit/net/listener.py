@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, TypeVar
 import trio
 
 from ..behaviours.dynamic_supervisor import DynamicSupervisor
-from ..behaviours.supervision_shell import StartCall
+from ..behaviours.supervision_shell import Door, StartCall, SupervisionShell
 from ..errors import InvalidChildSpec
 from ..policy import supervision_events as ev
 from ..policy.child_spec import ChildSpec, DynamicFlags
@@ -28,7 +28,7 @@ from ..runtime.calls import Later
 from ..runtime.dispatch import call
 from ..runtime.lifecycle import Stop
 from ..runtime.record import Record
-from ..runtime.starting import Watcher
+from ..runtime.starting import Starter, Watcher
 from .acceptor import Acceptor, Where, bind_tcp, bind_unix
 from .connection import Connection, ConnectionLimits, Peer
 from .framing import Framer, Frames, Lines, Raw
@@ -226,6 +226,22 @@ def _shown(address: tuple[Any, ...]) -> str:
     return f"[{where}]:{detail}" if ":" in where else f"{where}:{detail}"
 
 
+class Connections(Door):
+    """Hears of the ends of connections, also of those that outlive their listener (it was killed; they are in a handler, or trap exits)."""
+
+    __slots__ = ("connections",)
+
+    def __init__(self, shell: SupervisionShell) -> None:
+        super().__init__(shell)
+        self.connections: dict[Record[Any], Connection] = {}
+
+    def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
+        connection = self.connections.pop(record, None)
+        if connection is not None:
+            connection.ended(reason)
+        super().child_exited(record, reason)
+
+
 class Listener(DynamicSupervisor):
     """A running listener, and the supervisor of its connections. Ask it through its ref: ``await ref.call(ak.Listener.addresses)``."""
 
@@ -250,7 +266,9 @@ class Listener(DynamicSupervisor):
         self.refusal = refusal
         self.limits = limits
         self.acceptor: Acceptor | None = None
-        self.connections: dict[Record[Any], Connection] = {}
+        self.door: Connections = Connections(self)
+        self.connections = self.door.connections
+        self.starter: Starter | None = None
         self.accepted: tuple[socket.socket, Peer] | None = None
 
     # --- what one may ask ---------------------------------------------------------------------
@@ -324,9 +342,6 @@ class Listener(DynamicSupervisor):
             self.acceptor.close()
         await super().terminate(reason)
 
-    def heir(self) -> Any:
-        return _Orphans(self.connections)
-
     # --- connections --------------------------------------------------------------------------
 
     def _admit(self, sock: socket.socket, peer: Peer) -> bool:
@@ -347,7 +362,10 @@ class Listener(DynamicSupervisor):
         assert accepted is not None
         sock, peer = accepted
         try:
-            record = super().start_one(spec, watcher)
+            starter = self.starter
+            if starter is None:
+                starter = self.starter = Starter(self.ctx.node, spec, self.door)
+            record = starter(spec.args, spec.kwargs, watcher=watcher)
         except BaseException:
             sock.close()
             raise
@@ -365,12 +383,6 @@ class Listener(DynamicSupervisor):
         nursery.start_soon(connection.serve, name="actorkit: a connection")
         return record
 
-    def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
-        connection = self.connections.pop(record, None)
-        if connection is not None:
-            connection.ended(reason)
-        super().child_exited(record, reason)
-
 
 class _Outcome(Later[Any]):
     """Nobody asked for a connection, so nobody hears of its StartFailed: it is logged."""
@@ -387,18 +399,6 @@ class _Outcome(Later[Any]):
         if accepted is not None:  # the supervisor would not even try
             accepted[0].close()
         logger.error("listener %s: a connection did not start: %s", listener.ctx.describe(), error)
-
-
-class _Orphans:
-    """Hears of the ends of connections that outlive their listener (it was killed; they are in a handler, or trap exits)."""
-
-    def __init__(self, connections: dict[Record[Any], Connection]) -> None:
-        self.connections = connections
-
-    def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
-        connection = self.connections.pop(record, None)
-        if connection is not None:
-            connection.ended(reason)
 
 
 async def _accept(acceptor: Acceptor, listener: Record[Any]) -> None:

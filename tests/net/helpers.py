@@ -93,7 +93,7 @@ class Server:
     async def ended(self) -> ak.ExitReason:
         """Why the next connection ended."""
         while True:
-            event = await anext(self.events)
+            event = await self.events.receive()
             if event.ref.template.kind == "worker":
                 reason: ak.ExitReason = event.reason
                 return reason
