@@ -30,7 +30,6 @@ from ..runtime.node import Node
 from ..runtime.record import DEAD, RUNNING, Record
 from ..runtime.reports import report_supervisor
 from ..runtime.starting import Starter, Watcher
-from ..runtime.template import Owner
 from ..runtime.timers import Timer
 from ..runtime.trio_internals import is_fatal
 from .actor import Actor
@@ -406,12 +405,5 @@ class SupervisionShell(Actor):
         self.refs.clear()
         self.coming.clear()
         node = self.ctx.node
-        heir = self.heir()
-        for child in children:
-            child.template.owner = heir  # this object is cleared next; some of them end later
         for child in children:
             node.shutdown_child(child, reason)
-
-    def heir(self) -> Owner | None:
-        """Who hears of the ends of children that outlive this supervisor."""
-        return None

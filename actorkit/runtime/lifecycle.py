@@ -195,15 +195,14 @@ class Lifecycle:
         if self.stopping and record.template.owner is None:  # a supervisor restarts until it is told to stop
             raise self.refuse_start(record.template)
         # No Python function may be called after the first entry: the stack may end anywhere, and what is half entered never dies.
-        ends = None if link_to is None else (record.need_extra(), link_to.need_extra())
+        ends = () if link_to is None else ((record.need_extra(), link_to), (link_to.need_extra(), record))
         name = record.template.name
         if name is not None:
             self.names.register(name, record)
-        if ends is not None:
-            for extra, far in zip(ends, (link_to, record), strict=True):
-                if extra.links is None:
-                    extra.links = {}
-                extra.links[far] = None
+        for extra, far in ends:
+            if extra.links is None:
+                extra.links = {}
+            extra.links[far] = None
         self.actors[record.number] = record
 
     def refuse_start(self, template: Template) -> NodeStopped:

@@ -289,6 +289,7 @@ class Record(Ref[A_co]):
                 await scheduler.checkpoint()
         if function is not None and self.state == IDLE and not kwargs:
             # Inline: the callee is idle, has no message and no signal, and cannot suspend.
+            failure: BaseException | None = None
             previous = scheduler.current
             scheduler.current = self
             self.state = RUNNING
@@ -321,8 +322,6 @@ class Record(Ref[A_co]):
                     raise
                 if status is not None and task._cancel_status is not status:
                     close_left_open(task, status)
-            else:
-                failure = None
             if failure is not None:  # not from within: as its context, the callee's exception would keep the callee's state
                 raise failure
             scheduler.current = previous
@@ -511,6 +510,7 @@ class Record(Ref[A_co]):
             self.template.scheduler.restart_idle_timer(self)
 
     def need_senders(self) -> dict[SenderWaiting, None]:
+        """Who waits for room, in the order of their coming; made on first use."""
         extra = self.need_extra()
         if extra.senders is None:
             extra.senders = {}

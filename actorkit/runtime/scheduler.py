@@ -458,7 +458,6 @@ class Scheduler(Lifecycle):
                     if not go_on:
                         break
                     batch = actor.outbox
-            reply = function = args = result = trap = obj = batch = None
             if one:
                 break
             try:
@@ -536,11 +535,10 @@ class Scheduler(Lifecycle):
             if worker.token:
                 worker.fresh = False
             while worker.token:
-                context = free.pop() if free else base.copy()
-                outcome = context.run(self._pump, worker, context, None)
+                scratch = free.pop() if free else base.copy()
+                outcome = scratch.run(self._pump, worker, scratch, None)
                 if outcome is DRY or outcome is SLICE:
-                    free.append(context)
-                    context = None
+                    free.append(scratch)
                     if self.flushes:
                         self._flush()
                     if outcome is SLICE:
@@ -552,8 +550,9 @@ class Scheduler(Lifecycle):
                     continue
                 actor = worker.actor
                 assert actor is not None
+                context: contextvars.Context | None = scratch
                 if outcome is OWN:
-                    free.append(context)
+                    free.append(scratch)
                     context = actor.variables
                     assert context is not None
                     outcome = context.run(self._pump, worker, None, actor)
