@@ -1,8 +1,9 @@
 """Followed: whoever keeps a table of actors hears of each one's end, once, however many entries it has there.
 
-How it works. One callback per actor hangs in that actor's own record; the end of the actor calls it in the same synchronous step, before
-links and monitors are told. So a table that drops its entries there never shows a dead actor, and whoever reads a ``Down`` finds the table
-clean. The callback goes when the actor's last entry goes, and when the table's owner ends, so neither keeps the other's garbage.
+How it works. One callback per actor hangs in that actor's own record; the end of the actor calls it in the
+same synchronous step, before links and monitors are told. So a table that drops its entries there never shows
+a dead actor, and whoever reads a ``Down`` finds the table clean. The callback goes when the actor's last
+entry goes, and when the table's owner ends, so neither keeps the other's garbage.
 
 The table must be a plain object and not the actor that owns it: an actor's state is cleared at its death.
 """
@@ -24,7 +25,8 @@ __all__ = ["Followed", "living"]
 
 
 def living(node: Node, ref: Ref[Any], purpose: str) -> Record[Any]:
-    """The living actor of this node behind ``ref``. Raises NotAlive, which is the caller's fault: there is none."""
+    """The living actor of this node behind ``ref``. Raises NotAlive, which is the caller's fault: there is
+    none."""
     try:
         record = node.resolve(ref)
     except TypeError:

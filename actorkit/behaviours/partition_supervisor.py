@@ -1,11 +1,13 @@
 """The partition supervisor: n children of one spec, and refs that pick one of them by a key.
 
-How it works. It is a static supervisor whose children have the ids 0 to n-1. Beside the machine's table it keeps them in a list, so that
-``partitioned`` finds the child for a key with one name look-up, one remainder and one index, at each send. The same key goes to the same
-partition as long as the process lives; a partition that restarts keeps its number and loses its state.
+How it works. It is a static supervisor whose children have the ids 0 to n-1. Beside the machine's table it
+keeps them in a list, so that ``partitioned`` finds the child for a key with one name look-up, one remainder
+and one index, at each send. The same key goes to the same partition as long as the process lives; a partition
+that restarts keeps its number and loses its state.
 
-Use it where one actor is the bottleneck and its work falls apart by key: a cache, a counter, or a dynamic supervisor that starts too many
-children. Python runs on one core: partitions do not compute faster, they wait side by side. Source: Elixir's PartitionSupervisor.
+Use it where one actor is the bottleneck and its work falls apart by key: a cache, a counter, or a dynamic
+supervisor that starts too many children. Python runs on one core: partitions do not compute faster, they wait
+side by side. Source: Elixir's PartitionSupervisor.
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ def partition_supervisor(
         spec: each partition's; its ``id`` is replaced. It may have no ``name``: they cannot all have it.
         name: the supervisor's name on its node; ``partitioned`` finds it by that.
         partitions: how many; default: one for each processor.
-        with_arguments: given the spec's arguments and the partition's number, returns that partition's arguments.
+        with_arguments: given the spec's arguments and the partition's number, returns that partition's
+            arguments.
         strategy, max_restarts, max_seconds: as in ``ak.supervisor``.
 
     Raises InvalidChildSpec or InvalidSupervisorFlag at once, or what ``with_arguments`` raises.
@@ -83,7 +86,8 @@ def partition_supervisor(
 
 
 class PartitionSupervisor(Supervisor):
-    """A running partition supervisor; administer it as any ``Supervisor``: the ids are the partitions' numbers."""
+    """A running partition supervisor; administer it as any ``Supervisor``: the ids are the partitions'
+    numbers."""
 
     def __init__(self, flags: SupervisorFlags, children: tuple[ChildSpec[Any], ...]) -> None:
         super().__init__(flags, children)
@@ -139,11 +143,13 @@ class PartitionedRef(NamedRef[A]):
 
 
 def partitioned(cls: Callable[..., A], supervisor_name: str, key: object) -> Ref[A]:
-    """A ref to the partition that ``key`` belongs to in the partition supervisor of that name; ``cls`` gives its type.
+    """A ref to the partition that ``key`` belongs to in the partition supervisor of that name; ``cls`` gives
+    its type.
 
-    An int goes to partition ``abs(key) % n``, so a number below n picks that very partition; anything else by its ``hash``, which is stable
-    within the process and not beyond it (``PYTHONHASHSEED``): do not store what belongs to which. While the partition restarts, ``cast`` and
-    ``send`` return False and ``call`` raises CalleeDied with NoProc. Raises TypeError at once for a key that is not hashable.
+    An int goes to partition ``abs(key) % n``, so a number below n picks that very partition; anything else by
+    its ``hash``, which is stable within the process and not beyond it (``PYTHONHASHSEED``): do not store what
+    belongs to which. While the partition restarts, ``cast`` and ``send`` return False and ``call`` raises
+    CalleeDied with NoProc. Raises TypeError at once for a key that is not hashable.
 
     Source: ``{:via, PartitionSupervisor, {name, key}}``.
     """

@@ -1,8 +1,9 @@
 """Process groups: actors that are addressed together, by any hashable group key.
 
-How it works. One actor (a *scope*) holds which actor is in which group how many times. Groups appear with their first member and vanish with
-their last; nobody creates them. A member that ends leaves all its groups in that very step (``followed``). Subscribers get a message for
-each joining and leaving. Scopes know nothing of each other. A scope that is restarted starts empty.
+How it works. One actor (a *scope*) holds which actor is in which group how many times. Groups appear with
+their first member and vanish with their last; nobody creates them. A member that ends leaves all its groups
+in that very step (``followed``). Subscribers get a message for each joining and leaving. Scopes know nothing
+of each other. A scope that is restarted starts empty.
 
 For one actor per key, or a value with each entry, take a registry. Source: Erlang's pg.
 """
@@ -30,7 +31,8 @@ __all__ = ["Joined", "Left", "ProcessGroups", "process_groups"]
 
 @attrs.frozen
 class Joined:
-    """To a subscriber: ``ref`` has joined ``group``, once more perhaps. ``scope`` is the name of the ProcessGroups actor."""
+    """To a subscriber: ``ref`` has joined ``group``, once more perhaps. ``scope`` is the name of the
+    ProcessGroups actor."""
 
     scope: str
     group: Any
@@ -39,7 +41,8 @@ class Joined:
 
 @attrs.frozen
 class Left:
-    """To a subscriber: ``ref`` has left ``group`` once, or has ended (one message for each time that it had joined)."""
+    """To a subscriber: ``ref`` has left ``group`` once, or has ended (one message for each time that it had
+    joined)."""
 
     scope: str
     group: Any
@@ -151,7 +154,8 @@ class ProcessGroups(Actor):
     def join(self, group: Any, ref: Ref[Any]) -> Later[None]:
         """Make a living actor of this node a member, once more if it is one: n joins need n leaves.
 
-        Raises NotAlive when ``ref`` is dead or of another node, TypeError when ``group`` is not hashable. Source: pg:join/3.
+        Raises NotAlive when ``ref`` is dead or of another node, TypeError when ``group`` is not hashable.
+        Source: pg:join/3.
         """
         answer = Later[None]()
         try:
@@ -185,7 +189,8 @@ class ProcessGroups(Actor):
 
     @call
     def members(self, group: Any) -> list[Ref[Any]]:
-        """The members, each as many times as it has joined; [] for a group that is not there. Source: pg:get_members/2."""
+        """The members, each as many times as it has joined; [] for a group that is not there. Source:
+        pg:get_members/2."""
         found = self._group(group)
         if found is None:
             return []
@@ -198,10 +203,12 @@ class ProcessGroups(Actor):
 
     @call
     def monitor(self, subscriber: Ref[Any]) -> Later[dict[Any, list[Ref[Any]]]]:
-        """From now on send ``subscriber`` a ``Joined`` or ``Left`` for every change, until it ends or ``demonitor``.
+        """From now on send ``subscriber`` a ``Joined`` or ``Left`` for every change, until it ends or
+        ``demonitor``.
 
-        Answers the groups and members of now; not one change is missed or told twice. (Keys that are equal to Python, as 1 and 1.0, share
-        an entry of this dict; ``members`` tells them apart.) Raises NotAlive. Source: pg:monitor_scope/1.
+        Answers the groups and members of now; not one change is missed or told twice. (Keys that are equal to
+        Python, as 1 and 1.0, share an entry of this dict; ``members`` tells them apart.) Raises NotAlive.
+        Source: pg:monitor_scope/1.
         """
         answer = Later[dict[Any, list[Ref[Any]]]]()
         try:
@@ -219,7 +226,8 @@ class ProcessGroups(Actor):
 
     @call
     def monitor_group(self, subscriber: Ref[Any], group: Any) -> Later[list[Ref[Any]]]:
-        """As ``monitor``, for one group (call it again for others); answers its members of now. Source: pg:monitor/2."""
+        """As ``monitor``, for one group (call it again for others); answers its members of now. Source:
+        pg:monitor/2."""
         answer = Later[list[Ref[Any]]]()
         try:
             self._subscribe(subscriber, strict(group))
@@ -241,7 +249,8 @@ class ProcessGroups(Actor):
 
     @call
     def broadcast(self, group: Any, message: object) -> int:
-        """``send`` the message to every member, once each; how many took it. Usually cast: nobody waits then."""
+        """``send`` the message to every member, once each; how many took it. Usually cast: nobody waits
+        then."""
         found = self._group(group)
         return 0 if found is None else sum(record.send(message) for record in list(found.members))
 

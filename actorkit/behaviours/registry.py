@@ -1,12 +1,13 @@
 """The registry: actors found by any hashable key, one per key ("unique") or many ("duplicate").
 
-How it works. One actor holds the table (``registry_table``) and serves it with synchronous calls, which run inline in the caller's task, so a
-look-up costs about what a function call does. An entry goes in the very step in which its holder ends (``followed``): no look-up ever
-finds a dead actor, and a unique key is free before anybody hears of the death. A registry that is restarted starts empty; those who
-registered should be restarted with it (``rest_for_one``), or register again when they get its ``Down``.
+How it works. One actor holds the table (``registry_table``) and serves it with synchronous calls, which run
+inline in the caller's task, so a look-up costs about what a function call does. An entry goes in the very
+step in which its holder ends (``followed``): no look-up ever finds a dead actor, and a unique key is free
+before anybody hears of the death. A registry that is restarted starts empty; those who registered should be
+restarted with it (``rest_for_one``), or register again when they get its ``Down``.
 
-Names (``.with_(name=…)``) are for a fixed few services known by strings; a registry is for many actors that come and go, by user, room
-or session. Source: Elixir's Registry.
+Names (``.with_(name=…)``) are for a fixed few services known by strings; a registry is for many actors that
+come and go, by user, room or session. Source: Elixir's Registry.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ Keys = Literal["unique", "duplicate"]
 
 @attrs.frozen
 class Registered:
-    """To a registry's listeners: ``ref`` has been entered under ``key``. ``registry`` is the registry's name."""
+    """To a registry's listeners: ``ref`` has been entered under ``key``. ``registry`` is the registry's
+    name."""
 
     registry: str
     key: Any
@@ -58,7 +60,8 @@ class Registered:
 
 @attrs.frozen
 class Unregistered:
-    """To a registry's listeners: the entry of ``ref`` under ``key`` is gone; it was taken back, or ``ref`` has ended."""
+    """To a registry's listeners: the entry of ``ref`` under ``key`` is gone; it was taken back, or ``ref``
+    has ended."""
 
     registry: str
     key: Any
@@ -71,7 +74,8 @@ def registry(
     """The spec of a registry. Put it before those who register in it.
 
     Args:
-        keys: "unique": a key has one holder at most; "duplicate": any number of entries, also several of one holder.
+        keys: "unique": a key has one holder at most; "duplicate": any number of entries, also several of one
+            holder.
         name: the registry's name on its node; ``via`` finds it by that.
         listeners: actors (named refs too) that get ``Registered`` and ``Unregistered`` messages.
 
@@ -130,10 +134,11 @@ class _Entries:
 
 
 class Registry(Actor):
-    """A running registry. Its methods are called through its ref: ``await ref.call(ak.Registry.lookup, key)``.
+    """A running registry. Its methods are called through its ref: ``await ref.call(ak.Registry.lookup,
+    key)``.
 
-    Keys may be any hashable value and are compared strictly: 1, 1.0 and True are three keys. A key or a predicate that raises is its
-    caller's fault, told to the caller; the registry goes on.
+    Keys may be any hashable value and are compared strictly: 1, 1.0 and True are three keys. A key or a
+    predicate that raises is its caller's fault, told to the caller; the registry goes on.
 
     Example::
 
@@ -159,10 +164,12 @@ class Registry(Actor):
 
     @call
     def register(self, ref: Ref[Any], key: Any, value: Any = None) -> Later[None]:
-        """Enter the living actor ``ref`` under ``key``, with a ``value`` for whoever looks it up. The entry goes when ``ref`` ends.
+        """Enter the living actor ``ref`` under ``key``, with a ``value`` for whoever looks it up. The entry
+        goes when ``ref`` ends.
 
         Raises:
-            AlreadyRegistered: the key is unique and has a holder (``ref`` itself, perhaps). Look who it is, or choose another key.
+            AlreadyRegistered: the key is unique and has a holder (``ref`` itself, perhaps). Look who it is,
+                or choose another key.
             NotAlive: ``ref`` is dead, or no actor of this node.
             TypeError: ``key`` is not hashable.
 
@@ -184,7 +191,8 @@ class Registry(Actor):
 
     @call
     def unregister(self, ref: Ref[Any], key: Any) -> None:
-        """Take back the entries that ``ref`` has under ``key``. No error if there are none, nor if ``ref`` is dead.
+        """Take back the entries that ``ref`` has under ``key``. No error if there are none, nor if ``ref`` is
+        dead.
         Source: Registry.unregister/2."""
         record = self._record(ref)
         if record is not None and _is_key(key):
@@ -192,7 +200,8 @@ class Registry(Actor):
 
     @call
     def lookup(self, key: Any) -> list[tuple[Ref[Any], Any]]:
-        """(ref, value) of every entry under ``key``; with unique keys one at most. All are alive at that moment.
+        """(ref, value) of every entry under ``key``; with unique keys one at most. All are alive at that
+        moment.
         Source: Registry.lookup/2."""
         return [(entry.holder, entry.value) for entry in self._of_key(key)]
 
@@ -204,7 +213,8 @@ class Registry(Actor):
 
     @call
     def keys(self, ref: Ref[Any]) -> list[Any]:
-        """The keys of ``ref``, in the order of their first entries; with duplicate keys once for each entry. Source: Registry.keys/2."""
+        """The keys of ``ref``, in the order of their first entries; with duplicate keys once for each entry.
+        Source: Registry.keys/2."""
         record = self._record(ref)
         return [] if record is None else [entry.key for entry in self.entries.table.held_by(record)]
 
@@ -218,12 +228,14 @@ class Registry(Actor):
 
     @call
     def update_value(self, ref: Ref[Any], key: Any, function: Callable[[Any], Any]) -> Later[tuple[Any, Any]]:
-        """Replace the value that ``ref`` has under a unique ``key`` by ``function(value)``; answers (new, old).
+        """Replace the value that ``ref`` has under a unique ``key`` by ``function(value)``; answers (new,
+        old).
 
         Raises:
             NotRegistered: ``ref`` does not hold ``key``.
             NotUnique: the registry's keys are duplicate.
-            CallbackFailed: ``function`` raised; the value stays. It runs in the registry, so it must be quick and plain.
+            CallbackFailed: ``function`` raised; the value stays. It runs in the registry, so it must be quick
+                and plain.
 
         Source: Registry.update_value/3.
         """
@@ -255,8 +267,9 @@ class Registry(Actor):
     def match(
         self, predicate: Callable[[Any, Ref[Any], Any], object]
     ) -> Later[list[tuple[Any, Ref[Any], Any]]]:
-        """All (key, ref, value) for which ``predicate(key, ref, value)`` holds. It looks at every entry, in the registry: for
-        administration, not for traffic. Raises CallbackFailed when the predicate raises. Source: Registry.match/4, select/2."""
+        """All (key, ref, value) for which ``predicate(key, ref, value)`` holds. It looks at every entry, in
+        the registry: for administration, not for traffic. Raises CallbackFailed when the predicate raises.
+        Source: Registry.match/4, select/2."""
         answer = Later[list[tuple[Any, Ref[Any], Any]]]()
         try:
             answer.set([
@@ -272,8 +285,9 @@ class Registry(Actor):
     async def dispatch(
         registry: Ref[Registry], key: Any, function: Callable[[list[tuple[Ref[Any], Any]]], T]
     ) -> T | None:
-        """``function(entries)`` with the (ref, value)s under ``key``, in the caller and not in the registry, so it may do
-        what it likes and what it raises is its caller's. Not called, and None, when there are no entries.
+        """``function(entries)`` with the (ref, value)s under ``key``, in the caller and not in the registry,
+        so it may do what it likes and what it raises is its caller's. Not called, and None, when there are no
+        entries.
 
         A plain function to await, not a message. Source: Registry.dispatch/4.
 
@@ -347,9 +361,9 @@ class ViaRef(NamedRef[A]):
 def via(cls: Callable[..., A], registry_name: str, key: Any) -> Ref[A]:
     """A ref to whoever holds ``key`` in the registry of that name when it is used; ``cls`` gives its type.
 
-    While nobody holds it (or there is no such registry), ``cast`` and ``send`` return False and ``call`` raises CalleeDied with NoProc, as
-    with ``ak.named``. Raises TypeError at once for a key that is not hashable, and NotUnique at use for a registry with
-    duplicate keys: it would have to choose.
+    While nobody holds it (or there is no such registry), ``cast`` and ``send`` return False and ``call``
+    raises CalleeDied with NoProc, as with ``ak.named``. Raises TypeError at once for a key that is not
+    hashable, and NotUnique at use for a registry with duplicate keys: it would have to choose.
 
     Example::
 

@@ -1,8 +1,9 @@
 """The registry's table: keys, the actors that hold them, and a value with each entry.
 
-How it works. ``strict`` makes a dict key of a user's key under which only keys of the same types are equal: 1, 1.0 and True are three keys,
-also deep inside tuples (Erlang's ``=:=``). A key maps to its holders, a holder to its keys, so every operation costs what it touches.
-Pure data: it knows nothing of actors but that they can be dict keys.
+How it works. ``strict`` makes a dict key of a user's key under which only keys of the same types are equal:
+1, 1.0 and True are three keys, also deep inside tuples (Erlang's ``=:=``). A key maps to its holders, a
+holder to its keys, so every operation costs what it touches. Pure data: it knows nothing of actors but that
+they can be dict keys.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ _THEMSELVES = frozenset((str, bytes, int))
 
 
 def strict(key: Any) -> Hashable:
-    """A dict key that equals another one only if both are of the same types throughout. Raises TypeError for what cannot be a key."""
+    """A dict key that equals another one only if both are of the same types throughout. Raises TypeError for
+    what cannot be a key."""
     kind = type(key)
     if kind in _THEMSELVES:
         return key  # type: ignore[no-any-return]
@@ -41,7 +43,8 @@ class Entry:
 
 
 class RegistryTable:
-    """See the module's docstring. ``unique`` is a promise of the caller's: it asks ``holder`` before it adds."""
+    """See the module's docstring. ``unique`` is a promise of the caller's: it asks ``holder`` before it
+    adds."""
 
     __slots__ = ("_held", "_keys", "_size")
 

@@ -1,8 +1,9 @@
 """Task: the handle of a function that runs as a process, and its outcome.
 
-How it works. The process and the handle share one small object, the outcome. The process leaves its result there; its end, noted in the same
-synchronous step in which it dies, makes it final and wakes whoever waits. Nothing is sent, so nothing is left in a mailbox when nobody
-asks: the result is free as soon as the handle is. Source: Elixir's Task.
+How it works. The process and the handle share one small object, the outcome. The process leaves its result
+there; its end, noted in the same synchronous step in which it dies, makes it final and wakes whoever waits.
+Nothing is sent, so nothing is left in a mailbox when nobody asks: the result is free as soon as the handle is.
+Source: Elixir's Task.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ T_co = TypeVar("T_co", covariant=True)
 
 @attrs.frozen
 class TaskResult(Generic[T_co]):
-    """A task has ended with ``value``. (The other outcome is TaskFailed, an exception that is also handed out as a value.)"""
+    """A task has ended with ``value``. (The other outcome is TaskFailed, an exception that is also handed out
+    as a value.)"""
 
     value: T_co
 
@@ -85,7 +87,8 @@ async def perform(
 class Task(Generic[T]):
     """A function that runs as a process under a task supervisor. Made by ``TaskSupervisor.run``; not by hand.
 
-    Anybody who holds it may ask for the result, more than once. Nobody has to: what is not asked for is dropped with the handle.
+    Anybody who holds it may ask for the result, more than once. Nobody has to: what is not asked for is
+    dropped with the handle.
     """
 
     __slots__ = ("__weakref__", "_outcome", "_record")
@@ -109,10 +112,11 @@ class Task(Generic[T]):
         return self._outcome.reason is not None
 
     async def result(self) -> T:
-        """Wait for the end; what the function has returned. A deadline is trio's: ``with trio.fail_after(5): …``; whoever gives up
-        waiting does not end the task.
+        """Wait for the end; what the function has returned. A deadline is trio's: ``with trio.fail_after(5):
+        …``; whoever gives up waiting does not end the task.
 
-        Raises TaskFailed with the exit reason. Source: Task.await/2 (there with a deadline of 5 s, by the owner only, and once).
+        Raises TaskFailed with the exit reason. Source: Task.await/2 (there with a deadline of 5 s, by the
+        owner only, and once).
         """
         await self._outcome.wait()
         outcome = self.poll()
@@ -132,7 +136,8 @@ class Task(Generic[T]):
         """End the task and wait until it has: it is cancelled where it awaits, so its ``finally`` blocks run.
 
         Args:
-            seconds: for a process that traps exits: it is killed when it has not ended by then. 0: killed at once. ``math.inf``: never.
+            seconds: for a process that traps exits: it is killed when it has not ended by then. 0: killed at
+                once. ``math.inf``: never.
 
         Returns its outcome if it had ended by itself, None if this ended it. A linked owner is not touched.
         A task in a shielded scope is waited for, as long as it takes. Source: Task.shutdown/2.
@@ -156,11 +161,13 @@ class Task(Generic[T]):
         return None if ended_here else outcome
 
     def cancel(self) -> None:
-        """End it with Shutdown, without waiting for anything, and also if it should trap exits. A linked owner hears of it."""
+        """End it with Shutdown, without waiting for anything, and also if it should trap exits. A linked
+        owner hears of it."""
         self._record.template.scheduler.end_now(self._record, SHUTDOWN)
 
     def when_ended(self, listener: Callable[[], None]) -> None:
-        """Have ``listener()`` called in the step in which the task ends (now, if it has). It must neither raise nor wait."""
+        """Have ``listener()`` called in the step in which the task ends (now, if it has). It must neither
+        raise nor wait."""
         self._outcome.when_ended(listener)
 
     def describe(self) -> str:

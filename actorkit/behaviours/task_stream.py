@@ -1,9 +1,10 @@
-"""A stream of tasks: one function over many items, so many at a time, their outcomes as they come or in order.
+"""A stream of tasks: one function over many items, so many at a time.
 
-How it works. The stream is an async iterator and does everything in its consumer's ``__anext__``: it starts tasks until ``max_concurrency``
-run, waits until the next outcome is due, and hands it out. It has no nursery and no task of its own, so nothing is open
-between two outcomes; and it holds the handles of what runs, so that whenever it ends, by its last outcome, an exception, a
-cancellation, ``aclose`` or by being dropped in the middle of a loop, what still runs is killed. Source: Elixir's Task.Supervisor.async_stream_nolink.
+How it works. The stream is an async iterator and does everything in its consumer's ``__anext__``: it starts
+tasks until ``max_concurrency`` run, waits until the next outcome is due, and hands it out. It has no nursery
+and no task of its own, so nothing is open between two outcomes; and it holds the handles of what runs, so
+that whenever it ends, by its last outcome, an exception, a cancellation, ``aclose`` or by being dropped in
+the middle of a loop, what still runs is killed. Source: Elixir's Task.Supervisor.async_stream_nolink.
 """
 
 from __future__ import annotations
@@ -42,19 +43,22 @@ def task_stream(
     item_timeout: float = 5.0,
     on_timeout: OnTimeout = "raise",
 ) -> TaskStream[I, T]:
-    """Run ``function(item)`` for each item as a task of ``supervisor``, and iterate over the outcomes: TaskResult or TaskFailed.
+    """Run ``function(item)`` for each item as a task of ``supervisor``, and iterate over the outcomes:
+    TaskResult or TaskFailed.
 
-    Items are taken as there is room for them, so ``items`` may be endless. Nothing runs before the first step; no new task is started
-    while the consumer is busy with an outcome. Leaving the loop early kills what runs.
+    Items are taken as there is room for them, so ``items`` may be endless. Nothing runs before the first
+    step; no new task is started while the consumer is busy with an outcome. Leaving the loop early kills what
+    runs.
 
     Args:
-        max_concurrency: tasks at a time; default: one for each processor. For tasks that wait rather than compute take many more.
+        max_concurrency: tasks at a time; default: one for each processor. For tasks that wait rather than
+            compute take many more.
         ordered: outcomes in the order of the items; those that are early wait. Otherwise as they come.
         item_timeout: seconds for each task (``math.inf``: any time).
         on_timeout: "raise": TaskTimeout out of the loop; "kill_task": TaskTimeout as that item's outcome.
 
-    Raises ValueError at once for arguments that cannot be; in the loop MaxChildrenReached when the supervisor is full, and what iterating
-    over ``items`` raises.
+    Raises ValueError at once for arguments that cannot be; in the loop MaxChildrenReached when the supervisor
+    is full, and what iterating over ``items`` raises.
 
     Example::
 
@@ -86,7 +90,8 @@ class _Item(Generic[T]):
 
 
 class _Board(Generic[T]):
-    """Where tasks note that they have ended. Apart from the stream, so that what runs does not keep an abandoned stream alive."""
+    """Where tasks note that they have ended. Apart from the stream, so that what runs does not keep an
+    abandoned stream alive."""
 
     __slots__ = ("finished", "news", "running")
 
@@ -112,7 +117,8 @@ class _Board(Generic[T]):
 
 
 class TaskStream(Generic[I, T]):
-    """The outcomes of ``task_stream``: an async iterator, for ``async for``; also a context manager that closes it."""
+    """The outcomes of ``task_stream``: an async iterator, for ``async for``; also a context manager that
+    closes it."""
 
     def __init__(
         self,
@@ -155,7 +161,8 @@ class TaskStream(Generic[I, T]):
         return outcome
 
     async def aclose(self) -> None:
-        """End it now: kill what runs, and wait until that is gone. Cancelled, it waits no longer, but all has been killed."""
+        """End it now: kill what runs, and wait until that is gone. Cancelled, it waits no longer, but all has
+        been killed."""
         tasks = [item.task for item in self._under_way]
         self._close()
         await trio.lowlevel.checkpoint()

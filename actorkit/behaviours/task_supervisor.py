@@ -1,10 +1,12 @@
 """The task supervisor: one-off functions as supervised processes, with or without a result.
 
-How it works. It is a dynamic supervisor whose children are temporary processes. A task's end is told to its handle by the process's own record
-(``task``), so neither supervisor nor caller keeps anything of a task that is over.
+How it works. It is a dynamic supervisor whose children are temporary processes. A task's end is told to its
+handle by the process's own record (``task``), so neither supervisor nor caller keeps anything of a task that
+is over.
 
-Use it for work that belongs to nobody's state and may fail alone: a request to elsewhere, a job. In an actor it keeps the actor free: start the
-task, and let the task send its result. To do several things at once and wait for them right here, trio's nursery is simpler.
+Use it for work that belongs to nobody's state and may fail alone: a request to elsewhere, a job. In an actor
+it keeps the actor free: start the task, and let the task send its result. To do several things at once and
+wait for them right here, trio's nursery is simpler.
 Source: Elixir's Task.Supervisor.
 """
 
@@ -66,7 +68,8 @@ def task_supervisor(*, max_children: float = math.inf, name: str | None = None) 
 
 
 class _Order:
-    """What the one child of a spec is to do, beside its function: whose outcome it is, and who is linked to it."""
+    """What the one child of a spec is to do, beside its function: whose outcome it is, and who is linked to
+    it."""
 
     __slots__ = ("args", "function", "kwargs", "link_to", "outcome")
 
@@ -89,7 +92,8 @@ _SPEC: ChildSpec[Any] = ChildSpec(perform, restart="temporary", shutdown=5.0, id
 
 
 class TaskSupervisor(DynamicSupervisor):
-    """A running task supervisor; call it through its ref. Its tasks are temporary and have 5 s to end in when it stops."""
+    """A running task supervisor; call it through its ref. Its tasks are temporary and have 5 s to end in when
+    it stops."""
 
     def __init__(self, flags: DynamicFlags) -> None:
         super().__init__(flags)
@@ -99,8 +103,8 @@ class TaskSupervisor(DynamicSupervisor):
     def run(
         self, function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any
     ) -> Later[Task[T]]:
-        """Run an async function as a process of its own; its handle, for the result. What it raises ends only itself: it is reported,
-        and ``task.result()`` tells it.
+        """Run an async function as a process of its own; its handle, for the result. What it raises ends only
+        itself: it is reported, and ``task.result()`` tells it.
 
         Raises MaxChildrenReached, SupervisorStopping. Source: Task.Supervisor.async_nolink/3.
 
@@ -116,10 +120,11 @@ class TaskSupervisor(DynamicSupervisor):
     def run_linked(
         self, owner: Ref[Any], function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any
     ) -> Later[Task[T]]:
-        """As ``run``, and link the task to ``owner``: neither outlives a failure of the other. An owner that traps exits gets an ``Exit``
-        when the task ends, with Normal too.
+        """As ``run``, and link the task to ``owner``: neither outlives a failure of the other. An owner that
+        traps exits gets an ``Exit`` when the task ends, with Normal too.
 
-        Use it for work whose result the owner cannot do without. Raises NotAlive for a dead owner. Source: Task.Supervisor.async/3.
+        Use it for work whose result the owner cannot do without. Raises NotAlive for a dead owner. Source:
+        Task.Supervisor.async/3.
         """
         try:
             record = living(self.ctx.node, owner, "link a task to its owner")
@@ -133,7 +138,8 @@ class TaskSupervisor(DynamicSupervisor):
     def start(
         self, function: Callable[..., Coroutine[Any, Any, object]], /, *args: Any, **kwargs: Any
     ) -> Later[Ref[Process]]:
-        """As ``run``, without a result: for what is done for its effect. Source: Task.Supervisor.start_child/3 (temporary only)."""
+        """As ``run``, without a result: for what is done for its effect. Source:
+        Task.Supervisor.start_child/3 (temporary only)."""
         return self._begin(_Order(function, args, kwargs, None, None))
 
     def start_one(self, spec: Any, watcher: Watcher) -> Record[Any]:

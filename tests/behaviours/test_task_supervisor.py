@@ -468,9 +468,9 @@ async def test_leaving_a_stream_kills_what_runs(way):
             async for _ in stream:
                 break
         elif way == "raise":
-            with pytest.raises(ZeroDivisionError):
+            with pytest.raises(ZeroDivisionError):  # noqa: PT012
                 async for _ in stream:
-                    1 / 0
+                    1 / 0  # noqa: B018
         elif way == "cancel":
             with trio.CancelScope() as scope:
                 async for _ in stream:

@@ -229,7 +229,7 @@ async def test_the_root_giving_up_comes_out_of_open_node(autojump_clock):
     """SUP-46: SupervisorGaveUp, not in a group; the body is cancelled and everything has stopped."""
     lab = Lab()
     cancelled = False
-    with pytest.raises(ak.SupervisorGaveUp) as caught:
+    with pytest.raises(ak.SupervisorGaveUp) as caught:  # noqa: PT012
         async with ak.open_node(tree(*lab.specs("ab"), max_restarts=0)):
             lab.refs["b"].kill()
             try:
@@ -385,7 +385,7 @@ async def test_restarts_are_told_as_events():
 
 
 async def test_a_restarted_child_gets_the_same_arguments_and_a_clean_state():
-    """A restart is a start from the spec."""
+    """ESUP-08: a restart is a start from the spec, under the same name."""
 
     class Box(ak.Actor):
         def __init__(self, items):
