@@ -1,7 +1,7 @@
 """The Python blocks of the pages run, in order, and print what the pages say they print.
 
 The blocks of one page run in one namespace, in a process of their own. A ``text`` block that a line ending in
-"prints:" leads to is compared with the output of the block before it; ``…`` in it stands for anything on that line.
+"prints:" leads to is compared with the output of the block before it; ``…`` in it stands for anything on its line.
 ``<!-- not run -->`` before a block leaves it out.
 """
 
