@@ -1,8 +1,8 @@
 """The Python blocks of the pages run, in order, and print what the pages say they print.
 
 The blocks of one page run in one namespace, in a process of their own. A ``text`` block that a line ending in
-"prints:" leads to is compared with the output of the block before it; ``…`` in it stands for anything on its line.
-``<!-- not run -->`` before a block leaves it out.
+"prints:" leads to is compared with the output of the block before it; ``…`` in it stands for anything on
+that line. ``<!-- not run -->`` before a block leaves it out.
 """
 
 from __future__ import annotations
