@@ -15,7 +15,6 @@ import trio
 from ..policy import supervision_events as ev
 from ..policy.child_spec import ChildSpec, DynamicFlags
 from ..policy.dynamic_supervision import DynamicSupervision
-from ..policy.supervision_events import ChildCounts, ChildInfo
 from ..runtime.calls import Later
 from ..runtime.dispatch import call
 from ..runtime.names import NamedRef
@@ -83,13 +82,3 @@ class DynamicSupervisor(SupervisionShell):
         holder = ref.resolve_on(self.ctx.node) if isinstance(ref, NamedRef) else ref
         self._feed(ev.TerminateChildCommand(trio.current_time(), later, holder))
         return later
-
-    @call
-    def which_children(self) -> tuple[ChildInfo, ...]:
-        """All children, oldest first; their ``id`` is None."""
-        return self.child_infos()
-
-    @call
-    def count_children(self) -> ChildCounts:
-        """How many children (``specs``), active ones, supervisors, workers."""
-        return self.child_counts()

@@ -22,6 +22,7 @@ from ..policy.child_spec import ChildSpec
 from ..policy.supervision_events import ChildCounts, ChildInfo
 from ..reasons import KILLED, SHUTDOWN, Crash, ExitReason
 from ..runtime.calls import Later
+from ..runtime.dispatch import call
 from ..runtime.events import ChildRestarted, SupervisorReport
 from ..runtime.gate import PendingRestart
 from ..runtime.lifecycle import Stop
@@ -29,7 +30,6 @@ from ..runtime.node import Node
 from ..runtime.record import DEAD, RUNNING, Record
 from ..runtime.reports import report_supervisor
 from ..runtime.starting import Starter, Watcher
-from ..runtime.template import Owner
 from ..runtime.timers import Timer
 from ..runtime.trio_internals import is_fatal
 from .actor import Actor
@@ -108,6 +108,20 @@ class SupervisionShell(Actor):
         self.started: Later[Any] | None = Later()
         self.ended: trio.Event | None = None
         self.over: ExitReason | None = None
+
+    # --- what may be asked of any supervisor --------------------------------------------------
+
+    @call
+    def which_children(self) -> tuple[ChildInfo, ...]:
+        """All children, in start order; those of a dynamic supervisor have no ``id``. Answered at any time, also in the middle of a restart.
+        Source: supervisor:which_children/1 (there the newest first)."""
+        return self.child_infos()
+
+    @call
+    def count_children(self) -> ChildCounts:
+        """How many children are known (``specs``), active ones, supervisors, workers. Source: supervisor:count_children/1."""
+        counts: ChildCounts = self.ask(ev.CountChildren(trio.current_time(), None))
+        return counts
 
     # --- gen_server's callbacks ---------------------------------------------------------------
 
@@ -301,11 +315,6 @@ class SupervisionShell(Actor):
         infos: tuple[ChildInfo, ...] = self.ask(ev.WhichChildren(trio.current_time(), None))
         return infos
 
-    def child_counts(self) -> ChildCounts:
-        """For ``count_children``."""
-        counts: ChildCounts = self.ask(ev.CountChildren(trio.current_time(), None))
-        return counts
-
     def _stop(self, instance: int, ref: Any, shutdown: Any) -> None:
         node = self.ctx.node
         if shutdown == "brutal_kill":
@@ -396,12 +405,5 @@ class SupervisionShell(Actor):
         self.refs.clear()
         self.coming.clear()
         node = self.ctx.node
-        heir = self.heir()
-        for child in children:
-            child.template.owner = heir  # this object is cleared next; some of them end later
         for child in children:
             node.shutdown_child(child, reason)
-
-    def heir(self) -> Owner | None:
-        """Who hears of the ends of children that outlive this supervisor."""
-        return None

@@ -69,8 +69,8 @@ class Tls:
             pass  # the peer's own goodbye is not waited for
 
     def outgoing(self) -> bytes | memoryview:
-        """All that is to be sent."""
-        if not self._outgoing.pending:
-            return self.wire
-        new = self._outgoing.read()
-        return b"".join((self.wire, new)) if self.wire else new
+        """All that is to be sent: ``wire``, with what is new."""
+        if self._outgoing.pending:
+            new = self._outgoing.read()
+            self.wire = b"".join((self.wire, new)) if self.wire else new
+        return self.wire

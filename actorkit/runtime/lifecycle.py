@@ -192,7 +192,7 @@ class Lifecycle:
 
     def admit(self, record: Record[Any], link_to: Record[Any] | None) -> None:
         """Enter a newborn: number, name, link. Raises NodeStopped or AlreadyRegistered with nothing done."""
-        if self.stopping:
+        if self.stopping and record.template.owner is None:  # a supervisor restarts until it is told to stop
             raise self.refuse_start(record.template)
         # No Python function may be called after the first entry: the stack may end anywhere, and what is half entered never dies.
         ends = () if link_to is None else ((record.need_extra(), link_to), (link_to.need_extra(), record))

@@ -510,6 +510,7 @@ class Record(Ref[A_co]):
             self.template.scheduler.restart_idle_timer(self)
 
     def need_senders(self) -> dict[SenderWaiting, None]:
+        """Who waits for room, in the order of their coming; made on first use."""
         extra = self.need_extra()
         if extra.senders is None:
             extra.senders = {}

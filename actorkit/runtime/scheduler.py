@@ -188,7 +188,7 @@ class Scheduler(Lifecycle):
 
     def spawn_plain(self, template: Template, args: tuple[Any, ...]) -> Record[Any]:
         """``spawn_actor`` for the plain case, ``template.plain``: no name, no ``init``, an ordinary ``__new__``. The hot path."""
-        if self.stopping:
+        if self.stopping and template.owner is None:
             raise self.refuse_start(template)
         self.numbers = number = self.numbers + 1
         parent = self.current
@@ -551,9 +551,8 @@ class Scheduler(Lifecycle):
                 actor = worker.actor
                 assert actor is not None
                 context: contextvars.Context | None = scratch
-                del scratch
                 if outcome is OWN:
-                    free.append(context)
+                    free.append(scratch)
                     context = actor.variables
                     assert context is not None
                     outcome = context.run(self._pump, worker, None, actor)

@@ -7,8 +7,8 @@ from typing import Any
 import hypothesis
 import pytest
 import trio
-from trio.testing import MockClock
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
 import actorkit as ak
 from actorkit.testing import Probe
