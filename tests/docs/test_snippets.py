@@ -95,7 +95,7 @@ def test_blocks_run(page: str) -> None:
         cwd=ROOT,
         capture_output=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=300,
         check=False,
     )
     printed = done.stdout.split(SEPARATOR)
