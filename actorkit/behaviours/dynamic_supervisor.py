@@ -15,13 +15,13 @@ import trio
 from ..policy import supervision_events as ev
 from ..policy.child_spec import ChildSpec, DynamicFlags
 from ..policy.dynamic_supervision import DynamicSupervision
-from ..policy.supervision_events import ChildCounts, ChildInfo
 from ..runtime.calls import Later
 from ..runtime.dispatch import call
+from ..runtime.names import NamedRef
 from ..runtime.record import Record
 from ..runtime.ref import Ref
 from ..runtime.starting import Watcher
-from .supervision_shell import StartCall, SupervisionShell
+from .supervision_shell import SupervisionShell
 
 __all__ = ["DynamicSupervisor", "dynamic_supervisor"]
 
@@ -73,23 +73,12 @@ class DynamicSupervisor(SupervisionShell):
     @call
     def start_child(self, spec: ChildSpec[A]) -> Later[Ref[A] | None]:
         """Start a child. None: its init said IGNORE, and it is not kept. Raises StartFailed, MaxChildrenReached."""
-        later = Later[Any]()
-        self._feed(ev.StartChildCommand(trio.current_time(), StartCall(later), spec))
-        return later
+        return self.start_asked(spec)
 
     @call
     def terminate_child(self, ref: Ref[Any]) -> Later[None]:
         """Stop a child, also one that is restarting (by its last ref). Raises ChildNotFound, also the second time."""
         later = Later[None]()
-        self._feed(ev.TerminateChildCommand(trio.current_time(), later, ref))
+        holder = ref.resolve_on(self.ctx.node) if isinstance(ref, NamedRef) else ref
+        self._feed(ev.TerminateChildCommand(trio.current_time(), later, holder))
         return later
-
-    @call
-    def which_children(self) -> tuple[ChildInfo, ...]:
-        """All children, oldest first; their ``id`` is None."""
-        return self.child_infos()
-
-    @call
-    def count_children(self) -> ChildCounts:
-        """How many children (``specs``), active ones, supervisors, workers."""
-        return self.child_counts()

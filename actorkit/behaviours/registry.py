@@ -25,7 +25,7 @@ from ..errors import (
     NotUnique,
 )
 from ..policy.child_spec import ChildSpec
-from ..reasons import ExitReason, bounded
+from ..reasons import bounded
 from ..runtime.calls import Later
 from ..runtime.dispatch import call
 from ..runtime.names import NamedRef

@@ -16,10 +16,13 @@ from typing import Any, Final
 import attrs
 import trio
 
+from ..errors import ActorDead, InvalidChildSpec
 from ..policy import supervision_events as ev
+from ..policy.child_spec import ChildSpec
 from ..policy.supervision_events import ChildCounts, ChildInfo
 from ..reasons import KILLED, SHUTDOWN, Crash, ExitReason
 from ..runtime.calls import Later
+from ..runtime.dispatch import call
 from ..runtime.events import ChildRestarted, SupervisorReport
 from ..runtime.gate import PendingRestart
 from ..runtime.lifecycle import Stop
@@ -106,6 +109,20 @@ class SupervisionShell(Actor):
         self.ended: trio.Event | None = None
         self.over: ExitReason | None = None
 
+    # --- what may be asked of any supervisor --------------------------------------------------
+
+    @call
+    def which_children(self) -> tuple[ChildInfo, ...]:
+        """All children, in start order; those of a dynamic supervisor have no ``id``. Answered at any time, also in the middle of a restart.
+        Source: supervisor:which_children/1 (there the newest first)."""
+        return self.child_infos()
+
+    @call
+    def count_children(self) -> ChildCounts:
+        """How many children are known (``specs``), active ones, supervisors, workers. Source: supervisor:count_children/1."""
+        counts: ChildCounts = self.ask(ev.CountChildren(trio.current_time(), None))
+        return counts
+
     # --- gen_server's callbacks ---------------------------------------------------------------
 
     def init(self) -> Any:
@@ -117,9 +134,9 @@ class SupervisionShell(Actor):
 
     async def terminate(self, reason: ExitReason) -> None:
         """Stop the children, in order, then end."""
-        self.ended = trio.Event()
+        ended = self.ended = trio.Event()
         self._feed(ev.Stop(trio.current_time(), reason))
-        await self.ended.wait()
+        await ended.wait()
 
     def handle_info(self, message: object) -> None:
         """Exit signals of strangers and stray messages change nothing (OTP logs and drops them)."""
@@ -131,27 +148,44 @@ class SupervisionShell(Actor):
     # --- events in ----------------------------------------------------------------------------
 
     def _feed(self, event: ev.Event) -> None:
-        self.queue.append(event)
+        """Tell the machine, and do what it says. Any of that may be this supervisor's end (somebody's constructor may kill it), and then its
+        state is gone: what is needed afterwards is at hand before."""
+        queue, door, ctx = self.queue, self.door, self.ctx
+        queue.append(event)
         if self.busy:
             return
         self.busy = True
-        node = self.ctx.node
-        previous, node.current = node.current, self.ctx
+        node, machine = ctx.node, self.machine
+        previous, node.current = node.current, ctx
         try:
-            while self.queue:
-                for action in self.machine.handle(self.queue.popleft()):
-                    self._perform(action)
+            while queue and door.shell is not None:
+                for action in machine.handle(queue.popleft()):
+                    if door.shell is not None:
+                        self._perform(action)
         except BaseException as error:
-            self.queue.clear()
+            queue.clear()
             if is_fatal(error):
                 raise
-            logger.exception("supervisor %s failed and ends", self.ctx.describe())
-            self.over = Crash.from_exception(error)
+            if door.shell is not None:
+                logger.exception("supervisor %s failed and ends", ctx.describe())
+                self.over = Crash.from_exception(error)
+            elif not isinstance(error, ActorDead):
+                logger.exception("supervisor %s failed while it ended", ctx.describe())
         finally:
             node.current = previous
-            self.busy = False
-        if self.over is not None:
+            if door.shell is not None:
+                self.busy = False
+        if door.shell is not None and self.over is not None:
             self._finish(self.over)
+
+    def start_asked(self, spec: Any) -> Later[Any]:
+        """For ``start_child``."""
+        later = Later[Any]()
+        if isinstance(spec, ChildSpec):
+            self._feed(ev.StartChildCommand(trio.current_time(), StartCall(later), spec))
+        else:
+            later.fail(InvalidChildSpec("spec", spec, "not a ChildSpec", "make one with ak.child(…)"))
+        return later
 
     def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
         """A child has died (called by the lifecycle, in the dying child's stack)."""
@@ -216,11 +250,11 @@ class SupervisionShell(Actor):
             case ev.Report():
                 self._report(action)
             case ev.Ready():
-                if self.started is not None:
-                    self.started.set(None)
-                    self.started = None
+                started, self.started = self.started, None
+                if started is not None:
+                    started.set(None)
             case ev.InitFailed(reason=reason) | ev.Finished(reason=reason):
-                self.over = reason  # and die only when the machine has no more to say: see _finish
+                self.over = reason  # not now: it would end in the middle of this
 
     def _start(self, action: ev.StartChild) -> None:
         spec, instance = action.spec, action.instance
@@ -245,7 +279,9 @@ class SupervisionShell(Actor):
             reason = Starter.failure(error)
             self._feed(ev.ChildStartFailed(trio.current_time(), instance, reason))
             return
-        if not started:
+        if door.shell is None:
+            node.shutdown_child(record, KILLED)  # its constructor has ended its supervisor
+        elif not started:
             started.append(record)
             self.coming[record] = instance
             self.inits[instance] = record
@@ -278,11 +314,6 @@ class SupervisionShell(Actor):
         """For snapshots of the tree."""
         infos: tuple[ChildInfo, ...] = self.ask(ev.WhichChildren(trio.current_time(), None))
         return infos
-
-    def child_counts(self) -> ChildCounts:
-        """For ``count_children``."""
-        counts: ChildCounts = self.ask(ev.CountChildren(trio.current_time(), None))
-        return counts
 
     def _stop(self, instance: int, ref: Any, shutdown: Any) -> None:
         node = self.ctx.node
@@ -356,7 +387,7 @@ class SupervisionShell(Actor):
             self.ended.set()
         elif self.started is not None:
             started, self.started = self.started, None
-            started.set(Stop(reason))  # it is dead and cleared after this, if its init had ended
+            started.set(Stop(reason))
         elif self.ctx.state == RUNNING:
             self.ctx.attend_to().final = reason
         else:

@@ -15,7 +15,7 @@ import trio
 from ..policy import supervision_events as ev
 from ..policy.child_spec import AutoShutdown, ChildSpec, Strategy, SupervisorFlags, validate_children
 from ..policy.supervision import Supervision
-from ..policy.supervision_events import ChildCounts, ChildInfo
+from ..policy.supervision_events import ChildInfo
 from ..runtime.calls import Later
 from ..runtime.dispatch import call
 from ..runtime.ref import Ref
@@ -72,9 +72,7 @@ class Supervisor(SupervisionShell):
 
         Raises ChildAlreadyStarted, ChildAlreadyPresent (also while it restarts), StartFailed (the spec is dropped), InvalidChildSpec.
         """
-        later = Later[Any]()
-        self._feed(ev.StartChildCommand(trio.current_time(), StartCall(later), spec))
-        return later
+        return self.start_asked(spec)
 
     @call
     def terminate_child(self, child_id: object) -> Later[None]:
@@ -111,13 +109,3 @@ class Supervisor(SupervisionShell):
         later = Later[ChildInfo]()
         self._feed(ev.WhichChild(trio.current_time(), later, child_id))
         return later
-
-    @call
-    def which_children(self) -> tuple[ChildInfo, ...]:
-        """All children, in start order. Answered at any time, also in the middle of a restart."""
-        return self.child_infos()
-
-    @call
-    def count_children(self) -> ChildCounts:
-        """How many specs, active children, supervisors, workers."""
-        return self.child_counts()

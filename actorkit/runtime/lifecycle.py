@@ -15,8 +15,8 @@ cancelled, and it dies when its handler has ended.
 
 from __future__ import annotations
 
+import inspect
 import logging
-import traceback
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -43,6 +43,7 @@ __all__ = ["IGNORE", "Lifecycle", "Starting", "Stop"]
 logger = logging.getLogger("actorkit")
 
 RUNTIME_FRAMES: Final = 2
+MAY_SUSPEND: Final = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
 
 
 class _Ignore:
@@ -105,7 +106,10 @@ class Starting:
         self._tell(reason, False)
 
     def refuse(self, error: Exception) -> None:
-        self._tell(Crash.from_exception(error), False)
+        """It answered later, with an exception; or the message was dropped."""
+        reason = Crash.from_exception(error)
+        self._tell(reason, False)
+        self._end(reason)
 
     def _tell(self, reason: ExitReason | None, ignored: bool) -> None:
         if self.timer is not None:
@@ -128,6 +132,37 @@ def _alone(error: BaseException) -> BaseException:
     return error
 
 
+def _init_is_next(record: Record[Any]) -> bool:
+    """Its ``init`` has not begun: a stop waits for that (as in OTP, where a server handles it after init)."""
+    inbox = record.inbox
+    return record.outbox is None and inbox is not None and type(inbox[0][2]) is Starting
+
+
+def _let_go(error: BaseException) -> None:
+    """Free what the frames of a reported exception hold, and of those that led to it. A coroutine's frame may be suspended by now,
+    with the exception shared: clearing it would end it (until Python 3.13), so those are only let go of."""
+    todo: list[BaseException | None] = [error]
+    for _ in range(100):
+        if not todo:
+            break
+        one = todo.pop()
+        if one is None:
+            continue
+        todo += (one.__cause__, one.__context__)
+        if isinstance(one, BaseExceptionGroup):
+            todo += one.exceptions
+        tb = one.__traceback__
+        one.__traceback__ = None
+        while tb is not None:
+            frame = tb.tb_frame
+            if not frame.f_code.co_flags & MAY_SUSPEND:
+                try:
+                    frame.clear()
+                except RuntimeError:  # it runs
+                    pass
+            tb = tb.tb_next
+
+
 class Lifecycle:
     """See the module's docstring. The scheduler is built on top of it."""
 
@@ -143,6 +178,7 @@ class Lifecycle:
         self.events = Events()
         self.kill_timeout = kill_timeout
         self.last_reason: ExitReason = NORMAL
+        self.doomed: list[Record[Any]] = []
         self.dying: dict[Record[Any], Timer] = {}
         self.unkillable: dict[Record[Any], None] = {}
         self.stopping = False
@@ -156,18 +192,18 @@ class Lifecycle:
 
     def admit(self, record: Record[Any], link_to: Record[Any] | None) -> None:
         """Enter a newborn: number, name, link. Raises NodeStopped or AlreadyRegistered with nothing done."""
-        if self.stopping:
+        if self.stopping and record.template.owner is None:  # a supervisor restarts until it is told to stop
             raise self.refuse_start(record.template)
+        # No Python function may be called after the first entry: the stack may end anywhere, and what is half entered never dies.
+        ends = () if link_to is None else ((record.need_extra(), link_to), (link_to.need_extra(), record))
         name = record.template.name
         if name is not None:
             self.names.register(name, record)
+        for extra, far in ends:
+            if extra.links is None:
+                extra.links = {}
+            extra.links[far] = None
         self.actors[record.number] = record
-        if link_to is not None:
-            for end, far in ((record, link_to), (link_to, record)):
-                extra = end.need_extra()
-                if extra.links is None:
-                    extra.links = {}
-                extra.links[far] = None
 
     def refuse_start(self, template: Template) -> NodeStopped:
         """What a spawn gets while the node stops."""
@@ -180,12 +216,24 @@ class Lifecycle:
             if record.extra is not None:
                 record.extra.links = None
         reason = error.reason if isinstance(error, ActorExit) else Crash.from_exception(error, 1)
+        _let_go(error)
         record.template.owner, owner = None, record.template.owner
         try:
             self.die(record, reason)
         finally:
             record.template.owner = owner
+        if self.doomed:
+            self.bury_doomed()
         return reason
+
+    def bury_doomed(self) -> None:
+        """End those that could not be ended when they had to be: the stack was full."""
+        while self.doomed:
+            record = self.doomed.pop()
+            name = record.template.name
+            if name is not None:
+                self.names.release(name, record)
+            self.die(record, Crash("RecursionError", "the stack was full when it began or ended"))
 
     def begin_init(
         self, record: Record[Any], watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None
@@ -208,6 +256,8 @@ class Lifecycle:
     def end_now(self, record: Record[Any], reason: ExitReason) -> None:
         """End ``record`` now, or as soon as its code lets go: an untrappable end, without ``terminate``.
         The first reason counts."""
+        if self.doomed:
+            self.bury_doomed()
         if record.state == DEAD:
             return
         worker = record.worker
@@ -219,8 +269,8 @@ class Lifecycle:
             attention.kill = reason
         if worker is not None:
             worker.interrupt()
-            if record not in self.dying:
-                self.dying[record] = self.timers.after(self.kill_timeout, self._still_there, record)
+        if record not in self.dying:
+            self.dying[record] = self.timers.after(self.kill_timeout, self._still_there, record)
 
     def _still_there(self, record: Record[Any]) -> None:
         """Its awaits were cancelled ``kill_timeout`` ago. trio cannot abandon a task: say so and wait."""
@@ -245,7 +295,7 @@ class Lifecycle:
         extra = record.extra
         if extra is not None and extra.terminating:
             return
-        if record.state == RUNNING:
+        if record.state == RUNNING or _init_is_next(record):
             attention = record.attend_to()
             if attention.stop is None:
                 attention.stop = reason
@@ -282,7 +332,8 @@ class Lifecycle:
         """A handler raised. True: ``terminate`` is its next message; False: it is dead."""
         attention = record.attention
         extra = record.extra
-        terminating = extra is not None and extra.terminating
+        # OTP calls terminate/2 once, and not for an init that failed.
+        terminating = (extra is not None and extra.terminating) or type(reply) is Starting
         if attention is not None and attention.kill is not None:
             reason = attention.kill
         else:
@@ -290,12 +341,13 @@ class Lifecycle:
             reason = leaf.reason if isinstance(leaf, ActorExit) else Crash.from_exception(error, RUNTIME_FRAMES)
         if reason.abnormal and (attention is None or attention.kill is None):
             self.crashed_count += 1
-            report_crash(record, reason)
+            try:
+                report_crash(record, reason)
+            except BaseException as failure:  # of a logging handler's, or the stack is full: its end does not depend on it
+                logger.debug("a crash report could not be written: %s", type(failure).__qualname__)
             if self.events.wanted(ActorCrashed):
                 self.events.emit(ActorCrashed(record, record.pid, record.started_as, reason))
-        if error.__traceback__ is not None:
-            traceback.clear_frames(error.__traceback__)
-            error.__traceback__ = None
+        _let_go(error)
         if reply is not None:
             reply.fail(reason)
         killed = attention is not None and attention.kill is not None

@@ -306,8 +306,9 @@ class Node(Scheduler):
         self._exit_noticed.set()
 
     def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
-        """The root has ended (the node is its owner)."""
-        self.root_reason = reason
+        """The root has ended (the node is its owner). How it ends when it is stopped from here says nothing about the tree."""
+        if not self.stopping:
+            self.root_reason = reason
         self._root_ended.set()
         if self._body is not None:
             self._body.cancel(reason=f"the supervision tree ended: {reason}")

@@ -20,8 +20,8 @@ from ..reasons import NORMAL
 from .context import Context
 from .dispatch import interruptible
 from .record import DEAD, IDLE, RUNNING, Record
-from .stepping import Driver
-from .trio_internals import WAKE, Trap, caller_is_cancelled, close_nurseries, is_fatal, park
+from .stepping import BEGIN, Driver
+from .trio_internals import WAKE, Trap, caller_is_cancelled, close_nurseries, fatal_within, park
 
 if TYPE_CHECKING:
     from .scheduler import Scheduler
@@ -197,8 +197,7 @@ def start_process(
     record.state = RUNNING
     record.worker = worker = ProcessWorker(record)
     record.variables = scheduler.base_context.copy()
-    assert scheduler.nursery is not None
-    scheduler.nursery.start_soon(
+    scheduler.start_task(
         _run, scheduler, record, worker, interruptible(function), args, kwargs, name=f"actorkit {scheduler.name}: {template.label}"
     )
     if scheduler.events.listened:
@@ -224,26 +223,29 @@ async def _run(
             if worker.interrupted:
                 scope.cancel(reason="its process was killed before it began")
                 await trio.lowlevel.checkpoint()
-            await Driver(_begin(function, record, args, kwargs), None, scheduler, record, context)
+            await Driver(_begin(function, record, args, kwargs), BEGIN, scheduler, record, context)
     except BaseException as raised:
         error = raised
     left = list(task.child_nurseries)
     if left:
         error = error or RuntimeError("its function ended and left a nursery open")
-        with trio.CancelScope(shield=True):
-            await close_nurseries(task, scheduler.features)
+        try:
+            with trio.CancelScope(shield=True):
+                await close_nurseries(task, scheduler.features)
+        except BaseException as raised:
+            if fatal_within(raised) is not None:
+                error = raised
     worker.scope = None
     del scheduler.holders[task]
     args = ()
     kwargs = {}
-    fatal = error is not None and is_fatal(error)
+    fatal = None if error is None else fatal_within(error)
     try:
-        record.ended(error)
-        if fatal:
-            assert error is not None
-            raise error
+        record.ended(error if fatal is None else fatal)
+        if fatal is not None:
+            raise fatal
     finally:
-        error = None
+        error = fatal = None
 
 
 async def _begin(function: Callable[..., Any], record: ProcessContext, args: Any, kwargs: Any) -> None:

@@ -289,6 +289,7 @@ class Record(Ref[A_co]):
                 await scheduler.checkpoint()
         if function is not None and self.state == IDLE and not kwargs:
             # Inline: the callee is idle, has no message and no signal, and cannot suspend.
+            failure: BaseException | None = None
             previous = scheduler.current
             scheduler.current = self
             self.state = RUNNING
@@ -301,20 +302,28 @@ class Record(Ref[A_co]):
                     free = scheduler.free_contexts
                     context = free.pop() if free else scheduler.base_context.copy()
                     result = context.run(function, self.obj, *args)
-                    if context != scheduler.base_context:
+                    try:
+                        if context != scheduler.base_context:
+                            self.variables = context
+                        else:
+                            free.append(context)
+                    except Exception:  # of a value's __eq__
                         self.variables = context
-                    else:
-                        free.append(context)
                 else:
                     result = context.run(function, self.obj, *args)
             except BaseException as error:
                 scheduler.current = previous
                 if hook is not None:
                     hook(previous)
-                failure = scheduler.inline_crash(self, error)
+                try:
+                    failure = scheduler.inline_crash(self, error)
+                except RecursionError:  # the caller's stack is full
+                    scheduler.doomed.append(self)
+                    raise
                 if status is not None and task._cancel_status is not status:
                     close_left_open(task, status)
-                raise failure from None
+            if failure is not None:  # not from within: as its context, the callee's exception would keep the callee's state
+                raise failure
             scheduler.current = previous
             if hook is not None:
                 hook(previous)
@@ -501,6 +510,7 @@ class Record(Ref[A_co]):
             self.template.scheduler.restart_idle_timer(self)
 
     def need_senders(self) -> dict[SenderWaiting, None]:
+        """Who waits for room, in the order of their coming; made on first use."""
         extra = self.need_extra()
         if extra.senders is None:
             extra.senders = {}

@@ -52,6 +52,8 @@ from .trio_internals import (
     Features,
     cancel_status,
     close_nurseries,
+    complains_of_stack,
+    fatal_within,
     is_fatal,
     lock_holders,
     make_trap,
@@ -70,11 +72,13 @@ OWN: Final = "own"
 SLICE: Final = "slice"
 LOOK: Final = "look"
 
+LEFT_OPEN: Final = "its handler left a cancel scope or a nursery open: leave them in the message that opened them"
+
 
 class Worker:
     """One trio task of the pool."""
 
-    __slots__ = ("actor", "corrupted", "retire", "scheduler", "scope", "status", "task", "token", "trap")
+    __slots__ = ("actor", "corrupted", "fresh", "retire", "scheduler", "scope", "status", "task", "token", "trap")
 
     def __init__(self, scheduler: Scheduler, task: Task) -> None:
         self.scheduler = scheduler
@@ -84,6 +88,7 @@ class Worker:
         self.status: object = None
         self.token = False
         self.corrupted = False
+        self.fresh = False
         self.retire = False
         self.trap = make_trap(self.abort)
 
@@ -183,37 +188,40 @@ class Scheduler(Lifecycle):
 
     def spawn_plain(self, template: Template, args: tuple[Any, ...]) -> Record[Any]:
         """``spawn_actor`` for the plain case, ``template.plain``: no name, no ``init``, an ordinary ``__new__``. The hot path."""
-        if self.stopping:
+        if self.stopping and template.owner is None:
             raise self.refuse_start(template)
         self.numbers = number = self.numbers + 1
         parent = self.current
-        self.actors[number] = self.current = record = Context(template, number, parent)
+        record: Record[Any] = Context(template, number, parent)
         hook = self.step_hook
-        if hook is not None:
-            hook(record)
+        self.actors[number] = record
         try:
-            record.obj = obj = _new(template.cls)
+            self.current = record
+            if hook is not None:
+                hook(record)
+            obj: Any = _new(template.cls)
             obj.ctx = record
             free = self.free_contexts
             context = free.pop() if free else self.base_context.copy()
             context.run(template.construct, obj, *args)
-            if context != self.base_context:
-                record.variables = context
-            else:
+            if _clean(context, self.base_context):
                 free.append(context)
+            else:
+                record.variables = context
+            self.current = parent
+            if hook is not None:
+                hook(parent)
+            record.obj = obj
+            if self.events.listened:
+                self.announce(record)
+            if record.inbox is None and record.attention is None:
+                record.state = IDLE
+            else:
+                self._begin(record, None)
+            return record
         except BaseException as error:
-            record.obj = None
-            raise self._not_born(record, error, parent, None) from None
-        self.current = parent
-        if hook is not None:
-            hook(parent)
-        if self.events.listened:
-            self.announce(record)
-        if record.inbox is None and record.attention is None:
-            record.state = IDLE
-        elif record.attention is None or self.attend(record):
-            self._requeue(record)
-        return record
+            failure = self._not_born(record, error, parent, None)
+        raise failure  # not from within: as its context, the exception would keep the object
 
     def spawn_actor(
         self,
@@ -233,54 +241,70 @@ class Scheduler(Lifecycle):
         self.numbers = number = self.numbers + 1
         parent = self.current
         record: Context[Any] = Context(template, number, parent)
-        self.admit(record, link_to)
-        self.current = record
         hook = self.step_hook
-        if hook is not None:
-            hook(record)
+        self.admit(record, link_to)
         try:
+            self.current = record
+            if hook is not None:
+                hook(record)
             if made is None:
                 cls = template.cls
                 new = template.new
                 obj = new(cls) if new is _new else new(cls, *args, **kwargs)
-                record.obj = obj
                 obj.ctx = record
                 free = self.free_contexts
                 context = free.pop() if free else self.base_context.copy()
                 context.run(template.construct, obj, *args, **kwargs)
-                if context != self.base_context:
-                    record.variables = context
-                else:
+                if _clean(context, self.base_context):
                     free.append(context)
+                else:
+                    record.variables = context
             else:
-                record.obj = made
-                made.ctx = record
-        except BaseException as error:
-            record.obj = None
-            raise self._not_born(record, error, parent, link_to) from None
-        self.current = parent
-        if hook is not None:
-            hook(parent)
-        if self.events.listened:
-            self.announce(record)
-        if template.init is not None:
-            self.begin_init(record, watcher)
+                obj = made
+                obj.ctx = record
+            self.current = parent
+            if hook is not None:
+                hook(parent)
+            record.obj = obj
+            if self.events.listened:
+                self.announce(record)
+            if template.init is None and record.inbox is None and record.attention is None and watcher is None:
+                record.state = IDLE
+            else:
+                self._begin(record, watcher)
             return record
-        if watcher is not None:
-            watcher(record, None, False)
-        if record.attention is None or self.attend(record):
-            self._requeue(record)
-        return record
+        except BaseException as error:
+            failure = self._not_born(record, error, parent, link_to)
+        raise failure  # not from within: as its context, the exception would keep the object
 
     def _not_born(
         self, record: Record[Any], error: BaseException, parent: Record[Any] | None, link_to: Record[Any] | None
     ) -> BaseException:
         """The constructor raised: what the spawner gets."""
         self.current = parent
-        if self.step_hook is not None:
-            self.step_hook(parent)
-        reason = self.stillborn(record, error, link_to)
+        try:
+            if self.step_hook is not None:
+                self.step_hook(parent)
+            reason = self.stillborn(record, error, link_to)
+        except RecursionError:
+            self.doomed.append(record)
+            raise
         return error if is_fatal(error) else StartFailed(record.template.child_id, reason)
+
+    def _begin(self, record: Record[Any], watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None) -> None:
+        """Its constructor has returned, and there is something to do."""
+        attention = record.attention
+        if attention is not None and attention.kill is not None:
+            if watcher is not None:
+                watcher(record, attention.kill, False)
+            self.die(record, attention.kill)
+        elif record.template.init is not None:
+            self.begin_init(record, watcher)
+        else:
+            if watcher is not None:
+                watcher(record, None, False)
+            if attention is None or self.attend(record):
+                self._requeue(record)
 
     # --- the token ----------------------------------------------------------------------------
 
@@ -294,7 +318,15 @@ class Scheduler(Lifecycle):
             self.starting = 1
             self.workers += 1
             self.workers_started += 1
-            self.nursery.start_soon(self._work, name=f"actorkit {self.name}: worker")
+            self.start_task(self._work, name=f"actorkit {self.name}: worker")
+
+    def start_task(self, function: Any, *args: Any, name: str) -> None:
+        """Start a task that runs users' code."""
+        assert self.nursery is not None
+        if self.features.nested_child_finished:
+            self.nursery.start_soon(function, *args, name=name)
+        else:
+            self.nursery.start_soon(_contain, function, args, name, name=name)
 
     @property
     def has_work(self) -> bool:
@@ -420,11 +452,12 @@ class Scheduler(Lifecycle):
                         if go_on:
                             actor.make_ready()
                         self.current = None
+                        if hook is not None:
+                            hook(None)
                         raise
                     if not go_on:
                         break
                     batch = actor.outbox
-            reply = function = args = result = trap = obj = batch = None
             if one:
                 break
             try:
@@ -469,15 +502,23 @@ class Scheduler(Lifecycle):
                     with trio.CancelScope(shield=True) as scope:
                         worker.scope = scope
                         worker.status = cancel_status(task, self.features)
+                        worker.fresh = True
                         again = await self._serve(worker, scope)
                 except RuntimeError as error:
                     # Leaving the scope found one that a handler left open inside: trio has put the stack right by now.
-                    if not worker.corrupted and not (not self.features.cancel_status and "stack" in str(error)):
+                    fatal = fatal_within(error)
+                    if fatal is not None:
+                        raise fatal from None
+                    if not complains_of_stack(error) or (self.features.cancel_status and not worker.corrupted):
                         raise
+                    if not worker.corrupted:
+                        self.repairs += 1
+                        if worker.actor is not None:
+                            self.blame(worker.actor, LEFT_OPEN)
+                    worker.actor = None
                     worker.corrupted = False
                     worker.retire = True
                     again = True
-                    self.repairs += 1
         finally:
             worker.scope = None
             self.workers -= 1
@@ -491,12 +532,13 @@ class Scheduler(Lifecycle):
         free = self.free_contexts
         while True:
             since = perf_counter()
+            if worker.token:
+                worker.fresh = False
             while worker.token:
-                context = free.pop() if free else base.copy()
-                outcome = context.run(self._pump, worker, context, None)
+                scratch = free.pop() if free else base.copy()
+                outcome = scratch.run(self._pump, worker, scratch, None)
                 if outcome is DRY or outcome is SLICE:
-                    free.append(context)
-                    context = None
+                    free.append(scratch)
                     if self.flushes:
                         self._flush()
                     if outcome is SLICE:
@@ -508,8 +550,9 @@ class Scheduler(Lifecycle):
                     continue
                 actor = worker.actor
                 assert actor is not None
+                context: contextvars.Context | None = scratch
                 if outcome is OWN:
-                    free.append(context)
+                    free.append(scratch)
                     context = actor.variables
                     assert context is not None
                     outcome = context.run(self._pump, worker, None, actor)
@@ -536,6 +579,8 @@ class Scheduler(Lifecycle):
                     await checkpoint()
                     since = perf_counter()
             worker.actor = None
+            if not self.features.cancel_status and not worker.fresh:
+                return True  # leave the scope, to see whether a handler has left one open inside
             if self.closing or len(self.idle) >= self.max_idle:
                 return False
             if self.flushes:
@@ -557,7 +602,7 @@ class Scheduler(Lifecycle):
         task = worker.task
         left_scope = self.features.cancel_status and task._cancel_status is not worker.status
         if left_scope or task.child_nurseries:
-            self.blame(actor, "its handler left a cancel scope or a nursery open: leave them in the message that opened them")
+            self.blame(actor, LEFT_OPEN)
             worker.corrupted = worker.retire = True
             worker.actor = None
             if worker.token:
@@ -571,13 +616,15 @@ class Scheduler(Lifecycle):
         if not keep:
             worker.retire = True
             return False
+        if not self.features.cancel_status:
+            return False  # leave the scope, to see whether the handler has left one open inside; worker.actor tells whose
         return not scope.cancel_called
 
     def blame(self, actor: Record[Any], why: str) -> None:
         """The actor broke a rule that the runtime found out after its handler: it ends as if it had raised."""
         if actor.state != DEAD:
             self.crashed(actor, RuntimeError(why), None)
-            if actor.state != DEAD:
+            if actor.state != DEAD and actor.state != QUEUED:
                 self._requeue(actor)
 
     async def _carry(self, worker: Any, actor: Record[Any], suspended: Any, context: contextvars.Context | None) -> bool:
@@ -739,6 +786,18 @@ class Scheduler(Lifecycle):
         self.inline_left -= 1
         if self.inline_left <= 0 and self.slice_is_over():
             await self.breathe()
+
+
+async def _contain(function: Any, args: tuple[Any, ...], name: str) -> None:
+    """Degraded mode: when a handler has left a nursery open, its task can only exit with trio's complaint. Let that go no further."""
+    try:
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(function, *args, name=name)
+    except BaseExceptionGroup as group:
+        rest = group.split(complains_of_stack)[1]
+        if rest is not None:
+            raise rest from None
 
 
 def _clean(context: contextvars.Context, base: contextvars.Context) -> bool:

@@ -11,7 +11,7 @@ Both look like coroutines to trio's introspection (``Task.iter_await_frames``, C
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 from trio.lowlevel import Task, enable_ki_protection
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from .record import Record
     from .scheduler import Scheduler
 
-__all__ = ["Attribution", "Driver", "Kid", "SteppedAttribution"]
+__all__ = ["BEGIN", "Attribution", "Driver", "Kid", "SteppedAttribution"]
+
+BEGIN: Final = object()
+"""Given to a Driver as its trap: the coroutine has not begun. (Any object may be a trap: asyncio yields None.)"""
 
 
 class Stepped:
@@ -82,8 +85,8 @@ class Driver(Stepped):
     @enable_ki_protection
     def send(self, value: Any) -> Any:
         trap = self.trap
-        if trap is not None:
-            self.trap = None
+        if trap is not BEGIN:
+            self.trap = BEGIN
             return trap
         scheduler = self.scheduler
         scheduler.current = actor = self.actor
@@ -100,7 +103,7 @@ class Driver(Stepped):
 
     @enable_ki_protection
     def throw(self, *error: Any) -> Any:
-        self.trap = None
+        self.trap = BEGIN
         scheduler = self.scheduler
         scheduler.current = actor = self.actor
         hook = scheduler.step_hook
@@ -204,6 +207,9 @@ class SteppedAttribution(trio.abc.Instrument):
         kid = self.kids.pop(task, None)
         if kid is not None:
             kid.ended()
+            self.scheduler.current = None  # trio tells of the exit before it tells of the end of the step
+            if self.scheduler.step_hook is not None:
+                self.scheduler.step_hook(None)
 
 
 def owner_of(scheduler: Scheduler, task: Task) -> Record[Any] | None:

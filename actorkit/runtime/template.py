@@ -24,6 +24,8 @@ __all__ = ["Overflow", "Owner", "Template"]
 
 Overflow = Literal["reject", "wait", "drop_oldest", "drop_newest"]
 
+ORDINARY_NEW: Any = object.__new__
+
 
 class Owner(Protocol):
     """Whoever must hear of the exit of every actor of a template, before its links and monitors do."""
@@ -103,7 +105,7 @@ class Template:
         self.traps_exits = bool(getattr(cls, "trap_exit", False))
         self.new: Callable[..., Any] = cls.__new__
         self.construct: Callable[..., Any] = interruptible(_own(cls, "__init__"))
-        self.plain = self.init is None and name is None and owner is None and cls.__new__ is object.__new__
+        self.plain = self.init is None and name is None and owner is None and self.new is ORDINARY_NEW
         self.slot_names = tuple(
             name
             for klass in cls.__mro__

@@ -7,7 +7,7 @@ subclass (a metaclass that forbids it) is only cleared.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ActorDead
 
@@ -19,7 +19,9 @@ __all__ = ["clear_state"]
 _context_of = object.__getattribute__
 
 
-def _dead(self: Any, name: str, *_: object) -> NoReturn:
+def _dead(self: Any, name: str, *_: object) -> Any:
+    if name == "__class__" and not _:
+        return type(self)  # isinstance asks
     try:
         who = _context_of(self, "ctx").describe()
     except AttributeError:

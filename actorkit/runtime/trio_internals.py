@@ -66,7 +66,8 @@ _BREAKER: Final[dict[Task, Any]] = _NOTHING if _found is None else _found
 
 def lock_holders(features: Features = FEATURES) -> dict[Task, Any]:
     """The live table of tasks that hold a trio lock; always empty in the degraded mode."""
-    return _BREAKER if features.lock_breaker else _NOTHING
+    breaker = _find_lock_breaker() if features.lock_breaker else None
+    return _NOTHING if breaker is None else breaker  # not `or`: the live table is mostly empty
 
 
 def cancel_status(task: Task, features: Features = FEATURES) -> object:
@@ -83,22 +84,47 @@ def caller_is_cancelled(task: Task) -> bool:
 
 def close_left_open(task: Task, status: object) -> None:
     """Leave the scopes that an inline handler left open in its caller's task (innermost first)."""
+    above: Any = task._cancel_status
+    while above is not None and above is not status:
+        above = above.parent
+    if above is None:
+        return  # it left a scope of its caller's instead, and trio will tell the caller
     while task._cancel_status is not status:
         task._cancel_status._scope.__exit__(None, None, None)
 
 
 async def close_nurseries(task: Task, features: Features = FEATURES) -> bool:
-    """Cancel and finish the nurseries that a handler left open in ``task``. False: it cannot be done."""
-    for nursery in reversed(task.child_nurseries):
+    """Cancel and finish the nurseries that a handler left open in ``task``. Raises what must leave the runtime.
+
+    False: they could only be cancelled and waited for; trio will complain when the task exits (see ``complains_of_stack``).
+    """
+    left = list(reversed(task.child_nurseries))
+    for nursery in left:
         nursery.cancel_scope.cancel(reason="its handler ended and left this nursery open")
-        if not features.nested_child_finished:
-            return False
-        try:
-            await nursery._nested_child_finished(None)
-        except BaseException as error:
-            if _is_fatal(error):
-                raise
-    return True
+    for nursery in left:
+        if features.nested_child_finished:
+            error = await nursery._nested_child_finished(None)
+            if error is not None and _is_fatal(error):
+                raise error
+        else:
+            with trio.CancelScope(shield=True):
+                seconds = 0.001
+                while nursery.child_tasks:  # there is no public way to be told
+                    await trio.sleep(seconds)
+                    seconds = min(seconds * 2, 1.0)
+    return features.nested_child_finished or not left
+
+
+def complains_of_stack(error: BaseException) -> bool:
+    """Is this trio's RuntimeError about a cancel scope or nursery that was left open?"""
+    return isinstance(error, RuntimeError) and "stack corrupted" in str(error)
+
+
+def fatal_within(error: BaseException) -> BaseException | None:
+    """What must leave the runtime: ``error`` itself, or what was under way when trio complained of a scope left open."""
+    if complains_of_stack(error) and error.__context__ is not None:
+        error = error.__context__
+    return error if _is_fatal(error) else None
 
 
 def _is_fatal(error: BaseException) -> bool:
@@ -144,7 +170,9 @@ __all__ = [
     "cancel_status",
     "close_left_open",
     "close_nurseries",
+    "complains_of_stack",
     "current_task",
+    "fatal_within",
     "is_fatal",
     "lock_holders",
     "make_trap",

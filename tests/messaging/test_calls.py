@@ -202,6 +202,22 @@ async def test_later_set_before_the_return(node: ak.Node, clock: MockClock, busy
     assert await pending(node) == 0
 
 
+async def test_later_set_before_the_return_for_a_caller_that_is_cancelled(node: ak.Node, clock: MockClock) -> None:
+    """A handler that has its answer ready and cancels its caller: the caller is woken once, with the answer."""
+    puppet = node.spawn(Puppet)
+    with trio.CancelScope() as scope:
+
+        def answer(me: Puppet) -> ak.Later[str]:
+            scope.cancel()
+            later = ak.Later[str]()
+            later.set("ready")
+            return later
+
+        got = await puppet.call(Puppet.do, answer)
+    assert got == "ready"
+    await settle()
+
+
 async def test_later_fail_raises_in_the_caller(node: ak.Node, clock: MockClock) -> None:
     """fail(error) raises that error in the caller; the callee lives."""
     desk = node.spawn(Desk)

@@ -365,7 +365,7 @@ async def test_a_death_is_told_after_what_the_dead_have_sent(node: ak.Node, cloc
 async def test_kill_over_chains(node: ak.Node, clock: MockClock, length: int, way: str) -> None:
     """SIG-15: exit(Kill) at the far end of a chain arrives as Killed; exit_now(Kill) arrives as Kill; however long the chain."""
     chain = [node.spawn(Puppet) for _ in range(length)]
-    for one, two in zip(chain, chain[1:]):
+    for one, two in zip(chain, chain[1:], strict=False):
         await link(one, two)
     probe = Probe(node)
     probe.link(chain[0])
@@ -383,7 +383,7 @@ async def test_kill_over_chains(node: ak.Node, clock: MockClock, length: int, wa
 async def test_a_ring_of_links(node: ak.Node, clock: MockClock) -> None:
     """Links in a circle end everybody once."""
     ring = [node.spawn(Puppet) for _ in range(10)]
-    for one, two in zip(ring, ring[1:] + ring[:1]):
+    for one, two in zip(ring, ring[1:] + ring[:1], strict=True):
         await link(one, two)
     before = node.statistics().exited
     ring[3].exit(OTHER)

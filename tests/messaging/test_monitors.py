@@ -49,7 +49,7 @@ async def test_monitoring_the_dead(node: ak.Node, clock: MockClock) -> None:
     target.kill()
     nobody = ak.named(Puppet, "nobody")
     ids = [await watch(watcher, ref) for ref in (target, target, nobody)]
-    assert await seen(watcher) == [ak.Down(i, r, ak.NOPROC) for i, r in zip(ids, (target, target, nobody))]
+    assert await seen(watcher) == [ak.Down(i, r, ak.NOPROC) for i, r in zip(ids, (target, target, nobody), strict=True)]
 
 
 async def test_monitoring_by_name(node: ak.Node, clock: MockClock) -> None:

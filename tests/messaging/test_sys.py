@@ -250,6 +250,19 @@ async def test_suspend_and_resume(node: ak.Node, clock: MockClock, when: str) ->
     assert node.process_info(ref).status == "waiting"  # type: ignore[union-attr]
 
 
+async def test_suspending_again_and_again(node: ak.Node, clock: MockClock) -> None:
+    """An actor that is suspended and resumed while it is queued is queued once: it gets one turn, not many."""
+    ref = node.spawn(Puppet)
+    record: Any = ref
+    ref.cast(Puppet.note, 1)
+    for _ in range(10):
+        ak.sys._suspend(record)
+        ak.sys._resume(record)
+    assert list(record.template.runq).count(record) == 1
+    await settle()
+    assert await ref.call(Puppet.all_seen) == [1]
+
+
 async def test_a_call_to_a_suspended_actor_times_out(node: ak.Node, clock: MockClock) -> None:
     """Calls wait within their deadline; suspension stops no clock."""
     puppet = node.spawn(Puppet)

@@ -1,0 +1,338 @@
+"""Live static supervisors: starting, and what may go wrong there (SUP-01 to 21, ESUP)."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+import actorkit as ak
+
+from .kit import NOT_STARTED, Lab, Quiet, S, Worker, counts, settled, states, top, tree, under
+
+
+async def test_an_empty_supervisor_starts_and_stops():
+    """SUP-01: it starts without children, and ends with Shutdown when it is told to."""
+    async with ak.open_node(under()) as node:
+        assert await counts() == (0, 0, 0, 0)
+        ref = node.whereis("top")
+        top().stop(ak.SHUTDOWN)
+        assert await node.stopped(ref) == ak.SHUTDOWN
+
+
+async def test_children_start_in_order_and_stop_in_reverse():
+    """SUP-28: one after the other, each after the init of the one before."""
+    lab = Lab()
+    gate = trio.Event()
+    lab.inits["a"] = [gate]
+    async with trio.open_nursery() as nursery:
+
+        async def run() -> None:
+            async with ak.open_node(tree(*lab.specs("cab"))):
+                lab.log.append("body")
+
+        nursery.start_soon(run)
+        await settled()
+        assert lab.take() == ["start c", f"{gate} a"]
+        gate.set()
+    assert lab.take() == ["start b", "body", "stop b shutdown", "stop a shutdown", "stop c shutdown"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [
+        ("raise", ak.Crash("ValueError", "no luck")),
+        ("stop", NOT_STARTED),
+        ("nonsense", ak.BadReturn("Worker.init", "42")),
+        ("hang", ak.InitTimeout(5.0)),
+    ],
+)
+async def test_a_tree_that_cannot_start_stops_what_it_started(autojump_clock, plan, reason):
+    """SUP-08, SUP-09, SUP-10, SUP-21: StartFailed out of open_node, nested down to the reason; the others are stopped in reverse."""
+    lab = Lab()
+    lab.inits["c"] = [plan]
+    inner = ak.supervisor(lab.spec("b"), lab.spec("c"), lab.spec("d")).with_(id="inner")
+    with pytest.raises(ak.StartFailed) as caught:
+        async with ak.open_node(tree(lab.spec("a"), inner)):
+            raise AssertionError("the body runs")
+    assert caught.value.reason == ak.Shutdown(
+        ak.FailedToStart("inner", ak.Shutdown(ak.FailedToStart("c", reason)))
+    )
+    assert [line for line in lab.log if line.startswith("st")] == [
+        "start a", "start b", *(["stop c"] if plan == "stop" else []), *(["stop c crash"] if plan == "raise" else []),
+        "stop b shutdown", "stop a shutdown",
+    ]  # fmt: skip
+    assert not any(ref.alive for ref in lab.refs.values())
+
+
+async def test_inits_of_supervisors_have_no_deadline_of_their_own(autojump_clock):
+    """A supervisor may take as long as its children together: each of them has its own init_timeout."""
+
+    class Sleepy(ak.Actor):
+        async def init(self) -> None:
+            await trio.sleep(4)
+
+    inner = ak.supervisor(*[ak.child(Sleepy).with_(id=n) for n in range(3)])
+    async with ak.open_node(tree(inner)):
+        assert trio.current_time() == pytest.approx(12)
+
+
+async def test_init_timeout_is_the_specs(autojump_clock):
+    """A hanging init is killed after the spec's init_timeout, without terminate."""
+    lab = Lab()
+    lab.inits["a"] = ["hang"]
+    with pytest.raises(ak.StartFailed):
+        async with ak.open_node(tree(lab.spec("a", init_timeout=0.5))):
+            pass
+    assert trio.current_time() == pytest.approx(0.5)
+    assert lab.log == ["hang a"]
+
+
+async def test_an_ignored_child_keeps_its_spec_unless_temporary():
+    """SUP-02, SUP-03, SUP-04, SUP-05: in the list and by start_child; the answer is None."""
+    lab = Lab()
+    for name in "atxu":
+        lab.inits[name] = ["ignore"]
+    async with ak.open_node(tree(lab.spec("a"), lab.spec("t", restart="temporary"), lab.spec("b"))):
+        assert await states() == {"a": "undefined", "b": "running"}
+        assert await top().call(S.start_child, lab.spec("x")) is None
+        assert await top().call(S.start_child, lab.spec("u", restart="temporary")) is None
+        assert await states() == {"a": "undefined", "b": "running", "x": "undefined"}
+        assert await counts() == (3, 1, 0, 3)
+        assert not lab.refs["a"].alive
+        assert await top().call(S.restart_child, "a") is None
+        lab.inits["a"] = ["ok"]
+        assert await top().call(S.restart_child, "a") is lab.refs["a"]
+
+
+async def test_a_supervisor_that_ignores_itself_is_ignored():
+    """SUP-02: a root factory that returns an actor whose init says IGNORE leaves a node that runs on."""
+
+    class Unneeded(ak.Actor):
+        def init(self) -> object:
+            return ak.IGNORE
+
+    async with ak.open_node(ak.child(Unneeded)) as node:
+        await settled()
+        assert node.statistics().actors == 0
+
+
+@pytest.mark.parametrize("start", ["constructor", "factory raises", "factory returns", "no actor", "name taken"])
+async def test_start_functions_that_fail(start):
+    """SUP-10, SUP-20: raising constructors and factories, and factories that return nonsense; the supervisor goes on."""
+
+    class Broken(ak.Actor):
+        def __init__(self) -> None:
+            raise ValueError("no luck")
+
+    def broken() -> Worker:
+        raise ValueError("no luck")
+
+    def nonsense() -> object:
+        return 42
+
+    lab = Lab()
+    specs = {
+        "constructor": ak.child(Broken),
+        "factory raises": ak.child(broken),
+        "factory returns": ak.child(nonsense),
+        "no actor": ak.ChildSpec(dict),
+        "name taken": lab.spec("x", name="top"),
+    }
+    expected = {"factory returns": "BadReturn", "no actor": "TypeError", "name taken": "AlreadyRegistered"}.get(start, "ValueError")
+    async with ak.open_node(tree(lab.spec("a"))):
+        with pytest.raises(ak.StartFailed) as caught:
+            await top().call(S.start_child, specs[start])
+        reason = caught.value.reason
+        assert expected == (reason.type if isinstance(reason, ak.Crash) else type(reason).__name__)
+        assert await states() == {"a": "running"}
+
+
+async def test_a_failed_start_is_told_and_forgotten():
+    """SUP-10, SUP-11: start_child drops the spec, restart_child keeps it undefined."""
+    lab = Lab()
+    async with ak.open_node(tree()):
+        lab.inits["a"] = ["stop"]
+        with pytest.raises(ak.StartFailed) as caught:
+            await top().call(S.start_child, lab.spec("a"))
+        assert caught.value.reason == NOT_STARTED
+        assert str(top().pid) in str(caught.value)
+        assert await states() == {}
+        lab.inits["a"] = ["ok"]
+        await top().call(S.start_child, lab.spec("a"))
+        await top().call(S.terminate_child, "a")
+        lab.inits["a"] = ["raise"]
+        with pytest.raises(ak.StartFailed):
+            await top().call(S.restart_child, "a")
+        assert await states() == {"a": "undefined"}
+
+
+@pytest.mark.parametrize("plan", ["raise", "stop", "ignore", "hang"])
+async def test_names_are_free_after_failed_starts(autojump_clock, plan):
+    """SUP-62: whoever did not start holds no name, also when its constructor raised."""
+
+    class Broken(ak.Actor):
+        def __init__(self) -> None:
+            raise ValueError("no luck")
+
+    lab = Lab()
+    lab.inits["a"] = [plan, "ok"]
+    async with ak.open_node(tree()) as node:
+        for spec in (lab.spec("a", name="n", restart="temporary"), ak.child(Broken).with_(name="n")):
+            try:
+                assert await top().call(S.start_child, spec) is None
+            except ak.StartFailed:
+                pass
+            assert node.whereis("n") is None
+        assert await top().call(S.start_child, lab.spec("a", name="n")) is node.whereis("n")
+
+
+async def test_start_child_waits_for_init():
+    """The answer is the ref of a child that has been initialized; meanwhile it is shown as starting and calls are served."""
+    lab = Lab()
+    gate = trio.Event()
+    lab.inits["a"] = [gate]
+    async with ak.open_node(tree(lab.spec("b"))):
+        async with trio.open_nursery() as nursery:
+            got = []
+
+            async def start() -> None:
+                got.append(await top().call(S.start_child, lab.spec("a")))
+
+            nursery.start_soon(start)
+            await settled()
+            assert await states() == {"b": "running", "a": "starting"}
+            assert await counts() == (2, 1, 0, 2)
+            gate.set()
+        assert got == [lab.refs["a"]]
+
+
+async def test_an_actor_may_look_at_the_tree_while_it_starts():
+    """Queries are answered in the middle of what the supervisor does, also to a child's constructor."""
+    seen = []
+
+    class Curious(ak.Actor):
+        def __init__(self) -> None:
+            tree = self.ctx.node.tree()
+            assert tree is not None
+            seen.append([(child.id, child.state) for child in tree.children])
+
+    lab = Lab()
+    async with ak.open_node(tree(lab.spec("a"), ak.child(Curious).with_(id="c"))):
+        assert seen == [[("a", "running"), ("c", "starting")]]
+
+
+async def test_an_actor_may_have_its_supervisor_start_a_sibling():
+    """SUP-59: a child's handler may call its supervisor; so may its init, for what does not need it to be done."""
+    lab = Lab()
+
+    class Boss(ak.Actor):
+        async def init(self) -> None:
+            assert (await top().call(S.count_children)).specs == 1
+
+        @ak.call
+        async def hire(self) -> ak.Ref[Worker] | None:
+            return await top().call(S.start_child, lab.spec("hired"))
+
+    async with ak.open_node(tree(ak.child(Boss).with_(name="boss"))):
+        assert await ak.named(Boss, "boss").call(Boss.hire) is lab.refs["hired"]
+
+
+async def test_processes_are_children():
+    """An async function is a child as any: started, restarted when it ends, stopped."""
+    runs = []
+
+    async def work(ctx: ak.ProcessContext, name: str) -> None:
+        runs.append(name)
+        try:
+            await ctx.receive()
+        finally:
+            runs.append("done")
+
+    async with ak.open_node(tree(ak.child(work, "x").with_(name="w"))) as node:
+        await settled()
+        node.whereis("w").send("end")
+        await settled()
+        assert runs == ["x", "done", "x"]
+        assert await states() == {"w": "running"}
+    assert runs == ["x", "done", "x", "done"]
+
+
+async def test_a_factory_makes_its_child_anew_at_each_start():
+    """A function that returns an actor is a start as good as a class."""
+    lab = Lab()
+
+    def make(name: str) -> Worker:
+        worker = Quiet.__new__(Quiet)
+        worker.lab, worker.name = lab, name
+        return worker
+
+    async with ak.open_node(tree(ak.child(make, "a").with_(name="made"))) as node:
+        first = node.whereis("made")
+        first.kill()
+        await settled()
+        assert node.whereis("made") not in (None, first)
+        assert lab.log == ["start a", "start a"]
+
+
+async def test_specs_are_validated_before_anything_starts():
+    """SUP-15, SUP-16, ESUP-14: a duplicate id, a significant child without auto_shutdown, and what is no spec, by start_child too."""
+    lab = Lab()
+    with pytest.raises(ak.DuplicateChildId):
+        tree(*lab.specs("aa"))
+    async with ak.open_node(tree(lab.spec("a"))):
+        with pytest.raises(ak.InvalidChildSpec):
+            await top().call(S.start_child, lab.spec("b", restart="transient", significant=True))
+        assert await states() == {"a": "running"}
+
+
+async def test_get_childspec_shows_what_was_given():
+    """SUP-13, SUP-14: with the defaults filled in; unknown ids are not found."""
+    lab = Lab()
+    async with ak.open_node(tree(lab.spec("a"), ak.supervisor().with_(id="s"))):
+        spec = await top().call(S.get_childspec, "a")
+        assert (spec.restart, spec.shutdown_time, spec.kind) == ("permanent", 5.0, "worker")
+        assert (await top().call(S.get_childspec, "s")).shutdown_time == float("inf")
+        with pytest.raises(ak.ChildNotFound):
+            await top().call(S.get_childspec, "x")
+
+
+async def test_what_is_no_spec_is_the_callers_fault():
+    """SUP-15: start_child of a non-spec refuses the call; the supervisor and its children live."""
+    lab = Lab()
+    async with ak.open_node(tree(lab.spec("a"), ak.dynamic_supervisor().with_(name="dyn"))) as node:
+        for ref, method in ((top(), S.start_child), (ak.named(ak.DynamicSupervisor, "dyn"), ak.DynamicSupervisor.start_child)):
+            for bad in (Worker, None, 42):
+                with pytest.raises(ak.InvalidChildSpec):
+                    await ref.call(method, bad)
+        assert node.statistics().restarts == 0
+        assert lab.log == ["start a"]
+
+
+@pytest.mark.parametrize("end", ["kill", "stop", "exit"])
+async def test_a_constructor_may_end_its_supervisor(end):
+    """What a child does while it is made can be the end of its supervisor: nobody is left behind, the parent restarts it."""
+    lab = Lab()
+
+    class Assassin(ak.Actor):
+        def __init__(self) -> None:
+            lab.born("assassin", self.ctx.ref)
+            if len(lab.lives["assassin"]) == 1:
+                match end:
+                    case "kill":
+                        top().kill()
+                    case "stop":
+                        top().stop()
+                    case "exit":
+                        top().exit(ak.KILL)
+
+    async with ak.open_node(under(lab.spec("a"), restart="permanent")) as node:
+        first = node.whereis("top")
+        try:
+            await top().call(S.start_child, ak.child(Assassin))
+        except (ak.CalleeDied, ak.SupervisorStopping):
+            pass
+        await settled()
+        assert not first.alive
+        assert not lab.refs["assassin"].alive
+        assert await states() == {"a": "running"}
+        assert node.statistics().actors == 3
