@@ -100,6 +100,8 @@ class Acceptor:
             await checkpoint()  # closed before this task had its first step?
             while not self.closed:
                 await wait_readable(listening)
+                if self._scope.cancel_called:  # closed after it was seen to be readable
+                    return
                 for _ in range(ACCEPTS_PER_PASS):
                     try:
                         sock, peer = listening.accept()
