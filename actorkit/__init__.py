@@ -2,9 +2,34 @@
 
 from .behaviours.actor import Actor as Actor
 from .behaviours.actor import child as child
+from .behaviours.dynamic_supervisor import DynamicSupervisor as DynamicSupervisor
+from .behaviours.dynamic_supervisor import dynamic_supervisor as dynamic_supervisor
+from .behaviours.partition_supervisor import PartitionSupervisor as PartitionSupervisor
+from .behaviours.partition_supervisor import partition_supervisor as partition_supervisor
+from .behaviours.partition_supervisor import partitioned as partitioned
+from .behaviours.process_groups import Joined as Joined
+from .behaviours.process_groups import Left as Left
+from .behaviours.process_groups import ProcessGroups as ProcessGroups
+from .behaviours.process_groups import process_groups as process_groups
+from .behaviours.registry import Registered as Registered
+from .behaviours.registry import Registry as Registry
+from .behaviours.registry import Unregistered as Unregistered
+from .behaviours.registry import registry as registry
+from .behaviours.registry import via as via
 from .behaviours.supervisor import Supervisor as Supervisor
 from .behaviours.supervisor import supervisor as supervisor
+from .behaviours.task import Task as Task
+from .behaviours.task import TaskResult as TaskResult
+from .behaviours.task_stream import TaskStream as TaskStream
+from .behaviours.task_stream import task_stream as task_stream
+from .behaviours.task_supervisor import TaskSupervisor as TaskSupervisor
+from .behaviours.task_supervisor import task_supervisor as task_supervisor
 from .errors import *  # noqa: F403
+from .net.listener import Listener as Listener
+from .net.listener import tcp_listener as tcp_listener
+from .net.listener import tls_listener as tls_listener
+from .net.listener import unix_listener as unix_listener
+from .net.stream_actor import StreamActor as StreamActor
 from .policy.backoff import Backoff as Backoff
 from .policy.child_spec import ChildSpec as ChildSpec
 from .policy.supervision_events import ChildCounts as ChildCounts
@@ -38,4 +63,5 @@ from .runtime.node import Node as Node
 from .runtime.node import open_node as open_node
 from .runtime.process import Process as Process
 from .runtime.process import ProcessContext as ProcessContext
+from .runtime import system as sys  # noqa: F401
 from .runtime.ref import Ref as Ref

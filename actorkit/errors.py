@@ -32,12 +32,18 @@ __all__ = [
     "MaxChildrenReached",
     "NodeStopped",
     "NotAMessage",
+    "NotAlive",
     "NotInsideActor",
+    "NotJoined",
+    "NotRegistered",
+    "NotUnique",
     "SpecError",
     "StartFailed",
     "SupervisorError",
     "SupervisorGaveUp",
     "SupervisorStopping",
+    "TaskFailed",
+    "TaskTimeout",
 ]
 
 
@@ -97,12 +103,78 @@ class NotInsideActor(ActorkitError):
 
 
 class AlreadyRegistered(ActorkitError):
-    """The name is taken by a living actor, or this actor has a name already. ``holder`` says by whom."""
+    """The name (or the unique key of a registry) is taken by a living actor, or this actor has a name already. ``holder`` says by whom."""
 
     def __init__(self, name: object, holder: str) -> None:
-        super().__init__(f"cannot register the name {name!r}: it is held by {holder}; choose another, or stop the holder")
+        super().__init__(f"cannot register {_shown(name)}: it is held by {holder}; choose another, or stop the holder")
         self.name: Final = name
         self.holder: Final = holder
+
+
+# --- Registries and groups ---------------------------------------------------------------------
+
+
+class NotAlive(ActorkitError):
+    """A living actor of this node was needed, and ``target`` is none: it is dead, elsewhere, or no ref at all. The caller's fault if
+    it gave something else than a ref of this node; an actor may also just have ended, and then there is nothing to do."""
+
+    def __init__(self, purpose: str, target: str, why: str) -> None:
+        super().__init__(f"cannot {purpose}: {bounded(target, 200)}: {why}; give the ref of a living actor of this node")
+        self.target: Final = target
+
+
+class NotRegistered(ActorkitError):
+    """``update_value`` of a key that ``target`` does not hold. The caller's fault, or its entry went when it ended: register first."""
+
+    def __init__(self, key: object, target: str) -> None:
+        super().__init__(f"{bounded(target, 200)} does not hold the key {_shown(key)}; register it first")
+        self.key: Final = key
+        self.target: Final = target
+
+
+class NotUnique(ActorkitError):
+    """What needs one holder per key was asked of a registry with duplicate keys. The caller's fault: use ``lookup`` or ``dispatch``,
+    or make the registry with keys="unique"."""
+
+    def __init__(self, registry: str, what: str) -> None:
+        super().__init__(
+            f"{what} needs a key to have one holder, and registry {registry!r} has duplicate keys; use lookup or dispatch, or make "
+            'the registry with keys="unique"'
+        )
+        self.registry: Final = registry
+
+
+class NotJoined(ActorkitError):
+    """``leave`` of a group that ``target`` is not a member of. The caller's fault: it leaves more often than it has joined, or
+    after ``target`` has ended."""
+
+    def __init__(self, group: object, target: str) -> None:
+        super().__init__(f"{bounded(target, 200)} is not a member of the group {_shown(group)}; each leave needs a join of its own")
+        self.group: Final = group
+        self.target: Final = target
+
+
+# --- Tasks -------------------------------------------------------------------------------------
+
+
+class TaskFailed(ActorkitError):
+    """A task ended without a result; ``reason`` is its exit reason: Crash when its function raised, Killed or Shutdown when somebody
+    ended it. The fault is the function's, or a decision of whoever ended it."""
+
+    def __init__(self, task: str, reason: ExitReason) -> None:
+        super().__init__(f"task {task} ended without a result: {bounded(str(reason), 500)}")
+        self.task: Final = task
+        self.reason: Final = reason
+
+
+class TaskTimeout(TaskFailed):
+    """An item of a task stream took longer than ``item_timeout`` allows; its task has been killed. Allow more, or look why it is slow;
+    ``on_timeout="kill_task"`` yields this in the item's place and goes on."""
+
+    def __init__(self, task: str, reason: ExitReason, seconds: float) -> None:
+        super().__init__(task, reason)
+        self.args = (f"task {task} had no result within {seconds:g} s and was killed; allow more with item_timeout",)
+        self.seconds: Final = seconds
 
 
 # --- Child specs and supervisors ---------------------------------------------------------------
@@ -182,9 +254,12 @@ class SupervisorError(ActorkitError):
 
 class ChildNotFound(SupervisorError):
     """There is no such child: it was never there, was deleted, or was temporary and has ended.
-    The caller's view is out of date; ``which_children`` lists what is there."""
+    The caller's view is out of date; ``which_children`` lists what is there. With ``state``
+    "temporary" the child is there, but what was asked for (its spec) is not remembered."""
 
     def problem(self) -> str:
+        if self.state == "temporary":
+            return f"child {_shown(self.child_id)} is temporary, so its spec was not kept"
         return f"no child {_shown(self.child_id)} here; which_children lists what there is"
 
 
@@ -290,7 +365,8 @@ class ActorExit(BaseException):
 
 
 class CallbackFailed(ActorkitError):
-    """The function given to ``sys.replace_state`` raised. The actor keeps its state."""
+    """A function that was given to an actor to run (``sys.replace_state``, ``Registry.update_value``) raised. Its author's fault; the actor
+    keeps its state and goes on."""
 
 
 class NodeStopped(ActorkitError):

@@ -15,6 +15,7 @@ Source: the Erlang reference manual, "Processes"; OTP supervisor, "restart".
 
 from __future__ import annotations
 
+import reprlib
 import traceback as _traceback
 from types import TracebackType
 
@@ -52,6 +53,15 @@ def bounded(text: str, limit: int = TEXT_LIMIT) -> str:
     return f"{text[:half]} …[{len(text) - 2 * half} characters cut]… {text[-half:]}"
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 400
+
+
+def _shown(detail: object) -> str:
+    """A detail that is larger than it should be is cut before it is formatted."""
+    return bounded(_SHORT.repr(detail[:1_000] if isinstance(detail, (str, bytes)) else detail))
+
+
 @attrs.frozen
 class ExitReason:
     """Base of all exit reasons; match on the subclasses."""
@@ -79,7 +89,7 @@ class Shutdown(ExitReason):
     Shutdown is not restarted.
     """
 
-    detail: object = None
+    detail: object = attrs.field(default=None, repr=_shown)
 
     @property
     def abnormal(self) -> bool:
@@ -107,7 +117,7 @@ class NoProc(ExitReason):
 class Failure(ExitReason):
     """An abnormal reason that a program chose itself, with ``detail`` as plain, small data."""
 
-    detail: object = None
+    detail: object = attrs.field(default=None, repr=_shown)
 
 
 @attrs.frozen

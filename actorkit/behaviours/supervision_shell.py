@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from functools import partial
+from types import FunctionType
 from typing import Any, Final
 
 import attrs
 import trio
 
 from ..policy import supervision_events as ev
+from ..policy.supervision_events import ChildCounts, ChildInfo
 from ..reasons import KILLED, SHUTDOWN, Crash, ExitReason
 from ..runtime.calls import Later
 from ..runtime.events import ChildRestarted, SupervisorReport
@@ -23,12 +26,13 @@ from ..runtime.lifecycle import Stop
 from ..runtime.node import Node
 from ..runtime.record import DEAD, RUNNING, Record
 from ..runtime.reports import report_supervisor
-from ..runtime.starting import Starter
+from ..runtime.starting import Starter, Watcher
+from ..runtime.template import Owner
 from ..runtime.timers import Timer
 from ..runtime.trio_internals import is_fatal
 from .actor import Actor
 
-__all__ = ["SupervisionShell"]
+__all__ = ["StartCall", "SupervisionShell"]
 
 logger = logging.getLogger("actorkit")
 
@@ -43,10 +47,43 @@ LEVELS: Final = {
 
 
 @attrs.define(eq=False)
-class _StartCall:
+class StartCall:
     """A call whose caller wants the child's ref, not the machine's (ref, info)."""
 
     later: Later[Any]
+
+
+STARTERS: Final = 256
+"""Starters to keep; with more kinds of children than this they are made anew now and then."""
+
+
+def _outlives_its_starts(spec: Any) -> bool:
+    """Is its ``start`` there for good, as a class or a module's function is?"""
+    start = getattr(spec.start, "__origin__", spec.start)
+    lasting = isinstance(start, (type, FunctionType)) and "<locals>" not in start.__qualname__
+    return spec.restart != "temporary" or (lasting and spec.name is None)
+
+
+class Door:
+    """Where news of children comes in. It outlives the supervisor, whose state is cleared at its death: a child that is in an await when its
+    supervisor is killed ends later, and then nobody wants to know."""
+
+    __slots__ = ("shell",)
+
+    def __init__(self, shell: SupervisionShell) -> None:
+        self.shell: SupervisionShell | None = shell
+
+    def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
+        if self.shell is not None:
+            self.shell.child_exited(record, reason)
+
+    def outcome(self, record: Record[Any], reason: ExitReason | None, ignored: bool) -> None:
+        if self.shell is not None:
+            self.shell._outcome(record, reason, ignored)
+
+    def restart_due(self, key: object, ticket: int) -> None:
+        if self.shell is not None:
+            self.shell._due(key, ticket)
 
 
 class SupervisionShell(Actor):
@@ -56,10 +93,11 @@ class SupervisionShell(Actor):
 
     def __init__(self, machine: Any) -> None:
         self.machine = machine
+        self.door = Door(self)
         self.queue: deque[ev.Event] = deque()
         self.busy = False
         self.refs: dict[Record[Any], int] = {}
-        self.instances: dict[int, Record[Any]] = {}
+        self.inits: dict[int, Record[Any]] = {}
         self.coming: dict[Record[Any], int] = {}
         self.restarted: set[int] = set()
         self.starters: dict[Any, Starter] = {}
@@ -72,6 +110,7 @@ class SupervisionShell(Actor):
     # --- gen_server's callbacks ---------------------------------------------------------------
 
     def init(self) -> Any:
+        """Start the children; the init has succeeded when all have."""
         self.ctx.need_extra().call_at_exit(self._abandon)
         started = self.started
         self._feed(ev.Begin(trio.current_time()))
@@ -87,6 +126,7 @@ class SupervisionShell(Actor):
         """Exit signals of strangers and stray messages change nothing (OTP logs and drops them)."""
 
     def format_status(self) -> object:
+        """Counts only: a supervisor's report must not list its children."""
         return {"children": len(self.refs), "starting": len(self.coming), "restarting": len(self.waiting)}
 
     # --- events in ----------------------------------------------------------------------------
@@ -118,9 +158,9 @@ class SupervisionShell(Actor):
         """A child has died (called by the lifecycle, in the dying child's stack)."""
         instance = self.refs.pop(record, None)
         if instance is not None:
-            self.instances.pop(instance, None)
-            self._cancel(("kill", instance))
-            self._cancel(("stop", instance))
+            if self.timers:
+                self._cancel(("kill", instance))
+                self._cancel(("stop", instance))
             self._feed(ev.ChildExited(trio.current_time(), instance, reason))
 
     def _outcome(self, record: Record[Any], reason: ExitReason | None, ignored: bool) -> None:
@@ -129,9 +169,9 @@ class SupervisionShell(Actor):
         if instance is None:
             return
         now = trio.current_time()
+        self.inits.pop(instance, None)
         self._cancel(("kill", instance))
         if ignored or reason is not None:
-            self.instances.pop(instance, None)
             self.restarted.discard(instance)
             self._feed(ev.ChildIgnored(now, instance) if reason is None else ev.ChildStartFailed(now, instance, reason))
             return
@@ -158,12 +198,12 @@ class SupervisionShell(Actor):
             case ev.KillChild(instance=instance, ref=ref):
                 self._kill(instance, ref)
             case ev.CancelStart(instance=instance):
-                record = self.instances.get(instance)
+                record = self.inits.get(instance)
                 if record is not None:
                     self._kill(instance, record)
             case ev.ScheduleRestart(key=key, ticket=ticket, delay=delay):
-                spec = self.machine.spec_of_ticket(ticket) if hasattr(self.machine, "spec_of_ticket") else None
-                self.waiting[ticket] = self.ctx.node.restart_gate.hold(spec, delay, lambda: self._due(key, ticket))
+                spec = self.machine.spec_of_ticket(ticket)
+                self.waiting[ticket] = self.ctx.node.restart_gate.hold(spec, delay, partial(self.door.restart_due, key, ticket))
             case ev.CancelRestart(ticket=ticket):
                 pending = self.waiting.pop(ticket, None)
                 if pending is not None:
@@ -173,7 +213,7 @@ class SupervisionShell(Actor):
             case ev.ReplyError(call=call, error=error):
                 if getattr(error, "supervisor", "") is None:
                     error.supervisor = self.ctx.describe()  # type: ignore[attr-defined]
-                (call.later if isinstance(call, _StartCall) else call).fail(error)  # type: ignore[attr-defined]
+                (call.later if isinstance(call, StartCall) else call).fail(error)  # type: ignore[attr-defined]
             case ev.Report():
                 self._report(action)
             case ev.Ready():
@@ -196,16 +236,17 @@ class SupervisionShell(Actor):
             node.restarts += 1
             self.restarted.add(instance)
         started: list[Record[Any]] = []
+        door = self.door
 
         def watcher(record: Record[Any], reason: ExitReason | None, ignored: bool) -> None:
-            if not started:  # its constructor sufficed: this comes from within the start
+            if not started and door.shell is not None:  # its constructor sufficed: this comes from within the start
                 started.append(record)
                 self.coming[record] = instance
-                self.instances[instance] = record
-            self._outcome(record, reason, ignored)
+                self.inits[instance] = record
+            door.outcome(record, reason, ignored)
 
         try:
-            record = self._starter(spec)(spec.args, spec.kwargs, watcher=watcher)
+            record = self.start_one(spec, watcher)
         except Exception as error:
             self.restarted.discard(instance)
             reason = Starter.failure(error)
@@ -214,17 +255,41 @@ class SupervisionShell(Actor):
         if not started:
             started.append(record)
             self.coming[record] = instance
-            self.instances[instance] = record
+            self.inits[instance] = record
+
+    def start_one(self, spec: Any, watcher: Watcher) -> Record[Any]:
+        """Start the child of ``spec``."""
+        return self._starter(spec)(spec.args, spec.kwargs, watcher=watcher)
 
     def _starter(self, spec: Any) -> Starter:
-        """One starter, and so one template, for all specs that differ in their arguments only."""
+        """One starter, and so one template, for all specs that differ in their arguments only. What was made for one start (a closure,
+        a ``partial``, a name) is not kept: it would hold that start's arguments as long as the supervisor lives."""
+        if not _outlives_its_starts(spec):
+            return Starter(self.ctx.node, spec, self.door)
         key = (spec.start, spec.name, spec.id, spec.mailbox, spec.overflow, spec.scheduling, spec.init_timeout, spec.kind)
         starter = self.starters.get(key)
-        if starter is None:
-            starter = Starter(self.ctx.node, spec, self)
-            if spec.name is None or spec.restart != "temporary":
-                self.starters[key] = starter
+        if starter is None or starter.options["options"] != spec.options:
+            if len(self.starters) >= STARTERS:
+                self.starters.clear()
+            starter = self.starters[key] = Starter(self.ctx.node, spec, self.door)
         return starter
+
+    def ask(self, query: ev.Query) -> Any:
+        """The machine's answer to a query, at once: also in the middle of what it does, and for a child that asks while it starts."""
+        for action in self.machine.handle(query):
+            if isinstance(action, ev.Reply):
+                return action.value
+        return None
+
+    def child_infos(self) -> tuple[ChildInfo, ...]:
+        """For snapshots of the tree."""
+        infos: tuple[ChildInfo, ...] = self.ask(ev.WhichChildren(trio.current_time(), None))
+        return infos
+
+    def child_counts(self) -> ChildCounts:
+        """For ``count_children``."""
+        counts: ChildCounts = self.ask(ev.CountChildren(trio.current_time(), None))
+        return counts
 
     def _stop(self, instance: int, ref: Any, shutdown: Any) -> None:
         node = self.ctx.node
@@ -271,7 +336,7 @@ class SupervisionShell(Actor):
             self._feed(ev.RestartDue(trio.current_time(), key, ticket))
 
     def _reply(self, call: Any, value: Any) -> None:
-        if isinstance(call, _StartCall):
+        if isinstance(call, StartCall):
             call.later.set(None if value is None else value[0])
         else:
             call.set(value)
@@ -307,6 +372,7 @@ class SupervisionShell(Actor):
     def _abandon(self, record: Record[Any], reason: ExitReason) -> None:
         """The supervisor dies (killed: otherwise no child is left). Its children are linked to it: those that trap exits stop with its
         reason, others die of it."""
+        self.door.shell = None
         for timer in self.timers.values():
             timer.cancel()
         for pending in self.waiting.values():
@@ -315,5 +381,12 @@ class SupervisionShell(Actor):
         self.refs.clear()
         self.coming.clear()
         node = self.ctx.node
+        heir = self.heir()
+        for child in children:
+            child.template.owner = heir  # this object is cleared next; some of them end later
         for child in children:
             node.shutdown_child(child, reason)
+
+    def heir(self) -> Owner | None:
+        """Who hears of the ends of children that outlive this supervisor."""
+        return None

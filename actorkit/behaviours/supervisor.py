@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..policy.supervision_events import ChildCounts, ChildInfo
 from ..runtime.calls import Later
 from ..runtime.dispatch import call
 from ..runtime.ref import Ref
-from .supervision_shell import SupervisionShell, _StartCall
+from .supervision_shell import StartCall, SupervisionShell
 
 __all__ = ["Supervisor", "supervisor"]
 
@@ -51,7 +52,9 @@ def supervisor(
     """
     flags = SupervisorFlags(strategy, max_restarts=max_restarts, max_seconds=max_seconds, auto_shutdown=auto_shutdown)
     validate_children(children, auto_shutdown)
-    return ChildSpec(Supervisor, args=(flags, children), kind="supervisor", mailbox=100_000)
+    return ChildSpec(
+        Supervisor, args=(flags, children), kind="supervisor", mailbox=100_000, init_timeout=math.inf
+    )
 
 
 class Supervisor(SupervisionShell):
@@ -70,7 +73,7 @@ class Supervisor(SupervisionShell):
         Raises ChildAlreadyStarted, ChildAlreadyPresent (also while it restarts), StartFailed (the spec is dropped), InvalidChildSpec.
         """
         later = Later[Any]()
-        self._feed(ev.StartChildCommand(trio.current_time(), _StartCall(later), spec))
+        self._feed(ev.StartChildCommand(trio.current_time(), StartCall(later), spec))
         return later
 
     @call
@@ -85,7 +88,7 @@ class Supervisor(SupervisionShell):
     def restart_child(self, child_id: object) -> Later[Ref[Any] | None]:
         """Start a child that does not run. Raises ChildRunning, ChildRestarting, ChildNotFound, StartFailed (the spec is kept)."""
         later = Later[Any]()
-        self._feed(ev.RestartChildCommand(trio.current_time(), _StartCall(later), child_id))
+        self._feed(ev.RestartChildCommand(trio.current_time(), StartCall(later), child_id))
         return later
 
     @call
@@ -117,14 +120,4 @@ class Supervisor(SupervisionShell):
     @call
     def count_children(self) -> ChildCounts:
         """How many specs, active children, supervisors, workers."""
-        answer = Later[ChildCounts]()
-        self._feed(ev.CountChildren(trio.current_time(), answer))
-        counts: ChildCounts = answer._value
-        return counts
-
-    def child_infos(self) -> tuple[ChildInfo, ...]:
-        """For snapshots of the tree."""
-        answer = Later[tuple[ChildInfo, ...]]()
-        self._feed(ev.WhichChildren(trio.current_time(), answer))
-        infos: tuple[ChildInfo, ...] = answer._value
-        return infos
+        return self.child_counts()

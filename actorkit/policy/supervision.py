@@ -113,8 +113,11 @@ class Supervision:
                 self._begin_stop(reason, f"asked to stop with {shown(reason)}")
             case ev.StopTimeout():
                 self._lives.note_stop_timeout(event)
-            case ev.RestartDue():
-                self._later(event)
+            case ev.RestartDue(ticket=ticket):
+                child = self._tickets.get(ticket)
+                if child is not None and child.scheduled:
+                    child.scheduled = False  # the shell is through with it: nothing to cancel any more
+                    self._later(event)
             case ev.GroupStopTimeout():
                 pass  # a dynamic supervisor's
             case (
@@ -132,6 +135,11 @@ class Supervision:
                     self._later(_Death(event.instance))
         self._serve()
         return actions
+
+    def spec_of_ticket(self, ticket: int) -> ChildSpec[Any] | None:
+        """The spec of the child whose restart that ticket is; None for a ticket that is not pending."""
+        child = self._tickets.get(ticket)
+        return None if child is None else child.spec
 
     # --- The queue ----------------------------------------------------------------------------
 
@@ -155,7 +163,7 @@ class Supervision:
                 case ev.RestartDue(ticket=ticket):
                     child = self._tickets.pop(ticket, None)
                     if child is not None:
-                        child.ticket, child.scheduled = 0, False
+                        child.ticket = 0
                         self._run(self._attempt(child))
                 case ev.StartChildCommand() as command:
                     self._start_child(command)
@@ -395,7 +403,6 @@ class Supervision:
         for command in (self._caller, *self._queue):
             if isinstance(command, ev.Command):
                 self._refuse(command)
-        self._caller = None
         self._queue.clear()
         for child in list(self._tickets.values()):
             self._cancel_restart(child, because)

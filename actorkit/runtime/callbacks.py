@@ -18,15 +18,19 @@ class Callbacks:
     trap_exit: bool = False
 
     def init(self) -> Any:
+        """The first message: None, IGNORE or Stop. May be async."""
         return None
 
     def handle_info(self, message: object) -> Any:
+        """What came by ``send``. Without one of its own, an actor logs and drops it. May be async."""
         report_unexpected(self.ctx, message)  # type: ignore[attr-defined]
 
     def terminate(self, reason: ExitReason) -> Any:
+        """The last message of an actor that stops or crashes. May be async."""
         return None
 
     def format_status(self) -> object:
+        """What reports show as the state: all attributes, unless overridden."""
         state = {n: getattr(self, n, None) for n in self.ctx.template.slot_names}  # type: ignore[attr-defined]
         state.update(getattr(self, "__dict__", {}))
         return state

@@ -73,7 +73,7 @@ class Reply(Waiting):
         self.next = None
         self.bucket: dict[Reply, None] | None = None
         self.error: BaseException | None = None
-        self.later: Later[Any] | None = None
+        self.later: Later[Any] | SenderWaiting | None = None
         self.value: Any = None
 
     def ok(self, value: Any) -> None:
@@ -152,12 +152,15 @@ class SenderWaiting(Waiting):
         waiting.message = message
         waiting.reply = reply
         waiting.error = None
+        reply.later = waiting
         return waiting
 
     def admitted(self) -> bool:
         """There is room: is the message still wanted? Wakes its sender."""
-        if self.reply is not None:
-            return self.reply.task is not None
+        reply = self.reply
+        if reply is not None:
+            reply.later = None
+            return reply.task is not None
         task = self.task
         if task is None:
             return False
@@ -178,11 +181,18 @@ class SenderWaiting(Waiting):
 
     def abort(self, _: Callable[[], Any]) -> Abort:
         self.task = None
+        self._forget(None)
         return Abort.SUCCEEDED
+
+    def _forget(self, _: Reply | None) -> None:
+        """Nobody wants it in any more: do not pin the message."""
+        extra = self.callee.extra
+        if extra is not None and extra.senders is not None:
+            extra.senders.pop(self, None)
 
 
 def waits_for(callee: Record[Any], caller: Record[Any]) -> bool:
-    """Does ``callee`` wait for ``caller``, directly or through others?
+    """Does ``callee`` wait for ``caller``, directly or through others, or is it the same?
 
     A process with tasks of its own is not followed: one of them may be receiving.
     """
@@ -192,6 +202,8 @@ def waits_for(callee: Record[Any], caller: Record[Any]) -> bool:
         record = todo.pop()
         if record.template.process and record.extra is not None and record.extra.kids:
             continue
+        if record is caller:
+            return True
         link = record.pending
         while link is not None:
             target = link.callee
@@ -208,7 +220,8 @@ class Later(Generic[T]):
     """An answer that comes later, from wherever it is ready. Return it from a ``@ak.call`` method; the caller gets ``T``.
 
     Use it to answer from another message, task or actor without blocking this one. The caller's deadline goes on; if this
-    actor ends first, the caller gets CalleeDied. The first answer counts, others are dropped.
+    actor ends first, the caller gets CalleeDied. The first answer counts, others are dropped. One ``Later`` may be returned to
+    several callers: all get its answer.
 
     Source: gen_server:reply/2 after ``{noreply, State}``.
 
@@ -221,20 +234,18 @@ class Later(Generic[T]):
             return answer
     """
 
-    __slots__ = ("_done", "_error", "_owner", "_reply", "_value")
+    __slots__ = ("_done", "_error", "_replies", "_value")
 
     def __init__(self) -> None:
         self._done = False
         self._value: Any = None
         self._error: BaseException | None = None
-        self._reply: Any = None
-        self._owner: Record[Any] | None = None
+        self._replies: dict[Any, Record[Any]] | None = None
 
     @property
     def wanted(self) -> bool:
         """Is somebody still waiting? False when answered, timed out, or the caller was cancelled."""
-        reply = self._reply
-        return not self._done and (reply is None or reply.task is not None)
+        return not self._done and (self._replies is None or bool(self._replies))
 
     def set(self, value: T) -> None:
         """Answer with ``value``."""
@@ -251,14 +262,17 @@ class Later(Generic[T]):
             self._settle()
 
     def _attach(self, reply: Any, owner: Record[Any]) -> None:
-        self._reply = reply
+        """``owner`` has returned this as its answer to ``reply``, whose caller is parked, or will be if this is not done yet."""
         if self._done:
-            self._settle()
+            self._answer(reply)
         elif owner.alive:
+            replies = self._replies
+            if replies is None:
+                replies = self._replies = {}
+            replies[reply] = owner
             reply.later = self
             if reply.caller is not None:
                 reply.forget_caller()  # the callee is free, so waiting for it blocks nobody's turn
-            self._owner = owner
             extra = owner.need_extra()
             if extra.deferred is None:
                 extra.deferred = {}
@@ -267,21 +281,21 @@ class Later(Generic[T]):
             reply.fail(owner.template.scheduler.last_reason)
 
     def _settle(self) -> None:
-        reply = self._reply
-        if reply is None:
-            return
-        self._forget(reply)
-        reply.later = None
+        for reply in list(self._replies or ()):
+            self._forget(reply)
+            reply.later = None
+            self._answer(reply)
+
+    def _answer(self, reply: Any) -> None:
         if self._error is not None:
             reply.refuse(self._error)
         else:
             reply.ok(self._value)
 
     def _forget(self, reply: Any) -> None:
-        owner = self._owner
+        owner = self._replies.pop(reply, None) if self._replies is not None else None
         if owner is not None and owner.extra is not None and owner.extra.deferred is not None:
             owner.extra.deferred.pop(reply, None)
-        self._owner = None
 
 
 class Deadlines:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar, cast
 
-from ..errors import ActorExit, NotInsideActor
-from ..reasons import NORMAL, ExitReason
+from ..errors import ActorExit, AlreadyRegistered, NotInsideActor
+from ..policy.exit_signals import Source
+from ..reasons import NOPROC, NORMAL, ExitReason
 from . import links
+from .events import SystemEvent
 from .messages import MonitorId
-from .record import DEAD, RUNNING, Record
+from .record import Notice, Record
 from .ref import Ref
 from .timers import Timer
 
@@ -55,6 +57,7 @@ class Context(Record[A_co]):
 
     def spawn(self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs) -> Ref[A]:
         """Start an actor: ``spawn(Room, "lobby")``, or of a child spec. Not linked. See ``Node.spawn``."""
+        self._self("spawn")
         return self.node.spawn(start, *args, **kwargs)
 
     def spawn_link(self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs) -> Ref[A]:
@@ -78,7 +81,7 @@ class Context(Record[A_co]):
         self._self("link")
         record = self.node.resolve(other)
         if record is None:
-            links.send_signal(self.template.scheduler, self, links.NOPROC, None, links.Source.LINK)
+            links.send_signal(self.template.scheduler, self, NOPROC, None, Source.LINK)
         else:
             links.link(self.template.scheduler, self, record)
 
@@ -133,12 +136,14 @@ class Context(Record[A_co]):
         """Run a method of this actor after the message at hand and before any queued one; may be chained. For the slow half of
         ``init``. The method is a plain function of the class and need not be declared. Source: gen_server, handle_continue/2."""
         self._self("continue_with")
+        if self.template.process:
+            raise TypeError(f"{self.describe()} is a process: it has no messages to continue between; just go on")
         function: Any = getattr(type(self.obj) if self.obj is not None else self.template.cls, method.__name__, method)
         if kwargs:
             from functools import partial
 
             function = partial(function, **kwargs)
-        self.attend_to().continuations.append((function, args, None))
+        self.attend_to().continuations.append(Notice((function, args, None)))
 
     @property
     def idle_timeout(self) -> float | None:
@@ -163,14 +168,16 @@ class Context(Record[A_co]):
         A timer for an actor goes with that actor; one for a named ref is resolved when it fires. It is exempt from
         the mailbox's bound. Source: erlang:send_after/3.
         """
+        self._self("send_after")
         return self.node.send_after(seconds, to, message)
 
     # --- system events ------------------------------------------------------------------------
 
     def subscribe(self, *types: type[Any]) -> None:
-        """Get the node's system events of these types as messages; replaces an earlier subscription."""
+        """Get the node's system events of these types (all of them without ``types``) as messages; replaces an earlier
+        subscription."""
         self._self("subscribe")
-        self.template.scheduler.events.subscribe(self, types)
+        self.template.scheduler.events.subscribe(self, types or (SystemEvent,))
 
     def unsubscribe(self) -> None:
         """No more system events."""
@@ -182,8 +189,8 @@ class Context(Record[A_co]):
     def register(self, name: str) -> None:
         """Take a name on this node. Raises AlreadyRegistered when it is taken, or this actor has one already."""
         self._self("register")
-        from ..errors import AlreadyRegistered
-
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"cannot register {name!r}: a name is a non-empty string")
         extra = self.need_extra()
         own = extra.name if extra.name is not None else self.template.name
         if own is not None:
@@ -198,7 +205,3 @@ class Context(Record[A_co]):
         if extra is not None and extra.name is not None:
             self.template.scheduler.names.release(extra.name, self)
             extra.name = None
-
-    @property
-    def is_running(self) -> bool:
-        return self.state == RUNNING and self.state != DEAD

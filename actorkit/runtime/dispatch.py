@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, Final, Literal, TypeVar, overload
 
 import attrs
@@ -66,9 +67,10 @@ def cast(method: F | None = None, /, *, sheddable: bool = False) -> F | Callable
 
 
 def _mark(method: F, declaration: Declaration, decorator: str) -> F:
-    if not inspect.isfunction(method):
+    plain: object = method
+    if not isinstance(plain, FunctionType):
         raise TypeError(f"{decorator} decorates a plain method; {method!r} is a {type(method).__name__}")
-    setattr(method, MARK, declaration)
+    setattr(plain, MARK, declaration)
     return method
 
 
@@ -84,13 +86,14 @@ def declaration_of(cls: type, name: str) -> Declaration | None:
 def interruptible(function: F) -> F:
     """Let Ctrl-C interrupt ``function`` although the runtime that calls it is protected: otherwise
     ``while True: pass`` in a handler could only be ended by killing the process."""
-    if inspect.isfunction(function):
-        disable_ki_protection(function)
+    plain: object = function
+    if isinstance(plain, FunctionType):
+        disable_ki_protection(plain)
     return function
 
 
 def is_synchronous(function: Callable[..., Any]) -> bool:
-    return not inspect.iscoroutinefunction(function)
+    return not inspect.iscoroutinefunction(inspect.unwrap(function))
 
 
 class HandlerTable(dict[Any, Callable[..., Any]]):
@@ -107,13 +110,10 @@ class HandlerTable(dict[Any, Callable[..., Any]]):
         self.cls = cls
 
     def __missing__(self, method: Any) -> Callable[..., Any]:
-        name = getattr(method, "__name__", None)
-        declaration = declaration_of(self.cls, name) if isinstance(name, str) else None
-        if declaration is None or not inspect.isfunction(method):
+        name = _name_in(self.cls, method)
+        if name is None or declaration_of(self.cls, name) is None:
             raise NotAMessage(_refusal(self.cls, method))
-        function: Any = inspect.getattr_static(self.cls, name)  # type: ignore[arg-type]
-        if getattr(method, MARK, None) is None and function is not method:
-            raise NotAMessage(_refusal(self.cls, method))
+        function: Any = inspect.getattr_static(self.cls, name)
         if not inspect.isfunction(function):
             raise NotAMessage(f"{self.cls.__qualname__}.{name} overrides a message with a {type(function).__name__}")
         self[method] = interruptible(function)
@@ -131,14 +131,29 @@ class InlineTable(dict[Any, "Callable[..., Any] | None"]):
 
     def __missing__(self, method: Any) -> Callable[..., Any] | None:
         function = self.handlers[method]
-        declaration = declaration_of(self.handlers.cls, function.__name__)
+        name = _name_in(self.handlers.cls, method) or ""
+        declaration = declaration_of(self.handlers.cls, name)
         if declaration is None or declaration.kind != "call":
             raise NotAMessage(
-                f"{self.handlers.cls.__qualname__}.{function.__name__} is declared with @ak.cast, so it has no answer: "
+                f"{self.handlers.cls.__qualname__}.{name} is declared with @ak.cast, so it has no answer: "
                 "cast it, or declare it with @ak.call"
             )
         self[method] = answer = function if is_synchronous(function) else None
         return answer
+
+
+def _name_in(cls: type, method: Any) -> str | None:
+    """Under which name ``cls`` or one of its bases defines the function ``method``; None: it is not theirs."""
+    if not inspect.isfunction(method):
+        return None
+    name = method.__name__
+    if any(base.__dict__.get(name) is method for base in cls.__mro__):
+        return name
+    for base in cls.__mro__:  # a decorator's wrapper that was not given the name of what it wraps
+        for name, value in base.__dict__.items():
+            if value is method:
+                return name
+    return None
 
 
 def _refusal(cls: type, method: Any) -> str:
@@ -150,6 +165,8 @@ def _refusal(cls: type, method: Any) -> str:
             f"name the class's function instead ({owner}.{method.__name__} without an instance)"
         )
     name = getattr(method, "__qualname__", None) or repr(method)
+    if getattr(method, MARK, None) is not None:
+        return f"cannot send {name} to {where}: it is a message of another class; name the method of {cls.__qualname__} or of its bases"
     return (
         f"cannot send {name} to {where}: it is not one of its declared messages; "
         "decorate the method with @ak.call or @ak.cast, or use send()"

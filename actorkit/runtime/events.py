@@ -8,7 +8,6 @@ brings the node down.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
 from typing import Any
 
 import attrs
@@ -123,9 +122,11 @@ class EventStream:
 
     @property
     def types(self) -> tuple[type[SystemEvent], ...]:
+        """What it gets."""
         return self._types
 
     def put(self, event: SystemEvent) -> None:
+        """Add an event; the oldest goes when the buffer is full."""
         if len(self._buffer) >= self._capacity:
             self._buffer.popleft()
             self.dropped += 1
@@ -134,10 +135,11 @@ class EventStream:
 
     async def receive(self) -> SystemEvent:
         """The next event, in order."""
+        await trio.lowlevel.checkpoint()
         while not self._buffer:
-            self._waiting = trio.Event()
+            if self._waiting.is_set():
+                self._waiting = trio.Event()
             await self._waiting.wait()
-        await trio.lowlevel.checkpoint_if_cancelled()
         return self._buffer.popleft()
 
     def drain(self) -> list[SystemEvent]:
@@ -146,9 +148,11 @@ class EventStream:
         self._buffer.clear()
         return events
 
-    async def __aiter__(self) -> AsyncIterator[SystemEvent]:
-        while True:
-            yield await self.receive()
+    def __aiter__(self) -> EventStream:
+        return self
+
+    async def __anext__(self) -> SystemEvent:
+        return await self.receive()
 
 
 class Events:
@@ -157,12 +161,14 @@ class Events:
     def __init__(self) -> None:
         self.streams: list[EventStream] = []
         self.actors: dict[Any, tuple[type[SystemEvent], ...]] = {}
+        self.listened = False
         self._wanted: dict[type[SystemEvent], bool] = {}
         self._all: tuple[type[SystemEvent], ...] = ()
 
     def recount(self) -> None:
         self._wanted.clear()
         self._all = tuple(t for s in self.streams for t in s.types) + tuple(t for ts in self.actors.values() for t in ts)
+        self.listened = bool(self._all)
 
     def wanted(self, kind: type[SystemEvent]) -> bool:
         """Does anybody listen? Ask before making an event."""
@@ -183,10 +189,14 @@ class Events:
 
     def subscribe(self, record: Any, types: tuple[type[SystemEvent], ...]) -> None:
         """Send these events to an actor, until it ends or unsubscribes."""
-        if record not in self.actors:
-            record.need_extra().call_at_exit(lambda dead, _: self.unsubscribe(dead))
+        extra = record.need_extra()
+        if self._ended not in (extra.at_exit or ()):
+            extra.call_at_exit(self._ended)
         self.actors[record] = types
         self.recount()
+
+    def _ended(self, record: Any, _: ExitReason) -> None:
+        self.unsubscribe(record)
 
     def unsubscribe(self, record: Any) -> None:
         if self.actors.pop(record, None) is not None:

@@ -45,7 +45,7 @@ class Extra:
         self.links: dict[Record[Any], None] | None = None
         self.monitors: dict[Any, Monitor] | None = None
         self.monitored_by: dict[Any, Monitor] | None = None
-        self.senders: deque[SenderWaiting] | None = None
+        self.senders: dict[SenderWaiting, None] | None = None
         self.deferred: dict[Any, None] | None = None
         self.kids: set[Any] | None = None
         self.timers: dict[Timer, None] | None = None

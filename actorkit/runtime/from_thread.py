@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 import trio
 
-from .ref import Ref
+from .record import Record
+from .ref import BoundedCall, Ref
 
 if TYPE_CHECKING:
     from .calls import Later
@@ -42,7 +43,9 @@ class FromThread:
     def cast(
         self, ref: Ref[A], method: Callable[Concatenate[A, P], object], /, *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        """``ref.cast`` from a thread; returns at once. Raises trio.RunFinishedError when trio has ended."""
+        """``ref.cast`` from a thread; returns at once. Raises NotAMessage, and trio.RunFinishedError when trio has ended."""
+        if isinstance(ref, Record):
+            ref.template.handlers[method]
         self._soon(lambda: ref.cast(method, *args, **kwargs))
 
     def send(self, ref: Ref[Any], message: object) -> None:
@@ -51,18 +54,19 @@ class FromThread:
 
     @overload
     def call(
-        self, ref: Ref[A], method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+        self, ref: Ref[A] | BoundedCall[A], method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R: ...
     @overload
     def call(
-        self, ref: Ref[A], method: Callable[Concatenate[A, P], Later[R]], /, *args: P.args, **kwargs: P.kwargs
+        self, ref: Ref[A] | BoundedCall[A], method: Callable[Concatenate[A, P], Later[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R: ...
     @overload
     def call(
-        self, ref: Ref[A], method: Callable[Concatenate[A, P], R], /, *args: P.args, **kwargs: P.kwargs
+        self, ref: Ref[A] | BoundedCall[A], method: Callable[Concatenate[A, P], R], /, *args: P.args, **kwargs: P.kwargs
     ) -> R: ...
-    def call(self, ref: Ref[Any], method: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """``await ref.call`` from a thread: blocks the thread for the answer. Raises what the call raises."""
+    def call(self, ref: Ref[Any] | BoundedCall[Any], method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """``await ref.call`` from a thread: blocks the thread for the answer. Raises what the call raises.
+        ``ref`` may be ``ref.within(seconds)``. Not from a thread that an actor waits for and that calls this very actor."""
 
         async def ask() -> Any:
             from .names import CURRENT_SCHEDULER

@@ -28,6 +28,7 @@ class RestartGate(Protocol):
 
     def hold(self, spec: ChildSpec[object] | None, delay: float, go: Callable[[], None]) -> PendingRestart:
         """Call ``go`` once, not before ``delay`` seconds have passed, and never from within this call."""
+        ...
 
 
 class TimerGate:

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ActorExit, NodeStopped
 from ..policy.exit_signals import Source
@@ -29,10 +30,14 @@ from .calls import Later
 from .links import send_signal, tell_watchers
 from .names import Names
 from .messages import Exit
-from .record import DEAD, QUEUED, RUNNING, SUSPENDED, Message, Record
+from .record import DEAD, QUEUED, RUNNING, SUSPENDED, Message, Notice, Record
 from .reports import report_crash, report_unkillable
 from .timers import Timer, Timers
 from .tombstone import clear_state
+from .trio_internals import is_fatal
+
+if TYPE_CHECKING:
+    from .template import Template
 
 __all__ = ["IGNORE", "Lifecycle", "Starting", "Stop"]
 
@@ -152,6 +157,13 @@ def _let_go(error: BaseException) -> None:
             tb = tb.tb_next
 
 
+def _alone(error: BaseException) -> BaseException:
+    """What a task in an actor's nursery has raised, taken out of its group."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
 class Lifecycle:
     """See the module's docstring. The scheduler is built on top of it."""
 
@@ -172,19 +184,17 @@ class Lifecycle:
         self.unkillable: dict[Record[Any], None] = {}
         self.stopping = False
         self.monitor_count = 0
-        self.started = 0
-        self.exited = 0
+        self.numbers = 0
         self.crashed_count = 0
         self.dead_letters = 0
+        self.telling: deque[Any] | None = None
 
     # --- birth --------------------------------------------------------------------------------
 
     def admit(self, record: Record[Any], link_to: Record[Any] | None) -> None:
         """Enter a newborn: number, name, link. Raises NodeStopped or AlreadyRegistered with nothing done."""
         if self.stopping:
-            raise NodeStopped(
-                f"cannot start {record.template.cls.__qualname__}: node {self.name!r} is stopping; open another one"
-            )
+            raise self.refuse_start(record.template)
         # No Python function may be called after the first entry: the stack may end anywhere, and what is half entered never dies.
         ends = None if link_to is None else (record.need_extra(), link_to.need_extra())
         name = record.template.name
@@ -196,7 +206,10 @@ class Lifecycle:
                     extra.links = {}
                 extra.links[far] = None
         self.actors[record.number] = record
-        self.started += 1
+
+    def refuse_start(self, template: Template) -> NodeStopped:
+        """What a spawn gets while the node stops."""
+        return NodeStopped(f"cannot start {template.label}: node {self.name!r} is stopping; open another one")
 
     def stillborn(self, record: Record[Any], error: BaseException, link_to: Record[Any] | None) -> ExitReason:
         """The constructor raised. Whoever spawned gets the error only, no signal (as OTP since 26)."""
@@ -205,7 +218,9 @@ class Lifecycle:
             if record.extra is not None:
                 record.extra.links = None
         reason = error.reason if isinstance(error, ActorExit) else Crash.from_exception(error, 1)
-        _let_go(error)
+        record.obj = None
+        if not is_fatal(error):
+            _let_go(error)
         record.template.owner, owner = None, record.template.owner
         try:
             self.die(record, reason)
@@ -234,7 +249,7 @@ class Lifecycle:
         if seconds != float("inf"):
             starting.timer = self.timers.after(seconds, self._init_late, record, seconds)
         sent_to_itself = record.inbox or []
-        record.inbox = [(template.init, (), starting), *sent_to_itself]
+        record.inbox = [Notice((template.init, (), starting)), *sent_to_itself]
         record.make_ready()
 
     def _init_late(self, record: Record[Any], seconds: float) -> None:
@@ -301,7 +316,7 @@ class Lifecycle:
         if terminate is None or record.obj is None:
             self.die(record, reason)
             return
-        message: Message = (_terminate, (terminate, reason), None)
+        message = Notice((_terminate, (terminate, reason), None))
         if record.outbox is None:
             record.outbox = [message]
         else:
@@ -325,10 +340,9 @@ class Lifecycle:
         terminating = (extra is not None and extra.terminating) or type(reply) is Starting
         if attention is not None and attention.kill is not None:
             reason = attention.kill
-        elif isinstance(error, ActorExit):
-            reason = error.reason
         else:
-            reason = Crash.from_exception(error, RUNTIME_FRAMES)
+            leaf = _alone(error)
+            reason = leaf.reason if isinstance(leaf, ActorExit) else Crash.from_exception(error, RUNTIME_FRAMES)
         if reason.abnormal and (attention is None or attention.kill is None):
             self.crashed_count += 1
             try:
@@ -337,7 +351,8 @@ class Lifecycle:
                 logger.debug("a crash report could not be written: %s", type(failure).__qualname__)
             if self.events.wanted(ActorCrashed):
                 self.events.emit(ActorCrashed(record, record.pid, record.started_as, reason))
-        _let_go(error)
+        if not is_fatal(error):
+            _let_go(error)
         if reply is not None:
             reply.fail(reason)
         killed = attention is not None and attention.kill is not None
@@ -394,7 +409,6 @@ class Lifecycle:
             return
         record.state = DEAD
         self.last_reason = reason
-        self.exited += 1
         del self.actors[record.number]
         queues = (record.outbox, record.inbox)
         obj = record.obj
@@ -474,6 +488,7 @@ class Lifecycle:
         """An actor has ended while the node stops."""
 
     def announce(self, record: Record[Any]) -> None:
+        """Tell of a newborn."""
         if self.events.wanted(ActorStarted):
             self.events.emit(ActorStarted(record, record.pid, record.started_as))
 

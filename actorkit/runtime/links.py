@@ -2,6 +2,8 @@
 
 * A link is one per pair, both ways; a signal over it ends those who do not trap exits.
 * A monitor is one way, and every one is separate; it sends one ``Down``.
+* A death that causes others tells them in the order of the deaths, from one loop (``tell_watchers``): a chain of a thousand linked
+  actors needs no deep stack.
 
 What a signal does to its receiver is decided by ``policy.exit_signals``; here it is carried out.
 Source: the Erlang reference manual, "Processes": links, monitors, signals.
@@ -9,18 +11,26 @@ Source: the Erlang reference manual, "Processes": links, monitors, signals.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..policy.exit_signals import Die, Message, Source, deliver
 from ..reasons import NOPROC, ExitReason
 from .messages import Down, Exit, MonitorId
-from .record import DEAD, Record
+from .record import DEAD, IDLE, Notice, Record
 
 if TYPE_CHECKING:
     from .lifecycle import Lifecycle
     from .ref import Ref
 
 __all__ = ["Monitor", "demonitor", "link", "monitor", "send_signal", "tell_watchers", "unlink"]
+
+
+class LinkNotice(Notice):
+    """A trapped Exit that came over a link, so that ``unlink`` can tell it from one that somebody sent."""
+
+    __slots__ = ()
 
 
 class Monitor:
@@ -45,7 +55,8 @@ def send_signal(
     if isinstance(verdict, Die):
         lifecycle.end_now(target, verdict.reason)
     elif isinstance(verdict, Message):
-        target.post_info(Exit(source, verdict.reason))
+        kind = LinkNotice if via is Source.LINK else Notice
+        target.post(kind((target.template.info, (Exit(source, verdict.reason),), None)))
 
 
 def link(lifecycle: Lifecycle, one: Record[Any], other: Record[Any]) -> None:
@@ -67,7 +78,7 @@ def unlink(one: Record[Any], other: Record[Any]) -> None:
     for end, far in ((one, other), (other, one)):
         if end.extra is not None and end.extra.links is not None:
             end.extra.links.pop(far, None)
-    _drop_queued(one, lambda message: isinstance(message, Exit) and message.source is other)
+    _drop_queued(one, LinkNotice, lambda message: message.source is other)
 
 
 def monitor(lifecycle: Lifecycle, watcher: Record[Any], target: Record[Any] | None, ref: Ref[Any]) -> MonitorId:
@@ -98,7 +109,7 @@ def demonitor(watcher: Record[Any], id: MonitorId, flush: bool) -> bool:
         if far is not None and far.monitored_by is not None:
             far.monitored_by.pop(id, None)
     elif flush:
-        _drop_queued(watcher, lambda message: isinstance(message, Down) and message.monitor is id)
+        _drop_queued(watcher, Notice, lambda message: isinstance(message, Down) and message.monitor is id)
     return one is not None
 
 
@@ -114,23 +125,46 @@ def tell_watchers(lifecycle: Lifecycle, dead: Record[Any], reason: ExitReason) -
             far = one.target.extra
             if far is not None and far.monitored_by is not None:
                 far.monitored_by.pop(one.id, None)
-    if links:
-        for other in links:
-            if other.extra is not None and other.extra.links is not None:
-                other.extra.links.pop(dead, None)
-        for other in links:
-            send_signal(lifecycle, other, reason, dead, Source.LINK)
-    if watched:
-        for one in watched.values():
-            near = one.watcher.extra
-            if near is not None and near.monitors is not None and near.monitors.pop(one.id, None) is not None:
-                one.watcher.post_info(Down(one.id, one.ref, reason))
+    if not links and not watched:
+        return
+    for other in links or ():
+        if other.extra is not None and other.extra.links is not None:
+            other.extra.links.pop(dead, None)
+    telling = lifecycle.telling
+    if telling is not None:
+        telling.append((dead, reason, links, watched))
+        return
+    telling = lifecycle.telling = deque([(dead, reason, links, watched)])
+    try:
+        while telling:
+            _tell(lifecycle, *telling.popleft())
+    finally:
+        lifecycle.telling = None
 
 
-def _drop_queued(record: Record[Any], unwanted: Any) -> None:
-    """Remove queued infos for which ``unwanted(message)`` holds."""
+def _tell(
+    lifecycle: Lifecycle,
+    dead: Record[Any],
+    reason: ExitReason,
+    links: dict[Record[Any], None] | None,
+    watched: dict[Any, Monitor] | None,
+) -> None:
+    for other in links or ():
+        send_signal(lifecycle, other, reason, dead, Source.LINK)
+    for one in (watched or {}).values():
+        near = one.watcher.extra
+        if near is not None and near.monitors is not None and near.monitors.pop(one.id, None) is not None:
+            one.watcher.post_info(Down(one.id, one.ref, reason))
+
+
+def _drop_queued(record: Record[Any], kind: type[Notice], unwanted: Callable[[Any], bool]) -> None:
+    """Remove queued notices of ``kind`` for whose message ``unwanted`` holds."""
     for queue in (record.inbox, record.outbox):
         if queue:
-            queue[:] = [m for m in queue if not (len(m[1]) == 1 and m[2] is None and unwanted(m[1][0]))]
+            queue[:] = [m for m in queue if not (isinstance(m, kind) and m[1] and unwanted(m[1][0]))]
     if record.inbox is not None and not record.inbox:
         record.inbox = None
+    if record.extra is not None and record.extra.senders:
+        record.admit_senders()
+        if record.inbox is not None and record.state == IDLE:
+            record.make_ready()

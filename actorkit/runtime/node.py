@@ -86,6 +86,8 @@ class Node(Scheduler):
         self.root_reason: ExitReason | None = None
         self.trio_token = trio.lowlevel.current_trio_token()
         self.from_thread = FromThread(self)
+        self.before_stop: list[Callable[[], None]] = []
+        """Called when the node begins to stop, before any actor is told: listeners close their doors here."""
         self._root_ended = trio.Event()
         self._exit_noticed = trio.Event()
         self._body: trio.CancelScope | None = None
@@ -127,6 +129,10 @@ class Node(Scheduler):
             room = node.spawn(Room, "lobby")
             big = node.spawn(ak.child(Room, "hall").with_(mailbox=100_000))
         """
+        if type(start) is type and not kwargs:
+            template = self.templates.get(start)
+            if template is not None:
+                return self.spawn_plain(template, args)
         return self._spawn(start, args, kwargs)
 
     def _spawn(
@@ -138,9 +144,6 @@ class Node(Scheduler):
         link_to: Record[Any] | None = None,
         watcher: Any = None,
     ) -> Record[Any]:
-        template = self.templates.get(start) if isinstance(start, type) else None
-        if template is not None:
-            return self.spawn_actor(template, args, kwargs, link_to=link_to, watcher=watcher)
         if isinstance(start, ChildSpec):
             if args or kwargs:
                 raise TypeError("a child spec holds its arguments: give them to ak.child(…), not to spawn")
@@ -148,7 +151,7 @@ class Node(Scheduler):
         starter = self._starters.get(start)
         if starter is None:
             starter = self._starters[start] = Starter(self, ChildSpec(start))
-            if isinstance(start, type) and starter.template is not None:
+            if starter.template is not None and starter.template.plain:
                 self.templates[start] = starter.template
         return starter(args, kwargs, link_to=link_to, watcher=watcher)
 
@@ -188,7 +191,7 @@ class Node(Scheduler):
         if isinstance(ref, Record):
             return ref
         if isinstance(ref, NamedRef):
-            return self.names.whereis(ref.name)
+            return ref.resolve_on(self)
         raise TypeError(f"{ref!r} is not a ref of this node")
 
     def processes(self) -> Iterator[Ref[Any]]:
@@ -209,8 +212,8 @@ class Node(Scheduler):
         """Counters and gauges of the node."""
         return NodeStatistics(
             actors=len(self.actors),
-            started=self.started,
-            exited=self.exited,
+            started=self.numbers,
+            exited=self.numbers - len(self.actors),
             crashes=self.crashed_count,
             restarts=self.restarts,
             messages=self.messages,
@@ -327,6 +330,8 @@ class Node(Scheduler):
         """Root first, in its own order; then the others; then by force."""
         self.stopping = True
         deadline = trio.current_time() + self.stop_timeout
+        for callback in list(self.before_stop):
+            callback()
         if self.root is not None and self.root.alive:
             self.shutdown_child(self.root, SHUTDOWN)
             await self._until(lambda: self.root is None or not self.root.alive, deadline)

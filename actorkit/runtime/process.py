@@ -10,7 +10,7 @@ Source: erlang receive; proc_lib.
 from __future__ import annotations
 
 import contextvars
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import trio
@@ -56,7 +56,7 @@ class ProcessContext(Context[Process]):
     def send(self, message: object, /) -> bool:
         if self.state == DEAD or self.mailbox_length >= self.template.bound:
             return self._overflow_of_process((self.template.info, (message,), None))
-        self.post_info(message)
+        self.post((self.template.info, (message,), None))
         return True
 
     def _overflow_of_process(self, message: Any) -> bool:
@@ -115,6 +115,8 @@ class ProcessContext(Context[Process]):
                 refused = len(queue)
             else:
                 self.outbox = None
+            if self.inbox is not None:
+                continue  # the predicate itself has sent something here
             worker.receiver = task
             self.state = IDLE
             got = await park(Trap(worker.abort_receive))
@@ -150,10 +152,12 @@ class ProcessContext(Context[Process]):
         else:
             scheduler.die(self, NORMAL)
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
+    def __aiter__(self) -> ProcessContext:
         """All messages, in order, for ever: ``async for message in ctx``."""
-        while True:
-            yield await self.receive()
+        return self
+
+    async def __anext__(self) -> Any:
+        return await self.receive()
 
 
 class ProcessWorker:
@@ -196,7 +200,7 @@ def start_process(
     scheduler.start_task(
         _run, scheduler, record, worker, interruptible(function), args, kwargs, name=f"actorkit {scheduler.name}: {template.label}"
     )
-    if scheduler.events.streams or scheduler.events.actors:
+    if scheduler.events.listened:
         scheduler.announce(record)
     return record
 

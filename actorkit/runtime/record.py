@@ -16,8 +16,8 @@ Everything rare lives in ``extra`` (links, monitors, names, waiting senders …)
 from __future__ import annotations
 
 import math
-from collections import deque
 from functools import partial
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import CallCycle, CalleeDied, MailboxFull
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from .scheduler import Scheduler
     from .template import Template
 
-__all__ = ["DEAD", "IDLE", "QUEUED", "RUNNING", "STATES", "SUSPENDED", "Message", "Record"]
+__all__ = ["DEAD", "IDLE", "QUEUED", "RUNNING", "STATES", "SUSPENDED", "Message", "Notice", "Record"]
 
 IDLE: Final = 0
 QUEUED: Final = 1
@@ -55,7 +55,16 @@ STATES: Final = ("waiting", "runnable", "running", "exiting", "suspended")
 
 Message = tuple[Any, tuple[Any, ...], Any]
 
+
+class Notice(tuple[Any, tuple[Any, ...], Any]):
+    """A message of the runtime's own (Down, Exit, timers, ``init`` …), to which no bound, overflow policy or shedding applies."""
+
+    __slots__ = ()
+
+
 A_co = TypeVar("A_co", covariant=True)
+
+WATCHED: Final = FEATURES.cancel_status
 
 
 class Record(Ref[A_co]):
@@ -82,7 +91,7 @@ class Record(Ref[A_co]):
         self.template = template
         self.number = number
         self.parent = parent
-        self.state = IDLE
+        self.state = RUNNING
         self.obj: Any = None
         self.inbox: list[Message] | None = None
         self.outbox: list[Message] | None = None
@@ -159,7 +168,7 @@ class Record(Ref[A_co]):
 
     def post_info(self, message: object) -> None:
         """``post``, to ``handle_info`` or ``receive``."""
-        self.post((self.template.info, (message,), None))
+        self.post(Notice((self.template.info, (message,), None)))
 
     def make_ready(self) -> None:
         """Put this idle actor, which has something to do, on its run queue."""
@@ -172,6 +181,7 @@ class Record(Ref[A_co]):
 
     @property
     def mailbox_length(self) -> int:
+        """Messages that wait, exactly."""
         return (0 if self.inbox is None else len(self.inbox)) + (0 if self.outbox is None else len(self.outbox))
 
     def _overflow(self, message: Message) -> bool:
@@ -180,17 +190,28 @@ class Record(Ref[A_co]):
             return self._refuse(message, "dead")
         if self.template.overflow != "drop_oldest":
             return self._refuse(message, "mailbox full")
-        outbox = self.outbox
-        oldest = outbox.pop() if outbox else self.inbox.pop(0) if self.inbox else None
-        if oldest is not None:
-            self.template.scheduler.dead_letter(self, oldest, "dropped as the oldest of a full mailbox")
-            if oldest[2] is not None:
-                oldest[2].refuse(MailboxFull(f"the call was dropped as the oldest of {self.describe()}'s full mailbox"))
+        oldest = self._take_oldest()
+        if oldest is None:
+            return self._refuse(message, "mailbox full of notices")
+        self.template.scheduler.dead_letter(self, oldest, "dropped as the oldest of a full mailbox")
+        if oldest[2] is not None:
+            oldest[2].refuse(MailboxFull(f"the call was dropped as the oldest of {self.describe()}'s full mailbox"))
         if self.inbox is None:
             self.inbox = [message]
         else:
             self.inbox.append(message)
         return True
+
+    def _take_oldest(self) -> Message | None:
+        """Remove the oldest message that is not a Notice."""
+        outbox, inbox = self.outbox or [], self.inbox or []
+        for index in range(len(outbox) - 1, -1, -1):
+            if type(outbox[index]) is tuple:
+                return outbox.pop(index)
+        for index, message in enumerate(inbox):
+            if type(message) is tuple:
+                return inbox.pop(index)
+        return None
 
     def _refuse(self, message: Message, why: str) -> bool:
         self.template.scheduler.dead_letter(self, message, why)
@@ -208,9 +229,11 @@ class Record(Ref[A_co]):
 
     async def _enqueue_wait(self, message: Message) -> None:
         scheduler = self.template.scheduler
+        task = current_task()
+        if caller_is_cancelled(task):
+            await scheduler.checkpoint()
         if self.state == DEAD:
             raise CalleeDied(self.describe(), NOPROC)
-        task = current_task()
         if self._has_room():
             self.post(message)
             await scheduler.yield_if_due(task)
@@ -223,7 +246,7 @@ class Record(Ref[A_co]):
                 target=self.describe(),
             )
         waiting = SenderWaiting(task, self, caller, message)
-        self.need_senders().append(waiting)
+        self.need_senders()[waiting] = None
         got = await park(Trap(waiting.abort))
         waiting.forget_caller()
         if got is not WAKE:
@@ -239,7 +262,8 @@ class Record(Ref[A_co]):
             return
         room = self.template.bound - self.mailbox_length
         while room > 0 and senders:
-            waiting = senders.popleft()
+            waiting = next(iter(senders))
+            del senders[waiting]
             if waiting.admitted():
                 room -= 1
                 if self.inbox is None:
@@ -250,27 +274,30 @@ class Record(Ref[A_co]):
     # --- calls --------------------------------------------------------------------------------
 
     async def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """See ``Ref.call``. One long function: this is the hot path."""
         template = self.template
         scheduler = template.scheduler
         task = current_task()
         function = template.inline[method]
-        if function is not None and self.state == IDLE and not kwargs and scheduler.inline_depth < 16:
-            # Inline: the callee is idle, has no message and no signal, and cannot suspend.
-            if task._cancel_status.effectively_cancelled if FEATURES.cancel_status else caller_is_cancelled(task):
+        if WATCHED:
+            status = task._cancel_status
+            if status.effectively_cancelled:
                 await scheduler.checkpoint()
-            status = task._cancel_status if FEATURES.cancel_status else None
+        else:
+            status = None
+            if caller_is_cancelled(task):
+                await scheduler.checkpoint()
+        if function is not None and self.state == IDLE and not kwargs:
+            # Inline: the callee is idle, has no message and no signal, and cannot suspend.
             previous = scheduler.current
             scheduler.current = self
-            scheduler.inline_depth += 1
             self.state = RUNNING
             hook = scheduler.step_hook
             if hook is not None:
                 hook(self)
             try:
                 context = self.variables
-                if context is not None:
-                    result = context.run(function, self.obj, *args)
-                else:
+                if context is None:
                     free = scheduler.free_contexts
                     context = free.pop() if free else scheduler.base_context.copy()
                     result = context.run(function, self.obj, *args)
@@ -281,9 +308,10 @@ class Record(Ref[A_co]):
                             free.append(context)
                     except Exception:  # of a value's __eq__
                         self.variables = context
+                else:
+                    result = context.run(function, self.obj, *args)
             except BaseException as error:
                 scheduler.current = previous
-                scheduler.inline_depth -= 1
                 if hook is not None:
                     hook(previous)
                 try:
@@ -293,31 +321,24 @@ class Record(Ref[A_co]):
                     raise
                 if status is not None and task._cancel_status is not status:
                     close_left_open(task, status)
+                raise failure from None
+            scheduler.current = previous
+            if hook is not None:
+                hook(previous)
+            if task._cancel_status is not status and status is not None:
+                close_left_open(task, status)
+                raise scheduler.left_scope_open(self)
+            if self.inbox is None and self.attention is None and self.outbox is None:
+                self.state = IDLE
             else:
-                failure = None
-                scheduler.current = previous
-                scheduler.inline_depth -= 1
-                if hook is not None:
-                    hook(previous)
-                if status is not None and task._cancel_status is not status:
-                    close_left_open(task, status)
-                    failure = scheduler.left_scope_open(self)
-                elif self.inbox is None and self.attention is None and self.outbox is None:
-                    self.state = IDLE
-                else:
-                    scheduler.after_inline(self)
-            if failure is not None:
-                raise failure
-            scheduler.inline_left -= 1
-            if scheduler.inline_left <= 0 and scheduler.slice_is_over():
-                await scheduler.checkpoint()
-            if type(result) is not Later:
-                return result
-            reply = Reply(task, self, scheduler.current)
-            reply.bucket = bucket = scheduler.deadlines.newest
-            bucket[reply] = None
-            result._attach(reply, self)
-            return await self._answer(reply)
+                scheduler.after_inline(self)
+            scheduler.inline_left = left = scheduler.inline_left - 1
+            if left <= 0 and scheduler.slice_is_over():
+                await scheduler.breathe()
+            kind = type(result)
+            if kind is Later or kind is CoroutineType:
+                return await self._not_yet(method, result)
+            return result
         if self.state == DEAD:
             raise CalleeDied(self.describe(), NOPROC, method=method.__qualname__)
         reply = Reply(task, self, scheduler.current)
@@ -338,16 +359,44 @@ class Record(Ref[A_co]):
             raise reply.error
         return reply.value
 
-    async def _answer(self, reply: Reply) -> Any:
+    async def _not_yet(self, method: Any, result: Any) -> Any:
+        """An inline call has returned what is not its answer yet."""
         scheduler = self.template.scheduler
-        if not scheduler.deadlines.armed:
-            scheduler.deadlines.arm()
-        if reply.task is not None:
-            got = await park(Trap(reply.abort))
-            if got is not WAKE:
-                got.unwrap()
+        if type(result) is Later and result._done:
+            if result._error is not None:
+                raise result._error
+            return result._value
+        if self.state == DEAD:
+            if type(result) is CoroutineType:
+                result.close()
+            raise CalleeDied(self.describe(), scheduler.last_reason, method=method.__qualname__)
+        reply = Reply(current_task(), self, scheduler.current)
+        deadlines = scheduler.deadlines
+        reply.bucket = bucket = deadlines.newest
+        bucket[reply] = None
+        if not deadlines.armed:
+            deadlines.arm()
+        if type(result) is Later:
+            result._attach(reply, self)
+        else:
+            # A plain function that returns a coroutine (a decorator's wrapper): the pool carries it, now and from now on.
+            self.template.inline[method] = None
+            reply.remember_caller()
+            message: Message = Notice((_carry_on, (result,), reply))
+            if self.outbox is None:
+                self.outbox = [message]
+            else:
+                self.outbox.append(message)
+            if self.state == IDLE:
+                self.make_ready()
+        return await self._answer(reply)
+
+    async def _answer(self, reply: Reply) -> Any:
+        got = await park(Trap(reply.abort))
         if reply.caller is not None:
             reply.forget_caller()
+        if got is not WAKE:
+            got.unwrap()
         if reply.error is not None:
             raise reply.error
         return reply.value
@@ -355,11 +404,14 @@ class Record(Ref[A_co]):
     async def _call_within(self, seconds: float, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         template = self.template
         scheduler = template.scheduler
-        if self.state == DEAD:
-            raise CalleeDied(self.describe(), NOPROC, method=method.__qualname__)
         template.inline[method]
         function: Callable[..., Any] = template.handlers[method]
-        reply = Reply(current_task(), self, scheduler.current)
+        task = current_task()
+        if caller_is_cancelled(task):
+            await scheduler.checkpoint()
+        if self.state == DEAD:
+            raise CalleeDied(self.describe(), NOPROC, method=method.__qualname__)
+        reply = Reply(task, self, scheduler.current)
         timer = None
         if seconds != math.inf:
             timer = scheduler.timers.after(seconds, reply.expire, seconds)
@@ -398,11 +450,10 @@ class Record(Ref[A_co]):
             inbox.append(message)
             return
         if template.overflow == "wait":
-            self.need_senders().append(SenderWaiting.for_call(reply, self, message))
-        elif template.overflow == "drop_oldest":
-            self._overflow(message)
-        else:
+            self.need_senders()[SenderWaiting.for_call(reply, self, message)] = None
+        elif template.overflow != "drop_oldest" or not self._overflow(message):
             reply.discard()
+            reply.forget_caller()
             raise MailboxFull(
                 f"cannot call {self.describe()}: its mailbox holds {self.mailbox_length} of {template.bound:g} messages; "
                 "slow down, raise .with_(mailbox=…), or choose overflow='wait'",
@@ -433,6 +484,7 @@ class Record(Ref[A_co]):
         return self.state != DEAD
 
     def need_extra(self) -> Extra:
+        """Its relations, made on first use."""
         extra = self.extra
         if extra is None:
             extra = self.extra = Extra(self.template.traps_exits)
@@ -455,19 +507,21 @@ class Record(Ref[A_co]):
         elif self.state != DEAD:
             self.template.scheduler.restart_idle_timer(self)
 
-    def need_senders(self) -> deque[SenderWaiting]:
+    def need_senders(self) -> dict[SenderWaiting, None]:
         extra = self.need_extra()
         if extra.senders is None:
-            extra.senders = deque()
+            extra.senders = {}
         return extra.senders
 
     @property
     def traps_exits(self) -> bool:
+        """Does it get exit signals as messages?"""
         extra = self.extra
         return self.template.traps_exits if extra is None else extra.traps_exits
 
     @property
     def scheduler(self) -> Scheduler:
+        """Who runs it."""
         return self.template.scheduler
 
     @property
@@ -483,3 +537,8 @@ class Record(Ref[A_co]):
 
     def __repr__(self) -> str:
         return bounded(f"<Ref {self.describe()}>", 200)
+
+
+def _carry_on(_: Any, coro: Any) -> Any:
+    """The message that hands a coroutine to the pool."""
+    return coro

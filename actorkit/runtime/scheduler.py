@@ -26,7 +26,15 @@ from types import CoroutineType
 from typing import Any, Final
 
 import trio
-from trio.lowlevel import Abort, Task, checkpoint, current_task, enable_ki_protection, reschedule
+from trio.lowlevel import (
+    Abort,
+    Task,
+    cancel_shielded_checkpoint,
+    checkpoint,
+    current_task,
+    enable_ki_protection,
+    reschedule,
+)
 
 from ..errors import ActorExit, CalleeDied, StartFailed
 from ..reasons import Crash, ExitReason
@@ -56,6 +64,8 @@ __all__ = ["PRIORITIES", "Scheduler", "Worker"]
 
 PRIORITIES: Final = {"max": 0, "high": 1, "normal": 2, "low": 3}
 LOW_TURN: Final = 8
+
+_new: Final = object.__new__
 
 DRY: Final = "dry"
 OWN: Final = "own"
@@ -140,10 +150,9 @@ class Scheduler(Lifecycle):
         self.messages = 0
         self.slices = 0
         self.repairs = 0
-        self.numbers = 0
         self.step_hook: Callable[[Record[Any] | None], None] | None = None
         self.flushes: list[Callable[[], None]] = []
-        self.inline_depth = 0
+        self.flush_promised = False
         self.inline_left = 8
         self.inline_checked = 0.0
         self.inline_since = 0.0
@@ -177,6 +186,48 @@ class Scheduler(Lifecycle):
 
     # --- birth --------------------------------------------------------------------------------
 
+    def spawn_plain(self, template: Template, args: tuple[Any, ...]) -> Record[Any]:
+        """``spawn_actor`` for the plain case, ``template.plain``: no name, no ``init``, an ordinary ``__new__``. The hot path."""
+        if self.stopping:
+            raise self.refuse_start(template)
+        self.numbers = number = self.numbers + 1
+        parent = self.current
+        self.actors[number] = self.current = record = Context(template, number, parent)
+        hook = self.step_hook
+        try:
+            if hook is not None:
+                hook(record)
+            record.obj = obj = _new(template.cls)
+            obj.ctx = record
+            free = self.free_contexts
+            context = free.pop() if free else self.base_context.copy()
+            context.run(template.construct, obj, *args)
+            try:
+                if context != self.base_context:
+                    record.variables = context
+                else:
+                    free.append(context)
+            except Exception:  # of a value's __eq__
+                record.variables = context
+            self.current = parent
+            if hook is not None:
+                hook(parent)
+            if self.events.listened:
+                self.announce(record)
+            if record.inbox is None and record.attention is None:
+                record.state = IDLE
+            elif record.attention is None or self.attend(record):
+                self._requeue(record)
+            return record
+        except BaseException as error:
+            try:
+                failure = self._not_born(record, error, parent, None)
+            except RecursionError:
+                self.current = parent
+                self.doomed.append(record)
+                raise
+        raise failure  # not from within: as its context, the exception could keep the object
+
     def spawn_actor(
         self,
         template: Template,
@@ -199,53 +250,42 @@ class Scheduler(Lifecycle):
         self.admit(record, link_to)
         try:
             self.current = record
-            record.state = RUNNING
             if hook is not None:
                 hook(record)
             if made is None:
                 cls = template.cls
                 new = template.new
-                obj = new(cls) if new is object.__new__ else new(cls, *args, **kwargs)
+                obj = new(cls) if new is _new else new(cls, *args, **kwargs)
+                record.obj = obj
                 obj.ctx = record
                 free = self.free_contexts
                 context = free.pop() if free else self.base_context.copy()
-                if kwargs:
-                    context.run(cls.__init__, obj, *args, **kwargs)
-                else:
-                    context.run(cls.__init__, obj, *args)
+                context.run(template.construct, obj, *args, **kwargs)
                 if _clean(context, self.base_context):
                     free.append(context)
                 else:
                     record.variables = context
             else:
-                obj = made
-                obj.ctx = record
+                record.obj = made
+                made.ctx = record
             self.current = parent
             if hook is not None:
                 hook(parent)
-            record.obj = obj
-            if self.events.streams or self.events.actors:
+            if self.events.listened:
                 self.announce(record)
-            if template.init is None and record.inbox is None and record.attention is None and watcher is None:
-                record.state = IDLE
-            else:
-                self._begin(record, watcher)
+            self._begin(record, watcher)
             return record
         except BaseException as error:
-            self.current = parent
             try:
-                if hook is not None:
-                    hook(parent)
-                reason = self.stillborn(record, error, link_to)
-                if is_fatal(error):
-                    raise
+                failure = self._not_born(record, error, parent, link_to)
             except RecursionError:
+                self.current = parent
                 self.doomed.append(record)
                 raise
-        raise StartFailed(template.child_id, reason)  # not from within: as its context, the exception would keep the object
+        raise failure  # not from within: as its context, the exception could keep the object
 
     def _begin(self, record: Record[Any], watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None) -> None:
-        """Its constructor has returned, and there is something to do."""
+        """Its constructor has returned."""
         attention = record.attention
         if attention is not None and attention.kill is not None:
             if watcher is not None:
@@ -258,6 +298,16 @@ class Scheduler(Lifecycle):
                 watcher(record, None, False)
             if attention is None or self.attend(record):
                 self._requeue(record)
+
+    def _not_born(
+        self, record: Record[Any], error: BaseException, parent: Record[Any] | None, link_to: Record[Any] | None
+    ) -> BaseException:
+        """The constructor raised: what the spawner gets. (The stack may be full: then this raises RecursionError.)"""
+        self.current = parent
+        if self.step_hook is not None:
+            self.step_hook(parent)
+        reason = self.stillborn(record, error, link_to)
+        return error if is_fatal(error) else StartFailed(record.template.child_id, reason)
 
     # --- the token ----------------------------------------------------------------------------
 
@@ -283,6 +333,7 @@ class Scheduler(Lifecycle):
 
     @property
     def has_work(self) -> bool:
+        """Is any actor queued?"""
         a, b, c, d = self.queues
         return bool(a or b or c or d)
 
@@ -394,12 +445,7 @@ class Scheduler(Lifecycle):
                             last = now
                             left -= k
                             if left <= 0 or now > end:
-                                if batch or actor.inbox is not None:
-                                    actor.state = QUEUED
-                                    actor.template.runq.append(actor)
-                                else:
-                                    actor.outbox = None
-                                    actor.state = IDLE
+                                self._requeue(actor, wake=False)
                                 break
                     break
                 except BaseException as error:
@@ -585,7 +631,7 @@ class Scheduler(Lifecycle):
             if actor.state != DEAD and actor.state != QUEUED:
                 self._requeue(actor)
 
-    async def _carry(self, worker: Worker, actor: Record[Any], suspended: Any, context: contextvars.Context | None) -> bool:
+    async def _carry(self, worker: Any, actor: Record[Any], suspended: Any, context: contextvars.Context | None) -> bool:
         """Stay with a suspended handler to its end, without the token. False: retire this worker."""
         coro, trap, reply = suspended
         suspended = None
@@ -593,7 +639,8 @@ class Scheduler(Lifecycle):
         attention = actor.attention
         if attention is not None and attention.kill is not None:
             worker.interrupt()
-        self._give_up_token(worker)
+        if worker.token:
+            self._give_up_token(worker)
         error: BaseException | None = None
         result = None
         try:
@@ -640,6 +687,61 @@ class Scheduler(Lifecycle):
             actor.state = QUEUED
             actor.template.runq.append(actor)
 
+    # --- an actor's own task ------------------------------------------------------------------
+
+    @enable_ki_protection
+    async def run_here(self, worker: Any, actor: Record[Any], function: Any, args: tuple[Any, ...]) -> None:
+        """One activation of an idle actor in the caller's task, which is the actor's own (a connection's reader): ``worker`` stands for it.
+        A crash is the actor's; only KeyboardInterrupt and SystemExit come out."""
+        base = self.base_context
+        free = self.free_contexts
+        hook = self.step_hook
+        context = actor.variables
+        if context is None:
+            context = free.pop() if free else base.copy()
+        actor.state = RUNNING
+        self.current = actor
+        self.flush_promised = True
+        if hook is not None:
+            hook(actor)
+        suspended = None
+        try:
+            result = context.run(function, actor.obj, *args)
+            if type(result) is CoroutineType:
+                try:
+                    trap = context.run(result.send, None)
+                except StopIteration:
+                    pass
+                else:
+                    suspended = (result, trap, None)
+            result = None
+        except BaseException as error:
+            if self.crashed(actor, error, None):
+                self._requeue(actor)
+            if is_fatal(error):
+                raise
+        else:
+            if suspended is None and (actor.attention is None or self.attend(actor)):
+                self._requeue(actor)
+        finally:
+            self.current = None
+            self.flush_promised = False
+            if hook is not None:
+                hook(None)
+        if self.flushes:
+            self._flush()
+        if suspended is not None:
+            actor.variables = context
+            await self._carry(worker, actor, suspended, context)
+            context = actor.variables
+            if self.has_work and not self.busy:
+                self.wake()
+        if context is not None and _clean(context, base):
+            free.append(context)
+            actor.variables = None
+        elif actor.state != DEAD:
+            actor.variables = context
+
     # --- inline calls -------------------------------------------------------------------------
 
     def inline_crash(self, callee: Record[Any], error: BaseException) -> BaseException:
@@ -654,6 +756,7 @@ class Scheduler(Lifecycle):
         return CalleeDied(target, reason)
 
     def left_scope_open(self, callee: Record[Any]) -> BaseException:
+        """An inline handler broke rule 5 in its caller's task: what the caller gets."""
         target = callee.describe()
         why = "its handler left a cancel scope open in its caller's task: leave it in the message that opened it"
         self.repairs += 1
@@ -677,11 +780,16 @@ class Scheduler(Lifecycle):
         await checkpoint()
         self.inline_since = self.inline_checked = perf_counter()
 
+    async def breathe(self) -> None:
+        """Let trio run others, after an operation that has been done and so cannot be cancelled any more."""
+        await cancel_shielded_checkpoint()
+        self.inline_since = self.inline_checked = perf_counter()
+
     async def yield_if_due(self, task: Task) -> None:
         """After an operation that did not have to wait."""
         self.inline_left -= 1
         if self.inline_left <= 0 and self.slice_is_over():
-            await self.checkpoint()
+            await self.breathe()
 
 
 async def _contain(function: Any, args: tuple[Any, ...], name: str) -> None:

@@ -74,7 +74,7 @@ class Driver(Stepped):
         self.context = context
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        return self  # type: ignore[return-value]
+        return self
 
     def __iter__(self) -> Driver:
         return self

@@ -39,6 +39,7 @@ class Template:
         "call_timeout",
         "child_id",
         "cls",
+        "construct",
         "handlers",
         "info",
         "init",
@@ -51,6 +52,7 @@ class Template:
         "options",
         "overflow",
         "owner",
+        "plain",
         "priority",
         "process",
         "runq",
@@ -88,7 +90,7 @@ class Template:
         self.child_id = cls.__qualname__ if child_id is None else child_id
         self.init_timeout = init_timeout
         self.call_timeout = 5.0
-        self.kind = kind
+        self.kind: Literal["worker", "supervisor"] = kind
         self.options = options
         self.process = False
         self.label = cls.__qualname__
@@ -99,8 +101,9 @@ class Template:
         self.init = _overridden(cls, base, "init")
         self.terminate = _overridden(cls, base, "terminate")
         self.traps_exits = bool(getattr(cls, "trap_exit", False))
-        self.new: Callable[[type], Any] = cls.__new__
-        interruptible(cls.__init__)  # type: ignore[misc]
+        self.new: Callable[..., Any] = cls.__new__
+        self.construct: Callable[..., Any] = interruptible(_own(cls, "__init__"))
+        self.plain = self.init is None and name is None and owner is None and cls.__new__ is object.__new__
         self.slot_names = tuple(
             name
             for klass in cls.__mro__

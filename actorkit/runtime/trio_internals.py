@@ -51,9 +51,10 @@ class Features:
 
 def _find_lock_breaker() -> dict[Task, Any] | None:
     try:
-        from trio._core._parking_lot import GLOBAL_PARKING_LOT_BREAKER as breaker
+        from trio._core import _parking_lot
     except ImportError:
         return None
+    breaker: Any = getattr(_parking_lot, "GLOBAL_PARKING_LOT_BREAKER", None)
     return breaker if isinstance(breaker, dict) else None
 
 

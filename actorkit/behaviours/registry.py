@@ -1,0 +1,361 @@
+"""The registry: actors found by any hashable key, one per key ("unique") or many ("duplicate").
+
+How it works. One actor holds the table (``registry_table``) and serves it with synchronous calls, which run inline in the caller's task, so a
+look-up costs about what a function call does. An entry goes in the very step in which its holder ends (``followed``): no look-up ever
+finds a dead actor, and a unique key is free before anybody hears of the death. A registry that is restarted starts empty; those who
+registered should be restarted with it (``rest_for_one``), or register again when they get its ``Down``.
+
+Names (``.with_(name=…)``) are for a fixed few services known by strings; a registry is for many actors that come and go, by user, room
+or session. Source: Elixir's Registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+
+import attrs
+
+from ..errors import (
+    AlreadyRegistered,
+    CallbackFailed,
+    InvalidChildSpec,
+    NotAlive,
+    NotRegistered,
+    NotUnique,
+)
+from ..policy.child_spec import ChildSpec
+from ..reasons import ExitReason, bounded
+from ..runtime.calls import Later
+from ..runtime.dispatch import call
+from ..runtime.names import NamedRef
+from ..runtime.record import Record
+from ..runtime.ref import Ref
+from .actor import Actor
+from .followed import Followed, living
+from .registry_table import Entry, RegistryTable, strict
+
+if TYPE_CHECKING:
+    from ..runtime.node import Node
+    from ..runtime.scheduler import Scheduler
+
+__all__ = ["Keys", "Registered", "Registry", "Unregistered", "registry", "via"]
+
+A = TypeVar("A")
+T = TypeVar("T")
+Keys = Literal["unique", "duplicate"]
+
+
+@attrs.frozen
+class Registered:
+    """To a registry's listeners: ``ref`` has been entered under ``key``. ``registry`` is the registry's name."""
+
+    registry: str
+    key: Any
+    ref: Ref[Any]
+    value: Any
+
+
+@attrs.frozen
+class Unregistered:
+    """To a registry's listeners: the entry of ``ref`` under ``key`` is gone; it was taken back, or ``ref`` has ended."""
+
+    registry: str
+    key: Any
+    ref: Ref[Any]
+
+
+def registry(
+    keys: Keys = "unique", *, name: str, listeners: Iterable[Ref[Any]] = ()
+) -> ChildSpec[Registry]:
+    """The spec of a registry. Put it before those who register in it.
+
+    Args:
+        keys: "unique": a key has one holder at most; "duplicate": any number of entries, also several of one holder.
+        name: the registry's name on its node; ``via`` finds it by that.
+        listeners: actors (named refs too) that get ``Registered`` and ``Unregistered`` messages.
+
+    Raises InvalidChildSpec at once.
+
+    Example::
+
+        tree = ak.supervisor(ak.registry(name="sessions"), sessions, strategy="rest_for_one")
+    """
+    if keys not in get_args(Keys):
+        raise InvalidChildSpec("keys", keys, "unknown", 'give "unique" or "duplicate"')
+    told = tuple(listeners)
+    for listener in told:
+        if not isinstance(listener, Ref):
+            raise InvalidChildSpec("listeners", listener, "not a ref", "give refs, ak.named(…) for a registered actor")
+    return ChildSpec(Registry, args=(keys, name, told), name=name, mailbox=100_000)
+
+
+class _Entries:
+    """A registry's table with all that hangs on it; it outlives the actor's state at the actor's death."""
+
+    __slots__ = ("followed", "listeners", "name", "node", "table")
+
+    def __init__(self, node: Node, name: str, listeners: tuple[Ref[Any], ...]) -> None:
+        self.node = node
+        self.name = name
+        self.listeners = listeners
+        self.table = RegistryTable()
+        self.followed = Followed(self._ended)
+
+    def add(self, key: Any, record: Record[Any], value: Any) -> None:
+        self.table.add(key, record, value)
+        self.followed.add(record)
+        if self.listeners:
+            self._tell(Registered(self.name, key, record, value))
+
+    def remove(self, key: Any, record: Record[Any]) -> None:
+        removed = self.table.remove(key, record)
+        if not self.table.holds(record):
+            self.followed.discard(record)
+        self._tell_removed(removed)
+
+    def _ended(self, record: Record[Any]) -> None:
+        self._tell_removed(self.table.remove_holder(record))
+
+    def _tell_removed(self, removed: list[Entry]) -> None:
+        if self.listeners:
+            for entry in removed:
+                self._tell(Unregistered(self.name, entry.key, entry.holder))
+
+    def _tell(self, message: object) -> None:
+        for listener in self.listeners:
+            record = self.node.resolve(listener)
+            if record is not None:
+                record.send(message)
+
+
+class Registry(Actor):
+    """A running registry. Its methods are called through its ref: ``await ref.call(ak.Registry.lookup, key)``.
+
+    Keys may be any hashable value and are compared strictly: 1, 1.0 and True are three keys. A key or a predicate that raises is its
+    caller's fault, told to the caller; the registry goes on.
+
+    Example::
+
+        class Session(ak.Actor):
+            def __init__(self, user: str) -> None:
+                self.user = user
+
+            async def init(self) -> None:
+                await ak.named(ak.Registry, "sessions").call(ak.Registry.register, self.ctx.ref, self.user)
+
+        ak.via(Session, "sessions", "ada").cast(Session.say, "hello")
+    """
+
+    def __init__(self, kind: Keys, name: str, listeners: tuple[Ref[Any], ...] = ()) -> None:
+        self.kind: Keys = kind
+        self.entries = _Entries(self.ctx.node, name, listeners)
+        followed = self.entries.followed
+        self.ctx.need_extra().call_at_exit(lambda record, reason: followed.close())
+
+    def format_status(self) -> object:
+        """For reports: how much it holds, not what."""
+        return {"keys": self.kind, "entries": len(self.entries.table), "holders": len(self.entries.followed)}
+
+    @call
+    def register(self, ref: Ref[Any], key: Any, value: Any = None) -> Later[None]:
+        """Enter the living actor ``ref`` under ``key``, with a ``value`` for whoever looks it up. The entry goes when ``ref`` ends.
+
+        Raises:
+            AlreadyRegistered: the key is unique and has a holder (``ref`` itself, perhaps). Look who it is, or choose another key.
+            NotAlive: ``ref`` is dead, or no actor of this node.
+            TypeError: ``key`` is not hashable.
+
+        Source: Registry.register/3 (there only for the caller itself).
+        """
+        answer = Later[None]()
+        try:
+            record = living(self.ctx.node, ref, f"register it under {bounded(repr(key), 100)}")
+            holder = self.entries.table.holder(key) if self.kind == "unique" else None
+        except (NotAlive, TypeError) as error:
+            answer.fail(error)
+            return answer
+        if holder is not None:
+            answer.fail(AlreadyRegistered(key, holder.describe()))
+        else:
+            self.entries.add(key, record, value)
+            answer.set(None)
+        return answer
+
+    @call
+    def unregister(self, ref: Ref[Any], key: Any) -> None:
+        """Take back the entries that ``ref`` has under ``key``. No error if there are none, nor if ``ref`` is dead.
+        Source: Registry.unregister/2."""
+        record = self._record(ref)
+        if record is not None and _is_key(key):
+            self.entries.remove(key, record)
+
+    @call
+    def lookup(self, key: Any) -> list[tuple[Ref[Any], Any]]:
+        """(ref, value) of every entry under ``key``; with unique keys one at most. All are alive at that moment.
+        Source: Registry.lookup/2."""
+        return [(entry.holder, entry.value) for entry in self._of_key(key)]
+
+    @call
+    def whereis(self, key: Any) -> Ref[Any] | None:
+        """The first that holds ``key``, or None. For a ref that follows the key, take ``ak.via``."""
+        holder: Ref[Any] | None = self.entries.table.holder(key) if _is_key(key) else None
+        return holder
+
+    @call
+    def keys(self, ref: Ref[Any]) -> list[Any]:
+        """The keys of ``ref``, in the order of their first entries; with duplicate keys once for each entry. Source: Registry.keys/2."""
+        record = self._record(ref)
+        return [] if record is None else [entry.key for entry in self.entries.table.held_by(record)]
+
+    @call
+    def values(self, ref: Ref[Any], key: Any) -> list[Any]:
+        """The values that ``ref`` has entered under ``key``. Source: Registry.values/3."""
+        record = self._record(ref)
+        if record is None or not _is_key(key):
+            return []
+        return [entry.value for entry in self.entries.table.of(key, record)]
+
+    @call
+    def update_value(self, ref: Ref[Any], key: Any, function: Callable[[Any], Any]) -> Later[tuple[Any, Any]]:
+        """Replace the value that ``ref`` has under a unique ``key`` by ``function(value)``; answers (new, old).
+
+        Raises:
+            NotRegistered: ``ref`` does not hold ``key``.
+            NotUnique: the registry's keys are duplicate.
+            CallbackFailed: ``function`` raised; the value stays. It runs in the registry, so it must be quick and plain.
+
+        Source: Registry.update_value/3.
+        """
+        answer = Later[tuple[Any, Any]]()
+        record = self._record(ref)
+        if self.kind != "unique":
+            answer.fail(NotUnique(self.entries.name, "update_value"))
+            return answer
+        found = self.entries.table.of(key, record) if record is not None and _is_key(key) else []
+        if not found:
+            answer.fail(NotRegistered(key, repr(ref)))
+            return answer
+        old = found[0].value
+        try:
+            new = function(old)
+        except Exception as error:
+            answer.fail(_callback_failed("update_value", error))
+        else:
+            found[0].value = new
+            answer.set((new, old))
+        return answer
+
+    @call
+    def count(self) -> int:
+        """How many entries there are. Source: Registry.count/1."""
+        return len(self.entries.table)
+
+    @call
+    def match(
+        self, predicate: Callable[[Any, Ref[Any], Any], object]
+    ) -> Later[list[tuple[Any, Ref[Any], Any]]]:
+        """All (key, ref, value) for which ``predicate(key, ref, value)`` holds. It looks at every entry, in the registry: for
+        administration, not for traffic. Raises CallbackFailed when the predicate raises. Source: Registry.match/4, select/2."""
+        answer = Later[list[tuple[Any, Ref[Any], Any]]]()
+        try:
+            answer.set([
+                (entry.key, entry.holder, entry.value)
+                for entry in list(self.entries.table)
+                if predicate(entry.key, entry.holder, entry.value)
+            ])
+        except Exception as error:
+            answer.fail(_callback_failed("match", error))
+        return answer
+
+    @staticmethod
+    async def dispatch(
+        registry: Ref[Registry], key: Any, function: Callable[[list[tuple[Ref[Any], Any]]], T]
+    ) -> T | None:
+        """``function(entries)`` with the (ref, value)s under ``key``, in the caller and not in the registry, so it may do
+        what it likes and what it raises is its caller's. Not called, and None, when there are no entries.
+
+        A plain function to await, not a message. Source: Registry.dispatch/4.
+
+        Example::
+
+            def tell(entries: list[tuple[ak.Ref[Any], Any]]) -> None:
+                for ref, _ in entries:
+                    ref.send(News("rain"))
+
+            await ak.Registry.dispatch(ak.named(ak.Registry, "topics"), "weather", tell)
+        """
+        entries = await registry.call(Registry.lookup, key)
+        return function(entries) if entries else None
+
+    def _of_key(self, key: Any) -> list[Entry]:
+        return self.entries.table.entries(key) if _is_key(key) else []
+
+    def _record(self, ref: Ref[Any]) -> Record[Any] | None:
+        try:
+            return self.ctx.node.resolve(ref)
+        except TypeError:
+            return None
+
+
+def _is_key(key: Any) -> bool:
+    try:
+        strict(key)
+    except TypeError:
+        return False
+    return True
+
+
+def _callback_failed(what: str, error: Exception) -> CallbackFailed:
+    return CallbackFailed(f"the function given to {what} raised {type(error).__qualname__}: {bounded(str(error), 400)}")
+
+
+class ViaRef(NamedRef[A]):
+    """Whoever holds ``key`` in a unique registry at the moment of each send."""
+
+    __slots__ = ("key", "registry")
+
+    def __init__(self, registry: str, key: Any) -> None:
+        super().__init__(f"{registry}[{bounded(repr(key), 100)}]")
+        self.registry = registry
+        self.key = key
+
+    def __repr__(self) -> str:
+        return f"<ref via {self.name}>"
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, ViaRef)
+            and other.registry == self.registry
+            and strict(other.key) == strict(self.key)
+        )
+
+    def __hash__(self) -> int:
+        return hash((ViaRef, self.registry, strict(self.key)))
+
+    def resolve_on(self, scheduler: Scheduler) -> Record[Any] | None:
+        holder = scheduler.names.whereis(self.registry)
+        obj = None if holder is None else holder.obj
+        if not isinstance(obj, Registry):
+            return None
+        if obj.kind != "unique":
+            raise NotUnique(self.registry, "via")
+        found: Record[Any] | None = obj.entries.table.holder(self.key)
+        return found
+
+
+def via(cls: Callable[..., A], registry_name: str, key: Any) -> Ref[A]:
+    """A ref to whoever holds ``key`` in the registry of that name when it is used; ``cls`` gives its type.
+
+    While nobody holds it (or there is no such registry), ``cast`` and ``send`` return False and ``call`` raises CalleeDied with NoProc, as
+    with ``ak.named``. Raises TypeError at once for a key that is not hashable, and NotUnique at use for a registry with
+    duplicate keys: it would have to choose.
+
+    Example::
+
+        await ak.via(Session, "sessions", user_id).call(Session.balance)
+
+    Source: ``{:via, Registry, {name, key}}``.
+    """
+    strict(key)
+    return ViaRef(registry_name, key)

@@ -1,0 +1,171 @@
+"""Task: the handle of a function that runs as a process, and its outcome.
+
+How it works. The process and the handle share one small object, the outcome. The process leaves its result there; its end, noted in the same
+synchronous step in which it dies, makes it final and wakes whoever waits. Nothing is sent, so nothing is left in a mailbox when nobody
+asks: the result is free as soon as the handle is. Source: Elixir's Task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import attrs
+import trio
+
+from ..errors import TaskFailed
+from ..reasons import KILLED, NORMAL, SHUTDOWN, ExitReason, Killed, Shutdown
+from ..runtime import links
+from ..runtime.process import Process
+from ..runtime.record import Record
+from ..runtime.ref import Ref
+
+__all__ = ["Outcome", "Task", "TaskResult", "perform"]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@attrs.frozen
+class TaskResult(Generic[T_co]):
+    """A task has ended with ``value``. (The other outcome is TaskFailed, an exception that is also handed out as a value.)"""
+
+    value: T_co
+
+
+class Outcome:
+    """What has become of a task; known to its process and to its handle."""
+
+    __slots__ = ("_event", "_listeners", "reason", "value")
+
+    def __init__(self) -> None:
+        self.value: Any = None
+        self.reason: ExitReason | None = None
+        """Its exit reason, when it has ended."""
+        self._event: trio.Event | None = None
+        self._listeners: list[Callable[[], None]] = []
+
+    def ended(self, _: Record[Any], reason: ExitReason) -> None:
+        """The process has died."""
+        self.reason = reason
+        if reason != NORMAL:
+            self.value = None
+        if self._event is not None:
+            self._event.set()
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener()
+
+    def when_ended(self, listener: Callable[[], None]) -> None:
+        """Have ``listener()`` called at the end, or now. It must neither raise nor wait."""
+        if self.reason is None:
+            self._listeners.append(listener)
+        else:
+            listener()
+
+    async def wait(self) -> None:
+        """Wait for the end."""
+        if self.reason is not None:
+            await trio.lowlevel.checkpoint()
+            return
+        if self._event is None:
+            self._event = trio.Event()
+        await self._event.wait()
+
+
+async def perform(
+    ctx: Any, outcome: Outcome | None, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """The process of every task."""
+    value = await function(*args, **kwargs)
+    if outcome is not None:
+        outcome.value = value
+
+
+class Task(Generic[T]):
+    """A function that runs as a process under a task supervisor. Made by ``TaskSupervisor.run``; not by hand.
+
+    Anybody who holds it may ask for the result, more than once. Nobody has to: what is not asked for is dropped with the handle.
+    """
+
+    __slots__ = ("__weakref__", "_outcome", "_record")
+
+    def __init__(self, record: Record[Any], outcome: Outcome) -> None:
+        self._record = record
+        self._outcome = outcome
+
+    def __repr__(self) -> str:
+        state = "running" if not self.done else "done" if self._outcome.reason == NORMAL else str(self._outcome.reason)
+        return f"<task {self._record.pid} {state}>"
+
+    @property
+    def ref(self) -> Ref[Process]:
+        """The ref of its process: to link, monitor or kill it."""
+        return self._record
+
+    @property
+    def done(self) -> bool:
+        """Has it ended, in whatever way?"""
+        return self._outcome.reason is not None
+
+    async def result(self) -> T:
+        """Wait for the end; what the function has returned. A deadline is trio's: ``with trio.fail_after(5): …``; whoever gives up
+        waiting does not end the task.
+
+        Raises TaskFailed with the exit reason. Source: Task.await/2 (there with a deadline of 5 s, by the owner only, and once).
+        """
+        await self._outcome.wait()
+        outcome = self.poll()
+        if isinstance(outcome, TaskResult):
+            return outcome.value
+        assert outcome is not None
+        raise outcome
+
+    def poll(self) -> TaskResult[T] | TaskFailed | None:
+        """The outcome if there is one, None while it runs. Source: Task.yield/2 with a timeout of 0."""
+        reason = self._outcome.reason
+        if reason is None:
+            return None
+        return TaskResult(self._outcome.value) if reason == NORMAL else self._failure(reason)
+
+    async def shutdown(self, seconds: float = 5.0) -> TaskResult[T] | TaskFailed | None:
+        """End the task and wait until it has: it is cancelled where it awaits, so its ``finally`` blocks run.
+
+        Args:
+            seconds: for a process that traps exits: it is killed when it has not ended by then. 0: killed at once. ``math.inf``: never.
+
+        Returns its outcome if it had ended by itself, None if this ended it. A linked owner is not touched.
+        A task in a shielded scope is waited for, as long as it takes. Source: Task.shutdown/2.
+        """
+        if self.done:
+            await trio.lowlevel.checkpoint()
+            return self.poll()
+        record = self._record
+        scheduler = record.template.scheduler
+        extra = record.extra
+        for other in list(extra.links or ()) if extra is not None else ():
+            links.unlink(record, other)
+        if seconds > 0:
+            scheduler.shutdown_child(record, SHUTDOWN)
+            with trio.move_on_after(seconds):
+                await self._outcome.wait()
+        scheduler.end_now(record, KILLED)
+        await self._outcome.wait()
+        outcome = self.poll()
+        ended_here = isinstance(outcome, TaskFailed) and isinstance(outcome.reason, (Shutdown, Killed))
+        return None if ended_here else outcome
+
+    def cancel(self) -> None:
+        """End it with Shutdown, without waiting for anything, and also if it should trap exits. A linked owner hears of it."""
+        self._record.template.scheduler.end_now(self._record, SHUTDOWN)
+
+    def when_ended(self, listener: Callable[[], None]) -> None:
+        """Have ``listener()`` called in the step in which the task ends (now, if it has). It must neither raise nor wait."""
+        self._outcome.when_ended(listener)
+
+    def describe(self) -> str:
+        """For messages: pid and function."""
+        return f"{self._record.pid} ({self._record.started_as})"
+
+    def _failure(self, reason: ExitReason) -> TaskFailed:
+        return TaskFailed(self.describe(), reason)

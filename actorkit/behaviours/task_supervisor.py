@@ -1,0 +1,184 @@
+"""The task supervisor: one-off functions as supervised processes, with or without a result.
+
+How it works. It is a dynamic supervisor whose children are temporary processes. A task's end is told to its handle by the process's own record
+(``task``), so neither supervisor nor caller keeps anything of a task that is over.
+
+Use it for work that belongs to nobody's state and may fail alone: a request to elsewhere, a job. In an actor it keeps the actor free: start the
+task, and let the task send its result. To do several things at once and wait for them right here, trio's nursery is simpler.
+Source: Elixir's Task.Supervisor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import trio
+
+from ..errors import NotAlive
+from ..policy import supervision_events as ev
+from ..policy.child_spec import ChildSpec, DynamicFlags
+from ..runtime.calls import Later
+from ..runtime.dispatch import call
+from ..runtime.process import Process
+from ..runtime.record import Record
+from ..runtime.ref import Ref
+from ..runtime.starting import Starter, Watcher
+from .dynamic_supervisor import DynamicSupervisor, dynamic_supervisor
+from .followed import living
+from .supervision_shell import StartCall
+from .task import Outcome, Task, perform
+
+__all__ = ["TaskSupervisor", "task_supervisor"]
+
+T = TypeVar("T")
+
+LABELS = 256
+"""Starters to keep, one for each function: they carry its name into reports."""
+
+
+def task_supervisor(*, max_children: float = math.inf, name: str | None = None) -> ChildSpec[TaskSupervisor]:
+    """The spec of a task supervisor.
+
+    Args:
+        max_children: tasks at a time; one more is refused with MaxChildrenReached.
+        name: its registered name.
+
+    Example::
+
+        ak.task_supervisor(max_children=100, name="jobs")
+        …
+        jobs = ak.named(ak.TaskSupervisor, "jobs")
+        task = await jobs.call(ak.TaskSupervisor.run, fetch, url)
+        page = await task.result()
+    """
+    flags = DynamicFlags(max_restarts=0, max_seconds=1.0, max_children=max_children)
+    common = dynamic_supervisor()
+    return ChildSpec(
+        TaskSupervisor,
+        args=(flags,),
+        name=name,
+        kind="supervisor",
+        mailbox=common.mailbox,
+        init_timeout=common.init_timeout,
+    )
+
+
+class _Order:
+    """What the one child of a spec is to do, beside its function: whose outcome it is, and who is linked to it."""
+
+    __slots__ = ("args", "function", "kwargs", "link_to", "outcome")
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        outcome: Outcome | None,
+        link_to: Record[Any] | None,
+    ) -> None:
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+        self.outcome = outcome
+        self.link_to = link_to
+
+
+_SPEC: ChildSpec[Any] = ChildSpec(perform, restart="temporary", shutdown=5.0, id="task")
+
+
+class TaskSupervisor(DynamicSupervisor):
+    """A running task supervisor; call it through its ref. Its tasks are temporary and have 5 s to end in when it stops."""
+
+    def __init__(self, flags: DynamicFlags) -> None:
+        super().__init__(flags)
+        self.labelled: dict[str, Starter] = {}
+
+    @call
+    def run(
+        self, function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any
+    ) -> Later[Task[T]]:
+        """Run an async function as a process of its own; its handle, for the result. What it raises ends only itself: it is reported,
+        and ``task.result()`` tells it.
+
+        Raises MaxChildrenReached, SupervisorStopping. Source: Task.Supervisor.async_nolink/3.
+
+        Example::
+
+            task = await jobs.call(ak.TaskSupervisor.run, fetch, url)
+            with trio.fail_after(2):
+                page = await task.result()
+        """
+        return self._begin(_Order(function, args, kwargs, Outcome(), None))
+
+    @call
+    def run_linked(
+        self, owner: Ref[Any], function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any
+    ) -> Later[Task[T]]:
+        """As ``run``, and link the task to ``owner``: neither outlives a failure of the other. An owner that traps exits gets an ``Exit``
+        when the task ends, with Normal too.
+
+        Use it for work whose result the owner cannot do without. Raises NotAlive for a dead owner. Source: Task.Supervisor.async/3.
+        """
+        try:
+            record = living(self.ctx.node, owner, "link a task to its owner")
+        except NotAlive as error:
+            refused = Later[Task[T]]()
+            refused.fail(error)
+            return refused
+        return self._begin(_Order(function, args, kwargs, Outcome(), record))
+
+    @call
+    def start(
+        self, function: Callable[..., Coroutine[Any, Any, object]], /, *args: Any, **kwargs: Any
+    ) -> Later[Ref[Process]]:
+        """As ``run``, without a result: for what is done for its effect. Source: Task.Supervisor.start_child/3 (temporary only)."""
+        return self._begin(_Order(function, args, kwargs, None, None))
+
+    def start_one(self, spec: Any, watcher: Watcher) -> Record[Any]:
+        if spec.start is not perform:
+            return super().start_one(spec, watcher)
+        order: _Order = spec.args[0]
+        starter = self._labelled(order.function)
+        record = starter(
+            (order.outcome, order.function, order.args, order.kwargs), {}, link_to=order.link_to, watcher=watcher
+        )
+        if order.outcome is not None:
+            record.need_extra().call_at_exit(order.outcome.ended)
+        return record
+
+    def _begin(self, order: _Order) -> Later[Any]:
+        later = Later[Any]()
+        answer: Any = _TaskCall(later, order.outcome)
+        spec = _SPEC.with_(args=(order,))
+        self._feed(ev.StartChildCommand(trio.current_time(), StartCall(answer), spec))
+        return later
+
+    def _labelled(self, function: Callable[..., Any]) -> Starter:
+        """A starter whose processes bear the function's name, which is all that is kept of it."""
+        label = getattr(function, "__qualname__", "task")
+        starter = self.labelled.get(label)
+        if starter is None:
+            if len(self.labelled) >= LABELS:
+                self.labelled.clear()
+            starter = self.labelled[label] = Starter(self.ctx.node, _SPEC, self.door)
+            assert starter.template is not None
+            starter.template.label = starter.template.child_id = label
+        return starter
+
+
+class _TaskCall:
+    """In the place of the Later of a call that starts a child: makes its ref a Task."""
+
+    __slots__ = ("later", "outcome")
+
+    def __init__(self, later: Later[Any], outcome: Outcome | None) -> None:
+        self.later = later
+        self.outcome = outcome
+
+    def set(self, record: Any) -> None:
+        self.later.set(record if self.outcome is None else Task(record, self.outcome))
+
+    def fail(self, error: Exception) -> None:
+        self.later.fail(error)

@@ -1,0 +1,260 @@
+"""Acceptor: a listening socket and the task that accepts from it.
+
+A thing of its own, not the listener's state: a listener that is killed is cleared at once, and this still has a socket to close.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import socket
+import stat
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+from trio.lowlevel import checkpoint, notify_closing, wait_readable
+
+from .connection import Peer, read_away
+
+if TYPE_CHECKING:
+    from ..runtime.node import Node
+
+__all__ = ["Acceptor", "Where", "bind_tcp", "bind_unix"]
+
+logger = logging.getLogger("actorkit")
+
+ACCEPTS_PER_PASS: Final = 32
+REFUSALS_AT_A_TIME: Final = 64
+SEE_OFF_SECONDS: Final = 1.0
+LOG_SECONDS: Final = 5.0
+OUT_OF_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+ABORTED: Final = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR)
+"""The peer has gone before it was accepted (see accept(2))."""
+
+Where = tuple[socket.AddressFamily, Any]
+
+
+class Acceptor:
+    """See the module's docstring.
+
+    Args:
+        admit: takes an accepted, non-blocking socket. False: there is no room; it is refused here.
+        refusal: what a refused peer is told.
+        who: the listener, for the log.
+    """
+
+    def __init__(
+        self, node: Node, sock: socket.socket, admit: Callable[[socket.socket, Peer], bool], refusal: bytes, who: str
+    ) -> None:
+        self._node = node
+        self._socket = sock
+        self._admit = admit
+        self._refusal = refusal
+        self._who = who
+        self._scope = trio.CancelScope(shield=True)
+        self._seeing_off: set[trio.CancelScope] = set()
+        self._logged = -LOG_SECONDS
+        self._spare: int | None = os.open(os.devnull, os.O_RDONLY)
+        self._path = _identity(sock)
+        self.closed = False
+        self.refused = 0
+        node.before_stop.append(self.close)
+
+    def address(self) -> Any:
+        """(host, port), or a path."""
+        name = self._socket.getsockname()
+        return name[:2] if isinstance(name, tuple) else name
+
+    def close(self) -> None:
+        """Accept no more. The kernel resets those that it has queued."""
+        if self.closed:
+            return
+        self.closed = True
+        self._scope.cancel(reason="the listener stops accepting")
+        self._node.before_stop.remove(self.close)
+        path = self._path
+        if path is not None and path == _identity(self._socket):
+            with contextlib.suppress(OSError):
+                os.unlink(path[0])
+        notify_closing(self._socket)
+        self._socket.close()
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None
+
+    def end(self) -> None:
+        """``close``, and let the refused ones go too."""
+        self.close()
+        for scope in self._seeing_off:
+            scope.cancel(reason="the listener has ended")
+
+    # --- accepting ----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Accept until closed."""
+        listening = self._socket
+        with self._scope:
+            await checkpoint()  # closed before this task had its first step?
+            while not self.closed:
+                await wait_readable(listening)
+                for _ in range(ACCEPTS_PER_PASS):
+                    try:
+                        sock, peer = listening.accept()
+                    except BlockingIOError:
+                        break
+                    except OSError as error:
+                        if error.errno in OUT_OF_DESCRIPTORS:
+                            self._log(f"{error}; newcomers are refused until there are descriptors again")
+                            self._refuse_waiting()
+                            await trio.sleep(0.05)
+                        elif error.errno not in ABORTED:
+                            self._log(f"accept failed: {error}")
+                            await trio.sleep(0.1)
+                        break
+                    try:
+                        sock.setblocking(False)
+                        admitted = self._admit(sock, peer)
+                    except BaseException:
+                        sock.close()
+                        raise
+                    if not admitted:
+                        self._refuse(sock)
+                    if self._scope.cancel_called:
+                        return
+
+    def _log(self, what: str) -> None:
+        """Not more often than is useful: what fails, fails many times a second."""
+        now = trio.current_time()
+        if now - self._logged >= LOG_SECONDS:
+            self._logged = now
+            logger.error("listener %s: %s", self._who, what)
+
+    # --- refusing -----------------------------------------------------------------------------
+
+    def _refuse(self, sock: socket.socket) -> None:
+        """Say so, and close. A socket that is closed with unread input is reset, and the refusal may be lost on the way; so a bounded
+        number of refused peers is read from until they close, for a second at most."""
+        self.refused += 1
+        nursery = self._node.nursery
+        if not self._refusal or nursery is None or len(self._seeing_off) >= REFUSALS_AT_A_TIME:
+            self._turn_away(sock)
+            return
+        with contextlib.suppress(OSError):
+            sock.send(self._refusal)
+        scope = trio.CancelScope(deadline=trio.current_time() + SEE_OFF_SECONDS, shield=True)
+        self._seeing_off.add(scope)
+        nursery.start_soon(self._see_off, sock, scope, name="actorkit: a refused connection")
+
+    def _turn_away(self, sock: socket.socket) -> None:
+        """Refuse at once: what has come already is read, so that it is no reason for a reset."""
+        with contextlib.suppress(OSError):
+            if self._refusal:
+                sock.send(self._refusal)
+                sock.shutdown(socket.SHUT_WR)
+                sock.recv(65_536)
+        sock.close()
+
+    async def _see_off(self, sock: socket.socket, scope: trio.CancelScope) -> None:
+        try:
+            with scope:
+                await read_away(sock)
+        finally:
+            self._seeing_off.discard(scope)
+            notify_closing(sock)
+            sock.close()
+
+    def _refuse_waiting(self) -> None:
+        """No descriptor is left but the spare one: use it for those who wait, one after the other."""
+        for _ in range(ACCEPTS_PER_PASS):
+            if self._spare is not None:
+                os.close(self._spare)
+                self._spare = None
+            try:
+                sock, _peer = self._socket.accept()
+            except OSError:
+                sock = None
+            if sock is not None:
+                sock.setblocking(False)
+                self.refused += 1
+                self._turn_away(sock)
+            with contextlib.suppress(OSError):
+                self._spare = os.open(os.devnull, os.O_RDONLY)
+            if sock is None or self._spare is None:
+                return
+
+
+# --- binding --------------------------------------------------------------------------------------
+
+
+def bind_tcp(candidates: Iterable[Where], backlog: int) -> socket.socket:
+    """Listen on the first of these addresses that can be bound. Raises the last OSError."""
+    failure: OSError | None = None
+    for family, address in candidates:
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            failure = error
+            continue
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address[0] == "::" else 1)
+            sock.bind(address)
+            sock.listen(backlog)
+            sock.setblocking(False)
+        except OSError as error:
+            sock.close()
+            failure = error
+        else:
+            return sock
+    raise failure or OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+
+
+def bind_unix(path: str, mode: int, backlog: int) -> socket.socket:
+    """Listen on a path; one that nobody serves any more is replaced."""
+    _remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+        os.chmod(path, mode)
+        sock.listen(backlog)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _identity(sock: socket.socket) -> tuple[str, int, int] | None:
+    """Which file a Unix socket is: another server may have put its own in the place."""
+    if sock.family != socket.AF_UNIX:
+        return None
+    path = sock.getsockname()
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return path, found.st_dev, found.st_ino
+
+
+def _remove_stale(path: str) -> None:
+    """A socket file that nobody listens on is what a killed server leaves behind."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except OSError:
+        return
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        probe.settimeout(0.2)
+        probe.connect(path)
+    except ConnectionRefusedError:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+    except OSError:
+        pass
+    finally:
+        probe.close()

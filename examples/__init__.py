@@ -1,0 +1,1 @@
+"""Programs that show actorkit at work; see README.md beside this file."""

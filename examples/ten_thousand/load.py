@@ -1,0 +1,489 @@
+"""The load generator: thousands of clients in plain trio, which check every reply.
+
+A client is one task, and that task only reads. It costs as little as possible, because it shares
+a small machine with what it measures: it waits for its socket, takes all the lines that are
+there, and whoever got the answer he was waiting for sends the next request at once.
+
+Clients take turns. A turn is an ECHO and, every tenth time, a SAY after the reply: a hundred
+lines for one, so that nine of ten lines come from others. There is a fixed number of turns in
+progress (``Load.window``): the load follows what the service is able to do, and nothing piles up
+on a slow machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import gc
+import os
+import random
+import socket
+import time
+from collections import deque
+
+import trio
+
+from . import protocol
+from .pipes import STATUS_INTERVAL, commands, emit, raise_descriptor_limit
+
+CONNECTING_AT_ONCE = 200
+SPEAKS_EVERY = 10  # turns
+
+
+class Latencies:
+    """Seconds from a request to its reply."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def summary(self) -> dict[str, float]:
+        values = sorted(self.values)
+        if not values:
+            return {"p50": 0.0, "p99": 0.0, "max": 0.0}
+        return {"p50": values[len(values) // 2], "p99": values[len(values) * 99 // 100], "max": values[-1]}
+
+
+class Room:
+    """What a room's clients know together."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.clients: list[Client] = []
+        self.said: dict[bytes, Client] = {}
+        """Every line that may come out of this room, and whose it is."""
+        self.roll_call = b""
+        self.heard_roll_call: set[Client] = set()
+
+
+class Client:
+    """A client, through all of its connections."""
+
+    __slots__ = (
+        "ask_at",
+        "connections",
+        "crashing",
+        "expected",
+        "load",
+        "number",
+        "online",
+        "request",
+        "room",
+        "say_again_at",
+        "seq",
+        "sock",
+        "speaking",
+        "times",
+        "turns",
+    )
+
+    def __init__(self, load: Load, number: int, room: Room) -> None:
+        self.load = load
+        self.number = number
+        self.room = room
+        self.sock: socket.socket | None = None
+        self.online = False  # welcomed, and the connection is still there
+        self.connections = 0
+        self.crashing = False  # it was this client's wish
+        self.turns = 0
+        self.seq = 0
+        self.request = b""
+        self.expected = b""  # the reply to ``request``; empty when nothing is asked
+        self.speaking = False  # the request is a SAY
+        self.times = 0  # that the request was sent
+        self.ask_at = 0.0
+        self.say_again_at = 0.0
+
+    # -- requests --
+
+    def send(self, line: bytes) -> None:
+        assert self.sock is not None
+        try:
+            sent = self.sock.send(line)
+        except OSError:
+            return  # the connection is going; its reader sees it too, and asks again on the next one
+        if sent != len(line):  # one short line, and the socket's buffer is full: nobody reads any more
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+    def ask(self, *, speaking: bool) -> None:
+        """Send the next request; while offline, leave it for the next connection."""
+        load, seq = self.load, self.seq
+        self.seq = seq + 1
+        self.ask_at = time.perf_counter()
+        self.times = 0
+        self.speaking = speaking
+        if speaking:
+            text = b"it is %d's turn to speak, line %d" % (self.number, seq)
+            self.request = protocol.say(seq, text)
+            self.expected = protocol.said(self.number, seq, text)[:-1]
+            self.room.said[self.expected] = self
+            load.saying[self] = None
+            load.says_asked += 1
+        else:
+            self.request = protocol.echo(seq, b"%d" % (self.number * 1_000_003 + seq * 7919))
+            self.expected = self.request[:-1]
+            load.echoes_asked += 1
+        if self.online:
+            self.send_request()
+
+    def send_request(self) -> None:
+        load = self.load
+        load.lines_out += 1
+        self.times += 1
+        if self.speaking:
+            self.say_again_at = time.perf_counter() + load.patience() * 2 ** min(self.times - 1, 3)
+            if self.times > 1:
+                load.said_again += 1
+        self.send(self.request)
+
+    def answered(self, now: float) -> None:
+        """The reply is here, and right."""
+        load = self.load
+        self.expected = b""
+        seconds = now - self.ask_at
+        if self.times > 1:  # which of the requests was answered? (Karn's rule)
+            load.slowest_repeated = max(load.slowest_repeated, seconds)
+        if self.speaking:
+            load.says_heard += 1
+            del load.saying[self]
+            if self.times == 1:
+                load.say_heard_after(seconds)
+            load.turn_is_over(self)
+        else:
+            load.echoes_right += 1
+            if self.times == 1:
+                load.echo_latency.values.append(seconds)
+            if (self.turns + self.number // len(load.rooms)) % SPEAKS_EVERY == 0:
+                self.ask(speaking=True)
+            else:
+                load.turn_is_over(self)
+
+    # -- the connection --
+
+    async def run(self) -> None:
+        load = self.load
+        delay = 0.05
+        while True:
+            async with load.connecting:
+                welcome = await self.connect()
+            if welcome is None:
+                load.failed_attempts += 1
+                await trio.sleep(delay * random.uniform(0.5, 1.5))
+                delay = min(delay * 2, 2.0)
+                continue
+            delay = 0.05
+            load.went_online(self)
+            await self.listen(welcome)
+            load.went_offline(self)
+            await trio.sleep(0.1 * random.uniform(0.5, 1.5))
+
+    async def connect(self) -> bytes | None:
+        """Connect and be let into the room; what came after the WELCOME, or None if it failed."""
+        self.sock = sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        data = b""
+        try:
+            problem = sock.connect_ex(self.load.address_for(self))
+            if problem == errno.EINPROGRESS:
+                await trio.lowlevel.wait_writable(sock)
+                problem = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if problem == 0:
+                self.connections += 1
+                self.send(protocol.hello(self.number, self.room.name))
+                while b"\n" not in data:
+                    await trio.lowlevel.wait_readable(sock)
+                    if not (more := sock.recv(65536)):
+                        break
+                    data += more
+        except OSError:
+            pass
+        first, newline, rest = data.partition(b"\n")
+        if newline and first.startswith(b"WELCOME "):
+            return rest
+        if newline:
+            self.load.wrong(self, first)
+        sock.close()
+        return None
+
+    async def listen(self, tail: bytes) -> None:
+        """Read until the end of the stream."""
+        load, sock, said = self.load, self.sock, self.room.said
+        assert sock is not None
+        try:
+            while True:
+                *lines, tail = tail.split(b"\n")
+                if lines:
+                    now = time.perf_counter()
+                    load.lines_in += len(lines)
+                    for line in lines:
+                        if line == self.expected:
+                            self.answered(now)
+                        elif (speaker := said.get(line)) is not None:
+                            if speaker is not self:
+                                load.heard_from_others += 1
+                        else:
+                            self.unusual(line)
+                await trio.lowlevel.wait_readable(sock)
+                data = sock.recv(65536)
+                if not data:
+                    return
+                tail += data
+        except OSError:  # reset: a crashed actor may have left something unread
+            return
+        finally:
+            sock.close()
+
+    def unusual(self, line: bytes) -> None:
+        if line == self.room.roll_call:
+            self.load.heard_roll_call(self)
+        else:
+            self.load.wrong(self, line)
+
+
+class Load:
+    """All clients, whose turn it is, and what came of it."""
+
+    def __init__(self, addresses: list[tuple[str, int]], clients: int, rounds: int) -> None:
+        self.addresses = addresses
+        self.rounds = rounds
+        self.rooms = [Room(protocol.room_name(number)) for number in range(protocol.rooms_for(clients))]
+        self.clients: list[Client] = []
+        for number in range(clients):
+            room = self.rooms[number % len(self.rooms)]
+            room.clients.append(client := Client(self, number, room))
+            self.clients.append(client)
+        self.connecting = trio.CapacityLimiter(CONNECTING_AT_ONCE)
+        self.all_online = trio.Event()
+        self.all_idle = trio.Event()
+        self.all_called = trio.Event()
+
+        self.window = max(4, clients // 40)
+        self.turns_in_progress = 0
+        self.turns_done = 0
+        self.had_a_turn = 0
+        self.turns_planned = rounds * clients
+        self.queue: deque[Client] = deque()
+        self.saying: dict[Client, None] = {}
+        self.finishing = False
+
+        self.online = 0
+        self.peak = 0
+        self.failed_attempts = 0
+        self.crashes_wanted = 0
+        self.crashed = 0
+        self.reconnected = 0
+        self.lost = 0
+        self.echoes_asked = self.echoes_right = 0
+        self.says_asked = self.says_heard = self.said_again = 0
+        self.heard_from_others = 0
+        self.roll_calls_heard = 0
+        self.lines_in = self.lines_out = 0
+        self.wrong_lines = 0
+        self.first_wrong = ""
+
+        self.echo_latency = Latencies()
+        self.say_latency = Latencies()
+        self.slowest_repeated = 0.0
+        self.smoothed = 0.5  # as TCP estimates its retransmission timeout (RFC 6298)
+        self.deviation = 0.25
+
+    def address_for(self, client: Client) -> tuple[str, int]:
+        return self.addresses[client.number % len(self.addresses)]
+
+    # -- what clients report --
+
+    def went_online(self, client: Client) -> None:
+        client.online = True
+        self.online += 1
+        self.peak = max(self.peak, self.online)
+        if client.connections > 1:
+            self.reconnected += 1
+        if self.online == len(self.clients):
+            self.all_online.set()
+        if client.expected:  # its last connection took the answer with it
+            client.send_request()
+
+    def went_offline(self, client: Client) -> None:
+        client.online = False
+        self.online -= 1
+        if self.all_online.is_set():
+            self.all_online = trio.Event()
+        if client.crashing:
+            client.crashing = False
+            self.crashed += 1
+        else:
+            self.lost += 1
+
+    def wrong(self, client: Client, line: bytes) -> None:
+        self.wrong_lines += 1
+        if not self.first_wrong:
+            self.first_wrong = f"client {client.number} got {line[:80]!r}, expected {client.expected[:80]!r}"
+
+    def say_heard_after(self, seconds: float) -> None:
+        self.say_latency.values.append(seconds)
+        error = seconds - self.smoothed
+        self.smoothed += error / 8
+        self.deviation += (abs(error) - self.deviation) / 4
+
+    def patience(self) -> float:
+        """How long to wait for one's own SAID before saying it again."""
+        return min(8.0, max(1.0, self.smoothed + 4 * self.deviation))
+
+    # -- turns --
+
+    def start_turns(self) -> None:
+        # Neighbours in the queue share a room: conversations come in bursts.
+        for room in random.sample(self.rooms, len(self.rooms)):
+            self.queue.extend(room.clients)
+        for _ in range(self.window):
+            self.next_turn()
+
+    def next_turn(self) -> None:
+        if self.queue and not self.finishing:
+            self.turns_in_progress += 1
+            self.queue.popleft().ask(speaking=False)
+        elif self.turns_in_progress == 0:
+            self.all_idle.set()
+
+    def turn_is_over(self, client: Client) -> None:
+        self.turns_in_progress -= 1
+        self.turns_done += 1
+        client.turns += 1
+        if client.turns < self.rounds:
+            self.queue.append(client)
+        if client.turns == 1:
+            self.had_a_turn += 1
+            if self.had_a_turn == len(self.clients):
+                emit("first round")
+        if self.turns_done == self.turns_planned:
+            emit("rounds")
+        self.next_turn()
+
+    async def repeat_lost_says(self) -> None:
+        """A room that crashed took with it what was being said."""
+        while True:
+            await trio.sleep(0.25)
+            now = time.perf_counter()
+            for client in [client for client in self.saying if client.online and client.say_again_at <= now]:
+                client.send_request()
+
+    # -- the phases, as the watching process calls them --
+
+    async def crash_some(self, share: float) -> None:
+        """Some clients ask for the crash of their connection, and must come back."""
+        for client in random.sample(self.clients, max(1, round(len(self.clients) * share))):
+            if client.online:
+                self.crashes_wanted += 1
+                client.crashing = True
+                client.send(protocol.CRASH)
+        while self.crashed < self.crashes_wanted or self.online < len(self.clients):
+            self.all_online = trio.Event()
+            await self.all_online.wait()
+        emit("reconnected", crashed=self.crashed)
+
+    async def finish(self) -> None:
+        """Let the turns in progress end, then call the roll: is everybody in his room?"""
+        self.finishing = True
+        if self.turns_in_progress:
+            await self.all_idle.wait()
+        emit("calling")
+        for room in self.rooms:
+            text = b"roll call of " + room.name.encode()
+            speaker = room.clients[0]
+            room.roll_call = protocol.said(speaker.number, speaker.seq, text)[:-1]
+            speaker.request = protocol.say(speaker.seq, text)
+        while waiting := [room for room in self.rooms if len(room.heard_roll_call) < len(room.clients)]:
+            for room in waiting:
+                if (speaker := room.clients[0]).online:
+                    speaker.send(speaker.request)
+            with trio.move_on_after(self.patience()):  # one who is just rejoining needs it once more
+                await self.all_called.wait()
+        emit("done", **self.status(), **self.report())
+
+    def heard_roll_call(self, client: Client) -> None:
+        heard = client.room.heard_roll_call
+        if client not in heard:
+            heard.add(client)
+            self.roll_calls_heard += 1
+            if self.roll_calls_heard == len(self.clients):
+                self.all_called.set()
+
+    # -- what the watching process gets to see --
+
+    def status(self) -> dict[str, object]:
+        return {
+            "at": time.monotonic(),
+            "online": self.online,
+            "peak": self.peak,
+            "crashed": self.crashed,
+            "crashes_wanted": self.crashes_wanted,
+            "reconnected": self.reconnected,
+            "lost": self.lost,
+            "failed_attempts": self.failed_attempts,
+            "turns_done": self.turns_done,
+            "turns_planned": self.turns_planned,
+            "echoes_asked": self.echoes_asked,
+            "echoes_right": self.echoes_right,
+            "says_asked": self.says_asked,
+            "says_heard": self.says_heard,
+            "said_again": self.said_again,
+            "heard_from_others": self.heard_from_others,
+            "roll_calls_heard": self.roll_calls_heard,
+            "lines_in": self.lines_in,
+            "lines_out": self.lines_out,
+            "wrong_lines": self.wrong_lines,
+            "first_wrong": self.first_wrong,
+        }
+
+    def report(self) -> dict[str, object]:
+        return {
+            "kept": sum(client.connections == 1 and client.online for client in self.clients),
+            "echo_latency": self.echo_latency.summary(),
+            "say_latency": self.say_latency.summary(),
+            "slowest_repeated": self.slowest_repeated,
+            "spoke": len({client.number for room in self.rooms for client in room.said.values()}),
+        }
+
+    async def send_status(self) -> None:
+        while True:
+            emit("status", **self.status())
+            await trio.sleep(STATUS_INTERVAL)
+
+    async def run(self, crash_share: float) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.send_status)
+            for client in self.clients:
+                nursery.start_soon(client.run)
+            await self.all_online.wait()
+            emit("connected")
+            gc.collect()
+            gc.freeze()  # ten thousand tasks need not be looked through again and again
+            nursery.start_soon(self.repeat_lost_says)
+            async for command in commands():
+                match command:
+                    case "traffic":
+                        self.start_turns()
+                    case "crash":
+                        nursery.start_soon(self.crash_some, crash_share)
+                    case "finish":
+                        nursery.start_soon(self.finish)
+                    case _:
+                        break
+            os._exit(0)  # the kernel closes thousands of sockets sooner than thousands of tasks are cancelled
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--clients", type=int, required=True)
+    parser.add_argument("--rounds", type=int, required=True, help="turns for each client, at most")
+    parser.add_argument("--crash-share", type=float, default=0.01)
+    parser.add_argument("addresses", nargs="+", metavar="host:port")
+    options = parser.parse_args()
+    raise_descriptor_limit()
+    gc.set_threshold(50_000, 20, 100)  # there is next to no cyclic garbage here
+    addresses = [(host, int(port)) for host, port in (text.rsplit(":", 1) for text in options.addresses)]
+    trio.run(Load(addresses, options.clients, options.rounds).run, options.crash_share)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""Each example runs as its reader would run it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def run(*arguments: str, seconds: float = 110) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3_000:] + done.stderr[-3_000:]
+    return done.stdout
+
+
+def test_key_value_service() -> None:
+    """A service written as actors answers over real sockets."""
+    assert run("examples.key_value", "--self-test").strip().endswith("ok")
+
+
+def test_embedded_tree() -> None:
+    """A supervision tree inside somebody else's trio program does its work while workers crash."""
+    assert "rendered 19 of 20" in run("examples.embedded")
+
+
+def test_ten_thousand_with_few() -> None:
+    """The ten thousand connections, with 200: every client gets every reply, crashes or not."""
+    out = run("examples.ten_thousand", "--connections", "200", "--rounds", "2")
+    assert "lost otherwise                  0" in out

@@ -1,0 +1,146 @@
+"""Framing is a pure function of the bytes, however they are cut."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actorkit.net.framing import Framer, Frames, FrameTooLong, Lines, Raw
+
+LIMIT = 8
+
+
+def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
+    ends = [0, *sorted({place % (len(data) + 1) for place in places}), len(data)]
+    return [data[a:b] for a, b in zip(ends, ends[1:], strict=False) if a < b]
+
+
+def fed(framer: Framer, pieces: list[bytes], slack: int = 0) -> tuple[list[bytes], bool]:
+    """The messages, and whether a too long one came after them."""
+    messages: list[bytes] = []
+    for piece in pieces:
+        try:
+            messages += framer.feed(piece)
+        except FrameTooLong as error:
+            return messages + error.complete, True
+        assert framer.pending <= LIMIT + slack
+    return messages, False
+
+
+streams = st.lists(st.sampled_from([b"a", b"bc", b"\n", b"\r", b"\r\n", b"defghij"]), max_size=30).map(b"".join)
+places = st.lists(st.integers(0, 10_000), max_size=20)
+
+
+@settings(max_examples=60, deadline=None)
+@given(streams, places)
+def test_any_cut_of_a_stream_gives_the_same_lines(data: bytes, places: list[int]) -> None:
+    """Lines, and the place of the one that is too long, do not depend on how the bytes came."""
+    assert fed(Lines(LIMIT), cut(data, places), 1) == fed(Lines(LIMIT), [bytes([b]) for b in data], 1)
+    assert fed(Lines(LIMIT), cut(data, places), 1) == fed(Lines(LIMIT), [data] if data else [], 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.binary(max_size=LIMIT + 2), max_size=10), st.binary(max_size=3), places)
+def test_any_cut_of_a_stream_gives_the_same_frames(frames: list[bytes], tail: bytes, places: list[int]) -> None:
+    """Frames, and the place of the one that is too long, do not depend on how the bytes came."""
+    data = b"".join(map(Frames.encode, frames)) + tail
+    good: list[bytes] = []
+    for frame in frames:
+        if len(frame) > LIMIT:
+            break
+        good.append(frame)
+    expected = (good, len(good) < len(frames))
+    assert fed(Frames(LIMIT), cut(data, places), 4) == expected
+    assert fed(Frames(LIMIT), [bytes([b]) for b in data], 4) == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.binary(max_size=LIMIT).filter(lambda b: not set(b) & {10, 13}), max_size=10), st.booleans())
+def test_lines_are_what_is_between_the_ends(lines: list[bytes], windows: bool) -> None:
+    """Both line ends are cut off; nothing else is."""
+    end = b"\r\n" if windows else b"\n"
+    assert fed(Lines(LIMIT), [b"".join(line + end for line in lines)], 1) == (lines, False)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_the_limit_of_a_line_is_exact(end: bytes) -> None:
+    """A line of limit bytes passes with either end; one byte more does not, also before its end has come."""
+    assert Lines(LIMIT).feed(b"x" * LIMIT + end) == [b"x" * LIMIT]
+    with pytest.raises(FrameTooLong, match="line longer than 8 bytes"):
+        Lines(LIMIT).feed(b"x" * (LIMIT + 1) + end)
+    with pytest.raises(FrameTooLong):
+        Lines(LIMIT).feed(b"x" * (LIMIT + 1))
+
+
+def test_a_return_within_a_line_counts() -> None:
+    """Only a return directly before the newline is no part of the line."""
+    framer = Lines(LIMIT)
+    assert framer.feed(b"x" * LIMIT + b"\r") == []
+    with pytest.raises(FrameTooLong):
+        framer.feed(b"x\n")
+    assert Lines(LIMIT).feed(b"a\rb\r\r\n") == [b"a\rb\r"]
+
+
+def test_the_lines_before_a_too_long_one_are_told() -> None:
+    """FrameTooLong carries the messages that were complete."""
+    with pytest.raises(FrameTooLong) as caught:
+        Lines(LIMIT).feed(b"one\ntwo\r\n" + b"x" * 20 + b"\nfour\n")
+    assert caught.value.complete == [b"one", b"two"]
+
+
+def test_the_limit_of_a_frame_is_exact() -> None:
+    """A frame of limit bytes passes; one byte more is refused as soon as its length is known."""
+    assert Frames(LIMIT).feed(Frames.encode(b"x" * LIMIT)) == [b"x" * LIMIT]
+    with pytest.raises(FrameTooLong, match="frame of 9 bytes, longer than 8 bytes") as caught:
+        Frames(LIMIT).feed(Frames.encode(b"one") + (LIMIT + 1).to_bytes(4, "big"))
+    assert caught.value.complete == [b"one"]
+
+
+def test_empty_messages_are_messages() -> None:
+    """An empty line and a frame of no bytes are delivered."""
+    assert Lines(LIMIT).feed(b"\n\r\na\n") == [b"", b"", b"a"]
+    assert Frames(LIMIT).feed(Frames.encode(b"") * 2) == [b"", b""]
+
+
+def test_messages_are_bytes() -> None:
+    """Whatever the framer holds a part in, what comes out is hashable and immutable."""
+    lines, frames = Lines(100), Frames(100)
+    got = [m for b in b"hello\n" for m in lines.feed(bytes([b]))] + [m for b in Frames.encode(b"hello") for m in frames.feed(bytes([b]))]
+    assert got == [b"hello", b"hello"]
+    assert {type(message) for message in got} == {bytes}
+
+
+def test_raw_passes_on_what_comes() -> None:
+    """Without framing each chunk is a message."""
+    framer = Raw()
+    assert framer.feed(b"a\nb") == [b"a\nb"]
+    assert framer.pending == 0
+
+
+def test_nothing_is_pending_between_messages() -> None:
+    """A framer that has given all keeps nothing."""
+    for framer, whole in ((Lines(LIMIT), b"abc\n"), (Frames(LIMIT), Frames.encode(b"abc"))):
+        framer.feed(whole[:2])
+        assert framer.pending == 2
+        assert framer.feed(whole[2:]) == [b"abc"]
+        assert framer.pending == 0
+
+
+@pytest.mark.parametrize("make", [Lines, Frames])
+def test_a_long_message_in_small_pieces_takes_linear_time(make: Callable[[int], Framer]) -> None:
+    """Four times the bytes, one at a time, take about four times as long, not sixteen."""
+
+    def seconds(size: int) -> float:
+        framer = make(1 << 30)
+        head = b"" if make is Lines else size.to_bytes(4, "big")
+        started = time.process_time()
+        framer.feed(head)
+        for _ in range(size):
+            framer.feed(b"x")
+        return time.process_time() - started
+
+    assert seconds(120_000) < 9 * max(seconds(30_000), seconds(30_000))
