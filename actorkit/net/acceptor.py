@@ -100,6 +100,8 @@ class Acceptor:
             await checkpoint()  # closed before this task had its first step?
             while not self.closed:
                 await wait_readable(listening)
+                if self._scope.cancel_called:  # closed after it was seen to be readable
+                    return
                 for _ in range(ACCEPTS_PER_PASS):
                     try:
                         sock, peer = listening.accept()
@@ -123,7 +125,7 @@ class Acceptor:
                     if not admitted:
                         self._refuse(sock)
                     if self._scope.cancel_called:
-                        return
+                        return  # type: ignore[unreachable]  # another task cancels it meanwhile
 
     def _log(self, what: str) -> None:
         """Not more often than is useful: what fails, fails many times a second."""

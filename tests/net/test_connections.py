@@ -810,8 +810,8 @@ async def test_one_idle_task_a_connection() -> None:
         await settled()
         before = living()
         clients: list[Client] = []
+        where = await server.address()
         for _ in range(200):
-            where = await server.address()
             clients.append(Client(await trio.open_tcp_stream(*where)))
         for client in clients:
             assert await client.ask(b"x") == b"x"

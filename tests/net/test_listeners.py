@@ -344,6 +344,22 @@ async def test_stop_accepting() -> None:
         assert await client.ask(b"still") == b"still"
 
 
+async def test_a_peer_that_comes_as_the_door_closes(caplog: pytest.LogCaptureFixture) -> None:
+    """The listener is closed in the very pass that saw the newcomer: nothing fails, nothing is logged."""
+    async with ak.open_node() as node:
+        for _ in range(12):
+            ref = node.spawn(listener())
+            [where] = await ref.call(ak.Listener.addresses)
+            await settled()
+            with socket.create_connection(where):
+                await trio.lowlevel.checkpoint()
+                await ref.call(ak.Listener.stop_accepting)
+                await settled()
+            ref.stop()
+            await node.stopped(ref)
+    assert "failed" not in caplog.text
+
+
 async def test_a_listener_stopped_before_it_accepted() -> None:
     """Started and stopped in one breath, nothing is left: no descriptor, no task."""
     await settled()
@@ -626,7 +642,7 @@ async def test_many_tls_connections(contexts: Contexts) -> None:
                 for line in range(5):
                     assert await client.ask(b"%d %d" % (number, line)) == b"%d %d" % (number, line)
 
-        for number in range(40):
+        for number in range(25):
             nursery.start_soon(one, number)
 
 
