@@ -96,11 +96,11 @@ class Acceptor:
     async def run(self) -> None:
         """Accept until closed."""
         listening = self._socket
-        with self._scope:
+        with self._scope as scope:
             await checkpoint()  # closed before this task had its first step?
             while not self.closed:
                 await wait_readable(listening)
-                if self._scope.cancel_called:  # closed after it was seen to be readable
+                if scope.cancel_called:  # closed after it was seen to be readable
                     return
                 for _ in range(ACCEPTS_PER_PASS):
                     try:
