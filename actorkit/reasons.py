@@ -163,6 +163,9 @@ class Crash(ExitReason):
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         try:
             message = bounded(str(error))
+            if isinstance(error, BaseExceptionGroup):
+                causes = [f"{type(leaf).__qualname__}: {bounded(str(leaf), 200)}" for leaf in _leaves(error)[:3]]
+                message = bounded(f"{message}: {'; '.join(causes)}")
         except Exception as failure:
             message = f"<str() of the exception raised {type(failure).__qualname__}>"
         tb: TracebackType | None = error.__traceback__
@@ -171,13 +174,30 @@ class Crash(ExitReason):
                 break
             tb = tb.tb_next
         try:
-            text = bounded("".join(_traceback.format_tb(tb, limit=40)), TRACEBACK_LIMIT)
+            text = "".join(_traceback.format_tb(tb, limit=40))
+            if isinstance(error, BaseExceptionGroup):
+                for leaf in _leaves(error)[:3]:
+                    text += f"  of which {type(leaf).__qualname__}:\n" + "".join(_traceback.format_tb(leaf.__traceback__, limit=20))
+            text = bounded(text, TRACEBACK_LIMIT)
         except Exception as failure:
             text = f"<the traceback could not be rendered: {type(failure).__qualname__}>"
         return cls(name, message, text)
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}"
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The exceptions that a group is about, at most a hundred."""
+    leaves: list[BaseException] = []
+    todo: list[BaseException] = [group]
+    while todo and len(leaves) < 100:
+        error = todo.pop()
+        if isinstance(error, BaseExceptionGroup):
+            todo += reversed(error.exceptions)
+        else:
+            leaves.append(error)
+    return leaves
 
 
 NORMAL = Normal()

@@ -126,7 +126,7 @@ class _Entries:
         for listener in self.listeners:
             record = self.node.resolve(listener)
             if record is not None:
-                record.send(message)
+                record.post_info(message)
 
 
 class Registry(Actor):

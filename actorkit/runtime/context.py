@@ -6,6 +6,7 @@ here checks that it is the actor itself who asks (its handlers, its nursery's ta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar, cast
 
@@ -155,6 +156,8 @@ class Context(Record[A_co]):
     @idle_timeout.setter
     def idle_timeout(self, seconds: float | None) -> None:
         self._self("idle_timeout")
+        if seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds < math.inf):
+            raise ValueError(f"idle_timeout={seconds!r}: give a finite number of seconds above 0, or None for no timeout")
         extra = self.need_extra()
         extra.idle_seconds = seconds
         self.attend_to().idle = seconds is not None

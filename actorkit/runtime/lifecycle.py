@@ -34,6 +34,7 @@ from .record import DEAD, QUEUED, RUNNING, SUSPENDED, Message, Notice, Record
 from .reports import report_crash, report_unkillable
 from .timers import Timer, Timers
 from .tombstone import clear_state
+from .trio_internals import is_fatal
 
 if TYPE_CHECKING:
     from .template import Template
@@ -216,7 +217,9 @@ class Lifecycle:
             if record.extra is not None:
                 record.extra.links = None
         reason = error.reason if isinstance(error, ActorExit) else Crash.from_exception(error, 1)
-        _let_go(error)
+        record.obj = None
+        if not is_fatal(error):
+            _let_go(error)
         record.template.owner, owner = None, record.template.owner
         try:
             self.die(record, reason)
@@ -339,23 +342,35 @@ class Lifecycle:
         else:
             leaf = _alone(error)
             reason = leaf.reason if isinstance(leaf, ActorExit) else Crash.from_exception(error, RUNTIME_FRAMES)
-        if reason.abnormal and (attention is None or attention.kill is None):
-            self.crashed_count += 1
-            try:
-                report_crash(record, reason)
-            except BaseException as failure:  # of a logging handler's, or the stack is full: its end does not depend on it
-                logger.debug("a crash report could not be written: %s", type(failure).__qualname__)
-            if self.events.wanted(ActorCrashed):
-                self.events.emit(ActorCrashed(record, record.pid, record.started_as, reason))
-        _let_go(error)
-        if reply is not None:
-            reply.fail(reason)
+        if attention is None or attention.kill is None:
+            self.report_end(record, reason)
+        if not is_fatal(error):
+            _let_go(error)
         killed = attention is not None and attention.kill is not None
         if killed or terminating or record.template.terminate is None:
+            if reply is not None:
+                reply.fail(reason)
             self.die(record, reason)
             return False
+        if reply is not None:  # its caller hears when it is dead, and its name free
+            extra = record.need_extra()
+            if extra.deferred is None:
+                extra.deferred = {}
+            extra.deferred[reply] = None
         self.begin_terminate(record, reason)
         return record.state != DEAD
+
+    def report_end(self, record: Record[Any], reason: ExitReason) -> None:
+        """An actor ends by its own doing: if abnormally, that is reported (OTP: terminate/2's reason)."""
+        if not reason.abnormal:
+            return
+        self.crashed_count += 1
+        try:
+            report_crash(record, reason)
+        except BaseException as failure:  # of a logging handler's, or the stack is full: its end does not depend on it
+            logger.debug("a crash report could not be written: %s", type(failure).__qualname__)
+        if self.events.wanted(ActorCrashed):
+            self.events.emit(ActorCrashed(record, record.pid, record.started_as, reason))
 
     def attend(self, record: Record[Any]) -> bool:
         """The message at hand is done: look at the control lane. False: dead or suspended, draw nothing more."""
@@ -372,6 +387,7 @@ class Lifecycle:
             attention.requests.popleft()()
         if attention.stop is not None:
             reason, attention.stop = attention.stop, None
+            self.report_end(record, reason)
             self.begin_terminate(record, reason)
             return record.state != DEAD
         if attention.continuations:

@@ -268,10 +268,7 @@ class Scheduler(Lifecycle):
             record.obj = obj
             if self.events.listened:
                 self.announce(record)
-            if template.init is None and record.inbox is None and record.attention is None and watcher is None:
-                record.state = IDLE
-            else:
-                self._begin(record, watcher)
+            self._begin(record, watcher)
             return record
         except BaseException as error:
             failure = self._not_born(record, error, parent, link_to)
@@ -292,7 +289,7 @@ class Scheduler(Lifecycle):
         return error if is_fatal(error) else StartFailed(record.template.child_id, reason)
 
     def _begin(self, record: Record[Any], watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None) -> None:
-        """Its constructor has returned, and there is something to do."""
+        """Its constructor has returned."""
         attention = record.attention
         if attention is not None and attention.kill is not None:
             if watcher is not None:

@@ -60,8 +60,6 @@ def _find_lock_breaker() -> dict[Task, Any] | None:
 
 FEATURES: Final = Features.detect()
 _NOTHING: Final[dict[Task, Any]] = {}
-_found = _find_lock_breaker()
-_BREAKER: Final[dict[Task, Any]] = _NOTHING if _found is None else _found
 
 
 def lock_holders(features: Features = FEATURES) -> dict[Task, Any]:

@@ -1,7 +1,8 @@
 """The Python blocks of the pages run, in order, and print what the pages say they print.
 
-The blocks of one page run in one namespace, in a process of their own. A ``text`` block that a line ending in "prints:" leads to is compared
-with the output of the block before it; ``…`` in it stands for anything on that line. ``<!-- not run -->`` before a block leaves it out.
+The blocks of one page run in one namespace, in a process of their own. A ``text`` block that a line ending in
+"prints:" leads to is compared with the output of the block before it; ``…`` in it stands for anything on
+that line. ``<!-- not run -->`` before a block leaves it out.
 """
 
 from __future__ import annotations
@@ -94,19 +95,22 @@ def test_blocks_run(page: str) -> None:
         cwd=ROOT,
         capture_output=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=300,
         check=False,
     )
     printed = done.stdout.split(SEPARATOR)
     assert done.returncode == 0, f"block {len(printed)} of {page} failed:\n{done.stderr[-4_000:]}"
     for block, output in zip(blocks, printed, strict=False):
         if block.prints is not None:
-            assert matches(block.prints, output), f"{page}:{block.line} printed\n{output}\nand not\n{block.prints}"
+            assert matches(block.prints, output), (
+                f"{page}:{block.line} printed\n{output}\nnot\n{block.prints}"
+            )
 
 
 def test_snippets_are_found() -> None:
     """The reader of pages itself: languages, lines, what prints, what is not run."""
-    page = "x\n```python\na\n```\nIt prints:\n\n```text\n1 … 2\n```\n<!-- not run -->\n```python\nb\n```\n```python\nc\n```\n"
+    page = "x\n```python\na\n```\nIt prints:\n\n```text\n1 … 2\n```\n"
+    page += "<!-- not run -->\n```python\nb\n```\n```python\nc\n```\n"
     assert snippets(page) == [Snippet(2, "a", "1 … 2"), Snippet(14, "c", None)]
     assert matches("1 … 2", "1 and 2\n")
     assert not matches("1 … 2", "1 and\n2\n")
