@@ -125,7 +125,7 @@ class Acceptor:
                     if not admitted:
                         self._refuse(sock)
                     if self._scope.cancel_called:
-                        return  # type: ignore[unreachable]  # another task cancels it meanwhile
+                        return  # another task cancels it meanwhile
 
     def _log(self, what: str) -> None:
         """Not more often than is useful: what fails, fails many times a second."""
