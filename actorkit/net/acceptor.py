@@ -96,11 +96,11 @@ class Acceptor:
     async def run(self) -> None:
         """Accept until closed."""
         listening = self._socket
-        with self._scope:
+        with self._scope as scope:
             await checkpoint()  # closed before this task had its first step?
             while not self.closed:
                 await wait_readable(listening)
-                if self._scope.cancel_called:  # closed after it was seen to be readable
+                if scope.cancel_called:  # closed after it was seen to be readable
                     return
                 for _ in range(ACCEPTS_PER_PASS):
                     try:
@@ -125,7 +125,7 @@ class Acceptor:
                     if not admitted:
                         self._refuse(sock)
                     if self._scope.cancel_called:
-                        return  # type: ignore[unreachable]  # another task cancels it meanwhile
+                        return  # another task cancels it meanwhile
 
     def _log(self, what: str) -> None:
         """Not more often than is useful: what fails, fails many times a second."""

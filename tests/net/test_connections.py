@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.lowlevel
 import trio.testing
 
 import actorkit as ak
@@ -97,7 +98,7 @@ async def test_connected_comes_first_plain_or_async() -> None:
 
     class Waiting(Echo):
         async def connected(self) -> None:
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
             self.write(b"hello %d\n" % self.connection.peer[1])
 
     for cls in (Plain, Waiting):
@@ -259,7 +260,7 @@ class Writer(ak.StreamActor):
 
     @ak.call
     async def say_later(self, data: bytes) -> bool:
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         return self.write(data)
 
     @ak.cast
@@ -302,7 +303,7 @@ async def test_writes_from_anywhere_are_sent() -> None:
         @ak.cast
         async def spread(self) -> None:
             async def kid(number: int) -> None:
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
                 self.write(b"kid %d\n" % number)
 
             async with trio.open_nursery() as nursery:
@@ -450,7 +451,7 @@ async def test_writes_after_the_end_are_refused() -> None:
         async def terminate(self, reason: ak.ExitReason) -> None:
             for _ in range(50):
                 results.append(self.write(b"x" * 10_000))
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
 
     async with serving(echo(Late, max_unsent=1 << 20)) as server:
         async with server.client() as client:
@@ -529,7 +530,7 @@ async def test_a_peer_that_half_closes_still_gets_its_answers() -> None:
 
     class Big(ak.StreamActor):
         async def received(self, line: bytes) -> None:
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
             self.write(line * 1_000_000)
 
     async with serving(echo(Big)) as server, server.client() as client:
@@ -604,7 +605,7 @@ class Fragile(ak.StreamActor):
             self.write(b"last words\n")
             raise ValueError("in received")
         if line == b"crash later":
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
             raise ValueError("in received")
         if line == b"wait":
             self.write(b"waiting\n")
@@ -683,7 +684,7 @@ class Untidy(ak.StreamActor):
         if line == b"scope":
             trio.CancelScope(deadline=trio.current_time() + 0.05).__enter__()
         elif line == b"scope later":
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
             trio.move_on_after(0.05).__enter__()
         elif line == b"nursery":
             manager = trio.open_nursery()
@@ -760,7 +761,7 @@ async def test_keyboard_interrupt_leaves_the_node(suspended: bool) -> None:
     class Interrupted(ak.StreamActor):
         async def received(self, line: bytes) -> None:
             if suspended:
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -774,7 +775,7 @@ async def test_terminate_may_have_the_last_word() -> None:
 
     class Polite(Echo):
         async def terminate(self, reason: ak.ExitReason) -> None:
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
             self.write(b"goodbye, %s\n" % type(reason).__name__.encode())
 
     async with serving(echo(Polite)) as server, server.client() as client:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.lowlevel
 import trio.testing
 import trustme
 
@@ -182,7 +183,7 @@ async def test_an_init_that_ignores_or_fails_closes_the_socket() -> None:
             self.answer = answer
 
         async def init(self) -> Any:
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
             return self.answer
 
     for answer in (ak.IGNORE, ak.Stop(ak.Failure("not today"))):
@@ -287,13 +288,12 @@ async def test_what_is_buffered_goes_out_at_the_stop() -> None:
     async def read(client: Client) -> None:
         got.append(await client.rest())
 
-    async with trio.open_nursery() as nursery:
-        async with ak.open_node(ak.supervisor(listener(Big).with_(name="l"))):
-            [(host, port)] = await ak.named(ak.Listener, "l").call(ak.Listener.addresses)
-            client = Client(await trio.open_tcp_stream(host, port))
-            await client.send(b"abcdef\n")
-            await trio.lowlevel.wait_readable(client.stream.socket.fileno())
-            nursery.start_soon(read, client)
+    async with trio.open_nursery() as nursery, ak.open_node(ak.supervisor(listener(Big).with_(name="l"))):
+        [(host, port)] = await ak.named(ak.Listener, "l").call(ak.Listener.addresses)
+        client = Client(await trio.open_tcp_stream(host, port))
+        await client.send(b"abcdef\n")
+        await trio.lowlevel.wait_readable(client.stream.socket.fileno())
+        nursery.start_soon(read, client)
     assert got == [b"abcdef" * 1_000_000 + b"\n"]
     await client.stream.aclose()
 
