@@ -149,6 +149,7 @@ class Scheduler(Lifecycle):
         self.stride = 8
         self.messages = 0
         self.slices = 0
+        self.since = 0.0
         self.repairs = 0
         self.step_hook: Callable[[Record[Any] | None], None] | None = None
         self.flushes: list[Callable[[], None]] = []
@@ -335,6 +336,7 @@ class Scheduler(Lifecycle):
         if self.grant:
             self.grant = False
             worker.token = True
+            self.since = perf_counter()
         elif not self.busy and self.has_work:
             self.busy = worker.token = True
 
@@ -360,7 +362,7 @@ class Scheduler(Lifecycle):
         locks = self._locks
         hook = self.step_hook
         last = perf_counter()
-        end = last + self.slice_seconds
+        end = self.since + self.slice_seconds
         near = self.slice_seconds / 8
         k = self.stride
         one = actor is not None
@@ -430,6 +432,7 @@ class Scheduler(Lifecycle):
                             reply.ok(result)
                         if actor.attention is not None:
                             if not self.attend(actor):
+                                last = perf_counter()  # the stride has not counted it
                                 break
                             batch = actor.outbox
                         k -= 1
@@ -452,6 +455,7 @@ class Scheduler(Lifecycle):
                         if hook is not None:
                             hook(None)
                         raise
+                    last = perf_counter()
                     if not go_on:
                         break
                     batch = actor.outbox
@@ -528,21 +532,20 @@ class Scheduler(Lifecycle):
         base = self.base_context
         free = self.free_contexts
         while True:
-            since = perf_counter()
             if worker.token:
                 worker.fresh = False
             while worker.token:
+                if perf_counter() - self.since > self.slice_seconds:
+                    self.slices += 1
+                    await checkpoint()
+                    self.since = perf_counter()
                 scratch = free.pop() if free else base.copy()
                 outcome = scratch.run(self._pump, worker, scratch, None)
                 if outcome is DRY or outcome is SLICE:
                     free.append(scratch)
                     if self.flushes:
                         self._flush()
-                    if outcome is SLICE:
-                        self.slices += 1
-                        await checkpoint()
-                        since = perf_counter()
-                    elif not self.has_work:
+                    if outcome is DRY and not self.has_work:
                         worker.token = self.busy = False
                     continue
                 actor = worker.actor
@@ -560,8 +563,8 @@ class Scheduler(Lifecycle):
                     if self.flushes:
                         self._flush()
                     keep = await self._carry(worker, actor, outcome, context)
-                    since = perf_counter()
                     if not self.busy and self.has_work:
+                        # Others may have used up this trio pass's slice: ``since`` is kept.
                         worker.token = self.busy = True
                 outcome = None
                 if actor.variables is not None and _clean(actor.variables, base):
@@ -571,10 +574,6 @@ class Scheduler(Lifecycle):
                 if not await self._tidy(worker, actor, keep, scope):
                     return True
                 actor = worker.actor = None
-                if worker.token and perf_counter() - since > self.slice_seconds:
-                    self.slices += 1
-                    await checkpoint()
-                    since = perf_counter()
             worker.actor = None
             if not self.features.cancel_status and not worker.fresh:
                 return True  # leave the scope, to see whether a handler has left one open inside
