@@ -7,9 +7,10 @@ fails. So the rendering lives in actors:
 
     top (rest_for_one)
     ├── queue        knows which jobs wait, which worker does what, and how often a job was tried
-    ├── worker-0     renders, one job at a time; has no error handling whatsoever
-    ├── worker-1
-    └── worker-2
+    └── workers (one_for_one)
+        ├── worker-0     renders, one job at a time; has no error handling whatsoever
+        ├── worker-1
+        └── worker-2
 
 A worker that crashes is replaced by its supervisor. The queue is told (it monitors the worker),
 gives the job to somebody else, and gives the job up when it has cost three workers.
@@ -138,11 +139,23 @@ class Queue(ak.Actor):
 
 def tree() -> ak.ChildSpec[ak.Supervisor]:
     names = [f"worker-{number}" for number in range(WORKERS)]
+<<<<<<< HEAD
     workers = ak.supervisor(
         *[ak.child(Worker).with_(id=name, name=name) for name in names],
         strategy="one_for_one",  # a worker's crash is no concern of the others
         max_restarts=20,
         max_seconds=5,
+=======
+    return ak.supervisor(
+        ak.child(Queue, names).with_(id="queue", name="queue"),
+        ak.supervisor(
+            *[ak.child(Worker).with_(id=name, name=name) for name in names],
+            strategy="one_for_one",  # a worker's crash is nothing to the other workers
+            max_restarts=20,
+            max_seconds=5,
+        ).with_(id="workers"),
+        strategy="rest_for_one",  # a new queue could not know what old workers are doing
+>>>>>>> behaviours
     )
     return ak.supervisor(
         ak.child(Queue, names).with_(id="queue", name="queue"),
