@@ -139,23 +139,11 @@ class Queue(ak.Actor):
 
 def tree() -> ak.ChildSpec[ak.Supervisor]:
     names = [f"worker-{number}" for number in range(WORKERS)]
-<<<<<<< HEAD
     workers = ak.supervisor(
         *[ak.child(Worker).with_(id=name, name=name) for name in names],
         strategy="one_for_one",  # a worker's crash is no concern of the others
         max_restarts=20,
         max_seconds=5,
-=======
-    return ak.supervisor(
-        ak.child(Queue, names).with_(id="queue", name="queue"),
-        ak.supervisor(
-            *[ak.child(Worker).with_(id=name, name=name) for name in names],
-            strategy="one_for_one",  # a worker's crash is nothing to the other workers
-            max_restarts=20,
-            max_seconds=5,
-        ).with_(id="workers"),
-        strategy="rest_for_one",  # a new queue could not know what old workers are doing
->>>>>>> behaviours
     )
     return ak.supervisor(
         ak.child(Queue, names).with_(id="queue", name="queue"),
