@@ -295,6 +295,7 @@ class Record(Ref[A_co]):
             hook = scheduler.step_hook
             if hook is not None:
                 hook(self)
+            failure = None
             try:
                 context = self.variables
                 if context is None:
@@ -321,7 +322,8 @@ class Record(Ref[A_co]):
                     raise
                 if status is not None and task._cancel_status is not status:
                     close_left_open(task, status)
-                raise failure from None
+            if failure is not None:
+                raise failure  # not from within: as its context, the callee's exception would live on
             scheduler.current = previous
             if hook is not None:
                 hook(previous)

@@ -227,6 +227,7 @@ class Scheduler(Lifecycle):
                 self.current = parent
                 self.doomed.append(record)
                 raise
+        obj = None
         raise failure  # not from within: as its context, the exception could keep the object
 
     def spawn_actor(
@@ -258,7 +259,7 @@ class Scheduler(Lifecycle):
                 new = template.new
                 obj = new(cls) if new is _new else new(cls, *args, **kwargs)
                 record.obj = obj
-                obj.ctx = record
+                object.__setattr__(obj, "ctx", record)  # frozen classes too
                 free = self.free_contexts
                 context = free.pop() if free else self.base_context.copy()
                 context.run(template.construct, obj, *args, **kwargs)
@@ -268,7 +269,7 @@ class Scheduler(Lifecycle):
                     record.variables = context
             else:
                 record.obj = made
-                made.ctx = record
+                object.__setattr__(made, "ctx", record)
             self.current = parent
             if hook is not None:
                 hook(parent)
@@ -283,6 +284,7 @@ class Scheduler(Lifecycle):
                 self.current = parent
                 self.doomed.append(record)
                 raise
+        obj = None
         raise failure  # not from within: as its context, the exception could keep the object
 
     def _begin(self, record: Record[Any], watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None) -> None:
