@@ -478,7 +478,7 @@ class Scheduler(Lifecycle):
                 if actor.state != DEAD:
                     actor.variables = context
                 break
-            if watch and task._cancel_status is not status:
+            if task._cancel_status is not status if watch else task.child_nurseries:
                 break
             if locks and task in locks:
                 break
@@ -522,9 +522,7 @@ class Scheduler(Lifecycle):
                     if not complains_of_stack(error) or (self.features.cancel_status and not worker.corrupted):
                         raise
                     if not worker.corrupted:
-                        self.repairs += 1
-                        if worker.actor is not None:
-                            self.blame(worker.actor, LEFT_OPEN)
+                        self.repairs += 1  # whose scope it was is not known in the degraded mode
                     worker.actor = None
                     worker.corrupted = False
                     worker.retire = True
@@ -622,7 +620,7 @@ class Scheduler(Lifecycle):
             worker.retire = True
             return False
         if not self.features.cancel_status:
-            return False  # leave the scope, to see whether the handler has left one open inside; worker.actor tells whose
+            return False  # leave the scope, to see whether the handler has left one open inside
         return not scope.cancel_called
 
     def blame(self, actor: Record[Any], why: str) -> None:
