@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ActorExit, NodeStopped
@@ -141,13 +143,15 @@ def _init_is_next(record: Record[Any]) -> bool:
 
 def _let_go(error: BaseException) -> None:
     """Free what the frames of a reported exception hold, and of those that led to it. A coroutine's frame may be suspended by now,
-    with the exception shared: clearing it would end it (until Python 3.13), so those are only let go of."""
+    with the exception shared: clearing it would end it (until Python 3.13), so those are only let go of. An exception that a caller
+    is handling just now (Python makes it the context of whatever is raised below) is the caller's, and left alone."""
     todo: list[BaseException | None] = [error]
+    running = _stack() if error.__context__ is not None else ()
     for _ in range(100):
         if not todo:
             break
         one = todo.pop()
-        if one is None:
+        if one is None or (one is not error and _passes(one, running)):
             continue
         todo += (one.__cause__, one.__context__)
         if isinstance(one, BaseExceptionGroup):
@@ -162,6 +166,25 @@ def _let_go(error: BaseException) -> None:
                 except RuntimeError:  # it runs
                     pass
             tb = tb.tb_next
+
+
+def _stack() -> set[FrameType]:
+    """The frames that are being executed now, but for this one and its caller's (they would hold themselves)."""
+    frames = set()
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        frames.add(frame)
+        frame = frame.f_back
+    return frames
+
+
+def _passes(error: BaseException, frames: Collection[FrameType]) -> bool:
+    tb = error.__traceback__
+    while tb is not None:
+        if tb.tb_frame in frames:
+            return True
+        tb = tb.tb_next
+    return False
 
 
 class Lifecycle:
@@ -217,7 +240,6 @@ class Lifecycle:
             if record.extra is not None:
                 record.extra.links = None
         reason = error.reason if isinstance(error, ActorExit) else Crash.from_exception(error, 1)
-        record.obj = None
         if not is_fatal(error):
             _let_go(error)
         record.template.owner, owner = None, record.template.owner

@@ -296,6 +296,7 @@ class Record(Ref[A_co]):
             hook = scheduler.step_hook
             if hook is not None:
                 hook(self)
+            failure = None
             try:
                 context = self.variables
                 if context is None:

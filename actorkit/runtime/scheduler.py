@@ -222,6 +222,7 @@ class Scheduler(Lifecycle):
             return record
         except BaseException as error:
             failure = self._not_born(record, error, parent, None)
+        obj = None
         raise failure  # not from within: as its context, the exception would keep the object
 
     def spawn_actor(
@@ -252,7 +253,7 @@ class Scheduler(Lifecycle):
                 cls = template.cls
                 new = template.new
                 obj = new(cls) if new is _new else new(cls, *args, **kwargs)
-                obj.ctx = record
+                object.__setattr__(obj, "ctx", record)  # a frozen class has a __setattr__ of its own
                 free = self.free_contexts
                 context = free.pop() if free else self.base_context.copy()
                 context.run(template.construct, obj, *args, **kwargs)
@@ -262,7 +263,7 @@ class Scheduler(Lifecycle):
                     record.variables = context
             else:
                 obj = made
-                obj.ctx = record
+                object.__setattr__(obj, "ctx", record)
             self.current = parent
             if hook is not None:
                 hook(parent)
@@ -273,6 +274,7 @@ class Scheduler(Lifecycle):
             return record
         except BaseException as error:
             failure = self._not_born(record, error, parent, link_to)
+        obj = None
         raise failure  # not from within: as its context, the exception would keep the object
 
     def _not_born(
@@ -469,7 +471,7 @@ class Scheduler(Lifecycle):
                 if actor.state != DEAD:
                     actor.variables = context
                 break
-            if watch and task._cancel_status is not status:
+            if task._cancel_status is not status if watch else task.child_nurseries:
                 break
             if locks and task in locks:
                 break
@@ -513,9 +515,7 @@ class Scheduler(Lifecycle):
                     if not complains_of_stack(error) or (self.features.cancel_status and not worker.corrupted):
                         raise
                     if not worker.corrupted:
-                        self.repairs += 1
-                        if worker.actor is not None:
-                            self.blame(worker.actor, LEFT_OPEN)
+                        self.repairs += 1  # whose scope it was is not known in the degraded mode
                     worker.actor = None
                     worker.corrupted = False
                     worker.retire = True
@@ -613,7 +613,7 @@ class Scheduler(Lifecycle):
             worker.retire = True
             return False
         if not self.features.cancel_status:
-            return False  # leave the scope, to see whether the handler has left one open inside; worker.actor tells whose
+            return False  # leave the scope, to see whether the handler has left one open inside
         return not scope.cancel_called
 
     def blame(self, actor: Record[Any], why: str) -> None:

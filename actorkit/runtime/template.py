@@ -105,7 +105,13 @@ class Template:
         self.traps_exits = bool(getattr(cls, "trap_exit", False))
         self.new: Callable[..., Any] = cls.__new__
         self.construct: Callable[..., Any] = interruptible(_own(cls, "__init__"))
-        self.plain = self.init is None and name is None and owner is None and self.new is ORDINARY_NEW
+        self.plain = (
+            self.init is None
+            and name is None
+            and owner is None
+            and self.new is ORDINARY_NEW
+            and cls.__setattr__ is object.__setattr__
+        )
         self.slot_names = tuple(
             name
             for klass in cls.__mro__

@@ -33,7 +33,10 @@ def _dead(self: Any, name: str, *_: object) -> Any:
 
 
 def _repr(self: Any) -> str:
-    return f"<{type(self).__qualname__} that was {_context_of(self, 'ctx').describe()}>"
+    try:
+        return f"<{type(self).__qualname__} that was {_context_of(self, 'ctx').describe()}>"
+    except AttributeError:
+        return f"<{type(self).__qualname__} that never was>"
 
 
 def _tombstone(template: Template) -> type:

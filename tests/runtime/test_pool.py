@@ -190,6 +190,12 @@ class NurseryLeaver(ak.Actor):
         await trio.lowlevel.checkpoint()
 
     @ak.cast
+    async def leave_at_once(self, out: list[str]) -> None:
+        self.manager = trio.open_nursery()
+        nursery = await self.manager.__aenter__()
+        nursery.start_soon(self._kid, out, 0)
+
+    @ak.cast
     async def leave_two(self, out: list[str]) -> None:
         for _ in range(2):
             await self.leave(out)
@@ -216,7 +222,7 @@ class NurseryLeaver(ak.Actor):
             raise SystemExit(4)
 
 
-@pytest.mark.parametrize("method", [NurseryLeaver.leave, NurseryLeaver.leave_two])
+@pytest.mark.parametrize("method", [NurseryLeaver.leave, NurseryLeaver.leave_at_once, NurseryLeaver.leave_two])
 async def test_a_nursery_left_open_costs_its_actor_and_nobody_else(
     opened: OpenNode, method: Any, autojump_clock: Any
 ) -> None:
@@ -224,10 +230,14 @@ async def test_a_nursery_left_open_costs_its_actor_and_nobody_else(
     async with opened() as node:
         ended: list[str] = []
         ref = node.spawn(NurseryLeaver)
+        innocent = node.spawn(Echo)
         ref.cast(method, ended)
+        innocent.cast(Echo.later, 1)
         assert isinstance(await node.stopped(ref), ak.Crash)
         await trio.sleep(1)
-        assert ended == ["kid ended"] * (1 if method is NurseryLeaver.leave else 2)
+        assert innocent.alive
+        assert node.workers == len(node.idle)
+        assert ended == ["kid ended"] * (2 if method is NurseryLeaver.leave_two else 1)
         await assert_sound(node)
 
 
