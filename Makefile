@@ -15,7 +15,7 @@ demo: $(VENV)/.ready
 	$(BIN)/python -m examples.ten_thousand --connections $(N)
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n logical
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .
