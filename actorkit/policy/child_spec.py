@@ -122,7 +122,8 @@ class ChildSpec(Generic[A_co]):
     ``backoff``       the waits before its restarts; None: restart at once, as OTP does
     ``scheduling``    its share of the processor
     ``mailbox``       how many messages it holds (``math.inf``: any number)
-    ``overflow``      what happens to one more
+    ``overflow``      what happens to one more: ``reject`` (the sender is told), ``wait`` (so do calls, in their deadline), ``drop_oldest``,
+                      ``drop_newest`` (lossy: the loss is counted, the sender not troubled)
     ``options``       for the layers above; not looked at here
 
     Raises InvalidChildSpec for a value that cannot be, TypeError for an unknown field.

@@ -106,7 +106,10 @@ class Record(Ref[A_co]):
 
     def cast(self, method: Any, /, *args: Any, **kwargs: Any) -> bool:
         template = self.template
-        function = template.handlers[method]
+        try:
+            function = template.known[method]
+        except KeyError:
+            function = template.handlers[method]
         if kwargs:
             function = partial(function, **kwargs)
         inbox = self.inbox
@@ -185,10 +188,15 @@ class Record(Ref[A_co]):
         return (0 if self.inbox is None else len(self.inbox)) + (0 if self.outbox is None else len(self.outbox))
 
     def _overflow(self, message: Message) -> bool:
-        """The mailbox is at its bound, or there is none any more. True: accepted after all."""
+        """The mailbox is at its bound, or there is none any more. True: accepted after all, or dropped by a policy that does not trouble
+        the sender."""
         if self.state == DEAD:
             return self._refuse(message, "dead")
-        if self.template.overflow != "drop_oldest":
+        overflow = self.template.overflow
+        if overflow == "drop_newest":
+            self._refuse(message, "dropped as the newest of a full mailbox")
+            return True
+        if overflow != "drop_oldest":
             return self._refuse(message, "mailbox full")
         oldest = self._take_oldest()
         if oldest is None:

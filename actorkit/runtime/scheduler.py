@@ -404,7 +404,9 @@ class Scheduler(Lifecycle):
             while True:
                 try:
                     while True:
-                        if not batch:
+                        if batch:
+                            function, args, reply = batch.pop()
+                        else:
                             if actor.extra is not None and actor.extra.senders:
                                 actor.admit_senders()
                             batch = actor.inbox
@@ -413,11 +415,13 @@ class Scheduler(Lifecycle):
                                 actor.state = IDLE
                                 break
                             actor.inbox = None
-                            handled += len(batch)
                             if len(batch) > 1:
+                                handled += len(batch)
                                 batch.reverse()
-                            actor.outbox = batch
-                        function, args, reply = batch.pop()
+                                actor.outbox = batch
+                            else:
+                                handled += 1
+                            function, args, reply = batch.pop()
                         result = function(obj, *args)
                         if type(result) is CoroutineType:
                             try:

@@ -290,6 +290,7 @@ class WatchedTemplate(Template):
         self.tell: Callable[[Traced], object] | None = None
         self.counter: _Counter | None = None
         self.handlers = _Watching(self)
+        self.known = self.handlers.known
         self.inline = _NeverInline(self.handlers)
         self.info = self.watching(original.info)
 
@@ -329,7 +330,7 @@ class _Watching(HandlerTable):
 
     def __missing__(self, method: Any) -> Callable[..., Any]:
         function = self.template.watching(self.template.original.handlers[method])
-        self[method] = function
+        self[method] = self.known[method] = function
         return function  # type: ignore[no-any-return]
 
 

@@ -48,6 +48,7 @@ class Template:
         "init_timeout",
         "inline",
         "kind",
+        "known",
         "label",
         "name",
         "new",
@@ -98,6 +99,7 @@ class Template:
         self.label = cls.__qualname__
         self.tombstone: type | None = None
         self.handlers = HandlerTable(cls)
+        self.known = self.handlers.known
         self.inline = InlineTable(self.handlers)
         self.info: Callable[..., Any] = interruptible(_own(cls, "handle_info"))
         self.init = _overridden(cls, base, "init")

@@ -63,7 +63,7 @@ async def test_the_bound_counts_what_is_taken_out(node: ak.Node, clock: MockCloc
     assert made[0].seen == [0]
     assert box(node, ref) == 3
     assert ref.cast(Slow.step, 4)
-    assert ref.cast(Slow.step, 5) == (policy == "drop_oldest")
+    assert ref.cast(Slow.step, 5) == (policy.startswith("drop"))
     assert box(node, ref) == 4
     made[0].opened.set()
     await settle()
@@ -80,7 +80,7 @@ async def test_send_and_cast_at_the_bound(node: ak.Node, clock: MockClock, polic
     async with node.subscribe(ak.DeadLetter) as events:
         before = node.statistics().dead_letters
         accepted = [ref.cast(Gate.note, 2), ref.send(3)]
-        assert accepted == [policy == "drop_oldest"] * 2
+        assert accepted == [policy.startswith("drop")] * 2
         assert node.statistics().dead_letters == before + 2
         letters: Any = events.drain()
         lost = [(0,), (1,)] if policy == "drop_oldest" else [(2,), (3,)]
@@ -418,7 +418,7 @@ async def test_notices_are_exempt(node: ak.Node, clock: MockClock, policy: Any) 
     await trio.sleep(2)
     assert box(node, ref) == 5
     accepted = [ref.send(n) for n in range(2, 8)]
-    assert accepted == [policy == "drop_oldest"] * 6
+    assert accepted == [policy.startswith("drop")] * 6
     assert box(node, ref) == 5
     made[0].opened.set()
     await settle()
