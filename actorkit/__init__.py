@@ -35,6 +35,7 @@ from .policy.child_spec import ChildSpec as ChildSpec
 from .policy.supervision_events import ChildCounts as ChildCounts
 from .policy.supervision_events import ChildInfo as ChildInfo
 from .reasons import *  # noqa: F403
+from .runtime import system as sys  # noqa: F401
 from .runtime.calls import Later as Later
 from .runtime.context import Context as Context
 from .runtime.dispatch import call as call
@@ -63,5 +64,4 @@ from .runtime.node import Node as Node
 from .runtime.node import open_node as open_node
 from .runtime.process import Process as Process
 from .runtime.process import ProcessContext as ProcessContext
-from .runtime import system as sys  # noqa: F401
 from .runtime.ref import Ref as Ref

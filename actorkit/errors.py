@@ -1,7 +1,8 @@
 """Every exception of actorkit.
 
-Each docstring says when it is raised, whose fault it is and what to do about it. Messages name what was attempted, on whom (pid, name,
-state), why not, and the remedy. Exceptions hold plain data and exit reasons only: one that held an actor would keep its state alive.
+Each docstring says when it is raised, whose fault it is and what to do about it. Messages name what was attempted, on
+whom (pid, name, state), why not, and the remedy. Exceptions hold plain data and exit reasons only: one that held an
+actor would keep its state alive.
 """
 
 from __future__ import annotations
@@ -103,7 +104,8 @@ class NotInsideActor(ActorkitError):
 
 
 class AlreadyRegistered(ActorkitError):
-    """The name (or the unique key of a registry) is taken by a living actor, or this actor has a name already. ``holder`` says by whom."""
+    """The name (or the unique key of a registry) is taken by a living actor, or this actor has a name already.
+    ``holder`` says by whom."""
 
     def __init__(self, name: object, holder: str) -> None:
         super().__init__(f"cannot register {_shown(name)}: it is held by {holder}; choose another, or stop the holder")
@@ -115,16 +117,20 @@ class AlreadyRegistered(ActorkitError):
 
 
 class NotAlive(ActorkitError):
-    """A living actor of this node was needed, and ``target`` is none: it is dead, elsewhere, or no ref at all. The caller's fault if
-    it gave something else than a ref of this node; an actor may also just have ended, and then there is nothing to do."""
+    """A living actor of this node was needed, and ``target`` is none: it is dead, elsewhere, or no ref at all. The
+    caller's fault if it gave something else than a ref of this node; an actor may also just have ended, and then there
+    is nothing to do."""
 
     def __init__(self, purpose: str, target: str, why: str) -> None:
-        super().__init__(f"cannot {purpose}: {bounded(target, 200)}: {why}; give the ref of a living actor of this node")
+        super().__init__(
+            f"cannot {purpose}: {bounded(target, 200)}: {why}; give the ref of a living actor of this node"
+        )
         self.target: Final = target
 
 
 class NotRegistered(ActorkitError):
-    """``update_value`` of a key that ``target`` does not hold. The caller's fault, or its entry went when it ended: register first."""
+    """``update_value`` of a key that ``target`` does not hold. The caller's fault, or its entry went when it ended:
+    register first."""
 
     def __init__(self, key: object, target: str) -> None:
         super().__init__(f"{bounded(target, 200)} does not hold the key {_shown(key)}; register it first")
@@ -133,23 +139,26 @@ class NotRegistered(ActorkitError):
 
 
 class NotUnique(ActorkitError):
-    """What needs one holder per key was asked of a registry with duplicate keys. The caller's fault: use ``lookup`` or ``dispatch``,
-    or make the registry with keys="unique"."""
+    """What needs one holder per key was asked of a registry with duplicate keys. The caller's fault: use ``lookup`` or
+    ``dispatch``, or make the registry with keys="unique"."""
 
     def __init__(self, registry: str, what: str) -> None:
         super().__init__(
-            f"{what} needs a key to have one holder, and registry {registry!r} has duplicate keys; use lookup or dispatch, or make "
+            f"{what} needs a key to have one holder, and registry {registry!r} has duplicate keys; use lookup "
+            f"or dispatch, or make "
             'the registry with keys="unique"'
         )
         self.registry: Final = registry
 
 
 class NotJoined(ActorkitError):
-    """``leave`` of a group that ``target`` is not a member of. The caller's fault: it leaves more often than it has joined, or
-    after ``target`` has ended."""
+    """``leave`` of a group that ``target`` is not a member of. The caller's fault: it leaves more often than it has
+    joined, or after ``target`` has ended."""
 
     def __init__(self, group: object, target: str) -> None:
-        super().__init__(f"{bounded(target, 200)} is not a member of the group {_shown(group)}; each leave needs a join of its own")
+        super().__init__(
+            f"{bounded(target, 200)} is not a member of the group {_shown(group)}; each leave needs a join of its own"
+        )
         self.group: Final = group
         self.target: Final = target
 
@@ -158,8 +167,8 @@ class NotJoined(ActorkitError):
 
 
 class TaskFailed(ActorkitError):
-    """A task ended without a result; ``reason`` is its exit reason: Crash when its function raised, Killed or Shutdown when somebody
-    ended it. The fault is the function's, or a decision of whoever ended it."""
+    """A task ended without a result; ``reason`` is its exit reason: Crash when its function raised, Killed or Shutdown
+    when somebody ended it. The fault is the function's, or a decision of whoever ended it."""
 
     def __init__(self, task: str, reason: ExitReason) -> None:
         super().__init__(f"task {task} ended without a result: {bounded(str(reason), 500)}")
@@ -168,8 +177,8 @@ class TaskFailed(ActorkitError):
 
 
 class TaskTimeout(TaskFailed):
-    """An item of a task stream took longer than ``item_timeout`` allows; its task has been killed. Allow more, or look why it is slow;
-    ``on_timeout="kill_task"`` yields this in the item's place and goes on."""
+    """An item of a task stream took longer than ``item_timeout`` allows; its task has been killed. Allow more, or look
+    why it is slow; ``on_timeout="kill_task"`` yields this in the item's place and goes on."""
 
     def __init__(self, task: str, reason: ExitReason, seconds: float) -> None:
         super().__init__(task, reason)
@@ -298,8 +307,7 @@ class ChildRunning(SupervisorError):
     def problem(self) -> str:
         if self.state == "unkillable":
             return (
-                f"child {_shown(self.child_id)} was killed and has not ended; "
-                "nothing can be done with it until it does"
+                f"child {_shown(self.child_id)} was killed and has not ended; nothing can be done with it until it does"
             )
         return f"child {_shown(self.child_id)} is {self.state}; terminate_child it first"
 
@@ -365,8 +373,8 @@ class ActorExit(BaseException):
 
 
 class CallbackFailed(ActorkitError):
-    """A function that was given to an actor to run (``sys.replace_state``, ``Registry.update_value``) raised. Its author's fault; the actor
-    keeps its state and goes on."""
+    """A function that was given to an actor to run (``sys.replace_state``, ``Registry.update_value``) raised. Its
+    author's fault; the actor keeps its state and goes on."""
 
 
 class NodeStopped(ActorkitError):

@@ -177,7 +177,9 @@ class Crash(ExitReason):
             text = "".join(_traceback.format_tb(tb, limit=40))
             if isinstance(error, BaseExceptionGroup):
                 for leaf in _leaves(error)[:3]:
-                    text += f"  of which {type(leaf).__qualname__}:\n" + "".join(_traceback.format_tb(leaf.__traceback__, limit=20))
+                    text += f"  of which {type(leaf).__qualname__}:\n" + "".join(
+                        _traceback.format_tb(leaf.__traceback__, limit=20)
+                    )
             text = bounded(text, TRACEBACK_LIMIT)
         except Exception as failure:
             text = f"<the traceback could not be rendered: {type(failure).__qualname__}>"

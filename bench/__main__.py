@@ -22,9 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every round here")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds to take the median of")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, one round: does it run?")
-    parser.add_argument(
-        "--only", action="append", default=[], metavar="COLUMN", help="only this column (may repeat)"
-    )
+    parser.add_argument("--only", action="append", default=[], metavar="COLUMN", help="only this column (may repeat)")
     parser.add_argument(
         "--row", action="append", default=[], metavar="ROW", help="messaging: only this row (may repeat)"
     )

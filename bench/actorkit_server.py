@@ -53,9 +53,7 @@ class Connection(ak.StreamActor):
 
 tree = ak.supervisor(
     *(ak.child(Room).with_(name=f"room-{number}") for number in range(ROOMS)),
-    ak.tcp_listener(
-        Connection, port=0, host="127.0.0.1", max_line=MAX_LINE, max_children=20_000, name="listener"
-    ),
+    ak.tcp_listener(Connection, port=0, host="127.0.0.1", max_line=MAX_LINE, max_children=20_000, name="listener"),
 )
 
 

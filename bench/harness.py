@@ -265,8 +265,7 @@ class Report:
                     },
                     "ratios": {other: row.ratio(subject, other) for other in others},
                     "goals": [
-                        {**asdict(goal), "figure": figure, "met": met}
-                        for goal, figure, met in row.verdict(subject)
+                        {**asdict(goal), "figure": figure, "met": met} for goal, figure, met in row.verdict(subject)
                     ],
                 }
                 for row in self.rows
@@ -296,10 +295,7 @@ def _aligned(header: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
     words = {0, 1, len(header) - 2, len(header) - 1}
 
     def line(cells: Sequence[str]) -> str:
-        padded = [
-            c.ljust(w) if i in words else c.rjust(w)
-            for i, (c, w) in enumerate(zip(cells, widths, strict=True))
-        ]
+        padded = [c.ljust(w) if i in words else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
         return "| " + " | ".join(padded) + " |"
 
     rule = ["-" * w if i in words else "-" * (w - 1) + ":" for i, w in enumerate(widths)]

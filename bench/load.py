@@ -179,9 +179,7 @@ def raise_descriptor_limit(needed: int) -> None:
     """As far as the hard limit goes; say so if that is not enough."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < needed:
-        raise ValueError(
-            f"{needed} descriptors needed and the hard limit is {hard}: use --count {hard - 100} or less"
-        )
+        raise ValueError(f"{needed} descriptors needed and the hard limit is {hard}: use --count {hard - 100} or less")
     if soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 

@@ -25,7 +25,8 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 PURE = {"attrs", "__future__"}
 IMPURE_STDLIB = {
     "time", "random", "logging", "socket", "select", "selectors", "threading", "asyncio", "os", "io", "subprocess",
-    "signal", "datetime", "secrets", "uuid", "tempfile", "pathlib", "shutil", "sched", "queue", "multiprocessing", "ssl",
+    "signal", "datetime", "secrets", "uuid", "tempfile", "pathlib", "shutil", "sched", "queue",
+    "multiprocessing", "ssl",
 }  # fmt: skip
 
 
@@ -77,7 +78,9 @@ def test_policy_is_pure(path: Path) -> None:
     for line, name in imports(path):
         top = name.split(".")[0]
         if top != "actorkit":
-            assert top in PURE or (top in sys.stdlib_module_names and top not in IMPURE_STDLIB), f"{path.name}:{line}: {name}"
+            assert top in PURE or (top in sys.stdlib_module_names and top not in IMPURE_STDLIB), (
+                f"{path.name}:{line}: {name}"
+            )
 
 
 def test_the_layers_are_told_apart() -> None:

@@ -39,7 +39,8 @@ def test_every_public_method_is_documented() -> None:
 
 
 def test_import_sets_nothing_up() -> None:
-    """Importing changes no signal handler, logging configuration, GC threshold or warning filter, and starts no thread."""
+    """Importing changes no signal handler, logging configuration, GC threshold or warning filter, and starts no
+    thread."""
     program = """
 import gc, logging, signal, threading, warnings
 import attrs, outcome, trio

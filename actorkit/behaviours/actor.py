@@ -22,24 +22,28 @@ P = ParamSpec("P")
 class Actor(Callbacks):
     """State, a mailbox, no locks. While idle it costs no task.
 
-    Subclass it, keep state in attributes, and declare messages with ``@ak.call`` and ``@ak.cast``. One message is handled at a time, so
-    handlers need no locks; an async handler may await anything of trio's, and no other message is handled meanwhile. A handler that
-    raises ends the actor; its supervisor decides what then.
+    Subclass it, keep state in attributes, and declare messages with ``@ak.call`` and ``@ak.cast``. One message is
+    handled at a time, so handlers need no locks; an async handler may await anything of trio's, and no other message is
+    handled meanwhile. A handler that raises ends the actor; its supervisor decides what then.
 
-    The constructor needs no ``super().__init__()``; attrs, dataclasses, generics, ``__slots__`` and inheritance work. One attribute is
-    reserved: ``ctx``, this actor's ``Context``. It is there in the constructor too.
+    The constructor needs no ``super().__init__()``; attrs, dataclasses, generics, ``__slots__`` and inheritance work.
+    One attribute is reserved: ``ctx``, this actor's ``Context``. It is there in the constructor too.
 
-    When to use it: for state that others talk to. Code that lives in awaits (a script of steps, a stream) is simpler as a *process*: an
-    async function given to ``spawn`` or ``ak.child``. What has neither state nor messages needs no actor.
+    When to use it: for state that others talk to. Code that lives in awaits (a script of steps, a stream) is simpler as
+    a *process*: an async function given to ``spawn`` or ``ak.child``. What has neither state nor messages needs no
+    actor.
 
     All callbacks may be plain or async, and are OTP's (gen_server):
 
-    ``init()``            the first message. May await; within the spec's ``init_timeout``. Return None, ``ak.IGNORE`` (not needed), or
+    ``init()``            the first message. May await; within the spec's ``init_timeout``. Return None, ``ak.IGNORE``
+    (not needed), or
                           ``ak.Stop(reason)``. A supervisor starts its next child when it has returned.
-    ``handle_info(m)``    whatever came by ``send``, timers, ``Down``, trapped ``Exit``. Without one, a message is logged and dropped.
-    ``terminate(reason)`` called when the actor stops, crashes, or (if it traps exits) its parent shuts it down. Not when it is killed,
+    ``handle_info(m)``    whatever came by ``send``, timers, ``Down``, trapped ``Exit``. Without one, a message is
+    logged and dropped. ``terminate(reason)`` called when the actor stops, crashes, or (if it traps exits) its parent
+    shuts it down. Not when it is killed,
                           nor by an exit signal that it does not trap.
-    ``format_status()``   what reports and ``sys`` show as its state. Shorten or hide here; it is cut to a bounded size anyway.
+    ``format_status()``   what reports and ``sys`` show as its state. Shorten or hide here; it is cut to a bounded size
+    anyway.
     ``trap_exit``         class attribute: True to get exit signals as ``ak.Exit`` messages.
 
     Example::
@@ -90,6 +94,9 @@ def child(start: Any, /, *args: Any, **kwargs: Any) -> ChildSpec[Any]:
         from ..errors import InvalidChildSpec
 
         raise InvalidChildSpec(
-            "start", start, "not an actor class", "subclass ak.Actor, or give an async function or one that returns an actor"
+            "start",
+            start,
+            "not an actor class",
+            "subclass ak.Actor, or give an async function or one that returns an actor",
         )
     return spec

@@ -61,7 +61,8 @@ def dynamic_supervisor(
 
 
 class DynamicSupervisor(SupervisionShell):
-    """A running dynamic supervisor; administer it through its ref. Its children are known by their refs; ids are ignored."""
+    """A running dynamic supervisor; administer it through its ref. Its children are known by their refs; ids are
+    ignored."""
 
     def __init__(self, flags: DynamicFlags, extra_arguments: tuple[Any, ...] = ()) -> None:
         super().__init__(DynamicSupervision(flags, random.random))

@@ -125,11 +125,7 @@ class PartitionedRef(NamedRef[A]):
 
     def __eq__(self, other: object) -> bool:
         """Equal, if they lead to the same place whatever the number of partitions is."""
-        return (
-            isinstance(other, PartitionedRef)
-            and other.supervisor == self.supervisor
-            and other.value == self.value
-        )
+        return isinstance(other, PartitionedRef) and other.supervisor == self.supervisor and other.value == self.value
 
     def __hash__(self) -> int:
         return hash((PartitionedRef, self.supervisor, self.value))

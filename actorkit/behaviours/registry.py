@@ -68,9 +68,7 @@ class Unregistered:
     ref: Ref[Any]
 
 
-def registry(
-    keys: Keys = "unique", *, name: str, listeners: Iterable[Ref[Any]] = ()
-) -> ChildSpec[Registry]:
+def registry(keys: Keys = "unique", *, name: str, listeners: Iterable[Ref[Any]] = ()) -> ChildSpec[Registry]:
     """The spec of a registry. Put it before those who register in it.
 
     Args:
@@ -264,19 +262,19 @@ class Registry(Actor):
         return len(self.entries.table)
 
     @call
-    def match(
-        self, predicate: Callable[[Any, Ref[Any], Any], object]
-    ) -> Later[list[tuple[Any, Ref[Any], Any]]]:
+    def match(self, predicate: Callable[[Any, Ref[Any], Any], object]) -> Later[list[tuple[Any, Ref[Any], Any]]]:
         """All (key, ref, value) for which ``predicate(key, ref, value)`` holds. It looks at every entry, in
         the registry: for administration, not for traffic. Raises CallbackFailed when the predicate raises.
         Source: Registry.match/4, select/2."""
         answer = Later[list[tuple[Any, Ref[Any], Any]]]()
         try:
-            answer.set([
-                (entry.key, entry.holder, entry.value)
-                for entry in list(self.entries.table)
-                if predicate(entry.key, entry.holder, entry.value)
-            ])
+            answer.set(
+                [
+                    (entry.key, entry.holder, entry.value)
+                    for entry in list(self.entries.table)
+                    if predicate(entry.key, entry.holder, entry.value)
+                ]
+            )
         except Exception as error:
             answer.fail(_callback_failed("match", error))
         return answer
@@ -338,11 +336,7 @@ class ViaRef(NamedRef[A]):
         return f"<ref via {self.name}>"
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, ViaRef)
-            and other.registry == self.registry
-            and strict(other.key) == strict(self.key)
-        )
+        return isinstance(other, ViaRef) and other.registry == self.registry and strict(other.key) == strict(self.key)
 
     def __hash__(self) -> int:
         return hash((ViaRef, self.registry, strict(self.key)))

@@ -1,8 +1,9 @@
 """The shell around a supervision machine: performs its actions, tells it what came of them.
 
-The machine (``policy.supervision``, ``policy.dynamic_supervision``) decides everything. Here is only: how a child is started and stopped,
-how time passes, where replies and reports go. ``_feed`` runs until the machine has no more to say; what happens meanwhile (a child that
-dies while it is told to) queues behind. It runs as the supervisor, whoever's stack it is on, and holds no task.
+The machine (``policy.supervision``, ``policy.dynamic_supervision``) decides everything. Here is only: how a child is
+started and stopped, how time passes, where replies and reports go. ``_feed`` runs until the machine has no more to say;
+what happens meanwhile (a child that dies while it is told to) queues behind. It runs as the supervisor, whoever's stack
+it is on, and holds no task.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ def _outlives_its_starts(spec: Any) -> bool:
 
 
 class Door:
-    """Where news of children comes in. It outlives the supervisor, whose state is cleared at its death: a child that is in an await when its
-    supervisor is killed ends later, and then nobody wants to know."""
+    """Where news of children comes in. It outlives the supervisor, whose state is cleared at its death: a child that is
+    in an await when its supervisor is killed ends later, and then nobody wants to know."""
 
     __slots__ = ("shell",)
 
@@ -113,13 +114,15 @@ class SupervisionShell(Actor):
 
     @call
     def which_children(self) -> tuple[ChildInfo, ...]:
-        """All children, in start order; those of a dynamic supervisor have no ``id``. Answered at any time, also in the middle of a restart.
+        """All children, in start order; those of a dynamic supervisor have no ``id``. Answered at any time, also in the
+        middle of a restart.
         Source: supervisor:which_children/1 (there the newest first)."""
         return self.child_infos()
 
     @call
     def count_children(self) -> ChildCounts:
-        """How many children are known (``specs``), active ones, supervisors, workers. Source: supervisor:count_children/1."""
+        """How many children are known (``specs``), active ones, supervisors, workers. Source:
+        supervisor:count_children/1."""
         counts: ChildCounts = self.ask(ev.CountChildren(trio.current_time(), None))
         return counts
 
@@ -148,8 +151,8 @@ class SupervisionShell(Actor):
     # --- events in ----------------------------------------------------------------------------
 
     def _feed(self, event: ev.Event) -> None:
-        """Tell the machine, and do what it says. Any of that may be this supervisor's end (somebody's constructor may kill it), and then its
-        state is gone: what is needed afterwards is at hand before."""
+        """Tell the machine, and do what it says. Any of that may be this supervisor's end (somebody's constructor may
+        kill it), and then its state is gone: what is needed afterwards is at hand before."""
         queue, door, ctx = self.queue, self.door, self.ctx
         queue.append(event)
         if self.busy:
@@ -236,7 +239,9 @@ class SupervisionShell(Actor):
                     self._kill(instance, record)
             case ev.ScheduleRestart(key=key, ticket=ticket, delay=delay):
                 spec = self.machine.spec_of_ticket(ticket)
-                self.waiting[ticket] = self.ctx.node.restart_gate.hold(spec, delay, partial(self.door.restart_due, key, ticket))
+                self.waiting[ticket] = self.ctx.node.restart_gate.hold(
+                    spec, delay, partial(self.door.restart_due, key, ticket)
+                )
             case ev.CancelRestart(ticket=ticket):
                 pending = self.waiting.pop(ticket, None)
                 if pending is not None:
@@ -291,11 +296,21 @@ class SupervisionShell(Actor):
         return self._starter(spec)(spec.args, spec.kwargs, watcher=watcher)
 
     def _starter(self, spec: Any) -> Starter:
-        """One starter, and so one template, for all specs that differ in their arguments only. What was made for one start (a closure,
-        a ``partial``, a name) is not kept: it would hold that start's arguments as long as the supervisor lives."""
+        """One starter, and so one template, for all specs that differ in their arguments only. What was made for one
+        start (a closure, a ``partial``, a name) is not kept: it would hold that start's arguments as long as the
+        supervisor lives."""
         if not _outlives_its_starts(spec):
             return Starter(self.ctx.node, spec, self.door)
-        key = (spec.start, spec.name, spec.id, spec.mailbox, spec.overflow, spec.scheduling, spec.init_timeout, spec.kind)
+        key = (
+            spec.start,
+            spec.name,
+            spec.id,
+            spec.mailbox,
+            spec.overflow,
+            spec.scheduling,
+            spec.init_timeout,
+            spec.kind,
+        )
         starter = self.starters.get(key)
         if starter is None or starter.options["options"] != spec.options:
             if len(self.starters) >= STARTERS:
@@ -304,7 +319,8 @@ class SupervisionShell(Actor):
         return starter
 
     def ask(self, query: ev.Query) -> Any:
-        """The machine's answer to a query, at once: also in the middle of what it does, and for a child that asks while it starts."""
+        """The machine's answer to a query, at once: also in the middle of what it does, and for a child that asks while
+        it starts."""
         for action in self.machine.handle(query):
             if isinstance(action, ev.Reply):
                 return action.value
@@ -368,7 +384,12 @@ class SupervisionShell(Actor):
     def _report(self, report: ev.Report) -> None:
         node = self.ctx.node
         report_supervisor(
-            LEVELS[report.kind], f"{self.ctx.pid} ({self.ctx.started_as})", report.kind, report.child_id, report.reason, report.because
+            LEVELS[report.kind],
+            f"{self.ctx.pid} ({self.ctx.started_as})",
+            report.kind,
+            report.child_id,
+            report.reason,
+            report.because,
         )
         if report.kind != "progress" and node.events.wanted(SupervisorReport):
             ref: Any = report.ref
@@ -394,8 +415,8 @@ class SupervisionShell(Actor):
             self.ctx.node.die(self.ctx, reason)
 
     def _abandon(self, record: Record[Any], reason: ExitReason) -> None:
-        """The supervisor dies (killed: otherwise no child is left). Its children are linked to it: those that trap exits stop with its
-        reason, others die of it."""
+        """The supervisor dies (killed: otherwise no child is left). Its children are linked to it: those that trap
+        exits stop with its reason, others die of it."""
         self.door.shell = None
         for timer in self.timers.values():
             timer.cancel()

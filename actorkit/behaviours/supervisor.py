@@ -34,8 +34,9 @@ def supervisor(
     """The spec of a supervisor of these children, started in this order and stopped in reverse.
 
     Args:
-        strategy: ``one_for_one`` restarts the child that ended; ``one_for_all`` all of them; ``rest_for_one`` it and those after it.
-        max_restarts, max_seconds: more restarts than this in this time, and the supervisor gives up: it stops its children and ends,
+        strategy: ``one_for_one`` restarts the child that ended; ``one_for_all`` all of them; ``rest_for_one`` it and
+        those after it. max_restarts, max_seconds: more restarts than this in this time, and the supervisor gives up: it
+        stops its children and ends,
             and its own supervisor decides. 0 allows none.
         auto_shutdown: end when a significant child (or the last of them) has ended by itself.
 
@@ -52,9 +53,7 @@ def supervisor(
     """
     flags = SupervisorFlags(strategy, max_restarts=max_restarts, max_seconds=max_seconds, auto_shutdown=auto_shutdown)
     validate_children(children, auto_shutdown)
-    return ChildSpec(
-        Supervisor, args=(flags, children), kind="supervisor", mailbox=100_000, init_timeout=math.inf
-    )
+    return ChildSpec(Supervisor, args=(flags, children), kind="supervisor", mailbox=100_000, init_timeout=math.inf)
 
 
 class Supervisor(SupervisionShell):
@@ -70,21 +69,23 @@ class Supervisor(SupervisionShell):
     def start_child(self, spec: ChildSpec[Any]) -> Later[Ref[Any] | None]:
         """Add a child and start it. None: its init said IGNORE (the spec is kept unless it is temporary).
 
-        Raises ChildAlreadyStarted, ChildAlreadyPresent (also while it restarts), StartFailed (the spec is dropped), InvalidChildSpec.
+        Raises ChildAlreadyStarted, ChildAlreadyPresent (also while it restarts), StartFailed (the spec is dropped),
+        InvalidChildSpec.
         """
         return self.start_asked(spec)
 
     @call
     def terminate_child(self, child_id: object) -> Later[None]:
-        """Stop a child, or give up its pending restart. Idempotent. A temporary child's spec goes too, others keep theirs.
-        Raises ChildNotFound."""
+        """Stop a child, or give up its pending restart. Idempotent. A temporary child's spec goes too, others keep
+        theirs. Raises ChildNotFound."""
         later = Later[None]()
         self._feed(ev.TerminateChildCommand(trio.current_time(), later, child_id))
         return later
 
     @call
     def restart_child(self, child_id: object) -> Later[Ref[Any] | None]:
-        """Start a child that does not run. Raises ChildRunning, ChildRestarting, ChildNotFound, StartFailed (the spec is kept)."""
+        """Start a child that does not run. Raises ChildRunning, ChildRestarting, ChildNotFound, StartFailed (the spec
+        is kept)."""
         later = Later[Any]()
         self._feed(ev.RestartChildCommand(trio.current_time(), StartCall(later), child_id))
         return later

@@ -100,9 +100,7 @@ class TaskSupervisor(DynamicSupervisor):
         self.labelled: dict[str, Starter] = {}
 
     @call
-    def run(
-        self, function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any
-    ) -> Later[Task[T]]:
+    def run(self, function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> Later[Task[T]]:
         """Run an async function as a process of its own; its handle, for the result. What it raises ends only
         itself: it is reported, and ``task.result()`` tells it.
 

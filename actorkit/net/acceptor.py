@@ -1,6 +1,7 @@
 """Acceptor: a listening socket and the task that accepts from it.
 
-A thing of its own, not the listener's state: a listener that is killed is cleared at once, and this still has a socket to close.
+A thing of its own, not the listener's state: a listener that is killed is cleared at once, and this still has a socket
+to close.
 """
 
 from __future__ import annotations
@@ -137,8 +138,8 @@ class Acceptor:
     # --- refusing -----------------------------------------------------------------------------
 
     def _refuse(self, sock: socket.socket) -> None:
-        """Say so, and close. A socket that is closed with unread input is reset, and the refusal may be lost on the way; so a bounded
-        number of refused peers is read from until they close, for a second at most."""
+        """Say so, and close. A socket that is closed with unread input is reset, and the refusal may be lost on the
+        way; so a bounded number of refused peers is read from until they close, for a second at most."""
         self.refused += 1
         nursery = self._node.nursery
         if not self._refusal or nursery is None or len(self._seeing_off) >= REFUSALS_AT_A_TIME:

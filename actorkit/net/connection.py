@@ -1,16 +1,18 @@
 """Connection: a socket's two ends in one actor, with at most one idle task.
 
-Reading. One trio task a connection, the *reader*, sleeps until the socket is readable. What it has read is handled as an activation of the
-actor in the reader's own task when the actor is idle, else as a message in the actor's mailbox whose end the reader waits for. So the actor does one thing at
-a time, whoever asks, and a peer that sends faster than its actor works is slowed down by TCP.
+Reading. One trio task a connection, the *reader*, sleeps until the socket is readable. What it has read is handled as
+an activation of the actor in the reader's own task when the actor is idle, else as a message in the actor's mailbox
+whose end the reader waits for. So the actor does one thing at a time, whoever asks, and a peer that sends faster than
+its actor works is slowed down by TCP.
 
-Writing. ``write`` never waits: it adds to a buffer that is sent, in one system call, when the current slice of work is over. What the kernel
-does not take stays in the buffer, and a task that lives only as long as that sends the rest. The buffer has a bound: a peer that does not
-read is disconnected, or loses what is written, by the listener's choice.
+Writing. ``write`` never waits: it adds to a buffer that is sent, in one system call, when the current slice of work is
+over. What the kernel does not take stays in the buffer, and a task that lives only as long as that sends the rest. The
+buffer has a bound: a peer that does not read is disconnected, or loses what is written, by the listener's choice.
 
-Closing. The socket closes on every way out: end of the stream, a reset, a crash, a kill, the node's stop. After an orderly end what is
-buffered may still go out, for ``linger`` seconds; and if the peer is still sending, what it sends is read and forgotten for as long, since
-a socket closed with unread input is reset, and the last words may be lost on the way.
+Closing. The socket closes on every way out: end of the stream, a reset, a crash, a kill, the node's stop. After an
+orderly end what is buffered may still go out, for ``linger`` seconds; and if the peer is still sending, what it sends
+is read and forgotten for as long, since a socket closed with unread input is reset, and the last words may be lost on
+the way.
 """
 
 from __future__ import annotations
@@ -70,9 +72,9 @@ class _LeftOpen(Exception):
 
 @attrs.frozen
 class ConnectionLimits:
-    """What one connection may hold. ``max_unsent``: bytes written and not yet taken by the kernel; ``slow_reader``: what happens to one more:
-    ``disconnect`` ends the actor with Failure, ``drop`` drops the data and ``write`` returns False. ``linger``: seconds that
-    buffered output may take after an orderly end. ``handshake``: seconds for TLS."""
+    """What one connection may hold. ``max_unsent``: bytes written and not yet taken by the kernel; ``slow_reader``:
+    what happens to one more: ``disconnect`` ends the actor with Failure, ``drop`` drops the data and ``write`` returns
+    False. ``linger``: seconds that buffered output may take after an orderly end. ``handshake``: seconds for TLS."""
 
     max_unsent: int = 65_536
     slow_reader: Literal["disconnect", "drop"] = "disconnect"
@@ -100,7 +102,8 @@ class _Turn:
         self.ok(None)
 
     def refuse(self, error: Exception) -> None:
-        """A full mailbox with ``drop_oldest`` threw it out. What the peer sent is not dropped: the reader asks again."""
+        """A full mailbox with ``drop_oldest`` threw it out. What the peer sent is not dropped: the reader asks
+        again."""
         self.refused = True
         self.ok(None)
 
@@ -112,7 +115,8 @@ class _Turn:
 class Connection:
     """See the module's docstring. Users meet it as ``StreamActor.connection``, for ``peer`` and the counters.
 
-    ``bytes_in`` and ``bytes_out`` count what went over the wire (with TLS: encrypted); ``unsent`` is what waits in the buffer; ``dropped``
+    ``bytes_in`` and ``bytes_out`` count what went over the wire (with TLS: encrypted); ``unsent`` is what waits in the
+                 buffer; ``dropped``
     counts writes that found it full.
     """
 
@@ -195,7 +199,8 @@ class Connection:
         return True
 
     def _make_room(self, record: Record[Any], size: int) -> bool:
-        """The buffer is full. What only waits for the end of the slice is not the peer's slowness, so ask the kernel before judging."""
+        """The buffer is full. What only waits for the end of the slice is not the peer's slowness, so ask the kernel
+        before judging."""
         limits = self._limits
         self._send_some()
         if self._record is None:
@@ -207,7 +212,8 @@ class Connection:
             self._scheduler.end_now(
                 record,
                 Failure(
-                    f"slow reader: {self.peer} left {self.unsent} bytes unread, {size} more exceed max_unsent={limits.max_unsent}"
+                    f"slow reader: {self.peer} left {self.unsent} bytes unread, {size} more exceed "
+                    f"max_unsent={limits.max_unsent}"
                 ),
             )
         return False
@@ -253,7 +259,9 @@ class Connection:
                 return
             sent = 0
         self.bytes_out += sent
-        rest = data[sent:] if sent == 0 or size - sent < CHUNK else memoryview(data)[sent:]  # large: not copied at each turn
+        rest = (
+            data[sent:] if sent == 0 or size - sent < CHUNK else memoryview(data)[sent:]
+        )  # large: not copied at each turn
         if secure is not None:
             secure.wire = rest
             self.unsent = size - sent + sum(map(len, chunks or ()))
@@ -399,7 +407,13 @@ class Connection:
             self._flush()
 
     async def _turn(
-        self, record: Record[Any], scheduler: Scheduler, task: Task, status: object, function: Any, args: tuple[Any, ...]
+        self,
+        record: Record[Any],
+        scheduler: Scheduler,
+        task: Task,
+        status: object,
+        function: Any,
+        args: tuple[Any, ...],
     ) -> None:
         """Have the actor run ``function``: here if it is idle, else through its mailbox."""
         if record.state == IDLE:
@@ -423,8 +437,8 @@ class Connection:
     # --- the end ------------------------------------------------------------------------------
 
     def ended(self, reason: ExitReason) -> None:
-        """The actor is dead (told by its listener). What it wrote last still goes out, if the kernel takes it; after an orderly end
-        the rest has ``linger`` seconds."""
+        """The actor is dead (told by its listener). What it wrote last still goes out, if the kernel takes it; after an
+        orderly end the rest has ``linger`` seconds."""
         if self._record is None:
             return
         orderly = not reason.abnormal

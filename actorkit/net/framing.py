@@ -1,7 +1,7 @@
 """Framing: bytes as they come in, messages out. Pure: no sockets, no clock.
 
-A framer holds at most one incomplete message, and refuses to let it grow beyond its limit: a peer cannot make a connection hold
-more than ``limit`` bytes (and the few that separate messages) by sending half a line.
+A framer holds at most one incomplete message, and refuses to let it grow beyond its limit: a peer cannot make a
+connection hold more than ``limit`` bytes (and the few that separate messages) by sending half a line.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ class Lines:
         limit = self._limit
         rest = self._rest
         if rest:
-            if b"\n" not in data:  # only the new part is looked at, so a line that comes in many parts costs linear time
+            if (
+                b"\n" not in data
+            ):  # only the new part is looked at, so a line that comes in many parts costs linear time
                 if type(rest) is bytes:
                     rest = self._rest = bytearray(rest)
                 rest += data

@@ -1,9 +1,9 @@
 """Listeners: a listening socket and the dynamic supervisor of its connections, as one child of a tree.
 
-``tcp_listener``, ``tls_listener`` and ``unix_listener`` make the spec. When the child has started, the socket is bound (so ``port=0`` can be asked
-with ``Listener.addresses``). Beyond ``max_children`` a connection is accepted, told so, and closed: it does not rot in the kernel's backlog. When
-descriptors run out, a spare one is given up to refuse the newcomer. Stopping: first no more is accepted, then the connections get Shutdown
-and their time.
+``tcp_listener``, ``tls_listener`` and ``unix_listener`` make the spec. When the child has started, the socket is bound
+(so ``port=0`` can be asked with ``Listener.addresses``). Beyond ``max_children`` a connection is accepted, told so, and
+closed: it does not rot in the kernel's backlog. When descriptors run out, a spare one is given up to refuse the
+newcomer. Stopping: first no more is accepted, then the connections get Shutdown and their time.
 """
 
 from __future__ import annotations
@@ -63,13 +63,16 @@ def tcp_listener(
     """The spec of a TCP listener whose connections are actors of ``connection``.
 
     Args:
-        connection: a StreamActor's class with its constructor's ``args``; or, for checked arguments and options (``mailbox``, ``overflow``,
+        connection: a StreamActor's class with its constructor's ``args``; or, for checked arguments and options
+        (``mailbox``, ``overflow``,
             ``scheduling``), its child spec: ``ak.child(Chat, lobby).with_(mailbox=100)``.
         port: 0 for any free one; ask ``Listener.addresses``.
-        host: "0.0.0.0" or "::" for all interfaces. A name is resolved at every start; the first of its addresses that can be bound is
+        host: "0.0.0.0" or "::" for all interfaces. A name is resolved at every start; the first of its addresses that
+        can be bound is
             taken, IPv4 before IPv6.
         max_line: ``received`` gets lines without their end, of at most so many bytes; a longer one ends the connection.
-        max_frame: ``received`` gets frames of at most so many bytes, each preceded by its length in 4 bytes, big-endian (not both).
+        max_frame: ``received`` gets frames of at most so many bytes, each preceded by its length in 4 bytes, big-endian
+        (not both).
             With neither it gets whatever was read.
         max_children: connections at a time. One more is sent ``refusal`` and closed.
         backlog: what the kernel may hold before it is accepted.
@@ -108,8 +111,8 @@ def tls_listener(
     linger: float = 2.0,
     name: str | None = None,
 ) -> ChildSpec[Listener]:
-    """As ``tcp_listener``, with TLS. ``tls`` is a server-side context; a peer has ``handshake`` seconds. There is no refusal text: beyond
-    ``max_children`` a connection is closed."""
+    """As ``tcp_listener``, with TLS. ``tls`` is a server-side context; a peer has ``handshake`` seconds. There is no
+    refusal text: beyond ``max_children`` a connection is closed."""
     return _listener(
         connection, args, ("tcp", host, port), tls, max_line, max_frame, max_children, backlog, b"",
         ConnectionLimits(max_unsent, slow_reader, linger, handshake), drain, name,
@@ -132,7 +135,8 @@ def unix_listener(
     linger: float = 2.0,
     name: str | None = None,
 ) -> ChildSpec[Listener]:
-    """As ``tcp_listener``, on a Unix socket at ``path``. A stale socket that nobody serves is replaced; the path is removed at the end."""
+    """As ``tcp_listener``, on a Unix socket at ``path``. A stale socket that nobody serves is replaced; the path is
+    removed at the end."""
     return _listener(
         connection, args, ("unix", path, mode), None, max_line, max_frame, max_children, backlog, refusal,
         ConnectionLimits(max_unsent, slow_reader, linger), drain, name,
@@ -141,8 +145,8 @@ def unix_listener(
 
 def _listener(
     connection: Any, args: tuple[Any, ...], address: tuple[Any, ...], tls: ssl.SSLContext | None, max_line: int | None,
-    max_frame: int | None, max_children: float, backlog: int, refusal: bytes | None, limits: ConnectionLimits, drain: float,
-    name: str | None,
+    max_frame: int | None, max_children: float, backlog: int, refusal: bytes | None, limits: ConnectionLimits,
+    drain: float, name: str | None,
 ) -> ChildSpec[Listener]:  # fmt: skip
     spec: ChildSpec[Any] = connection if isinstance(connection, ChildSpec) else ChildSpec(connection, args=args)
     if isinstance(connection, ChildSpec) and args:
@@ -154,7 +158,13 @@ def _listener(
     if max_line is not None and max_frame is not None:
         raise InvalidChildSpec("max_frame", max_frame, "max_line is given too", "give one of them, or neither")
     _check_numbers(
-        {"max_line": max_line, "max_frame": max_frame, "max_children": max_children, "backlog": backlog, "max_unsent": limits.max_unsent},
+        {
+            "max_line": max_line,
+            "max_frame": max_frame,
+            "max_children": max_children,
+            "backlog": backlog,
+            "max_unsent": limits.max_unsent,
+        },
         {"linger": limits.linger, "handshake": limits.handshake},
     )
     if limits.slow_reader not in ("disconnect", "drop"):
@@ -162,7 +172,12 @@ def _listener(
     if refusal is not None and not isinstance(refusal, bytes):
         raise InvalidChildSpec("refusal", refusal, "not bytes", "encode it, or give None for the default")
     if tls is not None and not isinstance(tls, ssl.SSLContext):
-        raise InvalidChildSpec("tls", tls, "not a TLS context", "give ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) with a certificate")
+        raise InvalidChildSpec(
+            "tls",
+            tls,
+            "not a TLS context",
+            "give ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) with a certificate",
+        )
     address = _checked_unix(address) if address[0] == "unix" else _checked_tcp(address)
     framer: Callable[[], Framer]
     if max_line is not None:
@@ -202,7 +217,9 @@ def _checked_tcp(address: tuple[Any, ...]) -> tuple[Any, ...]:
     if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= 65_535:
         raise InvalidChildSpec("port", port, "not a port", "give an int from 0 to 65535")
     if not isinstance(host, str) or not host:
-        raise InvalidChildSpec("host", host, "not a host", 'give a name or an address; "0.0.0.0" or "::" for all interfaces')
+        raise InvalidChildSpec(
+            "host", host, "not a host", 'give a name or an address; "0.0.0.0" or "::" for all interfaces'
+        )
     return address
 
 
@@ -227,7 +244,8 @@ def _shown(address: tuple[Any, ...]) -> str:
 
 
 class Connections(Door):
-    """Hears of the ends of connections, also of those that outlive their listener (it was killed; they are in a handler, or trap exits)."""
+    """Hears of the ends of connections, also of those that outlive their listener (it was killed; they are in a
+    handler, or trap exits)."""
 
     __slots__ = ("connections",)
 
@@ -243,7 +261,8 @@ class Connections(Door):
 
 
 class Listener(DynamicSupervisor):
-    """A running listener, and the supervisor of its connections. Ask it through its ref: ``await ref.call(ak.Listener.addresses)``."""
+    """A running listener, and the supervisor of its connections. Ask it through its ref: ``await
+    ref.call(ak.Listener.addresses)``."""
 
     def __init__(
         self,
@@ -295,7 +314,12 @@ class Listener(DynamicSupervisor):
         """A listener starts its connections itself, so this is refused with InvalidChildSpec."""
         later = Later[Any]()
         later.fail(
-            InvalidChildSpec("start", spec, "a listener starts its connections itself", "use an ak.dynamic_supervisor for other children")
+            InvalidChildSpec(
+                "start",
+                spec,
+                "a listener starts its connections itself",
+                "use an ak.dynamic_supervisor for other children",
+            )
         )
         return later
 

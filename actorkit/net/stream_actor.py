@@ -21,18 +21,19 @@ BATCH: Final = 64
 class StreamActor(Actor):
     """A connection as an actor: it reads its socket *and* gets messages from others, with one idle task.
 
-    Give it to ``ak.tcp_listener``, ``ak.tls_listener`` or ``ak.unix_listener``; every accepted connection becomes one, under the listener's
-    dynamic supervisor. All of it happens one at a time: ``connected``, each ``received``, each cast, call and info. So no locks, and
-    nothing reads the socket while a handler waits: a peer that sends too fast is slowed down by TCP.
+    Give it to ``ak.tcp_listener``, ``ak.tls_listener`` or ``ak.unix_listener``; every accepted connection becomes one,
+    under the listener's dynamic supervisor. All of it happens one at a time: ``connected``, each ``received``, each
+    cast, call and info. So no locks, and nothing reads the socket while a handler waits: a peer that sends too fast is
+    slowed down by TCP.
 
     ``connected()``       first, when there is a peer (after the TLS handshake).
     ``received(data)``    one line (or frame, or chunk: the listener's choice), without its end.
     ``write(data)``       to the peer; never waits. See there for slow readers.
     ``connection``        ``peer``, ``bytes_in``, ``bytes_out``, ``unsent``, ``dropped``.
 
-    Callbacks may be plain or async; plain ones are several times faster. When the peer closes or resets, the actor stops with Normal or
-    Shutdown (so ``terminate`` runs, if it has one); when the actor ends, for whatever reason, the socket is closed.
-    ``connection`` and ``write`` are there from ``connected`` on, not in the constructor.
+    Callbacks may be plain or async; plain ones are several times faster. When the peer closes or resets, the actor
+    stops with Normal or Shutdown (so ``terminate`` runs, if it has one); when the actor ends, for whatever reason, the
+    socket is closed. ``connection`` and ``write`` are there from ``connected`` on, not in the constructor.
 
     Example::
 
@@ -60,15 +61,17 @@ class StreamActor(Actor):
     def write(self, data: bytes) -> bool:
         """Send to the peer, without waiting. Several writes of one slice of work go out in one system call.
 
-        Bound and policy: what the peer has not taken stays in a buffer of ``max_unsent`` bytes (a single write may be larger, if the buffer
-        is empty). One write too many, and the connection ends (Failure, "slow reader"), or with ``slow_reader="drop"`` the data is dropped.
-        False: not accepted, for that or because the connection has ended. Raises TypeError for what is not bytes.
+        Bound and policy: what the peer has not taken stays in a buffer of ``max_unsent`` bytes (a single write may be
+        larger, if the buffer is empty). One write too many, and the connection ends (Failure, "slow reader"), or with
+        ``slow_reader="drop"`` the data is dropped. False: not accepted, for that or because the connection has ended.
+        Raises TypeError for what is not bytes.
         """
         try:
             connection = self.connection
         except AttributeError:
             raise RuntimeError(
-                f"{type(self).__qualname__} wrote before it had a connection: there is none in the constructor yet; write from connected() on"
+                f"{type(self).__qualname__} wrote before it had a connection: there is none in the "
+                f"constructor yet; write from connected() on"
             ) from None
         return connection.write(data)
 

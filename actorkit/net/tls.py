@@ -1,7 +1,7 @@
 """The TLS of one connection, without I/O: what came from the socket in, what goes to the socket out.
 
-Everything here returns at once. So reading and writing never wait for each other, a write needs no task, and the same buffer and bound
-hold for TLS as for plain sockets.
+Everything here returns at once. So reading and writing never wait for each other, a write needs no task, and the same
+buffer and bound hold for TLS as for plain sockets.
 """
 
 from __future__ import annotations

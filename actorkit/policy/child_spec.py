@@ -122,8 +122,8 @@ class ChildSpec(Generic[A_co]):
     ``backoff``       the waits before its restarts; None: restart at once, as OTP does
     ``scheduling``    its share of the processor
     ``mailbox``       how many messages it holds (``math.inf``: any number)
-    ``overflow``      what happens to one more: ``reject`` (the sender is told), ``wait`` (so do calls, in their deadline), ``drop_oldest``,
-                      ``drop_newest`` (lossy: the loss is counted, the sender not troubled)
+    ``overflow``      what happens to one more: ``reject`` (the sender is told), ``wait`` (so do calls, in their
+                      deadline), ``drop_oldest``, ``drop_newest`` (lossy: the loss is counted, the sender not troubled)
     ``options``       for the layers above; not looked at here
 
     Raises InvalidChildSpec for a value that cannot be, TypeError for an unknown field.
@@ -188,13 +188,9 @@ class ChildSpec(Generic[A_co]):
         for field in ("kwargs", "options"):
             value = getattr(self, field)
             if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-                raise InvalidChildSpec(
-                    field, value, "not a mapping with strings for keys", "give a dict like {'x': 1}"
-                )
+                raise InvalidChildSpec(field, value, "not a mapping with strings for keys", "give a dict like {'x': 1}")
         if not _hashable(self.id):
-            raise InvalidChildSpec(
-                "id", self.id, "not hashable", "give a string, a number or a tuple of those"
-            )
+            raise InvalidChildSpec("id", self.id, "not hashable", "give a string, a number or a tuple of those")
         if self.name is not None and not (isinstance(self.name, str) and self.name):
             raise InvalidChildSpec("name", self.name, "not a name", "give a non-empty string, or None")
 
@@ -221,9 +217,7 @@ class ChildSpec(Generic[A_co]):
                 'give restart="transient" or "temporary" as well, or leave significant out',
             )
         if not (_number(self.init_timeout) and self.init_timeout > 0):
-            raise InvalidChildSpec(
-                "init_timeout", self.init_timeout, "not a time", "give seconds > 0, or math.inf"
-            )
+            raise InvalidChildSpec("init_timeout", self.init_timeout, "not a time", "give seconds > 0, or math.inf")
         if not (self.backoff is None or isinstance(self.backoff, Backoff)):
             raise InvalidChildSpec("backoff", self.backoff, "not a Backoff", "give Backoff(...), or None")
 
@@ -233,9 +227,7 @@ class ChildSpec(Generic[A_co]):
         mailbox: Any = self.mailbox
         whole = _number(mailbox) and (isinstance(mailbox, int) or mailbox == math.inf)
         if not (whole and mailbox >= 1):
-            raise InvalidChildSpec(
-                "mailbox", mailbox, "not a number of messages", "give an int >= 1, or math.inf"
-            )
+            raise InvalidChildSpec("mailbox", mailbox, "not a number of messages", "give an int >= 1, or math.inf")
         if not _member(self.overflow, get_args(Overflow)):
             raise InvalidChildSpec("overflow", self.overflow, "unknown", _one_of(get_args(Overflow)))
 
@@ -243,11 +235,7 @@ class ChildSpec(Generic[A_co]):
 def _check_intensity(max_restarts: object, max_seconds: object) -> None:
     if not isinstance(max_restarts, int) or isinstance(max_restarts, bool) or max_restarts < 0:
         raise InvalidSupervisorFlag("max_restarts", max_restarts, "give an int >= 0")
-    if (
-        not _number(max_seconds)
-        or not isinstance(max_seconds, (int, float))
-        or not 0 < max_seconds < math.inf
-    ):
+    if not _number(max_seconds) or not isinstance(max_seconds, (int, float)) or not 0 < max_seconds < math.inf:
         raise InvalidSupervisorFlag("max_seconds", max_seconds, "give seconds > 0, finite")
 
 

@@ -272,9 +272,7 @@ class DynamicSupervision:
         because = f"{cause}; the node did that, so it does not count"
         if counts:
             exceeded = window.add(now)
-            because = (
-                f"{cause}; {window.count} restarts in {flags.max_seconds:g} s, {flags.max_restarts} allowed"
-            )
+            because = f"{cause}; {window.count} restarts in {flags.max_seconds:g} s, {flags.max_restarts} allowed"
             if exceeded:
                 self._report("reached_max_restart_intensity", child, reason, because)
                 del self._by_ref[child.ref]

@@ -121,10 +121,7 @@ class Supervision:
             case ev.GroupStopTimeout():
                 pass  # a dynamic supervisor's
             case (
-                ev.StartChildCommand()
-                | ev.TerminateChildCommand()
-                | ev.RestartChildCommand()
-                | ev.DeleteChildCommand()
+                ev.StartChildCommand() | ev.TerminateChildCommand() | ev.RestartChildCommand() | ev.DeleteChildCommand()
             ):
                 self._later(event)
             case _:
@@ -280,9 +277,7 @@ class Supervision:
             if child is None:
                 self._emit(ev.ReplyError(query.call, ChildNotFound(query.id)))
             else:
-                self._emit(
-                    ev.Reply(query.call, child.info() if isinstance(query, ev.WhichChild) else child.spec)
-                )
+                self._emit(ev.Reply(query.call, child.info() if isinstance(query, ev.WhichChild) else child.spec))
 
     def _start_child(self, command: ev.StartChildCommand) -> None:
         spec = command.spec
@@ -305,9 +300,7 @@ class Supervision:
             refusal = ChildAlreadyPresent(spec.id, child.state)
         self._emit(ev.ReplyError(command.call, refusal))
 
-    def _administer(
-        self, command: ev.TerminateChildCommand | ev.RestartChildCommand | ev.DeleteChildCommand
-    ) -> None:
+    def _administer(self, command: ev.TerminateChildCommand | ev.RestartChildCommand | ev.DeleteChildCommand) -> None:
         child = self._children.get(command.id)
         refusal: ActorkitError
         if child is None:

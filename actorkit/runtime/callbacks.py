@@ -11,7 +11,8 @@ __all__ = ["Callbacks"]
 
 
 class Callbacks:
-    """One reserved attribute, ``ctx``; the rest is the user's. See ``behaviours.Actor`` for what each callback is for."""
+    """One reserved attribute, ``ctx``; the rest is the user's. See ``behaviours.Actor`` for what each callback is
+    for."""
 
     __slots__ = ("ctx",)
 

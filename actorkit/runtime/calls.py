@@ -1,11 +1,12 @@
 """Calls that wait: the pending reply, its deadline, answers that come later, and cycles of waiting.
 
-1. A pending ``Reply`` sits in the newest of some twenty dicts; one timer rotates them and fails what is left in the oldest.
-   A deadline so costs one insertion and one removal, no time stamp and no cancel scope. The timer sleeps while no call
-   is pending.
+1. A pending ``Reply`` sits in the newest of some twenty dicts; one timer rotates them and fails what is left in the
+   oldest. A deadline so costs one insertion and one removal, no time stamp and no cancel scope. The timer sleeps while
+   no call is pending.
 2. Whoever answers first wins: ``task`` is None from then on, and a late or second answer is dropped.
-3. Every wait of an actor (for a reply, for room in a mailbox) hangs in the ``pending`` chain of its record. Who waits for whom
-   is so a graph that can be walked before a new wait begins: a wait that would close a cycle is refused (``waits_for``).
+3. Every wait of an actor (for a reply, for room in a mailbox) hangs in the ``pending`` chain of its record. Who waits
+   for whom is so a graph that can be walked before a new wait begins: a wait that would close a cycle is refused
+   (``waits_for``).
 """
 
 from __future__ import annotations
@@ -217,11 +218,12 @@ def waits_for(callee: Record[Any], caller: Record[Any]) -> bool:
 
 
 class Later(Generic[T]):
-    """An answer that comes later, from wherever it is ready. Return it from a ``@ak.call`` method; the caller gets ``T``.
+    """An answer that comes later, from wherever it is ready. Return it from a ``@ak.call`` method; the caller gets
+    ``T``.
 
-    Use it to answer from another message, task or actor without blocking this one. The caller's deadline goes on; if this
-    actor ends first, the caller gets CalleeDied. The first answer counts, others are dropped. One ``Later`` may be returned to
-    several callers: all get its answer.
+    Use it to answer from another message, task or actor without blocking this one. The caller's deadline goes on; if
+    this actor ends first, the caller gets CalleeDied. The first answer counts, others are dropped. One ``Later`` may be
+    returned to several callers: all get its answer.
 
     Source: gen_server:reply/2 after ``{noreply, State}``.
 
@@ -262,7 +264,8 @@ class Later(Generic[T]):
             self._settle()
 
     def _attach(self, reply: Any, owner: Record[Any]) -> None:
-        """``owner`` has returned this as its answer to ``reply``, whose caller is parked, or will be if this is not done yet."""
+        """``owner`` has returned this as its answer to ``reply``, whose caller is parked, or will be if this is not
+        done yet."""
         if self._done:
             self._answer(reply)
         elif owner.alive:

@@ -1,7 +1,8 @@
 """Context: the actor's own view of its record, ``self.ctx``. What an actor may do to itself and ask of its node.
 
-A context *is* the actor's record, so it costs no memory; others hold the same object typed as a ``Ref`` and may only send. Every operation
-here checks that it is the actor itself who asks (its handlers, its nursery's tasks), and raises NotInsideActor otherwise.
+A context *is* the actor's record, so it costs no memory; others hold the same object typed as a ``Ref`` and may only
+send. Every operation here checks that it is the actor itself who asks (its handlers, its nursery's tasks), and raises
+NotInsideActor otherwise.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class Context(Record[A_co]):
     def _self(self, what: str) -> None:
         if self.template.scheduler.current is not self:
             raise NotInsideActor(
-                f"ctx.{what} of {self.describe()} was used from outside it: only the actor's own handlers and the tasks in its "
+                f"ctx.{what} of {self.describe()} was used from outside it: only the actor's own handlers and "
+                f"the tasks in its "
                 "nurseries may; others hold its ref and send"
             )
 
@@ -75,7 +77,8 @@ class Context(Record[A_co]):
         return ref, self.monitor(ref)
 
     def link(self, other: Ref[Any]) -> None:
-        """Tie this actor's life to ``other``'s: when one ends other than Normal, so does the one that does not trap exits.
+        """Tie this actor's life to ``other``'s: when one ends other than Normal, so does the one that does not trap
+        exits.
 
         Idempotent; linking oneself is nothing; a dead ``other`` sends a NoProc exit signal. Source: erlang:link/1.
         """
@@ -102,8 +105,8 @@ class Context(Record[A_co]):
         return links.monitor(self.template.scheduler, self, self.node.resolve(other), other)
 
     def demonitor(self, monitor: MonitorId, *, flush: bool = False) -> bool:
-        """Take a monitor back. True: it was armed, and no Down of it comes. False: its Down came or is queued, or it is not this
-        actor's; ``flush`` removes a queued one. Source: erlang:demonitor/2."""
+        """Take a monitor back. True: it was armed, and no Down of it comes. False: its Down came or is queued, or it is
+        not this actor's; ``flush`` removes a queued one. Source: erlang:demonitor/2."""
         self._self("demonitor")
         return links.demonitor(self, monitor, flush)
 
@@ -111,8 +114,8 @@ class Context(Record[A_co]):
 
     @property
     def trap_exit(self) -> bool:
-        """Do exit signals arrive as ``Exit`` messages instead of ending this actor? Starts as the class's ``trap_exit``.
-        A parent's shutdown then runs ``terminate``. Source: process_flag(trap_exit, …)."""
+        """Do exit signals arrive as ``Exit`` messages instead of ending this actor? Starts as the class's
+        ``trap_exit``. A parent's shutdown then runs ``terminate``. Source: process_flag(trap_exit, …)."""
         return self.traps_exits
 
     @trap_exit.setter
@@ -121,12 +124,13 @@ class Context(Record[A_co]):
         self.need_extra().traps_exits = value
 
     def stop(self, reason: ExitReason | None = None) -> None:
-        """End after the message at hand: its answer still goes out, then ``terminate(reason)`` runs. From others: ask for
-        the same with ``ref.stop()``."""
+        """End after the message at hand: its answer still goes out, then ``terminate(reason)`` runs. From others: ask
+        for the same with ``ref.stop()``."""
         super().stop(NORMAL if reason is None else reason)
 
     def exit_now(self, reason: ExitReason) -> NoReturn:
-        """End here and now: the handler unwinds (its ``finally`` blocks run), ``terminate(reason)`` runs, callers get CalleeDied.
+        """End here and now: the handler unwinds (its ``finally`` blocks run), ``terminate(reason)`` runs, callers get
+        CalleeDied.
         Source: erlang:exit/1."""
         self._self("exit_now")
         raise ActorExit(reason)
@@ -134,8 +138,9 @@ class Context(Record[A_co]):
     def continue_with(
         self, method: Callable[Concatenate[Any, P], object], /, *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        """Run a method of this actor after the message at hand and before any queued one; may be chained. For the slow half of
-        ``init``. The method is a plain function of the class and need not be declared. Source: gen_server, handle_continue/2."""
+        """Run a method of this actor after the message at hand and before any queued one; may be chained. For the slow
+        half of ``init``. The method is a plain function of the class and need not be declared. Source: gen_server,
+        handle_continue/2."""
         self._self("continue_with")
         if self.template.process:
             raise TypeError(f"{self.describe()} is a process: it has no messages to continue between; just go on")
@@ -148,8 +153,9 @@ class Context(Record[A_co]):
 
     @property
     def idle_timeout(self) -> float | None:
-        """Seconds without a message after which ``handle_info`` gets ``IdleTimeout``, again and again until set to None.
-        It counts anew from every message. Source: gen_server's ``Timeout`` return value (there it must be returned each time)."""
+        """Seconds without a message after which ``handle_info`` gets ``IdleTimeout``, again and again until set to
+        None. It counts anew from every message. Source: gen_server's ``Timeout`` return value (there it must be
+        returned each time)."""
         extra = self.extra
         return None if extra is None else extra.idle_seconds
 
@@ -157,7 +163,9 @@ class Context(Record[A_co]):
     def idle_timeout(self, seconds: float | None) -> None:
         self._self("idle_timeout")
         if seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds < math.inf):
-            raise ValueError(f"idle_timeout={seconds!r}: give a finite number of seconds above 0, or None for no timeout")
+            raise ValueError(
+                f"idle_timeout={seconds!r}: give a finite number of seconds above 0, or None for no timeout"
+            )
         extra = self.need_extra()
         extra.idle_seconds = seconds
         self.attend_to().idle = seconds is not None
@@ -166,7 +174,8 @@ class Context(Record[A_co]):
     # --- time ---------------------------------------------------------------------------------
 
     def send_after(self, seconds: float, to: Ref[Any], message: object) -> Timer:
-        """Send ``message`` to ``to`` in ``seconds``; ``.cancel()`` takes it back and tells the seconds that were left (or None).
+        """Send ``message`` to ``to`` in ``seconds``; ``.cancel()`` takes it back and tells the seconds that were left
+        (or None).
 
         A timer for an actor goes with that actor; one for a named ref is resolved when it fires. It is exempt from
         the mailbox's bound. Source: erlang:send_after/3.

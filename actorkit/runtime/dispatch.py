@@ -166,7 +166,10 @@ def _refusal(cls: type, method: Any) -> str:
         )
     name = getattr(method, "__qualname__", None) or repr(method)
     if getattr(method, MARK, None) is not None:
-        return f"cannot send {name} to {where}: it is a message of another class; name the method of {cls.__qualname__} or of its bases"
+        return (
+            f"cannot send {name} to {where}: it is a message of another class; "
+            f"name the method of {cls.__qualname__} or of its bases"
+        )
     return (
         f"cannot send {name} to {where}: it is not one of its declared messages; "
         "decorate the method with @ak.call or @ak.cast, or use send()"

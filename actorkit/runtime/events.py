@@ -1,8 +1,8 @@
 """System events: what happened on the node, for whoever asked. Plain data; nothing is made when nobody listens.
 
-A subscriber is an actor (it gets the events as messages, exempt from its mailbox's bound) or an ``EventStream`` (a bounded buffer
-for a trio task, e.g. the host's). A stream that is not read drops its oldest events and counts them: an observer must never be what
-brings the node down.
+A subscriber is an actor (it gets the events as messages, exempt from its mailbox's bound) or an ``EventStream`` (a
+bounded buffer for a trio task, e.g. the host's). A stream that is not read drops its oldest events and counts them: an
+observer must never be what brings the node down.
 """
 
 from __future__ import annotations
@@ -167,7 +167,9 @@ class Events:
 
     def recount(self) -> None:
         self._wanted.clear()
-        self._all = tuple(t for s in self.streams for t in s.types) + tuple(t for ts in self.actors.values() for t in ts)
+        self._all = tuple(t for s in self.streams for t in s.types) + tuple(
+            t for ts in self.actors.values() for t in ts
+        )
         self.listened = bool(self._all)
 
     def wanted(self, kind: type[SystemEvent]) -> bool:

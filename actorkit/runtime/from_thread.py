@@ -43,7 +43,8 @@ class FromThread:
     def cast(
         self, ref: Ref[A], method: Callable[Concatenate[A, P], object], /, *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        """``ref.cast`` from a thread; returns at once. Raises NotAMessage, and trio.RunFinishedError when trio has ended."""
+        """``ref.cast`` from a thread; returns at once. Raises NotAMessage, and trio.RunFinishedError when trio has
+        ended."""
         if isinstance(ref, Record):
             ref.template.handlers[method]
         self._soon(lambda: ref.cast(method, *args, **kwargs))
@@ -54,11 +55,21 @@ class FromThread:
 
     @overload
     def call(
-        self, ref: Ref[A] | BoundedCall[A], method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+        self,
+        ref: Ref[A] | BoundedCall[A],
+        method: Callable[Concatenate[A, P], Coroutine[Any, Any, R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> R: ...
     @overload
     def call(
-        self, ref: Ref[A] | BoundedCall[A], method: Callable[Concatenate[A, P], Later[R]], /, *args: P.args, **kwargs: P.kwargs
+        self,
+        ref: Ref[A] | BoundedCall[A],
+        method: Callable[Concatenate[A, P], Later[R]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> R: ...
     @overload
     def call(
@@ -66,7 +77,8 @@ class FromThread:
     ) -> R: ...
     def call(self, ref: Ref[Any] | BoundedCall[Any], method: Any, /, *args: Any, **kwargs: Any) -> Any:
         """``await ref.call`` from a thread: blocks the thread for the answer. Raises what the call raises.
-        ``ref`` may be ``ref.within(seconds)``. Not from a thread that an actor waits for and that calls this very actor."""
+        ``ref`` may be ``ref.within(seconds)``. Not from a thread that an actor waits for and that calls this very
+                actor."""
 
         async def ask() -> Any:
             from .names import CURRENT_SCHEDULER

@@ -1,7 +1,8 @@
 """The gate that every automatic restart passes through, on its way from decision to start.
 
-The default gate lets each restart pass when its backoff is over. Whoever has reason to hold restarts back (a node under memory pressure)
-puts another gate on ``node.restart_gate``; meanwhile the child shows as ``restarting``, can be terminated, and calls are served.
+The default gate lets each restart pass when its backoff is over. Whoever has reason to hold restarts back (a node under
+memory pressure) puts another gate on ``node.restart_gate``; meanwhile the child shows as ``restarting``, can be
+terminated, and calls are served.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ __all__ = ["NodeStatistics", "ProcessInfo", "TreeEntry", "process_info"]
 class ProcessInfo:
     """One actor, as it was. Source: erlang:process_info/2.
 
-    ``status`` is waiting, runnable, running (on the stack or in an await) or suspended; ``waiting_for`` the actors whose answer, or room
+    ``status`` is waiting, runnable, running (on the stack or in an await) or suspended; ``waiting_for`` the actors
+               whose answer, or room
     in whose mailbox, it waits for; ``tasks`` the tasks in its nurseries.
     """
 
@@ -91,9 +92,9 @@ class TreeEntry:
 
 @attrs.frozen
 class NodeStatistics:
-    """Counters since the node opened, and what is there now. ``messages`` counts what was handled from mailboxes; calls that ran
-    inline are not in it. ``workers`` are the pool's tasks, ``parked`` those without work; ``repairs`` counts handlers that left a scope or
-    nursery behind."""
+    """Counters since the node opened, and what is there now. ``messages`` counts what was handled from mailboxes; calls
+    that ran inline are not in it. ``workers`` are the pool's tasks, ``parked`` those without work; ``repairs`` counts
+    handlers that left a scope or nursery behind."""
 
     actors: int
     started: int
@@ -110,5 +111,3 @@ class NodeStatistics:
     slices: int
     repairs: int
     unkillable: int
-
-

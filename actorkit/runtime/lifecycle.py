@@ -1,16 +1,17 @@
 """Lifecycle: how an actor comes to be and how it ends.
 
-Birth: a record gets its number, its name and (if asked) its link before the constructor runs; then ``init``, if the class has
-one, is its first message. Death happens in one synchronous step (``die``), always in this order:
+Birth: a record gets its number, its name and (if asked) its link before the constructor runs; then ``init``, if the
+class has one, is its first message. Death happens in one synchronous step (``die``), always in this order:
 
 1. the state is DEAD, so nothing more is accepted;
 2. names are free, timers off, whoever was called back at exit has been;
-3. every caller in the mailbox, and everyone who waits for room or a later answer, fails at once; other messages are dead letters;
+3. every caller in the mailbox, and everyone who waits for room or a later answer, fails at once; other messages are
+   dead letters;
 4. the owner (a supervisor) is told, then links, then monitors;
 5. the object's state is *cleared*, not merely dropped: what the actor held is free, whoever else holds the object.
 
-An actor whose code is on the stack or suspended cannot die there: the reason is noted in its ``attention``, its awaits are
-cancelled, and it dies when its handler has ended.
+An actor whose code is on the stack or suspended cannot die there: the reason is noted in its ``attention``, its awaits
+are cancelled, and it dies when its handler has ended.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import ActorExit, NodeStopped
 from ..policy.exit_signals import Source
 from ..reasons import NORMAL, BadReturn, Crash, ExitReason, InitTimeout, bounded
-from .events import ActorCrashed, ActorExited, ActorStarted, DeadLetter, Events, Unkillable
 from .calls import Later
+from .events import ActorCrashed, ActorExited, ActorStarted, DeadLetter, Events, Unkillable
 from .links import send_signal, tell_watchers
-from .names import Names
 from .messages import Exit
+from .names import Names
 from .record import DEAD, QUEUED, RUNNING, SUSPENDED, Message, Notice, Record
 from .reports import report_crash, report_unkillable
 from .timers import Timer, Timers
@@ -46,7 +47,9 @@ __all__ = ["IGNORE", "Lifecycle", "Starting", "Stop"]
 logger = logging.getLogger("actorkit")
 
 RUNTIME_FRAMES: Final = 2
-MAY_SUSPEND: Final = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
+MAY_SUSPEND: Final = (
+    inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
+)
 
 
 class _Ignore:
@@ -73,7 +76,9 @@ class Starting:
 
     __slots__ = ("caller", "later", "record", "task", "timer", "watcher")
 
-    def __init__(self, record: Record[Any], watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None) -> None:
+    def __init__(
+        self, record: Record[Any], watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None
+    ) -> None:
         self.record = record
         self.watcher = watcher
         self.timer: Timer | None = None
@@ -142,9 +147,10 @@ def _init_is_next(record: Record[Any]) -> bool:
 
 
 def _let_go(error: BaseException) -> None:
-    """Free what the frames of a reported exception hold, and of those that led to it. A coroutine's frame may be suspended by now,
-    with the exception shared: clearing it would end it (until Python 3.13), so those are only let go of. An exception that a caller
-    is handling just now (Python makes it the context of whatever is raised below) is the caller's, and left alone."""
+    """Free what the frames of a reported exception hold, and of those that led to it. A coroutine's frame may be
+    suspended by now, with the exception shared: clearing it would end it (until Python 3.13), so those are only let go
+    of. An exception that a caller is handling just now (Python makes it the context of whatever is raised below) is the
+    caller's, and left alone."""
     todo: list[BaseException | None] = [error]
     running = _stack() if error.__context__ is not None else ()
     for _ in range(100):
@@ -218,7 +224,8 @@ class Lifecycle:
         """Enter a newborn: number, name, link. Raises NodeStopped or AlreadyRegistered with nothing done."""
         if self.stopping and record.template.owner is None:  # a supervisor restarts until it is told to stop
             raise self.refuse_start(record.template)
-        # No Python function may be called after the first entry: the stack may end anywhere, and what is half entered never dies.
+        # No Python function may be called after the first entry: the stack may end anywhere, and what is half entered
+        # never dies.
         ends = () if link_to is None else ((record.need_extra(), link_to), (link_to.need_extra(), record))
         name = record.template.name
         if name is not None:
@@ -524,5 +531,3 @@ class Lifecycle:
         """Tell of a newborn."""
         if self.events.wanted(ActorStarted):
             self.events.emit(ActorStarted(record, record.pid, record.started_as))
-
-

@@ -2,8 +2,8 @@
 
 * A link is one per pair, both ways; a signal over it ends those who do not trap exits.
 * A monitor is one way, and every one is separate; it sends one ``Down``.
-* A death that causes others tells them in the order of the deaths, from one loop (``tell_watchers``): a chain of a thousand linked
-  actors needs no deep stack.
+* A death that causes others tells them in the order of the deaths, from one loop (``tell_watchers``): a chain of a
+  thousand linked actors needs no deep stack.
 
 What a signal does to its receiver is decided by ``policy.exit_signals``; here it is carried out.
 Source: the Erlang reference manual, "Processes": links, monitors, signals.

@@ -1,7 +1,8 @@
 """Names: one living actor per name and node, and refs that resolve a name at each send.
 
-A name is free the moment its holder dies, before anybody hears of the death (OTP: named_down). A ``NamedRef`` has no node of its
-own: it means the node that the sender runs on (or in whose ``open_node`` body it runs), found through a context variable.
+A name is free the moment its holder dies, before anybody hears of the death (OTP: named_down). A ``NamedRef`` has no
+node of its own: it means the node that the sender runs on (or in whose ``open_node`` body it runs), found through a
+context variable.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ class NamedRef(Ref[A_co]):
         return hash((NamedRef, self.name))
 
     def resolve_on(self, scheduler: Scheduler) -> Record[Any] | None:
-        """The actor that holds the name on that node now. What a subclass overrides that finds its actor in another way."""
+        """The actor that holds the name on that node now. What a subclass overrides that finds its actor in another
+        way."""
         return scheduler.names.whereis(self.name)
 
     def resolve(self) -> Record[Any] | None:
@@ -86,7 +88,9 @@ class NamedRef(Ref[A_co]):
     def _holder(self, method: Any = None) -> Record[Any]:
         record = self.resolve()
         if record is None:
-            raise CalleeDied(f"{self.name!r} (no actor has this name)", NOPROC, method=getattr(method, "__qualname__", ""))
+            raise CalleeDied(
+                f"{self.name!r} (no actor has this name)", NOPROC, method=getattr(method, "__qualname__", "")
+            )
         return record
 
     def _nobody(self, what: Any, args: tuple[Any, ...]) -> bool:
@@ -143,8 +147,8 @@ class NamedRef(Ref[A_co]):
 def named(cls: Callable[..., A], name: str) -> Ref[A]:
     """A ref to whoever is registered as ``name`` when it is used; ``cls`` gives its type.
 
-    Use it for long-lived services: it outlives their restarts. While nobody holds the name, ``cast`` and ``send`` return
-    False (and count a dead letter), ``call`` raises CalleeDied with NoProc.
+    Use it for long-lived services: it outlives their restarts. While nobody holds the name, ``cast`` and ``send``
+    return False (and count a dead letter), ``call`` raises CalleeDied with NoProc.
 
     Example::
 

@@ -2,13 +2,14 @@
 
 ``open_node`` is an ordinary async context manager of its host's task. What it promises:
 
-* It sets up nothing global: no signal handlers, no logging configuration, no GC thresholds. Several nodes live side by side.
+* It sets up nothing global: no signal handlers, no logging configuration, no GC thresholds. Several nodes live side by
+  side.
 * The body runs when the whole tree has started. A tree that cannot start raises StartFailed, with nothing left running.
-* Leaving the body, by whatever way (end, exception, cancellation from outside), stops the tree in reverse start order, then the actors
-  outside it, each with its own shutdown time, all within ``stop_timeout``; then what is left is killed. trio cannot abandon a task: an actor
-  that does not end even then is named in the log every second, and waited for.
-* When the tree ends by itself, the body is cancelled: quietly if it ended normally, else SupervisorGaveUp comes out of ``open_node``, not
-  wrapped in a group. KeyboardInterrupt and SystemExit from a handler come out as they are.
+* Leaving the body, by whatever way (end, exception, cancellation from outside), stops the tree in reverse start order,
+  then the actors outside it, each with its own shutdown time, all within ``stop_timeout``; then what is left is killed.
+  trio cannot abandon a task: an actor that does not end even then is named in the log every second, and waited for.
+* When the tree ends by itself, the body is cancelled: quietly if it ended normally, else SupervisorGaveUp comes out of
+  ``open_node``, not wrapped in a group. KeyboardInterrupt and SystemExit from a handler come out as they are.
 """
 
 from __future__ import annotations
@@ -113,8 +114,8 @@ class Node(Scheduler):
     def spawn(self, start: Any, /, *args: Any, **kwargs: Any) -> Ref[Any]:
         """Start an actor outside the tree, and return its ref at once.
 
-        Use it for actors that nobody needs to restart; what should be restarted belongs under a supervisor. If the class has
-        an ``init``, that runs as the first message, before what is sent after this; ``start`` waits for it.
+        Use it for actors that nobody needs to restart; what should be restarted belongs under a supervisor. If the
+        class has an ``init``, that runs as the first message, before what is sent after this; ``start`` waits for it.
 
         Args:
             start: an actor class or an async function (a process) with its arguments, or a child spec (for options).
@@ -160,8 +161,8 @@ class Node(Scheduler):
     @overload
     async def start(self, start: Callable[P, A], /, *args: P.args, **kwargs: P.kwargs) -> Ref[A] | None: ...
     async def start(self, start: Any, /, *args: Any, **kwargs: Any) -> Ref[Any] | None:
-        """As ``spawn``, but wait for ``init``. None: it returned ``ak.IGNORE``. Raises StartFailed with the reason otherwise.
-        Cancelled meanwhile, it kills the actor. Source: gen_server:start/3."""
+        """As ``spawn``, but wait for ``init``. None: it returned ``ak.IGNORE``. Raises StartFailed with the reason
+        otherwise. Cancelled meanwhile, it kills the actor. Source: gen_server:start/3."""
         done = trio.Event()
         outcome: list[tuple[ExitReason | None, bool]] = []
 
@@ -277,7 +278,8 @@ class Node(Scheduler):
     # --- end ----------------------------------------------------------------------------------
 
     async def finished(self) -> None:
-        """Wait until the tree has ended by itself. (It then cancels the body, so this is where a host's body can rest.)"""
+        """Wait until the tree has ended by itself. (It then cancels the body, so this is where a host's body can
+        rest.)"""
         await self._root_ended.wait()
 
     async def stopped(self, ref: Ref[Any]) -> ExitReason | None:
@@ -306,7 +308,8 @@ class Node(Scheduler):
         self._exit_noticed.set()
 
     def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
-        """The root has ended (the node is its owner). How it ends when it is stopped from here says nothing about the tree."""
+        """The root has ended (the node is its owner). How it ends when it is stopped from here says nothing about the
+        tree."""
         if not self.stopping:
             self.root_reason = reason
         self._root_ended.set()
@@ -345,7 +348,8 @@ class Node(Scheduler):
         while not await self._until(lambda: not self.actors, trio.current_time() + 1.0):
             names = ", ".join(f"{record.pid} ({record.started_as})" for record in list(self.actors.values())[:10])
             logger.error(
-                "node %r cannot stop: %d killed actors still run: %s; they are shielded, in a thread, or swallow cancellation",
+                "node %r cannot stop: %d killed actors still run: %s; they are shielded, in a thread, or "
+                "swallow cancellation",
                 self.name,
                 len(self.actors),
                 names,
@@ -366,12 +370,12 @@ def _entry(child_id: object, record: Record[Any], state: str) -> TreeEntry:
     if record.template.kind == "supervisor" and infos is not None:
         for info in infos():
             if isinstance(info.ref, Record):
-                children.append(_entry(info.id if info.id is not None else info.ref.template.child_id, info.ref, info.state))
+                children.append(
+                    _entry(info.id if info.id is not None else info.ref.template.child_id, info.ref, info.state)
+                )
             else:
                 children.append(TreeEntry(info.id, None, None, info.kind, info.state, 0))
-    return TreeEntry(
-        child_id, record, record.pid, record.template.kind, state, record.mailbox_length, tuple(children)
-    )
+    return TreeEntry(child_id, record, record.pid, record.template.kind, state, record.mailbox_length, tuple(children))
 
 
 @asynccontextmanager
@@ -387,16 +391,16 @@ async def open_node(
     max_idle: int = 16,
     features: Features = FEATURES,
 ) -> AsyncIterator[Node]:
-    """Run a supervision tree inside any trio program, for the length of a ``with`` block. See the module's docstring for its promises.
+    """Run a supervision tree inside any trio program, for the length of a ``with`` block. See the module's docstring
+    for its promises.
 
     Args:
-        tree: the root's child spec, usually ``ak.supervisor(…)``; None: no tree, actors are started with ``node.spawn``.
-        name: the node's part in pids and messages.
-        stop_timeout: seconds for the whole orderly stop; then what is left is killed.
-        call_timeout: the default deadline of calls, in seconds.
-        kill_timeout: seconds after which a killed actor that still runs is reported as unkillable.
-        slice_seconds, quantum, max_idle: see ``runtime.scheduler``; the defaults are measured.
-        features: which private names of trio to use; ``Features.degraded()`` for tests.
+        tree: the root's child spec, usually ``ak.supervisor(…)``; None: no tree, actors are started with
+        ``node.spawn``. name: the node's part in pids and messages. stop_timeout: seconds for the whole orderly stop;
+        then what is left is killed. call_timeout: the default deadline of calls, in seconds. kill_timeout: seconds
+        after which a killed actor that still runs is reported as unkillable. slice_seconds, quantum, max_idle: see
+        ``runtime.scheduler``; the defaults are measured. features: which private names of trio to use;
+        ``Features.degraded()`` for tests.
 
     Raises:
         StartFailed: the tree did not start.
@@ -444,7 +448,9 @@ async def open_node(
         reason = node.root_reason
         if reason is not None and gave_up(reason):
             raise SupervisorGaveUp(
-                f"the supervision tree of node {name!r} ended: {reason}; the reports before this tell which children failed", reason
+                f"the supervision tree of node {name!r} ended: {reason}; the reports before this tell which "
+                f"children failed",
+                reason,
             ) from None
     if error is not None:
         try:
@@ -469,5 +475,3 @@ def _unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseException:
             return group
         fatal = found[0]
     return fatal
-
-

@@ -1,9 +1,11 @@
 """Processes: actors written as one async function, with a trio task of their own and selective receive.
 
-Use it for code that lives in awaits: a protocol, a stream, a script of steps. Use a class actor for state that many talk to: it costs no
-task while idle. A process is stepped by hand like any handler, so ``current``, kills and attribution are the same.
+Use it for code that lives in awaits: a protocol, a stream, a script of steps. Use a class actor for state that many
+talk to: it costs no task while idle. A process is stepped by hand like any handler, so ``current``, kills and
+attribution are the same.
 
-The mailbox is the record's two lists (see ``record``). A message that ``receive`` does not want stays where it is, in order.
+The mailbox is the record's two lists (see ``record``). A message that ``receive`` does not want stays where it is, in
+order.
 Source: erlang receive; proc_lib.
 """
 
@@ -32,7 +34,8 @@ M = TypeVar("M")
 
 
 class Process:
-    """The type of a process's ref: ``Ref[Process]``. It has no declared messages: ``send`` to it, it does ``receive``."""
+    """The type of a process's ref: ``Ref[Process]``. It has no declared messages: ``send`` to it, it does
+    ``receive``."""
 
     __slots__ = ()
 
@@ -83,7 +86,8 @@ class ProcessContext(Context[Process]):
         """The oldest message, or the oldest one that is ``wanted``; waits for it.
 
         Args:
-            wanted: a class, or a predicate. Others stay in the mailbox, in order. Scanning costs O(messages left there).
+            wanted: a class, or a predicate. Others stay in the mailbox, in order. Scanning costs O(messages left
+            there).
 
         Deadlines are trio's: ``with trio.move_on_after(2): …``. Cancellation loses no message.
         Raises trio.BusyResourceError when another task of this process is receiving.
@@ -198,7 +202,14 @@ def start_process(
     record.worker = worker = ProcessWorker(record)
     record.variables = scheduler.base_context.copy()
     scheduler.start_task(
-        _run, scheduler, record, worker, interruptible(function), args, kwargs, name=f"actorkit {scheduler.name}: {template.label}"
+        _run,
+        scheduler,
+        record,
+        worker,
+        interruptible(function),
+        args,
+        kwargs,
+        name=f"actorkit {scheduler.name}: {template.label}",
     )
     if scheduler.events.listened:
         scheduler.announce(record)
@@ -250,4 +261,3 @@ async def _run(
 
 async def _begin(function: Callable[..., Any], record: ProcessContext, args: Any, kwargs: Any) -> None:
     await function(record, *args, **kwargs)
-

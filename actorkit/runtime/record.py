@@ -1,8 +1,8 @@
 """Record: one life of one actor, and the hot path of every message.
 
 An idle actor is this record and the user's object, and nothing else: no task, no queue. The mailbox is two lists, both
-None while empty: senders append to ``inbox``; the pump takes it whole, reversed, as ``outbox`` and pops from its end. So an
-empty mailbox costs nothing, its exact length is the sum of both, and whoever sheds or measures can see all of it.
+None while empty: senders append to ``inbox``; the pump takes it whole, reversed, as ``outbox`` and pops from its end.
+So an empty mailbox costs nothing, its exact length is the sum of both, and whoever sheds or measures can see all of it.
 
 A message is the tuple ``(function, args, reply)``: the function that the receiver's class runs, its arguments after the
 object, and who waits for the answer (or None).
@@ -57,7 +57,8 @@ Message = tuple[Any, tuple[Any, ...], Any]
 
 
 class Notice(tuple[Any, tuple[Any, ...], Any]):
-    """A message of the runtime's own (Down, Exit, timers, ``init`` …), to which no bound, overflow policy or shedding applies."""
+    """A message of the runtime's own (Down, Exit, timers, ``init`` …), to which no bound, overflow policy or shedding
+    applies."""
 
     __slots__ = ()
 
@@ -188,8 +189,8 @@ class Record(Ref[A_co]):
         return (0 if self.inbox is None else len(self.inbox)) + (0 if self.outbox is None else len(self.outbox))
 
     def _overflow(self, message: Message) -> bool:
-        """The mailbox is at its bound, or there is none any more. True: accepted after all, or dropped by a policy that does not trouble
-        the sender."""
+        """The mailbox is at its bound, or there is none any more. True: accepted after all, or dropped by a policy that
+        does not trouble the sender."""
         if self.state == DEAD:
             return self._refuse(message, "dead")
         overflow = self.template.overflow
@@ -331,7 +332,9 @@ class Record(Ref[A_co]):
                     raise
                 if status is not None and task._cancel_status is not status:
                     close_left_open(task, status)
-            if failure is not None:  # not from within: as its context, the callee's exception would keep the callee's state
+            if (
+                failure is not None
+            ):  # not from within: as its context, the callee's exception would keep the callee's state
                 raise failure
             scheduler.current = previous
             if hook is not None:
@@ -390,7 +393,8 @@ class Record(Ref[A_co]):
         if type(result) is Later:
             result._attach(reply, self)
         else:
-            # A plain function that returns a coroutine (a decorator's wrapper): the pool carries it, now and from now on.
+            # A plain function that returns a coroutine (a decorator's wrapper): the pool carries it, now and from now
+            # on.
             self.template.inline[method] = None
             reply.remember_caller()
             message: Message = Notice((_carry_on, (result,), reply))
@@ -442,7 +446,8 @@ class Record(Ref[A_co]):
                 raise CallCycle(
                     f"{caller.describe()} called itself: the answer would never come; call the method directly, or cast"
                     if self is caller
-                    else f"{caller.describe()} cannot call {self.describe()}, which waits for it: the answer would never "
+                    else f"{caller.describe()} cannot call {self.describe()}, which waits for it: the answer "
+                    f"would never "
                     "come; use cast, or answer with ak.Later",
                     target=self.describe(),
                 )
@@ -466,7 +471,8 @@ class Record(Ref[A_co]):
             reply.discard()
             reply.forget_caller()
             raise MailboxFull(
-                f"cannot call {self.describe()}: its mailbox holds {self.mailbox_length} of {template.bound:g} messages; "
+                f"cannot call {self.describe()}: its mailbox holds {self.mailbox_length} of "
+                f"{template.bound:g} messages; "
                 "slow down, raise .with_(mailbox=…), or choose overflow='wait'",
                 target=self.describe(),
             )

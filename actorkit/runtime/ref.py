@@ -105,7 +105,8 @@ class Ref(Callee[A_co]):
         """Send a request without waiting for anything. Never blocks, never raises for the receiver's state.
 
         Returns whether the message was accepted. What was not (receiver dead, mailbox full) is counted and goes
-        to the dead letters. A receiver that drops by choice (``overflow``) accepts, and the loss is counted. An accepted message is not a handled one: the receiver may die first.
+        to the dead letters. A receiver that drops by choice (``overflow``) accepts, and the loss is counted. An
+        accepted message is not a handled one: the receiver may die first.
 
         Source: gen_server:cast/2.
         """

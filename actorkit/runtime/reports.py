@@ -1,8 +1,9 @@
 """Crash reports, to ``logging`` (logger ``actorkit``), bounded before they are formatted.
 
-A report must never cost more than it tells: one 10 MB state, formatted, has taken a gigabyte and killed its node. So the state is
-rendered with ``reprlib``'s limits on depth and length, the mailbox is told as its length, and every text is cut. An actor can shorten
-or hide its state with ``format_status``. The library sets up no logging: without a handler, Python prints errors to stderr.
+A report must never cost more than it tells: one 10 MB state, formatted, has taken a gigabyte and killed its node. So
+the state is rendered with ``reprlib``'s limits on depth and length, the mailbox is told as its length, and every text
+is cut. An actor can shorten or hide its state with ``format_status``. The library sets up no logging: without a
+handler, Python prints errors to stderr.
 """
 
 from __future__ import annotations
@@ -103,7 +104,8 @@ def report_crash(record: Record[Any], reason: ExitReason) -> None:
 
 def report_unkillable(record: Record[Any], seconds: float) -> None:
     logger.error(
-        "actor %s (%s) was killed %.1f s ago and still runs: it is in a shielded scope, in a thread, in a blocking loop, or "
+        "actor %s (%s) was killed %.1f s ago and still runs: it is in a shielded scope, in a thread, in a "
+        "blocking loop, or "
         "swallows cancellation; its node cannot stop before it ends",
         record.pid,
         record.started_as,
@@ -111,7 +113,9 @@ def report_unkillable(record: Record[Any], seconds: float) -> None:
     )
 
 
-def report_supervisor(level: int, supervisor: str, kind: str, child_id: object, reason: ExitReason | None, because: str) -> None:
+def report_supervisor(
+    level: int, supervisor: str, kind: str, child_id: object, reason: ExitReason | None, because: str
+) -> None:
     """OTP's four fixed fields: supervisor, context, reason, offender."""
     logger.log(
         level,

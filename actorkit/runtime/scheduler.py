@@ -1,19 +1,24 @@
 """Scheduler: actors without tasks, run by a small pool of trio tasks.
 
-1. **One token.** Only the worker that holds the token draws from the run queue, so there is one slice of work per trio pass, however
-   many workers there are, and I/O is never starved. ``busy`` says that somebody holds it, ``grant`` that the first worker to step takes it.
-2. **The pump** is one plain function: it activates actors one after the other, up to a quantum of messages each, until its slice is
-   over (then the worker makes a trio checkpoint), nothing is queued (it parks), a handler suspends, or something needs a look.
-3. **A handler that suspends** keeps its worker (``_carry``) and gives the token away: to a parked worker, else to a new one. So the pool
-   grows by one only when a handler has suspended *and* others wait; more than ``max_idle`` parked workers go home.
-4. **One cancel scope per worker**, replaced after use: a kill cancels it. It is shielded: what is cancelled around the node reaches
-   its host, which stops the node in order; handlers see only their own kill and their own scopes.
-5. **A handler may leave nothing behind**: contextvars are isolated (a clean Context per activation; a dirty one becomes the actor's own);
-   a scope, nursery or lock left open is noticed, blamed on that actor, and repaired, or the worker is retired.
+1. **One token.** Only the worker that holds the token draws from the run queue, so there is one slice of work per trio
+   pass, however many workers there are, and I/O is never starved. ``busy`` says that somebody holds it, ``grant`` that
+   the first worker to step takes it.
+2. **The pump** is one plain function: it activates actors one after the other, up to a quantum of messages each, until
+   its slice is over (then the worker makes a trio checkpoint), nothing is queued (it parks), a handler suspends, or
+   something needs a look.
+3. **A handler that suspends** keeps its worker (``_carry``) and gives the token away: to a parked worker, else to a new
+   one. So the pool grows by one only when a handler has suspended *and* others wait; more than ``max_idle`` parked
+   workers go home.
+4. **One cancel scope per worker**, replaced after use: a kill cancels it. It is shielded: what is cancelled around the
+   node reaches its host, which stops the node in order; handlers see only their own kill and their own scopes.
+5. **A handler may leave nothing behind**: contextvars are isolated (a clean Context per activation; a dirty one becomes
+   the actor's own); a scope, nursery or lock left open is noticed, blamed on that actor, and repaired, or the worker is
+   retired.
 6. **Nothing is pinned**: a parked worker holds no actor, coroutine or reply.
 7. KeyboardInterrupt and SystemExit leave the pool; everything else ends its actor.
 
-Run queues: ``max`` before ``high`` before the rest; ``low`` gets one of eight turns while ``normal`` has work (OTP: process priorities).
+Run queues: ``max`` before ``high`` before the rest; ``low`` gets one of eight turns while ``normal`` has work (OTP:
+process priorities).
 """
 
 from __future__ import annotations
@@ -39,7 +44,6 @@ from trio.lowlevel import (
 from ..errors import ActorExit, CalleeDied, StartFailed
 from ..reasons import Crash, ExitReason
 from .calls import Deadlines
-from .callbacks import Callbacks
 from .context import Context
 from .lifecycle import Lifecycle
 from .names import CURRENT_SCHEDULER
@@ -188,7 +192,8 @@ class Scheduler(Lifecycle):
     # --- birth --------------------------------------------------------------------------------
 
     def spawn_plain(self, template: Template, args: tuple[Any, ...]) -> Record[Any]:
-        """``spawn_actor`` for the plain case, ``template.plain``: no name, no ``init``, an ordinary ``__new__``. The hot path."""
+        """``spawn_actor`` for the plain case, ``template.plain``: no name, no ``init``, an ordinary ``__new__``. The
+        hot path."""
         if self.stopping and template.owner is None:
             raise self.refuse_start(template)
         self.numbers = number = self.numbers + 1
@@ -237,7 +242,8 @@ class Scheduler(Lifecycle):
     ) -> Context[Any]:
         """Make an actor. Its constructor runs now, as the actor; ``init``, if it has one, is its first message.
 
-        ``watcher`` is told the outcome of ``init`` (at once when there is none). ``made``: the object, when a factory made it.
+        ``watcher`` is told the outcome of ``init`` (at once when there is none). ``made``: the object, when a factory
+                    made it.
         Raises StartFailed when the constructor raises, AlreadyRegistered, NodeStopped.
         """
         self.numbers = number = self.numbers + 1
@@ -291,7 +297,9 @@ class Scheduler(Lifecycle):
             raise
         return error if is_fatal(error) else StartFailed(record.template.child_id, reason)
 
-    def _begin(self, record: Record[Any], watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None) -> None:
+    def _begin(
+        self, record: Record[Any], watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None
+    ) -> None:
         """Its constructor has returned."""
         attention = record.attention
         if attention is not None and attention.kill is not None:
@@ -351,10 +359,11 @@ class Scheduler(Lifecycle):
 
     @enable_ki_protection
     def _pump(self, worker: Worker, context: contextvars.Context | None, actor: Record[Any] | None) -> Any:
-        """Run actors. ``context`` is the scratch context that this runs in; with ``actor``, run just that one, in its own.
+        """Run actors. ``context`` is the scratch context that this runs in; with ``actor``, run just that one, in its
+        own.
 
-        Returns DRY, SLICE, OWN (``worker.actor`` has a context of its own), LOOK (it left something behind), or the suspended
-        handler of ``worker.actor``: (coroutine, trap, reply).
+        Returns DRY, SLICE, OWN (``worker.actor`` has a context of its own), LOOK (it left something behind), or the
+        suspended handler of ``worker.actor``: (coroutine, trap, reply).
         """
         q_max, q_high, q_normal, q_low = self.queues
         base = self.base_context
@@ -598,7 +607,8 @@ class Scheduler(Lifecycle):
             flush()
 
     async def _tidy(self, worker: Worker, actor: Record[Any], keep: bool, scope: trio.CancelScope) -> bool:
-        """After a suspension or a LOOK: did the handler leave something in the task? False: take a new scope or retire."""
+        """After a suspension or a LOOK: did the handler leave something in the task? False: take a new scope or
+        retire."""
         task = worker.task
         left_scope = self.features.cancel_status and task._cancel_status is not worker.status
         if left_scope or task.child_nurseries:
@@ -627,7 +637,9 @@ class Scheduler(Lifecycle):
             if actor.state != DEAD and actor.state != QUEUED:
                 self._requeue(actor)
 
-    async def _carry(self, worker: Any, actor: Record[Any], suspended: Any, context: contextvars.Context | None) -> bool:
+    async def _carry(
+        self, worker: Any, actor: Record[Any], suspended: Any, context: contextvars.Context | None
+    ) -> bool:
         """Stay with a suspended handler to its end, without the token. False: retire this worker."""
         coro, trap, reply = suspended
         suspended = None
@@ -687,8 +699,8 @@ class Scheduler(Lifecycle):
 
     @enable_ki_protection
     async def run_here(self, worker: Any, actor: Record[Any], function: Any, args: tuple[Any, ...]) -> None:
-        """One activation of an idle actor in the caller's task, which is the actor's own (a connection's reader): ``worker`` stands for it.
-        A crash is the actor's; only KeyboardInterrupt and SystemExit come out."""
+        """One activation of an idle actor in the caller's task, which is the actor's own (a connection's reader):
+        ``worker`` stands for it. A crash is the actor's; only KeyboardInterrupt and SystemExit come out."""
         base = self.base_context
         free = self.free_contexts
         hook = self.step_hook
@@ -789,7 +801,8 @@ class Scheduler(Lifecycle):
 
 
 async def _contain(function: Any, args: tuple[Any, ...], name: str) -> None:
-    """Degraded mode: when a handler has left a nursery open, its task can only exit with trio's complaint. Let that go no further."""
+    """Degraded mode: when a handler has left a nursery open, its task can only exit with trio's complaint. Let that go
+    no further."""
     try:
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as nursery:

@@ -1,7 +1,8 @@
 """From a child spec, or a plain class or function, to a running actor.
 
-A start is one of three: an actor class; an async function, which becomes a process; any other callable, which must return an actor's
-object (a factory; its object gets its ``ctx`` after it was made). ``Starter`` keeps what is the same for every start of one spec.
+A start is one of three: an actor class; an async function, which becomes a process; any other callable, which must
+return an actor's object (a factory; its object gets its ``ctx`` after it was made). ``Starter`` keeps what is the same
+for every start of one spec.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class Starter:
         elif self.cls is not None:
             if not issubclass(self.cls, Callbacks):
                 raise TypeError(
-                    f"cannot start {spec.id!r}: {self.cls.__qualname__} is not a subclass of ak.Actor; give an actor class, an async "
+                    f"cannot start {spec.id!r}: {self.cls.__qualname__} is not a subclass of ak.Actor; give "
+                    f"an actor class, an async "
                     "function (a process), or a function that returns an actor"
                 )
             self.template = Template(scheduler, self.cls, base=Callbacks, **self.options)
@@ -92,7 +94,8 @@ class Starter:
         link_to: Record[Any] | None = None,
         watcher: Watcher | None = None,
     ) -> Record[Any]:
-        """Start one. Raises StartFailed, AlreadyRegistered or NodeStopped; otherwise ``watcher`` is told the outcome of its init."""
+        """Start one. Raises StartFailed, AlreadyRegistered or NodeStopped; otherwise ``watcher`` is told the outcome of
+        its init."""
         if self.process:
             assert self.template is not None
             record = start_process(self.scheduler, self.template, self.start, args, dict(kwargs), link_to)
@@ -122,7 +125,9 @@ class Starter:
                     template = self.template = Template(self.scheduler, type(made), base=Callbacks, **self.options)
                 return made, template
             name = getattr(self.start, "__qualname__", repr(self.start))
-            reason = BadReturn(f"{name}, the start of {child_id!r}, which must return an actor", bounded(repr(made), 200))
+            reason = BadReturn(
+                f"{name}, the start of {child_id!r}, which must return an actor", bounded(repr(made), 200)
+            )
         raise StartFailed(child_id, reason)
 
     @staticmethod

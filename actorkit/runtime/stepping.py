@@ -1,9 +1,10 @@
 """Stepping user coroutines by hand, so that the current actor is known in every step of its code.
 
-``Driver`` carries a handler on that has suspended: each step runs in the actor's context with ``scheduler.current`` set, and what it
-yields is handed on to trio. ``Kid`` does the same for tasks in an actor's own nurseries: an instrument sees such a task being spawned and
-puts the Kid in the place of its coroutine, so it costs nothing for other tasks. Where trio does not let a task's coroutine be replaced
-(degraded mode), an instrument around every step serves instead.
+``Driver`` carries a handler on that has suspended: each step runs in the actor's context with ``scheduler.current``
+           set, and what it
+yields is handed on to trio. ``Kid`` does the same for tasks in an actor's own nurseries: an instrument sees such a task
+being spawned and puts the Kid in the place of its coroutine, so it costs nothing for other tasks. Where trio does not
+let a task's coroutine be replaced (degraded mode), an instrument around every step serves instead.
 
 Both look like coroutines to trio's introspection (``Task.iter_await_frames``, Ctrl-C's search for protected frames).
 """
@@ -119,7 +120,8 @@ class Driver(Stepped):
 
 
 class Kid(Stepped):
-    """A task in an actor's own nursery. It belongs to the actor: ``current``, its pending calls and, by ``coro``, its frames."""
+    """A task in an actor's own nursery. It belongs to the actor: ``current``, its pending calls and, by ``coro``, its
+    frames."""
 
     __slots__ = ("actor", "scheduler", "task")
 

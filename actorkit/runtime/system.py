@@ -1,8 +1,10 @@
-"""sys: look into a running actor, stop it from drawing messages, follow what it handles. For debugging and for operators.
+"""sys: look into a running actor, stop it from drawing messages, follow what it handles. For debugging and for
+operators.
 
-Requests overtake the mailbox: an idle, queued or suspended actor is served at once, one that is handling a message when that message is
-done. A caller gets CalleeDied for a dead actor, CallTimeout when the actor stays in its handler for the default deadline of calls.
-Tracing and statistics cost nothing while off: an actor that is watched gets a template of its own whose handlers tell first.
+Requests overtake the mailbox: an idle, queued or suspended actor is served at once, one that is handling a message when
+that message is done. A caller gets CalleeDied for a dead actor, CallTimeout when the actor stays in its handler for the
+default deadline of calls. Tracing and statistics cost nothing while off: an actor that is watched gets a template of
+its own whose handlers tell first.
 
 For class actors only: a process has no messages between which it could be looked at. Source: OTP, sys.
 """
@@ -52,7 +54,8 @@ R = TypeVar("R")
 
 @attrs.frozen
 class Status:
-    """``get_status``: what the node knows of the actor, and its state as its ``format_status`` shows it, as bounded text."""
+    """``get_status``: what the node knows of the actor, and its state as its ``format_status`` shows it, as bounded
+    text."""
 
     info: ProcessInfo
     state: str
@@ -60,7 +63,8 @@ class Status:
 
 @attrs.frozen
 class Traced:
-    """One message that an actor begins to handle. ``message`` is the method's qualified name, ``send`` for what ``handle_info`` gets."""
+    """One message that an actor begins to handle. ``message`` is the method's qualified name, ``send`` for what
+    ``handle_info`` gets."""
 
     ref: Ref[Any]
     message: str
@@ -69,7 +73,8 @@ class Traced:
 
 @attrs.frozen
 class Statistics:
-    """``start_time`` (on trio's clock) is when counting began; ``messages_in`` what the actor has begun to handle since."""
+    """``start_time`` (on trio's clock) is when counting began; ``messages_in`` what the actor has begun to handle
+    since."""
 
     start_time: float
     current_time: float
@@ -83,10 +88,11 @@ async def get_state(ref: Ref[Any]) -> dict[str, Any]:
 
 
 async def replace_state(ref: Ref[Any], function: Callable[[dict[str, Any]], Mapping[str, Any]]) -> dict[str, Any]:
-    """Give the actor the attributes that ``function`` makes of those it has; returns them. What is missing in them is deleted.
+    """Give the actor the attributes that ``function`` makes of those it has; returns them. What is missing in them is
+    deleted.
 
-    For repairs in a running system. Raises CallbackFailed when ``function`` raises, or its result cannot be set: the actor then
-    keeps the state it had. Source: sys:replace_state/2.
+    For repairs in a running system. Raises CallbackFailed when ``function`` raises, or its result cannot be set: the
+    actor then keeps the state it had. Source: sys:replace_state/2.
     """
 
     def replace(record: Record[Any]) -> dict[str, Any]:
@@ -97,7 +103,8 @@ async def replace_state(ref: Ref[Any], function: Callable[[dict[str, Any]], Mapp
         except Exception as error:
             _set_attributes(record, old)
             raise CallbackFailed(
-                f"replacing the state of {record.describe()} raised {type(error).__qualname__}: {bounded(str(error), 500)}; "
+                f"replacing the state of {record.describe()} raised {type(error).__qualname__}: "
+                f"{bounded(str(error), 500)}; "
                 "it keeps the state it had"
             ) from error
         return new
@@ -117,8 +124,8 @@ async def get_status(ref: Ref[Any]) -> Status:
 
 
 async def suspend(ref: Ref[Any]) -> None:
-    """Let the actor handle nothing but these requests until ``resume``; messages and calls wait in its mailbox. It can still be
-    stopped, shut down and killed. Suspending it twice is once. Source: sys:suspend/1."""
+    """Let the actor handle nothing but these requests until ``resume``; messages and calls wait in its mailbox. It can
+    still be stopped, shut down and killed. Suspending it twice is once. Source: sys:suspend/1."""
     await _ask(ref, "suspend", _suspend)
 
 
@@ -130,8 +137,8 @@ async def resume(ref: Ref[Any]) -> None:
 async def trace(ref: Ref[Any], callback: Callable[[Traced], object]) -> None:
     """Call ``callback`` with each message that the actor begins to handle, those that are queued already included.
 
-    It runs in the actor's turn, must not block, and replaces an earlier one; if it raises, that is logged and tracing ends.
-    Calls to a traced actor do not run inline. Source: sys:trace/2.
+    It runs in the actor's turn, must not block, and replaces an earlier one; if it raises, that is logged and tracing
+    ends. Calls to a traced actor do not run inline. Source: sys:trace/2.
     """
     await _ask(ref, "trace", lambda record: _watch(record, trace=callback))
 
@@ -176,7 +183,8 @@ async def _ask(ref: Ref[Any], what: str, serve: Callable[[Record[Any]], R]) -> R
     caller = scheduler.current
     if caller is not None and waits_for(record, caller):
         raise CallCycle(
-            f"{caller.describe()} cannot ask sys.{what} of {record.describe()}: it is served when its message at hand is done, and "
+            f"{caller.describe()} cannot ask sys.{what} of {record.describe()}: it is served when its message "
+            f"at hand is done, and "
             "that waits for the one who asks",
             target=record.describe(),
         )

@@ -1,8 +1,8 @@
 """Template: what all actors of one kind on one node share, so that each actor's own record stays small.
 
 One is made per class and set of options, at the first spawn. It binds the kind to a scheduler (its run queue, by
-scheduling priority), resolves its callbacks once, and carries the door for whoever owns its actors: a supervisor is told
-of every exit through ``owner`` without a link record for each child.
+scheduling priority), resolves its callbacks once, and carries the door for whoever owns its actors: a supervisor is
+told of every exit through ``owner`` without a link record for each child.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ __all__ = ["Overflow", "Owner", "Template"]
 Overflow = Literal["reject", "wait", "drop_oldest", "drop_newest"]
 
 ORDINARY_NEW: Any = object.__new__
+ORDINARY_SETATTR: Any = object.__setattr__
 
 
 class Owner(Protocol):
@@ -112,7 +113,7 @@ class Template:
             and name is None
             and owner is None
             and self.new is ORDINARY_NEW
-            and cls.__setattr__ is object.__setattr__
+            and cls.__setattr__ is ORDINARY_SETATTR
         )
         self.slot_names = tuple(
             name

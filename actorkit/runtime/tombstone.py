@@ -1,8 +1,8 @@
 """What is left of an actor's object after its death.
 
-The state is cleared, so that it is free at once even if somebody still holds the object or a bound method of it; and the object's
-class is changed to a subclass on which every attribute raises ActorDead naming the actor. A class that cannot have such a
-subclass (a metaclass that forbids it) is only cleared.
+The state is cleared, so that it is free at once even if somebody still holds the object or a bound method of it; and
+the object's class is changed to a subclass on which every attribute raises ActorDead naming the actor. A class that
+cannot have such a subclass (a metaclass that forbids it) is only cleared.
 """
 
 from __future__ import annotations

@@ -94,7 +94,8 @@ def close_left_open(task: Task, status: object) -> None:
 async def close_nurseries(task: Task, features: Features = FEATURES) -> bool:
     """Cancel and finish the nurseries that a handler left open in ``task``. Raises what must leave the runtime.
 
-    False: they could only be cancelled and waited for; trio will complain when the task exits (see ``complains_of_stack``).
+    False: they could only be cancelled and waited for; trio will complain when the task exits (see
+    ``complains_of_stack``).
     """
     left = list(reversed(task.child_nurseries))
     for nursery in left:
@@ -119,7 +120,8 @@ def complains_of_stack(error: BaseException) -> bool:
 
 
 def fatal_within(error: BaseException) -> BaseException | None:
-    """What must leave the runtime: ``error`` itself, or what was under way when trio complained of a scope left open."""
+    """What must leave the runtime: ``error`` itself, or what was under way when trio complained of a scope left
+    open."""
     if complains_of_stack(error) and error.__context__ is not None:
         error = error.__context__
     return error if _is_fatal(error) else None

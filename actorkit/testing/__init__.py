@@ -2,7 +2,8 @@
 
 ``Probe``   an actor that collects what it is sent; ``await probe.receive(ak.Down)``
 
-Timeouts in tests cost no time with trio's ``autojump_clock``: the runtime reads no other clock for its timers and deadlines.
+Timeouts in tests cost no time with trio's ``autojump_clock``: the runtime reads no other clock for its timers and
+deadlines.
 """
 
 from .probe import Probe as Probe

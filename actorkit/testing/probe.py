@@ -31,7 +31,8 @@ class _Collector(Actor):
 class Probe:
     """An actor on ``node`` that keeps every message it gets; exit signals too, as ``ak.Exit``.
 
-    Give ``probe.ref`` to the code under test, then ``receive`` what it should have sent. A probe is used from the test's own task.
+    Give ``probe.ref`` to the code under test, then ``receive`` what it should have sent. A probe is used from the
+    test's own task.
 
     Args:
         node: where its actor lives; it ends with the node.
@@ -69,7 +70,8 @@ class Probe:
     @overload
     async def receive(self, wanted: Callable[[Any], object], *, within: float = ...) -> Any: ...
     async def receive(self, wanted: Any = None, *, within: float = 1.0) -> Any:
-        """The oldest message that was not received yet and is ``wanted`` (a class, or a predicate; None: any). Waits for it.
+        """The oldest message that was not received yet and is ``wanted`` (a class, or a predicate; None: any). Waits
+        for it.
 
         Raises AssertionError, telling what did come, when ``within`` seconds have passed (of trio's clock: with
         ``autojump_clock`` they cost no time).

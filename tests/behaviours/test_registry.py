@@ -92,7 +92,21 @@ async def test_keys_are_compared_strictly():
     """REG-U: 1, 1.0 and True are three keys, also inside tuples; equal keys of one type are one."""
     async with ak.open_node(unique()) as node:
         one = node.spawn(Idle)
-        keys = [1, 1.0, True, "1", b"1", (1,), (1.0,), (True,), ((1,), 2), ((1.0,), 2), frozenset([1]), frozenset([1.0]), None]
+        keys = [
+            1,
+            1.0,
+            True,
+            "1",
+            b"1",
+            (1,),
+            (1.0,),
+            (True,),
+            ((1,), 2),
+            ((1.0,), 2),
+            frozenset([1]),
+            frozenset([1.0]),
+            None,
+        ]
         for value, key in enumerate(keys):
             await ref().call(R.register, one, key, value)
         for value, key in enumerate(keys):

@@ -148,7 +148,8 @@ async def test_start_gives_a_ref_and_no_result():
 
 
 async def test_results_do_not_leak():
-    """TASK: a result that nobody asks for is free with its handle, arguments when the task has ended; no label keeps a closure."""
+    """TASK: a result that nobody asks for is free with its handle, arguments when the task has ended; no label keeps a
+    closure."""
 
     class Big:
         pass
@@ -468,7 +469,7 @@ async def test_leaving_a_stream_kills_what_runs(way):
             async for _ in stream:
                 break
         elif way == "raise":
-            with pytest.raises(ZeroDivisionError):  # noqa: PT012
+            with pytest.raises(ZeroDivisionError):
                 async for _ in stream:
                     1 / 0  # noqa: B018
         elif way == "cancel":

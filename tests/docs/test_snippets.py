@@ -102,9 +102,7 @@ def test_blocks_run(page: str) -> None:
     assert done.returncode == 0, f"block {len(printed)} of {page} failed:\n{done.stderr[-4_000:]}"
     for block, output in zip(blocks, printed, strict=False):
         if block.prints is not None:
-            assert matches(block.prints, output), (
-                f"{page}:{block.line} printed\n{output}\nnot\n{block.prints}"
-            )
+            assert matches(block.prints, output), f"{page}:{block.line} printed\n{output}\nnot\n{block.prints}"
 
 
 def test_snippets_are_found() -> None:

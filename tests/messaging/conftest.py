@@ -1,4 +1,5 @@
-"""Fixtures of the messaging tests. A test that waits takes ``clock``: pytest-trio runs only the clock that the test itself asks for."""
+"""Fixtures of the messaging tests. A test that waits takes ``clock``: pytest-trio runs only the clock that the test
+itself asks for."""
 
 from __future__ import annotations
 

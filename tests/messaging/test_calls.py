@@ -114,7 +114,8 @@ async def pending(node: ak.Node) -> int:
 
 
 async def test_both_kinds_answer(node: ak.Node, clock: MockClock) -> None:
-    """SRV-04: sync and async methods answer, with positional and keyword arguments, called plainly or within a deadline."""
+    """SRV-04: sync and async methods answer, with positional and keyword arguments, called plainly or within a
+    deadline."""
     desk = node.spawn(Desk)
     for ref in (desk, desk.within(3), desk.within(math.inf)):
         assert await ref.call(Desk.sync, 1) == 1
@@ -435,7 +436,9 @@ async def test_a_dead_callee(node: ak.Node, clock: MockClock) -> None:
         assert caught.value.reason == ak.NOPROC
 
 
-async def wait_for_death(node: ak.Node, ref: ak.Ref[Any], ask: Callable[[], Awaitable[Any]], how: Callable[[], Any]) -> ak.ExitReason:
+async def wait_for_death(
+    node: ak.Node, ref: ak.Ref[Any], ask: Callable[[], Awaitable[Any]], how: Callable[[], Any]
+) -> ak.ExitReason:
     """The reason that a waiting caller gets when ``how`` ends the callee."""
     reasons: list[ak.ExitReason] = []
 
@@ -466,7 +469,10 @@ async def test_a_callee_that_dies_meanwhile(node: ak.Node, clock: MockClock, que
         ref, _ = gate(node)
         await settle()
         got = await wait_for_death(
-            node, ref, lambda ref=ref: ref.call(Gate.count) if queued else ref.call(Gate.hold), lambda how=how, ref=ref: how(ref)
+            node,
+            ref,
+            lambda ref=ref: ref.call(Gate.count) if queued else ref.call(Gate.hold),
+            lambda how=how, ref=ref: how(ref),
         )
         assert got == reason
 
@@ -503,7 +509,8 @@ async def test_a_callee_that_crashes(node: ak.Node, clock: MockClock, method: An
 
 
 async def test_exit_now_in_a_call(node: ak.Node, clock: MockClock) -> None:
-    """SRV-03: an actor that exits with its own reason while serving: its caller gets that reason, and nothing is logged."""
+    """SRV-03: an actor that exits with its own reason while serving: its caller gets that reason, and nothing is
+    logged."""
 
     async def leave(me: Puppet) -> None:
         await trio.lowlevel.checkpoint()
@@ -606,7 +613,8 @@ async def test_calling_oneself_from_a_nursery(node: ak.Node, clock: MockClock) -
 @pytest.mark.parametrize("length", [2, 3, 10])
 @pytest.mark.parametrize("within", [False, True])
 async def test_cycles(node: ak.Node, clock: MockClock, length: int, within: bool) -> None:
-    """A call that would close a circle of waiting is refused at once for the one that closes it; the others get answers."""
+    """A call that would close a circle of waiting is refused at once for the one that closes it; the others get
+    answers."""
     puppets = [node.spawn(Puppet) for _ in range(length)]
 
     async def ask(me: Puppet, index: int) -> str:
@@ -718,7 +726,8 @@ async def test_inline_calls_let_others_run(node: ak.Node, clock: MockClock) -> N
 
 
 async def test_an_answer_is_not_lost_to_a_cancellation_that_comes_after_it(node: ak.Node, clock: MockClock) -> None:
-    """The pause that an inline call makes after the callee has run does not lose its answer: the next call raises instead."""
+    """The pause that an inline call makes after the callee has run does not lose its answer: the next call raises
+    instead."""
     desk = node.spawn(Desk)
     answers = 0
     with trio.CancelScope() as scope:

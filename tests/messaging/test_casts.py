@@ -90,9 +90,12 @@ async def test_a_call_method_can_be_cast(node: ak.Node, clock: MockClock) -> Non
     assert room.alive
 
 
-@pytest.mark.parametrize("method", [Room.helper, Room.__init__, Kitchen.say, len, "say", None, lambda room: None, Room.handle_info])
+@pytest.mark.parametrize(
+    "method", [Room.helper, Room.__init__, Kitchen.say, len, "say", None, lambda room: None, Room.handle_info]
+)
 async def test_undeclared_and_foreign_methods_are_refused(node: ak.Node, clock: MockClock, method: Any) -> None:
-    """What the receiver's class does not declare is refused at the sender, also a message of the same name of another class."""
+    """What the receiver's class does not declare is refused at the sender, also a message of the same name of another
+    class."""
     room = node.spawn(Room)
     with pytest.raises(ak.NotAMessage, match="Room"):
         room.cast(method, "x")
@@ -142,7 +145,8 @@ def test_decorators_return_the_plain_function() -> None:
 
 
 async def test_wrapped_methods(node: ak.Node, clock: MockClock) -> None:
-    """A decorator of the user's under @call or @cast is what runs, whatever name its wrapper has, sync or async inside."""
+    """A decorator of the user's under @call or @cast is what runs, whatever name its wrapper has, sync or async
+    inside."""
 
     def twice(function: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(self: Any, n: int) -> Any:
@@ -252,7 +256,9 @@ async def test_every_kind_of_class(node: ak.Node, clock: MockClock, cls: Any) ->
     assert await ref.call(cls.all) == ["t:x"]
 
 
-async def test_default_handle_info_logs_and_drops(node: ak.Node, clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+async def test_default_handle_info_logs_and_drops(
+    node: ak.Node, clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
     """SRV-20: without handle_info a message is logged, bounded, and dropped; the actor lives."""
     room = node.spawn(Room)
     with caplog.at_level(logging.WARNING, "actorkit"):

@@ -158,7 +158,13 @@ async def test_dead_letters(node: ak.Node, clock: MockClock) -> None:
         puppet.cast(Puppet.note, 1)
         (letter,) = events.drain()
     assert isinstance(letter, ak.DeadLetter)
-    assert (letter.ref, letter.pid, letter.message, letter.args, letter.why) == (puppet, puppet.pid, "Puppet.note", (1,), "dead")
+    assert (letter.ref, letter.pid, letter.message, letter.args, letter.why) == (
+        puppet,
+        puppet.pid,
+        "Puppet.note",
+        (1,),
+        "dead",
+    )
 
 
 @pytest.mark.parametrize("end", ["kill", "stop"])

@@ -63,7 +63,9 @@ async def test_over_a_link_to_one_that_traps(node: ak.Node, clock: MockClock, re
 
 @pytest.mark.parametrize("reason", REASONS)
 @pytest.mark.parametrize("by", ["host", "actor"])
-async def test_exit_of_another_that_does_not_trap(node: ak.Node, clock: MockClock, reason: ak.ExitReason, by: str) -> None:
+async def test_exit_of_another_that_does_not_trap(
+    node: ak.Node, clock: MockClock, reason: ak.ExitReason, by: str
+) -> None:
     """SIG-03, SIG-16: exit(other, Normal) is nothing; Kill ends it Killed; any other ends it with that reason."""
     target, sender, probe = node.spawn(Puppet), node.spawn(Puppet), Probe(node)
     probe.link(target)
@@ -129,7 +131,8 @@ async def test_exit_of_oneself_trapping(node: ak.Node, clock: MockClock, reason:
 
 
 async def test_big_reasons_arrive_intact(node: ak.Node, clock: MockClock) -> None:
-    """SIG-01, SIG-02: a big reason arrives as it is, by its own exit over a link and by another's exit; its text is bounded."""
+    """SIG-01, SIG-02: a big reason arrives as it is, by its own exit over a link and by another's exit; its text is
+    bounded."""
     for by_itself in (True, False):
         dying, watcher = node.spawn(Puppet), node.spawn(Trapper)
         await link(watcher, dying)
@@ -167,7 +170,7 @@ async def test_a_run_time_error_names_the_function(node: ak.Node, clock: MockClo
     await link(watcher, target)
 
     def faulty(me: Puppet) -> None:
-        {}["missing"]  # type: ignore[index]  # noqa: B018
+        {}["missing"]  # type: ignore[index]
 
     target.cast(Puppet.tell, faulty)
     (message,) = await seen(watcher)
@@ -194,7 +197,9 @@ async def test_signal_and_deadline_at_once(node: ak.Node, clock: MockClock) -> N
 
 @pytest.mark.parametrize("second", [ak.KILL, ak.Failure("second"), ak.SHUTDOWN])
 @pytest.mark.parametrize("asynchronous", [False, True])
-async def test_the_first_reason_counts(node: ak.Node, clock: MockClock, second: ak.ExitReason, asynchronous: bool) -> None:
+async def test_the_first_reason_counts(
+    node: ak.Node, clock: MockClock, second: ak.ExitReason, asynchronous: bool
+) -> None:
     """SIG-10: of two exits the first reason wins, also when its code is still unwinding."""
     target, probe = node.spawn(Puppet), Probe(node)
     probe.monitor(target)
@@ -290,8 +295,8 @@ async def test_a_constructor_that_raises_sends_no_signal(node: ak.Node, clock: M
 
 
 async def test_unlink_flushes(node: ak.Node, clock: MockClock) -> None:
-    """SIG-12: after unlink no Exit of that link arrives, also not one that is in the mailbox already; Exits of others, and one
-    that the other has sent by exit(), stay."""
+    """SIG-12: after unlink no Exit of that link arrives, also not one that is in the mailbox already; Exits of others,
+    and one that the other has sent by exit(), stay."""
     trapper, one, two = node.spawn(Trapper), node.spawn(Puppet), node.spawn(Puppet)
 
     async def run(me: Puppet) -> None:
@@ -323,7 +328,8 @@ async def test_exit_then_unlink(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_signals_come_after_the_messages_before_them(node: ak.Node, clock: MockClock) -> None:
-    """SIG-14: what was sent before an exit signal may be seen, what was sent after is not; a trapped one keeps the order."""
+    """SIG-14: what was sent before an exit signal may be seen, what was sent after is not; a trapped one keeps the
+    order."""
     for _ in range(50):
         sender, target, trapper, probe = node.spawn(Puppet), node.spawn(Puppet), node.spawn(Trapper), Probe(node)
         probe.monitor(target)
@@ -363,7 +369,8 @@ async def test_a_death_is_told_after_what_the_dead_have_sent(node: ak.Node, cloc
 @pytest.mark.parametrize("length", [1, 2, 9, 10, 3_000])
 @pytest.mark.parametrize("way", ["by another", "by itself", "exit_now"])
 async def test_kill_over_chains(node: ak.Node, clock: MockClock, length: int, way: str) -> None:
-    """SIG-15: exit(Kill) at the far end of a chain arrives as Killed; exit_now(Kill) arrives as Kill; however long the chain."""
+    """SIG-15: exit(Kill) at the far end of a chain arrives as Killed; exit_now(Kill) arrives as Kill; however long the
+    chain."""
     chain = [node.spawn(Puppet) for _ in range(length)]
     for one, two in zip(chain, chain[1:], strict=False):
         await link(one, two)
@@ -411,7 +418,11 @@ async def test_terminate_is_not_run_by_untrapped_signals(node: ak.Node, clock: M
         def terminate(self, reason: ak.ExitReason) -> None:
             log.append(reason)
 
-    for end in (lambda r: r.exit(OTHER), lambda r: r.kill(), lambda r: r.cast(Puppet.tell, lambda me: me.ctx.ref.exit(OTHER))):
+    for end in (
+        lambda r: r.exit(OTHER),
+        lambda r: r.kill(),
+        lambda r: r.cast(Puppet.tell, lambda me: me.ctx.ref.exit(OTHER)),
+    ):
         end(node.spawn(Ends))
         await settle()
     assert log == []
@@ -422,7 +433,8 @@ async def test_terminate_is_not_run_by_untrapped_signals(node: ak.Node, clock: M
 
 
 async def test_a_callback_at_death_that_sends_signals(node: ak.Node, clock: MockClock) -> None:
-    """An actor that exits others while it is being told of a death: everybody is told, once, in the order of the deaths."""
+    """An actor that exits others while it is being told of a death: everybody is told, once, in the order of the
+    deaths."""
     probe = Probe(node)
     a, b, c = (node.spawn(Puppet) for _ in range(3))
     await link(a, b)

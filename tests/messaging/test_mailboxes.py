@@ -26,7 +26,8 @@ def box(node: ak.Node, ref: ak.Ref[Any]) -> int:
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_the_bound_is_exact(node: ak.Node, clock: MockClock, policy: Any) -> None:
-    """Exactly ``mailbox`` messages wait, those taken out for the current turn included; the one at hand does not count."""
+    """Exactly ``mailbox`` messages wait, those taken out for the current turn included; the one at hand does not
+    count."""
     ref, made = gate(node, mailbox=5, overflow=policy)
     await settle()
     assert [ref.cast(Gate.note, n) for n in range(5)] == [True] * 5
@@ -49,7 +50,8 @@ class Slow(Gate):
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_the_bound_counts_what_is_taken_out(node: ak.Node, clock: MockClock, policy: Any) -> None:
-    """A handler in the middle of a batch still has the rest of the batch in its mailbox; the oldest is the oldest of that."""
+    """A handler in the middle of a batch still has the rest of the batch in its mailbox; the oldest is the oldest of
+    that."""
     made: list[Slow] = []
 
     def factory() -> Slow:
@@ -125,7 +127,8 @@ async def test_a_call_under_wait_waits(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_a_call_under_wait_that_is_given_up_leaves_nothing(node: ak.Node, clock: MockClock) -> None:
-    """A call that timed out or was cancelled while it waited for room pins neither its message nor a place in the queue."""
+    """A call that timed out or was cancelled while it waited for room pins neither its message nor a place in the
+    queue."""
     ref, made = gate(node, mailbox=1, overflow="wait")
     await settle()
     ref.cast(Gate.note, 0)
@@ -144,7 +147,8 @@ async def test_a_call_under_wait_that_is_given_up_leaves_nothing(node: ak.Node, 
 
 
 async def test_a_call_under_drop_oldest(node: ak.Node, clock: MockClock) -> None:
-    """Under drop_oldest a call pushes the oldest message out; a call that is pushed out raises MailboxFull in its caller."""
+    """Under drop_oldest a call pushes the oldest message out; a call that is pushed out raises MailboxFull in its
+    caller."""
     ref, made = gate(node, mailbox=1, overflow="drop_oldest")
     await settle()
     ref.cast(Gate.note, 0)
@@ -169,7 +173,8 @@ async def test_a_call_under_drop_oldest(node: ak.Node, clock: MockClock) -> None
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_waiting_sends_keep_each_senders_order(node: ak.Node, clock: MockClock, policy: Any) -> None:
-    """send_wait and cast_wait wait for room whatever the policy; each sender's messages arrive in its order, none is lost."""
+    """send_wait and cast_wait wait for room whatever the policy; each sender's messages arrive in its order, none is
+    lost."""
     ref, made = gate(node, mailbox=3, overflow=policy)
     await settle()
 
@@ -193,7 +198,8 @@ async def test_waiting_sends_keep_each_senders_order(node: ak.Node, clock: MockC
 
 
 async def test_waiting_senders_are_let_in_when_a_turn_ends(node: ak.Node, clock: MockClock) -> None:
-    """Nobody who waits for room is forgotten when the actor's turn or the pool's slice ends just as its mailbox gets empty."""
+    """Nobody who waits for room is forgotten when the actor's turn or the pool's slice ends just as its mailbox gets
+    empty."""
 
     class Busy(ak.Actor):
         def __init__(self) -> None:
@@ -236,7 +242,8 @@ async def test_a_waiting_sender_hears_of_the_receivers_end(node: ak.Node, clock:
 
 
 async def test_cancellation_of_a_waiting_sender(node: ak.Node, clock: MockClock) -> None:
-    """Cancelled while it waits, a message is not sent; cancelled before, neither; sent, it raises nothing: never lost, never twice."""
+    """Cancelled while it waits, a message is not sent; cancelled before, neither; sent, it raises nothing: never lost,
+    never twice."""
     ref, made = gate(node, mailbox=1)
     await settle()
     with trio.CancelScope() as scope:
@@ -271,7 +278,8 @@ async def test_cancellation_of_a_waiting_sender(node: ak.Node, clock: MockClock)
 
 
 async def test_a_send_that_had_room_is_not_cancelled_afterwards(node: ak.Node, clock: MockClock) -> None:
-    """With room, send_wait that raises Cancelled has not sent: what it makes of its turn to let others run loses nothing."""
+    """With room, send_wait that raises Cancelled has not sent: what it makes of its turn to let others run loses
+    nothing."""
     ref, made = gate(node, mailbox=10_000_000)
     made.opened.set()
     sent = 0
@@ -322,7 +330,8 @@ async def test_cancellation_in_the_step_in_which_room_is_made(node: ak.Node, clo
 
 
 async def test_two_actors_waiting_for_each_other(node: ak.Node, clock: MockClock) -> None:
-    """Two actors that wait for room in each other's full mailboxes: the second gets CallCycle at once, the first goes on."""
+    """Two actors that wait for room in each other's full mailboxes: the second gets CallCycle at once, the first goes
+    on."""
     one, two = (node.spawn(ak.child(Puppet).with_(mailbox=1)) for _ in range(2))
     ready = trio.Event()
 
@@ -552,13 +561,18 @@ async def test_a_flood_does_not_starve_the_node(node: ak.Node, clock: MockClock)
     bound=st.integers(1, 6),
     policy=st.sampled_from(POLICIES),
     script=st.lists(
-        st.tuples(st.integers(0, 2), st.sampled_from(["cast", "send", "cast_wait", "send_wait", "call", "open", "settle"])), max_size=40
+        st.tuples(
+            st.integers(0, 2), st.sampled_from(["cast", "send", "cast_wait", "send_wait", "call", "open", "settle"])
+        ),
+        max_size=40,
     ),
 )
-@hypothesis.settings(deadline=None, max_examples=60, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+@hypothesis.settings(
+    deadline=None, max_examples=60, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
 async def test_order_per_sender_and_receiver(bound: int, policy: Any, script: list[tuple[int, str]]) -> None:
-    """SIG-14: whatever the bound, the policy and the mix of ways to send, what arrives of one sender arrives in its order, at most once,
-    and what was accepted and not dropped arrives."""
+    """SIG-14: whatever the bound, the policy and the mix of ways to send, what arrives of one sender arrives in its
+    order, at most once, and what was accepted and not dropped arrives."""
 
     class Receiver(Gate):
         @ak.call

@@ -44,7 +44,8 @@ async def test_down_has_the_reason(node: ak.Node, clock: MockClock, reason: ak.E
 
 
 async def test_monitoring_the_dead(node: ak.Node, clock: MockClock) -> None:
-    """MON-10, MON-16: a dead actor, or a name that nobody has, gives NoProc at once; so does a second monitor after death."""
+    """MON-10, MON-16: a dead actor, or a name that nobody has, gives NoProc at once; so does a second monitor after
+    death."""
     watcher, target = node.spawn(Puppet), node.spawn(Puppet)
     target.kill()
     nobody = ak.named(Puppet, "nobody")
@@ -81,7 +82,8 @@ async def test_every_monitor_is_separate(node: ak.Node, clock: MockClock) -> Non
 
 
 async def test_demonitor_with_the_down_in_the_mailbox(node: ak.Node, clock: MockClock) -> None:
-    """MON-08, MON-09: once the Down is queued, demonitor says False and leaves it, unless flush removes it, and it alone."""
+    """MON-08, MON-09: once the Down is queued, demonitor says False and leaves it, unless flush removes it, and it
+    alone."""
     watcher, target = node.spawn(Puppet), node.spawn(Puppet)
     ids = [await watch(watcher, target) for _ in range(3)]
 
@@ -154,7 +156,8 @@ async def test_monitoring_oneself(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_the_tables_of_both_ends(node: ak.Node, clock: MockClock) -> None:
-    """MON-13: monitors and monitored_by, right after monitor, demonitor, the watched one's end and the watcher's end."""
+    """MON-13: monitors and monitored_by, right after monitor, demonitor, the watched one's end and the watcher's
+    end."""
     watcher, target = node.spawn(Puppet), node.spawn(Puppet)
 
     def tables() -> tuple[Any, Any]:
@@ -236,7 +239,8 @@ async def test_down_does_not_end_anybody(node: ak.Node, clock: MockClock) -> Non
 
 
 async def test_the_incarnation_is_part_of_the_pid(node: ak.Node, clock: MockClock) -> None:
-    """MON-16: an actor of a former node is dead to a watcher: NoProc at once, and its pid is never one of this node's."""
+    """MON-16: an actor of a former node is dead to a watcher: NoProc at once, and its pid is never one of this
+    node's."""
     async with ak.open_node() as former:
         old = former.spawn(Puppet)
         await trio.lowlevel.checkpoint()

@@ -141,7 +141,8 @@ async def test_a_named_ref_outlives_restarts(node: ak.Node, clock: MockClock) ->
 
 
 async def test_a_name_that_nobody_has(node: ak.Node, clock: MockClock) -> None:
-    """SRV-09, SRV-06: sends return False and are counted, calls and waits raise CalleeDied with NoProc, control is nothing."""
+    """SRV-09, SRV-06: sends return False and are counted, calls and waits raise CalleeDied with NoProc, control is
+    nothing."""
     ref = ak.named(Puppet, "nobody")
     async with node.subscribe(ak.DeadLetter) as events:
         assert ref.cast(Puppet.note, 1) is False
@@ -191,7 +192,8 @@ def test_a_named_ref_outside_of_any_node() -> None:
 
 
 async def test_two_nodes_side_by_side(clock: Any) -> None:
-    """A named ref means the node that it is used on: in each node's actors their own, in the host the innermost open node."""
+    """A named ref means the node that it is used on: in each node's actors their own, in the host the innermost open
+    node."""
     ref = ak.named(Puppet, "svc")
     async with ak.open_node(name="one") as one:
         one.spawn(ak.child(Puppet).with_(name="svc"))

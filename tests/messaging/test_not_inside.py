@@ -36,7 +36,8 @@ OPERATIONS: dict[str, Callable[[Any, Any], object]] = {
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 async def test_from_the_host_and_from_another_actor(node: ak.Node, clock: MockClock, operation: str) -> None:
-    """Used by the host, by another actor or by a task of theirs, it raises NotInsideActor naming the operation, and does nothing."""
+    """Used by the host, by another actor or by a task of theirs, it raises NotInsideActor naming the operation, and
+    does nothing."""
     ref, other = node.spawn(Trapper), node.spawn(Puppet)
     function = OPERATIONS[operation]
     actors = node.statistics().actors

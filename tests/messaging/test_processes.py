@@ -365,7 +365,8 @@ async def test_a_flood_does_not_starve_others(node: ak.Node, clock: MockClock) -
 
 
 async def test_calling_from_a_process(node: ak.Node, clock: MockClock) -> None:
-    """A process calls like an actor does, inline and waiting; an actor that waits for room in its mailbox is part of a cycle."""
+    """A process calls like an actor does, inline and waiting; an actor that waits for room in its mailbox is part of a
+    cycle."""
     got: list[Any] = []
     puppet = node.spawn(Puppet)
 
@@ -409,7 +410,8 @@ async def test_a_process_with_tasks_may_wait_for_its_own_room(node: ak.Node, clo
 
 
 async def test_processes_as_children(clock: MockClock) -> None:
-    """A process is a child like any other: restarted when it fails, left when it is transient and done, stopped with the tree."""
+    """A process is a child like any other: restarted when it fails, left when it is transient and done, stopped with
+    the tree."""
     log: list[str] = []
 
     async def worker(ctx: ak.ProcessContext, name: str) -> None:
@@ -422,7 +424,9 @@ async def test_processes_as_children(clock: MockClock) -> None:
             log.append(f"{name} ends")
 
     tree = ak.supervisor(
-        ak.child(worker, "a").with_(name="a"), ak.child(worker, "b").with_(name="b", restart="transient"), strategy="one_for_one"
+        ak.child(worker, "a").with_(name="a"),
+        ak.child(worker, "b").with_(name="b", restart="transient"),
+        strategy="one_for_one",
     )
     async with ak.open_node(tree) as node:
         await settle()

@@ -71,7 +71,8 @@ async def test_replace_state(node: ak.Node, clock: MockClock) -> None:
 
 @pytest.mark.parametrize("suspended", [False, True])
 async def test_replace_state_that_fails(node: ak.Node, clock: MockClock, suspended: bool) -> None:
-    """SRV-18: a function that raises, or a state that cannot be set, leaves the state: CallbackFailed; also while suspended."""
+    """SRV-18: a function that raises, or a state that cannot be set, leaves the state: CallbackFailed; also while
+    suspended."""
     slotted = node.spawn(Slotted, 1)
     if suspended:
         await ak.sys.suspend(slotted)
@@ -103,7 +104,8 @@ async def test_get_status(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_requests_overtake_the_mailbox(node: ak.Node, clock: MockClock) -> None:
-    """INFO-05: an idle or queued actor is served at once; one in its handler after that message, before those that wait."""
+    """INFO-05: an idle or queued actor is served at once; one in its handler after that message, before those that
+    wait."""
     puppet = node.spawn(Puppet)
     for n in range(5):
         puppet.cast(Puppet.note, n)
@@ -158,7 +160,8 @@ async def test_an_actor_that_stays_in_its_handler(node: ak.Node, clock: MockCloc
 
 
 async def test_the_dead_and_the_dying(node: ak.Node, clock: MockClock) -> None:
-    """CalleeDied with NoProc for the dead and for nobody's name; with the reason when it ends first, killed or crashed."""
+    """CalleeDied with NoProc for the dead and for nobody's name; with the reason when it ends first, killed or
+    crashed."""
     dead = node.spawn(Puppet)
     dead.kill()
     for ref in (dead, ak.named(Puppet, "nobody")):
@@ -213,7 +216,8 @@ async def test_processes_are_refused(node: ak.Node, clock: MockClock) -> None:
 
 @pytest.mark.parametrize("when", ["idle", "queued", "running"])
 async def test_suspend_and_resume(node: ak.Node, clock: MockClock, when: str) -> None:
-    """A suspended actor handles nothing but system requests; messages and calls wait and are served after resume; both idempotent."""
+    """A suspended actor handles nothing but system requests; messages and calls wait and are served after resume; both
+    idempotent."""
     ref, made = gate(node)
     await settle()
     if when != "running":
@@ -273,7 +277,8 @@ async def test_a_call_to_a_suspended_actor_times_out(node: ak.Node, clock: MockC
 
 @pytest.mark.parametrize("end", ["kill", "exit", "stop", "shutdown"])
 async def test_ending_a_suspended_actor(node: ak.Node, clock: MockClock, end: str) -> None:
-    """Kill, exit signals, stop and the parent's shutdown work on a suspended actor; stop runs terminate; its mailbox is not handled."""
+    """Kill, exit signals, stop and the parent's shutdown work on a suspended actor; stop runs terminate; its mailbox is
+    not handled."""
     log: list[Any] = []
 
     class Ends(Puppet):
@@ -344,7 +349,8 @@ async def test_waiting_senders_of_a_suspended_actor(node: ak.Node, clock: MockCl
 
 
 async def test_trace(node: ak.Node, clock: MockClock) -> None:
-    """The callback gets each message that begins to be handled, in order, those queued before included; no_trace ends it."""
+    """The callback gets each message that begins to be handled, in order, those queued before included; no_trace ends
+    it."""
     ref, made = gate(node)
     await settle()
     ref.cast(Gate.note, "queued")

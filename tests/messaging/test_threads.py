@@ -109,7 +109,9 @@ async def test_from_a_thread_that_an_actor_waits_for() -> None:
 
         async def work(me: Puppet) -> Any:
             door = me.ctx.node.from_thread
-            return await trio.to_thread.run_sync(lambda: door.call(ak.named(Puppet, "helper"), Puppet.do, lambda other: other.ctx.ref))
+            return await trio.to_thread.run_sync(
+                lambda: door.call(ak.named(Puppet, "helper"), Puppet.do, lambda other: other.ctx.ref)
+            )
 
         assert await node.spawn(Puppet).call(Puppet.run, work) is helper
 

@@ -123,7 +123,8 @@ async def test_a_timer_wakes_an_idle_process(node: ak.Node, clock: MockClock) ->
 
 
 async def test_idle_timeout(node: ak.Node, clock: MockClock) -> None:
-    """SRV-12: IdleTimeout comes after so many seconds without a message, again and again; every message counts it anew."""
+    """SRV-12: IdleTimeout comes after so many seconds without a message, again and again; every message counts it
+    anew."""
     log: list[tuple[float, str]] = []
     started = trio.current_time()
 

@@ -109,7 +109,8 @@ async def test_connected_comes_first_plain_or_async() -> None:
 
 
 async def test_one_thing_at_a_time_in_order() -> None:
-    """While ``received`` waits, the next lines and the messages of others wait too; then all come, the messages in their order."""
+    """While ``received`` waits, the next lines and the messages of others wait too; then all come, the messages in
+    their order."""
     log: list[Any] = []
     gate = trio.Event()
     async with serving(echo(Order, log, gate)) as server, server.client() as client:
@@ -288,7 +289,8 @@ async def registered(server: Server) -> ak.Ref[Writer]:
 
 
 async def test_a_write_in_an_inline_call_is_sent() -> None:
-    """A synchronous call runs in its caller's task, here the host's; what it writes goes out without anybody else's help."""
+    """A synchronous call runs in its caller's task, here the host's; what it writes goes out without anybody else's
+    help."""
     async with serving(echo(Writer)) as server, server.client() as client:
         ref = await registered(server)
         await settled()
@@ -635,7 +637,8 @@ async def test_a_crash_in_connected_closes_the_socket(caplog: pytest.LogCaptureF
 
 @pytest.mark.parametrize("how", ["crash", "crash later", "deliver", "kill", "kill suspended", "kill in the pool"])
 async def test_only_one_connection_ends(how: str) -> None:
-    """By a crash or a kill, in the reader's task or in the pool: its socket is closed, the others and the listener live."""
+    """By a crash or a kill, in the reader's task or in the pool: its socket is closed, the others and the listener
+    live."""
     async with serving(echo(Fragile)) as server, server.client() as other, server.client() as client:
         assert await other.ask(b"hi") == b"hi"
         assert await client.ask(b"hi") == b"hi"
@@ -701,7 +704,8 @@ class Untidy(ak.StreamActor):
 
 @pytest.mark.parametrize("what", ["scope", "scope later", "nursery", "lock"])
 async def test_what_a_handler_leaves_open_is_contained(what: str) -> None:
-    """A scope, nursery or lock left in the reader's task ends that actor with a reason that says so, at once, and nothing else."""
+    """A scope, nursery or lock left in the reader's task ends that actor with a reason that says so, at once, and
+    nothing else."""
     try:
         async with serving(echo(Untidy)) as server, server.client() as other, server.client() as client:
             assert await client.ask(b"x") == b"x"

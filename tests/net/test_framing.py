@@ -109,7 +109,9 @@ def test_empty_messages_are_messages() -> None:
 def test_messages_are_bytes() -> None:
     """Whatever the framer holds a part in, what comes out is hashable and immutable."""
     lines, frames = Lines(100), Frames(100)
-    got = [m for b in b"hello\n" for m in lines.feed(bytes([b]))] + [m for b in Frames.encode(b"hello") for m in frames.feed(bytes([b]))]
+    got = [m for b in b"hello\n" for m in lines.feed(bytes([b]))] + [
+        m for b in Frames.encode(b"hello") for m in frames.feed(bytes([b]))
+    ]
     assert got == [b"hello", b"hello"]
     assert {type(message) for message in got} == {bytes}
 

@@ -26,8 +26,7 @@ def test_without_luck_it_grows_until_the_limit(spec, count):
     assert delays == sorted(delays)
     assert delays[0] == pytest.approx(spec.first)
     assert all(
-        later == pytest.approx(min(spec.limit, earlier * spec.factor))
-        for earlier, later in itertools.pairwise(delays)
+        later == pytest.approx(min(spec.limit, earlier * spec.factor)) for earlier, later in itertools.pairwise(delays)
     )
 
 

@@ -77,8 +77,7 @@ class DynamicWorld(World):
         alive = any(life.ref == ref for life in self.lives.values())
         if alive and self.stop_reason is None and self.outcome is None:
             assert not any(
-                isinstance(action, ev.ReplyError) and isinstance(action.error, ChildNotFound)
-                for action in actions
+                isinstance(action, ev.ReplyError) and isinstance(action.error, ChildNotFound) for action in actions
             )
 
     @precondition(lambda self: self.machine is not None and self.refs)

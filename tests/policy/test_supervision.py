@@ -168,9 +168,7 @@ def test_sup_13_get_child_spec():
 
 def test_sup_16_a_spec_that_does_not_fit_is_refused():
     driver = begun()
-    assert is_error(
-        driver.start_child(spec("a", restart="temporary", significant=True)), errors.InvalidChildSpec
-    )
+    assert is_error(driver.start_child(spec("a", restart="temporary", significant=True)), errors.InvalidChildSpec)
     with pytest.raises(errors.DuplicateChildId):
         Supervision(SupervisorFlags(), [spec("a"), spec("a")])
 

@@ -40,9 +40,9 @@ class StaticWorld(World):
     # --- invariants ---
 
     def check_start(self, life: Life) -> None:
-        assert not [
-            other for other in self.lives.values() if other is not life and other.spec.id == life.spec.id
-        ], "two lives of one child"
+        assert not [other for other in self.lives.values() if other is not life and other.spec.id == life.spec.id], (
+            "two lives of one child"
+        )
         self.check_one_step_at_a_time(life)
         child_id = life.spec.id
         if not life.restart and child_id not in self.order:

@@ -63,9 +63,7 @@ def test_sup_46_48_51_54_the_third_failure_ends_it(strategy):
     assert driver.outcome == ev.Finished(Shutdown("reached_max_restart_intensity"))
     report = driver.reports[-1]
     assert report.kind == "reached_max_restart_intensity"
-    assert report.because == (
-        "permanent child exited with Failure(detail='died'); 3 restarts in 10 s, 2 allowed"
-    )
+    assert report.because == ("permanent child exited with Failure(detail='died'); 3 restarts in 10 s, 2 allowed")
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

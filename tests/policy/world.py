@@ -293,9 +293,7 @@ class World(RuleBasedStateMachine):
         assert self.outcome is not None
         kinds = [report.kind for report in self.reports]
         gave_up = self.outcome.reason == Shutdown("reached_max_restart_intensity")
-        assert gave_up == ("reached_max_restart_intensity" in kinds) or isinstance(
-            self.outcome, ev.InitFailed
-        )
+        assert gave_up == ("reached_max_restart_intensity" in kinds) or isinstance(self.outcome, ev.InitFailed)
         assert self.window.exceeded == ("reached_max_restart_intensity" in kinds)
         if not gave_up and isinstance(self.outcome, ev.Finished):
             assert self.outcome.reason in (self.stop_reason, Shutdown("auto_shutdown"))

@@ -556,7 +556,11 @@ async def test_the_await_frames_of_suspended_code_can_be_listed(features: Featur
         names = names_in(handler)
         assert [n for n in names if n in ("outer", "middle", "sleep_forever")] == ["outer", "middle", "sleep_forever"]
         names = names_in(kid)
-        assert [n for n in names if n.startswith("kid") or n == "sleep_forever"] == ["kid", "kid_inner", "sleep_forever"]
+        assert [n for n in names if n.startswith("kid") or n == "sleep_forever"] == [
+            "kid",
+            "kid_inner",
+            "sleep_forever",
+        ]
         tasks.clear()
         node.spawn(process, tasks)
         await trio.testing.wait_all_tasks_blocked()

@@ -1,8 +1,8 @@
-"""Fairness: whatever floods, trio's other tasks and other actors get their turns. Counted in messages, never in seconds."""
+"""Fairness: whatever floods, trio's other tasks and other actors get their turns. Counted in messages, never in
+seconds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextvars import ContextVar
 from time import perf_counter
 from typing import Any
@@ -226,7 +226,8 @@ async def test_slow_handlers_do_not_add_up(opened: OpenNode) -> None:
 
 
 async def test_workers_that_wake_together_share_one_slice(opened: OpenNode) -> None:
-    """Hundreds of handlers end in one trio pass, each with a full mailbox behind it: trio's other tasks still get their turn."""
+    """Hundreds of handlers end in one trio pass, each with a full mailbox behind it: trio's other tasks still get their
+    turn."""
     async with opened(slice_seconds=0.000_1) as node:
         counter = Counter()
         event = trio.Event()
@@ -271,7 +272,8 @@ class Logger(ak.Actor):
 
 @pytest.mark.parametrize("method", [Logger.note, Logger.note_dirty])
 async def test_priorities(opened: OpenNode, method: Any) -> None:
-    """max before high before the others; low gets a turn at least once per eight of normal, and does not wait for its end."""
+    """max before high before the others; low gets a turn at least once per eight of normal, and does not wait for its
+    end."""
     async with opened() as node:
         log: list[str] = []
 

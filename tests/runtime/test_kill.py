@@ -121,7 +121,9 @@ class Victim(ak.Actor):
         self.log.append("terminate")
 
 
-async def call_killed(node: ak.Node, method: Any, *args: Any, twice: bool = False, release: Any = None) -> ak.CalleeDied:
+async def call_killed(
+    node: ak.Node, method: Any, *args: Any, twice: bool = False, release: Any = None
+) -> ak.CalleeDied:
     """Call a new Victim, kill it when it has suspended, and return what the caller got."""
     ref = node.spawn(Victim)
     got: list[ak.CalleeDied] = []
@@ -202,7 +204,8 @@ async def test_a_queued_actor_dies_before_its_first_step(opened: OpenNode) -> No
 async def test_a_suspended_actor_dies_in_its_await(
     opened: OpenNode, method: Any, twice: bool, autojump_clock: Any
 ) -> None:
-    """In a sleep, in a nursery, with a cleanup that raises: its cleanup runs, the reason is Killed, the caller gets CalleeDied."""
+    """In a sleep, in a nursery, with a cleanup that raises: its cleanup runs, the reason is Killed, the caller gets
+    CalleeDied."""
     async with opened() as node:
         log: list[str] = []
         error = await call_killed(node, method, log, twice=twice)
@@ -237,7 +240,8 @@ async def test_an_actor_in_a_thread_dies_when_trio_lets_it(opened: OpenNode, aba
 
 
 async def test_an_actor_that_kills_itself_ends_with_its_message(opened: OpenNode, autojump_clock: Any) -> None:
-    """Synchronous: the message goes on to its end. Inline: its answer still goes out. Async: it dies in its next await."""
+    """Synchronous: the message goes on to its end. Inline: its answer still goes out. Async: it dies in its next
+    await."""
     async with opened() as node:
         log: list[str] = []
         ref = node.spawn(Victim)

@@ -118,7 +118,8 @@ async def test_calls_wait_for_an_async_init(opened: OpenNode, autojump_clock: An
     ],
 )
 async def test_an_init_that_fails(opened: OpenNode, what: Any, reason: ak.ExitReason) -> None:
-    """Whoever waits gets StartFailed with the reason; the actor is gone; terminate does not run (as in OTP); callers fail."""
+    """Whoever waits gets StartFailed with the reason; the actor is gone; terminate does not run (as in OTP); callers
+    fail."""
     async with opened() as node, node.subscribe(ak.ActorExited) as events:
         log: list[Any] = []
         with pytest.raises(ak.StartFailed) as caught:
@@ -178,7 +179,8 @@ async def test_an_init_that_answers_later(opened: OpenNode, autojump_clock: Any)
 
 
 async def test_a_stop_waits_for_init(opened: OpenNode, autojump_clock: Any) -> None:
-    """An actor that is told to stop before its init has run, or during it, ends after it, with terminate (as in OTP)."""
+    """An actor that is told to stop before its init has run, or during it, ends after it, with terminate (as in
+    OTP)."""
     async with opened() as node:
         for wait in (False, True):
             log: list[Any] = []
@@ -326,7 +328,8 @@ BAD = ak.Failure("bad")
 async def test_terminate_is_called_when_otp_calls_it(
     opened: OpenNode, act: Any, reason: ak.ExitReason, terminated: bool
 ) -> None:
-    """For a stop, an exit of its own and a crash; not for a kill, nor for an exit signal that it does not trap. Once."""
+    """For a stop, an exit of its own and a crash; not for a kill, nor for an exit signal that it does not trap.
+    Once."""
     async with opened() as node:
         log: list[Any] = []
         ref = node.spawn(Ends, log)
@@ -374,7 +377,8 @@ async def test_the_shutdown_by_a_supervisor(opened: OpenNode, trap: bool) -> Non
 
 
 async def test_a_shutdown_waits_for_the_message_at_hand(opened: OpenNode, autojump_clock: Any) -> None:
-    """An actor that traps exits and is suspended goes on to the end of its handler, then terminates, overtaking its mailbox."""
+    """An actor that traps exits and is suspended goes on to the end of its handler, then terminates, overtaking its
+    mailbox."""
 
     class Busy(Ends):
         @ak.cast
@@ -725,7 +729,8 @@ async def test_a_class_that_refuses_to_be_buried_is_cleared_all_the_same(opened:
 @pytest.mark.parametrize("method", [Plain.crash, Plain.crash_later, Plain.crash_inline])
 @pytest.mark.parametrize("linked", [False, True])
 async def test_no_exception_keeps_the_state_alive(opened: OpenNode, method: Any, linked: bool) -> None:
-    """Neither the reason, nor the caller's CalleeDied, nor a monitor's Down, nor an event; without the cycle collector."""
+    """Neither the reason, nor the caller's CalleeDied, nor a monitor's Down, nor an event; without the cycle
+    collector."""
 
     class Watcher(ak.Actor):
         def __init__(self, log: list[Any]) -> None:
@@ -870,8 +875,12 @@ async def test_a_crash_report_of_a_large_state_is_small(
     assert "mailbox: 0 messages" in report
 
 
-@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(1), KeyboardInterrupt(), GeneratorExit(), RecursionError()])
-async def test_a_format_status_that_raises(opened: OpenNode, error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "error", [ValueError("no"), SystemExit(1), KeyboardInterrupt(), GeneratorExit(), RecursionError()]
+)
+async def test_a_format_status_that_raises(
+    opened: OpenNode, error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
     """The actor ends for its own reason all the same, and nobody else is hit."""
     async with opened() as node:
         ref = node.spawn(Fat, 1, error)

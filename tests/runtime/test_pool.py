@@ -18,7 +18,7 @@ import trio
 import trio.testing
 
 import actorkit as ak
-from actorkit.runtime.trio_internals import FEATURES, Features, make_trap
+from actorkit.runtime.trio_internals import make_trap
 
 from .conftest import OpenNode, checked_node
 
@@ -115,7 +115,9 @@ class ScopeLeaver(ak.Actor):
 
 
 @pytest.mark.parametrize("method", [ScopeLeaver.open_sync, ScopeLeaver.open_async, ScopeLeaver.open_and_raise])
-async def test_a_scope_left_open_costs_its_actor_and_nobody_else(opened: OpenNode, method: Any, autojump_clock: Any) -> None:
+async def test_a_scope_left_open_costs_its_actor_and_nobody_else(
+    opened: OpenNode, method: Any, autojump_clock: Any
+) -> None:
     """A handler that leaves a cancel scope open dies; cancelling that scope later hits nobody."""
     async with opened() as node:
         scopes: list[trio.CancelScope] = []
@@ -318,7 +320,9 @@ async def _note_reason(node: ak.Node, ref: ak.Ref[Any], out: list[Any]) -> None:
     out.append(await node.stopped(ref))
 
 
-async def test_a_lock_released_in_a_later_message_is_a_crash_of_that_actor(opened: OpenNode, autojump_clock: Any) -> None:
+async def test_a_lock_released_in_a_later_message_is_a_crash_of_that_actor(
+    opened: OpenNode, autojump_clock: Any
+) -> None:
     """A lock belongs to the message that took it."""
     async with opened() as node:
         lock = trio.Lock()
@@ -335,7 +339,8 @@ async def test_a_lock_released_in_a_later_message_is_a_crash_of_that_actor(opene
 
 
 async def test_a_lock_held_at_death_breaks(opened: OpenNode, autojump_clock: Any) -> None:
-    """The worker of an actor that is killed while it holds a lock is retired, so trio breaks the lock; nobody inherits it."""
+    """The worker of an actor that is killed while it holds a lock is retired, so trio breaks the lock; nobody inherits
+    it."""
     async with opened() as node:
         lock = trio.Lock()
         ref = node.spawn(LockUser, lock)
@@ -537,7 +542,9 @@ class Holder(ak.Actor):
 
 
 @pytest.mark.parametrize("method", [Holder.wait, Holder.pass_through, Holder.touch, Holder.crash])
-async def test_a_parked_worker_holds_nothing_of_the_last_actor(opened: OpenNode, method: Any, autojump_clock: Any) -> None:
+async def test_a_parked_worker_holds_nothing_of_the_last_actor(
+    opened: OpenNode, method: Any, autojump_clock: Any
+) -> None:
     """State, message and locals of a dead actor are free at once, without the cycle collector."""
     gc.disable()
     try:
@@ -722,7 +729,9 @@ class Raiser(ak.Actor):
 WAYS = [Raiser.now, Raiser.at_once, Raiser.after_a_step, Raiser.in_a_task]
 
 
-@pytest.mark.parametrize("error", [StopIteration(1), StopAsyncIteration(), GeneratorExit(), ak.ActorDead("x"), RecursionError()])
+@pytest.mark.parametrize(
+    "error", [StopIteration(1), StopAsyncIteration(), GeneratorExit(), ak.ActorDead("x"), RecursionError()]
+)
 @pytest.mark.parametrize("method", WAYS)
 async def test_any_other_exception_is_a_crash_of_its_actor(opened: OpenNode, method: Any, error: BaseException) -> None:
     """StopIteration, StopAsyncIteration, GeneratorExit and the like: the caller gets CalleeDied, others live on."""
@@ -738,7 +747,8 @@ async def test_any_other_exception_is_a_crash_of_its_actor(opened: OpenNode, met
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("method", [*WAYS, Raiser.now_cast])
 async def test_what_must_leave_the_runtime_stops_the_node(opened: OpenNode, method: Any, error: Any) -> None:
-    """KeyboardInterrupt and SystemExit, before and after a suspension, inline, from a task: out of open_node as they are."""
+    """KeyboardInterrupt and SystemExit, before and after a suspension, inline, from a task: out of open_node as they
+    are."""
     with trio.fail_after(20), pytest.raises(error) as caught:
         async with opened() as node:
             other = node.spawn(Echo)
@@ -756,7 +766,9 @@ async def test_what_must_leave_the_runtime_stops_the_node(opened: OpenNode, meth
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("suspend", [False, True])
 @pytest.mark.parametrize("kid", [False, True])
-async def test_what_must_leave_the_runtime_from_a_process(opened: OpenNode, error: Any, suspend: bool, kid: bool) -> None:
+async def test_what_must_leave_the_runtime_from_a_process(
+    opened: OpenNode, error: Any, suspend: bool, kid: bool
+) -> None:
     """As from a handler: unwrapped, and the node stops."""
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -799,7 +811,8 @@ async def test_what_must_leave_the_runtime_from_a_constructor(opened: OpenNode, 
 
 
 @pytest.mark.parametrize(
-    ("method", "argument"), [(Raiser.foreign, False), (Raiser.foreign, True), (Raiser.raw, None), (Raiser.raw, "nonsense")]
+    ("method", "argument"),
+    [(Raiser.foreign, False), (Raiser.foreign, True), (Raiser.raw, None), (Raiser.raw, "nonsense")],
 )
 async def test_a_foreign_await_is_a_crash_of_its_actor(opened: OpenNode, method: Any, argument: Any) -> None:
     """asyncio's awaits, and others that are not trio's, end the actor with trio's explanation."""
@@ -862,7 +875,8 @@ class Shared(ak.Actor):
 
 
 async def test_an_exception_that_is_shared_with_a_suspended_handler(opened: OpenNode) -> None:
-    """A crash with an exception whose traceback leads through somebody else's suspended frame leaves that frame alone."""
+    """A crash with an exception whose traceback leads through somebody else's suspended frame leaves that frame
+    alone."""
     async with opened() as node:
         error = ValueError("shared")
         caught, go_on = trio.Event(), trio.Event()
@@ -997,7 +1011,20 @@ PROGRAM = """
 
 @pytest.mark.parametrize(
     "how",
-    ["sync", "at_once", "later", "kid", "inline", "info", "ctor", "init", "terminate", "process", "late_process", "idle"],
+    [
+        "sync",
+        "at_once",
+        "later",
+        "kid",
+        "inline",
+        "info",
+        "ctor",
+        "init",
+        "terminate",
+        "process",
+        "late_process",
+        "idle",
+    ],
 )
 def test_ctrl_c_interrupts_a_loop_in_a_handler(how: str) -> None:
     """Ctrl-C ends ``while True: pass`` wherever it is, and comes out of open_node as one KeyboardInterrupt."""

@@ -1,8 +1,8 @@
 """The scheduler under random abuse: whatever actors do to themselves and to each other, its invariants hold.
 
-Each round makes a node with random limits and some thirty actors, and lets drivers throw random deeds at them: kills, crashes, cancelled
-callers, nested nurseries, shields, swallowed cancellations, locks and scopes left behind, calls to each other, processes. A round's seed is in
-its failure; ``ACTORKIT_STRESS_SECONDS`` makes it longer.
+Each round makes a node with random limits and some thirty actors, and lets drivers throw random deeds at them: kills,
+crashes, cancelled callers, nested nurseries, shields, swallowed cancellations, locks and scopes left behind, calls to
+each other, processes. A round's seed is in its failure; ``ACTORKIT_STRESS_SECONDS`` makes it longer.
 """
 
 from __future__ import annotations
@@ -157,8 +157,12 @@ class Abused(ak.Actor):
 
 
 DEEDS = [
-    "crash", "crash late", "leave a scope", "leave a scope late", "leave a nursery", "leave a lock", "use a lock", "nest", "crash in a nursery",
-    "shield", "swallow", "sleep", "sleep", "call another", "call another", "call inline", "kill another", "kill myself", "stop", "exit", "link",
+    "crash", "crash late", "leave a scope", "leave a scope late", "leave a nursery", "leave a lock", "use a lock",
+    "nest",
+    "crash in a nursery",
+    "shield", "swallow", "sleep", "sleep", "call another", "call another", "call inline", "kill another",
+    "kill myself", "stop", "exit",
+    "link",
 ]  # fmt: skip
 
 
@@ -274,8 +278,10 @@ class World:
             still = 0
             while still < 20:
                 node = self.node
-                busy = node.has_work or node.busy or any(
-                    r.state in (1, 2) for r in node.actors.values() if not r.template.process
+                busy = (
+                    node.has_work
+                    or node.busy
+                    or any(r.state in (1, 2) for r in node.actors.values() if not r.template.process)
                 )
                 still = 0 if busy else still + 1
                 await trio.sleep(0.000_5)

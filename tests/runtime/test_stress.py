@@ -1,8 +1,9 @@
 """Random programs of actors and processes, and what must hold whatever they do.
 
-Each round is one node with random settings and some dozen actors that run random scripts: messages, calls (inline, queued, cancelled,
-late), nurseries, shields, swallowed cancellations, locks, links, kills, crashes, leaks. Time is virtual. ``ACTORKIT_STRESS_SECONDS`` says how
-long to go on, ``ACTORKIT_STRESS_SEED`` where to begin. A failure names its seed.
+Each round is one node with random settings and some dozen actors that run random scripts: messages, calls (inline,
+queued, cancelled, late), nurseries, shields, swallowed cancellations, locks, links, kills, crashes, leaks. Time is
+virtual. ``ACTORKIT_STRESS_SECONDS`` says how long to go on, ``ACTORKIT_STRESS_SEED`` where to begin. A failure names
+its seed.
 """
 
 from __future__ import annotations
@@ -442,9 +443,10 @@ async def one_round(seed: int) -> int:
     }
     node: Any = None
     with trio.fail_after(100_000):
-        async with ak.open_node(features=features, **options) as node, node.subscribe(
-            ak.ActorExited, capacity=100_000
-        ) as events:
+        async with (
+            ak.open_node(features=features, **options) as node,
+            node.subscribe(ak.ActorExited, capacity=100_000) as events,
+        ):
             world = World(seed, node, features)
             for _ in range(settings.randint(5, 30)):
                 world.spawn()
@@ -494,7 +496,9 @@ async def quiet(world: World) -> None:
     node = world.node
     for _ in range(50):
         await trio.sleep(100)
-        if not node.has_work and not any(record.state == RUNNING and not record.template.process for record in node.actors.values()):
+        if not node.has_work and not any(
+            record.state == RUNNING and not record.template.process for record in node.actors.values()
+        ):
             break
     for record in list(node.actors.values()):
         if record.template.process:

@@ -1,7 +1,8 @@
 """What the live tests of supervisors share: a lab that notes what its workers do, and tells them how to start.
 
-``lab.log`` collects "start a", "stop a shutdown", "fail a" …; ``lab.inits["a"]`` says what the inits of worker a do, one entry for each start,
-the last one for ever: "ok", "ignore", "stop", "raise", "nonsense", "hang", or a trio.Event to wait for.
+``lab.log`` collects "start a", "stop a shutdown", "fail a" …; ``lab.inits["a"]`` says what the inits of worker a do,
+one entry for each start, the last one for ever: "ok", "ignore", "stop", "raise", "nonsense", "hang", or a trio.Event to
+wait for.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ async def test_others_do_not_end_their_supervisor(mode, restart, how):
 
 @pytest.mark.parametrize("how", ["normal", "shutdown", "failure", "kill"])
 async def test_a_significant_temporary_child(how):
-    """SUP-64: its end of any kind ends the supervisor with Shutdown, and its siblings with it; terminate_child does not."""
+    """SUP-64: its end of any kind ends the supervisor with Shutdown, and its siblings with it; terminate_child does
+    not."""
     lab = Lab()
     specs = [significant(lab, "a", "temporary"), significant(lab, "b", "temporary"), lab.spec("c")]
     async with ak.open_node(under(*specs, auto_shutdown="any_significant")) as node:

@@ -61,7 +61,10 @@ async def test_extra_arguments_come_first():
             return self.args
 
     async with ak.open_node(root(extra_arguments=["x", 1])):
-        for spec in (ak.child(Args, "own", key=2), ak.ChildSpec(lambda *a, **k: Args(*a, **k), args=("own",), kwargs={"key": 2})):
+        for spec in (
+            ak.child(Args, "own", key=2),
+            ak.ChildSpec(lambda *a, **k: Args(*a, **k), args=("own",), kwargs={"key": 2}),
+        ):
             ref = await dyn().call(D.start_child, spec)
             assert await ref.call(Args.get) == (("x", 1, "own"), {"key": 2})
             ref.kill()
@@ -84,7 +87,8 @@ async def test_extra_arguments_come_first():
 )
 @pytest.mark.parametrize("restart", ["permanent", "temporary"])
 async def test_starts_that_fail(autojump_clock, plan, reason, restart):
-    """SUP-06, SUP-07, SUP-12, DYN-16, DYN-17: the reason is told, nothing is kept, IGNORE is None; it goes on and ends clean."""
+    """SUP-06, SUP-07, SUP-12, DYN-16, DYN-17: the reason is told, nothing is kept, IGNORE is None; it goes on and ends
+    clean."""
     lab = Lab()
     lab.inits["a"] = [plan]
     async with ak.open_node(root()) as node:

@@ -16,7 +16,7 @@ async def test_several_nodes_side_by_side():
     """Names, trees and ends are each node's own; one that gives up leaves the others alone."""
     lab, other = Lab(), Lab()
     async with ak.open_node(tree(lab.spec("a")), name="one") as one:
-        with pytest.raises(ak.SupervisorGaveUp):  # noqa: PT012
+        with pytest.raises(ak.SupervisorGaveUp):
             async with ak.open_node(tree(other.spec("a"), max_restarts=0), name="two") as two:
                 assert one.whereis("top") is not two.whereis("top")
                 assert other.refs["a"].pid.node == "two"
@@ -64,7 +64,7 @@ async def test_leaving_the_body_stops_in_reverse_order(autojump_clock, way):
                         await trio.sleep_forever()
     except KeyError as error:
         assert way == "exception"
-        assert error.args == ("mine",)  # noqa: PT017
+        assert error.args == ("mine",)
     else:
         assert way != "exception"
         assert scope.cancelled_caught == (way == "cancel")
@@ -116,7 +116,7 @@ async def test_node_exit_waits_for_the_unkillable_and_says_so(autojump_clock, ca
     lab = Lab()
     spec = lab.spec("stuck", shutdown=1.0, name="stuck")
     with caplog.at_level(logging.ERROR, logger="actorkit"):
-        async with trio.open_nursery() as nursery:  # noqa: SIM117
+        async with trio.open_nursery() as nursery:
             async with ak.open_node(tree(lab.spec("a"), spec), stop_timeout=5.0, kill_timeout=1.0):
                 ref = lab.refs["stuck"]
                 ref.cast(Worker.shielded)
@@ -190,7 +190,7 @@ async def test_a_tree_may_be_a_single_actor():
     async with ak.open_node(lab.spec("a")) as node:
         lab.refs["a"].stop()
         await node.finished()
-    with pytest.raises(ak.SupervisorGaveUp) as caught:  # noqa: PT012
+    with pytest.raises(ak.SupervisorGaveUp) as caught:
         async with ak.open_node(lab.spec("a")):
             lab.refs["a"].cast(Worker.crash)
             await trio.sleep_forever()
@@ -200,7 +200,7 @@ async def test_a_tree_may_be_a_single_actor():
 async def test_what_the_body_raises_wins_over_a_tree_that_gave_up():
     """The body's own exception comes out, though the tree has failed meanwhile."""
     lab = Lab()
-    with pytest.raises(KeyError):  # noqa: PT012
+    with pytest.raises(KeyError):
         async with ak.open_node(tree(lab.spec("a"), max_restarts=0)):
             lab.refs["a"].kill()
             await settled_shielded()
@@ -229,7 +229,12 @@ async def test_the_tree_is_shown():
         assert shape(now) == (
             "top", "supervisor", "running", [
                 ("a", "worker", "running", []),
-                ("inner", "supervisor", "running", [("b", "worker", "running", []), ("off", "worker", "undefined", [])]),
+                (
+                    "inner",
+                    "supervisor",
+                    "running",
+                    [("b", "worker", "running", []), ("off", "worker", "undefined", [])],
+                ),
                 ("dyn", "supervisor", "running", [("c", "worker", "running", [])]),
             ],
         )  # fmt: skip

@@ -47,17 +47,15 @@ async def test_children_start_in_order_and_stop_in_reverse():
     ],
 )
 async def test_a_tree_that_cannot_start_stops_what_it_started(autojump_clock, plan, reason):
-    """SUP-08, SUP-09, SUP-10, SUP-21: StartFailed out of open_node, nested down to the reason; the others are stopped in reverse.
-    A failed init is not followed by terminate."""
+    """SUP-08, SUP-09, SUP-10, SUP-21: StartFailed out of open_node, nested down to the reason; the others are stopped
+    in reverse. A failed init is not followed by terminate."""
     lab = Lab()
     lab.inits["c"] = [plan]
     inner = ak.supervisor(lab.spec("b"), lab.spec("c"), lab.spec("d")).with_(id="inner")
     with pytest.raises(ak.StartFailed) as caught:
         async with ak.open_node(tree(lab.spec("a"), inner)):
             raise AssertionError("the body runs")
-    assert caught.value.reason == ak.Shutdown(
-        ak.FailedToStart("inner", ak.Shutdown(ak.FailedToStart("c", reason)))
-    )
+    assert caught.value.reason == ak.Shutdown(ak.FailedToStart("inner", ak.Shutdown(ak.FailedToStart("c", reason))))
     assert [line for line in lab.log if line.startswith("st")] == [
         "start a", "start b", *(["stop c"] if plan == "stop" else []),
         "stop b shutdown", "stop a shutdown",
@@ -119,7 +117,8 @@ async def test_a_supervisor_that_ignores_itself_is_ignored():
 
 @pytest.mark.parametrize("start", ["constructor", "factory raises", "factory returns", "no actor", "name taken"])
 async def test_start_functions_that_fail(start):
-    """SUP-10, SUP-20: raising constructors and factories, and factories that return nonsense; the supervisor goes on."""
+    """SUP-10, SUP-20: raising constructors and factories, and factories that return nonsense; the supervisor goes
+    on."""
 
     class Broken(ak.Actor):
         def __init__(self) -> None:
@@ -139,7 +138,9 @@ async def test_start_functions_that_fail(start):
         "no actor": ak.ChildSpec(dict),
         "name taken": lab.spec("x", name="top"),
     }
-    expected = {"factory returns": "BadReturn", "no actor": "TypeError", "name taken": "AlreadyRegistered"}.get(start, "ValueError")
+    expected = {"factory returns": "BadReturn", "no actor": "TypeError", "name taken": "AlreadyRegistered"}.get(
+        start, "ValueError"
+    )
     async with ak.open_node(tree(lab.spec("a"))):
         with pytest.raises(ak.StartFailed) as caught:
             await top().call(S.start_child, specs[start])
@@ -188,7 +189,8 @@ async def test_names_are_free_after_failed_starts(autojump_clock, plan):
 
 
 async def test_start_child_waits_for_init():
-    """The answer is the ref of a child that has been initialized; meanwhile it is shown as starting and calls are served."""
+    """The answer is the ref of a child that has been initialized; meanwhile it is shown as starting and calls are
+    served."""
     lab = Lab()
     gate = trio.Event()
     lab.inits["a"] = [gate]
@@ -276,7 +278,8 @@ async def test_a_factory_makes_its_child_anew_at_each_start():
 
 
 async def test_specs_are_validated_before_anything_starts():
-    """SUP-15, SUP-16, ESUP-14: a duplicate id, a significant child without auto_shutdown, and what is no spec, by start_child too."""
+    """SUP-15, SUP-16, ESUP-14: a duplicate id, a significant child without auto_shutdown, and what is no spec, by
+    start_child too."""
     lab = Lab()
     with pytest.raises(ak.DuplicateChildId):
         tree(*lab.specs("aa"))
@@ -301,7 +304,10 @@ async def test_what_is_no_spec_is_the_callers_fault():
     """SUP-15: start_child of a non-spec refuses the call; the supervisor and its children live."""
     lab = Lab()
     async with ak.open_node(tree(lab.spec("a"), ak.dynamic_supervisor().with_(name="dyn"))) as node:
-        for ref, method in ((top(), S.start_child), (ak.named(ak.DynamicSupervisor, "dyn"), ak.DynamicSupervisor.start_child)):
+        for ref, method in (
+            (top(), S.start_child),
+            (ak.named(ak.DynamicSupervisor, "dyn"), ak.DynamicSupervisor.start_child),
+        ):
             for bad in (Worker, None, 42):
                 with pytest.raises(ak.InvalidChildSpec):
                     await ref.call(method, bad)
@@ -311,7 +317,8 @@ async def test_what_is_no_spec_is_the_callers_fault():
 
 @pytest.mark.parametrize("end", ["kill", "stop", "exit"])
 async def test_a_constructor_may_end_its_supervisor(end):
-    """What a child does while it is made can be the end of its supervisor: nobody is left behind, the parent restarts it."""
+    """What a child does while it is made can be the end of its supervisor: nobody is left behind, the parent restarts
+    it."""
     lab = Lab()
 
     class Assassin(ak.Actor):

@@ -79,7 +79,8 @@ async def test_who_does_not_trap_exits_dies_at_once():
 @pytest.mark.parametrize("restart", ["permanent", "transient", "temporary"])
 @pytest.mark.parametrize("reason", [ak.NORMAL, ak.SHUTDOWN, ak.Shutdown("mine"), ak.Failure("mine")])
 async def test_children_may_end_with_a_reason_of_their_own(caplog, restart, reason):
-    """SUP-25, SUP-26, DYN-33, DYN-35, DYN-37: the supervisor still ends with Shutdown; what is not orderly is reported."""
+    """SUP-25, SUP-26, DYN-33, DYN-35, DYN-37: the supervisor still ends with Shutdown; what is not orderly is
+    reported."""
     lab = Lab()
     spec = ak.child(Own, lab, reason).with_(id="a", restart=restart)
     async with ak.open_node(under(spec)) as node:
@@ -182,7 +183,8 @@ async def test_stopped_during_a_backoff(autojump_clock):
 
 
 async def test_an_unkillable_child(autojump_clock, caplog):
-    """It is named in events and log, its siblings stop, its replacement does not start, and the supervisor waits for it."""
+    """It is named in events and log, its siblings stop, its replacement does not start, and the supervisor waits for
+    it."""
     lab = Lab()
     async with ak.open_node(under(*lab.specs("abc", shutdown=1.0)), kill_timeout=2.0) as node:
         ref = node.whereis("top")
