@@ -299,6 +299,7 @@ class Record(Ref[A_co]):
         if function is not None and self.state == IDLE and not kwargs:
             # Inline: the callee is idle, has no message and no signal, and cannot suspend.
             failure: BaseException | None = None
+            result: Any = None
             previous = scheduler.current
             scheduler.current = self
             self.state = RUNNING
