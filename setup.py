@@ -11,6 +11,12 @@ from setuptools import Extension, setup
 
 EXTENSIONS = [
     Extension("actorkit.heap._clock", ["actorkit/heap/_clock.c"], optional=True),
+    Extension(
+        "actorkit.heap._walk",
+        ["actorkit/heap/_walk.c"],
+        depends=["actorkit/heap/_blocks.h", "actorkit/heap/_layout.h"],
+        optional=True,
+    ),
 ]
 
 supported = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")

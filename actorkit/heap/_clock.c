@@ -98,6 +98,7 @@ Subinterpreters and free-threaded builds are not supported: the allocators belon
 #define NONE_SET UINT64_MAX     /* a threshold that is not set */
 #define SMALL 512               /* pymalloc serves requests up to this size */
 #define REFUSABLE (64 * 1024)   /* smaller requests are never refused */
+#define LOOK_MASK 1023          /* an account is due after so many activations anyway: freelists are not counted */
 #define REARM_STEP (64 * 1024)  /* between two alarms that change nothing */
 #define DEBUG_CLEAN_BYTE 0xCD   /* what the debug hooks fill fresh memory with (PYMEM_CLEANBYTE) */
 
@@ -131,6 +132,7 @@ static bool counting;               /* false: the hooks only pass on */
 static bool large_reaches_raw = true;
 static bool alarm_queued;           /* our pending call is in the interpreter's queue */
 static PyObject *alarm_function;    /* owned; NULL if not installed */
+static PyObject *boundary_function; /* the same, and NULL if none was given */
 static Py_ssize_t installations;
 
 static inline uint64_t
@@ -713,22 +715,41 @@ clock_switch(PyObject *Py_UNUSED(module), PyObject *record)
         }
     }
     Account *previous = exchange(account);
-    Py_XDECREF((PyObject *)previous); /* may run any code, so it comes last; the exchange is complete */
     Py_XDECREF(found);
-    Py_RETURN_NONE;
+    if (previous == NULL) {
+        Py_RETURN_NONE;
+    }
+    if (UNLIKELY((previous->activation & LOOK_MASK) == 0)) {
+        STORE(previous->due, 1);
+    }
+    PyObject *told = NULL;
+    if (UNLIKELY(LOAD(previous->due)) && boundary_function != NULL) {
+        told = PyObject_CallOneArg(boundary_function, (PyObject *)previous);
+    }
+    else {
+        told = Py_NewRef(Py_None);
+    }
+    Py_DECREF(previous); /* may run any code, so it comes last; the exchange is complete */
+    return told;
 }
 
 /* --- Installing ----------------------------------------------------------------------------------------------------- */
 
-PyDoc_STRVAR(install_doc, "install(alarm, /)\n--\n\n"
+PyDoc_STRVAR(install_doc, "install(alarm, boundary=None, /)\n--\n\n"
 "Begin to count, or count one more user of the clock. `alarm(account, activation)` is called in the main thread when the account it is\n"
-"in has passed its soft threshold. One alarm serves all users: a different one is a ValueError while the clock is installed.");
+"in has passed its soft threshold. `boundary(account)` is called when `switch` leaves an account that is due.\n"
+"One alarm serves all users: a different one is a ValueError while the clock is installed.");
 
 static PyObject *
-clock_install(PyObject *Py_UNUSED(module), PyObject *alarm)
+clock_install(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
-    if (!PyCallable_Check(alarm)) {
-        PyErr_Format(PyExc_TypeError, "the alarm must be callable, not %.100s", Py_TYPE(alarm)->tp_name);
+    PyObject *alarm, *boundary = Py_None;
+    if (!PyArg_ParseTuple(arguments, "O|O:install", &alarm, &boundary)) {
+        return NULL;
+    }
+    if (!PyCallable_Check(alarm) || !(boundary == Py_None || PyCallable_Check(boundary))) {
+        PyErr_Format(PyExc_TypeError, "the alarm and the boundary must be callable, not %.100s and %.100s",
+                     Py_TYPE(alarm)->tp_name, Py_TYPE(boundary)->tp_name);
         return NULL;
     }
     if (installations > 0) {
@@ -746,6 +767,7 @@ clock_install(PyObject *Py_UNUSED(module), PyObject *alarm)
             return NULL;
         }
         alarm_function = Py_NewRef(alarm);
+        boundary_function = boundary == Py_None ? NULL : Py_NewRef(boundary);
         STORE(counting, true);
     }
     installations++;
@@ -778,6 +800,7 @@ clock_uninstall(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
         }
     }
     Py_CLEAR(alarm_function);
+    Py_CLEAR(boundary_function);
     return PyBool_FromLong(removable || lost);
 }
 
@@ -847,6 +870,7 @@ clock_at_exit(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
     STORE(counting, false);
     installations = 0;
     Py_CLEAR(alarm_function);
+    Py_CLEAR(boundary_function);
     Py_XDECREF((PyObject *)exchange(NULL));
     Py_RETURN_NONE;
 }
@@ -1089,7 +1113,7 @@ static PyMethodDef clock_methods[] = {
     {"enter", clock_enter, METH_O, enter_doc},
     {"current", clock_current, METH_NOARGS, current_doc},
     {"switch", clock_switch, METH_O, switch_doc},
-    {"install", clock_install, METH_O, install_doc},
+    {"install", clock_install, METH_VARARGS, install_doc},
     {"uninstall", clock_uninstall, METH_NOARGS, uninstall_doc},
     {"installed", clock_installed, METH_NOARGS, installed_doc},
     {"verify", clock_verify, METH_NOARGS, verify_doc},

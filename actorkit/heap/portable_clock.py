@@ -34,6 +34,9 @@ REFUSABLE: Final[int] = 64 * 1024
 REARM_STEP: Final[int] = 64 * 1024
 """Bytes between two alarms that change nothing."""
 
+LOOK_MASK: Final = 15
+"""An account is due after so many activations: nothing else tells what it has allocated."""
+
 LARGEST: Final = 2**63 - 1
 
 
@@ -155,6 +158,7 @@ _entered: Final = _Entered()
 class _Installation:
     users = 0
     alarm: Callable[[Account, int], object] | None = None
+    boundary: Callable[[Account], object] | None = None
 
 
 def enter(account: Account | None, /) -> Account | None:
@@ -174,17 +178,27 @@ def current() -> Account | None:
 
 
 def switch(record: object | None, /) -> None:
-    """Enter the account of a record: its attribute ``account``. None, or a record without one, is nobody's."""
-    enter(getattr(record, "account", None))
+    """Enter the account of a record: its attribute ``account``. None, or a record without one, is nobody's. A due account
+    that is left is told to the boundary."""
+    previous = enter(getattr(record, "account", None))
+    if previous is not None:
+        if not previous._activation & LOOK_MASK:
+            previous._due = True
+        if previous._due and _Installation.boundary is not None:
+            _Installation.boundary(previous)
 
 
-def install(alarm: Callable[[Account, int], object], /) -> None:
-    """Count one more user of the clock. The alarm is never called by this one; one alarm serves all users, as with the other."""
+def install(
+    alarm: Callable[[Account, int], object], boundary: Callable[[Account], object] | None = None, /
+) -> None:
+    """Count one more user of the clock. The alarm is never called by this one; one alarm serves all users, as with the
+    other. ``boundary(account)`` is called when ``switch`` leaves a due account."""
     if not callable(alarm):
         raise TypeError(f"the alarm must be callable, not {type(alarm).__name__}")
     if _Installation.users and _Installation.alarm != alarm:
         raise ValueError("the clock is installed with another alarm; one alarm serves all: use account.owner")
     _Installation.alarm = alarm
+    _Installation.boundary = boundary
     _Installation.users += 1
 
 
@@ -193,7 +207,7 @@ def uninstall() -> bool:
     if _Installation.users:
         _Installation.users -= 1
     if _Installation.users == 0:
-        _Installation.alarm = None
+        _Installation.alarm = _Installation.boundary = None
     return _Installation.users == 0
 
 
