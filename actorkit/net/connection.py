@@ -133,6 +133,7 @@ class Connection:
         "_socket",
         "_unsent",
         "bytes_in",
+        "coro",
         "bytes_out",
         "dropped",
         "peer",

@@ -31,23 +31,21 @@ import trio
 
 from ..errors import MemoryLimitExceeded
 from ..heap import clock, walk
-from ..heap.explain import explain
 from ..heap.interruption import may_raise
 from ..heap.memory_limit import LargestType, MemoryLimit
 from ..heap.usage import HeapUsage
 from ..policy.heap_limit import HeapLimit
+from .activations import ACTIVATIONS
 from .events import HeapLimitPassed
 from .record import DEAD, RUNNING, Record
 
 if TYPE_CHECKING:
+    from .lifecycle import Lifecycle
     from .scheduler import Scheduler
 
-__all__ = ["ACTIVATIONS", "Budget", "Budgets", "at_boundary", "heap_of"]
+__all__ = ["Budget", "Budgets", "at_boundary", "heap_of"]
 
 logger = logging.getLogger("actorkit")
-
-ACTIVATIONS: Final[set[Any]] = set()
-"""The code objects of the runtime's functions that an actor's code runs under; each module adds its own."""
 
 SWEEP_SECONDS: Final = 1.0
 CHUNK: Final = 256
@@ -218,6 +216,8 @@ class Budget:
     def _largest(self) -> tuple[LargestType, ...]:
         """The types that hold the most of it; a report must not fail for want of memory or of a good ``__repr__``."""
         try:
+            from ..heap.explain import explain
+
             found = explain(_roots(self.record), _mailbox(self.record), top=LARGEST)
         except (MemoryError, RecursionError):
             return ()
@@ -282,10 +282,17 @@ class HeapRow:
 class Budgets:
     """The budgets of one node. The clock runs while there has been one."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
-        self.scheduler = scheduler
+    def __init__(self, scheduler: Lifecycle) -> None:
+        self.scheduler: Any = scheduler
         self.all: dict[Record[Any], Budget] = {}
         self.installed = False
+        self._sweeping = trio.CancelScope()
+        self.default: HeapLimit | None = None
+
+    def limit_of(self, own: HeapLimit | None) -> HeapLimit | None:
+        """What is in force for an actor that asks for ``own``: the rest from the node's default. None: no budget."""
+        limit = own if own is not None else self.default
+        return None if limit is None or limit.size == 0 else limit.over(self.default)
 
     def begin(self, record: Record[Any], limit: HeapLimit) -> Budget:
         """From now on ``record`` has a budget."""
@@ -297,8 +304,7 @@ class Budgets:
 
     def end(self, record: Record[Any]) -> None:
         """The actor has died, or has no limit any more."""
-        budget = self.all.pop(record, None)
-        if budget is not None:
+        if self.all.pop(record, None) is not None:
             record.account = None
 
     def install(self) -> None:
@@ -315,13 +321,15 @@ class Budgets:
         if self.installed:
             self.installed = False
             self.scheduler.step_hook = None
+            self._sweeping.cancel(reason="the node has stopped")
             clock.switch(None)
             clock.uninstall()
 
     async def _sweep(self) -> None:
-        while True:
-            await trio.sleep(SWEEP_SECONDS)
-            await self.look_at_all()
+        with self._sweeping:
+            while True:
+                await trio.sleep(SWEEP_SECONDS)
+                await self.look_at_all()
 
     async def look_at_all(self) -> None:
         """The forced look: every actor with a budget, a few hundred at a time."""

@@ -25,6 +25,7 @@ import trio
 
 from ..errors import StartFailed, SupervisorGaveUp
 from ..policy.child_spec import ChildSpec
+from ..policy.heap_limit import HeapLimit, as_heap_limit
 from ..reasons import KILLED, SHUTDOWN, ExitReason, Normal, Shutdown
 from .events import EventStream, SystemEvent
 from .from_thread import FromThread
@@ -69,6 +70,7 @@ class Node(Scheduler):
         quantum: int = 64,
         max_idle: int = 16,
         features: Features = FEATURES,
+        max_heap_size: HeapLimit | int | str | None = None,
     ) -> None:
         super().__init__(
             name,
@@ -81,6 +83,7 @@ class Node(Scheduler):
             features=features,
         )
         self.stop_timeout = stop_timeout
+        self.budgets.default = as_heap_limit(max_heap_size)
         self.restart_gate: RestartGate = TimerGate(self.timers)
         self.restarts = 0
         self.root: Record[Any] | None = None
@@ -390,6 +393,7 @@ async def open_node(
     quantum: int = 64,
     max_idle: int = 16,
     features: Features = FEATURES,
+    max_heap_size: HeapLimit | int | str | None = None,
 ) -> AsyncIterator[Node]:
     """Run a supervision tree inside any trio program, for the length of a ``with`` block. See the module's docstring
     for its promises.
@@ -420,6 +424,7 @@ async def open_node(
         quantum=quantum,
         max_idle=max_idle,
         features=features,
+        max_heap_size=max_heap_size,
     )
     error: BaseException | None = None
     token = CURRENT_SCHEDULER.set(node)
@@ -436,6 +441,7 @@ async def open_node(
             node._body = None
             with trio.CancelScope(shield=True):
                 await node._stop()
+                node.budgets.close()
                 node.close()
     except BaseExceptionGroup as group:
         error = _unwrapped(group)
