@@ -1,7 +1,8 @@
 """The clock without the extension: the same names, and nothing is counted by itself.
 
-``bytes`` grows by ``charge`` only: by what an actor receives. So there is no alarm within a message and no refusal, and a budget is checked
-by whoever looks at message boundaries. The thresholds are kept, so that code for one clock serves for both.
+``bytes`` grows by ``charge`` only: by what an actor receives. So there is no alarm within a message and no
+refusal, and a budget is checked by whoever looks at message boundaries. The thresholds are kept, so that code
+for one clock serves for both.
 """
 
 from __future__ import annotations
@@ -51,8 +52,17 @@ class Account:
     """What one actor has been charged with, and the thresholds that apply to it."""
 
     __slots__ = (
-        "__weakref__", "_activation", "_due", "_giant", "_hard", "_origin", "_soft", "_total", "owner", "verdict",
-    )  # fmt: skip
+        "__weakref__",
+        "_activation",
+        "_due",
+        "_giant",
+        "_hard",
+        "_origin",
+        "_soft",
+        "_total",
+        "owner",
+        "verdict",
+    )
 
     def __init__(self, owner: object | None = None) -> None:
         self.owner: object | None = owner
@@ -158,7 +168,8 @@ class _Installation:
 
 
 def enter(account: Account | None, /) -> Account | None:
-    """Make it this thread's account (None: nobody's). Returns the one before, to be entered again afterwards."""
+    """Make it this thread's account (None: nobody's). Returns the one before, to be entered again
+    afterwards."""
     if account is not None:
         if not isinstance(account, Account):
             raise TypeError(f"an Account or None is needed, not {type(account).__name__}")
@@ -174,12 +185,14 @@ def current() -> Account | None:
 
 
 def switch(record: object | None, /) -> None:
-    """Enter the account of a record: its attribute ``account``. None, or a record without one, is nobody's."""
+    """Enter the account of a record: its attribute ``account``. None, or a record without one, is
+    nobody's."""
     enter(getattr(record, "account", None))
 
 
 def install(alarm: Callable[[Account, int], object], /) -> None:
-    """Count one more user of the clock. The alarm is never called by this one; one alarm serves all users, as with the other."""
+    """Count one more user of the clock. The alarm is never called by this one; one alarm serves all users, as
+    with the other."""
     if not callable(alarm):
         raise TypeError(f"the alarm must be callable, not {type(alarm).__name__}")
     if _Installation.users and _Installation.alarm != alarm:
