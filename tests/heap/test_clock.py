@@ -440,20 +440,14 @@ def test_it_is_dropped_when_the_activation_is_over(alarm: Alarm) -> None:
     afterwards."""
     account, other = Account(), Account()
     account.soft = 1000
-    enter, record = clock.enter, Record(account)
-    tuple_of = (enter, other, record)
+    enter = clock.enter
     for following in (None, other):
-        enter(account), [tuple_of] * 500, enter(following)
+        enter(account), [None] * 500, enter(following)
         for _ in range(100):
             pass
-        helper_call()
         enter(None)
     assert alarm.calls == []
     assert account.due
-
-
-def helper_call() -> None:
-    pass
 
 
 def test_a_later_activation_asks_anew(alarm: Alarm) -> None:
