@@ -3,54 +3,62 @@
 Theory of operation
 ===================
 
-Counting. `PyMem_SetAllocator` lets us stand before the interpreter's allocators. Requests of up to 512 bytes are
-counted in the object and memory domains, where pymalloc serves them itself. Larger ones pymalloc hands on to the raw
-domain, so they are counted there, once, and with a realloc only by its growth: counting a realloc in full would make
-`text += 'x'` cost the square of its length. Where large requests do not reach the raw domain (PYTHONMALLOC=malloc), which
-a probe finds out at install, the object and memory domains count them by the same rules. Frees are not counted: the
-clock is gross, it only says when it is worth to look.
+Counting. `PyMem_SetAllocator` lets us stand before the interpreter's allocators. Requests of up to 512 bytes
+are counted in the object and memory domains, where pymalloc serves them itself. Larger ones pymalloc hands on
+to the raw domain, so they are counted there, once, and with a realloc only by its growth: counting a realloc
+in full would make `text += 'x'` cost the square of its length. Where large requests do not reach the raw
+domain (PYTHONMALLOC=malloc), which a probe finds out at install, the object and memory domains count them by
+the same rules. Frees are not counted: the clock is gross, it only says when it is worth to look.
 
-What a realloc grew by is the difference of the two blocks' real sizes. The C library tells them (`malloc_usable_size`);
-Python's debug hooks move the address, but write the size before the block, in a documented layout, and are recognised by
-the pattern that they fill fresh memory with. Where neither is known a realloc of a large block counts in full: too much, never too
-little. With the debug hooks blocks of 489 to 512 bytes count twice, since the hooks enlarge them past 512.
+What a realloc grew by is the difference of the two blocks' real sizes. The C library tells them
+(`malloc_usable_size`); Python's debug hooks move the address, but write the size before the block, in a
+documented layout, and are recognised by the pattern that they fill fresh memory with. Where neither is known
+a realloc of a large block counts in full: too much, never too little. With the debug hooks blocks of 489 to
+512 bytes count twice, since the hooks enlarge them past 512.
 
-Accounts. Each thread has a pointer to the account that its code works for, or NULL: nobody's. `switch` and `enter` set it.
-The pointer *owns a reference*, so an account cannot be freed while a thread is in it, also a thread that has released
-the GIL. It is exchanged, and references are counted, only by that thread and with the GIL; never inside an allocator hook.
-A thread that ends inside an account leaves that one reference behind: leave it first (`actorkit.heap.threads` does).
+Accounts. Each thread has a pointer to the account that its code works for, or NULL: nobody's. `switch` and
+`enter` set it. The pointer *owns a reference*, so an account cannot be freed while a thread is in it, also a
+thread that has released the GIL. It is exchanged, and references are counted, only by that thread and with
+the GIL; never inside an allocator hook. A thread that ends inside an account leaves that one reference
+behind: leave it first (`actorkit.heap.threads` does).
 
-The GIL. The object and memory domains are called with it, so `small` is a plain counter. The raw domain is called
-without it as well, and from threads that Python does not know (their pointer is NULL). So `large` is added to atomically,
-and everything else that the raw hook touches is read and written by relaxed atomic operations. Both counters only ever grow; `bytes`
-is their sum less an `origin`, which is what a reset moves. So no reset can lose an addition.
+The GIL. The object and memory domains are called with it, so `small` is a plain counter. The raw domain is
+called without it as well, and from threads that Python does not know (their pointer is NULL). So `large` is
+added to atomically, and everything else that the raw hook touches is read and written by relaxed atomic
+operations. Both counters only ever grow; `bytes` is their sum less an `origin`, which is what a reset moves.
+So no reset can lose an addition.
 
-The alarm. When `bytes` has reached `soft`, the clock asks the interpreter for a pending call, from a hook that has the GIL.
-There is never more than one such call in the queue for all accounts together, and it carries no pointer: it looks at the account that
-its thread is in *then*, and drops itself unless that account asked in the activation that it is still in. If the queue
-is full, the next allocation tries again. The interpreter runs pending calls at loop back-edges, function entries and
-after calls, in the main thread of the main interpreter only: elsewhere an account is due, and nobody is interrupted. C code that does not
-return to the interpreter is not interrupted either; that is what the refusals are for.
-The alarm is called with the account switched off. Whether it returns or raises: if the account is still over
-its threshold, the threshold moves 64 KiB on, so that the code that handles the exception is not interrupted at once, but soon.
+The alarm. When `bytes` has reached `soft`, the clock asks the interpreter for a pending call, from a hook
+that has the GIL. There is never more than one such call in the queue for all accounts together, and it
+carries no pointer: it looks at the account that its thread is in *then*, and drops itself unless that account
+asked in the activation that it is still in. If the queue is full, the next allocation tries again. The
+interpreter runs pending calls at loop back-edges, function entries and after calls, in the main thread of the
+main interpreter only: elsewhere an account is due, and nobody is interrupted. C code that does not return to
+the interpreter is not interrupted either; that is what the refusals are for. The alarm is called with the
+account switched off. Whether it returns or raises: if the account is still over its threshold, the threshold
+moves 64 KiB on, so that the code that handles the exception is not interrupted at once, but soon.
 
-Refusals. Only requests of 64 KiB or more are ever refused: one larger than `giant`, or one that would take the account
-past `hard`. The interpreter does not survive that its small requests fail, but a failing large one is an ordinary
-MemoryError. A realloc that does not grow is never refused.
+Refusals. Only requests of 64 KiB or more are ever refused: one larger than `giant`, or one that would take
+the account past `hard`. The interpreter does not survive that its small requests fail, but a failing large
+one is an ordinary MemoryError. A realloc that does not grow is never refused.
 
-Layers. Others stand in the same place, tracemalloc for one. Started after us, it calls us and all is well, but we cannot step out
-from beneath it: `uninstall` then leaves the hook, dormant. Started before us and stopped beneath us, it
-restores what it found and our hook is silently gone: `verify` sees that by a probe, `reinstall` puts a new hook on top. A
-hook's record is never freed or changed, since another thread may be inside it without the GIL. An allocator is
-replaced in several words, so a thread without the GIL may pair our function with the former context or the reverse: our
-functions take any context whose first member is the allocator beneath, as tracemalloc's is, and NULL for the standard one.
+Layers. Others stand in the same place, tracemalloc for one. Started after us, it calls us and all is well,
+but we cannot step out from beneath it: `uninstall` then leaves the hook, dormant. Started before us and
+stopped beneath us, it restores what it found and our hook is silently gone: `verify` sees that by a probe,
+`reinstall` puts a new hook on top. A hook's record is never freed or changed, since another thread may be
+inside it without the GIL. An allocator is replaced in several words, so a thread without the GIL may pair our
+function with the former context or the reverse: our functions take any context whose first member is the
+allocator beneath, as tracemalloc's is, and NULL for the standard one.
 
-Fork. The child goes on with the account that the forking thread was in. The request for a pending call may have got lost with the
-parent's queue, so it is forgotten in the child and made anew. Accounts that other threads were in stay referenced.
+Fork. The child goes on with the account that the forking thread was in. The request for a pending call may
+have got lost with the parent's queue, so it is forgotten in the child and made anew. Accounts that other
+threads were in stay referenced.
 
-Shutdown. At exit (atexit) the clock stops counting and leaves the account; the hooks then only pass requests on.
+Shutdown. At exit (atexit) the clock stops counting and leaves the account; the hooks then only pass requests
+on.
 
-Subinterpreters and free-threaded builds are not supported: the allocators belong to the process, the accounts to one GIL.
+Subinterpreters and free-threaded builds are not supported: the allocators belong to the process, the accounts
+to one GIL.
 */
 
 #define PY_SSIZE_T_CLEAN
@@ -67,7 +75,7 @@ Subinterpreters and free-threaded builds are not supported: the allocators belon
 #endif
 
 #if !defined(__GNUC__)
-#error "the allocation clock needs the atomic built-ins of GCC or Clang; actorkit uses its portable clock elsewhere"
+#error "the allocation clock needs the atomic built-ins of GCC or Clang; elsewhere there is the portable one"
 #endif
 
 #if defined(__linux__)
@@ -82,7 +90,8 @@ Subinterpreters and free-threaded builds are not supported: the allocators belon
 #include <pthread.h>
 #endif
 
-/* An extension module's thread-local variable normally costs a function call. glibc keeps room for a few words that do not. */
+/* A thread-local variable of an extension module normally costs a function call. glibc keeps room for a few
+   words that do not. */
 #if defined(__GLIBC__)
 #define THREAD_LOCAL static __thread __attribute__((tls_model("initial-exec")))
 #else
@@ -102,14 +111,14 @@ Subinterpreters and free-threaded builds are not supported: the allocators belon
 #define REARM_STEP (64 * 1024)  /* between two alarms that change nothing */
 #define DEBUG_CLEAN_BYTE 0xCD   /* what the debug hooks fill fresh memory with (PYMEM_CLEANBYTE) */
 
-/* --- Accounts ------------------------------------------------------------------------------------------------------- */
+/* --- Accounts ------------------------------------------------------------------------------------------- */
 
 typedef struct {
     PyObject_HEAD
     uint64_t small;      /* counted with the GIL: requests up to SMALL, and charges */
     uint64_t large;      /* counted atomically */
     uint64_t alarm_at;   /* small + large at which the alarm is due, or NONE_SET */
-    uint64_t origin;     /* small + large at which bytes was 0; may wrap around, as the difference is what counts */
+    uint64_t origin;     /* small + large when bytes was 0; may wrap around, the difference counts */
     uint64_t soft;
     uint64_t hard;
     uint64_t giant;
@@ -199,7 +208,8 @@ ring(void *Py_UNUSED(nothing))
     }
     entered = NULL; /* the reference is ours until we put it back */
     PyObject *function = Py_NewRef(alarm_function);
-    PyObject *result = PyObject_CallFunction(function, "OK", (PyObject *)account, (unsigned long long)account->activation);
+    PyObject *result = PyObject_CallFunction(function, "OK", (PyObject *)account,
+                                             (unsigned long long)account->activation);
     if (account_total(account) >= account->alarm_at) {
         account->soft = account_bytes(account) + REARM_STEP;
         account_arm(account);
@@ -212,7 +222,7 @@ ring(void *Py_UNUSED(nothing))
     return result == NULL ? -1 : 0;
 }
 
-/* --- Counting ------------------------------------------------------------------------------------------------------- */
+/* --- Counting ------------------------------------------------------------------------------------------- */
 
 static inline Account *
 counted_account(void)
@@ -234,7 +244,8 @@ count_small(size_t size)
     }
 }
 
-/* With the GIL only: large requests are counted where there may be none, and the alarm is asked for here, afterwards. */
+/* With the GIL only: large requests are counted where there may be none, so their alarm is asked for here,
+   afterwards. */
 static inline void
 look_at_account(void)
 {
@@ -354,9 +365,10 @@ counted_realloc(const PyMemAllocatorEx *base, void *block, size_t size)
     return moved;
 }
 
-/* --- The hooks ------------------------------------------------------------------------------------------------------ */
+/* --- The hooks ------------------------------------------------------------------------------------------ */
 
-/* What stood in the raw domain when we first came: for a reader that catches our function with the former context, NULL. */
+/* What stood in the raw domain when we first came: for a reader that catches our function with the former
+   context, NULL. */
 static PyMemAllocatorEx standard_raw;
 
 static inline const PyMemAllocatorEx *
@@ -413,7 +425,8 @@ object_calloc(void *context, size_t number, size_t size)
         count_small(number * size);
         return base->calloc(base->ctx, number, size);
     }
-    void *block = large_reaches_raw ? base->calloc(base->ctx, number, size) : counted_calloc(base, number, size);
+    void *block = large_reaches_raw ? base->calloc(base->ctx, number, size)
+                                    : counted_calloc(base, number, size);
     look_at_account();
     return block;
 }
@@ -426,7 +439,8 @@ object_realloc(void *context, void *block, size_t size)
         count_small(size);
         return base->realloc(base->ctx, block, size);
     }
-    void *moved = large_reaches_raw ? base->realloc(base->ctx, block, size) : counted_realloc(base, block, size);
+    void *moved = large_reaches_raw ? base->realloc(base->ctx, block, size)
+                                    : counted_realloc(base, block, size);
     look_at_account();
     return moved;
 }
@@ -438,13 +452,13 @@ object_free(void *context, void *block)
     base->free(base->ctx, block);
 }
 
-/* --- Putting the hooks in place ------------------------------------------------------------------------------------- */
+/* --- Putting the hooks in place ------------------------------------------------------------------------- */
 
 #define DOMAINS 3
 
 static const PyMemAllocatorDomain domains[DOMAINS] = {PYMEM_DOMAIN_RAW, PYMEM_DOMAIN_MEM, PYMEM_DOMAIN_OBJ};
 
-/* The contexts of our topmost hooks, each holding the allocator beneath it; NULL before the first installation. */
+/* The contexts of our topmost hooks, each holding the allocator beneath it; NULL before the first install. */
 static PyMemAllocatorEx *hooks[DOMAINS];
 
 static PyMemAllocatorEx
@@ -484,8 +498,8 @@ push_hook(int index)
     return 0;
 }
 
-/* Do the debug hooks stand beneath us? They fill what they hand out; memory that was just freed with another content does not look
-   like that by chance. */
+/* Do the debug hooks stand beneath us? They fill what they hand out; memory that was just freed with another
+   content does not look like that by chance. */
 static bool
 fills_fresh_memory(const PyMemAllocatorEx *base)
 {
@@ -573,7 +587,7 @@ put_hooks(void)
             }
         }
     }
-    /* The blocks that counted_realloc sees come from the C library or from the debug hooks, in every domain alike. */
+    /* What counted_realloc sees comes from the C library or from the debug hooks, in every domain alike. */
     SizeSource source = SIZE_UNKNOWN;
     if (fills_fresh_memory(hooks[0])) {
         source = SIZE_FROM_DEBUG_HOOK;
@@ -587,7 +601,7 @@ put_hooks(void)
     return 0;
 }
 
-/* --- Entering and leaving ------------------------------------------------------------------------------------------- */
+/* --- Entering and leaving ------------------------------------------------------------------------------- */
 
 /* Returns the reference that the thread held. */
 static inline Account *
@@ -625,7 +639,8 @@ as_account(PyObject *object, Account **account)
 }
 
 PyDoc_STRVAR(enter_doc, "enter(account, /)\n--\n\n"
-"Count this thread's allocations to the account (None: to nobody). Returns the one before, to be entered again afterwards.");
+"Count this thread's allocations to the account (None: to nobody). Returns the one before, to be entered\n"
+"again afterwards.");
 
 static PyObject *
 clock_enter(PyObject *Py_UNUSED(module), PyObject *argument)
@@ -647,8 +662,9 @@ clock_current(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
     return as_object(account);
 }
 
-/* Where the slot `account` is in instances of a class. A class is known by its address and its version tag, which the interpreter
-   never gives twice and takes away when the class changes; so no reference to it is needed. */
+/* Where the slot `account` is in instances of a class. A class is known by its address and its version tag,
+   which the interpreter never gives twice and takes away when the class changes; so no reference to it is
+   needed. */
 typedef struct {
     PyTypeObject *type;
     unsigned int version;
@@ -733,11 +749,11 @@ clock_switch(PyObject *Py_UNUSED(module), PyObject *record)
     return told;
 }
 
-/* --- Installing ----------------------------------------------------------------------------------------------------- */
+/* --- Installing ----------------------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(install_doc, "install(alarm, boundary=None, /)\n--\n\n"
-"Begin to count, or count one more user of the clock. `alarm(account, activation)` is called in the main thread when the account it is\n"
-"in has passed its soft threshold. `boundary(account)` is called when `switch` leaves an account that is due.\n"
+"Begin to count, or count one more user of the clock. `alarm(account, activation)` is called in the main\n"
+"thread when the account it is in has passed its soft threshold. `boundary(account)` is called when `switch` leaves an account that is due.\n"
 "One alarm serves all users: a different one is a ValueError while the clock is installed.");
 
 static PyObject *
@@ -758,7 +774,8 @@ clock_install(PyObject *Py_UNUSED(module), PyObject *arguments)
             return NULL;
         }
         if (!same) {
-            PyErr_SetString(PyExc_ValueError, "the clock is installed with another alarm; one alarm serves all: use account.owner");
+            PyErr_SetString(PyExc_ValueError, "the clock is installed with another alarm; "
+                                              "one alarm serves all: use account.owner");
             return NULL;
         }
     }
@@ -775,8 +792,8 @@ clock_install(PyObject *Py_UNUSED(module), PyObject *arguments)
 }
 
 PyDoc_STRVAR(uninstall_doc, "uninstall()\n--\n\n"
-"One user less; after the last, stop counting and take the hooks away. Returns False if they had to stay, dormant, because\n"
-"another hook stands on top of them (or users are left). Without an installation it does nothing.");
+"One user less; after the last, stop counting and take the hooks away. Returns False if they had to stay,\n"
+"dormant, because another hook stands on top of them (or users are left).");
 
 static PyObject *
 clock_uninstall(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
@@ -794,7 +811,7 @@ clock_uninstall(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
         removable = removable && on_top(i);
     }
     if (removable) {
-        /* A hook of an earlier installation may lie further down, beneath somebody else's; it stays there, dormant. */
+        /* One of an earlier installation may lie further down, beneath somebody else's; it stays, dormant. */
         for (int i = 0; i < DOMAINS; i++) {
             PyMem_SetAllocator(domains[i], hooks[i]);
         }
@@ -813,7 +830,8 @@ clock_installed(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
 }
 
 PyDoc_STRVAR(verify_doc, "verify()\n--\n\n"
-"Do allocations really reach the clock? Asked by a probe in each domain; False when it is not installed or its hook is lost.");
+"Do allocations really reach the clock? Asked by a probe in each domain; False when it is not installed or\n"
+"its hook is lost.");
 
 static PyObject *
 clock_verify(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
@@ -822,7 +840,8 @@ clock_verify(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
 }
 
 PyDoc_STRVAR(reinstall_doc, "reinstall()\n--\n\n"
-"Put a lost hook back (tracemalloc, started before the clock and stopped since, takes it away). Returns what verify() then says.");
+"Put a lost hook back (tracemalloc, started before the clock and stopped since, takes it away). Returns\n"
+"what verify() then says.");
 
 static PyObject *
 clock_reinstall(PyObject *module, PyObject *arguments)
@@ -886,7 +905,7 @@ forget_queue(void)
 }
 #endif
 
-/* --- The type Account ----------------------------------------------------------------------------------------------- */
+/* --- The type Account ----------------------------------------------------------------------------------- */
 
 static PyObject *
 account_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
@@ -1040,7 +1059,8 @@ account_reset(Account *account, PyObject *arguments, PyObject *keywords)
     Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(charge_doc, "charge($self, n, /)\n--\n\nAdd bytes that others have allocated for it: a message that it receives.");
+PyDoc_STRVAR(charge_doc, "charge($self, n, /)\n--\n\n"
+"Add bytes that others have allocated for it: a message that it receives.");
 
 static PyObject *
 account_charge(Account *account, PyObject *argument)
@@ -1060,14 +1080,16 @@ account_charge(Account *account, PyObject *argument)
 #define NUMBER(name, doc) \
     {#name, (getter)account_get_number, NULL, PyDoc_STR(doc), (void *)offsetof(Account, name)}
 #define THRESHOLD(name, doc) \
-    {#name, (getter)account_get_threshold, (setter)account_set_threshold, PyDoc_STR(doc), (void *)offsetof(Account, name)}
+    {#name, (getter)account_get_threshold, (setter)account_set_threshold, PyDoc_STR(doc), \
+     (void *)offsetof(Account, name)}
 
 static PyGetSetDef account_getset[] = {
     {"bytes", (getter)account_get_bytes, (setter)account_set_bytes,
      PyDoc_STR("Bytes allocated and charged since the last reset; what was freed is not taken off."), NULL},
     {"total", (getter)account_get_total, NULL, PyDoc_STR("The same since the account was made."), NULL},
     {"due", (getter)account_get_due, NULL, PyDoc_STR("Has bytes reached soft since the last reset?"), NULL},
-    {"live", (getter)account_get_live, NULL, PyDoc_STR("None: net counts come with a later allocator."), NULL},
+    {"live", (getter)account_get_live, NULL,
+     PyDoc_STR("None: net counts come with a later allocator."), NULL},
     THRESHOLD(soft, "The alarm is due when bytes has reached this; 0 for never."),
     THRESHOLD(hard, "A request of 64 KiB or more that would take bytes past this is refused; 0 for none."),
     THRESHOLD(giant, "A single request larger than this, and of 64 KiB or more, is refused; 0 for none."),
@@ -1080,7 +1102,8 @@ static PyGetSetDef account_getset[] = {
 
 static PyMemberDef account_members[] = {
     {"owner", T_OBJECT, offsetof(Account, owner), 0, PyDoc_STR("Whose account this is; not looked at.")},
-    {"verdict", T_OBJECT, offsetof(Account, verdict), 0, PyDoc_STR("Set by the budget's judge; stands until cleared.")},
+    {"verdict", T_OBJECT, offsetof(Account, verdict), 0,
+     PyDoc_STR("Set by the budget's judge; stands until cleared.")},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -1093,7 +1116,8 @@ static PyMethodDef account_methods[] = {
 static PyTypeObject AccountType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "actorkit.heap._clock.Account",
-    .tp_doc = PyDoc_STR("Account(owner=None)\n--\n\nWhat one actor has allocated, and the thresholds that apply to it."),
+    .tp_doc = PyDoc_STR("Account(owner=None)\n--\n\n"
+                        "What one actor has allocated, and the thresholds that apply to it."),
     .tp_basicsize = sizeof(Account),
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .tp_new = account_new,
@@ -1107,7 +1131,7 @@ static PyTypeObject AccountType = {
     .tp_methods = account_methods,
 };
 
-/* --- The module ----------------------------------------------------------------------------------------------------- */
+/* --- The module ----------------------------------------------------------------------------------------- */
 
 static PyMethodDef clock_methods[] = {
     {"enter", clock_enter, METH_O, enter_doc},

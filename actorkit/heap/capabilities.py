@@ -70,6 +70,7 @@ def remedies() -> dict[str, str]:
         missing["stop_in_handler"] = "the interpreter interrupts its main thread only: run trio there"
     if not found.return_pages:
         missing["return_pages"] = (
-            "freed memory stays with Python's allocator, for other actors to use; this version has no allocator of its own"
+            "freed memory stays with Python's allocator, for other actors to use; "
+            "this version has no allocator of its own"
         )
     return missing

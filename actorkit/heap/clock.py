@@ -1,14 +1,17 @@
-"""The one door to the allocation clock: the extension where it is there, else the portable clock with the same names.
+"""The one door to the allocation clock: the extension where it is there, else the portable clock with the
+same names.
 
-An *account* says what the code of one actor has allocated. Each thread is in one account or in none; the scheduler calls ``switch``
-around every step of an actor's code. When ``bytes`` reaches ``soft`` the account is ``due``, and, in the main thread, the alarm that was
-given to ``install`` is called soon after, in the middle of that code: it may look, ``reset`` the account, and raise.
-Requests of 64 KiB or more that are larger than ``giant``, or would take ``bytes`` past ``hard``, are refused with MemoryError.
+An *account* says what the code of one actor has allocated. Each thread is in one account or in none; the
+scheduler calls ``switch`` around every step of an actor's code. When ``bytes`` reaches ``soft`` the account
+is ``due``, and, in the main thread, the alarm that was given to ``install`` is called soon after, in the
+middle of that code: it may look, ``reset`` the account, and raise. Requests of 64 KiB or more that are larger
+than ``giant``, or would take ``bytes`` past ``hard``, are refused with MemoryError.
 
-The clock is gross: frees are not counted, and neither is memory that comes from the interpreter's freelists or that C libraries take by
-themselves. It says when to look, not what there is.
+The clock is gross: frees are not counted, and neither is memory that comes from the interpreter's freelists
+or that C libraries take by themselves. It says when to look, not what there is.
 
-``ACTORKIT_PURE=1`` in the environment forces the portable clock. ``WHY_PORTABLE`` says why it serves, in case it does.
+``ACTORKIT_PURE=1`` in the environment forces the portable clock. ``WHY_PORTABLE`` says why it serves, in case
+it does.
 """
 
 from __future__ import annotations
@@ -47,7 +50,10 @@ def _why_not_in_c() -> str | None:
     try:
         from . import _clock as _clock
     except ImportError as error:
-        return f"the extension is not there ({error}): install a C compiler and the headers of Python, and install actorkit again"
+        return (
+            f"the extension is not there ({error}): install a C compiler and the headers of Python, "
+            "and install actorkit again"
+        )
     return None
 
 

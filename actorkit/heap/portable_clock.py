@@ -1,7 +1,8 @@
 """The clock without the extension: the same names, and nothing is counted by itself.
 
-``bytes`` grows by ``charge`` only: by what an actor receives. So there is no alarm within a message and no refusal, and a budget is checked
-by whoever looks at message boundaries. The thresholds are kept, so that code for one clock serves for both.
+``bytes`` grows by ``charge`` only: by what an actor receives. So there is no alarm within a message and no
+refusal, and a budget is checked by whoever looks at message boundaries. The thresholds are kept, so that code
+for one clock serves for both.
 """
 
 from __future__ import annotations
@@ -54,8 +55,17 @@ class Account:
     """What one actor has been charged with, and the thresholds that apply to it."""
 
     __slots__ = (
-        "__weakref__", "_activation", "_due", "_giant", "_hard", "_origin", "_soft", "_total", "owner", "verdict",
-    )  # fmt: skip
+        "__weakref__",
+        "_activation",
+        "_due",
+        "_giant",
+        "_hard",
+        "_origin",
+        "_soft",
+        "_total",
+        "owner",
+        "verdict",
+    )
 
     def __init__(self, owner: object | None = None) -> None:
         self.owner: object | None = owner
@@ -162,7 +172,8 @@ class _Installation:
 
 
 def enter(account: Account | None, /) -> Account | None:
-    """Make it this thread's account (None: nobody's). Returns the one before, to be entered again afterwards."""
+    """Make it this thread's account (None: nobody's). Returns the one before, to be entered again
+    afterwards."""
     if account is not None:
         if not isinstance(account, Account):
             raise TypeError(f"an Account or None is needed, not {type(account).__name__}")

@@ -1,8 +1,9 @@
 """Worker threads that work for an actor.
 
-Each thread has an account of its own, and begins with none. What a function allocates in a worker thread is charged to the actor that it works
-for only if the thread enters the actor's account, and since pools use their threads again, it must leave it again. In a thread the
-account can become due and large requests are refused, but nobody is interrupted: that is the main thread's alone.
+Each thread has an account of its own, and begins with none. What a function allocates in a worker thread is
+charged to the actor that it works for only if the thread enters the actor's account, and since pools use
+their threads again, it must leave it again. In a thread the account can become due and large requests are
+refused, but nobody is interrupted: that is the main thread's alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The heap package in a process of its own, without the rest of actorkit, whose import would take most of the time."""
+"""The heap package in a process of its own, without the rest of actorkit, whose import would take most of the
+time."""
 
 from __future__ import annotations
 

@@ -9,8 +9,9 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -92,7 +93,7 @@ def test_a_realloc_counts_by_its_growth() -> None:
             grown.append(None)
 
     assert 100_000 <= allocated(text) <= 5 * MIB  # in full it would be 5 GB
-    assert 8 * MIB <= allocated(append) + 500_000 <= 60 * MIB
+    assert 7 * MIB <= allocated(append) <= 60 * MIB
 
 
 @pytest.mark.usefixtures("alarm")
@@ -179,7 +180,8 @@ def test_in_account_leaves_after_an_exception() -> None:
 
 @pytest.mark.usefixtures("alarm")
 def test_two_threads_in_one_account_lose_nothing() -> None:
-    """One of them adds without the GIL: hashing and compressing release it, their buffers come from the raw domain."""
+    """One of them adds without the GIL: hashing and compressing release it, their buffers come from the raw
+    domain."""
     import zlib
 
     account, data = Account(), bytes(200_000)
@@ -209,9 +211,9 @@ def test_bytes_and_thresholds() -> None:
     assert (account.bytes, account.total) == (500, 100)
     account.soft = 600
     account.charge(99)
-    assert not account.due
+    before = account.due
     account.charge(1)
-    assert account.due
+    assert (before, account.due) == (False, True)
     account.reset(50)
     assert (account.bytes, account.total, account.due, account.soft) == (50, 200, False, 600)
     account.reset(bytes=7)
@@ -225,13 +227,13 @@ def test_bytes_and_thresholds() -> None:
     with pytest.raises(OverflowError):
         account.bytes = 2**64
     with pytest.raises(TypeError):
-        account.hard = 1.5  # type: ignore[assignment]
+        account.hard = cast(int, 1.5)
     with pytest.raises(AttributeError):
-        account.total = 1  # type: ignore[misc]
+        setattr(account, "total", 1)  # noqa: B010
     with pytest.raises(AttributeError):
         del account.soft
     with pytest.raises(TypeError):
-        clock.enter("account")  # type: ignore[arg-type]
+        clock.enter(cast(Account, "account"))
     assert clock.current() is None
 
 
@@ -268,19 +270,21 @@ def test_switch_enters_the_account_of_a_record() -> None:
     assert account.activation == 4
     unset = Record(account)
     del unset.account
-    for record in (unset, Record(None), Unlike(None), Nothing(), 3):
+    nobody_s: list[object] = [unset, Record(None), Unlike(None), Nothing(), 3]
+    for other in nobody_s:
         clock.switch(Record(account))
-        clock.switch(record)
+        clock.switch(other)
         assert clock.current() is None
     with pytest.raises(TypeError, match="Account"):
         clock.switch(Unlike("no account"))
 
 
 def test_switch_follows_changes_of_the_class() -> None:
-    """Classes die and others are born at the same address; and a class may get another attribute in the slot's place."""
+    """Classes die and others are born at the same address; and a class may get another attribute in the
+    slot's place."""
     account = Account()
     for number in range(50):
-        cls = type("Temporary", (), {"__slots__": tuple(f"a{i}" for i in range(number % 5)) + ("account",)})
+        cls = type("Temporary", (), {"__slots__": [*(f"a{i}" for i in range(number % 5)), "account"]})
         record: Any = cls()
         record.account = account
         clock.switch(record)
@@ -318,7 +322,7 @@ def test_an_entered_account_lives_until_it_is_left() -> None:
 
 
 def test_an_account_in_a_cycle_is_collected() -> None:
-    account: Account | None = Account()
+    account = Account()
     account.owner = [account]
     account.verdict = (account,)
     watch = weakref.ref(account)
@@ -380,7 +384,8 @@ def test_the_alarm_interrupts(alarm: Alarm, endless: Callable[[], None]) -> None
     ((who, activation, frame),) = alarm.calls
     assert who is account
     assert activation == account.activation == 1
-    # The frame beneath the alarm's is the interrupted one, where the exception appears, apart from the alarm's own frames.
+    # The frame beneath the alarm's is the interrupted one,
+    # where the exception appears, but for the alarm's own frames.
     assert frame is not None
     entry = caught.traceback[-3]
     assert entry.frame.raw is frame
@@ -406,7 +411,8 @@ def test_the_alarm_s_own_allocations_are_nobody_s(alarm: Alarm) -> None:
 
 
 def test_it_comes_again_after_a_step(alarm: Alarm) -> None:
-    """An alarm that neither resets the account nor moves the threshold, or raises, is not called at once again."""
+    """An alarm that neither resets the account nor moves the threshold, or raises, is not called at once
+    again."""
     account = Account()
     seen = []
 
@@ -425,28 +431,23 @@ def test_it_comes_again_after_a_step(alarm: Alarm) -> None:
         except OverError:
             pass
     clock.enter(None)
-    assert all(0 <= after - before - REARM_STEP <= 20_000 for before, after in zip(seen, seen[1:], strict=False))
+    assert all(0 <= after - before - REARM_STEP <= 20_000 for before, after in pairwise(seen))
     assert account.due
 
 
 def test_it_is_dropped_when_the_activation_is_over(alarm: Alarm) -> None:
-    """Straight-line code without a call passes the threshold, and leaves: nobody is interrupted afterwards."""
+    """Straight-line code without a call passes the threshold, and leaves: nobody is interrupted
+    afterwards."""
     account, other = Account(), Account()
     account.soft = 1000
-    enter, record = clock.enter, Record(account)
-    tuple_of = (enter, other, record)
+    enter = clock.enter
     for following in (None, other):
-        enter(account), [tuple_of] * 500, enter(following)  # noqa: B018
+        enter(account), [None] * 500, enter(following)
         for _ in range(100):
             pass
-        helper_call()
         enter(None)
     assert alarm.calls == []
     assert account.due
-
-
-def helper_call() -> None:
-    pass
 
 
 def test_a_later_activation_asks_anew(alarm: Alarm) -> None:
@@ -502,8 +503,15 @@ def test_a_full_queue_is_tried_again(alarm: Alarm) -> None:
     import ctypes
 
     calls = []
-    noted = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(lambda _: calls.append(1) or 0)
-    add = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(("Py_AddPendingCall", ctypes.pythonapi))
+
+    def note() -> int:
+        calls.append(1)
+        return 0
+
+    noted = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(lambda _: note())
+    add = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(
+        ("Py_AddPendingCall", ctypes.pythonapi)
+    )
     address = ctypes.cast(noted, ctypes.c_void_p)
     account = Account()
     account.soft = 1000
@@ -635,7 +643,7 @@ def test_uninstalled_while_the_alarm_is_due(alarm: Alarm) -> None:
     """A pending call that comes after the clock has gone does nothing."""
     account = Account()
     account.soft = 1000
-    clock.enter(account), [None] * 500, clock.uninstall()  # noqa: B018
+    clock.enter(account), [None] * 500, clock.uninstall()
     for _ in range(10):
         bytearray(10)
     clock.enter(None)

@@ -1,4 +1,5 @@
-"""The clock among others that stand before the allocators: tracemalloc, the debug hooks, plain malloc; and at the interpreter's end."""
+"""The clock among others that stand before the allocators: tracemalloc, the debug hooks, plain malloc; and at
+the interpreter's end."""
 
 from __future__ import annotations
 
@@ -199,7 +200,9 @@ print("done")
 @pytest.mark.parametrize("allocator", ["pymalloc", "malloc", "pymalloc_debug", "malloc_debug"])
 def test_whatever_the_allocator(allocator: str) -> None:
     environment = {**os.environ, "PYTHONMALLOC": allocator}
-    done = subprocess.run([sys.executable, "-c", ALONE + PROGRAM], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE + PROGRAM], env=environment, capture_output=True, text=True, timeout=60
+    )
     assert done.stderr == ""
     assert done.stdout == "done\n"
     assert done.returncode == 0

@@ -36,7 +36,9 @@ def test_both_clocks_have_the_same_names() -> None:
     for name in portable_clock.__all__:
         ours, theirs = getattr(portable_clock, name), getattr(_clock, name)
         if inspect.isfunction(ours):
-            assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters), name
+            assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters), (
+                name
+            )
             assert theirs.__doc__
 
 
@@ -55,13 +57,28 @@ def test_both_keep_the_same_books(module: ModuleType) -> None:
     account.reset(10)
     assert (account.bytes, account.total, account.due) == (10, 1000, False)
     account.bytes = 20
-    assert (account.bytes, account.soft, account.hard, account.giant, account.live) == (20, 1000, 2000, 3000, None)
+    assert (account.bytes, account.soft, account.hard, account.giant, account.live) == (
+        20,
+        1000,
+        2000,
+        3000,
+        None,
+    )
     assert (account.refused, account.last_refused, account.peak_request) == (0, 0, 0)
     for attribute in ("bytes", "soft", "hard", "giant"):
         for value, error in ((-1, ValueError), (2**63, OverflowError), ("1", TypeError)):
             with pytest.raises(error):
                 setattr(account, attribute, value)
-    for attribute in ("total", "due", "live", "refused", "last_refused", "peak_request", "activation", "unknown"):
+    for attribute in (
+        "total",
+        "due",
+        "live",
+        "refused",
+        "last_refused",
+        "peak_request",
+        "activation",
+        "unknown",
+    ):
         with pytest.raises(AttributeError):
             setattr(account, attribute, 1)
 
@@ -105,7 +122,9 @@ def test_both_keep_the_same_books(module: ModuleType) -> None:
 
 @counting
 def test_capabilities_with_the_extension() -> None:
-    assert capabilities() == Capabilities(exact_heap=True, clock=True, stop_in_handler=True, refuse_large=True, return_pages=False)
+    assert capabilities() == Capabilities(
+        exact_heap=True, clock=True, stop_in_handler=True, refuse_large=True, return_pages=False
+    )
     assert set(remedies()) == {"return_pages"}
     found: list[Any] = []
     thread = threading.Thread(target=lambda: found.extend([capabilities(), remedies()]))
@@ -127,4 +146,9 @@ assert not (there["clock"] or there["stop_in_handler"] or there["refuse_large"] 
 assert {name for name, has in there.items() if not has} == set(remedies())
 assert "ACTORKIT_PURE" in remedies()["clock"]
 """
-    subprocess.run([sys.executable, "-c", ALONE + program], env={**os.environ, "ACTORKIT_PURE": "1"}, check=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", ALONE + program],
+        env={**os.environ, "ACTORKIT_PURE": "1"},
+        check=True,
+        timeout=60,
+    )
