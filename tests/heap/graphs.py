@@ -27,6 +27,10 @@ class Plain:
         pass
 
 
+# Held here, since the interpreter's cache of attribute lookups may hold such a name, or let go of it, at any moment.
+NAMES = [f"attribute{i}" for i in range(1000)]
+
+
 class Wide:
     """More attributes than share their keys."""
 
@@ -166,7 +170,7 @@ def _plain(rng: random.Random, pick: Pick) -> Plain:
     elif chance < 0.3:
         made.__dict__  # noqa: B018 - makes a real dict
     elif chance < 0.35:
-        setattr(made, f"z{rng.randrange(1000)}", pick())
+        setattr(made, rng.choice(NAMES), pick())
     elif chance < 0.4:
         made.__dict__ = {"x": pick()}
     return made
@@ -175,7 +179,7 @@ def _plain(rng: random.Random, pick: Pick) -> Plain:
 def _wide(rng: random.Random, pick: Pick) -> Wide:
     made = Wide()
     for i in range(rng.randrange(60)):
-        setattr(made, f"attribute{i}", pick())
+        setattr(made, NAMES[i], pick())
     return made
 
 
