@@ -23,15 +23,16 @@ The interface is that of ``_walk.pyi``.
 from __future__ import annotations
 
 import gc
+import itertools
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from types import CodeType, EllipsisType, FrameType, FunctionType, ModuleType, NoneType, NotImplementedType
 from typing import Any, Final, TypeAlias
 
 from actorkit.heap.blocks import EXACT, Sizer, block_bytes, dict_str_keys, flags_of, mro_of, native_base, sizer_for
 
-__all__ = ["Adapter", "Figures", "PureWalk", "Record", "census", "exceeds", "measure", "register", "size_of"]
+__all__ = ["Adapter", "Figures", "PureWalk", "Record", "WalkOver", "census", "exceeds", "measure", "register", "size_of"]
 
 Adapter: TypeAlias = Callable[[Any], tuple[int, Sequence[object]]]
 Record: TypeAlias = tuple[int, int, int]
@@ -47,7 +48,7 @@ _COUNTS: Final = sys.implementation.name == "cpython" and hasattr(sys, "getrefco
 _NEVER: Final = (NoneType, bool, EllipsisType, NotImplementedType, CodeType)
 _TYPE_SUBCLASS: Final = 1 << 31
 
-_DEAD, _STOP, _OPENED, _SHARED, _CYCLE, _ROOT = 1, 2, 4, 8, 16, 32
+_DEAD, _STOP, _OPENED, _SHARED, _CYCLE = 1, 2, 4, 8, 16
 
 _getrefcount: Callable[[object], int] = getattr(sys, "getrefcount", lambda obj: _OURS + 2)
 
@@ -60,14 +61,14 @@ class _Registry:
     by_name: tuple[tuple[bytes, Adapter], ...] = ()
 
 
-class _Over(Exception):
-    """The limit or the cap is passed."""
+class WalkOver(Exception):
+    """The walk ends here: the limit or a cap is passed. ``observe`` may raise it too."""
 
 
 class _Facts:
     """What is to be known of a type."""
 
-    __slots__ = ("adapter", "is_dict", "is_function", "is_plain_dict", "never", "size", "stop")
+    __slots__ = ("adapter", "is_container", "is_dict", "is_function", "is_plain_dict", "never", "size", "stop")
 
     def __init__(self, cls: type) -> None:
         bases = mro_of(cls)
@@ -76,6 +77,7 @@ class _Facts:
         self.is_function = cls is FunctionType
         self.is_dict = dict in bases
         self.is_plain_dict = cls is dict
+        self.is_container = cls in (list, tuple, dict, set, frozenset, deque)
         self.size: Sizer = sizer_for(cls)
         self.adapter = None if self.never else _find_adapter(cls, bases)
 
@@ -105,11 +107,17 @@ class _Entry:
         self.hidden: tuple[int, list[object]] | None = None
 
 
-class PureWalk:
-    """One walk. ``observe`` is told of each object that is counted: the object, its bytes and its group."""
+Observer: TypeAlias = Callable[[object, int, int, object], None]
+"""Told of each object that is counted: the object, its bytes, its group, and the object whose death let it die
+(None for a root)."""
 
-    def __init__(self, limit: int = -1, observe: Callable[[object, int, int], None] | None = None) -> None:
+
+class PureWalk:
+    """One walk. ``width`` bounds how many elements of one container are looked at."""
+
+    def __init__(self, limit: int = -1, observe: Observer | None = None, width: int | None = None) -> None:
         self.limit = limit
+        self._width = width
         self.bytes = 0
         self.objects = 0
         self.shared = 0
@@ -147,11 +155,22 @@ class PureWalk:
                 entry.left = 0
                 marked.append(entry)
         for entry in marked:
-            self._charge(entry)
-            while self._pending:
-                self._release_all(self._pending.pop())
+            self._charge(entry, None)
+            self._drain()
 
-    def _charge(self, entry: _Entry) -> None:
+    def drop_references(self, edges: list[Any], parent: object, group: int = STATE) -> None:
+        """Take references away that something holds which is no object, such as a frame: one for each
+        occurrence in the list, which must be the only other one to hold them."""
+        self._group = group
+        self._release_edges(edges, parent)
+        self._drain()
+
+    def _drain(self) -> None:
+        while self._pending:
+            entry = self._pending.pop()
+            self._release_edges(self._edges_of(entry), entry.obj)
+
+    def _charge(self, entry: _Entry, parent: object) -> None:
         facts = self._facts_of(type(entry.obj))
         size = facts.size(entry.obj)
         if facts.adapter is not None:
@@ -161,9 +180,9 @@ class PureWalk:
         self.bytes += size
         self.objects += 1
         if self._observe is not None:
-            self._observe(entry.obj, size, self._group)
+            self._observe(entry.obj, size, self._group, parent)
         if 0 <= self.limit < self.bytes:
-            raise _Over
+            raise WalkOver
         self._pending.append(entry)
 
     def _ask(self, adapter: Adapter, obj: object) -> tuple[int, list[object]]:
@@ -182,6 +201,8 @@ class PureWalk:
         """The objects that the entry's object owns a reference to, once for each reference."""
         obj: Any = entry.obj
         facts = self._facts_of(type(obj))
+        if self._width is not None and facts.is_container and len(obj) > self._width:
+            return _first_elements(obj, self._width)
         edges = gc.get_referents(obj)
         if facts.is_function:
             # Closure, defaults and the dicts: never the globals or builtins.
@@ -203,10 +224,9 @@ class PureWalk:
             entry.flags = _STOP
         return entry
 
-    def _release_all(self, parent: _Entry) -> None:
+    def _release_edges(self, edges: list[Any], parent: object) -> None:
         """Take the references of a dead object away from their targets."""
         entries = self._entries
-        edges = self._edges_of(parent)
         occurrences = _occurrences(edges)
         for child in edges:
             facts = self._facts_of(type(child))
@@ -227,7 +247,7 @@ class PureWalk:
                 entry.left -= 1
             if not entry.left and not entry.flags & _STOP:
                 entry.flags |= _DEAD
-                self._charge(entry)
+                self._charge(entry, parent)
 
     # --- Second pass --------------------------------------------------------------------------
 
@@ -239,7 +259,7 @@ class PureWalk:
                 self._open(entry)
                 while self._pending:
                     self._count_all(self._pending.pop())
-        except _Over:
+        except WalkOver:
             self.exact = False
             return
         entries = list(self._entries.values())
@@ -286,7 +306,7 @@ class PureWalk:
     def _count_edge(self) -> None:
         self._edges += 1
         if self._edges > self._edge_cap:
-            raise _Over
+            raise WalkOver
 
     def _settle(self, entry: _Entry, mark: int, group: int) -> int:
         """Mark a leftover and all that it reaches; returns their bytes."""
@@ -303,12 +323,17 @@ class PureWalk:
                 size += entry.hidden[0]
             total += size
             if self._observe is not None:
-                self._observe(entry.obj, size, group)
+                self._observe(entry.obj, size, group, None)
             for child in self._edges_of(entry):
                 known = self._entries.get(id(child))
                 if known is not None and not known.flags & done:
                     pending.append(known)
         return total
+
+
+def _first_elements(container: Any, width: int) -> list[object]:
+    first = list(itertools.islice(container, width))
+    return first + list(itertools.islice(container.values(), width)) if type(container) is dict else first
 
 
 def _occurrences(edges: list[object]) -> Counter[int] | None:
@@ -336,7 +361,7 @@ def measure(
     if records is not None:
         note = records.append
 
-        def observe(obj: object, size: int, group: int) -> None:
+        def observe(obj: object, size: int, group: int, parent: object) -> None:
             note((id(obj), size, group))
 
     walk = PureWalk(limit, observe)
@@ -347,7 +372,7 @@ def measure(
         walk.drop(mailbox, MAILBOX)
         if cycles:
             walk.find_cycles(edge_cap)
-    except _Over:
+    except WalkOver:
         walk.exact = False
         if state is None:
             state = walk.bytes
@@ -365,7 +390,7 @@ def exceeds(
     try:
         walk.drop(roots)
         walk.drop(mailbox, MAILBOX)
-    except _Over:
+    except WalkOver:
         return walk.bytes
     return None
 
