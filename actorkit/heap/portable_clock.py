@@ -199,9 +199,7 @@ def switch(record: object | None, /) -> None:
             _Installation.boundary(previous)
 
 
-def install(
-    alarm: Callable[[Account, int], object], boundary: Callable[[Account], object] | None = None, /
-) -> None:
+def install(alarm: Callable[[Account, int], object], boundary: Callable[[Account], object] | None = None, /) -> None:
     """Count one more user of the clock. The alarm is never called by this one; one alarm serves all users, as with the
     other. ``boundary(account)`` is called when ``switch`` leaves a due account."""
     if not callable(alarm):

@@ -32,7 +32,18 @@ from typing import Any, Final, TypeAlias
 
 from actorkit.heap.blocks import EXACT, Sizer, block_bytes, dict_str_keys, flags_of, mro_of, native_base, sizer_for
 
-__all__ = ["Adapter", "Figures", "PureWalk", "Record", "WalkOver", "census", "exceeds", "measure", "register", "size_of"]
+__all__ = [
+    "Adapter",
+    "Figures",
+    "PureWalk",
+    "Record",
+    "WalkOver",
+    "census",
+    "exceeds",
+    "measure",
+    "register",
+    "size_of",
+]
 
 Adapter: TypeAlias = Callable[[Any], tuple[int, Sequence[object]]]
 Record: TypeAlias = tuple[int, int, int]

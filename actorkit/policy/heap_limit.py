@@ -94,7 +94,9 @@ class HeapLimit:
             if value is not None and not isinstance(value, bool):
                 raise TypeError(f"{knob}={value!r} of a HeapLimit is not a truth value: give True, False or None")
         if self.hard is not None and self.hard < self.size:
-            raise ValueError(f"hard={self.hard} of a HeapLimit is below its size of {self.size} bytes: give at least that")
+            raise ValueError(
+                f"hard={self.hard} of a HeapLimit is below its size of {self.size} bytes: give at least that"
+            )
 
     def over(self, default: HeapLimit | None) -> HeapLimit:
         """With every knob set: its own, else the default's, else the system's."""

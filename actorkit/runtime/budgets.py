@@ -26,7 +26,6 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
 import trio
 
 from ..errors import MemoryLimitExceeded
@@ -36,14 +35,18 @@ from ..heap.memory_limit import LargestType, MemoryLimit
 from ..heap.usage import HeapUsage
 from ..policy.heap_limit import HeapLimit
 from .activations import ACTIVATIONS
+from .calls import Later, Waiting
 from .events import HeapLimitPassed
 from .record import DEAD, RUNNING, Record
+from .ref import Ref
+from .template import Template
+from .timers import Timer
 
 if TYPE_CHECKING:
     from .lifecycle import Lifecycle
     from .scheduler import Scheduler
 
-__all__ = ["Budget", "Budgets", "at_boundary", "heap_of"]
+__all__ = ["CHUNK", "Budget", "Budgets", "alarm", "at_boundary", "heap_of", "mailbox_of", "on_stack", "roots_of"]
 
 logger = logging.getLogger("actorkit")
 
@@ -54,6 +57,9 @@ SHORT: Final = 4096
 other closer than what they cost."""
 
 LARGEST: Final = 5
+
+
+walk.stop_at(Ref, Waiting, Later, Template, Timer, trio.lowlevel.Task, trio.Nursery)
 
 
 def _coroutines(record: Record[Any]) -> Iterator[Any]:
@@ -80,7 +86,7 @@ def on_stack(record: Record[Any]) -> bool:
     return any(map(_runs, _coroutines(record)))
 
 
-def _roots(record: Record[Any]) -> list[Any]:
+def roots_of(record: Record[Any]) -> list[Any]:
     """What an actor holds, but for its mailbox and what runs."""
     roots = [record.obj, *(coro for coro in _coroutines(record) if not _runs(coro))]
     if record.variables is not None:
@@ -90,7 +96,8 @@ def _roots(record: Record[Any]) -> list[Any]:
     return roots
 
 
-def _mailbox(record: Record[Any]) -> list[Any]:
+def mailbox_of(record: Record[Any]) -> list[Any]:
+    """The queues that have messages in them."""
     return [queue for queue in (record.inbox, record.outbox) if queue]
 
 
@@ -98,7 +105,7 @@ def heap_of(
     record: Record[Any], *, frames: tuple[FrameType, ...] = (), limit: int | None = None, shared: bool = False
 ) -> HeapUsage:
     """Walk one actor. With ``shared``, also what others hold too, and private cycles."""
-    return walk.measure(_roots(record), _mailbox(record), frames=frames, limit=limit, cycles=shared)
+    return walk.measure(roots_of(record), mailbox_of(record), frames=frames, limit=limit, cycles=shared)
 
 
 class Budget:
@@ -218,8 +225,8 @@ class Budget:
         try:
             from ..heap.explain import explain
 
-            found = explain(_roots(self.record), _mailbox(self.record), top=LARGEST)
-        except (MemoryError, RecursionError):
+            found = explain(roots_of(self.record), mailbox_of(self.record), top=LARGEST)
+        except (MemoryError, RecursionError, ImportError):
             return ()
         return tuple(LargestType(name, count, size) for name, count, size in found.types)
 
@@ -231,7 +238,7 @@ class Budget:
         if not limit.kill or record.state == DEAD:
             return True
         if on_stack(record):
-            held = walk.measure((), _mailbox(record), limit=limit.size).charged
+            held = walk.measure((), mailbox_of(record), limit=limit.size).charged
             return held + size <= limit.size
         usage = self.look()
         if self.is_over:
@@ -271,14 +278,6 @@ def at_boundary(account: clock.Account) -> None:
             logger.exception("looking at the heap of %s failed", budget.record.describe())
 
 
-@attrs.frozen
-class HeapRow:
-    """One actor of a census."""
-
-    who: str
-    bytes: int
-
-
 class Budgets:
     """The budgets of one node. The clock runs while there has been one."""
 
@@ -301,6 +300,20 @@ class Budgets:
         record.account = budget.account
         record.become_measured()
         return budget
+
+    def change(self, record: Record[Any], limit: HeapLimit | None) -> HeapLimit | None:
+        """Give a living actor another limit (None: none), in force at its next boundary. Returns the old one."""
+        budget = self.all.get(record)
+        old = None if budget is None else budget.limit
+        made = None if limit is None or limit.size == 0 else limit.over(self.default)
+        if made is None:
+            self.end(record)
+        elif budget is None:
+            self.begin(record, made).account.charge(made.size + 1)
+        else:
+            budget.set_limit(made)
+            budget.account.charge(0)
+        return old
 
     def end(self, record: Record[Any]) -> None:
         """The actor has died, or has no limit any more."""
@@ -339,7 +352,7 @@ class Budgets:
         for first in range(0, len(budgets), CHUNK):
             chunk = [b for b in budgets[first : first + CHUNK] if b.record.state != DEAD and not on_stack(b.record)]
             simple = [b for b in chunk if not b.limit.include_shared]
-            sizes = walk.census([(_roots(b.record), _mailbox(b.record)) for b in simple])
+            sizes = walk.census([(roots_of(b.record), mailbox_of(b.record)) for b in simple])
             for budget, size in zip(simple, sizes, strict=True):
                 if size > budget.limit.size:
                     budget.at_boundary()

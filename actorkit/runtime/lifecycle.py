@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import ActorExit, NodeStopped
 from ..policy.exit_signals import Source
 from ..reasons import NORMAL, BadReturn, Crash, ExitReason, InitTimeout, bounded
-from .calls import Later
 from .budgets import Budgets
+from .calls import Later
 from .events import ActorCrashed, ActorExited, ActorStarted, DeadLetter, Events, Unkillable
 from .links import send_signal, tell_watchers
 from .messages import Exit

@@ -123,7 +123,9 @@ class Measured(Record[Any]):
         if self.template.overflow == "wait" and self.mailbox_length:
             reply.remember_caller()
             self.need_senders()[SenderWaiting.for_call(reply, self, message)] = None
-        elif self.template.overflow == "drop_oldest" and self._overflow_of_heap(message, ENVELOPE + size_of(message[1])):
+        elif self.template.overflow == "drop_oldest" and self._overflow_of_heap(
+            message, ENVELOPE + size_of(message[1])
+        ):
             reply.remember_caller()
         else:
             reply.discard()

@@ -84,7 +84,19 @@ LEFT_OPEN: Final = "its handler left a cancel scope or a nursery open: leave the
 class Worker:
     """One trio task of the pool."""
 
-    __slots__ = ("actor", "coro", "corrupted", "fresh", "retire", "scheduler", "scope", "status", "task", "token", "trap")
+    __slots__ = (
+        "actor",
+        "coro",
+        "corrupted",
+        "fresh",
+        "retire",
+        "scheduler",
+        "scope",
+        "status",
+        "task",
+        "token",
+        "trap",
+    )
 
     def __init__(self, scheduler: Scheduler, task: Task) -> None:
         self.scheduler = scheduler
