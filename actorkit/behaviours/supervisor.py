@@ -35,9 +35,9 @@ def supervisor(
 
     Args:
         strategy: ``one_for_one`` restarts the child that ended; ``one_for_all`` all of them; ``rest_for_one`` it and
-        those after it. max_restarts, max_seconds: more restarts than this in this time, and the supervisor gives up: it
-        stops its children and ends,
-            and its own supervisor decides. 0 allows none.
+            those after it.
+        max_restarts, max_seconds: more restarts than this in this time, and the supervisor gives up: it stops its
+            children and ends, and its own supervisor decides. 0 allows none.
         auto_shutdown: end when a significant child (or the last of them) has ended by itself.
 
     Raises InvalidChildSpec, DuplicateChildId or InvalidSupervisorFlag at once. Options of the supervisor as a child

@@ -400,11 +400,13 @@ async def open_node(
 
     Args:
         tree: the root's child spec, usually ``ak.supervisor(…)``; None: no tree, actors are started with
-        ``node.spawn``. name: the node's part in pids and messages. stop_timeout: seconds for the whole orderly stop;
-        then what is left is killed. call_timeout: the default deadline of calls, in seconds. kill_timeout: seconds
-        after which a killed actor that still runs is reported as unkillable. slice_seconds, quantum, max_idle: see
-        ``runtime.scheduler``; the defaults are measured. features: which private names of trio to use;
-        ``Features.degraded()`` for tests.
+            ``node.spawn``.
+        name: the node's part in pids and messages.
+        stop_timeout: seconds for the whole orderly stop; then what is left is killed.
+        call_timeout: the default deadline of calls, in seconds.
+        kill_timeout: seconds after which a killed actor that still runs is reported as unkillable.
+        slice_seconds, quantum, max_idle: see ``runtime.scheduler``; the defaults are measured.
+        features: which private names of trio to use; ``Features.degraded()`` for tests.
 
     Raises:
         StartFailed: the tree did not start.

@@ -314,7 +314,7 @@ async def end(outcome: Outcome, service: Worker, load: Worker) -> None:
     with noting(outcome, "both processes had ended"):
         await load.tell("stop")
         await load.process.wait()
-        with trio.move_on_after(5):
+        with trio.move_on_after(15):
             while service.status["actors"] > outcome.actors_before:
                 await service.next_status()
         outcome.service = service.status
