@@ -374,12 +374,14 @@ class ActorExit(BaseException):
 
 
 class MemoryLimitExceeded(BaseException):
-    """Raised in an actor's own code when its heap is over its limit: ``usage`` and ``limit`` in bytes. The actor's fault, or its limit is too
-    small. Not for catching, though ``finally`` blocks run: the verdict stands, so that an actor that goes on is interrupted again."""
+    """Raised in an actor's own code when its heap is over its limit: ``usage`` and ``limit`` in bytes. The actor's
+    fault, or its limit is too small. Not for catching, though ``finally`` blocks run: the verdict stands, so that an
+    actor that goes on is interrupted again."""
 
     def __init__(self, who: str, usage: int, limit: int) -> None:
         super().__init__(
-            f"{bounded(who, 200)} holds {usage:,} bytes, and its limit is {limit:,}; hold less, or allow more with max_heap_size"
+            f"{bounded(who, 200)} holds {usage:,} bytes, and its limit is {limit:,}; "
+            "hold less, or allow more with max_heap_size"
         )
         self.usage: Final = usage
         self.limit: Final = limit

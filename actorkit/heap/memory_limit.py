@@ -36,5 +36,6 @@ class MemoryLimit(ExitReason):
 
     def __str__(self) -> str:
         least = "" if self.usage.exact else "at least "
-        text = f"memory limit: it held {least}{self.usage.charged:,} B (mailbox: {self.usage.mailbox:,} B) of {self.limit:,} B"
+        held = f"{least}{self.usage.charged:,} B (mailbox: {self.usage.mailbox:,} B)"
+        text = f"memory limit: it held {held} of {self.limit:,} B"
         return f"{text}; most of it: {'; '.join(map(str, self.largest))}" if self.largest else text

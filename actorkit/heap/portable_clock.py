@@ -189,8 +189,8 @@ def current() -> Account | None:
 
 
 def switch(record: object | None, /) -> None:
-    """Enter the account of a record: its attribute ``account``. None, or a record without one, is nobody's. A due account
-    that is left is told to the boundary."""
+    """Enter the account of a record: its attribute ``account``. None, or a record without one, is nobody's. A due
+    account that is left is told to the boundary."""
     previous = enter(getattr(record, "account", None))
     if previous is not None:
         if not previous._activation & LOOK_MASK:

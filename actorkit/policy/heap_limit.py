@@ -63,8 +63,9 @@ def _optional_size(value: Any) -> Any:
 class HeapLimit:
     """How much an actor may hold, and what becomes of it beyond that.
 
-    Use it for actors whose state grows with what others send: connections, caches, rooms. Leave it out where the actor's
-    size is bounded by its code. Begin with ``kill=False`` in production, read the peaks from the log, then set the size.
+    Use it for actors whose state grows with what others send: connections, caches, rooms. Leave it out where the
+    actor's size is bounded by its code. Begin with ``kill=False`` in production, read the peaks from the log, then set
+    the size.
 
     Args:
         size: bytes that the actor may hold: what would be freed if it died now, its mailbox included. 0: no limit.
@@ -73,7 +74,7 @@ class HeapLimit:
         log: report it (default: True).
         include_shared: count what others hold too, as many times as it is held (default: False).
         hard: beyond this many bytes allocated in one activation, requests of 64 KiB or more are refused with
-            MemoryError, before the memory is touched. Default: 1.5 × ``size``. Ignored with ``kill=False``.
+            MemoryError, before the memory is touched. Default: 1.5 times ``size``. Ignored with ``kill=False``.
 
     Raises ValueError for a size that cannot be one, TypeError for a wrong type.
 

@@ -3,10 +3,10 @@
 1. What an actor held when it was last looked at (``known``) and what it has allocated or received since (its account's
    ``bytes``) bound what it can hold now. So ``soft = size - known + 1``: while ``bytes`` is below, no walk is needed.
    When it is reached the account is *due*.
-2. **At a boundary** (a message is done, a handler or process suspends) the clock's ``switch`` tells of a due account that
-   is being left, and the actor is walked (``at_boundary``).
-3. **Inside a message** the clock's alarm comes between two bytecodes (``alarmed``). The walk includes the running frames;
-   an actor truly over its limit gets ``MemoryLimitExceeded`` there, if no frame in between is trio's or the
+2. **At a boundary** (a message is done, a handler or process suspends) the clock's ``switch`` tells of a due account
+   that is being left, and the actor is walked (``at_boundary``).
+3. **Inside a message** the clock's alarm comes between two bytecodes (``alarmed``). The walk includes the running
+   frames; an actor truly over its limit gets ``MemoryLimitExceeded`` there, if no frame in between is trio's or the
    runtime's. The verdict is the control lane's ``kill``, so that catching the exception does not lift it, and whoever
    goes on is raised at again every 64 KiB, and reported as unkillable in the end.
 4. **At arrival** a message is sized and charged to its receiver; what does not fit any more is refused by its
@@ -172,8 +172,8 @@ class Budget:
             self.judge(usage)
 
     def alarmed(self, top: FrameType | None) -> None:
-        """Called between two bytecodes of its code. Raises MemoryLimitExceeded there if it has passed its limit and may be
-        interrupted."""
+        """Called between two bytecodes of its code. Raises MemoryLimitExceeded there if it has passed its limit and may
+        be interrupted."""
         account = self.account
         if self.record.state == DEAD:
             return

@@ -131,8 +131,8 @@ class Context(Record[A_co]):
 
     @property
     def max_heap_size(self) -> HeapLimit | None:
-        """How much this actor may hold; None: any amount. Assign bytes, text such as ``"8 MiB"``, a HeapLimit, or None; in
-        force when the message at hand is done. Source: process_flag(max_heap_size, …)."""
+        """How much this actor may hold; None: any amount. Assign bytes, text such as ``"8 MiB"``, a HeapLimit, or None;
+        in force when the message at hand is done. Source: process_flag(max_heap_size, …)."""
         budget = self.node.budgets.all.get(self)
         return None if budget is None else budget.limit
 

@@ -29,8 +29,8 @@ class ClassHeap:
 
 @attrs.frozen
 class HeapCensus:
-    """What the actors of a node held. ``actors``: each with its bytes (private and mailbox), in the order of their birth;
-    what several hold together is in none of them. ``classes``: the same by class, the largest first."""
+    """What the actors of a node held. ``actors``: each with its bytes (private and mailbox), in the order of their
+    birth; what several hold together is in none of them. ``classes``: the same by class, the largest first."""
 
     actors: tuple[tuple[Ref[Any], int], ...]
     classes: tuple[ClassHeap, ...]

@@ -138,7 +138,8 @@ class Measured(Record[Any]):
             return MailboxFull(f"cannot {what} {self.describe()}: it is dead", target=self.describe())
         budget: Budget = account.owner
         return MailboxFull(
-            f"cannot {what} {self.describe()}: it holds {budget.known:,} of the {budget.limit.size:,} B that it may, with "
+            f"cannot {what} {self.describe()}: it holds {budget.known:,} of the {budget.limit.size:,} B that "
+            f"it may, with "
             f"{self.mailbox_length} messages waiting; send less, slow down, or raise its max_heap_size",
             target=self.describe(),
         )

@@ -357,16 +357,18 @@ class Record(Ref[A_co]):
             ):  # not from within: as its context, the callee's exception would keep the callee's state
                 raise failure
             scheduler.current = previous
-            if hook is not None:
-                hook(previous)
-                scheduler.received(result)
             if task._cancel_status is not status and status is not None:
+                if hook is not None:
+                    hook(previous)
                 close_left_open(task, status)
                 raise scheduler.left_scope_open(self)
             if self.inbox is None and self.attention is None and self.outbox is None:
                 self.state = IDLE
             else:
                 scheduler.after_inline(self)
+            if hook is not None:
+                hook(previous)
+                scheduler.received(result)
             scheduler.inline_left = left = scheduler.inline_left - 1
             if left <= 0 and scheduler.slice_is_over():
                 await scheduler.breathe()

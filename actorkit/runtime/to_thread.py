@@ -18,11 +18,12 @@ R = TypeVar("R")
 
 
 async def to_thread(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a blocking ``function`` in a worker thread, as ``trio.to_thread.run_sync`` does, on the account of the actor that
-    asks: what it allocates there counts against the actor's ``max_heap_size``, and requests beyond its hard cap are refused.
+    """Run a blocking ``function`` in a worker thread, as ``trio.to_thread.run_sync`` does, on the account of the actor
+    that asks: what it allocates there counts against the actor's ``max_heap_size``, and requests beyond its hard cap
+    are refused.
 
-    Use it in actors with a budget. The thread itself cannot be interrupted: a loop of small allocations is found out when
-    it returns.
+    Use it in actors with a budget. The thread itself cannot be interrupted: a loop of small allocations is found out
+    when it returns.
 
     Example::
 

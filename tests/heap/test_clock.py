@@ -509,9 +509,7 @@ def test_a_full_queue_is_tried_again(alarm: Alarm) -> None:
         return 0
 
     noted = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(lambda _: note())
-    add = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(
-        ("Py_AddPendingCall", ctypes.pythonapi)
-    )
+    add = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(("Py_AddPendingCall", ctypes.pythonapi))
     address = ctypes.cast(noted, ctypes.c_void_p)
     account = Account()
     account.soft = 1000

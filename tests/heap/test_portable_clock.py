@@ -36,9 +36,7 @@ def test_both_clocks_have_the_same_names() -> None:
     for name in portable_clock.__all__:
         ours, theirs = getattr(portable_clock, name), getattr(_clock, name)
         if inspect.isfunction(ours):
-            assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters), (
-                name
-            )
+            assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters), name
             assert theirs.__doc__
 
 
