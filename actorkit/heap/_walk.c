@@ -45,8 +45,7 @@ enum EntryFlag {
     ENTRY_OPENED = 4,   /* second pass: its references have been counted */
     ENTRY_SHARED = 8,   /* second pass: held from elsewhere */
     ENTRY_CYCLE = 16,   /* second pass: a collection would free it */
-    ENTRY_ROOT = 32,    /* a root that has not been counted yet */
-    ENTRY_FRAME = 64    /* a frame object whose frame has been read */
+    ENTRY_ROOT = 32     /* a root that has not been counted yet */
 };
 enum { HIDDEN_SHIFT = 8 };  /* the flags from here on: 1 + the index of what the adapter said */
 
@@ -95,7 +94,7 @@ typedef struct {
     size_t hidden_count, hidden_size;
     PyObject **referents;
     size_t referent_count, referent_size;
-    PyObject **temporaries;  /* referents that nobody else held: ours until the end */
+    PyObject **temporaries;  /* objects that are ours until the end */
     size_t temporary_count, temporary_size;
 
     Record *records;
@@ -686,7 +685,8 @@ drain_with_adapters(Walk *walk, EdgeFunction follow)
 
 /* --- Roots and frames --------------------------------------------------------------------- */
 
-/* Mark ``object`` as dead whatever its count is; it will be counted by ``charge_roots``. */
+/* Mark ``object`` as dead whatever its count is; it will be counted by ``charge_root``. The caller holds a
+ * reference to it that no other root owns. */
 static void
 mark_root(Walk *walk, PyObject *object)
 {
@@ -713,23 +713,19 @@ charge_root(Walk *walk, PyObject *object)
     }
 }
 
-/* The fast locals of a running frame, and what else it holds. A frame that is part of a generator or
+/* The fast locals of a running frame, and what else it holds. The frame object itself is only a view of
+ * it, which the caller made: it does not count. A frame that is part of a generator or
  * coroutine dies with it: that one is a root, and if the frame is not on top, its own
  * traversal shows the slots. */
 static void
 drop_frame(Walk *walk, PyObject *object)
 {
     struct _PyInterpreterFrame *frame = ((PyFrameObject *)object)->f_frame;
-    Entry *entry = enter(walk, object);
-    if (entry == NULL || (entry->object != NULL && entry->flags & ENTRY_FRAME)) {
+    Entry *entry = find_entry(walk, object);
+    if (entry == NULL || !(entry->flags & ENTRY_ROOT)) {
         return;
     }
-    if (entry->object == NULL) {
-        entry->object = object;
-        entry->left = 0;
-        entry->flags = ENTRY_DEAD;
-    }
-    entry->flags |= ENTRY_FRAME;
+    entry->flags &= ~(uint32_t)ENTRY_ROOT;
     PyObject *generator = frame_generator(frame);
     if (generator != NULL) {
         charge_root(walk, generator);
@@ -760,8 +756,12 @@ drop_all(Walk *walk, PyObject *roots, PyObject *frames)
     if (frames != NULL) {
         frame_count = PyTuple_GET_SIZE(frames);
         for (Py_ssize_t i = 0; i < frame_count; i++) {
-            PyObject *generator = frame_generator(((PyFrameObject *)PyTuple_GET_ITEM(frames, i))->f_frame);
-            if (generator != NULL) {
+            PyObject *frame = PyTuple_GET_ITEM(frames, i);
+            PyObject *generator = frame_generator(((PyFrameObject *)frame)->f_frame);
+            mark_root(walk, frame);
+            /* A root needs a reference from outside: with a count of 1 it would pass by the table. */
+            if (generator != NULL && ROOM(walk, temporaries, temporary_count, temporary_size)) {
+                walk->temporaries[walk->temporary_count++] = Py_NewRef(generator);
                 mark_root(walk, generator);
             }
         }

@@ -30,7 +30,17 @@ from collections.abc import Callable, Sequence
 from types import CodeType, EllipsisType, FrameType, FunctionType, ModuleType, NoneType, NotImplementedType
 from typing import Any, Final, TypeAlias
 
-from actorkit.heap.blocks import EXACT, Sizer, block_bytes, dict_str_keys, flags_of, mro_of, native_base, sizer_for
+from actorkit.heap.blocks import (
+    EXACT,
+    Sizer,
+    block_bytes,
+    dict_str_keys,
+    flags_of,
+    is_namespace,
+    mro_of,
+    native_base,
+    sizer_for,
+)
 
 __all__ = ["Adapter", "Figures", "PureWalk", "Record", "WalkOver", "census", "exceeds", "measure", "register", "size_of"]
 
@@ -217,10 +227,10 @@ class PureWalk:
                 entry.hidden[1].clear()
         return edges
 
-    def _meet(self, child: object, count: int, facts: _Facts) -> _Entry:
+    def _meet(self, child: Any, count: int, facts: _Facts) -> _Entry:
         """The new entry of an object with this many references."""
         entry = self._entries[id(child)] = _Entry(child, max(0, count - 1), 0)
-        if entry.left and facts.is_plain_dict and "__builtins__" in child:  # type: ignore[operator]
+        if entry.left and facts.is_plain_dict and is_namespace(child):
             entry.flags = _STOP
         return entry
 
