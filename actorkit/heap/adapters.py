@@ -7,7 +7,6 @@ for the sake of an adapter, and a walk that meets no such object does not pay fo
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -28,7 +28,17 @@ try:
 except ImportError:  # an interpreter built without it
     ctypes = None  # type: ignore[assignment]
 
-__all__ = ["EXACT", "block_bytes", "dict_str_keys", "flags_of", "is_namespace", "mro_of", "native_base", "sizer_for", "string_io_parts"]
+__all__ = [
+    "EXACT",
+    "block_bytes",
+    "dict_str_keys",
+    "flags_of",
+    "is_namespace",
+    "mro_of",
+    "native_base",
+    "sizer_for",
+    "string_io_parts",
+]
 
 Sizer = Callable[[Any], int]
 
@@ -168,7 +178,9 @@ def dict_str_keys(mapping: dict[Any, Any]) -> list[Any]:
     """The keys that a traversal leaves out: all of a dict with only str keys, of its own."""
     if EXACT:
         keys = _word(id(mapping) + _DICT_KEYS)
-        mine = not _word(id(mapping) + _DICT_VALUES) and _word(keys) == 1 and _byte(keys + 10) != _GENERAL_KEYS
+        mine = (
+            not _word(id(mapping) + _DICT_VALUES) and _word(keys) == 1 and _byte(keys + 10) != _GENERAL_KEYS
+        )
         return list(dict.__iter__(mapping)) if mine else []
     names = list(dict.__iter__(mapping))
     return names if all(type(name) is str for name in names) else []

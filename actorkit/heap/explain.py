@@ -17,7 +17,15 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Sequence
-from types import AsyncGeneratorType, CellType, CoroutineType, FrameType, FunctionType, GeneratorType, MethodType
+from types import (
+    AsyncGeneratorType,
+    CellType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+)
 from typing import Any, Final
 
 import attrs
@@ -78,7 +86,11 @@ def explain(
     nodes: dict[int, _Node] = {}
     counts: dict[type, list[int]] = {}
     names = {id(root): "" if len(roots) == 1 else f"({number})" for number, root in enumerate(roots)}
-    names |= {id(message): f"mailbox[{number}]" for number, message in enumerate(mailbox) if id(message) not in names}
+    names |= {
+        id(message): f"mailbox[{number}]"
+        for number, message in enumerate(mailbox)
+        if id(message) not in names
+    }
 
     def observe(obj: object, size: int, group: int, parent: object) -> None:
         if len(nodes) >= OBJECTS:
@@ -105,7 +117,9 @@ def explain(
     largest = heapq.nlargest(max(0, top), counts.items(), key=lambda item: item[1][1])
     types = tuple((_type_name(cls), count, size) for cls, (count, size) in largest)
     complete = complete and sum(size for _, size in counts.values()) >= usage.charged
-    return Explanation(usage, types, _largest_paths([node for node in nodes.values() if node.parent is None]), complete)
+    return Explanation(
+        usage, types, _largest_paths([node for node in nodes.values() if node.parent is None]), complete
+    )
 
 
 def _largest_paths(roots: list[_Node]) -> tuple[tuple[str, int], ...]:
@@ -117,7 +131,9 @@ def _largest_paths(roots: list[_Node]) -> tuple[tuple[str, int], ...]:
     found: list[tuple[str, int]] = []
     while candidates and len(found) < PATHS:
         _, _, depth, node = heapq.heappop(candidates)
-        heavy = [child for child in heapq.nlargest(PATHS, node.children, key=_bytes_of) if child.bytes * 10 > total]
+        heavy = [
+            child for child in heapq.nlargest(PATHS, node.children, key=_bytes_of) if child.bytes * 10 > total
+        ]
         if depth < DEPTH and sum(map(_bytes_of, heavy)) * 2 > node.bytes:
             for child in heavy:
                 heapq.heappush(candidates, (-child.bytes, next(order), depth + 1, child))
@@ -157,7 +173,7 @@ def _step(parent: _Node, child: object) -> str:
         owned = parent.parent is not None and _attributes(parent.parent.obj) is obj
         return _key_step(obj, child, owned)
     if list in bases or tuple in bases or deque in bases:
-        base = list if list in bases else tuple if tuple in bases else deque
+        base: Any = list if list in bases else tuple if tuple in bases else deque
         for number, element in enumerate(itertools.islice(base.__iter__(obj), SEARCHED)):
             if element is child:
                 return f"[{number}]"
@@ -175,7 +191,13 @@ def _step(parent: _Node, child: object) -> str:
     if cls in (CoroutineType, GeneratorType, AsyncGeneratorType):
         return f"<in {_cut(obj.__qualname__)}>"
     if cls is FunctionType:
-        return ".__closure__" if obj.__closure__ is child else ".__defaults__" if obj.__defaults__ is child else "<function>"
+        return (
+            ".__closure__"
+            if obj.__closure__ is child
+            else ".__defaults__"
+            if obj.__defaults__ is child
+            else "<function>"
+        )
     if cls is CellType:
         return ""
     if cls is MethodType:

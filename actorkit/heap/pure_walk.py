@@ -42,7 +42,18 @@ from actorkit.heap.blocks import (
     sizer_for,
 )
 
-__all__ = ["Adapter", "Figures", "PureWalk", "Record", "WalkOver", "census", "exceeds", "measure", "register", "size_of"]
+__all__ = [
+    "Adapter",
+    "Figures",
+    "PureWalk",
+    "Record",
+    "WalkOver",
+    "census",
+    "exceeds",
+    "measure",
+    "register",
+    "size_of",
+]
 
 Adapter: TypeAlias = Callable[[Any], tuple[int, Sequence[object]]]
 Record: TypeAlias = tuple[int, int, int]
@@ -78,7 +89,16 @@ class WalkOver(Exception):
 class _Facts:
     """What is to be known of a type."""
 
-    __slots__ = ("adapter", "is_container", "is_dict", "is_function", "is_plain_dict", "never", "size", "stop")
+    __slots__ = (
+        "adapter",
+        "is_container",
+        "is_dict",
+        "is_function",
+        "is_plain_dict",
+        "never",
+        "size",
+        "stop",
+    )
 
     def __init__(self, cls: type) -> None:
         bases = mro_of(cls)
@@ -250,7 +270,9 @@ class PureWalk:
                 if not _COUNTS:
                     count = _OURS + 2
                     occurrences = None
-                entry = self._meet(child, count - _OURS - (occurrences[id(child)] if occurrences else 1), facts)
+                entry = self._meet(
+                    child, count - _OURS - (occurrences[id(child)] if occurrences else 1), facts
+                )
             elif entry.flags & (_DEAD | _STOP) or not entry.left:
                 continue
             else:

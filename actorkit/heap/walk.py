@@ -93,7 +93,13 @@ def measure(
     if limit is not None and limit < 0:
         raise ValueError("a limit is a number of bytes, 0 or more")
     private, received, objects, after_gc, shared, exact, _ = _force.measure(
-        _listed(roots), _listed(mailbox), tuple(frames), -1 if limit is None else limit, cycles, edge_cap, False
+        _listed(roots),
+        _listed(mailbox),
+        tuple(frames),
+        -1 if limit is None else limit,
+        cycles,
+        edge_cap,
+        False,
     )
     return HeapUsage(private, shared, received, objects, exact, after_gc)
 

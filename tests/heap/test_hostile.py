@@ -85,7 +85,15 @@ class ShoutingInt(Shouting, int):
 def test_no_method_is_called(walk: Any) -> None:
     key = Shouting()
     table = {key: [1.5], "x": [2.5]}
-    held = [table, table, [Shouting()], ShoutingList([[1.5]]), ShoutingDict(a=[1.5]), ShoutingStr("x"), ShoutingInt(1 << 99)]
+    held = [
+        table,
+        table,
+        [Shouting()],
+        ShoutingList([[1.5]]),
+        ShoutingDict(a=[1.5]),
+        ShoutingStr("x"),
+        ShoutingInt(1 << 99),
+    ]
     called.clear()
     figures = measure(walk, held)
     again = measure(walk, *held)
@@ -178,7 +186,11 @@ def test_deep_nesting(walk: Any) -> None:
 def test_wrong_arguments(walk: Any) -> None:
     if walk is pure_walk:
         pytest.skip("the door checks")
-    for wrong in ((None, (), (), -1, False, 1, False), ((), 7, (), -1, False, 1, False), ((), (), (7,), -1, False, 1, False)):
+    for wrong in (
+        (None, (), (), -1, False, 1, False),
+        ((), 7, (), -1, False, 1, False),
+        ((), (), (7,), -1, False, 1, False),
+    ):
         with pytest.raises(TypeError):
             walk.measure(*wrong)
     with pytest.raises(TypeError):

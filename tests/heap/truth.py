@@ -21,7 +21,6 @@ from actorkit.heap import walk
 from tests.heap.frees import load
 from tests.heap.graphs import Graph, build, recipe_of
 
-
 TUPLE_SIZES = range(1, 8)
 TUPLES_KEPT = 2000
 TUPLES_A_GRAPH = 100
