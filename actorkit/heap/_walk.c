@@ -24,12 +24,12 @@
  * frame has no valid stack top, so its fast locals are read slot by slot.
  *
  * The GIL and references. The GIL is held from the beginning to the end. No Python code runs inside a
- * walk, and no object is allocated that the garbage collector tracks. So nothing can be freed meanwhile, and all
- * pointers to objects are borrowed. The exception are adapters: Python functions, which may do anything,
- * let other threads run, and even start another walk. They are called only when no edge is pending,
- * and first every object in the table gets a reference of ours ("pinned"), released at the end; what an adapter
- * returns is entered into the table before the next adapter is called. Pinning changes no result,
- * because the count of an object that has an entry is never read again. The registered types and
+ * walk, and no object is allocated that the garbage collector tracks. So nothing can be freed meanwhile,
+ * and all pointers to objects are borrowed. The exception are adapters: Python functions, which may do
+ * anything, let other threads run, and even start another walk. They are called only when no edge is
+ * pending, and first every object in the table gets a reference of ours ("pinned"), released at the end;
+ * what an adapter returns is entered into the table before the next adapter is called. Pinning changes no
+ * result, because the count of an object that has an entry is never read again. The registered types and
  * functions are referenced by the walk itself. An adapter may change the graph: then the figures are
  * those of no single moment, but every pointer is good.
  *
@@ -569,7 +569,8 @@ pin_table(Walk *walk)
     }
 }
 
-/* Take the referents out of ``sequence`` (a list or tuple) such that the sequence adds nothing to their counts. */
+/* Take the referents out of ``sequence`` (a list or tuple) such that the sequence adds nothing to their
+ * counts. */
 static void
 take_referents(Walk *walk, PyObject *sequence, Hidden *hidden)
 {
@@ -611,6 +612,8 @@ swallow_exception(Walk *walk)
     return 1;
 }
 
+#define WRONG_ANSWER "an adapter returns (bytes, sequence of referents)"
+
 /* Ask the adapter of ``object``. On return the edges that it knows of are on the stack. */
 static void
 ask_adapter(Walk *walk, PyObject *object)
@@ -622,11 +625,11 @@ ask_adapter(Walk *walk, PyObject *object)
     Py_ssize_t size = -1;
     if (answer != NULL && PyTuple_Check(answer) && PyTuple_GET_SIZE(answer) == 2) {
         bytes = PyTuple_GET_ITEM(answer, 0);
-        sequence = PySequence_Fast(PyTuple_GET_ITEM(answer, 1), "an adapter returns (bytes, sequence of referents)");
+        sequence = PySequence_Fast(PyTuple_GET_ITEM(answer, 1), WRONG_ANSWER);
         size = sequence == NULL ? -1 : PyLong_AsSsize_t(bytes);
     }
     else if (answer != NULL) {
-        PyErr_SetString(PyExc_TypeError, "an adapter returns (bytes, sequence of referents)");
+        PyErr_SetString(PyExc_TypeError, WRONG_ANSWER);
     }
     if (size < 0) {
         Py_XDECREF(sequence);
@@ -898,7 +901,8 @@ end_walk(Walk *walk)
     Py_DECREF(registry.stop_types);
     Py_DECREF(registry.adapters_by_type);
     Py_DECREF(registry.adapters_by_name);
-    if (spare == NULL && walk->mask < KEPT_TABLE && walk->stack_size <= KEPT_STACK && walk->record_size == 0) {
+    int small = walk->mask < KEPT_TABLE && walk->stack_size <= KEPT_STACK && walk->record_size == 0;
+    if (spare == NULL && small) {
         spare = walk;
     }
     else {
@@ -989,8 +993,8 @@ walk_measure(PyObject *Py_UNUSED(module), PyObject *arguments)
         Py_SETREF(records, PyList_New(0));
         for (size_t i = 0; records != NULL && i < walk->record_count; i++) {
             Record *entry = &walk->records[i];
-            PyObject *row = Py_BuildValue("(Nni)", PyLong_FromVoidPtr(entry->object), (Py_ssize_t)entry->bytes,
-                                          entry->group);
+            PyObject *address = PyLong_FromVoidPtr(entry->object);
+            PyObject *row = Py_BuildValue("(Nni)", address, (Py_ssize_t)entry->bytes, entry->group);
             if (row == NULL || PyList_Append(records, row) < 0) {
                 Py_CLEAR(records);
             }
@@ -1209,8 +1213,10 @@ walk_register(PyObject *Py_UNUSED(module), PyObject *arguments)
 }
 
 static PyMethodDef walk_methods[] = {
-    {"measure", walk_measure, METH_VARARGS, "measure(roots, mailbox, frames, limit, cycles, edge_cap, record)"},
-    {"exceeds", (PyCFunction)(void (*)(void))walk_exceeds, METH_FASTCALL, "exceeds(roots, mailbox, frames, limit)"},
+    {"measure", walk_measure, METH_VARARGS,
+     "measure(roots, mailbox, frames, limit, cycles, edge_cap, record)"},
+    {"exceeds", (PyCFunction)(void (*)(void))walk_exceeds, METH_FASTCALL,
+     "exceeds(roots, mailbox, frames, limit)"},
     {"census", walk_census, METH_O, "census(actors)"},
     {"size_of", (PyCFunction)(void (*)(void))walk_size_of, METH_FASTCALL, "size_of(*objects)"},
     {"register", walk_register, METH_VARARGS, "register(stop_types, adapters_by_type, adapters_by_name)"},

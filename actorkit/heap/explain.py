@@ -1,14 +1,14 @@
 """What a heap consists of: the largest types, and the paths that hold the most.
 
-For reports and for people, not for decisions. The figures of ``usage`` come from the walk that is in force; types
-and paths from the pure walk, which can tell who let an object die: the object that held the last reference to it.
-So each private object has one parent, and a tree of bytes comes out.
+For reports and for people, not for decisions. The figures of ``usage`` come from the walk that is in
+force; types and paths from the pure walk, which can tell who let an object die: the object that held the
+last reference to it. So each private object has one parent, and a tree of bytes comes out.
 
 It is bounded: at most ``OBJECTS`` objects are looked at, of one container the first ``OBJECTS`` elements, and
 strings are cut. What is beyond shows in ``usage`` only, and ``complete`` is False.
 
-Names of attributes come from the instance's dict, which must be made for this if it does not exist yet, for the
-few objects on the paths. No code of the objects is called.
+Names of attributes come from the instance's dict, which must be made for this if it does not exist yet,
+for the few objects on the paths. No code of the objects is called.
 """
 
 from __future__ import annotations

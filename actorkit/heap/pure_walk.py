@@ -138,8 +138,8 @@ class _Entry:
 
 
 Observer: TypeAlias = Callable[[object, int, int, object], None]
-"""Told of each object that is counted: the object, its bytes, its group, and the object whose death let it die
-(None for a root)."""
+"""Told of each object that is counted: the object, its bytes, its group, and the object whose death let
+it die (None for a root)."""
 
 
 class PureWalk:

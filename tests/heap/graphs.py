@@ -27,7 +27,8 @@ class Plain:
         pass
 
 
-# Held here, since the interpreter's cache of attribute lookups may hold such a name, or let go of it, at any moment.
+# Held here, since the interpreter's cache of attribute lookups may hold such a name, or let go of it, at
+# any moment.
 NAMES = [f"attribute{i}" for i in range(1000)]
 
 
