@@ -30,7 +30,7 @@ enum Sizer {
     SIZER_SET,
     SIZER_BYTEARRAY,
     SIZER_DEQUE,
-    SIZER_METHOD     /* what the C-level __sizeof__ says: beyond the basic size a second block, or the items */
+    SIZER_METHOD     /* what the C-level __sizeof__ says: beyond the basic size the items or a second block */
 };
 
 enum TypeFlag {
@@ -165,7 +165,8 @@ find_adapter(const Registry *registry, PyTypeObject *type)
         }
     }
     PyObject *by_name = registry->adapters_by_name;
-    for (PyTypeObject *base = native_base(type); base != NULL && base != &PyBaseObject_Type; base = base->tp_base) {
+    PyTypeObject *base = native_base(type);
+    for (; base != NULL && base != &PyBaseObject_Type; base = base->tp_base) {
         for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(by_name); i++) {
             PyObject *pair = PyTuple_GET_ITEM(by_name, i);
             if (strcmp(base->tp_name, PyBytes_AS_STRING(PyTuple_GET_ITEM(pair, 0))) == 0) {
@@ -179,8 +180,9 @@ find_adapter(const Registry *registry, PyTypeObject *type)
 static int
 never_counts(PyTypeObject *type)
 {
-    return PyType_HasFeature(type, Py_TPFLAGS_TYPE_SUBCLASS) || type == &PyCode_Type || type == Py_TYPE(Py_None)
-        || type == &PyBool_Type || type == &PyEllipsis_Type || type == Py_TYPE(Py_NotImplemented)
+    return PyType_HasFeature(type, Py_TPFLAGS_TYPE_SUBCLASS) || type == &PyCode_Type
+        || type == Py_TYPE(Py_None) || type == &PyBool_Type || type == &PyEllipsis_Type
+        || type == Py_TYPE(Py_NotImplemented)
         || PyType_IsSubtype(type, &PyModule_Type);
 }
 
@@ -315,20 +317,24 @@ sizeof_beyond(PyObject *object, PyObject *method, size_t basic)
     return bytes > basic ? bytes - basic : 0;
 }
 
+/* What the keys table was requested with; 0 for the empty one, which all share. */
+static size_t
+table_request(PyDictKeysObject *keys)
+{
+    if (keys->dk_refcnt != 1) {
+        return 0;
+    }
+    int general = keys->dk_kind == DICT_KEYS_GENERAL;
+    size_t entry = general ? sizeof(PyDictKeyEntry) : sizeof(PyDictUnicodeEntry);
+    size_t usable = (((size_t)1 << keys->dk_log2_size) << 1) / 3;
+    return sizeof(PyDictKeysObject) + ((size_t)1 << keys->dk_log2_index_bytes) + usable * entry;
+}
+
 static size_t
 dict_table_bytes(PyDictObject *dict)
 {
-    PyDictKeysObject *keys = dict->ma_keys;
-    if (dict->ma_values != NULL) {
-        size_t bytes = dict_values_bytes(dict);
-        return bytes ? block_bytes(bytes) : 0;
-    }
-    if (keys->dk_refcnt != 1) {
-        return 0;  /* the empty table is shared by all */
-    }
-    size_t usable = (((size_t)1 << keys->dk_log2_size) << 1) / 3;
-    size_t entry = keys->dk_kind == DICT_KEYS_GENERAL ? sizeof(PyDictKeyEntry) : sizeof(PyDictUnicodeEntry);
-    return block_bytes(sizeof(PyDictKeysObject) + ((size_t)1 << keys->dk_log2_index_bytes) + usable * entry);
+    size_t request = dict->ma_values != NULL ? dict_values_bytes(dict) : table_request(dict->ma_keys);
+    return request ? block_bytes(request) : 0;
 }
 
 /* The linked list beside the dict: one node for each key and a table of pointers to them. The rest
@@ -337,17 +343,12 @@ static size_t
 ordered_nodes_bytes(PyObject *object, const TypeFacts *facts)
 {
     PyDictObject *dict = (PyDictObject *)object;
-    PyDictKeysObject *keys = dict->ma_keys;
     size_t nodes = (size_t)dict->ma_used * 32;
     if (facts->sizeof_method == NULL) {
         return nodes;
     }
-    size_t beyond = sizeof_beyond(object, facts->sizeof_method, (size_t)facts->type->tp_basicsize), table = 0;
-    if (keys->dk_refcnt == 1) {
-        size_t usable = (((size_t)1 << keys->dk_log2_size) << 1) / 3;
-        size_t entry = keys->dk_kind == DICT_KEYS_GENERAL ? sizeof(PyDictKeyEntry) : sizeof(PyDictUnicodeEntry);
-        table = sizeof(PyDictKeysObject) + ((size_t)1 << keys->dk_log2_index_bytes) + usable * entry;
-    }
+    size_t beyond = sizeof_beyond(object, facts->sizeof_method, (size_t)facts->type->tp_basicsize);
+    size_t table = table_request(dict->ma_keys);
     return beyond > table + nodes ? nodes + block_bytes(beyond - table - nodes) : nodes;
 }
 

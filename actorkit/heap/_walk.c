@@ -24,12 +24,12 @@
  * frame has no valid stack top, so its fast locals are read slot by slot.
  *
  * The GIL and references. The GIL is held from the beginning to the end. No Python code runs inside a
- * walk, and no object is allocated that the garbage collector tracks. So nothing can be freed meanwhile, and all
- * pointers to objects are borrowed. The exception are adapters: Python functions, which may do anything,
- * let other threads run, and even start another walk. They are called only when no edge is pending,
- * and first every object in the table gets a reference of ours ("pinned"), released at the end; what an adapter
- * returns is entered into the table before the next adapter is called. Pinning changes no result,
- * because the count of an object that has an entry is never read again. The registered types and
+ * walk, and no object is allocated that the garbage collector tracks. So nothing can be freed meanwhile,
+ * and all pointers to objects are borrowed. The exception are adapters: Python functions, which may do
+ * anything, let other threads run, and even start another walk. They are called only when no edge is
+ * pending, and first every object in the table gets a reference of ours ("pinned"), released at the end;
+ * what an adapter returns is entered into the table before the next adapter is called. Pinning changes no
+ * result, because the count of an object that has an entry is never read again. The registered types and
  * functions are referenced by the walk itself. An adapter may change the graph: then the figures are
  * those of no single moment, but every pointer is good.
  *
@@ -45,8 +45,7 @@ enum EntryFlag {
     ENTRY_OPENED = 4,   /* second pass: its references have been counted */
     ENTRY_SHARED = 8,   /* second pass: held from elsewhere */
     ENTRY_CYCLE = 16,   /* second pass: a collection would free it */
-    ENTRY_ROOT = 32,    /* a root that has not been counted yet */
-    ENTRY_FRAME = 64    /* a frame object whose frame has been read */
+    ENTRY_ROOT = 32     /* a root that has not been counted yet */
 };
 enum { HIDDEN_SHIFT = 8 };  /* the flags from here on: 1 + the index of what the adapter said */
 
@@ -95,7 +94,7 @@ typedef struct {
     size_t hidden_count, hidden_size;
     PyObject **referents;
     size_t referent_count, referent_size;
-    PyObject **temporaries;  /* referents that nobody else held: ours until the end */
+    PyObject **temporaries;  /* objects that are ours until the end */
     size_t temporary_count, temporary_size;
 
     Record *records;
@@ -570,7 +569,8 @@ pin_table(Walk *walk)
     }
 }
 
-/* Take the referents out of ``sequence`` (a list or tuple) such that the sequence adds nothing to their counts. */
+/* Take the referents out of ``sequence`` (a list or tuple) such that the sequence adds nothing to their
+ * counts. */
 static void
 take_referents(Walk *walk, PyObject *sequence, Hidden *hidden)
 {
@@ -612,6 +612,8 @@ swallow_exception(Walk *walk)
     return 1;
 }
 
+#define WRONG_ANSWER "an adapter returns (bytes, sequence of referents)"
+
 /* Ask the adapter of ``object``. On return the edges that it knows of are on the stack. */
 static void
 ask_adapter(Walk *walk, PyObject *object)
@@ -623,11 +625,11 @@ ask_adapter(Walk *walk, PyObject *object)
     Py_ssize_t size = -1;
     if (answer != NULL && PyTuple_Check(answer) && PyTuple_GET_SIZE(answer) == 2) {
         bytes = PyTuple_GET_ITEM(answer, 0);
-        sequence = PySequence_Fast(PyTuple_GET_ITEM(answer, 1), "an adapter returns (bytes, sequence of referents)");
+        sequence = PySequence_Fast(PyTuple_GET_ITEM(answer, 1), WRONG_ANSWER);
         size = sequence == NULL ? -1 : PyLong_AsSsize_t(bytes);
     }
     else if (answer != NULL) {
-        PyErr_SetString(PyExc_TypeError, "an adapter returns (bytes, sequence of referents)");
+        PyErr_SetString(PyExc_TypeError, WRONG_ANSWER);
     }
     if (size < 0) {
         Py_XDECREF(sequence);
@@ -686,7 +688,8 @@ drain_with_adapters(Walk *walk, EdgeFunction follow)
 
 /* --- Roots and frames --------------------------------------------------------------------- */
 
-/* Mark ``object`` as dead whatever its count is; it will be counted by ``charge_roots``. */
+/* Mark ``object`` as dead whatever its count is; it will be counted by ``charge_root``. The caller holds a
+ * reference to it that no other root owns. */
 static void
 mark_root(Walk *walk, PyObject *object)
 {
@@ -713,23 +716,19 @@ charge_root(Walk *walk, PyObject *object)
     }
 }
 
-/* The fast locals of a running frame, and what else it holds. A frame that is part of a generator or
+/* The fast locals of a running frame, and what else it holds. The frame object itself is only a view of
+ * it, which the caller made: it does not count. A frame that is part of a generator or
  * coroutine dies with it: that one is a root, and if the frame is not on top, its own
  * traversal shows the slots. */
 static void
 drop_frame(Walk *walk, PyObject *object)
 {
     struct _PyInterpreterFrame *frame = ((PyFrameObject *)object)->f_frame;
-    Entry *entry = enter(walk, object);
-    if (entry == NULL || (entry->object != NULL && entry->flags & ENTRY_FRAME)) {
+    Entry *entry = find_entry(walk, object);
+    if (entry == NULL || !(entry->flags & ENTRY_ROOT)) {
         return;
     }
-    if (entry->object == NULL) {
-        entry->object = object;
-        entry->left = 0;
-        entry->flags = ENTRY_DEAD;
-    }
-    entry->flags |= ENTRY_FRAME;
+    entry->flags &= ~(uint32_t)ENTRY_ROOT;
     PyObject *generator = frame_generator(frame);
     if (generator != NULL) {
         charge_root(walk, generator);
@@ -760,8 +759,12 @@ drop_all(Walk *walk, PyObject *roots, PyObject *frames)
     if (frames != NULL) {
         frame_count = PyTuple_GET_SIZE(frames);
         for (Py_ssize_t i = 0; i < frame_count; i++) {
-            PyObject *generator = frame_generator(((PyFrameObject *)PyTuple_GET_ITEM(frames, i))->f_frame);
-            if (generator != NULL) {
+            PyObject *frame = PyTuple_GET_ITEM(frames, i);
+            PyObject *generator = frame_generator(((PyFrameObject *)frame)->f_frame);
+            mark_root(walk, frame);
+            /* A root needs a reference from outside: with a count of 1 it would pass by the table. */
+            if (generator != NULL && ROOM(walk, temporaries, temporary_count, temporary_size)) {
+                walk->temporaries[walk->temporary_count++] = Py_NewRef(generator);
                 mark_root(walk, generator);
             }
         }
@@ -898,7 +901,8 @@ end_walk(Walk *walk)
     Py_DECREF(registry.stop_types);
     Py_DECREF(registry.adapters_by_type);
     Py_DECREF(registry.adapters_by_name);
-    if (spare == NULL && walk->mask < KEPT_TABLE && walk->stack_size <= KEPT_STACK && walk->record_size == 0) {
+    int small = walk->mask < KEPT_TABLE && walk->stack_size <= KEPT_STACK && walk->record_size == 0;
+    if (spare == NULL && small) {
         spare = walk;
     }
     else {
@@ -989,8 +993,8 @@ walk_measure(PyObject *Py_UNUSED(module), PyObject *arguments)
         Py_SETREF(records, PyList_New(0));
         for (size_t i = 0; records != NULL && i < walk->record_count; i++) {
             Record *entry = &walk->records[i];
-            PyObject *row = Py_BuildValue("(Nni)", PyLong_FromVoidPtr(entry->object), (Py_ssize_t)entry->bytes,
-                                          entry->group);
+            PyObject *address = PyLong_FromVoidPtr(entry->object);
+            PyObject *row = Py_BuildValue("(Nni)", address, (Py_ssize_t)entry->bytes, entry->group);
             if (row == NULL || PyList_Append(records, row) < 0) {
                 Py_CLEAR(records);
             }
@@ -1209,8 +1213,10 @@ walk_register(PyObject *Py_UNUSED(module), PyObject *arguments)
 }
 
 static PyMethodDef walk_methods[] = {
-    {"measure", walk_measure, METH_VARARGS, "measure(roots, mailbox, frames, limit, cycles, edge_cap, record)"},
-    {"exceeds", (PyCFunction)(void (*)(void))walk_exceeds, METH_FASTCALL, "exceeds(roots, mailbox, frames, limit)"},
+    {"measure", walk_measure, METH_VARARGS,
+     "measure(roots, mailbox, frames, limit, cycles, edge_cap, record)"},
+    {"exceeds", (PyCFunction)(void (*)(void))walk_exceeds, METH_FASTCALL,
+     "exceeds(roots, mailbox, frames, limit)"},
     {"census", walk_census, METH_O, "census(actors)"},
     {"size_of", (PyCFunction)(void (*)(void))walk_size_of, METH_FASTCALL, "size_of(*objects)"},
     {"register", walk_register, METH_VARARGS, "register(stop_types, adapters_by_type, adapters_by_name)"},

@@ -1,8 +1,8 @@
 """Types that hold memory which no traversal shows, and what they hold.
 
 An adapter returns the bytes that are freed with the object besides its own block, and the objects to which
-it has references that the garbage collector does not see. The types are known by their names: nothing is imported
-for the sake of an adapter, and a walk that meets no such object does not pay for it.
+it has references that the garbage collector does not see. The types are known by their names: nothing is
+imported for the sake of an adapter, and a walk that meets no such object does not pay for it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ __all__ = ["ADAPTERS"]
 
 
 def numpy_array(array: Any) -> tuple[int, Sequence[object]]:
-    """Its data, if it owns them; the array or buffer that it is a view of; the elements, if they are objects."""
+    """Its data, if it owns them; the array or buffer that it is a view of; the elements, if they are
+    objects."""
     if not array.flags.owndata:
         return 0, (() if array.base is None else (array.base,))
     return array.nbytes, _elements(array) if array.dtype.hasobject else ()
@@ -38,7 +39,8 @@ def memory_map(mapped: Any) -> tuple[int, Sequence[object]]:
 
 
 def string_io(buffer: Any) -> tuple[int, Sequence[object]]:
-    """The characters: four bytes each, or, as long as it is only written to, parts or a string under construction."""
+    """The characters: four bytes each, or, as long as it is only written to, parts or a string under
+    construction."""
     if blocks.EXACT:
         return blocks.string_io_parts(buffer)
     if buffer.closed:

@@ -28,7 +28,17 @@ try:
 except ImportError:  # an interpreter built without it
     ctypes = None  # type: ignore[assignment]
 
-__all__ = ["EXACT", "block_bytes", "dict_str_keys", "flags_of", "mro_of", "native_base", "sizer_for", "string_io_parts"]
+__all__ = [
+    "EXACT",
+    "block_bytes",
+    "dict_str_keys",
+    "flags_of",
+    "is_namespace",
+    "mro_of",
+    "native_base",
+    "sizer_for",
+    "string_io_parts",
+]
 
 Sizer = Callable[[Any], int]
 
@@ -53,7 +63,7 @@ _KEYS_HEADER = 32  # references, then one byte each: log2 of the size, log2 of t
 _KEYS_USABLE, _KEYS_USED = 16, 24
 _TYPE_CACHED_KEYS = 872 if _VERSION == (3, 11) else 880
 
-_GENERAL_KEYS = 0
+_GENERAL_KEYS, _STR_KEYS = 0, 1
 _GENERAL_ENTRY, _STR_ENTRY = 24, 16
 _ORDERED_NODE = 32
 _DEQUE_BLOCK = 66 * _POINTER
@@ -168,10 +178,19 @@ def dict_str_keys(mapping: dict[Any, Any]) -> list[Any]:
     """The keys that a traversal leaves out: all of a dict with only str keys, of its own."""
     if EXACT:
         keys = _word(id(mapping) + _DICT_KEYS)
-        mine = not _word(id(mapping) + _DICT_VALUES) and _word(keys) == 1 and _byte(keys + 10) != _GENERAL_KEYS
+        mine = (
+            not _word(id(mapping) + _DICT_VALUES) and _word(keys) == 1 and _byte(keys + 10) != _GENERAL_KEYS
+        )
         return list(dict.__iter__(mapping)) if mine else []
     names = list(dict.__iter__(mapping))
     return names if all(type(name) is str for name in names) else []
+
+
+def is_namespace(mapping: dict[Any, Any]) -> bool:
+    """Whether this plain dict is a module's globals. No key is compared by code of its own."""
+    if EXACT and _byte(_word(id(mapping) + _DICT_KEYS) + 10) != _STR_KEYS:
+        return False
+    return "__builtins__" in mapping
 
 
 # --- Instances ---------------------------------------------------------------------------------

@@ -30,7 +30,17 @@ from collections.abc import Callable, Sequence
 from types import CodeType, EllipsisType, FrameType, FunctionType, ModuleType, NoneType, NotImplementedType
 from typing import Any, Final, TypeAlias
 
-from actorkit.heap.blocks import EXACT, Sizer, block_bytes, dict_str_keys, flags_of, mro_of, native_base, sizer_for
+from actorkit.heap.blocks import (
+    EXACT,
+    Sizer,
+    block_bytes,
+    dict_str_keys,
+    flags_of,
+    is_namespace,
+    mro_of,
+    native_base,
+    sizer_for,
+)
 
 __all__ = [
     "Adapter",
@@ -79,7 +89,16 @@ class WalkOver(Exception):
 class _Facts:
     """What is to be known of a type."""
 
-    __slots__ = ("adapter", "is_container", "is_dict", "is_function", "is_plain_dict", "never", "size", "stop")
+    __slots__ = (
+        "adapter",
+        "is_container",
+        "is_dict",
+        "is_function",
+        "is_plain_dict",
+        "never",
+        "size",
+        "stop",
+    )
 
     def __init__(self, cls: type) -> None:
         bases = mro_of(cls)
@@ -119,8 +138,8 @@ class _Entry:
 
 
 Observer: TypeAlias = Callable[[object, int, int, object], None]
-"""Told of each object that is counted: the object, its bytes, its group, and the object whose death let it die
-(None for a root)."""
+"""Told of each object that is counted: the object, its bytes, its group, and the object whose death let
+it die (None for a root)."""
 
 
 class PureWalk:
@@ -228,10 +247,10 @@ class PureWalk:
                 entry.hidden[1].clear()
         return edges
 
-    def _meet(self, child: object, count: int, facts: _Facts) -> _Entry:
+    def _meet(self, child: Any, count: int, facts: _Facts) -> _Entry:
         """The new entry of an object with this many references."""
         entry = self._entries[id(child)] = _Entry(child, max(0, count - 1), 0)
-        if entry.left and facts.is_plain_dict and "__builtins__" in child:  # type: ignore[operator]
+        if entry.left and facts.is_plain_dict and is_namespace(child):
             entry.flags = _STOP
         return entry
 
@@ -251,7 +270,9 @@ class PureWalk:
                 if not _COUNTS:
                     count = _OURS + 2
                     occurrences = None
-                entry = self._meet(child, count - _OURS - (occurrences[id(child)] if occurrences else 1), facts)
+                entry = self._meet(
+                    child, count - _OURS - (occurrences[id(child)] if occurrences else 1), facts
+                )
             elif entry.flags & (_DEAD | _STOP) or not entry.left:
                 continue
             else:

@@ -9,7 +9,8 @@ mailbox's deque instead of the messages in it, when a message may have gone to s
 and at instances of the types registered with ``stop_at``: these are never counted. It looks
 through functions (closure, defaults, attributes, annotations), bound methods, partials, cells, and suspended
 generators and coroutines. A weak reference does not lead to its referent. A root may be an instance
-of a registered type, for roots are never stops; a root that is a module, a type, code or immortal counts nothing.
+of a registered type, for roots are never stops; a root that is a module, a type, code or immortal counts
+nothing.
 
 **Two implementations.** ``IMPLEMENTATION`` says which one is in force. The environment variable
 ``ACTORKIT_PURE=1`` forces the pure one, as does the lack of the extension. On interpreters whose
@@ -93,7 +94,13 @@ def measure(
     if limit is not None and limit < 0:
         raise ValueError("a limit is a number of bytes, 0 or more")
     private, received, objects, after_gc, shared, exact, _ = _force.measure(
-        _listed(roots), _listed(mailbox), tuple(frames), -1 if limit is None else limit, cycles, edge_cap, False
+        _listed(roots),
+        _listed(mailbox),
+        tuple(frames),
+        -1 if limit is None else limit,
+        cycles,
+        edge_cap,
+        False,
     )
     return HeapUsage(private, shared, received, objects, exact, after_gc)
 
@@ -117,8 +124,8 @@ def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]]) -> list[
 
 # Called for each message, so there is nothing in between.
 size_of = _force.size_of
-"""``size_of(*objects) -> int``: the bytes that the receiver of the objects will own if the sender drops them right
-after. References that the sender still has to the objects themselves do not matter."""
+"""``size_of(*objects) -> int``: the bytes that the receiver of the objects will own if the sender drops
+them right after. References that the sender still has to the objects themselves do not matter."""
 
 
 def stop_at(*types: type) -> None:
@@ -135,8 +142,8 @@ def adapter(cls: type[T], function: Any) -> None:
 
     ``function(obj)`` returns ``(bytes, referents)``: the bytes that are freed with ``obj`` besides
     its own block, and the objects that it owns a hidden reference to, once for each reference. It must
-    not create the referents. It is called in the middle of a walk, when all that the walk holds is safe. If it
-    raises an Exception, that object's hidden memory is left out and the walk is not exact; other
+    not create the referents. It is called in the middle of a walk, when all that the walk holds is safe.
+    If it raises an Exception, that object's hidden memory is left out and the walk is not exact; other
     exceptions end the walk.
 
     Process-wide; a second registration replaces the first, also those that actorkit ships.

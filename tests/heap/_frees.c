@@ -261,7 +261,12 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, .m_name = "_frees", .m_size = -1, .m_methods = methods};
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_frees",
+    .m_size = -1,
+    .m_methods = methods,
+};
 
 PyMODINIT_FUNC
 PyInit__frees(void)

@@ -77,7 +77,22 @@ def test_census_and_early_stop() -> None:
 
 
 def test_size_of() -> None:
-    values = [7, -1, 10**6, 10**30, "x", "y" * 300, "é" * 5, b"z" * 9, 1.5, None, True, (), (1.25, "q" * 7), (1, (2,))]
+    values = [
+        7,
+        -1,
+        10**6,
+        10**30,
+        "x",
+        "y" * 300,
+        "é" * 5,
+        b"z" * 9,
+        1.5,
+        None,
+        True,
+        (),
+        (1.25, "q" * 7),
+        (1, (2,)),
+    ]
     values += [[1.5], {"a": [1.5]}, graphs.Frozen(1.5, "a b"), (10**20,) * 3]
     for value in values:
         assert c_walk.size_of(value) == pure_walk.size_of(value), value

@@ -17,7 +17,7 @@ GRAPHS = int(os.environ.get("ACTORKIT_TRUTH_GRAPHS", "60"))
 
 
 @pytest.mark.skipif(not blocks.EXACT, reason="sizes are estimates on this interpreter")
-@pytest.mark.parametrize(("pure", "graphs"), [("0", GRAPHS), ("1", GRAPHS // 6)])
+@pytest.mark.parametrize(("pure", "graphs"), [("0", GRAPHS), ("1", GRAPHS // 12)])
 @pytest.mark.timeout(60 + GRAPHS)
 def test_predictions_come_true(hook_path: Path, pure: str, graphs: int) -> None:
     """Within 1 % or 512 bytes: at once, and after a collection."""

@@ -1,5 +1,5 @@
-"""A program: does what the walk predicts come true? It builds random graphs, measures each, lets it die, and counts
-what is really freed. Prints one JSON list: for each graph the predictions and the truth.
+"""A program: does what the walk predicts come true? It builds random graphs, measures each, lets it die,
+and counts what is really freed. Prints one JSON list: for each graph the predictions and the truth.
 
     python -m tests.heap.truth HOOK GRAPHS
 
