@@ -140,7 +140,13 @@ class Budget:
         usage = heap_of(
             self.record, frames=frames, limit=limit.size if limit.kill else None, shared=bool(limit.include_shared)
         )
-        self.note(usage.charged + (usage.shared + usage.after_gc if limit.include_shared else 0))
+        charged = usage.charged + (usage.shared + usage.after_gc if limit.include_shared else 0)
+        if charged <= limit.size and frames and not usage.exact:
+            # Something that runs could not be seen: it is no proof of keeping the limit. The boundary looks again.
+            self.account.soft = self.account.bytes + max(SHORT, limit.size // 16)
+            self.known = charged
+        else:
+            self.note(charged)
         return usage
 
     def note(self, charged: int) -> None:
