@@ -118,8 +118,8 @@ def exceeds(
 
 
 def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]]) -> list[int]:
-    """Private + mailbox of each (roots, mailbox), which are tuples or lists here. What two actors share counts
-    for neither."""
+    """Private + mailbox of each (roots, mailbox), which are tuples or lists here. What two actors share
+    counts for neither."""
     return _force.census(actors)
 
 
