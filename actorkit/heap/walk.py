@@ -118,8 +118,9 @@ def exceeds(
 
 
 def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]]) -> list[int]:
-    """Private + mailbox of each (roots, mailbox). What two actors share counts for neither."""
-    return _force.census([(_listed(roots), _listed(mailbox)) for roots, mailbox in actors])
+    """Private + mailbox of each (roots, mailbox), which are tuples or lists here. What two actors share
+    counts for neither."""
+    return _force.census(actors)
 
 
 # Called for each message, so there is nothing in between.
