@@ -21,7 +21,12 @@
  *
  * What is not visited by a type's traversal is followed by hand: the keys of dicts with only str keys.
  * What is visited but does not belong to it is left out: a function's globals and builtins. A running
- * frame has no valid stack top, so its fast locals are read slot by slot.
+ * frame has no valid stack top, so its fast locals are read slot by slot, and of its value stack as many slots as
+ * the caller says (stack_depth.py). Those of the frame that a pending call interrupted are good. A frame further
+ * down is in the middle of an instruction, or in the middle of the clean-up after it: finalizers may be running, and
+ * then a slot may point to what is freed already. Such a slot is only *compared*: if the walk met an object at that
+ * address elsewhere, one reference to it is accounted for. It is never looked through. The exception is a frame that
+ * runs the generator or coroutine that lies on its stack, which proves that it is not cleaning up.
  *
  * The GIL and references. The GIL is held from the beginning to the end. No Python code runs inside a
  * walk, and no object is allocated that the garbage collector tracks. So nothing can be freed meanwhile,
@@ -96,6 +101,9 @@ typedef struct {
     size_t referent_count, referent_size;
     PyObject **temporaries;  /* objects that are ours until the end */
     size_t temporary_count, temporary_size;
+
+    PyObject **stale;  /* addresses from value stacks that may be out of date: never looked at */
+    size_t stale_count, stale_size;
 
     Record *records;
     size_t record_count, record_size;
@@ -716,12 +724,63 @@ charge_root(Walk *walk, PyObject *object)
     }
 }
 
-/* The fast locals of a running frame, and what else it holds. The frame object itself is only a view of
+/* The value stack of a running frame without a valid stack top. ``stack``: what was found out about it, see
+ * ``check_stacks``. ``inner``: the frame that this one called, or NULL. */
+static void
+drop_value_stack(Walk *walk, struct _PyInterpreterFrame *frame, PyObject *const *stack, PyObject *inner)
+{
+    PyCodeObject *code = frame_code(frame);
+    long depth = PyLong_AsLong(stack[0]), certain = PyLong_AsLong(stack[1]);
+    if (depth < 0 || depth > code->co_stacksize) {
+        walk->inexact = 1;
+        return;
+    }
+    PyObject **bottom = frame_slots(frame) + code->co_nlocalsplus;
+    if (certain > 0) {
+        PyObject *runs = inner == NULL ? NULL : frame_generator(((PyFrameObject *)inner)->f_frame);
+        certain = runs != NULL && certain <= depth && bottom[depth - certain] == runs ? 0 : -1;
+    }
+    walk->inexact |= certain < 0;
+    for (long i = 0; i < depth; i++) {
+        if (certain == 0) {
+            push_optional(walk, bottom[i]);
+        }
+        else if (bottom[i] != NULL && ROOM(walk, stale, stale_count, stale_size)) {
+            walk->stale[walk->stale_count++] = bottom[i];
+        }
+    }
+}
+
+/* Account for the references from slots that may be out of date. */
+static void
+settle_stale(Walk *walk)
+{
+    for (int progress = 1; progress && !ended(walk);) {
+        progress = 0;
+        for (size_t i = 0; i < walk->stale_count && !ended(walk); i++) {
+            Entry *entry = walk->stale[i] == NULL ? NULL : find_entry(walk, walk->stale[i]);
+            if (entry == NULL || entry->flags & (ENTRY_DEAD | ENTRY_STOP) || entry->left == 0) {
+                continue;
+            }
+            walk->stale[i] = NULL;
+            progress = 1;
+            if (--entry->left == 0) {
+                PyObject *object = entry->object;
+                entry->flags |= ENTRY_DEAD;
+                charge(walk, object, facts_of(walk, Py_TYPE(object)));
+                drain(walk, release);
+                drain_with_adapters(walk, release);
+            }
+        }
+    }
+}
+
+/* The slots of a running frame, and what else it holds. The frame object itself is only a view of
  * it, which the caller made: it does not count. A frame that is part of a generator or
  * coroutine dies with it: that one is a root, and if the frame is not on top, its own
  * traversal shows the slots. */
 static void
-drop_frame(Walk *walk, PyObject *object)
+drop_frame(Walk *walk, PyObject *object, PyObject *const *stack, PyObject *inner)
 {
     struct _PyInterpreterFrame *frame = ((PyFrameObject *)object)->f_frame;
     Entry *entry = find_entry(walk, object);
@@ -744,13 +803,16 @@ drop_frame(Walk *walk, PyObject *object)
     for (int i = 0; i < slots; i++) {
         push_optional(walk, frame_slots(frame)[i]);
     }
+    if (!frame_shows_slots(frame)) {
+        drop_value_stack(walk, frame, stack, inner);
+    }
     drain(walk, release);
 }
 
 /* Drop the objects of a tuple or list, and the frames of another (or NULL). All are marked before the first
  * one is followed: references among them count for nothing. */
 static void
-drop_all(Walk *walk, PyObject *roots, PyObject *frames)
+drop_all(Walk *walk, PyObject *roots, PyObject *frames, PyObject *stacks)
 {
     Py_ssize_t length = PySequence_Fast_GET_SIZE(roots), frame_count = 0;
     for (Py_ssize_t i = 0; i < length; i++) {
@@ -773,9 +835,11 @@ drop_all(Walk *walk, PyObject *roots, PyObject *frames)
         charge_root(walk, PySequence_Fast_GET_ITEM(roots, i));
     }
     for (Py_ssize_t i = 0; i < frame_count && !ended(walk); i++) {
-        drop_frame(walk, PyTuple_GET_ITEM(frames, i));
+        drop_frame(walk, PyTuple_GET_ITEM(frames, i), &PyTuple_GET_ITEM(stacks, 2 * i),
+                   i ? PyTuple_GET_ITEM(frames, i - 1) : NULL);
     }
     drain_with_adapters(walk, release);
+    settle_stale(walk);
 }
 
 /* Find what of the leftovers only a collection would free, and what is held by others. */
@@ -834,6 +898,7 @@ free_walk(Walk *walk)
     free(walk->hidden);
     free(walk->referents);
     free(walk->temporaries);
+    free(walk->stale);
     free(walk->records);
     free(walk);
 }
@@ -873,6 +938,7 @@ clear_table(Walk *walk)
     size_t pinned = walk->pinned, temporaries = walk->temporary_count;
     walk->pinned = walk->temporary_count = 0;
     walk->depth = walk->waiting_count = walk->hidden_count = walk->referent_count = walk->record_count = 0;
+    walk->stale_count = 0;
     for (size_t i = 0; i < walk->used; i++) {
         Entry *entry = &walk->table[walk->order[i]];
         PyObject *object = entry->object;
@@ -946,29 +1012,48 @@ check_frames(PyObject *frames)
     return fine;
 }
 
+/* Two ints for each frame: the depth of its value stack, or -1 if that is not known; and 0 if its slots are
+ * certainly good, n > 0 if they are when the n-th slot from the top is the generator that the frame before this
+ * one in ``frames`` belongs to, -1 if they are not certain. */
+static int
+check_stacks(PyObject *stacks, PyObject *frames)
+{
+    int fine = PyTuple_Check(stacks) && PyTuple_GET_SIZE(stacks) == 2 * PyTuple_GET_SIZE(frames);
+    for (Py_ssize_t i = 0; fine && i < PyTuple_GET_SIZE(stacks); i++) {
+        int overflow = 0;
+        fine = PyLong_Check(PyTuple_GET_ITEM(stacks, i));
+        fine = fine && (PyLong_AsLongAndOverflow(PyTuple_GET_ITEM(stacks, i), &overflow), !overflow);
+    }
+    if (!fine) {
+        PyErr_SetString(PyExc_TypeError, "stacks are given as a tuple of two ints for each frame");
+    }
+    return fine;
+}
+
 /* Both groups of roots, first pass. Returns the bytes of the first. */
 static size_t
-drop_state_and_mailbox(Walk *walk, PyObject *roots, PyObject *mailbox, PyObject *frames)
+drop_state_and_mailbox(Walk *walk, PyObject *roots, PyObject *mailbox, PyObject *frames, PyObject *stacks)
 {
-    drop_all(walk, roots, frames);
+    drop_all(walk, roots, frames, stacks);
     size_t state = walk->bytes;
     if (!ended(walk)) {
         walk->group = GROUP_MAILBOX;
-        drop_all(walk, mailbox, NULL);
+        drop_all(walk, mailbox, NULL, NULL);
     }
     return state;
 }
 
-/* measure(roots, mailbox, frames, limit, cycles, edge_cap, record) */
+/* measure(roots, mailbox, frames, stacks, limit, cycles, edge_cap, record) */
 static PyObject *
 walk_measure(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
-    PyObject *roots, *mailbox, *frames;
+    PyObject *roots, *mailbox, *frames, *stacks;
     Py_ssize_t limit, edge_cap;
     int cycles, recording;
-    if (!PyArg_ParseTuple(arguments, "OOOnpnp:measure", &roots, &mailbox, &frames, &limit, &cycles, &edge_cap,
-                          &recording)
-        || !check_sequences((PyObject *[]){roots, mailbox}, 2) || !check_frames(frames)) {
+    if (!PyArg_ParseTuple(arguments, "OOOOnpnp:measure", &roots, &mailbox, &frames, &stacks, &limit, &cycles,
+                          &edge_cap, &recording)
+        || !check_sequences((PyObject *[]){roots, mailbox}, 2) || !check_frames(frames)
+        || !check_stacks(stacks, frames)) {
         return NULL;
     }
     Walk *walk = begin_walk();
@@ -977,7 +1062,7 @@ walk_measure(PyObject *Py_UNUSED(module), PyObject *arguments)
     }
     walk->limit = limit < 0 ? SIZE_MAX : (size_t)limit;
     walk->recording = recording;
-    size_t state = drop_state_and_mailbox(walk, roots, mailbox, frames);
+    size_t state = drop_state_and_mailbox(walk, roots, mailbox, frames, stacks);
     size_t sum = walk->bytes;
     if (walk->over) {
         walk->inexact = 1;
@@ -1014,16 +1099,17 @@ walk_measure(PyObject *Py_UNUSED(module), PyObject *arguments)
                          (Py_ssize_t)after_gc, (Py_ssize_t)shared, PyBool_FromLong(exact), records);
 }
 
-/* exceeds(roots, mailbox, frames, limit) */
+/* exceeds(roots, mailbox, frames, stacks, limit) */
 static PyObject *
 walk_exceeds(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count)
 {
-    if (count != 4) {
-        PyErr_SetString(PyExc_TypeError, "exceeds() takes roots, mailbox, frames and limit");
+    if (count != 5) {
+        PyErr_SetString(PyExc_TypeError, "exceeds() takes roots, mailbox, frames, stacks and limit");
         return NULL;
     }
-    Py_ssize_t limit = PyLong_AsSsize_t(arguments[3]);
-    if ((limit == -1 && PyErr_Occurred()) || !check_sequences(arguments, 2) || !check_frames(arguments[2])) {
+    Py_ssize_t limit = PyLong_AsSsize_t(arguments[4]);
+    if ((limit == -1 && PyErr_Occurred()) || !check_sequences(arguments, 2) || !check_frames(arguments[2])
+        || !check_stacks(arguments[3], arguments[2])) {
         return NULL;
     }
     if (limit < 0) {
@@ -1035,7 +1121,7 @@ walk_exceeds(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t
         return NULL;
     }
     walk->limit = (size_t)limit;
-    drop_state_and_mailbox(walk, arguments[0], arguments[1], arguments[2]);
+    drop_state_and_mailbox(walk, arguments[0], arguments[1], arguments[2], arguments[3]);
     size_t bytes = walk->bytes;
     if (!end_walk(walk)) {
         return NULL;
@@ -1059,7 +1145,7 @@ census_of(Walk *walk, PyObject *pair)
     }
     walk->bytes = walk->objects = 0;
     walk->group = GROUP_STATE;
-    drop_state_and_mailbox(walk, arguments[0], arguments[1], NULL);
+    drop_state_and_mailbox(walk, arguments[0], arguments[1], NULL, NULL);
     Py_ssize_t bytes = (Py_ssize_t)walk->bytes;
     if (walk->no_memory || walk->raised) {
         return -1;
@@ -1213,10 +1299,10 @@ walk_register(PyObject *Py_UNUSED(module), PyObject *arguments)
 }
 
 static PyMethodDef walk_methods[] = {
-    {"measure", walk_measure, METH_VARARGS,
-     "measure(roots, mailbox, frames, limit, cycles, edge_cap, record)"},
+    {"measure", walk_measure, METH_VARARGS, 
+     "measure(roots, mailbox, frames, stacks, limit, cycles, edge_cap, record)"},
     {"exceeds", (PyCFunction)(void (*)(void))walk_exceeds, METH_FASTCALL,
-     "exceeds(roots, mailbox, frames, limit)"},
+     "exceeds(roots, mailbox, frames, stacks, limit)"},
     {"census", walk_census, METH_O, "census(actors)"},
     {"size_of", (PyCFunction)(void (*)(void))walk_size_of, METH_FASTCALL, "size_of(*objects)"},
     {"register", walk_register, METH_VARARGS, "register(stop_types, adapters_by_type, adapters_by_name)"},

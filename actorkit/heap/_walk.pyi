@@ -8,6 +8,7 @@ def measure(
     roots: Sequence[object],
     mailbox: Sequence[object],
     frames: tuple[FrameType, ...],
+    stacks: tuple[int, ...],
     limit: int,
     cycles: bool,
     edge_cap: int,
@@ -15,7 +16,12 @@ def measure(
     /,
 ) -> Figures: ...
 def exceeds(
-    roots: Sequence[object], mailbox: Sequence[object], frames: tuple[FrameType, ...], limit: int, /
+    roots: Sequence[object],
+    mailbox: Sequence[object],
+    frames: tuple[FrameType, ...],
+    stacks: tuple[int, ...],
+    limit: int,
+    /,
 ) -> int | None: ...
 def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]], /) -> list[int]: ...
 def size_of(*objects: object) -> int: ...

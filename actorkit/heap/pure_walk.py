@@ -11,7 +11,7 @@ second pass on request finds private cycles. What is different here:
 - Other threads may run in the middle, and they may change what is walked: then the figures are those of no
   single moment. The C walk cannot be interrupted.
 - The slots of running frames cannot be read without leaving traces (``f_locals`` makes a snapshot that keeps
-  objects alive), so frames are left out, with ``exact=False``.
+  objects alive), so frames and their value stacks are left out, with ``exact=False``.
 
 An interpreter without reference counts that mean something (PyPy, free-threaded builds) gets an estimate:
 everything that is reached counts as private, ``exact`` is False. The types to stop at are what keeps it
@@ -381,6 +381,7 @@ def measure(
     roots: Sequence[object],
     mailbox: Sequence[object],
     frames: tuple[FrameType, ...],
+    stacks: tuple[int, ...],
     limit: int,
     cycles: bool,
     edge_cap: int,
@@ -413,7 +414,12 @@ def measure(
 
 
 def exceeds(
-    roots: Sequence[object], mailbox: Sequence[object], frames: tuple[FrameType, ...], limit: int, /
+    roots: Sequence[object],
+    mailbox: Sequence[object],
+    frames: tuple[FrameType, ...],
+    stacks: tuple[int, ...],
+    limit: int,
+    /,
 ) -> int | None:
     """See ``walk.exceeds``."""
     if limit < 0:

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from actorkit.heap import adapters as shipped
 from actorkit.heap import pure_walk
 from actorkit.heap.pure_walk import Adapter
+from actorkit.heap.stack_depth import stacks_of
 from actorkit.heap.usage import HeapUsage
 
 __all__ = ["IMPLEMENTATION", "adapter", "census", "exceeds", "measure", "size_of", "stop_at"]
@@ -82,8 +83,12 @@ def measure(
     """Measure what the roots hold, and what the mailbox holds besides.
 
     ``frames``    running frames whose local variables are roots too. A suspended coroutine needs no
-                  frame, it is a root itself; of one that runs, the frames must be given. What lies
-                  on the value stack of the topmost frame (the list that a ``for`` iterates over) is not seen.
+                  frame, it is a root itself; of one that runs, the frames must be given, from the
+                  innermost outwards. The first must be one that a pending call interrupted, or one that
+                  called Python code, but never one that a finalizer interrupted. The value stack counts
+                  too (the list that a ``for`` iterates over). Further down, of frames that called Python
+                  code through C, only locals are certain: what nothing but their value stack
+                  holds is not seen, and ``exact`` is False
     ``limit``     end as soon as private + mailbox is more; then ``exact`` is False
     ``cycles``    make the second pass: ``after_gc`` and ``shared``. It traverses what is shared too, so
                   it is for one actor at a time, on request
@@ -93,10 +98,12 @@ def measure(
     """
     if limit is not None and limit < 0:
         raise ValueError("a limit is a number of bytes, 0 or more")
+    given = tuple(frames)
     private, received, objects, after_gc, shared, exact, _ = _force.measure(
         _listed(roots),
         _listed(mailbox),
-        tuple(frames),
+        given,
+        stacks_of(given),
         -1 if limit is None else limit,
         cycles,
         edge_cap,
@@ -114,7 +121,8 @@ def exceeds(
 ) -> int | None:
     """Whether private + mailbox is more than ``limit`` bytes: None if not, else a number of bytes above the
     limit that are certainly private. What it costs depends on the limit, not on the size of the rest."""
-    return _force.exceeds(_listed(roots), _listed(mailbox), tuple(frames), limit)
+    given = tuple(frames)
+    return _force.exceeds(_listed(roots), _listed(mailbox), given, stacks_of(given), limit)
 
 
 def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]]) -> list[int]:
