@@ -174,4 +174,21 @@ frame_shows_slots(struct _PyInterpreterFrame *frame)
     return frame->stacktop >= 0;
 }
 
+/* The instance that a frame of ``__init__`` works on, as a hidden frame in front of it holds it, or NULL. From
+ * 3.13 on, calls of classes need no C in between, but this frame. */
+static inline PyObject *
+frame_instance(struct _PyInterpreterFrame *frame)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    struct _PyInterpreterFrame *hidden = frame->previous;
+    if (frame->owner == FRAME_OWNED_BY_THREAD && hidden != NULL && hidden->owner == FRAME_OWNED_BY_THREAD
+        && _PyFrame_IsIncomplete(hidden) && frame_code(hidden)->co_nlocalsplus == 0 && hidden->stacktop == 1) {
+        return hidden->localsplus[0];
+    }
+#else
+    (void)frame;
+#endif
+    return NULL;
+}
+
 #endif

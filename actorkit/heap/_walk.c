@@ -798,6 +798,7 @@ drop_frame(Walk *walk, PyObject *object, PyObject *const *stack, PyObject *inner
     else {
         push_optional(walk, frame_function(frame));
         push_optional(walk, frame->f_locals);
+        push_optional(walk, frame_instance(frame));
     }
     int slots = frame_shows_slots(frame) ? frame->stacktop : frame_code(frame)->co_nlocalsplus;
     for (int i = 0; i < slots; i++) {

@@ -88,7 +88,8 @@ def measure(
                   called Python code, but never one that a finalizer interrupted. The value stack counts
                   too (the list that a ``for`` iterates over). Further down, of frames that called Python
                   code through C, only locals are certain: what nothing but their value stack
-                  holds is not seen, and ``exact`` is False
+                  holds is not seen, and ``exact`` is False. References of C code are never seen: while C
+                  iterates over a list or initializes an instance, that one looks shared
     ``limit``     end as soon as private + mailbox is more; then ``exact`` is False
     ``cycles``    make the second pass: ``after_gc`` and ``shared``. It traverses what is shared too, so
                   it is for one actor at a time, on request

@@ -348,6 +348,19 @@ def called_through_c(poke: Any) -> None:
     [holder + 1, len(holder), len(holder)]
 
 
+class Builder:
+    """Up to 3.12, and until the call is specialized, C code holds the instance meanwhile."""
+
+    def __init__(self, poke: Any) -> None:
+        self.xs = big()
+        poke()
+
+
+def in_init(poke: Any) -> None:
+    for _ in range(2):
+        Builder(poke)
+
+
 def awaiting(poke: Any) -> None:
     async def inner() -> None:
         poke()
@@ -392,6 +405,13 @@ def test_what_lies_on_the_stack_is_found(pattern: Callable[..., Any]) -> None:
     for _ in range(20):  # more than it takes to specialize the instructions
         probe = run(pattern)
         assert min(probe.seen) >= BIG, (probe.seen, probe.exact)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="classes are called through C")
+def test_an_instance_is_found_while_it_is_initialized() -> None:
+    for _ in range(40):
+        probe = run(in_init)
+    assert min(probe.seen) >= BIG
 
 
 def shared_on_the_stack(poke: Any, shared: list[bytes]) -> None:
