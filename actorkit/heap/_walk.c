@@ -1044,6 +1044,31 @@ drop_state_and_mailbox(Walk *walk, PyObject *roots, PyObject *mailbox, PyObject 
     return state;
 }
 
+/* {type: (count, bytes)} of what was counted, also when the walk has ended at its limit. The objects live still. */
+static PyObject *
+sums_by_type(Walk *walk)
+{
+    PyObject *sums = PyDict_New();
+    for (size_t i = 0; sums != NULL && i < walk->record_count; i++) {
+        PyObject *type = (PyObject *)Py_TYPE(walk->records[i].object);
+        PyObject *before = PyDict_GetItemWithError(sums, type);
+        Py_ssize_t count = 0, bytes = 0;
+        if (before != NULL) {
+            count = PyLong_AsSsize_t(PyTuple_GET_ITEM(before, 0));
+            bytes = PyLong_AsSsize_t(PyTuple_GET_ITEM(before, 1));
+        }
+        PyObject *after = PyErr_Occurred() ? NULL
+            : Py_BuildValue("(nn)", count + 1, bytes + (Py_ssize_t)walk->records[i].bytes);
+        if (after == NULL || PyDict_SetItem(sums, type, after) < 0) {
+            Py_CLEAR(sums);
+        }
+        Py_XDECREF(after);
+    }
+    return sums;
+}
+
+#define BY_TYPE 2 /* the value of ``record`` that asks for these sums */
+
 /* measure(roots, mailbox, frames, stacks, limit, cycles, edge_cap, record) */
 static PyObject *
 walk_measure(PyObject *Py_UNUSED(module), PyObject *arguments)
@@ -1051,7 +1076,7 @@ walk_measure(PyObject *Py_UNUSED(module), PyObject *arguments)
     PyObject *roots, *mailbox, *frames, *stacks;
     Py_ssize_t limit, edge_cap;
     int cycles, recording;
-    if (!PyArg_ParseTuple(arguments, "OOOOnpnp:measure", &roots, &mailbox, &frames, &stacks, &limit, &cycles,
+    if (!PyArg_ParseTuple(arguments, "OOOOnpni:measure", &roots, &mailbox, &frames, &stacks, &limit, &cycles,
                           &edge_cap, &recording)
         || !check_sequences((PyObject *[]){roots, mailbox}, 2) || !check_frames(frames)
         || !check_stacks(stacks, frames)) {
@@ -1074,7 +1099,10 @@ walk_measure(PyObject *Py_UNUSED(module), PyObject *arguments)
         run_second_pass(walk);
     }
     PyObject *records = Py_NewRef(Py_None);
-    if (recording && !ended(walk)) {
+    if (recording == BY_TYPE && !walk->no_memory && !walk->raised) {
+        Py_SETREF(records, sums_by_type(walk));
+    }
+    else if (recording && !ended(walk)) {
         /* Addresses only: what they point to may be gone by now. */
         Py_SETREF(records, PyList_New(0));
         for (size_t i = 0; records != NULL && i < walk->record_count; i++) {

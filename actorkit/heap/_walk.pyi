@@ -12,7 +12,7 @@ def measure(
     limit: int,
     cycles: bool,
     edge_cap: int,
-    record: bool,
+    record: int,
     /,
 ) -> Figures: ...
 def exceeds(

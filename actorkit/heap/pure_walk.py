@@ -58,7 +58,8 @@ __all__ = [
 Adapter: TypeAlias = Callable[[Any], tuple[int, Sequence[object]]]
 Record: TypeAlias = tuple[int, int, int]
 """(address, bytes, group) of an object that was counted."""
-Figures: TypeAlias = tuple[int, int, int, int, int, bool, list[Record] | None]
+Figures: TypeAlias = tuple[int, int, int, int, int, bool, list[Record] | dict[type, tuple[int, int]] | None]
+BY_TYPE: Final = 2
 """(private, mailbox, objects, after_gc, shared, exact, records)"""
 
 STATE, MAILBOX, AFTER_GC, SHARED = range(4)
@@ -385,13 +386,21 @@ def measure(
     limit: int,
     cycles: bool,
     edge_cap: int,
-    record: bool,
+    record: int,
     /,
 ) -> Figures:
-    """See ``walk.measure``. A negative ``limit`` is none."""
-    records: list[Record] | None = [] if record else None
+    """See ``walk.measure``. A negative ``limit`` is none. ``record``: 1 for a row for each object, ``BY_TYPE`` for the
+    count and bytes of each type."""
+    records: list[Record] | None = [] if record and record != BY_TYPE else None
+    sums: dict[type, tuple[int, int]] = {}
     observe = None
-    if records is not None:
+    if record == BY_TYPE:
+
+        def observe(obj: object, size: int, group: int, parent: object) -> None:
+            count, bytes_ = sums.get(type(obj), (0, 0))
+            sums[type(obj)] = count + 1, bytes_ + size
+
+    elif records is not None:
         note = records.append
 
         def observe(obj: object, size: int, group: int, parent: object) -> None:
@@ -410,7 +419,8 @@ def measure(
         if state is None:
             state = walk.bytes
     exact = walk.exact and not frames
-    return state, walk.bytes - state, walk.objects, walk.after_gc, walk.shared, exact, records
+    told = sums if record == BY_TYPE else records
+    return state, walk.bytes - state, walk.objects, walk.after_gc, walk.shared, exact, told
 
 
 def exceeds(

@@ -34,7 +34,7 @@ from actorkit.heap.pure_walk import Adapter
 from actorkit.heap.stack_depth import stacks_of
 from actorkit.heap.usage import HeapUsage
 
-__all__ = ["IMPLEMENTATION", "adapter", "census", "exceeds", "measure", "size_of", "stop_at"]
+__all__ = ["IMPLEMENTATION", "adapter", "census", "exceeds", "measure", "size_of", "stop_at", "types_of"]
 
 T = TypeVar("T")
 
@@ -111,6 +111,28 @@ def measure(
         False,
     )
     return HeapUsage(private, shared, received, objects, exact, after_gc)
+
+
+def types_of(
+    roots: Sequence[object],
+    mailbox: Sequence[object] = (),
+    *,
+    frames: Sequence[FrameType] = (),
+    limit: int | None = None,
+) -> dict[type, tuple[int, int]]:
+    """How many objects of each type ``measure`` counts, and their bytes. With a ``limit``: up to it."""
+    given = tuple(frames)
+    *_, sums = _force.measure(
+        _listed(roots),
+        _listed(mailbox),
+        given,
+        stacks_of(given),
+        -1 if limit is None else limit,
+        False,
+        0,
+        pure_walk.BY_TYPE,
+    )
+    return sums if isinstance(sums, dict) else {}
 
 
 def exceeds(

@@ -34,6 +34,7 @@ from ..heap.interruption import may_raise
 from ..heap.memory_limit import LargestType, MemoryLimit
 from ..heap.usage import HeapUsage
 from ..policy.heap_limit import HeapLimit
+from ..reasons import bounded
 from .activations import ACTIVATIONS
 from .calls import Later, Waiting
 from .events import HeapLimitPassed
@@ -188,24 +189,25 @@ class Budget:
             if allocated - self.alarmed_at < SHORT and allocated >= self.alarmed_at:
                 account.soft = allocated + SHORT
                 return
-            usage = self.look(_running(top))
+            frames = _running(top)
+            usage = self.look(frames)
             self.alarmed_at = account.bytes
             if not self.is_over:
                 return
-            self.judge(usage)
+            self.judge(usage, frames)
         if account.verdict is not None and may_raise(top, until=_is_activation):
             raise MemoryLimitExceeded(self.record.describe(), self.known, self.limit.size)
 
     # --- what follows -------------------------------------------------------------------------
 
-    def judge(self, usage: HeapUsage) -> None:
+    def judge(self, usage: HeapUsage, frames: tuple[FrameType, ...] = ()) -> None:
         """It holds more than it may."""
         limit, record, scheduler = self.limit, self.record, self.scheduler
         if self.over:
             return
         self.over = True
         self.passed += 1
-        largest = self._largest()
+        largest = self._largest(frames)
         if limit.log:
             logger.error(
                 "actor %s passed its max_heap_size: it holds %d B, of which %d B are its mailbox, of %d B; "
@@ -226,15 +228,15 @@ class Budget:
             self.account.verdict = reason = MemoryLimit(usage, limit.size, largest)
             scheduler.end_now(record, reason)
 
-    def _largest(self) -> tuple[LargestType, ...]:
-        """The types that hold the most of it; a report must not fail for want of memory or of a good ``__repr__``."""
+    def _largest(self, frames: tuple[FrameType, ...]) -> tuple[LargestType, ...]:
+        """The types that hold the most of it, of what was counted up to the limit."""
+        record = self.record
         try:
-            from ..heap.explain import explain
-
-            found = explain(roots_of(self.record), mailbox_of(self.record), top=LARGEST)
-        except (MemoryError, RecursionError, ImportError):
+            sums = walk.types_of(roots_of(record), mailbox_of(record), frames=frames, limit=self.limit.size)
+        except MemoryError:
             return ()
-        return tuple(LargestType(name, count, size) for name, count, size in found.types)
+        rows = sorted(sums.items(), key=lambda row: -row[1][1])[:LARGEST]
+        return tuple(LargestType(bounded(cls.__qualname__, 100), count, size) for cls, (count, size) in rows)
 
     # --- arrivals -----------------------------------------------------------------------------
 

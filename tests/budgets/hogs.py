@@ -65,7 +65,7 @@ class Hog(ak.Actor):
 
     @ak.cast
     def in_a_lambda(self) -> None:
-        self.held = sorted(range(10**5), key=lambda number: self.held.append(bytes(BLOCK)) or number)
+        self.held = sorted(range(3000), key=lambda number: self.held.append(bytes(BLOCK)) or number)
 
     @ak.cast
     async def between_awaits(self) -> None:

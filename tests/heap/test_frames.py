@@ -122,5 +122,5 @@ def test_no_trace_is_left() -> None:
 
 
 def test_the_pure_walk_says_that_it_cannot() -> None:
-    figures = pure_walk.measure((), (), (sys._getframe(),), -1, False, 0, False)
+    figures = pure_walk.measure((), (), (sys._getframe(),), (), -1, False, 0, False)
     assert figures[:6] == (0, 0, 0, 0, 0, False)

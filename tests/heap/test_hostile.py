@@ -25,7 +25,7 @@ def walk(request: pytest.FixtureRequest) -> Any:
 
 
 def measure(walk: Any, *roots: object) -> Any:
-    return walk.measure(roots, (), (), -1, True, 10**6, True)
+    return walk.measure(roots, (), (), (), -1, True, 10**6, True)
 
 
 called: list[str] = []
@@ -187,9 +187,9 @@ def test_wrong_arguments(walk: Any) -> None:
     if walk is pure_walk:
         pytest.skip("the door checks")
     for wrong in (
-        (None, (), (), -1, False, 1, False),
-        ((), 7, (), -1, False, 1, False),
-        ((), (), (7,), -1, False, 1, False),
+        (None, (), (), (), -1, False, 1, False),
+        ((), 7, (), (), -1, False, 1, False),
+        ((), (), (7,), (), -1, False, 1, False),
     ):
         with pytest.raises(TypeError):
             walk.measure(*wrong)

@@ -20,7 +20,7 @@ def both(roots: Sequence[object], mailbox: Sequence[object] = ()) -> tuple[Any, 
     """(figures, sorted records) of each walk."""
     found = []
     for walk in (c_walk, pure_walk):
-        *figures, records = walk.measure(tuple(roots), tuple(mailbox), (), -1, True, 10**6, True)
+        *figures, records = walk.measure(tuple(roots), tuple(mailbox), (), (), -1, True, 10**6, True)
         found.append((figures, sorted(records)))
     return found[0], found[1]
 
@@ -70,10 +70,10 @@ def test_census_and_early_stop() -> None:
     for bytes_held, (roots, mailbox) in zip(in_c, actors, strict=True):
         for limit in (0, 100, bytes_held // 2, bytes_held - 1):
             for walk in (c_walk, pure_walk):
-                over = walk.exceeds(roots, mailbox, (), limit)
+                over = walk.exceeds(roots, mailbox, (), (), limit)
                 assert limit < over <= bytes_held
         for walk in (c_walk, pure_walk):
-            assert walk.exceeds(roots, mailbox, (), bytes_held) is None
+            assert walk.exceeds(roots, mailbox, (), (), bytes_held) is None
 
 
 def test_size_of() -> None:
@@ -130,5 +130,5 @@ def test_stop_types_and_adapters() -> None:
 def test_the_edge_cap_ends_both() -> None:
     graph = build(recipe_of(3, 300, 20, 20))
     for walk in (c_walk, pure_walk):
-        figures = walk.measure((graph.root,), (), (), -1, True, 10, False)
+        figures = walk.measure((graph.root,), (), (), (), -1, True, 10, False)
         assert figures[3:6] == (0, 0, False)
