@@ -178,9 +178,7 @@ def dict_str_keys(mapping: dict[Any, Any]) -> list[Any]:
     """The keys that a traversal leaves out: all of a dict with only str keys, of its own."""
     if EXACT:
         keys = _word(id(mapping) + _DICT_KEYS)
-        mine = (
-            not _word(id(mapping) + _DICT_VALUES) and _word(keys) == 1 and _byte(keys + 10) != _GENERAL_KEYS
-        )
+        mine = not _word(id(mapping) + _DICT_VALUES) and _word(keys) == 1 and _byte(keys + 10) != _GENERAL_KEYS
         return list(dict.__iter__(mapping)) if mine else []
     names = list(dict.__iter__(mapping))
     return names if all(type(name) is str for name in names) else []

@@ -86,11 +86,7 @@ def explain(
     nodes: dict[int, _Node] = {}
     counts: dict[type, list[int]] = {}
     names = {id(root): "" if len(roots) == 1 else f"({number})" for number, root in enumerate(roots)}
-    names |= {
-        id(message): f"mailbox[{number}]"
-        for number, message in enumerate(mailbox)
-        if id(message) not in names
-    }
+    names |= {id(message): f"mailbox[{number}]" for number, message in enumerate(mailbox) if id(message) not in names}
 
     def observe(obj: object, size: int, group: int, parent: object) -> None:
         if len(nodes) >= OBJECTS:
@@ -117,9 +113,7 @@ def explain(
     largest = heapq.nlargest(max(0, top), counts.items(), key=lambda item: item[1][1])
     types = tuple((_type_name(cls), count, size) for cls, (count, size) in largest)
     complete = complete and sum(size for _, size in counts.values()) >= usage.charged
-    return Explanation(
-        usage, types, _largest_paths([node for node in nodes.values() if node.parent is None]), complete
-    )
+    return Explanation(usage, types, _largest_paths([node for node in nodes.values() if node.parent is None]), complete)
 
 
 def _largest_paths(roots: list[_Node]) -> tuple[tuple[str, int], ...]:
@@ -131,9 +125,7 @@ def _largest_paths(roots: list[_Node]) -> tuple[tuple[str, int], ...]:
     found: list[tuple[str, int]] = []
     while candidates and len(found) < PATHS:
         _, _, depth, node = heapq.heappop(candidates)
-        heavy = [
-            child for child in heapq.nlargest(PATHS, node.children, key=_bytes_of) if child.bytes * 10 > total
-        ]
+        heavy = [child for child in heapq.nlargest(PATHS, node.children, key=_bytes_of) if child.bytes * 10 > total]
         if depth < DEPTH and sum(map(_bytes_of, heavy)) * 2 > node.bytes:
             for child in heavy:
                 heapq.heappush(candidates, (-child.bytes, next(order), depth + 1, child))

@@ -271,9 +271,7 @@ class PureWalk:
                 if not _COUNTS:
                     count = _OURS + 2
                     occurrences = None
-                entry = self._meet(
-                    child, count - _OURS - (occurrences[id(child)] if occurrences else 1), facts
-                )
+                entry = self._meet(child, count - _OURS - (occurrences[id(child)] if occurrences else 1), facts)
             elif entry.flags & (_DEAD | _STOP) or not entry.left:
                 continue
             else:

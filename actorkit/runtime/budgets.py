@@ -240,20 +240,24 @@ class Budget:
 
     # --- arrivals -----------------------------------------------------------------------------
 
-    def admits(self, size: int) -> bool:
-        """May a message of ``size`` bytes come in? Asked when the bound says that it might not fit."""
+    def admits(self, arguments: Any, size: int) -> bool:
+        """May a message with these arguments come in? Asked when the bound says that it might not fit: now it is
+        measured. ``size`` is what it would be if its sender let go of it."""
         limit, record = self.limit, self.record
         if not limit.kill or record.state == DEAD:
             return True
+        waiting = mailbox_of(record)
+        queues = [*waiting, *arguments] if size <= limit.size else [*waiting, arguments]
         if on_stack(record):
-            held = walk.measure((), mailbox_of(record), limit=limit.size).charged
-            return held + size <= limit.size
-        usage = self.look()
-        if self.is_over:
-            if usage.private > limit.size:
-                self.judge(usage)
-            return False
-        return self.known + size <= limit.size
+            return walk.measure((), queues, limit=limit.size).charged <= limit.size
+        usage = walk.measure(roots_of(record), queues, limit=limit.size)
+        if usage.charged <= limit.size:
+            self.note(usage.charged)
+            return True
+        own = self.look()
+        if own.private > limit.size:
+            self.judge(own)
+        return False
 
 
 def _is_activation(frame: FrameType) -> bool:

@@ -5,8 +5,9 @@ costs nothing more. A message that does not fit into what is left of the budget 
 mailbox: refused, waiting, or in the place of the oldest, by the receiver's overflow policy. The runtime's own
 messages are exempt, but charged.
 
-A message that its sender still holds is not the receiver's yet, and costs only its envelope; when the sender lets go
-of it, the next look finds it.
+A message counts as if its sender let go of it right away; those that wait already count what they are: what several
+mailboxes hold is nobody's own. Only a message that is larger than the whole budget is judged by who holds it now: it
+can but be meant as shared, a table that is sent to many.
 """
 
 from __future__ import annotations
@@ -38,10 +39,12 @@ class Measured(Record[Any]):
     def cast(self, method: Any, /, *args: Any, **kwargs: Any) -> bool:
         account = self.account
         if account is not None:
-            size = ENVELOPE + (size_of(args, kwargs) if kwargs else size_of(args) if args else 0)
-            if account.bytes + size >= account.soft and not account.owner.admits(size):
+            size = ENVELOPE + (size_of(*args, kwargs) if kwargs else size_of(*args))
+            if account.bytes + size >= account.soft:
                 function = self.template.handlers[method]
-                return self._overflow_of_heap((partial(function, **kwargs) if kwargs else function, args, None), size)
+                if not account.owner.admits((*args, kwargs) if kwargs else args, size):
+                    whole = partial(function, **kwargs) if kwargs else function
+                    return self._overflow_of_heap((whole, args, None), size)
             account.charge(size)
         return super().cast(method, *args, **kwargs)
 
@@ -49,21 +52,26 @@ class Measured(Record[Any]):
         account = self.account
         if account is not None:
             size = ENVELOPE + size_of(message)
-            if account.bytes + size >= account.soft and not account.owner.admits(size):
-                return self._overflow_of_heap((self.template.info, (message,), None), size)
+            if account.bytes + size >= account.soft:
+                arguments = (message,)
+                del message  # our own variable is not the sender's
+                if not account.owner.admits(arguments, size):
+                    return self._overflow_of_heap((self.template.info, arguments, None), size)
+                account.charge(size)
+                return super().send(arguments[0])
             account.charge(size)
         return super().send(message)
 
     def post(self, message: Message) -> None:
         account = self.account
         if account is not None:
-            account.charge(ENVELOPE + size_of(message[1]))
+            account.charge(ENVELOPE + size_of(*message[1]))
         super().post(message)
 
     def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         account = self.account
         if account is not None and args and self.state == IDLE:  # inline: it is not queued
-            account.charge(size_of(args))
+            account.charge(size_of(*args))
         return super().call(method, *args, **kwargs)
 
     # --- what does not fit --------------------------------------------------------------------
@@ -72,8 +80,8 @@ class Measured(Record[Any]):
         account = self.account
         if account is None:
             return True
-        size = ENVELOPE + size_of(message[1])
-        if account.bytes + size >= account.soft and not account.owner.admits(size):
+        size = ENVELOPE + size_of(*message[1])
+        if account.bytes + size >= account.soft and not account.owner.admits(message[1], size):
             return False
         account.charge(size)
         return True
@@ -85,7 +93,7 @@ class Measured(Record[Any]):
         budget: Budget = self.account.owner
         why = f"its heap is full: {budget.known:,} of {budget.limit.size:,} B"
         overflow = self.template.overflow
-        if overflow == "drop_oldest" and self._make_room(size):
+        if overflow == "drop_oldest" and self._make_room(message[1], size):
             self.account.charge(size)
             if self.inbox is None:
                 self.inbox = [message]
@@ -97,14 +105,14 @@ class Measured(Record[Any]):
         self._refuse(message, why)
         return overflow == "drop_newest"
 
-    def _make_room(self, size: int) -> bool:
-        """Drop the oldest messages until ``size`` bytes fit. False: they do not, with nothing left to drop."""
+    def _make_room(self, arguments: Any, size: int) -> bool:
+        """Drop the oldest messages until another one fits. False: it does not, with nothing left to drop."""
         freed = 0
         while True:
             oldest = self._take_oldest()
             if oldest is None:
                 return False
-            freed += ENVELOPE + size_of(oldest[1])
+            freed += ENVELOPE + size_of(*oldest[1])
             self.template.scheduler.dead_letter(self, oldest, "dropped as the oldest of a full heap")
             if oldest[2] is not None:
                 oldest[2].refuse(MailboxFull(f"the call was dropped as the oldest in {self.describe()}'s full heap"))
@@ -112,7 +120,7 @@ class Measured(Record[Any]):
             if freed >= size:
                 if self.account is None:
                     return False
-                if self.account.owner.admits(size):
+                if self.account.owner.admits(arguments, size):
                     return True
                 freed = 0
 
@@ -120,11 +128,11 @@ class Measured(Record[Any]):
         if self._fits(message):
             super()._enqueue_call(message, reply)
             return
-        if self.template.overflow == "wait" and self.mailbox_length:
+        if self.template.overflow == "wait" and self.state != IDLE:
             reply.remember_caller()
             self.need_senders()[SenderWaiting.for_call(reply, self, message)] = None
         elif self.template.overflow == "drop_oldest" and self._overflow_of_heap(
-            message, ENVELOPE + size_of(message[1])
+            message, ENVELOPE + size_of(*message[1])
         ):
             reply.remember_caller()
         else:

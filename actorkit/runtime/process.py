@@ -208,7 +208,7 @@ def start_process(
     record.state = RUNNING
     record.worker = worker = ProcessWorker(record)
     if template.limit is not None:
-        scheduler.budgets.begin(record, template.limit).account.charge(size_of(args, kwargs))
+        scheduler.budgets.begin(record, template.limit).account.charge(size_of(*args, kwargs))
     record.variables = scheduler.base_context.copy()
     scheduler.start_task(
         _run,

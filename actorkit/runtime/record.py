@@ -228,7 +228,9 @@ class Record(Ref[A_co]):
         return False
 
     async def send_wait(self, message: object, /) -> None:
-        await self._enqueue_wait((self.template.info, (message,), None))
+        arguments = (message,)
+        del message  # or it would look as if its sender still held it
+        await self._enqueue_wait((self.template.info, arguments, None))
 
     async def cast_wait(self, method: Any, /, *args: Any, **kwargs: Any) -> None:
         function = self.template.handlers[method]
@@ -256,10 +258,13 @@ class Record(Ref[A_co]):
             await scheduler.checkpoint()
         if self.state == DEAD:
             raise CalleeDied(self.describe(), NOPROC)
-        if self._has_room() and self._fits(message):
-            self.post(message)
-            await scheduler.yield_if_due(task)
-            return
+        if self._has_room():
+            if self._fits(message):
+                self.post(message)
+                await scheduler.yield_if_due(task)
+                return
+            if self.state == IDLE:
+                raise self.heap_is_full("send to")
         caller = scheduler.current
         if caller is not None and waits_for(self, caller):
             raise CallCycle(

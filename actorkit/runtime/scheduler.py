@@ -267,7 +267,7 @@ class Scheduler(Lifecycle):
         hook = self.step_hook
         self.admit(record, link_to)
         if template.limit is not None:
-            self.budgets.begin(record, template.limit).account.charge(size_of(args, kwargs))
+            self.budgets.begin(record, template.limit).account.charge(size_of(*args, kwargs))
         try:
             self.current = record
             if hook is not None:

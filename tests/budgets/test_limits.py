@@ -183,7 +183,9 @@ async def test_a_node_s_default(caplog: pytest.LogCaptureFixture) -> None:
         plain = node.spawn(Hog)
         free = node.spawn(ak.child(Hog).with_(max_heap_size=0))
         own = node.spawn(ak.child(Hog).with_(max_heap_size="8 MiB"))
-        limits = [None if (info := node.process_info(ref)) is None else info.max_heap_size for ref in (plain, free, own)]
+        limits = [
+            None if (info := node.process_info(ref)) is None else info.max_heap_size for ref in (plain, free, own)
+        ]
         assert limits == [MIB, None, 8 * MIB]
         assert node.budgets.all[own].limit == ak.HeapLimit(8 * MIB, True, False, False, 12 * MIB)  # type: ignore[index]
 

@@ -213,9 +213,7 @@ def _written(text: bool, rng: random.Random) -> Any:
 KINDS: dict[str, Callable[[random.Random, Pick], Any]] = {
     "list": lambda rng, pick: _many(rng, pick, 6),
     "tuple": lambda rng, pick: tuple(_many(rng, pick, 6)),
-    "dict": lambda rng, pick: {
-        rng.choice(["aa", "bb", "cc", rng.random()]): pick() for _ in range(rng.randrange(8))
-    },
+    "dict": lambda rng, pick: {rng.choice(["aa", "bb", "cc", rng.random()]): pick() for _ in range(rng.randrange(8))},
     "str dict": lambda rng, pick: {f"k{rng.randrange(10**6)}": pick() for _ in range(rng.randrange(20))},
     "set": lambda rng, pick: {rng.random() for _ in range(rng.randrange(12))},
     "frozenset": lambda rng, pick: frozenset(str(rng.random()) for _ in range(rng.randrange(12))),
@@ -263,9 +261,7 @@ KINDS: dict[str, Callable[[random.Random, Pick], Any]] = {
     "datetime": lambda rng, pick: datetime.datetime.now(),
     "decimal": lambda rng, pick: decimal.Decimal(rng.randrange(10**40)),
     "array": lambda rng, pick: array.array("d", [1.0] * rng.randrange(1, 50)),
-    "OrderedDict": lambda rng, pick: collections.OrderedDict(
-        (str(i), pick()) for i in range(rng.randrange(9))
-    ),
+    "OrderedDict": lambda rng, pick: collections.OrderedDict((str(i), pick()) for i in range(rng.randrange(9))),
     "defaultdict": lambda rng, pick: collections.defaultdict(list, {1: [pick()]}),
     "namespace": lambda rng, pick: types.SimpleNamespace(a=pick()),
     "exception": lambda rng, pick: exception(pick()),

@@ -353,11 +353,11 @@ def comprehension() -> None:
 
 
 def generator() -> None:
-    list(bytes(1000) for _ in iter(int, 1))  # noqa: C400
+    list(bytes(1000) for _ in iter(int, 1))
 
 
 def called_from_c() -> None:
-    list(map(lambda _: bytes(1000), iter(int, 1)))  # noqa: C417
+    list(map(lambda _: bytes(1000), iter(int, 1)))
 
 
 def helper() -> None:

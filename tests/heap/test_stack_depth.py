@@ -26,7 +26,7 @@ BIG = 200_000
 
 # --- The analysis ------------------------------------------------------------------------------------
 
-SHAPES = '''
+SHAPES = """
 def loops(n):
     for i in range(n):
         while i:
@@ -89,7 +89,7 @@ class Thing(list, metaclass=type):
     def f(self): return super().f(__class__)
 import os.path as p
 from os import path, sep as q
-'''
+"""
 
 
 def code_objects(code: CodeType) -> Iterator[CodeType]:
