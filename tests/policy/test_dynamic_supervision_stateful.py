@@ -92,8 +92,8 @@ class DynamicWorld(World):
         self.groups.discard(shutdown)
         self.feed(ev.GroupStopTimeout(self.now, shutdown))  # type: ignore[arg-type]
         for life in self.lives.values():
-            if life.stop_asked and life.spec.shutdown == shutdown and not life.given_up:
-                assert life.killed or not life.stop_asked
+            if life.in_group and life.spec.shutdown == shutdown and not life.given_up:
+                assert life.killed
 
 
 DynamicWorld.TestCase.settings = settings(

@@ -50,6 +50,8 @@ class Life:
         self.stop_asked = False
         self.killed = False
         self.given_up = False
+        self.in_group = False
+        """It was asked to stop together with others, so it is their timer that kills it, not one of its own."""
 
 
 class World(RuleBasedStateMachine):
@@ -102,6 +104,7 @@ class World(RuleBasedStateMachine):
                 assert group
                 for instance, ref in group:
                     self.ask_to_stop(instance, ref, shutdown)
+                    self.lives[instance].in_group = True
             case ev.KillChild(instance=instance, ref=ref):
                 life = self.lives[instance]
                 assert life.ref == ref
