@@ -6,7 +6,7 @@ N ?= 10000
 
 .PHONY: demo test check clean
 
-$(VENV)/.ready: pyproject.toml
+$(VENV)/.ready: pyproject.toml setup.py $(wildcard actorkit/heap/*.[ch])
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,test,check]'
 	touch $@

@@ -25,6 +25,10 @@ from .behaviours.task_stream import task_stream as task_stream
 from .behaviours.task_supervisor import TaskSupervisor as TaskSupervisor
 from .behaviours.task_supervisor import task_supervisor as task_supervisor
 from .errors import *  # noqa: F403
+from .heap.capabilities import Capabilities as Capabilities
+from .heap.memory_limit import LargestType as LargestType
+from .heap.memory_limit import MemoryLimit as MemoryLimit
+from .heap.usage import HeapUsage as HeapUsage
 from .net.listener import Listener as Listener
 from .net.listener import tcp_listener as tcp_listener
 from .net.listener import tls_listener as tls_listener
@@ -32,6 +36,7 @@ from .net.listener import unix_listener as unix_listener
 from .net.stream_actor import StreamActor as StreamActor
 from .policy.backoff import Backoff as Backoff
 from .policy.child_spec import ChildSpec as ChildSpec
+from .policy.heap_limit import HeapLimit as HeapLimit
 from .policy.supervision_events import ChildCounts as ChildCounts
 from .policy.supervision_events import ChildInfo as ChildInfo
 from .reasons import *  # noqa: F403
@@ -46,9 +51,12 @@ from .runtime.events import ActorStarted as ActorStarted
 from .runtime.events import ChildRestarted as ChildRestarted
 from .runtime.events import DeadLetter as DeadLetter
 from .runtime.events import EventStream as EventStream
+from .runtime.events import HeapLimitPassed as HeapLimitPassed
 from .runtime.events import SupervisorReport as SupervisorReport
 from .runtime.events import SystemEvent as SystemEvent
 from .runtime.events import Unkillable as Unkillable
+from .runtime.heap_census import ClassHeap as ClassHeap
+from .runtime.heap_census import HeapCensus as HeapCensus
 from .runtime.introspection import NodeStatistics as NodeStatistics
 from .runtime.introspection import ProcessInfo as ProcessInfo
 from .runtime.introspection import TreeEntry as TreeEntry
@@ -65,3 +73,4 @@ from .runtime.node import open_node as open_node
 from .runtime.process import Process as Process
 from .runtime.process import ProcessContext as ProcessContext
 from .runtime.ref import Ref as Ref
+from .runtime.to_thread import to_thread as to_thread

@@ -31,6 +31,7 @@ __all__ = [
     "InvalidSupervisorFlag",
     "MailboxFull",
     "MaxChildrenReached",
+    "MemoryLimitExceeded",
     "NodeStopped",
     "NotAMessage",
     "NotAlive",
@@ -370,6 +371,20 @@ class ActorExit(BaseException):
     def __init__(self, reason: ExitReason) -> None:
         super().__init__(reason)
         self.reason: Final = reason
+
+
+class MemoryLimitExceeded(BaseException):
+    """Raised in an actor's own code when its heap is over its limit: ``usage`` and ``limit`` in bytes. The actor's
+    fault, or its limit is too small. Not for catching, though ``finally`` blocks run: the verdict stands, so that an
+    actor that goes on is interrupted again."""
+
+    def __init__(self, who: str, usage: int, limit: int) -> None:
+        super().__init__(
+            f"{bounded(who, 200)} holds {usage:,} bytes, and its limit is {limit:,}; "
+            "hold less, or allow more with max_heap_size"
+        )
+        self.usage: Final = usage
+        self.limit: Final = limit
 
 
 class CallbackFailed(ActorkitError):

@@ -308,7 +308,8 @@ def _aligned(header: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
 
 
 def addition_ms() -> int:
-    """How fast the machine is just now. Shared ones change by an order of magnitude within minutes: then only ratios count."""
+    """How fast the machine is just now. Shared ones change by an order of magnitude within minutes: then "
+    "only ratios count."""
     total, began = 0, time.perf_counter()
     for number in range(1_000_000):
         total += number

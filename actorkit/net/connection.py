@@ -134,6 +134,7 @@ class Connection:
         "_unsent",
         "bytes_in",
         "bytes_out",
+        "coro",
         "dropped",
         "peer",
         "unsent",

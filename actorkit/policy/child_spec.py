@@ -20,6 +20,7 @@ import attrs
 
 from actorkit.errors import DuplicateChildId, InvalidChildSpec, InvalidSupervisorFlag
 from actorkit.policy.backoff import Backoff
+from actorkit.policy.heap_limit import HeapLimit, as_heap_limit
 
 __all__ = [
     "AutoShutdown",
@@ -88,12 +89,22 @@ class ChildSpecChanges(TypedDict, total=False):
     scheduling: Scheduling
     mailbox: float
     overflow: Overflow
+    max_heap_size: HeapLimit | int | str | None
     options: Mapping[str, object]
 
 
 def _tuple(value: Any) -> Any:
     # Only what is plainly a sequence of arguments: tuple("ab") would be two of them.
     return tuple(value) if isinstance(value, list) else value
+
+
+def _heap_limit(value: Any) -> HeapLimit | None:
+    try:
+        return as_heap_limit(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidChildSpec(
+            "max_heap_size", value, str(error), 'give bytes, text such as "256 KiB", or a HeapLimit'
+        ) from None
 
 
 def _frozen_mapping(value: Any) -> Any:
@@ -124,6 +135,8 @@ class ChildSpec(Generic[A_co]):
     ``mailbox``       how many messages it holds (``math.inf``: any number)
     ``overflow``      what happens to one more: ``reject`` (the sender is told), ``wait`` (so do calls, in their
                       deadline), ``drop_oldest``, ``drop_newest`` (lossy: the loss is counted, the sender not troubled)
+    ``max_heap_size`` bytes that it may hold: an int, text such as ``"256 KiB"``, or a ``HeapLimit``; None: the node's
+                      default
     ``options``       for the layers above; not looked at here
 
     Raises InvalidChildSpec for a value that cannot be, TypeError for an unknown field.
@@ -143,6 +156,7 @@ class ChildSpec(Generic[A_co]):
     scheduling: Scheduling = "normal"
     mailbox: float = 1024
     overflow: Overflow = "reject"
+    max_heap_size: HeapLimit | None = attrs.field(default=None, converter=_heap_limit)
     options: Mapping[str, object] = attrs.field(default=_NOTHING, converter=_frozen_mapping, hash=False)
     _left_open: frozenset[str] = attrs.field(init=False, default=frozenset(), eq=False, repr=False)
 

@@ -173,11 +173,19 @@ class SenderWaiting(Waiting):
         """The receiver ended first."""
         if self.reply is not None:
             self.reply.fail(reason)
+        else:
+            self.refuse(CalleeDied(self.callee.describe(), reason))
+
+    def refuse(self, error: CallError) -> None:
+        """It will never come in."""
+        if self.reply is not None:
+            self.reply.later = None
+            self.reply.refuse(error)
             return
         task = self.task
         if task is not None:
             self.task = None
-            self.error = CalleeDied(self.callee.describe(), reason)
+            self.error = error
             reschedule(task, WAKE)
 
     def abort(self, _: Callable[[], Any]) -> Abort:

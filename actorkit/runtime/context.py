@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 from ..errors import ActorExit, AlreadyRegistered, NotInsideActor
 from ..policy.exit_signals import Source
+from ..policy.heap_limit import HeapLimit, as_heap_limit
 from ..reasons import NOPROC, NORMAL, ExitReason
 from . import links
 from .events import SystemEvent
@@ -57,6 +58,11 @@ class Context(Record[A_co]):
         return cast("Node", self.template.scheduler)
 
     # --- others -------------------------------------------------------------------------------
+
+    def become_measured(self) -> None:
+        from .measured import MeasuredContext
+
+        self.__class__ = MeasuredContext
 
     def spawn(self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs) -> Ref[A]:
         """Start an actor: ``spawn(Room, "lobby")``, or of a child spec. Not linked. See ``Node.spawn``."""
@@ -122,6 +128,18 @@ class Context(Record[A_co]):
     def trap_exit(self, value: bool) -> None:
         self._self("trap_exit")
         self.need_extra().traps_exits = value
+
+    @property
+    def max_heap_size(self) -> HeapLimit | None:
+        """How much this actor may hold; None: any amount. Assign bytes, text such as ``"8 MiB"``, a HeapLimit, or None;
+        in force when the message at hand is done. Source: process_flag(max_heap_size, …)."""
+        budget = self.node.budgets.all.get(self)
+        return None if budget is None else budget.limit
+
+    @max_heap_size.setter
+    def max_heap_size(self, value: HeapLimit | int | str | None) -> None:
+        self._self("max_heap_size")
+        self.node.budgets.change(self, as_heap_limit(value))
 
     def stop(self, reason: ExitReason | None = None) -> None:
         """End after the message at hand: its answer still goes out, then ``terminate(reason)`` runs. From others: ask

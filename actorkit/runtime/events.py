@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import trio
 
+from ..heap.usage import HeapUsage
 from ..reasons import ExitReason
 from .messages import Pid
 from .ref import Ref
@@ -25,6 +26,7 @@ __all__ = [
     "DeadLetter",
     "EventStream",
     "Events",
+    "HeapLimitPassed",
     "SupervisorReport",
     "SystemEvent",
     "Unkillable",
@@ -85,6 +87,16 @@ class DeadLetter(SystemEvent):
     message: str
     args: tuple[Any, ...]
     why: str
+
+
+@attrs.frozen
+class HeapLimitPassed(SystemEvent):
+    """An actor holds more than its ``max_heap_size``. Told once for each time that it passes it; ``kill``: its end
+    follows."""
+
+    usage: HeapUsage
+    limit: int
+    kill: bool
 
 
 @attrs.frozen

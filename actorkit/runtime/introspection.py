@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from ..heap.usage import HeapUsage
+from .budgets import heap_of
 from .messages import Pid
 from .record import STATES, Record
 from .ref import Ref
@@ -22,7 +24,8 @@ class ProcessInfo:
 
     ``status`` is waiting, runnable, running (on the stack or in an await) or suspended; ``waiting_for`` the actors
                whose answer, or room
-    in whose mailbox, it waits for; ``tasks`` the tasks in its nurseries.
+    in whose mailbox, it waits for; ``tasks`` the tasks in its nurseries; ``memory`` what it holds, walked now (what its
+    code holds in running frames is not in it); ``max_heap_size`` its limit in bytes.
     """
 
     pid: Pid
@@ -39,6 +42,8 @@ class ProcessInfo:
     scheduling: str
     tasks: int
     waiting_for: tuple[Pid, ...]
+    memory: HeapUsage
+    max_heap_size: int | None
 
 
 def process_info(scheduler: Scheduler, record: Record[Any]) -> ProcessInfo | None:
@@ -68,6 +73,8 @@ def process_info(scheduler: Scheduler, record: Record[Any]) -> ProcessInfo | Non
         scheduling=next(word for word, level in PRIORITIES.items() if level == template.priority),
         tasks=len(extra.kids or ()) if extra is not None else 0,
         waiting_for=tuple(waiting),
+        memory=heap_of(record),
+        max_heap_size=None if (budget := scheduler.budgets.all.get(record)) is None else budget.limit.size,
     )
 
 

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import ActorExit, NodeStopped
 from ..policy.exit_signals import Source
 from ..reasons import NORMAL, BadReturn, Crash, ExitReason, InitTimeout, bounded
+from .budgets import Budgets
 from .calls import Later
 from .events import ActorCrashed, ActorExited, ActorStarted, DeadLetter, Events, Unkillable
 from .links import send_signal, tell_watchers
@@ -206,6 +207,7 @@ class Lifecycle:
         self.timers = Timers()
         self.names = Names()
         self.events = Events()
+        self.budgets = Budgets(self)
         self.kill_timeout = kill_timeout
         self.last_reason: ExitReason = NORMAL
         self.doomed: list[Record[Any]] = []
@@ -246,7 +248,11 @@ class Lifecycle:
             link_to.extra.links.pop(record, None)
             if record.extra is not None:
                 record.extra.links = None
-        reason = error.reason if isinstance(error, ActorExit) else Crash.from_exception(error, 1)
+        attention = record.attention
+        if attention is not None and attention.kill is not None:
+            reason = attention.kill
+        else:
+            reason = error.reason if isinstance(error, ActorExit) else Crash.from_exception(error, 1)
         if not is_fatal(error):
             _let_go(error)
         record.template.owner, owner = None, record.template.owner
@@ -456,6 +462,8 @@ class Lifecycle:
         template = record.template
         record.inbox = record.outbox = record.attention = record.variables = record.account = None
         record.obj = record.pending = None
+        if self.budgets.all:
+            self.budgets.end(record)
         if self.dying and (timer := self.dying.pop(record, None)) is not None:
             timer.cancel()
             self.unkillable.pop(record, None)

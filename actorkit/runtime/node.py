@@ -24,11 +24,14 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 import trio
 
 from ..errors import StartFailed, SupervisorGaveUp
+from ..heap.capabilities import Capabilities, capabilities
 from ..policy.child_spec import ChildSpec
+from ..policy.heap_limit import HeapLimit, as_heap_limit
 from ..reasons import KILLED, SHUTDOWN, ExitReason, Normal, Shutdown
 from .events import EventStream, SystemEvent
 from .from_thread import FromThread
 from .gate import RestartGate, TimerGate
+from .heap_census import HeapCensus, heap_census
 from .introspection import NodeStatistics, ProcessInfo, TreeEntry, process_info
 from .names import CURRENT_SCHEDULER, NamedRef
 from .process import Process, ProcessContext
@@ -69,6 +72,7 @@ class Node(Scheduler):
         quantum: int = 64,
         max_idle: int = 16,
         features: Features = FEATURES,
+        max_heap_size: HeapLimit | int | str | None = None,
     ) -> None:
         super().__init__(
             name,
@@ -81,6 +85,7 @@ class Node(Scheduler):
             features=features,
         )
         self.stop_timeout = stop_timeout
+        self.budgets.default = as_heap_limit(max_heap_size)
         self.restart_gate: RestartGate = TimerGate(self.timers)
         self.restarts = 0
         self.root: Record[Any] | None = None
@@ -203,6 +208,16 @@ class Node(Scheduler):
         """What one actor is and does now; None if it is dead. Source: erlang:process_info/2."""
         record = self.resolve(ref)
         return None if record is None else process_info(self, record)
+
+    async def heap_census(self) -> HeapCensus:
+        """What every actor holds, and every class: one pass, in pieces, with others running in between. A few
+        microseconds an actor with the extension."""
+        return await heap_census(self)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What of the memory budgets is in force here; ``python -m actorkit doctor`` says how to get the rest."""
+        return capabilities()
 
     def tree(self) -> TreeEntry | None:
         """The supervision tree, now; None without one. ``print("\\n".join(node.tree().lines()))``"""
@@ -390,6 +405,7 @@ async def open_node(
     quantum: int = 64,
     max_idle: int = 16,
     features: Features = FEATURES,
+    max_heap_size: HeapLimit | int | str | None = None,
 ) -> AsyncIterator[Node]:
     """Run a supervision tree inside any trio program, for the length of a ``with`` block. See the module's docstring
     for its promises.
@@ -402,6 +418,8 @@ async def open_node(
         call_timeout: the default deadline of calls, in seconds.
         kill_timeout: seconds after which a killed actor that still runs is reported as unkillable.
         slice_seconds, quantum, max_idle: see ``runtime.scheduler``; the defaults are measured.
+        max_heap_size: what each actor may hold unless its spec says otherwise: bytes, text such as ``"8 MiB"``, or a
+            ``HeapLimit``, whose other knobs are the defaults of all. None: no limit.
         features: which private names of trio to use; ``Features.degraded()`` for tests.
 
     Raises:
@@ -422,6 +440,7 @@ async def open_node(
         quantum=quantum,
         max_idle=max_idle,
         features=features,
+        max_heap_size=max_heap_size,
     )
     error: BaseException | None = None
     token = CURRENT_SCHEDULER.set(node)
@@ -438,6 +457,7 @@ async def open_node(
             node._body = None
             with trio.CancelScope(shield=True):
                 await node._stop()
+                node.budgets.close()
                 node.close()
     except BaseExceptionGroup as group:
         error = _unwrapped(group)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule
 
+from ..heap.walk import size_of
 from ..reasons import NORMAL
 from .context import Context
 from .dispatch import interruptible
@@ -128,6 +129,11 @@ class ProcessContext(Context[Process]):
                 got.unwrap()
             refused = min(refused, len(self.outbox or ()))
 
+    def become_measured(self) -> None:
+        from .measured import MeasuredProcess
+
+        self.__class__ = MeasuredProcess
+
     def _gather(self) -> None:
         """Put what has arrived behind what is left."""
         inbox = self.inbox
@@ -167,10 +173,11 @@ class ProcessContext(Context[Process]):
 class ProcessWorker:
     """The trio task of one process, in the place of a pool worker."""
 
-    __slots__ = ("actor", "interrupted", "receiver", "scope")
+    __slots__ = ("actor", "coro", "interrupted", "receiver", "scope")
 
     def __init__(self, actor: ProcessContext) -> None:
         self.actor = actor
+        self.coro: Any = None
         self.scope: trio.CancelScope | None = None
         self.receiver: Task | None = None
         self.interrupted = False
@@ -200,6 +207,8 @@ def start_process(
     scheduler.admit(record, link_to)
     record.state = RUNNING
     record.worker = worker = ProcessWorker(record)
+    if template.limit is not None:
+        scheduler.budgets.begin(record, template.limit).account.charge(size_of(*args, kwargs))
     record.variables = scheduler.base_context.copy()
     scheduler.start_task(
         _run,
@@ -234,7 +243,8 @@ async def _run(
             if worker.interrupted:
                 scope.cancel(reason="its process was killed before it began")
                 await trio.lowlevel.checkpoint()
-            await Driver(_begin(function, record, args, kwargs), BEGIN, scheduler, record, context)
+            worker.coro = _begin(function, record, args, kwargs)
+            await Driver(worker.coro, BEGIN, scheduler, record, context)
     except BaseException as raised:
         error = raised
     left = list(task.child_nurseries)
@@ -246,7 +256,7 @@ async def _run(
         except BaseException as raised:
             if fatal_within(raised) is not None:
                 error = raised
-    worker.scope = None
+    worker.scope = worker.coro = None
     del scheduler.holders[task]
     args = ()
     kwargs = {}

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import CallCycle, CalleeDied, MailboxFull
 from ..reasons import KILL, NOPROC, NORMAL, ExitReason, bounded
+from .activations import ACTIVATIONS
 from .calls import Later, Reply, SenderWaiting, waits_for
 from .extra import Attention, Extra
 from .messages import IdleTimeout, Pid
@@ -227,11 +228,25 @@ class Record(Ref[A_co]):
         return False
 
     async def send_wait(self, message: object, /) -> None:
-        await self._enqueue_wait((self.template.info, (message,), None))
+        arguments = (message,)
+        del message  # or it would look as if its sender still held it
+        await self._enqueue_wait((self.template.info, arguments, None))
 
     async def cast_wait(self, method: Any, /, *args: Any, **kwargs: Any) -> None:
         function = self.template.handlers[method]
         await self._enqueue_wait((partial(function, **kwargs) if kwargs else function, args, None))
+
+    def become_measured(self) -> None:
+        """It has a budget from now on: what comes is sized first."""
+        raise NotImplementedError
+
+    def _fits(self, message: Message) -> bool:
+        """May it come in, whatever the number of messages? Without a budget anything may."""
+        return True
+
+    def heap_is_full(self, what: str) -> MailboxFull:
+        """The error of a sender whose message does not fit into the receiver's budget."""
+        raise NotImplementedError
 
     def _has_room(self) -> bool:
         return self.mailbox_length < self.template.bound and not (self.extra is not None and self.extra.senders)
@@ -244,9 +259,12 @@ class Record(Ref[A_co]):
         if self.state == DEAD:
             raise CalleeDied(self.describe(), NOPROC)
         if self._has_room():
-            self.post(message)
-            await scheduler.yield_if_due(task)
-            return
+            if self._fits(message):
+                self.post(message)
+                await scheduler.yield_if_due(task)
+                return
+            if self.state == IDLE:
+                raise self.heap_is_full("send to")
         caller = scheduler.current
         if caller is not None and waits_for(self, caller):
             raise CallCycle(
@@ -272,6 +290,12 @@ class Record(Ref[A_co]):
         room = self.template.bound - self.mailbox_length
         while room > 0 and senders:
             waiting = next(iter(senders))
+            if not self._fits(waiting.message):
+                if self.mailbox_length:
+                    return
+                del senders[waiting]
+                waiting.refuse(self.heap_is_full("send to"))
+                continue
             del senders[waiting]
             if waiting.admitted():
                 room -= 1
@@ -338,15 +362,18 @@ class Record(Ref[A_co]):
             ):  # not from within: as its context, the callee's exception would keep the callee's state
                 raise failure
             scheduler.current = previous
-            if hook is not None:
-                hook(previous)
             if task._cancel_status is not status and status is not None:
+                if hook is not None:
+                    hook(previous)
                 close_left_open(task, status)
                 raise scheduler.left_scope_open(self)
             if self.inbox is None and self.attention is None and self.outbox is None:
                 self.state = IDLE
             else:
                 scheduler.after_inline(self)
+            if hook is not None:
+                hook(previous)
+                scheduler.received(result)
             scheduler.inline_left = left = scheduler.inline_left - 1
             if left <= 0 and scheduler.slice_is_over():
                 await scheduler.breathe()
@@ -372,6 +399,8 @@ class Record(Ref[A_co]):
             got.unwrap()
         if reply.error is not None:
             raise reply.error
+        if scheduler.step_hook is not None:
+            scheduler.received(reply.value)
         return reply.value
 
     async def _not_yet(self, method: Any, result: Any) -> Any:
@@ -415,6 +444,9 @@ class Record(Ref[A_co]):
             got.unwrap()
         if reply.error is not None:
             raise reply.error
+        scheduler = self.template.scheduler
+        if scheduler.step_hook is not None:
+            scheduler.received(reply.value)
         return reply.value
 
     async def _call_within(self, seconds: float, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -561,3 +593,6 @@ class Record(Ref[A_co]):
 def _carry_on(_: Any, coro: Any) -> Any:
     """The message that hands a coroutine to the pool."""
     return coro
+
+
+ACTIVATIONS.add(Record.call.__code__)

@@ -42,7 +42,9 @@ from trio.lowlevel import (
 )
 
 from ..errors import ActorExit, CalleeDied, StartFailed
+from ..heap.walk import size_of
 from ..reasons import Crash, ExitReason
+from .activations import ACTIVATIONS
 from .calls import Deadlines
 from .context import Context
 from .lifecycle import Lifecycle
@@ -82,12 +84,25 @@ LEFT_OPEN: Final = "its handler left a cancel scope or a nursery open: leave the
 class Worker:
     """One trio task of the pool."""
 
-    __slots__ = ("actor", "corrupted", "fresh", "retire", "scheduler", "scope", "status", "task", "token", "trap")
+    __slots__ = (
+        "actor",
+        "coro",
+        "corrupted",
+        "fresh",
+        "retire",
+        "scheduler",
+        "scope",
+        "status",
+        "task",
+        "token",
+        "trap",
+    )
 
     def __init__(self, scheduler: Scheduler, task: Task) -> None:
         self.scheduler = scheduler
         self.task = task
         self.actor: Record[Any] | None = None
+        self.coro: Any = None
         self.scope: trio.CancelScope | None = None
         self.status: object = None
         self.token = False
@@ -251,6 +266,8 @@ class Scheduler(Lifecycle):
         record: Context[Any] = Context(template, number, parent)
         hook = self.step_hook
         self.admit(record, link_to)
+        if template.limit is not None:
+            self.budgets.begin(record, template.limit).account.charge(size_of(*args, kwargs))
         try:
             self.current = record
             if hook is not None:
@@ -440,6 +457,8 @@ class Scheduler(Lifecycle):
                             else:
                                 self.current = None
                                 if hook is not None:
+                                    actor.worker = worker
+                                    worker.coro = result
                                     hook(None)
                                 self.messages += handled
                                 return result, trap, reply
@@ -644,6 +663,7 @@ class Scheduler(Lifecycle):
         coro, trap, reply = suspended
         suspended = None
         actor.worker = worker
+        worker.coro = coro
         attention = actor.attention
         if attention is not None and attention.kill is not None:
             worker.interrupt()
@@ -655,7 +675,7 @@ class Scheduler(Lifecycle):
             result = await Driver(coro, trap, self, actor, context)
         except BaseException as raised:
             error = raised
-        coro = trap = None
+        coro = trap = worker.coro = None
         actor.worker = None
         if error is None:
             attention = actor.attention
@@ -783,6 +803,12 @@ class Scheduler(Lifecycle):
         self.inline_checked = now
         return now - self.inline_since > self.slice_seconds
 
+    def received(self, value: object) -> None:
+        """The current actor has got an answer: what it holds alone is its own from now on."""
+        current = self.current
+        if current is not None and current.account is not None:
+            current.account.charge(size_of(value))
+
     async def checkpoint(self) -> None:
         """Let trio run others; raises Cancelled if the task is cancelled."""
         await checkpoint()
@@ -818,3 +844,9 @@ def _clean(context: contextvars.Context, base: contextvars.Context) -> bool:
         return context == base
     except Exception:
         return False
+
+
+ACTIVATIONS.update(
+    function.__code__
+    for function in (Scheduler._pump, Scheduler.run_here, Scheduler.spawn_actor, Scheduler.spawn_plain)
+)

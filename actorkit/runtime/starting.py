@@ -72,6 +72,7 @@ class Starter:
             "init_timeout": spec.init_timeout,
             "kind": spec.kind,
             "options": spec.options,
+            "limit": scheduler.budgets.limit_of(spec.max_heap_size),
         }
         self.cls = None if self.process else _actor_class(spec.start)
         self.template: Template | None = None

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 from trio.lowlevel import Task, enable_ki_protection
 
+from .activations import ACTIVATIONS
+
 if TYPE_CHECKING:
     import contextvars
 
@@ -166,6 +168,9 @@ class Kid(Stepped):
         extra = self.actor.extra
         if extra is not None and extra.kids is not None:
             extra.kids.discard(self)
+
+
+ACTIVATIONS.update(function.__code__ for function in (Driver.send, Driver.throw, Kid._step))
 
 
 class Attribution(trio.abc.Instrument):

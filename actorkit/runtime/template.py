@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from ..policy.heap_limit import HeapLimit
 from ..reasons import ExitReason
 from .dispatch import HandlerTable, InlineTable, interruptible
 
@@ -51,6 +52,7 @@ class Template:
         "kind",
         "known",
         "label",
+        "limit",
         "name",
         "new",
         "options",
@@ -82,6 +84,7 @@ class Template:
         init_timeout: float = 5.0,
         kind: Literal["worker", "supervisor"] = "worker",
         options: Any = None,
+        limit: HeapLimit | None = None,
     ) -> None:
         self.scheduler = scheduler
         self.cls = cls
@@ -96,6 +99,7 @@ class Template:
         self.call_timeout = 5.0
         self.kind: Literal["worker", "supervisor"] = kind
         self.options = options
+        self.limit = limit
         self.process = False
         self.label = cls.__qualname__
         self.tombstone: type | None = None
@@ -110,6 +114,7 @@ class Template:
         self.construct: Callable[..., Any] = interruptible(_own(cls, "__init__"))
         self.plain = (
             self.init is None
+            and limit is None
             and name is None
             and owner is None
             and self.new is ORDINARY_NEW

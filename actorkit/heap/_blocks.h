@@ -1,0 +1,427 @@
+/* How many bytes come back to the allocator when an object is freed.
+ *
+ * An object is one block or several: a list has its array, a dict its keys table, an instance (up
+ * to 3.12) its values. Each block is rounded up as the allocators do it: to 16 bytes up to 512,
+ * beyond that to what malloc makes of it. The sums agree with counted frees; a plain sum of
+ * sys.getsizeof is up to a quarter too low.
+ *
+ * A type is looked at once in a walk, and what was found is kept in a small cache by its address. The
+ * cache is only good for one walk, since a type may die and another one take its place.
+ *
+ * No method written in Python is called, and no lookup that could compare keys by Python code: the
+ * C-level __sizeof__ of the standard library is the only thing that is called, for types
+ * whose structure is not known here. Elsewhere a __sizeof__ is not trusted, the basic size counts;
+ * adapters are for such types. */
+
+#ifndef ACTORKIT_HEAP_BLOCKS_H
+#define ACTORKIT_HEAP_BLOCKS_H
+
+#include "_layout.h"
+#include <string.h>
+
+enum Sizer {
+    SIZER_FIXED,     /* basic size */
+    SIZER_VARIABLE,  /* basic size + items, in one block */
+    SIZER_STR,
+    SIZER_INT,
+    SIZER_LIST,
+    SIZER_DICT,
+    SIZER_ORDERED_DICT,
+    SIZER_SET,
+    SIZER_BYTEARRAY,
+    SIZER_DEQUE,
+    SIZER_METHOD     /* what the C-level __sizeof__ says: beyond the basic size the items or a second block */
+};
+
+enum TypeFlag {
+    TYPE_NEVER_COUNTS = 1,    /* modules, types, code, None and its like: not even as roots */
+    TYPE_STOPS = 2,           /* registered: counts as a root only */
+    TYPE_MANAGED_DICT = 4,
+    TYPE_FUNCTION = 8,
+    TYPE_DICT = 16,
+    TYPE_UNKNOWN_CODE = 32,   /* its traversal is third-party C code */
+    TYPE_ALLOCATES_ONE_MORE = 64  /* the generic allocation of variable objects adds a sentinel item */
+};
+
+typedef struct {
+    PyTypeObject *type;
+    uint64_t walk;  /* the walk for which this entry is good */
+    traverseproc traverse;
+    PyObject *sizeof_method;
+    PyObject *adapter;
+    uint32_t header;  /* what lies in front of the object + its basic size */
+    uint32_t item;
+    uint8_t sizer;
+    uint8_t flags;
+} TypeFacts;
+
+/* What was registered for all walks. Both tuples are replaced, never changed. */
+typedef struct {
+    PyObject *stop_types;        /* tuple of types */
+    PyObject *adapters_by_type;  /* tuple of (type, function) */
+    PyObject *adapters_by_name;  /* tuple of (bytes "module.name", function) */
+} Registry;
+
+/* Found when the module is loaded; live as long as the process. */
+static traverseproc python_class_traverse;  /* what classes made by a class statement have */
+static PyObject *name_sizeof;
+static PyObject *name_builtins;
+static PyObject *stdlib_module_names;
+static PyTypeObject *deque_type;
+static PyTypeObject *bytesio_type;
+
+static inline size_t
+block_bytes(size_t requested)
+{
+    if (requested <= 512) {
+        return requested ? (requested + 15) & ~(size_t)15 : 16;
+    }
+    return (requested + sizeof(size_t) + 15) & ~(size_t)15;
+}
+
+/* The ``length`` bytes at ``name`` are the name of a module of the standard library. */
+static int
+is_stdlib_name(const char *name, size_t length)
+{
+    if (stdlib_module_names == NULL) {
+        return 0;
+    }
+    PyObject *module = PyUnicode_FromStringAndSize(name, (Py_ssize_t)length);
+    int found = module == NULL ? -1 : PySet_Contains(stdlib_module_names, module);
+    Py_XDECREF(module);
+    if (found < 0) {
+        PyErr_Clear();
+    }
+    return found > 0;
+}
+
+/* The C code of this C type comes from the interpreter or its standard library. */
+static int
+is_stdlib_type(PyTypeObject *type)
+{
+    const char *dot = strchr(type->tp_name, '.');
+    if (dot == NULL) {
+        return !PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE);
+    }
+    return is_stdlib_name(type->tp_name, (size_t)(dot - type->tp_name));
+}
+
+/* The nearest type up the chain of layouts that was not made by a class statement. */
+static PyTypeObject *
+native_base(PyTypeObject *type)
+{
+    while (type->tp_traverse == python_class_traverse && type->tp_base != NULL) {
+        type = type->tp_base;
+    }
+    return type;
+}
+
+/* Borrowed: the C-level __sizeof__ that ``type`` inherits from the standard library, or NULL. */
+static PyObject *
+trusted_sizeof(PyTypeObject *type)
+{
+    PyObject *mro = type->tp_mro;
+    if (mro == NULL) {
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(mro); i++) {
+        PyTypeObject *base = (PyTypeObject *)PyTuple_GET_ITEM(mro, i);
+        /* A class statement may have put keys into its namespace that compare by Python code. */
+        if (!PyType_Check(base) || base->tp_traverse == python_class_traverse) {
+            continue;
+        }
+        if (base == &PyBaseObject_Type) {
+            return NULL;
+        }
+#if PY_VERSION_HEX >= 0x030C0000
+        PyObject *namespace = PyType_GetDict(base);
+#else
+        PyObject *namespace = Py_XNewRef(base->tp_dict);
+#endif
+        if (namespace == NULL) {
+            continue;
+        }
+        PyObject *method = NULL;
+        if (((PyDictObject *)namespace)->ma_keys->dk_kind != DICT_KEYS_GENERAL) {
+            method = PyDict_GetItemWithError(namespace, name_sizeof);
+        }
+        Py_DECREF(namespace);
+        if (method != NULL && Py_IS_TYPE(method, &PyMethodDescr_Type)) {
+            return is_stdlib_type(base) ? method : NULL;
+        }
+    }
+    return NULL;
+}
+
+/* Borrowed: the adapter registered for ``type`` or for one of its bases, or NULL. */
+static PyObject *
+find_adapter(const Registry *registry, PyTypeObject *type)
+{
+    PyObject *by_type = registry->adapters_by_type;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(by_type); i++) {
+        PyObject *pair = PyTuple_GET_ITEM(by_type, i);
+        if (PyType_IsSubtype(type, (PyTypeObject *)PyTuple_GET_ITEM(pair, 0))) {
+            return PyTuple_GET_ITEM(pair, 1);
+        }
+    }
+    PyObject *by_name = registry->adapters_by_name;
+    PyTypeObject *base = native_base(type);
+    for (; base != NULL && base != &PyBaseObject_Type; base = base->tp_base) {
+        for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(by_name); i++) {
+            PyObject *pair = PyTuple_GET_ITEM(by_name, i);
+            if (strcmp(base->tp_name, PyBytes_AS_STRING(PyTuple_GET_ITEM(pair, 0))) == 0) {
+                return PyTuple_GET_ITEM(pair, 1);
+            }
+        }
+    }
+    return NULL;
+}
+
+static int
+never_counts(PyTypeObject *type)
+{
+    return PyType_HasFeature(type, Py_TPFLAGS_TYPE_SUBCLASS) || type == &PyCode_Type
+        || type == Py_TYPE(Py_None) || type == &PyBool_Type || type == &PyEllipsis_Type
+        || type == Py_TYPE(Py_NotImplemented)
+        || PyType_IsSubtype(type, &PyModule_Type);
+}
+
+static void
+choose_sizer(TypeFacts *facts, PyTypeObject *type)
+{
+    PyTypeObject *native = native_base(type);
+    if (PyType_HasFeature(type, Py_TPFLAGS_UNICODE_SUBCLASS)) {
+        facts->sizer = SIZER_STR;
+    }
+    else if (PyType_HasFeature(type, Py_TPFLAGS_LONG_SUBCLASS)) {
+        facts->sizer = SIZER_INT;
+        facts->header = (uint32_t)(bytes_before_object(type) + (size_t)type->tp_basicsize);
+        if (type == &PyLong_Type) {
+            facts->header = INT_HEADER;
+        }
+    }
+    else if (PyType_HasFeature(type, Py_TPFLAGS_BYTES_SUBCLASS)) {
+        facts->sizer = SIZER_VARIABLE;
+    }
+    else if (PyType_HasFeature(type, Py_TPFLAGS_TUPLE_SUBCLASS)) {
+        facts->sizer = SIZER_VARIABLE;
+    }
+    else if (PyType_HasFeature(type, Py_TPFLAGS_LIST_SUBCLASS)) {
+        facts->sizer = SIZER_LIST;
+    }
+    else if (PyType_HasFeature(type, Py_TPFLAGS_DICT_SUBCLASS)) {
+        facts->flags |= TYPE_DICT;
+        facts->sizer = PyType_IsSubtype(type, &PyODict_Type) ? SIZER_ORDERED_DICT : SIZER_DICT;
+        if (facts->sizer == SIZER_ORDERED_DICT) {
+            facts->sizeof_method = trusted_sizeof(&PyODict_Type);
+        }
+    }
+    else if (native == &PyBaseObject_Type) {
+        facts->sizer = SIZER_FIXED;
+    }
+    else if (PyType_IsSubtype(type, &PySet_Type) || PyType_IsSubtype(type, &PyFrozenSet_Type)) {
+        facts->sizer = SIZER_SET;
+    }
+    else if (PyType_IsSubtype(type, &PyByteArray_Type)) {
+        facts->sizer = SIZER_BYTEARRAY;
+    }
+    else if (type == &PyFunction_Type) {
+        facts->flags |= TYPE_FUNCTION;
+        facts->sizer = SIZER_FIXED;
+    }
+    else if (bytesio_type != NULL && PyType_IsSubtype(type, bytesio_type) && PY_VERSION_HEX >= 0x030C0000) {
+        /* Its traversal visits the buffer, and its __sizeof__ counts it too. */
+        facts->sizer = SIZER_FIXED;
+    }
+    else {
+        facts->sizeof_method = trusted_sizeof(type);
+        if (facts->sizeof_method == NULL) {
+            facts->sizer = type->tp_itemsize ? SIZER_VARIABLE : SIZER_FIXED;
+        }
+        else {
+            int deque = deque_type != NULL && PyType_IsSubtype(type, deque_type);
+            facts->sizer = deque ? SIZER_DEQUE : SIZER_METHOD;
+        }
+    }
+    if (facts->traverse != NULL && native != &PyBaseObject_Type && !is_stdlib_type(native)) {
+        facts->flags |= TYPE_UNKNOWN_CODE;
+    }
+}
+
+static void
+learn_type(TypeFacts *facts, PyTypeObject *type, const Registry *registry, uint64_t walk)
+{
+    memset(facts, 0, sizeof *facts);
+    facts->type = type;
+    facts->walk = walk;
+    if (never_counts(type)) {
+        facts->flags = TYPE_NEVER_COUNTS;
+        return;
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(registry->stop_types); i++) {
+        if (PyType_IsSubtype(type, (PyTypeObject *)PyTuple_GET_ITEM(registry->stop_types, i))) {
+            facts->flags |= TYPE_STOPS;
+            break;
+        }
+    }
+    facts->traverse = PyType_IS_GC(type) ? type->tp_traverse : NULL;
+    facts->header = (uint32_t)(bytes_before_object(type) + (size_t)type->tp_basicsize);
+    facts->item = (uint32_t)type->tp_itemsize;
+    if (PyType_HasFeature(type, Py_TPFLAGS_MANAGED_DICT)) {
+        facts->flags |= TYPE_MANAGED_DICT;
+    }
+    choose_sizer(facts, type);
+    if (facts->item && PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE)) {
+        facts->flags |= TYPE_ALLOCATES_ONE_MORE;
+    }
+    facts->adapter = find_adapter(registry, type);
+}
+
+static size_t
+str_bytes(PyObject *object, size_t header)
+{
+    PyASCIIObject *ascii = (PyASCIIObject *)object;
+    PyCompactUnicodeObject *compact = (PyCompactUnicodeObject *)object;
+    size_t length = (size_t)ascii->length, width = ascii->state.kind, total;
+    if (ascii->state.compact) {
+        if (ascii->state.ascii) {
+            return block_bytes(sizeof(PyASCIIObject) + length + 1);
+        }
+        total = block_bytes(sizeof(PyCompactUnicodeObject) + (length + 1) * width);
+    }
+    else {
+        /* Subclasses of str hold their characters in a second block. */
+        void *data = ((PyUnicodeObject *)object)->data.any;
+        total = block_bytes(header) + (data != NULL ? block_bytes((length + 1) * width) : 0);
+        if (compact->utf8 == data) {
+            return total;
+        }
+    }
+    if (compact->utf8 != NULL) {
+        total += block_bytes((size_t)compact->utf8_length + 1);
+    }
+    return total;
+}
+
+/* What the C-level __sizeof__ says beyond the basic size. */
+static size_t
+sizeof_beyond(PyObject *object, PyObject *method, size_t basic)
+{
+    PyObject *answer = PyObject_CallOneArg(method, object);
+    size_t bytes = answer == NULL ? 0 : PyLong_AsSize_t(answer);
+    Py_XDECREF(answer);
+    if (PyErr_Occurred()) {
+        PyErr_Clear();
+        return 0;
+    }
+    return bytes > basic ? bytes - basic : 0;
+}
+
+/* What the keys table was requested with; 0 for the empty one, which all share. */
+static size_t
+table_request(PyDictKeysObject *keys)
+{
+    if (keys->dk_refcnt != 1) {
+        return 0;
+    }
+    int general = keys->dk_kind == DICT_KEYS_GENERAL;
+    size_t entry = general ? sizeof(PyDictKeyEntry) : sizeof(PyDictUnicodeEntry);
+    size_t usable = (((size_t)1 << keys->dk_log2_size) << 1) / 3;
+    return sizeof(PyDictKeysObject) + ((size_t)1 << keys->dk_log2_index_bytes) + usable * entry;
+}
+
+static size_t
+dict_table_bytes(PyDictObject *dict)
+{
+    size_t request = dict->ma_values != NULL ? dict_values_bytes(dict) : table_request(dict->ma_keys);
+    return request ? block_bytes(request) : 0;
+}
+
+/* The linked list beside the dict: one node for each key and a table of pointers to them. The rest
+ * of what OrderedDict's own __sizeof__ says beyond dict's is that table. */
+static size_t
+ordered_nodes_bytes(PyObject *object, const TypeFacts *facts)
+{
+    PyDictObject *dict = (PyDictObject *)object;
+    size_t nodes = (size_t)dict->ma_used * 32;
+    if (facts->sizeof_method == NULL) {
+        return nodes;
+    }
+    size_t beyond = sizeof_beyond(object, facts->sizeof_method, (size_t)facts->type->tp_basicsize);
+    size_t table = table_request(dict->ma_keys);
+    return beyond > table + nodes ? nodes + block_bytes(beyond - table - nodes) : nodes;
+}
+
+/* The second block of objects with a resizable buffer. */
+static inline size_t
+second_block_bytes(PyObject *object, const TypeFacts *facts)
+{
+    size_t basic = (size_t)facts->type->tp_basicsize;
+    switch (facts->sizer) {
+    case SIZER_LIST: {
+        Py_ssize_t allocated = ((PyListObject *)object)->allocated;
+        return allocated > 0 ? block_bytes((size_t)allocated * sizeof(PyObject *)) : 0;
+    }
+    case SIZER_DICT:
+        return dict_table_bytes((PyDictObject *)object);
+    case SIZER_ORDERED_DICT:
+        return dict_table_bytes((PyDictObject *)object) + ordered_nodes_bytes(object, facts);
+    case SIZER_SET: {
+        PySetObject *set = (PySetObject *)object;
+        return set->table == set->smalltable ? 0 : block_bytes(((size_t)set->mask + 1) * sizeof(setentry));
+    }
+    case SIZER_BYTEARRAY: {
+        Py_ssize_t allocated = ((PyByteArrayObject *)object)->ob_alloc;
+        return allocated > 0 ? block_bytes((size_t)allocated) : 0;
+    }
+    case SIZER_DEQUE: {
+        /* Blocks of 64 items and two links, each allocated for itself. */
+        size_t block = 66 * sizeof(PyObject *);
+        return sizeof_beyond(object, facts->sizeof_method, basic) / block * block_bytes(block);
+    }
+    case SIZER_METHOD: {
+        size_t beyond = facts->item ? 0 : sizeof_beyond(object, facts->sizeof_method, basic);
+        return beyond ? block_bytes(beyond) : 0;
+    }
+    default:
+        return 0;
+    }
+}
+
+static size_t
+object_bytes(PyObject *object, const TypeFacts *facts)
+{
+    size_t items = 0;
+    switch (facts->sizer) {
+    case SIZER_STR:
+        return str_bytes(object, facts->header);
+    case SIZER_INT:
+        items = int_digits(object) * sizeof(digit);
+        if (facts->flags & TYPE_ALLOCATES_ONE_MORE) {
+            items += sizeof(digit);
+        }
+        break;
+    case SIZER_VARIABLE:
+        items = (size_t)Py_ABS(Py_SIZE(object));
+        if (facts->flags & TYPE_ALLOCATES_ONE_MORE) {
+            items += 1;
+        }
+        items *= facts->item;
+        break;
+    case SIZER_METHOD:
+        if (facts->item) {
+            items = sizeof_beyond(object, facts->sizeof_method, (size_t)facts->type->tp_basicsize);
+        }
+        break;
+    default:
+        break;
+    }
+    size_t inside = 0, outside = 0;
+    if (facts->flags & TYPE_MANAGED_DICT) {
+        outside = instance_values_bytes(object, facts->type, &inside);
+    }
+    return block_bytes(facts->header + items + inside) + (outside ? block_bytes(outside) : 0)
+        + second_block_bytes(object, facts);
+}
+
+#endif

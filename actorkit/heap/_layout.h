@@ -1,0 +1,194 @@
+/* What the walk knows about the insides of CPython, version by version. Nothing else in this
+ * directory looks at the version.
+ *
+ * The structures come from the interpreter's own internal headers, so that the compiler checks
+ * them. A version that is not listed does not compile: the extension is optional, the pure Python
+ * walk takes over. */
+
+#ifndef ACTORKIT_HEAP_LAYOUT_H
+#define ACTORKIT_HEAP_LAYOUT_H
+
+#define PY_SSIZE_T_CLEAN
+#ifndef Py_BUILD_CORE_MODULE
+#define Py_BUILD_CORE_MODULE 1
+#endif
+#include <Python.h>
+
+#if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030E0000
+#error "the layout of this CPython version is not known"
+#endif
+#ifdef Py_GIL_DISABLED
+#error "the walk relies on the GIL"
+#endif
+
+#ifdef __GNUC__
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#pragma GCC diagnostic ignored "-Wsign-compare"
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+#endif
+#include "internal/pycore_object.h"
+#include "internal/pycore_dict.h"
+#include "internal/pycore_frame.h"
+#ifdef __GNUC__
+#pragma GCC diagnostic pop
+#endif
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Objects that never die have no meaningful count. Before 3.12 there were none. */
+static inline int
+is_immortal(PyObject *object)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return (int32_t)object->ob_refcnt < 0;
+#else
+    (void)object;
+    return 0;
+#endif
+}
+
+static inline size_t
+int_digits(PyObject *object)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    size_t digits = ((PyLongObject *)object)->long_value.lv_tag >> 3;
+#else
+    size_t digits = (size_t)Py_ABS(Py_SIZE(object));
+#endif
+    return digits ? digits : 1;
+}
+
+#if PY_VERSION_HEX >= 0x030C0000
+#define INT_HEADER offsetof(PyLongObject, long_value.ob_digit)
+#else
+#define INT_HEADER offsetof(PyLongObject, ob_digit)
+#endif
+
+/* The header of the allocation in front of and around an object: GC links and managed pointers. */
+static inline size_t
+bytes_before_object(PyTypeObject *type)
+{
+    return _PyType_PreHeaderSize(type);
+}
+
+#if PY_VERSION_HEX < 0x030D0000
+/* The array of attribute values that goes with shared keys: a prefix of one byte per value plus
+ * two, rounded up to pointers, then the values. Its length is the one of the keys' table. */
+static inline size_t
+values_array_bytes(PyDictKeysObject *keys)
+{
+    size_t length = (size_t)(keys->dk_usable + keys->dk_nentries);
+    return ((length + 2 + 7) & ~(size_t)7) + length * sizeof(PyObject *);
+}
+#else
+/* From 3.13 on, the array knows its own capacity. */
+static inline size_t
+values_array_bytes(PyDictValues *values)
+{
+    size_t length = values->capacity;
+    return ((length + 7) & ~(size_t)7) + (length + 1) * sizeof(PyObject *);
+}
+#endif
+
+/* The bytes that an instance has in a values array: inside its own block (``*inside``) from 3.13
+ * on, in a block of its own before (returned). 0 once a real dict has taken the array over. */
+static inline size_t
+instance_values_bytes(PyObject *object, PyTypeObject *type, size_t *inside)
+{
+    *inside = 0;
+#if PY_VERSION_HEX >= 0x030D0000
+    if (PyType_HasFeature(type, Py_TPFLAGS_INLINE_VALUES)) {
+        *inside = values_array_bytes(_PyObject_InlineValues(object));
+    }
+    return 0;
+#else
+#if PY_VERSION_HEX >= 0x030C0000
+    PyDictOrValues either = *_PyObject_DictOrValuesPointer(object);
+    if (!_PyDictOrValues_IsValues(either) || _PyDictOrValues_GetValues(either) == NULL) {
+        return 0;
+    }
+#else
+    if (*_PyObject_ValuesPointer(object) == NULL) {
+        return 0;
+    }
+#endif
+    PyDictKeysObject *keys = ((PyHeapTypeObject *)type)->ht_cached_keys;
+    return keys == NULL ? 0 : values_array_bytes(keys);
+#endif
+}
+
+/* The bytes of the values array that a dict with shared keys owns. */
+static inline size_t
+dict_values_bytes(PyDictObject *dict)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return dict->ma_values->embedded ? 0 : values_array_bytes(dict->ma_values);
+#else
+    return values_array_bytes(dict->ma_keys);
+#endif
+}
+
+static inline PyObject **
+frame_slots(struct _PyInterpreterFrame *frame)
+{
+    return frame->localsplus;
+}
+
+static inline PyCodeObject *
+frame_code(struct _PyInterpreterFrame *frame)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return (PyCodeObject *)frame->f_executable;
+#else
+    return frame->f_code;
+#endif
+}
+
+static inline PyObject *
+frame_function(struct _PyInterpreterFrame *frame)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return frame->f_funcobj;
+#else
+    return (PyObject *)frame->f_func;
+#endif
+}
+
+/* The generator or coroutine that a frame is part of, or NULL. */
+static inline PyObject *
+frame_generator(struct _PyInterpreterFrame *frame)
+{
+    if (frame->owner != FRAME_OWNED_BY_GENERATOR) {
+        return NULL;
+    }
+    return (PyObject *)((char *)frame - offsetof(PyGenObject, gi_iframe));
+}
+
+/* Whether the traversal of the frame sees its slots. A frame on top of others has no stack top
+ * while it runs, and then its traversal sees nothing of it. */
+static inline int
+frame_shows_slots(struct _PyInterpreterFrame *frame)
+{
+    return frame->stacktop >= 0;
+}
+
+/* The instance that a frame of ``__init__`` works on, as a hidden frame in front of it holds it, or NULL. From
+ * 3.13 on, calls of classes need no C in between, but this frame. */
+static inline PyObject *
+frame_instance(struct _PyInterpreterFrame *frame)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    struct _PyInterpreterFrame *hidden = frame->previous;
+    if (frame->owner == FRAME_OWNED_BY_THREAD && hidden != NULL && hidden->owner == FRAME_OWNED_BY_THREAD
+        && _PyFrame_IsIncomplete(hidden) && frame_code(hidden)->co_nlocalsplus == 0 && hidden->stacktop == 1) {
+        return hidden->localsplus[0];
+    }
+#else
+    (void)frame;
+#endif
+    return NULL;
+}
+
+#endif

@@ -1,0 +1,373 @@
+"""How many bytes come back to the allocator when an object is freed: the twin of ``_blocks.h``.
+
+An object is one block or several: a list has its array, a dict its keys table, an instance (up to
+3.12) its values. Each block is rounded up as the allocators do it: to 16 bytes up to 512, beyond
+that to what malloc makes of it.
+
+Python code can ask most types through their C-level ``__sizeof__``. What an instance's values and a
+dict's table take, and whether a dict shares its keys, nobody tells: that is read from memory, with
+ctypes, at the offsets of the known versions. Where they are not known, ``EXACT`` is False and an
+estimate takes their place.
+
+No ``__sizeof__`` written in Python is called.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import sys
+import sysconfig
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from types import MethodDescriptorType
+from typing import Any
+
+try:
+    import ctypes
+except ImportError:  # an interpreter built without it
+    ctypes = None  # type: ignore[assignment]
+
+__all__ = [
+    "EXACT",
+    "block_bytes",
+    "dict_str_keys",
+    "flags_of",
+    "is_namespace",
+    "mro_of",
+    "native_base",
+    "sizer_for",
+    "string_io_parts",
+]
+
+Sizer = Callable[[Any], int]
+
+_POINTER = struct.calcsize("P")
+_VERSION = sys.version_info[:2]
+_CPYTHON = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
+
+EXACT = _CPYTHON and ctypes is not None and _POINTER == 8 and (3, 11) <= _VERSION <= (3, 13)
+"""Whether the sizes are those of the C walk. Else they are estimates."""
+
+# Type flags, the same in all versions.
+_INLINE_VALUES = 1 << 2
+_MANAGED_WEAKREF = 1 << 3
+_MANAGED_DICT = 1 << 4
+_HEAP_TYPE = 1 << 9
+_HAVE_GC = 1 << 14
+
+# Offsets in bytes, the same in 3.11 to 3.13.
+_TYPE_TRAVERSE = 184
+_DICT_KEYS, _DICT_VALUES = 32, 40
+_KEYS_HEADER = 32  # references, then one byte each: log2 of the size, log2 of the index bytes, kind
+_KEYS_USABLE, _KEYS_USED = 16, 24
+_TYPE_CACHED_KEYS = 872 if _VERSION == (3, 11) else 880
+
+_GENERAL_KEYS, _STR_KEYS = 0, 1
+_GENERAL_ENTRY, _STR_ENTRY = 24, 16
+_ORDERED_NODE = 32
+_DEQUE_BLOCK = 66 * _POINTER
+_INT_HEADER = int.__basicsize__
+_DIGIT_BITS, _DIGIT_BYTES = sys.int_info.bits_per_digit, sys.int_info.sizeof_digit
+
+
+def _of_type(name: str) -> Callable[[type], Any]:
+    """Read an attribute of a class past whatever its metaclass may define."""
+    getter: Any = type.__dict__[name]
+    return lambda cls: getter.__get__(cls, type)
+
+
+mro_of: Callable[[type], tuple[type, ...]] = _of_type("__mro__")
+flags_of: Callable[[type], int] = _of_type("__flags__")
+_base_of: Callable[[type], type | None] = _of_type("__base__")
+_basic_of: Callable[[type], int] = _of_type("__basicsize__")
+_item_of: Callable[[type], int] = _of_type("__itemsize__")
+_module_of: Callable[[type], object] = _of_type("__module__")
+_namespace_of: Callable[[type], Any] = _of_type("__dict__")
+
+
+def block_bytes(requested: int) -> int:
+    """What an allocator takes for a request."""
+    if requested <= 512:
+        return (requested + 15) & ~15 if requested else 16
+    return (requested + _POINTER + 15) & ~15
+
+
+# --- Memory ------------------------------------------------------------------------------------
+
+
+def _word(address: int) -> int:
+    return ctypes.c_size_t.from_address(address).value
+
+
+def _byte(address: int) -> int:
+    return ctypes.c_ubyte.from_address(address).value
+
+
+class _Probe:
+    """An ordinary class: shows the traversal that all classes made by a class statement have."""
+
+
+_CLASS_TRAVERSE = _word(id(_Probe) + _TYPE_TRAVERSE) if EXACT else 0
+
+
+def _is_python_class(cls: type) -> bool:
+    if EXACT:
+        return _word(id(cls) + _TYPE_TRAVERSE) == _CLASS_TRAVERSE
+    return bool(flags_of(cls) & _HEAP_TYPE) and "__module__" in _namespace_of(cls)
+
+
+def native_base(cls: type) -> type:
+    """The nearest type up the chain of layouts that was not made by a class statement."""
+    while _is_python_class(cls):
+        base = _base_of(cls)
+        if base is None:
+            break
+        cls = base
+    return cls
+
+
+# --- Dicts -------------------------------------------------------------------------------------
+
+
+def _shared_values_bytes(keys: int) -> int:
+    length = _word(keys + _KEYS_USABLE) + _word(keys + _KEYS_USED)
+    return ((length + 2 + 7) & ~7) + length * _POINTER
+
+
+def _own_values_bytes(values: int) -> int:
+    length = _byte(values)
+    return ((length + 7) & ~7) + (length + 1) * _POINTER
+
+
+def _table_request(keys: int) -> int:
+    """The bytes that the keys table at this address was requested with; 0 for the shared empty one."""
+    if _word(keys) != 1:
+        return 0
+    usable = (2 << _byte(keys + 8)) // 3
+    entry = _GENERAL_ENTRY if _byte(keys + 10) == _GENERAL_KEYS else _STR_ENTRY
+    return _KEYS_HEADER + (1 << _byte(keys + 9)) + usable * entry
+
+
+def _dict_table_bytes(mapping: dict[Any, Any]) -> int:
+    if not EXACT:
+        table = dict.__sizeof__(mapping) - _basic_of(type(mapping))
+        return block_bytes(table) if table > 0 else 0
+    keys, values = _word(id(mapping) + _DICT_KEYS), _word(id(mapping) + _DICT_VALUES)
+    if not values:
+        request = _table_request(keys)
+    elif _VERSION < (3, 13):
+        request = _shared_values_bytes(keys)
+    else:
+        embedded = _byte(values + 2)
+        request = 0 if embedded else _own_values_bytes(values)
+    return block_bytes(request) if request else 0
+
+
+def _ordered_nodes_bytes(mapping: OrderedDict[Any, Any]) -> int:
+    """The linked list beside the dict: one node for each key, and a table of pointers to them."""
+    nodes = dict.__len__(mapping) * _ORDERED_NODE
+    if not EXACT:
+        return nodes
+    beyond = OrderedDict.__sizeof__(mapping) - _basic_of(type(mapping))
+    pointers = beyond - _table_request(_word(id(mapping) + _DICT_KEYS)) - nodes
+    return nodes + block_bytes(pointers) if pointers > 0 else nodes
+
+
+def dict_str_keys(mapping: dict[Any, Any]) -> list[Any]:
+    """The keys that a traversal leaves out: all of a dict with only str keys, of its own."""
+    if EXACT:
+        keys = _word(id(mapping) + _DICT_KEYS)
+        mine = not _word(id(mapping) + _DICT_VALUES) and _word(keys) == 1 and _byte(keys + 10) != _GENERAL_KEYS
+        return list(dict.__iter__(mapping)) if mine else []
+    names = list(dict.__iter__(mapping))
+    return names if all(type(name) is str for name in names) else []
+
+
+def is_namespace(mapping: dict[Any, Any]) -> bool:
+    """Whether this plain dict is a module's globals. No key is compared by code of its own."""
+    if EXACT and _byte(_word(id(mapping) + _DICT_KEYS) + 10) != _STR_KEYS:
+        return False
+    return "__builtins__" in mapping
+
+
+# --- Instances ---------------------------------------------------------------------------------
+
+
+def _instance_values_bytes(obj: object, cls: type, flags: int) -> tuple[int, int]:
+    """(bytes inside the instance's own block, bytes of a block of their own) of its attribute values."""
+    if not EXACT or not flags & _MANAGED_DICT:
+        return 0, 0
+    if _VERSION >= (3, 13):
+        inside = flags & _INLINE_VALUES
+        return (_own_values_bytes(id(obj) + 2 * _POINTER), 0) if inside else (0, 0)
+    if _VERSION == (3, 12):
+        # One pointer for both, its lowest bit set if it is to values.
+        either = _word(id(obj) - 3 * _POINTER)
+        present = bool(either & 1) and either != (1 << 64) - 1
+    else:
+        present = _word(id(obj) - 4 * _POINTER) != 0
+    keys = _word(id(cls) + _TYPE_CACHED_KEYS) if present else 0
+    return 0, block_bytes(_shared_values_bytes(keys)) if keys else 0
+
+
+def _before_object(flags: int) -> int:
+    managed = _MANAGED_DICT if _VERSION == (3, 11) else _MANAGED_DICT | _MANAGED_WEAKREF
+    return (16 if flags & _HAVE_GC else 0) + (16 if flags & managed else 0)
+
+
+# The buffer of four-byte characters and its length; the state; from there on, while characters are
+# accumulated, what they are accumulated in.
+_TEXT_BUFFER, _TEXT_LENGTH, _TEXT_STATE, _TEXT_PARTS = 16, 40, 48, 56
+_ACCUMULATING = 2
+
+
+def string_io_parts(buffer: object) -> tuple[int, list[object]]:
+    """(bytes, referents) that a StringIO hides."""
+    at = id(buffer)
+    hidden = block_bytes(_word(at + _TEXT_LENGTH) * 4) if _word(at + _TEXT_BUFFER) else 0
+    if _word(at + _TEXT_STATE) & 0xFFFFFFFF != _ACCUMULATING:
+        return hidden, []
+    if _VERSION == (3, 11):
+        # Two lists of strings.
+        lists = [_word(at + _TEXT_PARTS), _word(at + _TEXT_PARTS + 8)]
+        return hidden, [ctypes.cast(address, ctypes.py_object).value for address in lists if address]
+    if _word(at + _TEXT_PARTS):
+        width, length = _word(at + _TEXT_PARTS + 16) & 0xFF, _word(at + _TEXT_PARTS + 24)
+        header = _basic_of(str) - 24 if _word(at + _TEXT_PARTS + 16) >> 32 < 128 else _COMPACT_HEADER
+        hidden += block_bytes(header + (length + 1) * width)
+    return hidden, []
+
+
+# --- Strings and numbers -----------------------------------------------------------------------
+
+_COMPACT_HEADER = str.__sizeof__(chr(0x3B1) * 3) - 4 * 2 if _CPYTHON else 56
+
+
+def _character_bytes(text: str) -> int:
+    if str.isascii(text):
+        return 1
+    highest = ord(max(str.__iter__(text)))
+    return 1 if highest < 0x100 else 2 if highest < 0x10000 else 4
+
+
+def _str_bytes(text: str) -> int:
+    if str.isascii(text):
+        return block_bytes(str.__sizeof__(text))
+    body = _COMPACT_HEADER + (len(text) + 1) * _character_bytes(text)
+    utf8 = str.__sizeof__(text) - body
+    return block_bytes(body) + (block_bytes(utf8) if utf8 > 0 else 0)
+
+
+def _str_subclass_sizer(header: int) -> Sizer:
+    def size(text: str) -> int:
+        data = (str.__len__(text) + 1) * _character_bytes(text)
+        utf8 = str.__sizeof__(text) - _basic_of(str) - data
+        return block_bytes(header) + block_bytes(data) + (block_bytes(utf8) if utf8 > 0 else 0)
+
+    return size
+
+
+def _digits_bytes(number: int) -> int:
+    return max(1, -(-int.bit_length(number) // _DIGIT_BITS)) * _DIGIT_BYTES
+
+
+def _int_bytes(number: int) -> int:
+    return block_bytes(_INT_HEADER + _digits_bytes(number))
+
+
+# --- Types -------------------------------------------------------------------------------------
+
+
+def _is_stdlib_type(cls: type) -> bool:
+    return str(_module_of(cls)).partition(".")[0] in sys.stdlib_module_names
+
+
+def _trusted_sizeof(cls: type) -> Callable[[object], int] | None:
+    """The C-level ``__sizeof__`` that ``cls`` inherits from the standard library."""
+    for base in mro_of(cls):
+        if base is object:
+            return None
+        if _is_python_class(base):
+            continue
+        method = _namespace_of(base).get("__sizeof__")
+        if type(method) is MethodDescriptorType:
+            return method if _is_stdlib_type(base) else None
+    return None
+
+
+def _beyond(method: Callable[[object], int], obj: object, basic: int) -> int:
+    try:
+        return max(0, method(obj) - basic)
+    except Exception:  # of an object that is closed or half made
+        return 0
+
+
+def _second_block_sizer(cls: type) -> Sizer | None:
+    """What sizes the second block of a container with a structure that is known."""
+    basic, bases = _basic_of(cls), mro_of(cls)
+
+    def rest(method: Callable[[Any], int]) -> Sizer:
+        def size(obj: object) -> int:
+            beyond = method(obj) - basic
+            return block_bytes(beyond) if beyond > 0 else 0
+
+        return size
+
+    if list in bases:
+        return rest(list.__sizeof__)
+    if OrderedDict in bases:
+        return lambda obj: _dict_table_bytes(obj) + _ordered_nodes_bytes(obj)
+    if dict in bases:
+        return _dict_table_bytes
+    if set in bases:
+        return rest(set.__sizeof__)
+    if frozenset in bases:
+        return rest(frozenset.__sizeof__)
+    if bytearray in bases:
+        return rest(bytearray.__sizeof__)
+    if deque in bases:
+        return lambda obj: (deque.__sizeof__(obj) - basic) // _DEQUE_BLOCK * block_bytes(_DEQUE_BLOCK)
+    return None
+
+
+def sizer_for(cls: type) -> Sizer:
+    """The function that sizes the instances of ``cls``."""
+    if not _CPYTHON:
+        return lambda obj: block_bytes(sys.getsizeof(obj, 64))
+    if cls is str:
+        return _str_bytes
+    if cls is int:
+        return _int_bytes
+    flags, basic, item, bases = flags_of(cls), _basic_of(cls), _item_of(cls), mro_of(cls)
+    header = _before_object(flags) + basic
+    if str in bases:
+        return _str_subclass_sizer(header)
+    # The generic allocation of objects with items adds a sentinel item.
+    one_more = item if item and flags & _HEAP_TYPE else 0
+    second = _second_block_sizer(cls)
+    fixed = native_base(cls) is object or (io.BytesIO in bases and _VERSION >= (3, 12))
+    method = None if second is not None or fixed or tuple in bases or bytes in bases else _trusted_sizeof(cls)
+
+    def size(obj: Any) -> int:
+        if int in bases:
+            items = _digits_bytes(obj) + one_more
+        elif item and method is not None:
+            items = _beyond(method, obj, basic)
+        elif item:
+            items = object.__sizeof__(obj) - basic + one_more
+        else:
+            items = 0
+        inside, outside = _instance_values_bytes(obj, cls, flags)
+        total = block_bytes(header + items + inside) + outside
+        if second is not None:
+            return total + second(obj)
+        if method is not None and not item:
+            beyond = _beyond(method, obj, basic)
+            return total + (block_bytes(beyond) if beyond else 0)
+        return total
+
+    if not flags & _MANAGED_DICT and second is None and method is None and not item and int not in bases:
+        constant = block_bytes(header)
+        return lambda obj: constant
+    return size

@@ -1,0 +1,76 @@
+"""What of the memory budgets is in force in this process, why the rest is not, and how to get it."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+import threading
+
+import attrs
+
+from . import clock
+
+__all__ = ["Capabilities", "capabilities", "remedies"]
+
+
+@attrs.frozen
+class Capabilities:
+    """What is in force, as seen from the calling thread: ask in the thread that runs trio.
+
+    Args:
+        exact_heap: an actor's heap can be measured exactly.
+        clock: allocations are counted as they happen. Otherwise only received messages are.
+        stop_in_handler: an actor can be stopped in the middle of a message.
+        refuse_large: large requests beyond the hard cap are refused before they are touched.
+        return_pages: what a killed actor held goes back to the operating system.
+    """
+
+    exact_heap: bool
+    clock: bool
+    stop_in_handler: bool
+    refuse_large: bool
+    return_pages: bool = False
+
+
+def _no_exact_heap() -> str | None:
+    """Why reference counts cannot be had: the walk needs them, in C as in Python."""
+    if sys.implementation.name != "cpython":
+        return f"{sys.implementation.name} has no reference counts: use CPython"
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return "a free-threaded build keeps its reference counts per thread: use one with the GIL"
+    return None
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def capabilities() -> Capabilities:
+    """What can be had here and now. The clock itself begins to count when it is installed."""
+    counts = clock.COUNTS_ALLOCATIONS
+    return Capabilities(
+        exact_heap=_no_exact_heap() is None,
+        clock=counts,
+        stop_in_handler=counts and _in_main_thread(),
+        refuse_large=counts,
+    )
+
+
+def remedies() -> dict[str, str]:
+    """For each capability that is missing: why, and how to get it."""
+    found = capabilities()
+    missing: dict[str, str] = {}
+    no_exact_heap = _no_exact_heap()
+    if no_exact_heap is not None:
+        missing["exact_heap"] = no_exact_heap
+    if clock.WHY_PORTABLE is not None:
+        for name in ("clock", "stop_in_handler", "refuse_large"):
+            missing[name] = clock.WHY_PORTABLE
+    elif not found.stop_in_handler:
+        missing["stop_in_handler"] = "the interpreter interrupts its main thread only: run trio there"
+    if not found.return_pages:
+        missing["return_pages"] = (
+            "freed memory stays with Python's allocator, for other actors to use; "
+            "this version has no allocator of its own"
+        )
+    return missing

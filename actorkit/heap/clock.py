@@ -1,0 +1,93 @@
+"""The one door to the allocation clock: the extension where it is there, else the portable clock with the
+same names.
+
+An *account* says what the code of one actor has allocated. Each thread is in one account or in none; the
+scheduler calls ``switch`` around every step of an actor's code. When ``bytes`` reaches ``soft`` the account
+is ``due``, and, in the main thread, the alarm that was given to ``install`` is called soon after, in the
+middle of that code: it may look, ``reset`` the account, and raise. Requests of 64 KiB or more that are larger
+than ``giant``, or would take ``bytes`` past ``hard``, are refused with MemoryError.
+
+The clock is gross: frees are not counted, and neither is memory that comes from the interpreter's freelists
+or that C libraries take by themselves. It says when to look, not what there is.
+
+``ACTORKIT_PURE=1`` in the environment forces the portable clock. ``WHY_PORTABLE`` says why it serves, in case
+it does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from typing import TYPE_CHECKING, Final
+
+__all__ = [
+    "COUNTS_ALLOCATIONS",
+    "REARM_STEP",
+    "REFUSABLE",
+    "WHY_PORTABLE",
+    "Account",
+    "can_interrupt",
+    "current",
+    "enter",
+    "install",
+    "installed",
+    "reinstall",
+    "switch",
+    "uninstall",
+    "verify",
+]
+
+
+def _why_not_in_c() -> str | None:
+    """None if the extension can serve on this interpreter and is built."""
+    if os.environ.get("ACTORKIT_PURE", "") not in ("", "0"):
+        return "ACTORKIT_PURE is set: unset it"
+    if sys.implementation.name != "cpython":
+        return f"{sys.implementation.name} has no allocator hooks: use CPython"
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return "this is a free-threaded build: use one with the GIL"
+    try:
+        from . import _clock as _clock
+    except ImportError as error:
+        return (
+            f"the extension is not there ({error}): install a C compiler and the headers of Python, "
+            "and install actorkit again"
+        )
+    return None
+
+
+WHY_PORTABLE: Final[str | None] = _why_not_in_c()
+
+if TYPE_CHECKING or WHY_PORTABLE is None:
+    from ._clock import (
+        COUNTS_ALLOCATIONS,
+        REARM_STEP,
+        REFUSABLE,
+        Account,
+        can_interrupt,
+        current,
+        enter,
+        install,
+        installed,
+        reinstall,
+        switch,
+        uninstall,
+        verify,
+    )
+else:
+    from .portable_clock import (
+        COUNTS_ALLOCATIONS,
+        REARM_STEP,
+        REFUSABLE,
+        Account,
+        can_interrupt,
+        current,
+        enter,
+        install,
+        installed,
+        reinstall,
+        switch,
+        uninstall,
+        verify,
+    )

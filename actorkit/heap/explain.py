@@ -1,0 +1,228 @@
+"""What a heap consists of: the largest types, and the paths that hold the most.
+
+For reports and for people, not for decisions. The figures of ``usage`` come from the walk that is in
+force; types and paths from the pure walk, which can tell who let an object die: the object that held the
+last reference to it. So each private object has one parent, and a tree of bytes comes out.
+
+It is bounded: at most ``OBJECTS`` objects are looked at, of one container the first ``OBJECTS`` elements, and
+strings are cut. What is beyond shows in ``usage`` only, and ``complete`` is False.
+
+Names of attributes come from the instance's dict, which must be made for this if it does not exist yet,
+for the few objects on the paths. No code of the objects is called.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Sequence
+from types import (
+    AsyncGeneratorType,
+    CellType,
+    CoroutineType,
+    FrameType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+)
+from typing import Any, Final
+
+import attrs
+
+from actorkit.heap import walk
+from actorkit.heap.blocks import mro_of
+from actorkit.heap.pure_walk import MAILBOX, PureWalk, WalkOver
+from actorkit.heap.usage import HeapUsage
+
+__all__ = ["Explanation", "explain"]
+
+OBJECTS: Final = 100_000
+PATHS: Final = 5
+TEXT: Final = 60
+DEPTH: Final = 30
+SEARCHED: Final = 1000
+"""So many elements of a container are searched for the place of an object."""
+
+
+@attrs.frozen
+class Explanation:
+    """What some roots hold.
+
+    ``usage``     the figures of the whole
+    ``types``     (name, count, bytes) of the private and mailbox objects, the largest first
+    ``paths``     (path, bytes) of the few parts that hold the most, such as ``.rooms['a'].history``
+    ``complete``  False if there were too many objects, and types and paths tell of a part only
+    """
+
+    usage: HeapUsage
+    types: tuple[tuple[str, int, int], ...]
+    paths: tuple[tuple[str, int], ...]
+    complete: bool
+
+
+class _Node:
+    """A private object, its bytes with all that only it holds, and who held it."""
+
+    __slots__ = ("bytes", "children", "obj", "parent", "root")
+
+    def __init__(self, obj: object, size: int, parent: _Node | None, root: str) -> None:
+        self.obj = obj
+        self.bytes = size
+        self.parent = parent
+        self.root = root
+        self.children: list[_Node] = []
+
+
+def explain(
+    roots: Sequence[object],
+    mailbox: Sequence[object] = (),
+    *,
+    frames: Sequence[FrameType] = (),
+    top: int = 10,
+) -> Explanation:
+    """Say what the roots and the mailbox hold. ``frames`` count in ``usage`` only."""
+    usage = walk.measure(roots, mailbox, frames=frames)
+    nodes: dict[int, _Node] = {}
+    counts: dict[type, list[int]] = {}
+    names = {id(root): "" if len(roots) == 1 else f"({number})" for number, root in enumerate(roots)}
+    names |= {id(message): f"mailbox[{number}]" for number, message in enumerate(mailbox) if id(message) not in names}
+
+    def observe(obj: object, size: int, group: int, parent: object) -> None:
+        if len(nodes) >= OBJECTS:
+            raise WalkOver
+        root = names.get(id(obj), "mailbox" if group == MAILBOX else "") if parent is None else ""
+        # ``nodes`` keeps the object: its address is its own until the end.
+        nodes[id(obj)] = _Node(obj, size, None if parent is None else nodes[id(parent)], root)
+        count = counts.setdefault(type(obj), [0, 0])
+        count[0] += 1
+        count[1] += size
+
+    pure = PureWalk(observe=observe, width=OBJECTS)
+    complete = True
+    try:
+        pure.drop(roots)
+        pure.drop(mailbox, MAILBOX)
+    except WalkOver:
+        complete = False
+    # Children were counted after their parents.
+    for node in reversed(nodes.values()):
+        if node.parent is not None:
+            node.parent.bytes += node.bytes
+            node.parent.children.append(node)
+    largest = heapq.nlargest(max(0, top), counts.items(), key=lambda item: item[1][1])
+    types = tuple((_type_name(cls), count, size) for cls, (count, size) in largest)
+    complete = complete and sum(size for _, size in counts.values()) >= usage.charged
+    return Explanation(usage, types, _largest_paths([node for node in nodes.values() if node.parent is None]), complete)
+
+
+def _largest_paths(roots: list[_Node]) -> tuple[tuple[str, int], ...]:
+    """Go down as long as a few children hold most of a node; where it spreads out, a path ends."""
+    total = sum(node.bytes for node in roots)
+    order = itertools.count()
+    candidates = [(-node.bytes, next(order), 0, node) for node in heapq.nlargest(PATHS, roots, key=_bytes_of)]
+    heapq.heapify(candidates)
+    found: list[tuple[str, int]] = []
+    while candidates and len(found) < PATHS:
+        _, _, depth, node = heapq.heappop(candidates)
+        heavy = [child for child in heapq.nlargest(PATHS, node.children, key=_bytes_of) if child.bytes * 10 > total]
+        if depth < DEPTH and sum(map(_bytes_of, heavy)) * 2 > node.bytes:
+            for child in heavy:
+                heapq.heappush(candidates, (-child.bytes, next(order), depth + 1, child))
+        else:
+            found.append((_path(node), node.bytes))
+    return tuple(found)
+
+
+def _bytes_of(node: _Node) -> int:
+    return node.bytes
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= TEXT else text[: TEXT - 1] + "…"
+
+
+def _type_name(cls: type) -> str:
+    name = type.__dict__["__qualname__"].__get__(cls)
+    module = type.__dict__["__module__"].__get__(cls)
+    return _cut(name if module == "builtins" else f"{module}.{name}")
+
+
+def _path(node: _Node) -> str:
+    steps: list[str] = []
+    while node.parent is not None:
+        steps.append(_step(node.parent, node.obj))
+        node = node.parent
+    return "".join([node.root, *reversed(steps)]) or _type_name(type(node.obj))
+
+
+def _step(parent: _Node, child: object) -> str:
+    """How one comes from the parent to the child."""
+    obj: Any = parent.obj
+    cls = type(obj)
+    bases = mro_of(cls)
+    if dict in bases:
+        owned = parent.parent is not None and _attributes(parent.parent.obj) is obj
+        return _key_step(obj, child, owned)
+    if list in bases or tuple in bases or deque in bases:
+        base: Any = list if list in bases else tuple if tuple in bases else deque
+        for number, element in enumerate(itertools.islice(base.__iter__(obj), SEARCHED)):
+            if element is child:
+                return f"[{number}]"
+    attributes = _attributes(obj)
+    if attributes is not None:
+        if attributes is child:
+            return ""
+        for name, value in itertools.islice(dict.items(attributes), SEARCHED):
+            if value is child:
+                return f".{_cut(str(name))}"
+    for base in bases:
+        for name, slot in type.__dict__["__dict__"].__get__(base).items():
+            if type(slot) is _MEMBER and _slot_value(slot, obj) is child:
+                return f".{_cut(str(name))}"
+    if cls in (CoroutineType, GeneratorType, AsyncGeneratorType):
+        return f"<in {_cut(obj.__qualname__)}>"
+    if cls is FunctionType:
+        return (
+            ".__closure__"
+            if obj.__closure__ is child
+            else ".__defaults__"
+            if obj.__defaults__ is child
+            else "<function>"
+        )
+    if cls is CellType:
+        return ""
+    if cls is MethodType:
+        return ".__self__"
+    return f"<{_type_name(type(child))}>"
+
+
+def _key_step(mapping: dict[Any, Any], child: object, attributes: bool) -> str:
+    for key, value in itertools.islice(dict.items(mapping), SEARCHED):
+        if value is child:
+            if attributes:
+                return f".{_cut(str(key))}"
+            plain = type(key) in (str, int, float, bool, bytes) or key is None
+            return f"[{_cut(repr(key[:TEXT] if type(key) in (str, bytes) else key))}]" if plain else "[…]"
+    return f"<{_type_name(type(child))}>"
+
+
+def _attributes(obj: object) -> dict[Any, Any] | None:
+    """The instance dict, past whatever the class may define. None if there is none."""
+    for base in mro_of(type(obj)):
+        getter = type.__dict__["__dict__"].__get__(base).get("__dict__")
+        if type(getter) is _GETTER:
+            found = getter.__get__(obj)
+            return found if isinstance(found, dict) else None
+    return None
+
+
+def _slot_value(slot: Any, obj: object) -> object:
+    try:
+        return slot.__get__(obj)
+    except (AttributeError, TypeError):
+        return None
+
+
+_GETTER: Final = type(type.__dict__["__dict__"])
+_MEMBER: Final = type(FunctionType.__dict__["__globals__"])

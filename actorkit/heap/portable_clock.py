@@ -1,0 +1,240 @@
+"""The clock without the extension: the same names, and nothing is counted by itself.
+
+``bytes`` grows by ``charge`` only: by what an actor receives. So there is no alarm within a message and no
+refusal, and a budget is checked by whoever looks at message boundaries. The thresholds are kept, so that code
+for one clock serves for both.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from operator import index
+from typing import Final, final
+
+__all__ = [
+    "COUNTS_ALLOCATIONS",
+    "REARM_STEP",
+    "REFUSABLE",
+    "Account",
+    "can_interrupt",
+    "current",
+    "enter",
+    "install",
+    "installed",
+    "reinstall",
+    "switch",
+    "uninstall",
+    "verify",
+]
+
+COUNTS_ALLOCATIONS: Final[bool] = False
+"""Do allocations count by themselves? What tells the two clocks apart."""
+REFUSABLE: Final[int] = 64 * 1024
+"""Requests smaller than this are never refused."""
+REARM_STEP: Final[int] = 64 * 1024
+"""Bytes between two alarms that change nothing."""
+
+LOOK_MASK: Final = 15
+"""An account is due after so many activations: nothing else tells what it has allocated."""
+
+LARGEST: Final = 2**63 - 1
+
+
+def _size(value: int, name: str) -> int:
+    number = index(value)
+    if number < 0:
+        raise ValueError(f"{name} must not be negative, but is {number}")
+    if number > LARGEST:
+        raise OverflowError(f"{name} does not fit into 64 bits: {number}")
+    return number
+
+
+@final
+class Account:
+    """What one actor has been charged with, and the thresholds that apply to it."""
+
+    __slots__ = (
+        "__weakref__",
+        "_activation",
+        "_due",
+        "_giant",
+        "_hard",
+        "_origin",
+        "_soft",
+        "_total",
+        "owner",
+        "verdict",
+    )
+
+    def __init__(self, owner: object | None = None) -> None:
+        self.owner: object | None = owner
+        """Whose account this is; not looked at."""
+        self.verdict: object | None = None
+        """Set by the budget's judge; stands until cleared."""
+        self._total = self._origin = self._soft = self._hard = self._giant = self._activation = 0
+        self._due = False
+
+    @property
+    def bytes(self) -> int:
+        """Bytes charged since the last reset."""
+        return self._total - self._origin
+
+    @bytes.setter
+    def bytes(self, value: int) -> None:
+        self._origin = self._total - _size(value, "bytes")
+
+    @property
+    def total(self) -> int:
+        """The same since the account was made."""
+        return self._total
+
+    @property
+    def due(self) -> bool:
+        """Has bytes reached soft since the last reset?"""
+        return self._due
+
+    @property
+    def live(self) -> int | None:
+        """None: net counts come with a later allocator."""
+        return None
+
+    @property
+    def soft(self) -> int:
+        """The account is due when bytes has reached this; 0 for never."""
+        return self._soft
+
+    @soft.setter
+    def soft(self, value: int) -> None:
+        self._soft = _size(value, "a threshold")
+
+    @property
+    def hard(self) -> int:
+        """Kept, not enforced: nothing is refused without the extension."""
+        return self._hard
+
+    @hard.setter
+    def hard(self, value: int) -> None:
+        self._hard = _size(value, "a threshold")
+
+    @property
+    def giant(self) -> int:
+        """Kept, not enforced: nothing is refused without the extension."""
+        return self._giant
+
+    @giant.setter
+    def giant(self, value: int) -> None:
+        self._giant = _size(value, "a threshold")
+
+    @property
+    def peak_request(self) -> int:
+        """0: requests are not seen."""
+        return 0
+
+    @property
+    def refused(self) -> int:
+        """0: nothing is refused."""
+        return 0
+
+    @property
+    def last_refused(self) -> int:
+        """0: nothing is refused."""
+        return 0
+
+    @property
+    def activation(self) -> int:
+        """How often the account was entered."""
+        return self._activation
+
+    def reset(self, bytes: int = 0) -> None:
+        """Begin anew: ``bytes`` is this number, and the account is not due any more. The thresholds stay."""
+        self._origin = self._total - _size(bytes, "bytes")
+        self._due = False
+
+    def charge(self, n: int, /) -> None:
+        """Add bytes that others have allocated for it: a message that it receives."""
+        self._total += _size(n, "a charge")
+        if self._soft and self._total - self._origin >= self._soft:
+            self._due = True
+
+
+class _Entered(threading.local):
+    account: Account | None = None
+
+
+_entered: Final = _Entered()
+
+
+class _Installation:
+    users = 0
+    alarm: Callable[[Account, int], object] | None = None
+    boundary: Callable[[Account], object] | None = None
+
+
+def enter(account: Account | None, /) -> Account | None:
+    """Make it this thread's account (None: nobody's). Returns the one before, to be entered again
+    afterwards."""
+    if account is not None:
+        if not isinstance(account, Account):
+            raise TypeError(f"an Account or None is needed, not {type(account).__name__}")
+        account._activation += 1
+    previous = _entered.account
+    _entered.account = account
+    return previous
+
+
+def current() -> Account | None:
+    """The account that this thread is in, or None."""
+    return _entered.account
+
+
+def switch(record: object | None, /) -> None:
+    """Enter the account of a record: its attribute ``account``. None, or a record without one, is nobody's. A due
+    account that is left is told to the boundary."""
+    previous = enter(getattr(record, "account", None))
+    if previous is not None:
+        if not previous._activation & LOOK_MASK:
+            previous._due = True
+        if previous._due and _Installation.boundary is not None:
+            _Installation.boundary(previous)
+
+
+def install(alarm: Callable[[Account, int], object], boundary: Callable[[Account], object] | None = None, /) -> None:
+    """Count one more user of the clock. The alarm is never called by this one; one alarm serves all users, as with the
+    other. ``boundary(account)`` is called when ``switch`` leaves a due account."""
+    if not callable(alarm):
+        raise TypeError(f"the alarm must be callable, not {type(alarm).__name__}")
+    if _Installation.users and _Installation.alarm != alarm:
+        raise ValueError("the clock is installed with another alarm; one alarm serves all: use account.owner")
+    _Installation.alarm = alarm
+    _Installation.boundary = boundary
+    _Installation.users += 1
+
+
+def uninstall() -> bool:
+    """One user less. Returns False if users are left."""
+    if _Installation.users:
+        _Installation.users -= 1
+    if _Installation.users == 0:
+        _Installation.alarm = _Installation.boundary = None
+    return _Installation.users == 0
+
+
+def installed() -> bool:
+    """Has the clock been installed, and not uninstalled since?"""
+    return _Installation.users > 0
+
+
+def verify() -> bool:
+    """Is everything in place? This clock has no hook that could be lost: True while it is installed."""
+    return installed()
+
+
+def reinstall() -> bool:
+    """Put a lost hook back: nothing to do here. Returns what verify() says."""
+    return verify()
+
+
+def can_interrupt() -> bool:
+    """May the alarm interrupt this thread's code? Never without the extension."""
+    return False

@@ -1,0 +1,185 @@
+"""How much memory some objects hold: the one door to the walk, in C where it was built, else in pure Python.
+
+**Roots count as dropped.** Their own reference counts are ignored, what else refers to them does not
+matter; so a prediction comes true only if the roots are really emptied at death. Everything else counts
+only if nothing but the roots holds it. To have an object judged by its count, give what holds it: the
+mailbox's deque instead of the messages in it, when a message may have gone to several actors.
+
+**Where the walk stops.** At modules, types, code, None and its like, immortal objects, module namespaces,
+and at instances of the types registered with ``stop_at``: these are never counted. It looks
+through functions (closure, defaults, attributes, annotations), bound methods, partials, cells, and suspended
+generators and coroutines. A weak reference does not lead to its referent. A root may be an instance
+of a registered type, for roots are never stops; a root that is a module, a type, code or immortal counts
+nothing.
+
+**Two implementations.** ``IMPLEMENTATION`` says which one is in force. The environment variable
+``ACTORKIT_PURE=1`` forces the pure one, as does the lack of the extension. On interpreters whose
+reference counts say nothing about ownership the figures are estimates, and ``exact`` is False.
+
+Nothing is allocated per actor and nothing is kept between walks but a small buffer. The C walk holds the
+GIL from its beginning to its end: give a limit when the objects may be many.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from actorkit.heap import adapters as shipped
+from actorkit.heap import pure_walk
+from actorkit.heap.pure_walk import Adapter
+from actorkit.heap.stack_depth import stacks_of
+from actorkit.heap.usage import HeapUsage
+
+__all__ = ["IMPLEMENTATION", "adapter", "census", "exceeds", "measure", "size_of", "stop_at", "types_of"]
+
+T = TypeVar("T")
+
+IMPLEMENTATION: Literal["c", "python"] = "python"
+"""Which walk is in force."""
+
+if TYPE_CHECKING:
+    from actorkit.heap import _walk as _force
+else:
+    _force = pure_walk
+    if os.environ.get("ACTORKIT_PURE", "") in ("", "0"):
+        try:
+            from actorkit.heap import _walk as _force
+
+            IMPLEMENTATION = "c"
+        except ImportError:
+            pass
+
+_lock = threading.Lock()
+_stop_types: tuple[type, ...] = ()
+_adapters: dict[type, Adapter] = {}
+
+
+def _register() -> None:
+    by_name = tuple((name.encode(), function) for name, function in shipped.ADAPTERS.items())
+    for walk in (_force, pure_walk):
+        walk.register(_stop_types, tuple(_adapters.items()), by_name)
+
+
+_register()
+
+
+def _listed(roots: Sequence[object]) -> Sequence[object]:
+    return roots if type(roots) in (tuple, list) else list(roots)
+
+
+def measure(
+    roots: Sequence[object],
+    mailbox: Sequence[object] = (),
+    *,
+    frames: Sequence[FrameType] = (),
+    limit: int | None = None,
+    cycles: bool = False,
+    edge_cap: int = 1_000_000,
+) -> HeapUsage:
+    """Measure what the roots hold, and what the mailbox holds besides.
+
+    ``frames``    running frames whose local variables are roots too. A suspended coroutine needs no
+                  frame, it is a root itself; of one that runs, the frames must be given, from the
+                  innermost outwards. The first must be one that a pending call interrupted, or one that
+                  called Python code, but never one that a finalizer interrupted. The value stack counts
+                  too (the list that a ``for`` iterates over). Further down, of frames that called Python
+                  code through C, only locals are certain: what nothing but their value stack
+                  holds is not seen, and ``exact`` is False. References of C code are never seen: while C
+                  iterates over a list or initializes an instance, that one looks shared
+    ``limit``     end as soon as private + mailbox is more; then ``exact`` is False
+    ``cycles``    make the second pass: ``after_gc`` and ``shared``. It traverses what is shared too, so
+                  it is for one actor at a time, on request
+    ``edge_cap``  end the second pass after so many references; both figures are 0 then
+
+    MemoryError if there is no memory for the walk itself.
+    """
+    if limit is not None and limit < 0:
+        raise ValueError("a limit is a number of bytes, 0 or more")
+    given = tuple(frames)
+    private, received, objects, after_gc, shared, exact, _ = _force.measure(
+        _listed(roots),
+        _listed(mailbox),
+        given,
+        stacks_of(given),
+        -1 if limit is None else limit,
+        cycles,
+        edge_cap,
+        False,
+    )
+    return HeapUsage(private, shared, received, objects, exact, after_gc)
+
+
+def types_of(
+    roots: Sequence[object],
+    mailbox: Sequence[object] = (),
+    *,
+    frames: Sequence[FrameType] = (),
+    limit: int | None = None,
+) -> dict[type, tuple[int, int]]:
+    """How many objects of each type ``measure`` counts, and their bytes. With a ``limit``: up to it."""
+    given = tuple(frames)
+    *_, sums = _force.measure(
+        _listed(roots),
+        _listed(mailbox),
+        given,
+        stacks_of(given),
+        -1 if limit is None else limit,
+        False,
+        0,
+        pure_walk.BY_TYPE,
+    )
+    return sums if isinstance(sums, dict) else {}
+
+
+def exceeds(
+    roots: Sequence[object],
+    mailbox: Sequence[object] = (),
+    *,
+    frames: Sequence[FrameType] = (),
+    limit: int,
+) -> int | None:
+    """Whether private + mailbox is more than ``limit`` bytes: None if not, else a number of bytes above the
+    limit that are certainly private. What it costs depends on the limit, not on the size of the rest."""
+    given = tuple(frames)
+    return _force.exceeds(_listed(roots), _listed(mailbox), given, stacks_of(given), limit)
+
+
+def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]]) -> list[int]:
+    """Private + mailbox of each (roots, mailbox), which are tuples or lists here. What two actors share
+    counts for neither."""
+    return _force.census(actors)
+
+
+# Called for each message, so there is nothing in between.
+size_of = _force.size_of
+"""``size_of(*objects) -> int``: the bytes that the receiver of the objects will own if the sender drops
+them right after. References that the sender still has to the objects themselves do not matter."""
+
+
+def stop_at(*types: type) -> None:
+    """Never count instances of these types, nor of their subclasses, nor what only they hold; process-wide.
+    For handles and what belongs to the runtime. Roots are exempt."""
+    global _stop_types
+    with _lock:
+        _stop_types += tuple(cls for cls in dict.fromkeys(types) if cls not in _stop_types)
+        _register()
+
+
+def adapter(cls: type[T], function: Any) -> None:
+    """Tell of memory that the instances of ``cls`` and its subclasses hold, but do not show to a traversal.
+
+    ``function(obj)`` returns ``(bytes, referents)``: the bytes that are freed with ``obj`` besides
+    its own block, and the objects that it owns a hidden reference to, once for each reference. It must
+    not create the referents. It is called in the middle of a walk, when all that the walk holds is safe.
+    If it raises an Exception, that object's hidden memory is left out and the walk is not exact; other
+    exceptions end the walk.
+
+    Process-wide; a second registration replaces the first, also those that actorkit ships.
+    """
+    with _lock:
+        _adapters[cls] = function
+        _register()

@@ -1,0 +1,59 @@
+"""Who holds how much: every actor of a node in one pass, in pieces, so that nobody waits long."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from ..heap import walk
+from .budgets import CHUNK, mailbox_of, roots_of
+from .record import DEAD, Record
+from .ref import Ref
+
+if TYPE_CHECKING:
+    from .scheduler import Scheduler
+
+__all__ = ["ClassHeap", "HeapCensus", "heap_census"]
+
+
+@attrs.frozen
+class ClassHeap:
+    """All actors of one class, or processes of one function."""
+
+    label: str
+    actors: int
+    bytes: int
+
+
+@attrs.frozen
+class HeapCensus:
+    """What the actors of a node held. ``actors``: each with its bytes (private and mailbox), in the order of their
+    birth; what several hold together is in none of them. ``classes``: the same by class, the largest first."""
+
+    actors: tuple[tuple[Ref[Any], int], ...]
+    classes: tuple[ClassHeap, ...]
+
+    @property
+    def bytes(self) -> int:
+        """All together."""
+        return sum(size for _, size in self.actors)
+
+
+async def heap_census(scheduler: Scheduler) -> HeapCensus:
+    """Walk all actors. Between pieces of a few hundred others run, so the figures are not of one moment."""
+    found: list[tuple[Record[Any], int]] = []
+    records = list(scheduler.actors.values())
+    for first in range(0, len(records), CHUNK):
+        piece = [record for record in records[first : first + CHUNK] if record.state != DEAD]
+        sizes = walk.census([(roots_of(record), mailbox_of(record)) for record in piece])
+        found += zip(piece, sizes, strict=True)
+        await trio.lowlevel.checkpoint()
+    sums: dict[str, list[int]] = {}
+    for record, size in found:
+        total = sums.setdefault(record.template.label, [0, 0])
+        total[0] += 1
+        total[1] += size
+    classes = [ClassHeap(label, count, size) for label, (count, size) in sums.items()]
+    return HeapCensus(tuple(found), tuple(sorted(classes, key=lambda row: -row.bytes)))

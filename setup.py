@@ -1,0 +1,24 @@
+"""The optional extensions; everything else of the package's configuration is in pyproject.toml.
+
+They are built where they can work, on CPython with the GIL, and where a C compiler is there. Everywhere else
+the package is complete without them, with the weaker guarantees that ``actorkit.heap.capabilities`` names.
+"""
+
+import sys
+import sysconfig
+
+from setuptools import Extension, setup
+
+EXTENSIONS = [
+    Extension("actorkit.heap._clock", ["actorkit/heap/_clock.c"], optional=True),
+    Extension(
+        "actorkit.heap._walk",
+        ["actorkit/heap/_walk.c"],
+        depends=["actorkit/heap/_blocks.h", "actorkit/heap/_layout.h"],
+        optional=True,
+    ),
+]
+
+supported = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
+
+setup(ext_modules=EXTENSIONS if supported else [])

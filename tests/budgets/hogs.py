@@ -1,0 +1,134 @@
+"""Actors that hold more and more, each in a way of its own."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import trio
+
+import actorkit as ak
+
+BLOCK = 1000
+
+
+def append_for_ever(to: Any) -> None:
+    while True:
+        to.append(bytes(BLOCK))
+
+
+class Hog(ak.Actor):
+    """Grows without end, in the way that it is asked for."""
+
+    def __init__(self) -> None:
+        self.held: Any = []
+        self.caught = 0
+
+    @ak.call
+    def size(self) -> int:
+        return len(self.held)
+
+    @ak.cast
+    def keep(self, what: object) -> None:
+        self.held.append(what)
+
+    @ak.call
+    def make(self, size: int) -> None:
+        self.held.append(bytes(size))
+
+    @ak.call
+    def forget(self) -> None:
+        self.held = []
+
+    @ak.cast
+    def in_a_handler(self) -> None:
+        while True:
+            self.held.append(bytes(BLOCK))
+
+    @ak.cast
+    def in_a_local(self) -> None:
+        held = []
+        while True:
+            held.append(bytes(BLOCK))
+
+    @ak.cast
+    def in_a_helper(self) -> None:
+        append_for_ever(self.held)
+
+    @ak.cast
+    def in_a_deque(self) -> None:
+        append_for_ever(deque())
+
+    @ak.cast
+    def in_a_comprehension(self) -> None:
+        self.held = [bytes(BLOCK) for _ in range(10**9)]
+
+    @ak.cast
+    def in_a_lambda(self) -> None:
+        self.held = sorted(range(3000), key=lambda number: self.held.append(bytes(BLOCK)) or number)
+
+    @ak.cast
+    async def between_awaits(self) -> None:
+        while True:
+            self.held.append(bytes(BLOCK))
+            await trio.lowlevel.checkpoint()
+
+    @ak.cast
+    async def in_an_open_nursery(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            self.in_a_handler()
+
+    @ak.cast
+    async def in_a_task(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._task)
+
+    async def _task(self) -> None:
+        held = []
+        while True:
+            held.append(bytes(BLOCK))
+            if not len(held) % 100:
+                await trio.lowlevel.checkpoint()
+
+    @ak.cast
+    def catching_all(self) -> None:
+        while True:
+            try:
+                self.held.append(bytes(BLOCK))
+            except BaseException:
+                self.caught += 1
+                if self.caught > 30:
+                    return
+
+    @ak.cast
+    async def in_a_thread(self) -> None:
+        await ak.to_thread(self._fill, 4_000)
+
+    def _fill(self, count: int) -> None:
+        for _ in range(count):
+            self.held.append(bytes(BLOCK))
+
+    @ak.cast
+    def in_c(self, how: str) -> None:
+        numbers = range(10**8)
+        match how:
+            case "list":
+                self.held = list(map(str, numbers))
+            case "sorted":
+                self.held = sorted(numbers, key=str)
+            case "set":
+                self.held = set(map(str, numbers))
+            case "dict":
+                self.held = dict.fromkeys(numbers)
+            case _:
+                self.held = bytes(10**10)
+
+
+async def growing(ctx: ak.ProcessContext) -> None:
+    """The same, as a process."""
+    held = []
+    while True:
+        held.append(bytes(BLOCK))
+        if not len(held) % 50:
+            await trio.lowlevel.checkpoint()

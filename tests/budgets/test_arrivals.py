@@ -1,0 +1,203 @@
+"""A flood is stopped at its sender's, by the receiver's overflow policy, before the receiver ever runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+
+import actorkit as ak
+
+from .conftest import KIB, MIB, Ends
+
+POLICIES = ["reject", "wait", "drop_oldest", "drop_newest"]
+
+
+class Slow(ak.Actor):
+    """Is busy until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.opened = trio.Event()
+        self.seen = 0
+
+    @ak.cast
+    async def begin(self) -> None:
+        await self.opened.wait()
+
+    @ak.call
+    async def take(self, what: object) -> int:
+        self.seen += 1
+        return self.seen
+
+    def handle_info(self, message: Any) -> None:
+        self.seen += 1
+
+
+async def busy(ends: Ends, policy: Any, **options: Any) -> tuple[ak.Ref[Slow], trio.Event]:
+    spec = ak.child(Slow).with_(max_heap_size=MIB, mailbox=10**6, overflow=policy, **options)
+    ref = ends.node.spawn(spec)
+    made: Any = ref
+    opened: trio.Event = made.obj.opened
+    ref.cast(Slow.begin)
+    await trio.testing.wait_all_tasks_blocked()
+    return ref, opened
+
+
+def held(ends: Ends, ref: ak.Ref[Any]) -> int:
+    info = ends.node.process_info(ref)
+    assert info is not None
+    return info.memory.charged
+
+
+@pytest.mark.parametrize("held_by_sender", [False, True])
+@pytest.mark.parametrize("policy", POLICIES)
+async def test_200_mib_do_not_fit_into_one(ends: Ends, policy: str, held_by_sender: bool) -> None:
+    """Casts and sends of 200 MiB leave less than the budget in the mailbox; what did not fit is counted. It lives.
+    It makes no difference that the sender still holds the last one, in a variable."""
+
+    ref, opened = await busy(ends, policy)
+    accepted = 0
+    for number in range(2000):
+        if held_by_sender:
+            block = bytes(50 * KIB)
+            accepted += ref.cast(Slow.take, block)
+            block = bytes(50 * KIB)
+            accepted += ref.send(block)
+            del block
+        else:
+            accepted += ref.cast(Slow.take, bytes(50 * KIB)) + ref.send(bytes(50 * KIB))
+        if not number % 200:
+            assert held(ends, ref) <= MIB
+    assert held(ends, ref) <= MIB
+    waiting = ends.node.process_info(ref).mailbox  # type: ignore[union-attr]
+    assert 15 <= waiting <= 20
+    assert ends.node.statistics().dead_letters == 4000 - waiting
+    if policy.startswith("drop"):
+        assert accepted == 4000
+    else:
+        assert accepted == waiting
+    opened.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert ref.alive
+    assert await ref.call(Slow.take, b"") == waiting + 1
+
+
+async def test_who_waits_gets_in_later(ends: Ends) -> None:
+    """send_wait waits for bytes as it waits for places; everything arrives, in order."""
+    ref, opened = await busy(ends, "wait")
+    sent = 0
+
+    async def send() -> None:
+        nonlocal sent
+        for _ in range(60):
+            await ref.send_wait(bytes(50 * KIB))
+            sent += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        await trio.testing.wait_all_tasks_blocked()
+        assert 15 <= sent <= 20
+        assert held(ends, ref) <= MIB
+        opened.set()
+    assert sent == 60
+    assert await ref.call(Slow.take, b"") == 61
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+async def test_calls(ends: Ends, policy: str) -> None:
+    """A call that does not fit fails at once with the numbers, waits, or takes the place of the oldest."""
+    ref, opened = await busy(ends, policy)
+    while held(ends, ref) < MIB - 60 * KIB:
+        ref.send(bytes(50 * KIB))
+    answers: list[object] = []
+
+    async def ask() -> None:
+        try:
+            answers.append(await ref.call(Slow.take, bytes(100 * KIB)))
+        except ak.MailboxFull as error:
+            answers.append(error)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        assert held(ends, ref) <= MIB
+        opened.set()
+    if policy in ("wait", "drop_oldest"):
+        assert isinstance(answers[0], int)
+    else:
+        assert isinstance(answers[0], ak.MailboxFull)
+        assert "1,048,576 B" in str(answers[0])
+    assert ref.alive
+
+
+async def test_what_can_never_fit(ends: Ends) -> None:
+    """A message larger than the budget is refused, also to who would wait; nothing hangs."""
+    ref, opened = await busy(ends, "wait")
+    opened.set()
+    await trio.testing.wait_all_tasks_blocked()
+    accepted = ref.send(bytes(2 * MIB))
+    assert not accepted
+    with trio.fail_after(10):
+        with pytest.raises(ak.MailboxFull):
+            await ref.send_wait(bytes(2 * MIB))
+        with pytest.raises(ak.MailboxFull):
+            await ref.call(Slow.take, bytes(2 * MIB))
+    assert ref.alive
+
+
+async def test_what_the_sender_holds_is_not_the_receiver_s(ends: Ends) -> None:
+    """A table larger than the budget may be sent while others hold it; when they let go, a look finds it."""
+    ref, _ = await busy(ends, "reject")
+    table = bytes(3 * MIB)
+    assert ref.send(table)
+    await ends.node.budgets.look_at_all()
+    assert ref.alive
+    del table
+    await ends.node.budgets.look_at_all()
+    assert isinstance(await ends.of(ref), ak.MemoryLimit)
+
+
+async def test_answers_are_charged(ends: Ends) -> None:
+    """What an actor asks for is its own when it comes, inline or not."""
+
+    class Source(ak.Actor):
+        @ak.call
+        def at_once(self) -> bytes:
+            return bytes(300 * KIB)
+
+        @ak.call
+        async def later(self) -> bytes:
+            await trio.lowlevel.checkpoint()
+            return bytes(300 * KIB)
+
+    source = ends.node.spawn(Source)
+
+    class Asker(ak.Actor):
+        def __init__(self) -> None:
+            self.held: list[bytes] = []
+
+        @ak.cast
+        async def ask(self, how: Any) -> None:
+            while True:
+                self.held.append(await source.call(how))
+
+    for how in (Source.at_once, Source.later):
+        asker = ends.node.spawn(ak.child(Asker).with_(max_heap_size=MIB))
+        asker.cast(Asker.ask, how)
+        reason = await ends.of(asker)
+        assert isinstance(reason, ak.MemoryLimit)
+        assert reason.usage.charged <= 2 * MIB
+
+
+async def test_a_process_s_mailbox(ends: Ends) -> None:
+    """A process has the same door."""
+
+    async def sleeper(ctx: ak.ProcessContext) -> None:
+        await trio.sleep_forever()
+
+    ref = ends.node.spawn(ak.child(sleeper).with_(max_heap_size=MIB, mailbox=10**6))
+    await trio.testing.wait_all_tasks_blocked()
+    accepted = sum(ref.send(bytes(50 * KIB)) for _ in range(200))
+    assert 15 <= accepted <= 20
+    assert held(ends, ref) <= MIB

@@ -1,0 +1,245 @@
+"""An actor that holds more than it may ends with MemoryLimit, wherever it grows, and nobody else notices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+
+import actorkit as ak
+from actorkit.heap import clock
+
+from .conftest import KIB, MIB, Ends
+from .hogs import Hog, growing
+
+in_c = pytest.mark.skipif(not clock.COUNTS_ALLOCATIONS, reason="without the extension nothing is seen inside a message")
+
+
+def over(reason: Any, limit: int) -> int:
+    assert isinstance(reason, ak.MemoryLimit), reason
+    assert reason.limit == limit
+    assert reason.abnormal
+    return reason.usage.charged - limit
+
+
+@in_c
+@pytest.mark.parametrize(
+    "where",
+    [
+        "in_a_handler",
+        "in_a_local",
+        "in_a_helper",
+        "in_a_deque",
+        "in_a_comprehension",
+        "in_a_lambda",
+        "between_awaits",
+        "in_an_open_nursery",
+        "in_a_task",
+    ],
+)
+async def test_within_one_message(ends: Ends, where: str) -> None:
+    """It ends at most 1 MiB beyond its limit; a thousand neighbours never notice."""
+    others = [ends.node.spawn(Hog) for _ in range(1000)]
+    limit = 2 * MIB
+    ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=limit))
+    ref.cast(getattr(Hog, where))
+    beyond = over(await ends.of(ref), limit)
+    assert 0 < beyond <= 1 * MIB
+    for other in others:
+        assert await other.call(Hog.size) == 0
+
+
+@in_c
+async def test_catching_everything_does_not_help(ends: Ends) -> None:
+    """The verdict stands: it is raised at again, and ends with MemoryLimit even if its handler returns in order."""
+    ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size="1 MiB"))
+    ref.cast(Hog.catching_all)
+    over(await ends.of(ref), MIB)
+
+
+async def test_a_process(ends: Ends) -> None:
+    """Each suspension of a process is a boundary."""
+    ref = ends.node.spawn(ak.child(growing).with_(max_heap_size=MIB))
+    assert over(await ends.of(ref), MIB) <= MIB
+
+
+async def test_between_messages(ends: Ends) -> None:
+    """Growth over many messages is found at the boundary of the one that passes the limit."""
+    ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
+    done = 0
+    with pytest.raises(ak.CalleeDied):
+        for _ in range(100_000):
+            await ref.call(Hog.make, 20_000)
+            done += 1
+            await trio.lowlevel.checkpoint()
+    over(await ends.of(ref), MIB)
+    assert done >= 45
+    if clock.COUNTS_ALLOCATIONS:
+        assert done <= 55
+
+
+async def test_garbage_is_not_held(ends: Ends) -> None:
+    """An actor may allocate any amount, in one message or in many, as long as it lets go of it."""
+    ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
+    for _ in range(300):
+        await ref.call(Hog.make, 200_000)
+        await ref.call(Hog.forget)
+    assert ref.alive
+
+
+@in_c
+@pytest.mark.parametrize("how", ["list", "sorted", "set", "dict", "giant"])
+async def test_loops_in_c(ends: Ends, how: str) -> None:
+    """What no bytecode interrupts is refused the memory, in that actor only: MemoryError."""
+    ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=4 * MIB))
+    ref.cast(Hog.in_c, how)
+    reason = await ends.of(ref)
+    assert isinstance(reason, (ak.Crash, ak.MemoryLimit))
+    if isinstance(reason, ak.Crash):
+        assert reason.type == "MemoryError"
+
+
+async def test_a_worker_thread(ends: Ends) -> None:
+    """What a thread has allocated for the actor is found at the next boundary."""
+    ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
+    ref.cast(Hog.in_a_thread)
+    over(await ends.of(ref), MIB)
+
+
+async def test_a_constructor(ends: Ends) -> None:
+    """An actor may be too large from the beginning."""
+
+    class Large(ak.Actor):
+        def __init__(self) -> None:
+            self.held = [bytes(1000) for _ in range(5000)]
+
+    reason: Any = None
+    try:
+        ref = ends.node.spawn(ak.child(Large).with_(max_heap_size=MIB))
+    except ak.StartFailed as error:
+        reason = error.reason
+    else:
+        reason = await ends.of(ref)
+    over(reason, MIB)
+
+
+async def test_shared_bytes_are_nobody_s(ends: Ends) -> None:
+    """Two actors that hold one object: neither is charged. When one drops it, it is the other's."""
+    node = ends.node
+    first, second = (node.spawn(ak.child(Hog).with_(max_heap_size=MIB)) for _ in range(2))
+    shared = bytes(3 * MIB)
+    first.cast(Hog.keep, shared)
+    second.cast(Hog.keep, shared)
+    del shared
+    await trio.testing.wait_all_tasks_blocked()
+    await node.budgets.look_at_all()
+    assert first.alive
+    assert second.alive
+    await first.call(Hog.forget)
+    await node.budgets.look_at_all()
+    over(await ends.of(second), MIB)
+    assert first.alive
+
+
+async def test_include_shared(ends: Ends) -> None:
+    """With include_shared what others hold counts too, as include_shared_binaries does."""
+    node = ends.node
+    limit = ak.HeapLimit(MIB, include_shared=True)
+    first, second = (node.spawn(ak.child(Hog).with_(max_heap_size=limit)) for _ in range(2))
+    shared = bytes(3 * MIB)
+    for ref in (first, second):
+        ref.cast(Hog.keep, shared)
+    await trio.testing.wait_all_tasks_blocked()
+    await node.budgets.look_at_all()
+    for ref in (first, second):
+        assert isinstance(await ends.of(ref), ak.MemoryLimit)
+
+
+async def test_only_watched(ends: Ends) -> None:
+    """kill=False: one event for each time that it passes its limit, and it goes on."""
+    node = ends.node
+    with node.subscribe(ak.HeapLimitPassed) as passed:
+        ref = node.spawn(ak.child(Hog).with_(max_heap_size=ak.HeapLimit(100 * KIB, kill=False)))
+        for expected in (1, 2):
+            for _ in range(8):
+                await ref.call(Hog.make, 50 * KIB)
+                await node.budgets.look_at_all()
+            events: Any = passed.drain()
+            assert len(events) == 1, expected
+            assert events[0].limit == 100 * KIB
+            assert not events[0].kill
+            assert events[0].usage.charged > 100 * KIB
+            await ref.call(Hog.forget)
+            await node.budgets.look_at_all()
+        assert ref.alive
+        assert node.budgets.all[ref].peak > 390 * KIB  # type: ignore[index]
+
+
+async def test_a_node_s_default(caplog: pytest.LogCaptureFixture) -> None:
+    """It applies to whoever has no limit of its own; 0 is none; knobs that are left open are inherited."""
+    caplog.set_level("CRITICAL", "actorkit")
+    async with ak.open_node(max_heap_size=ak.HeapLimit("1 MiB", log=False)) as node:
+        plain = node.spawn(Hog)
+        free = node.spawn(ak.child(Hog).with_(max_heap_size=0))
+        own = node.spawn(ak.child(Hog).with_(max_heap_size="8 MiB"))
+        limits = [
+            None if (info := node.process_info(ref)) is None else info.max_heap_size for ref in (plain, free, own)
+        ]
+        assert limits == [MIB, None, 8 * MIB]
+        assert node.budgets.all[own].limit == ak.HeapLimit(8 * MIB, True, False, False, 12 * MIB)  # type: ignore[index]
+
+
+async def test_changed_at_run_time(ends: Ends) -> None:
+    """process_flag(max_heap_size, …): a lower limit is in force from the next boundary on; None takes it away."""
+
+    class Changing(Hog):
+        @ak.call
+        def limit(self, size: int | None) -> None:
+            self.ctx.max_heap_size = size
+
+    ref = ends.node.spawn(Changing)
+    await ref.call(Hog.make, 500 * KIB)
+    await ref.call(Changing.limit, MIB)
+    await ref.call(Changing.limit, None)
+    await ref.call(Hog.make, 3 * MIB)
+    assert ref.alive
+    await ref.call(Changing.limit, MIB)
+    over(await ends.of(ref), MIB)
+
+
+async def test_it_counts_against_the_supervisor_s_intensity(ends: Ends) -> None:
+    """Its own budget is its own fault: the child is restarted, and restarts are counted."""
+    spec = ak.child(Hog).with_(max_heap_size=MIB, name="hog")
+    supervisor = ends.node.spawn(ak.supervisor(spec, max_restarts=1, max_seconds=60))
+    await trio.testing.wait_all_tasks_blocked()
+    for _ in range(2):
+        hog = ends.node.whereis("hog")
+        assert hog is not None
+        with pytest.raises(ak.CalleeDied):
+            for _ in range(100_000):
+                await hog.call(Hog.make, 300 * KIB)
+                await trio.lowlevel.checkpoint()
+        await ends.of(hog)
+        await trio.testing.wait_all_tasks_blocked()
+    assert isinstance(await ends.of(supervisor), ak.Shutdown)
+
+
+async def test_what_it_held_is_told(ends: Ends) -> None:
+    """The reason names the largest types; process_info and the census tell the same figures."""
+    node = ends.node
+    ref = node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
+    await ref.call(Hog.make, 300 * KIB)
+    info = node.process_info(ref)
+    assert info is not None
+    assert 300 * KIB < info.memory.private < 310 * KIB
+    census = await node.heap_census()
+    assert dict(census.actors)[ref] == info.memory.charged
+    assert [(row.label, row.actors) for row in census.classes] == [("Hog", 1)]
+    with pytest.raises(ak.CalleeDied):
+        for _ in range(100_000):
+            await ref.call(Hog.make, 300 * KIB)
+            await trio.lowlevel.checkpoint()
+    reason = await ends.of(ref)
+    assert reason.largest[0].name == "bytes"
+    assert "bytes" in str(reason)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import pytest
+
+from actorkit.heap import explain as explaining
+from actorkit.heap.explain import explain
+
+
+class Room:
+    def __init__(self, size: int) -> None:
+        self.history = [bytearray(1000) for _ in range(size)]
+
+
+class Server:
+    __slots__ = ("__weakref__", "rooms", "small")
+
+    def __init__(self) -> None:
+        self.rooms = {"a": Room(300), "b": Room(100)}
+        self.small = [1.5]
+
+
+def test_types_and_paths() -> None:
+    server = Server()
+    explained = explain([server], [bytearray(200_000)])
+    assert explained.complete
+    assert explained.types[0][0] == "bytearray"
+    assert explained.types[0][1] == 401
+    assert sum(size for _, _, size in explained.types) == explained.usage.charged
+    paths = [path for path, _ in explained.paths]
+    assert paths == [".rooms['a'].history", "mailbox[0]", ".rooms['b'].history"]
+    assert 300_000 < explained.paths[0][1] < 330_000
+
+
+def test_top_and_shared() -> None:
+    shared = bytearray(1_000_000)
+    explained = explain([[shared, (1.5,), {"x": b"y" * 50}]], top=2)
+    assert len(explained.types) == 2
+    assert "bytearray" not in [name for name, _, _ in explained.types]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda big: [[big]],
+        lambda big: (deque([big]),),
+        lambda big: [{"k" * 500: big}],
+        lambda big: [{(1, 2): big}],
+        lambda big: [lambda: big],
+        lambda big: [{1: {2: {3: {4: big}}}}],
+        lambda big: [[None] * 5000 + [big]],
+    ],
+)
+def test_paths_of_many_kinds(make: Any) -> None:
+    explained = explain(make(bytearray(100_000)))
+    (path, size), *_ = explained.paths
+    assert size > 100_000
+    assert 0 < len(path) < 500
+
+
+def test_it_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explaining, "OBJECTS", 1000)
+    explained = explain([[[0.5 + n] for n in range(5000)]])
+    assert not explained.complete
+    assert sum(count for _, count, _ in explained.types) <= 1000
+    assert explained.usage.objects == 10_001
+    assert explain([[[0.5 + n] for n in range(300)]]).complete
+
+
+def test_nothing() -> None:
+    explained = explain([])
+    assert (explained.types, explained.paths, explained.complete) == ((), (), True)

@@ -1,0 +1,205 @@
+"""Types that lie, raise or change things when they are asked: no walk breaks, loops or calls them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from actorkit.heap import pure_walk
+from tests.heap.frees import load
+
+try:
+    from actorkit.heap import _walk
+except ImportError:
+    WALKS: list[Any] = [pure_walk]
+else:
+    WALKS = [_walk, pure_walk]
+
+
+@pytest.fixture(params=WALKS, ids=lambda walk: walk.__name__.rpartition(".")[2])
+def walk(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def measure(walk: Any, *roots: object) -> Any:
+    return walk.measure(roots, (), (), (), -1, True, 10**6, True)
+
+
+called: list[str] = []
+
+
+class Shouting:
+    """Every method that could be called by mistake."""
+
+    def __sizeof__(self) -> NoReturn:
+        called.append("sizeof")
+        raise RuntimeError
+
+    def __hash__(self) -> int:
+        called.append("hash")
+        return hash("__builtins__")
+
+    def __eq__(self, other: object) -> bool:
+        called.append("eq")
+        return True
+
+    def __len__(self) -> NoReturn:
+        called.append("len")
+        raise RuntimeError
+
+    def __bool__(self) -> NoReturn:
+        called.append("bool")
+        raise RuntimeError
+
+    def __iter__(self) -> NoReturn:
+        called.append("iter")
+        raise RuntimeError
+
+    def __getattribute__(self, name: str) -> NoReturn:
+        called.append(name)
+        raise RuntimeError
+
+    def __del__(self) -> None:
+        called.append("del")
+
+
+class ShoutingList(Shouting, list[Any]):
+    pass
+
+
+class ShoutingDict(Shouting, dict[Any, Any]):
+    pass
+
+
+class ShoutingStr(Shouting, str):
+    pass
+
+
+class ShoutingInt(Shouting, int):
+    pass
+
+
+def test_no_method_is_called(walk: Any) -> None:
+    key = Shouting()
+    table = {key: [1.5], "x": [2.5]}
+    held = [
+        table,
+        table,
+        [Shouting()],
+        ShoutingList([[1.5]]),
+        ShoutingDict(a=[1.5]),
+        ShoutingStr("x"),
+        ShoutingInt(1 << 99),
+    ]
+    called.clear()
+    figures = measure(walk, held)
+    again = measure(walk, *held)
+    assert called == []
+    assert figures[2] > 7
+    assert again[2] > 7
+
+
+class Meta(type):
+    def __getattribute__(cls, name: str) -> Any:
+        called.append(name)
+        return super().__getattribute__(name)
+
+    def __eq__(cls, other: object) -> bool:
+        called.append("eq")
+        return True
+
+    def __hash__(cls) -> int:
+        return 1
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        called.append("instancecheck")
+        return True
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        called.append("subclasscheck")
+        return True
+
+
+class OfMeta(metaclass=Meta):
+    pass
+
+
+def test_no_method_of_a_metaclass_is_called() -> None:
+    """In C: the pure walk keeps what it knows of types in a dict."""
+    if len(WALKS) < 2:
+        pytest.skip("the extension is not built")
+    held = [OfMeta(), OfMeta()]
+    called.clear()
+    assert measure(WALKS[0], held)[2] >= 3
+    assert called == []
+
+
+def test_a_namespace_of_a_class_with_keys_that_compare() -> None:
+    key = Shouting.__new__(Shouting)
+    made = type("Made", (list,), {})
+    held = [made([1.5]), {key: 1}]
+    called.clear()
+    for walk in WALKS:
+        measure(walk, held)
+    assert called == []
+
+
+def test_a_traversal_that_visits_what_it_does_not_own(walk: Any, hook_path: Path) -> None:
+    """It ends, and what the liar's target costs is counted twice at most."""
+    hook = load(hook_path)
+    tree = [[0.5 + n] for n in range(100)]
+    size = measure(walk, tree)[0]
+    liar = hook.liar(tree)
+    tree.append(liar)
+    holder = [tree]
+    del tree
+    figures = measure(walk, holder)
+    assert size <= figures[0] < 2 * size + 1000
+    deep: Any = []
+    liars = []
+    for _ in range(200):
+        deep = [deep, [1.5]]
+        liars.append(hook.liar(deep))
+        deep.append(liars[-1])
+    liars.clear()
+    holder.append(deep)
+    assert measure(walk, deep)[2] < 10**6
+    assert measure(walk, holder)[2] < 10**6
+    # An owner that lies about itself.
+    holder.append(hook.liar(holder))
+    assert measure(walk, holder)[2] < 10**6
+
+
+def test_deep_nesting(walk: Any) -> None:
+    """The walk has a stack of its own."""
+    deep: Any = []
+    for _ in range(20_000):
+        deep = [deep]
+    assert measure(walk, deep)[2] == 20_001
+    while deep:
+        deep = deep[0]
+
+
+def test_wrong_arguments(walk: Any) -> None:
+    if walk is pure_walk:
+        pytest.skip("the door checks")
+    for wrong in (
+        (None, (), (), (), -1, False, 1, False),
+        ((), 7, (), (), -1, False, 1, False),
+        ((), (), (7,), (), -1, False, 1, False),
+    ):
+        with pytest.raises(TypeError):
+            walk.measure(*wrong)
+    with pytest.raises(TypeError):
+        walk.census([7])
+    with pytest.raises(TypeError):
+        walk.census([((), (), ())])
+    with pytest.raises(TypeError):
+        walk.exceeds((), ())
+    with pytest.raises(TypeError):
+        walk.register((1,), (), ())
+    assert measure(walk, [1.5])[0] > 0
+    assert sys.getrefcount(walk) > 0

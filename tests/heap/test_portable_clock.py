@@ -1,0 +1,152 @@
+"""The clock without the extension has the same surface; and what is in force is said."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+import threading
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from actorkit.heap import clock, portable_clock
+from actorkit.heap.capabilities import Capabilities, capabilities, remedies
+
+from .alone import ALONE
+
+counting = pytest.mark.skipif(not clock.COUNTS_ALLOCATIONS, reason=f"portable clock: {clock.WHY_PORTABLE}")
+
+
+def public(thing: object) -> set[str]:
+    return {name for name in dir(thing) if not name.startswith("_")}
+
+
+@counting
+def test_both_clocks_have_the_same_names() -> None:
+    from actorkit.heap import _clock
+
+    assert public(_clock) == set(portable_clock.__all__)
+    assert set(portable_clock.__all__) | {"WHY_PORTABLE"} == set(clock.__all__)
+    assert public(_clock.Account) == public(portable_clock.Account)
+    for name in ("REFUSABLE", "REARM_STEP"):
+        assert getattr(_clock, name) == getattr(portable_clock, name)
+    for name in portable_clock.__all__:
+        ours, theirs = getattr(portable_clock, name), getattr(_clock, name)
+        if inspect.isfunction(ours):
+            assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters), name
+            assert theirs.__doc__
+
+
+CLOCKS = [portable_clock, *([clock] if clock.COUNTS_ALLOCATIONS else [])]
+
+
+@pytest.mark.parametrize("module", CLOCKS, ids=lambda module: module.__name__)
+def test_both_keep_the_same_books(module: ModuleType) -> None:
+    account = module.Account("owner")
+    assert module.current() is None
+    account.soft, account.hard, account.giant = 1000, 2000, 3000
+    account.charge(999)
+    assert (account.bytes, account.total, account.due, account.activation) == (999, 999, False, 0)
+    account.charge(1)
+    assert account.due
+    account.reset(10)
+    assert (account.bytes, account.total, account.due) == (10, 1000, False)
+    account.bytes = 20
+    assert (account.bytes, account.soft, account.hard, account.giant, account.live) == (
+        20,
+        1000,
+        2000,
+        3000,
+        None,
+    )
+    assert (account.refused, account.last_refused, account.peak_request) == (0, 0, 0)
+    for attribute in ("bytes", "soft", "hard", "giant"):
+        for value, error in ((-1, ValueError), (2**63, OverflowError), ("1", TypeError)):
+            with pytest.raises(error):
+                setattr(account, attribute, value)
+    for attribute in (
+        "total",
+        "due",
+        "live",
+        "refused",
+        "last_refused",
+        "peak_request",
+        "activation",
+        "unknown",
+    ):
+        with pytest.raises(AttributeError):
+            setattr(account, attribute, 1)
+
+    class Record:
+        def __init__(self, account: Any) -> None:
+            self.account = account
+
+    module.switch(Record(account))
+    assert module.current() is account
+    assert module.enter(None) is account
+    module.switch(object())
+    module.switch(None)
+    assert module.enter(account) is None
+    assert account.activation == 2
+    seen: list[object] = []
+    thread = threading.Thread(target=lambda: seen.append(module.current()))
+    thread.start()
+    thread.join()
+    assert seen == [None]
+    module.enter(None)
+    for wrong in (module.enter, lambda value: module.switch(Record(value))):
+        with pytest.raises(TypeError):
+            wrong("account")
+
+    assert module.uninstall()
+    assert not module.verify()
+    module.install(print)
+    module.install(print)
+    for wrong_alarm, error in ((len, ValueError), (None, TypeError)):
+        with pytest.raises(error):
+            module.install(wrong_alarm)
+    assert not module.uninstall()
+    assert module.installed()
+    assert module.verify()
+    assert module.reinstall()
+    assert module.can_interrupt() is (module is clock)
+    assert module.uninstall()
+    assert not module.installed()
+    assert not module.reinstall()
+
+
+@counting
+def test_capabilities_with_the_extension() -> None:
+    assert capabilities() == Capabilities(
+        exact_heap=True, clock=True, stop_in_handler=True, refuse_large=True, return_pages=False
+    )
+    assert set(remedies()) == {"return_pages"}
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.extend([capabilities(), remedies()]))
+    thread.start()
+    thread.join()
+    assert not found[0].stop_in_handler
+    assert "main thread" in found[1]["stop_in_handler"]
+
+
+def test_the_portable_clock_can_be_asked_for() -> None:
+    program = """
+from actorkit.heap import clock, portable_clock
+from actorkit.heap.capabilities import capabilities, remedies
+import attrs, sys
+assert clock.Account is portable_clock.Account and not clock.COUNTS_ALLOCATIONS
+assert "actorkit.heap._clock" not in sys.modules
+there = attrs.asdict(capabilities())
+assert not (there["clock"] or there["stop_in_handler"] or there["refuse_large"] or there["return_pages"])
+assert {name for name, has in there.items() if not has} == set(remedies())
+assert "ACTORKIT_PURE" in remedies()["clock"]
+"""
+    subprocess.run(
+        [sys.executable, "-c", ALONE + program],
+        env={**os.environ, "ACTORKIT_PURE": "1"},
+        check=True,
+        timeout=60,
+    )
