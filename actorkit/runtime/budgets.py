@@ -23,6 +23,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
+from time import perf_counter
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,6 +53,9 @@ __all__ = ["CHUNK", "Budget", "Budgets", "alarm", "at_boundary", "heap_of", "mai
 logger = logging.getLogger("actorkit")
 
 SWEEP_SECONDS: Final = 1.0
+SWEEP_SHARE: Final = 0.05
+"""Sweeps take no more than this share of the time: with very many actors, or a slow machine, they come less often."""
+
 CHUNK: Final = 256
 SHORT: Final = 4096
 """An alarm that comes within so many bytes of the last look waits for the boundary instead: walks must not follow each
@@ -352,9 +356,12 @@ class Budgets:
 
     async def _sweep(self) -> None:
         with self._sweeping:
+            pause = SWEEP_SECONDS
             while True:
-                await trio.sleep(SWEEP_SECONDS)
+                await trio.sleep(pause)
+                began = perf_counter()
                 await self.look_at_all()
+                pause = max(SWEEP_SECONDS, (perf_counter() - began) / SWEEP_SHARE)
 
     async def look_at_all(self) -> None:
         """The forced look: every actor with a budget, a few hundred at a time."""

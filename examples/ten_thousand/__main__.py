@@ -143,6 +143,8 @@ class Outcome:
     rss_empty: int = 0
     rss_idle: int = 0
     rss_peak: int = 0
+    heaps: dict[str, int] = field(default_factory=dict)
+    """What the actors themselves hold, in the middle of the traffic."""
     actors_before: int = 0
     actors_after: int = 0
     seconds: float = 0.0
@@ -298,6 +300,7 @@ async def script(
     outcome.lines = rate(first[0], load.status, "lines_in", "lines_out")
     outcome.messages = rate(first[1], service.status, "messages")
 
+    outcome.heaps = {name: service.status[name] for name in ("heaps", "member_heap", "largest_heap")}
     display.say("no new turns; the replies still under way come in")
     await load.tell("finish")
     with noting(outcome, "the turns in progress had ended"):
@@ -372,6 +375,7 @@ def summary(outcome: Outcome) -> None:
     each = (outcome.rss_idle - outcome.rss_empty) / outcome.connections
     left = outcome.actors_after - outcome.actors_before
     fresh = outcome.restarted.get("rooms", {"rooms": 0})["rooms"]
+    heaps = outcome.heaps
     repeated = load.get("slowest_repeated", 0.0)
     rows = [
         ("connections at once, peak", count("peak"), f"in {outcome.connect_seconds:.1f} s{fewer}"),
@@ -396,6 +400,13 @@ def summary(outcome: Outcome) -> None:
         ("memory of the service", megabytes(outcome.rss_empty), "before the first connection"),
         ("  all connected, idle", megabytes(outcome.rss_idle), f"{each / 1e3:.1f} kB a connection"),
         ("  peak", megabytes(outcome.rss_peak), ""),
+        (
+            "heaps of all actors",
+            megabytes(heaps.get("heaps", 0)),
+            "in the middle of the traffic, each with its own limit",
+        ),
+        ("  of a connection, mean", f"{heaps.get('member_heap', 0):,}", "bytes of 256 KiB"),
+        ("  of the largest actor", f"{heaps.get('largest_heap', 0):,}", "bytes"),
         ("time", f"{outcome.seconds:.1f} s", ""),
     ]
     table(f"{outcome.connections:,} connections, each an actor", rows)

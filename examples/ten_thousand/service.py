@@ -122,14 +122,14 @@ def tree(rooms: int, hosts: list[str], connections: int) -> ak.ChildSpec[ak.Supe
     names = [protocol.room_name(number) for number in range(rooms)]
     return ak.supervisor(
         ak.supervisor(
-            *[ak.child(Room).with_(name=name, id=name) for name in names],
+            *[ak.child(Room).with_(name=name, id=name, max_heap_size="8 MiB") for name in names],
             strategy="one_for_one",
             max_restarts=10,
             max_seconds=5,
         ).with_(id="rooms", name="rooms"),
         *[
             ak.tcp_listener(
-                Member,
+                ak.child(Member).with_(max_heap_size="256 KiB"),
                 host=host,
                 port=0,
                 max_line=protocol.MAX_LINE,
@@ -152,6 +152,8 @@ async def report(node: ak.Node) -> None:
     process = psutil.Process()
     while True:
         now = node.statistics()
+        census = await node.heap_census()
+        members = next((row for row in census.classes if row.label == Member.__qualname__), None)
         emit(
             "status",
             at=time.monotonic(),
@@ -161,6 +163,9 @@ async def report(node: ak.Node) -> None:
             restarts=now.restarts,
             dead_letters=now.dead_letters,
             rss=process.memory_info().rss,
+            heaps=census.bytes,
+            member_heap=0 if members is None else members.bytes // members.actors,
+            largest_heap=max((size for _, size in census.actors), default=0),
         )
         await trio.sleep(STATUS_INTERVAL)
 
