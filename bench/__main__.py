@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import connections, messaging, million
+from bench import budget, connections, messaging, million
 from bench.harness import ContenderError, Options, Report
 
 BENCHMARKS: dict[str, Callable[[Options], Report]] = {
     "messaging": messaging.run,
     "million": million.run,
     "connections": connections.run,
+    "budget": budget.run,
 }
 
 

@@ -753,7 +753,8 @@ clock_switch(PyObject *Py_UNUSED(module), PyObject *record)
 
 PyDoc_STRVAR(install_doc, "install(alarm, boundary=None, /)\n--\n\n"
 "Begin to count, or count one more user of the clock. `alarm(account, activation)` is called in the main\n"
-"thread when the account it is in has passed its soft threshold. `boundary(account)` is called when `switch` leaves an account that is due.\n"
+"thread when the account it is in has passed its soft threshold. `boundary(account)` is called when `switch`\n"
+"leaves an account that is due.\n"
 "One alarm serves all users: a different one is a ValueError while the clock is installed.");
 
 static PyObject *
@@ -1107,9 +1108,30 @@ static PyMemberDef account_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
+PyDoc_STRVAR(fits_doc, "fits($self, n, /)\n--\n\n"
+"Charge n bytes if that leaves `bytes` below `soft`, and say whether it did.");
+
+static PyObject *
+account_fits(Account *account, PyObject *argument)
+{
+    uint64_t number;
+    if (as_size(argument, "a charge", &number) < 0) {
+        return NULL;
+    }
+    if (account->soft != NONE_SET) {
+        uint64_t bytes = account_bytes(account);
+        if (bytes >= account->soft || number >= account->soft - bytes) {
+            Py_RETURN_FALSE;
+        }
+    }
+    STORE(account->small, account->small + number);
+    Py_RETURN_TRUE;
+}
+
 static PyMethodDef account_methods[] = {
     {"reset", (PyCFunction)(void (*)(void))account_reset, METH_VARARGS | METH_KEYWORDS, reset_doc},
     {"charge", (PyCFunction)account_charge, METH_O, charge_doc},
+    {"fits", (PyCFunction)account_fits, METH_O, fits_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -157,6 +157,14 @@ class Account:
         if self._soft and self._total - self._origin >= self._soft:
             self._due = True
 
+    def fits(self, n: int, /) -> bool:
+        """Charge ``n`` bytes if that leaves ``bytes`` below ``soft``, and say whether it did."""
+        size = _size(n, "a charge")
+        if self._soft and self._total - self._origin + size >= self._soft:
+            return False
+        self._total += size
+        return True
+
 
 class _Entered(threading.local):
     account: Account | None = None

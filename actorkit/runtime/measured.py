@@ -37,30 +37,43 @@ class Measured(Record[Any]):
     __slots__ = ()
 
     def cast(self, method: Any, /, *args: Any, **kwargs: Any) -> bool:
-        account = self.account
-        if account is not None:
-            size = ENVELOPE + (size_of(*args, kwargs) if kwargs else size_of(*args))
-            if account.bytes + size >= account.soft:
-                function = self.template.handlers[method]
-                if not account.owner.admits((*args, kwargs) if kwargs else args, size):
-                    whole = partial(function, **kwargs) if kwargs else function
-                    return self._overflow_of_heap((whole, args, None), size)
-            account.charge(size)
-        return super().cast(method, *args, **kwargs)
+        template = self.template
+        try:
+            function = template.known[method]
+        except KeyError:
+            function = template.handlers[method]
+        if kwargs:
+            function = partial(function, **kwargs)
+        return self._enqueue((function, args, None), size_of(*args, kwargs) if kwargs else size_of(*args))
 
     def send(self, message: object, /) -> bool:
+        size = size_of(message)
+        arguments = (message,)
+        del message  # our own variable is not the sender's
+        return self._enqueue((self.template.info, arguments, None), size)
+
+    def _enqueue(self, message: Message, size: int) -> bool:
+        """As ``cast`` and ``send`` of an actor without a budget, once the bytes fit."""
         account = self.account
-        if account is not None:
-            size = ENVELOPE + size_of(message)
-            if account.bytes + size >= account.soft:
-                arguments = (message,)
-                del message  # our own variable is not the sender's
-                if not account.owner.admits(arguments, size):
-                    return self._overflow_of_heap((self.template.info, arguments, None), size)
-                account.charge(size)
-                return super().send(arguments[0])
-            account.charge(size)
-        return super().send(message)
+        if account is not None and not account.fits(size + ENVELOPE):
+            if not account.owner.admits(message[1], size):
+                return self._overflow_of_heap(message, size)
+            if self.account is not None:
+                account.charge(size + ENVELOPE)
+        template = self.template
+        inbox, outbox = self.inbox, self.outbox
+        if inbox is None:
+            state = self.state
+            if state == DEAD or (outbox is not None and len(outbox) >= template.bound):
+                return self._overflow(message)
+            self.inbox = [message]
+            if state == IDLE:
+                self.make_ready()
+            return True
+        if len(inbox) + (0 if outbox is None else len(outbox)) >= template.bound:
+            return self._overflow(message)
+        inbox.append(message)
+        return True
 
     def post(self, message: Message) -> None:
         account = self.account
@@ -81,7 +94,9 @@ class Measured(Record[Any]):
         if account is None:
             return True
         size = ENVELOPE + size_of(*message[1])
-        if account.bytes + size >= account.soft and not account.owner.admits(message[1], size):
+        if account.fits(size):
+            return True
+        if not account.owner.admits(message[1], size):
             return False
         account.charge(size)
         return True
@@ -163,3 +178,9 @@ class MeasuredProcess(Measured, ProcessContext):
     """A process's, with a budget."""
 
     __slots__ = ()
+
+    def _overflow(self, message: Message) -> bool:
+        accepted = super()._overflow(message)
+        if accepted and self.state == IDLE:  # it waits for another kind of message
+            self.make_ready()
+        return accepted

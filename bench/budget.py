@@ -1,0 +1,39 @@
+"""What a budget costs: the same messages with ``max_heap_size`` on and off, side by side.
+
+Two processes, one with a limit of 256 MiB for each actor (which nobody reaches, so what is measured is counting,
+sizing and looking, not dying), one without any; each row by turns, many short rounds. Sizing of the messages is
+included. The int, the text and the dict are held by their sender; the nested message is made for each cast, so its
+making is in both columns.
+"""
+
+from contextlib import ExitStack
+
+from bench.harness import Contender, Goal, Options, Report, Row, in_turn, progress
+
+COLUMNS = ("on", "off")
+
+ROWS: dict[str, tuple[str, int, tuple[Goal, ...]]] = {
+    "cast_int": ("bursts of casts, an int", 20_000, (Goal(1.08, "off"),)),
+    "cast_text": ("bursts of casts, 100 characters", 20_000, (Goal(1.08, "off"),)),
+    "cast_dict": ("bursts of casts, a dict of 10", 20_000, (Goal(1.08, "off"),)),
+    "cast_nested": ("casts of nested 100 kB, made anew", 100, (Goal(1.08, "off"),)),
+    "ping_pong": ("ping-pong", 20_000, (Goal(1.12, "off"),)),
+    "allocating": ("allocation-heavy handler", 200, (Goal(1.03, "off"),)),
+}
+
+
+def run(options: Options) -> Report:
+    columns = options.columns(COLUMNS)
+    rounds = options.rounds_or(15)
+    rows = {name: Row(label, "µs", goals) for name, (label, _, goals) in ROWS.items()}
+    counts = {name: options.scaled(count) for name, (_, count, _) in ROWS.items()}
+    report = Report("budget", COLUMNS, list(rows.values()), {"rounds": rounds, "counts": counts})
+    with ExitStack() as alive:
+        lasting = {column: alive.enter_context(Contender.module("budget_actorkit", column)) for column in columns}
+        report.contenders |= {column: contender.hello for column, contender in lasting.items()}
+        for number in range(rounds):
+            for name, row in rows.items():
+                for column in in_turn(columns, number):
+                    row.add(column, number, lasting[column].ask(name, counts[name])["value"])
+            progress(f"budget: round {number + 1} of {rounds}")
+    return report
