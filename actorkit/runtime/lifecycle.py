@@ -34,7 +34,7 @@ from .events import ActorCrashed, ActorExited, ActorStarted, DeadLetter, Events,
 from .links import send_signal, tell_watchers
 from .messages import Exit
 from .names import Names
-from .record import DEAD, QUEUED, RUNNING, SUSPENDED, Message, Notice, Record
+from .record import DEAD, IDLE, QUEUED, RUNNING, SUSPENDED, Message, Notice, Record
 from .reports import report_crash, report_unkillable
 from .timers import Timer, Timers
 from .tombstone import clear_state
@@ -511,6 +511,28 @@ class Lifecycle:
             deferred, extra.deferred = extra.deferred, None
             for reply in deferred:
                 reply.fail(reason)
+
+    # --- after a message ----------------------------------------------------------------------
+
+    def blame(self, actor: Record[Any], why: str) -> None:
+        """The actor broke a rule that the runtime found out after its handler: it ends as if it had raised."""
+        if actor.state != DEAD:
+            self.crashed(actor, RuntimeError(why), None)
+            if actor.state != DEAD and actor.state != QUEUED:
+                self._requeue(actor)
+
+    def _requeue(self, actor: Record[Any], wake: bool = True) -> None:
+        """Its handler has ended: on to the next message, or idle. ``wake=False``: the caller takes the token itself."""
+        if not actor.outbox and actor.extra is not None and actor.extra.senders:
+            actor.admit_senders()
+        if not actor.outbox and actor.inbox is None:
+            actor.outbox = None
+            actor.state = IDLE
+        elif wake:
+            actor.make_ready()
+        else:
+            actor.state = QUEUED
+            actor.template.runq.append(actor)
 
     # --- what could not be delivered ------------------------------------------------------------
 

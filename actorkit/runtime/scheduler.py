@@ -34,20 +34,16 @@ import trio
 from trio.lowlevel import (
     Abort,
     Task,
-    cancel_shielded_checkpoint,
     checkpoint,
     current_task,
     enable_ki_protection,
     reschedule,
 )
 
-from ..errors import ActorExit, CalleeDied, StartFailed
-from ..heap.walk import size_of
-from ..reasons import Crash, ExitReason
 from .activations import ACTIVATIONS
+from .birth import Birth, is_clean
 from .calls import Deadlines
-from .context import Context
-from .lifecycle import Lifecycle
+from .inline_calls import InlineCalls
 from .names import CURRENT_SCHEDULER
 from .record import DEAD, IDLE, QUEUED, RUNNING, Record
 from .stepping import Attribution, Driver, SteppedAttribution
@@ -70,8 +66,6 @@ __all__ = ["PRIORITIES", "Scheduler", "Worker"]
 
 PRIORITIES: Final = {"max": 0, "high": 1, "normal": 2, "low": 3}
 LOW_TURN: Final = 8
-
-_new: Final = object.__new__
 
 DRY: Final = "dry"
 OWN: Final = "own"
@@ -124,7 +118,7 @@ class Worker:
         return Abort.SUCCEEDED
 
 
-class Scheduler(Lifecycle):
+class Scheduler(Birth, InlineCalls):
     """See the module's docstring.
 
     Args:
@@ -203,133 +197,6 @@ class Scheduler(Lifecycle):
         if self._instrument is not None:
             trio.lowlevel.remove_instrument(self._instrument)
             self._instrument = None
-
-    # --- birth --------------------------------------------------------------------------------
-
-    def spawn_plain(self, template: Template, args: tuple[Any, ...]) -> Record[Any]:
-        """``spawn_actor`` for the plain case, ``template.plain``: no name, no ``init``, an ordinary ``__new__``. The
-        hot path."""
-        if self.stopping and template.owner is None:
-            raise self.refuse_start(template)
-        self.numbers = number = self.numbers + 1
-        parent = self.current
-        record: Record[Any] = Context(template, number, parent)
-        hook = self.step_hook
-        self.actors[number] = record
-        try:
-            self.current = record
-            if hook is not None:
-                hook(record)
-            obj: Any = _new(template.cls)
-            obj.ctx = record
-            free = self.free_contexts
-            context = free.pop() if free else self.base_context.copy()
-            context.run(template.construct, obj, *args)
-            if _clean(context, self.base_context):
-                free.append(context)
-            else:
-                record.variables = context
-            self.current = parent
-            if hook is not None:
-                hook(parent)
-            record.obj = obj
-            if self.events.listened:
-                self.announce(record)
-            if record.inbox is None and record.attention is None:
-                record.state = IDLE
-            else:
-                self._begin(record, None)
-            return record
-        except BaseException as error:
-            failure = self._not_born(record, error, parent, None)
-        obj = None
-        raise failure  # not from within: as its context, the exception would keep the object
-
-    def spawn_actor(
-        self,
-        template: Template,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        *,
-        link_to: Record[Any] | None = None,
-        watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None = None,
-        made: Any = None,
-    ) -> Context[Any]:
-        """Make an actor. Its constructor runs now, as the actor; ``init``, if it has one, is its first message.
-
-        ``watcher`` is told the outcome of ``init`` (at once when there is none). ``made``: the object, when a factory
-                    made it.
-        Raises StartFailed when the constructor raises, AlreadyRegistered, NodeStopped.
-        """
-        self.numbers = number = self.numbers + 1
-        parent = self.current
-        record: Context[Any] = Context(template, number, parent)
-        hook = self.step_hook
-        self.admit(record, link_to)
-        if template.limit is not None:
-            self.budgets.begin(record, template.limit).account.charge(size_of(*args, kwargs))
-        try:
-            self.current = record
-            if hook is not None:
-                hook(record)
-            if made is None:
-                cls = template.cls
-                new = template.new
-                obj = new(cls) if new is _new else new(cls, *args, **kwargs)
-                object.__setattr__(obj, "ctx", record)  # a frozen class has a __setattr__ of its own
-                free = self.free_contexts
-                context = free.pop() if free else self.base_context.copy()
-                context.run(template.construct, obj, *args, **kwargs)
-                if _clean(context, self.base_context):
-                    free.append(context)
-                else:
-                    record.variables = context
-            else:
-                obj = made
-                object.__setattr__(obj, "ctx", record)
-            self.current = parent
-            if hook is not None:
-                hook(parent)
-            record.obj = obj
-            if self.events.listened:
-                self.announce(record)
-            self._begin(record, watcher)
-            return record
-        except BaseException as error:
-            failure = self._not_born(record, error, parent, link_to)
-        obj = None
-        raise failure  # not from within: as its context, the exception would keep the object
-
-    def _not_born(
-        self, record: Record[Any], error: BaseException, parent: Record[Any] | None, link_to: Record[Any] | None
-    ) -> BaseException:
-        """The constructor raised: what the spawner gets."""
-        self.current = parent
-        try:
-            if self.step_hook is not None:
-                self.step_hook(parent)
-            reason = self.stillborn(record, error, link_to)
-        except RecursionError:
-            self.doomed.append(record)
-            raise
-        return error if is_fatal(error) else StartFailed(record.template.child_id, reason)
-
-    def _begin(
-        self, record: Record[Any], watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None
-    ) -> None:
-        """Its constructor has returned."""
-        attention = record.attention
-        if attention is not None and attention.kill is not None:
-            if watcher is not None:
-                watcher(record, attention.kill, False)
-            self.die(record, attention.kill)
-        elif record.template.init is not None:
-            self.begin_init(record, watcher)
-        else:
-            if watcher is not None:
-                watcher(record, None, False)
-            if attention is None or self.attend(record):
-                self._requeue(record)
 
     # --- the token ----------------------------------------------------------------------------
 
@@ -599,7 +466,7 @@ class Scheduler(Lifecycle):
                         # Others may have used up this trio pass's slice: ``since`` is kept.
                         worker.token = self.busy = True
                 outcome = None
-                if actor.variables is not None and _clean(actor.variables, base):
+                if actor.variables is not None and is_clean(actor.variables, base):
                     free.append(actor.variables)
                     actor.variables = None
                 context = None
@@ -649,13 +516,6 @@ class Scheduler(Lifecycle):
             return False  # leave the scope, to see whether the handler has left one open inside
         return not scope.cancel_called
 
-    def blame(self, actor: Record[Any], why: str) -> None:
-        """The actor broke a rule that the runtime found out after its handler: it ends as if it had raised."""
-        if actor.state != DEAD:
-            self.crashed(actor, RuntimeError(why), None)
-            if actor.state != DEAD and actor.state != QUEUED:
-                self._requeue(actor)
-
     async def _carry(
         self, worker: Any, actor: Record[Any], suspended: Any, context: contextvars.Context | None
     ) -> bool:
@@ -701,19 +561,6 @@ class Scheduler(Lifecycle):
                 del error
         error = None
         return False
-
-    def _requeue(self, actor: Record[Any], wake: bool = True) -> None:
-        """Its handler has ended: on to the next message, or idle. ``wake=False``: the caller takes the token itself."""
-        if not actor.outbox and actor.extra is not None and actor.extra.senders:
-            actor.admit_senders()
-        if not actor.outbox and actor.inbox is None:
-            actor.outbox = None
-            actor.state = IDLE
-        elif wake:
-            actor.make_ready()
-        else:
-            actor.state = QUEUED
-            actor.template.runq.append(actor)
 
     # --- an actor's own task ------------------------------------------------------------------
 
@@ -764,66 +611,11 @@ class Scheduler(Lifecycle):
             context = actor.variables
             if self.has_work and not self.busy:
                 self.wake()
-        if context is not None and _clean(context, base):
+        if context is not None and is_clean(context, base):
             free.append(context)
             actor.variables = None
         elif actor.state != DEAD:
             actor.variables = context
-
-    # --- inline calls -------------------------------------------------------------------------
-
-    def inline_crash(self, callee: Record[Any], error: BaseException) -> BaseException:
-        """A synchronous handler raised in its caller's task. The crash is the callee's; the caller gets CalleeDied."""
-        if is_fatal(error):
-            self.crashed(callee, error, None)
-            return error
-        target = callee.describe()
-        reason: ExitReason = error.reason if isinstance(error, ActorExit) else Crash.from_exception(error, 1)
-        if self.crashed(callee, error, None):
-            self._requeue(callee)
-        return CalleeDied(target, reason)
-
-    def left_scope_open(self, callee: Record[Any]) -> BaseException:
-        """An inline handler broke rule 5 in its caller's task: what the caller gets."""
-        target = callee.describe()
-        why = "its handler left a cancel scope open in its caller's task: leave it in the message that opened it"
-        self.repairs += 1
-        self.blame(callee, why)
-        return CalleeDied(target, Crash("RuntimeError", why))
-
-    def after_inline(self, callee: Record[Any]) -> None:
-        """A message or a signal came while it ran."""
-        if callee.attention is None or self.attend(callee):
-            self._requeue(callee)
-
-    def slice_is_over(self) -> bool:
-        """Has the caller's task made inline calls for longer than a slice? Asked with an adaptive stride."""
-        now = perf_counter()
-        self.inline_left = 8 if now - self.inline_checked < self.slice_seconds / 8 else 1
-        self.inline_checked = now
-        return now - self.inline_since > self.slice_seconds
-
-    def received(self, value: object) -> None:
-        """The current actor has got an answer: what it holds alone is its own from now on."""
-        current = self.current
-        if current is not None and current.account is not None:
-            current.account.charge(size_of(value))
-
-    async def checkpoint(self) -> None:
-        """Let trio run others; raises Cancelled if the task is cancelled."""
-        await checkpoint()
-        self.inline_since = self.inline_checked = perf_counter()
-
-    async def breathe(self) -> None:
-        """Let trio run others, after an operation that has been done and so cannot be cancelled any more."""
-        await cancel_shielded_checkpoint()
-        self.inline_since = self.inline_checked = perf_counter()
-
-    async def yield_if_due(self, task: Task) -> None:
-        """After an operation that did not have to wait."""
-        self.inline_left -= 1
-        if self.inline_left <= 0 and self.slice_is_over():
-            await self.breathe()
 
 
 async def _contain(function: Any, args: tuple[Any, ...], name: str) -> None:
@@ -839,14 +631,4 @@ async def _contain(function: Any, args: tuple[Any, ...], name: str) -> None:
             raise rest from None
 
 
-def _clean(context: contextvars.Context, base: contextvars.Context) -> bool:
-    try:
-        return context == base
-    except Exception:
-        return False
-
-
-ACTIVATIONS.update(
-    function.__code__
-    for function in (Scheduler._pump, Scheduler.run_here, Scheduler.spawn_actor, Scheduler.spawn_plain)
-)
+ACTIVATIONS.update(function.__code__ for function in (Scheduler._pump, Scheduler.run_here))

@@ -1,0 +1,85 @@
+"""Inline calls: what ``Record.call`` asks for when a callee has run in its caller's task.
+
+A synchronous handler of an idle actor runs inside ``call``. Its crash is the callee's all the same, what it leaves
+behind in its caller's task is closed, and a loop of such calls may not keep trio's other tasks waiting: after a slice
+the caller makes a checkpoint, with the clock read at an adaptive stride.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+from trio.lowlevel import Task, cancel_shielded_checkpoint, checkpoint
+
+from ..errors import ActorExit, CalleeDied
+from ..heap.walk import size_of
+from ..reasons import Crash, ExitReason
+from .lifecycle import Lifecycle
+from .record import Record
+from .trio_internals import is_fatal
+
+__all__ = ["InlineCalls"]
+
+
+class InlineCalls(Lifecycle):
+    """See the module's docstring. The scheduler is built on top of it."""
+
+    slice_seconds: float
+    repairs: int
+    inline_left: int
+    inline_checked: float
+    inline_since: float
+
+    def inline_crash(self, callee: Record[Any], error: BaseException) -> BaseException:
+        """A synchronous handler raised in its caller's task. The crash is the callee's; the caller gets CalleeDied."""
+        if is_fatal(error):
+            self.crashed(callee, error, None)
+            return error
+        target = callee.describe()
+        reason: ExitReason = error.reason if isinstance(error, ActorExit) else Crash.from_exception(error, 1)
+        if self.crashed(callee, error, None):
+            self._requeue(callee)
+        return CalleeDied(target, reason)
+
+    def left_scope_open(self, callee: Record[Any]) -> BaseException:
+        """An inline handler broke rule 5 in its caller's task: what the caller gets."""
+        target = callee.describe()
+        why = "its handler left a cancel scope open in its caller's task: leave it in the message that opened it"
+        self.repairs += 1
+        self.blame(callee, why)
+        return CalleeDied(target, Crash("RuntimeError", why))
+
+    def after_inline(self, callee: Record[Any]) -> None:
+        """A message or a signal came while it ran."""
+        if callee.attention is None or self.attend(callee):
+            self._requeue(callee)
+
+    def slice_is_over(self) -> bool:
+        """Has the caller's task made inline calls for longer than a slice? Asked with an adaptive stride."""
+        now = perf_counter()
+        self.inline_left = 8 if now - self.inline_checked < self.slice_seconds / 8 else 1
+        self.inline_checked = now
+        return now - self.inline_since > self.slice_seconds
+
+    def received(self, value: object) -> None:
+        """The current actor has got an answer: what it holds alone is its own from now on."""
+        current = self.current
+        if current is not None and current.account is not None:
+            current.account.charge(size_of(value))
+
+    async def checkpoint(self) -> None:
+        """Let trio run others; raises Cancelled if the task is cancelled."""
+        await checkpoint()
+        self.inline_since = self.inline_checked = perf_counter()
+
+    async def breathe(self) -> None:
+        """Let trio run others, after an operation that has been done and so cannot be cancelled any more."""
+        await cancel_shielded_checkpoint()
+        self.inline_since = self.inline_checked = perf_counter()
+
+    async def yield_if_due(self, task: Task) -> None:
+        """After an operation that did not have to wait."""
+        self.inline_left -= 1
+        if self.inline_left <= 0 and self.slice_is_over():
+            await self.breathe()
