@@ -23,10 +23,13 @@ from collections.abc import Callable
 from types import MethodDescriptorType
 from typing import Any
 
+ctypes: Any
 try:
-    import ctypes
+    import ctypes as _ctypes
+
+    ctypes = _ctypes
 except ImportError:  # an interpreter built without it
-    ctypes = None  # type: ignore[assignment]
+    ctypes = None
 
 __all__ = [
     "EXACT",
@@ -97,11 +100,11 @@ def block_bytes(requested: int) -> int:
 
 
 def _word(address: int) -> int:
-    return ctypes.c_size_t.from_address(address).value
+    return int(ctypes.c_size_t.from_address(address).value)
 
 
 def _byte(address: int) -> int:
-    return ctypes.c_ubyte.from_address(address).value
+    return int(ctypes.c_ubyte.from_address(address).value)
 
 
 class _Probe:

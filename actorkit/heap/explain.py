@@ -203,7 +203,8 @@ def _key_step(mapping: dict[Any, Any], child: object, attributes: bool) -> str:
             if attributes:
                 return f".{_cut(str(key))}"
             plain = type(key) in (str, int, float, bool, bytes) or key is None
-            return f"[{_cut(repr(key[:TEXT] if type(key) in (str, bytes) else key))}]" if plain else "[…]"
+            short = key[:TEXT] if isinstance(key, (str, bytes)) and plain else key
+            return f"[{_cut(repr(short))}]" if plain else "[…]"
     return f"<{_type_name(type(child))}>"
 
 

@@ -391,20 +391,23 @@ def measure(
     count and bytes of each type."""
     records: list[Record] | None = [] if record and record != BY_TYPE else None
     sums: dict[type, tuple[int, int]] = {}
-    observe = None
+    observer: Observer | None = None
     if record == BY_TYPE:
 
-        def observe(obj: object, size: int, group: int, parent: object) -> None:
-            count, bytes_ = sums.get(type(obj), (0, 0))
-            sums[type(obj)] = count + 1, bytes_ + size
+        def add(obj: object, size: int, group: int, parent: object) -> None:
+            count, sum_ = sums.get(type(obj), (0, 0))
+            sums[type(obj)] = count + 1, sum_ + size
 
+        observer = add
     elif records is not None:
-        note = records.append
+        append = records.append
 
-        def observe(obj: object, size: int, group: int, parent: object) -> None:
-            note((id(obj), size, group))
+        def note(obj: object, size: int, group: int, parent: object) -> None:
+            append((id(obj), size, group))
 
-    walk = PureWalk(limit, observe)
+        observer = note
+
+    walk = PureWalk(limit, observer)
     state: int | None = None
     try:
         walk.drop(roots)

@@ -62,7 +62,7 @@ class Context(Record[A_co]):
     def become_measured(self) -> None:
         from .measured import MeasuredContext
 
-        self.__class__ = MeasuredContext
+        self.__class__ = MeasuredContext  # pyright: ignore[reportAttributeAccessIssue]
 
     def spawn(self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs) -> Ref[A]:
         """Start an actor: ``spawn(Room, "lobby")``, or of a child spec. Not linked. See ``Node.spawn``."""

@@ -132,7 +132,7 @@ class ProcessContext(Context[Process]):
     def become_measured(self) -> None:
         from .measured import MeasuredProcess
 
-        self.__class__ = MeasuredProcess
+        self.__class__ = MeasuredProcess  # pyright: ignore[reportAttributeAccessIssue]
 
     def _gather(self) -> None:
         """Put what has arrived behind what is left."""
