@@ -116,7 +116,7 @@ def heap_of(
 class Budget:
     """One actor's limit, and what is known of its heap. The owner of its account."""
 
-    __slots__ = ("account", "alarmed_at", "known", "limit", "over", "passed", "peak", "record", "scheduler")
+    __slots__ = ("account", "alarmed_at", "known", "limit", "over", "peak", "record", "scheduler")
 
     def __init__(self, scheduler: Scheduler, record: Record[Any], limit: HeapLimit) -> None:
         self.scheduler = scheduler
@@ -124,7 +124,6 @@ class Budget:
         self.account = clock.Account(self)
         self.known = 0
         self.peak = 0
-        self.passed = 0
         self.over = False
         self.alarmed_at = 0
         self.set_limit(limit)
@@ -210,7 +209,6 @@ class Budget:
         if self.over:
             return
         self.over = True
-        self.passed += 1
         largest = self._largest(frames)
         if limit.log:
             logger.error(
@@ -306,7 +304,9 @@ class Budgets:
 
     def limit_of(self, own: HeapLimit | None) -> HeapLimit | None:
         """What is in force for an actor that asks for ``own``: the rest from the node's default. None: no budget."""
-        limit = own if own is not None else self.default
+        return self._in_force(own if own is not None else self.default)
+
+    def _in_force(self, limit: HeapLimit | None) -> HeapLimit | None:
         return None if limit is None or limit.size == 0 else limit.over(self.default)
 
     def begin(self, record: Record[Any], limit: HeapLimit) -> Budget:
@@ -321,7 +321,7 @@ class Budgets:
         """Give a living actor another limit (None: none), in force at its next boundary. Returns the old one."""
         budget = self.all.get(record)
         old = None if budget is None else budget.limit
-        made = None if limit is None or limit.size == 0 else limit.over(self.default)
+        made = self._in_force(limit)
         if made is None:
             self.end(record)
         elif budget is None:
