@@ -37,6 +37,10 @@ from .net.stream_actor import StreamActor as StreamActor
 from .policy.backoff import Backoff as Backoff
 from .policy.child_spec import ChildSpec as ChildSpec
 from .policy.heap_limit import HeapLimit as HeapLimit
+from .policy.memory_pressure import MemoryPressure as MemoryPressure
+from .policy.memory_sample import MemoryLevel as MemoryLevel
+from .policy.memory_sample import MemorySample as MemorySample
+from .policy.memory_sample import Priority as Priority
 from .policy.supervision_events import ChildCounts as ChildCounts
 from .policy.supervision_events import ChildInfo as ChildInfo
 from .reasons import *  # noqa: F403

@@ -18,6 +18,7 @@ __all__ = [
     "AlreadyRegistered",
     "CallCycle",
     "CallError",
+    "CallShed",
     "CallTimeout",
     "CallbackFailed",
     "CalleeDied",
@@ -92,6 +93,11 @@ class CallCycle(CallError):
 class MailboxFull(CallError):
     """The receiver's mailbox is at its bound and its overflow policy refuses. Slow down, raise the
     bound (``.with_(mailbox=…)``) or choose ``overflow="wait"``."""
+
+
+class CallShed(CallError):
+    """The callee lives, but the node is short of memory and gave up this call, which is declared sheddable, before it
+    was handled. Nobody's fault: try again later, or do without."""
 
 
 class ActorDead(ActorkitError):

@@ -20,6 +20,8 @@ import trio
 from ..errors import ActorDead, InvalidChildSpec
 from ..policy import supervision_events as ev
 from ..policy.child_spec import ChildSpec
+from ..policy.memory_pressure import MemoryPressure
+from ..policy.supervision import Supervision
 from ..policy.supervision_events import ChildCounts, ChildInfo
 from ..reasons import KILLED, SHUTDOWN, Crash, ExitReason
 from ..runtime.calls import Later
@@ -79,6 +81,11 @@ class Door:
     def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
         if self.shell is not None:
             self.shell.child_exited(record, reason)
+
+    def companions(self, record: Record[Any]) -> list[Record[Any]]:
+        """The siblings that go down with this child."""
+        machine = None if self.shell is None else self.shell.machine
+        return machine.companions(record) if isinstance(machine, Supervision) else []
 
     def outcome(self, record: Record[Any], reason: ExitReason | None, ignored: bool) -> None:
         if self.shell is not None:
@@ -197,7 +204,8 @@ class SupervisionShell(Actor):
             if self.timers:
                 self._cancel(("kill", instance))
                 self._cancel(("stop", instance))
-            self._feed(ev.ChildExited(trio.current_time(), instance, reason))
+            counts = not isinstance(reason, MemoryPressure)
+            self._feed(ev.ChildExited(trio.current_time(), instance, reason, counts))
 
     def _outcome(self, record: Record[Any], reason: ExitReason | None, ignored: bool) -> None:
         """A child's init has ended."""
@@ -237,10 +245,10 @@ class SupervisionShell(Actor):
                 record = self.inits.get(instance)
                 if record is not None:
                     self._kill(instance, record)
-            case ev.ScheduleRestart(key=key, ticket=ticket, delay=delay):
+            case ev.ScheduleRestart(key=key, ticket=ticket, delay=delay, counts=counts):
                 spec = self.machine.spec_of_ticket(ticket)
                 self.waiting[ticket] = self.ctx.node.restart_gate.hold(
-                    spec, delay, partial(self.door.restart_due, key, ticket)
+                    spec, delay, partial(self.door.restart_due, key, ticket), counts
                 )
             case ev.CancelRestart(ticket=ticket):
                 pending = self.waiting.pop(ticket, None)
@@ -308,6 +316,8 @@ class SupervisionShell(Actor):
             spec.mailbox,
             spec.overflow,
             spec.scheduling,
+            spec.priority,
+            spec.max_heap_size,
             spec.init_timeout,
             spec.kind,
         )

@@ -27,8 +27,11 @@ class PendingRestart(Protocol):
 class RestartGate(Protocol):
     """What stands between a supervisor's decision to restart a child and the start."""
 
-    def hold(self, spec: ChildSpec[object] | None, delay: float, go: Callable[[], None]) -> PendingRestart:
-        """Call ``go`` once, not before ``delay`` seconds have passed, and never from within this call."""
+    def hold(
+        self, spec: ChildSpec[object] | None, delay: float, go: Callable[[], None], counts: bool = True
+    ) -> PendingRestart:
+        """Call ``go`` once, not before ``delay`` seconds have passed, and never from within this call. ``counts``: the
+        child ended by its own doing; False: the node ended it, to free memory."""
         ...
 
 
@@ -38,5 +41,7 @@ class TimerGate:
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
 
-    def hold(self, spec: ChildSpec[object] | None, delay: float, go: Callable[[], None]) -> PendingRestart:
+    def hold(
+        self, spec: ChildSpec[object] | None, delay: float, go: Callable[[], None], counts: bool = True
+    ) -> PendingRestart:
         return self._timers.after(delay, go)

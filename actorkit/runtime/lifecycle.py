@@ -214,6 +214,7 @@ class Lifecycle:
         self.dying: dict[Record[Any], Timer] = {}
         self.unkillable: dict[Record[Any], None] = {}
         self.stopping = False
+        self.memory_watchers: dict[Record[Any], None] = {}
         self.monitor_count = 0
         self.numbers = 0
         self.crashed_count = 0

@@ -331,6 +331,10 @@ class Node(Scheduler):
         if self._body is not None:
             self._body.cancel(reason=f"the supervision tree ended: {reason}")
 
+    def companions(self, record: Record[Any]) -> list[Record[Any]]:
+        """The root takes nobody along that is not below it."""
+        return []
+
     async def _start_root(self, tree: ChildSpec[Any]) -> None:
         done = trio.Event()
         outcome: list[tuple[ExitReason | None, bool]] = []

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable
 
+    from ..policy.memory_sample import Priority
     from .scheduler import Scheduler
     from .template import Template
 
@@ -569,6 +570,13 @@ class Record(Ref[A_co]):
         """Does it get exit signals as messages?"""
         extra = self.extra
         return self.template.traps_exits if extra is None else extra.traps_exits
+
+    @property
+    def memory_priority(self) -> Priority:
+        """Who is given up first under memory pressure: its own, or its spec's."""
+        extra = self.extra
+        own = None if extra is None else extra.memory_priority
+        return self.template.memory_priority if own is None else own
 
     @property
     def scheduler(self) -> Scheduler:

@@ -72,6 +72,8 @@ class Starter:
             "init_timeout": spec.init_timeout,
             "kind": spec.kind,
             "options": spec.options,
+            "memory_priority": spec.priority,
+            "memory_quota": spec.memory_quota,
             "limit": scheduler.budgets.limit_of(spec.max_heap_size),
         }
         self.cls = None if self.process else _actor_class(spec.start)

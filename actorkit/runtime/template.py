@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..policy.heap_limit import HeapLimit
+from ..policy.memory_sample import Priority
 from ..reasons import ExitReason
 from .dispatch import HandlerTable, InlineTable, interruptible
 
@@ -34,6 +35,10 @@ class Owner(Protocol):
 
     def child_exited(self, record: Record[Any], reason: ExitReason) -> None: ...
 
+    def companions(self, record: Record[Any]) -> list[Record[Any]]:
+        """Whom it ends when this actor ends abnormally."""
+        ...
+
 
 class Template:
     """See the module's docstring. Plain slots: it is read on every message."""
@@ -53,6 +58,8 @@ class Template:
         "known",
         "label",
         "limit",
+        "memory_priority",
+        "memory_quota",
         "name",
         "new",
         "options",
@@ -85,6 +92,8 @@ class Template:
         kind: Literal["worker", "supervisor"] = "worker",
         options: Any = None,
         limit: HeapLimit | None = None,
+        memory_priority: Priority = Priority.NORMAL,
+        memory_quota: int | None = None,
     ) -> None:
         self.scheduler = scheduler
         self.cls = cls
@@ -100,6 +109,8 @@ class Template:
         self.kind: Literal["worker", "supervisor"] = kind
         self.options = options
         self.limit = limit
+        self.memory_priority = memory_priority
+        self.memory_quota = memory_quota
         self.process = False
         self.label = cls.__qualname__
         self.tombstone: type | None = None
