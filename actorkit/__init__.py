@@ -56,6 +56,10 @@ from .runtime.events import ChildRestarted as ChildRestarted
 from .runtime.events import DeadLetter as DeadLetter
 from .runtime.events import EventStream as EventStream
 from .runtime.events import HeapLimitPassed as HeapLimitPassed
+from .runtime.events import KilledForMemory as KilledForMemory
+from .runtime.events import MemoryAlarm as MemoryAlarm
+from .runtime.events import MemoryLevelChanged as MemoryLevelChanged
+from .runtime.events import MemoryReport as MemoryReport
 from .runtime.events import SupervisorReport as SupervisorReport
 from .runtime.events import SystemEvent as SystemEvent
 from .runtime.events import Unkillable as Unkillable

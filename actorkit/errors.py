@@ -33,6 +33,7 @@ __all__ = [
     "MailboxFull",
     "MaxChildrenReached",
     "MemoryLimitExceeded",
+    "NodeOutOfMemory",
     "NodeStopped",
     "NotAMessage",
     "NotAlive",
@@ -400,6 +401,17 @@ class CallbackFailed(ActorkitError):
 
 class NodeStopped(ActorkitError):
     """The node is stopping or has stopped: nothing new is started on it."""
+
+
+class NodeOutOfMemory(ActorkitError):
+    """Out of ``open_node``: the node has stopped itself, in order, because nothing that its governor could do brought
+    memory back, and the kernel would have killed the process next. ``exit_status`` is what the process should end with
+    (``ak.run`` does), so that whoever started it can tell this from a crash. Something outside the actors holds the
+    memory, or the limit is too low for what is critical: the report says what was tried."""
+
+    def __init__(self, message: str, exit_status: int) -> None:
+        super().__init__(message)
+        self.exit_status: Final = exit_status
 
 
 class SupervisorGaveUp(ActorkitError):

@@ -138,6 +138,8 @@ class SupervisionShell(Actor):
     def init(self) -> Any:
         """Start the children; the init has succeeded when all have."""
         self.ctx.need_extra().call_at_exit(self._abandon)
+        if self.ctx.template.memory_quota is not None:
+            self.ctx.node.keep_quota(self.ctx, self.ctx.template.memory_quota)
         started = self.started
         self._feed(ev.Begin(trio.current_time()))
         return started

@@ -1,8 +1,10 @@
-"""The gate that every automatic restart passes through, on its way from decision to start.
+"""The doors that a governor stands at: restarts and new work pass through them.
+
+The gate: every automatic restart passes through it, on its way from decision to start.
 
 The default gate lets each restart pass when its backoff is over. Whoever has reason to hold restarts back (a node under
 memory pressure) puts another gate on ``node.restart_gate``; meanwhile the child shows as ``restarting``, can be
-terminated, and calls are served.
+terminated, and calls are served. Admission and memory are there only while a governor runs.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from ..policy.child_spec import ChildSpec
+    from ..policy.memory_sample import MemoryLevel
     from .timers import Timers
 
-__all__ = ["PendingRestart", "RestartGate", "TimerGate"]
+__all__ = ["Admission", "Memory", "PendingRestart", "RestartGate", "TimerGate"]
 
 
 class PendingRestart(Protocol):
@@ -32,6 +35,32 @@ class RestartGate(Protocol):
     ) -> PendingRestart:
         """Call ``go`` once, not before ``delay`` seconds have passed, and never from within this call. ``counts``: the
         child ended by its own doing; False: the node ended it, to free memory."""
+        ...
+
+
+class Admission(Protocol):
+    """Whether new work may come in. ``node.admission`` while a governor runs, else None."""
+
+    def admit(self, kind: str, *, exempt: bool = False) -> bool:
+        """May one more of this kind begin now? It counts as begun if so, until ``release``. ``exempt``: it may in any
+        case, and is counted only."""
+        ...
+
+    def release(self, kind: str) -> None:
+        """One of this kind has ended."""
+        ...
+
+    def capacity(self, kind: str) -> float:
+        """How many more of this kind would be admitted now; infinite when nothing bounds them."""
+        ...
+
+
+class Memory(Protocol):
+    """What one may ask about the node's memory. ``node.memory`` while a governor runs, else None."""
+
+    @property
+    def level(self) -> MemoryLevel:
+        """How short it is."""
         ...
 
 

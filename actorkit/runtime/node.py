@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 import trio
 
-from ..errors import StartFailed, SupervisorGaveUp
+from ..errors import NodeOutOfMemory, StartFailed, SupervisorGaveUp
 from ..heap.capabilities import Capabilities, capabilities
 from ..policy.child_spec import ChildSpec
 from ..policy.heap_limit import HeapLimit, as_heap_limit
 from ..reasons import KILLED, SHUTDOWN, ExitReason, Normal, Shutdown
 from .events import EventStream, SystemEvent
 from .from_thread import FromThread
-from .gate import RestartGate, TimerGate
+from .gate import Admission, Memory, RestartGate, TimerGate
 from .heap_census import HeapCensus, heap_census
 from .introspection import NodeStatistics, ProcessInfo, TreeEntry, process_info
 from .names import CURRENT_SCHEDULER, NamedRef
@@ -94,6 +94,16 @@ class Node(Scheduler):
         self.from_thread = FromThread(self)
         self.before_stop: list[Callable[[], None]] = []
         """Called when the node begins to stop, before any actor is told: listeners close their doors here."""
+        self.at_close: list[Callable[[], None]] = []
+        """Called when no actor is left."""
+        self.memory: Memory | None = None
+        self.out_of_memory: NodeOutOfMemory | None = None
+        """Why a governor stops it; comes out of ``open_node``."""
+        self.admission: Admission | None = None
+        self.quotas: dict[Record[Any], int] = {}
+        """Supervisors with a memory quota."""
+        self.on_quota: Callable[[], None] | None = None
+        """Called when there is another one."""
         self._root_ended = trio.Event()
         self._exit_noticed = trio.Event()
         self._body: trio.CancelScope | None = None
@@ -319,6 +329,13 @@ class Node(Scheduler):
         if self._body is not None:
             self._body.cancel(reason="node.shutdown() was called")
 
+    def keep_quota(self, supervisor: Record[Any], quota: int) -> None:
+        """Whoever is below ``supervisor`` may hold so many bytes together, as long as it lives."""
+        self.quotas[supervisor] = quota
+        supervisor.need_extra().call_at_exit(lambda record, _: self.quotas.pop(record, None))
+        if self.on_quota is not None:
+            self.on_quota()
+
     def exit_noticed(self) -> None:
         self._exit_noticed.set()
 
@@ -410,6 +427,7 @@ async def open_node(
     max_idle: int = 16,
     features: Features = FEATURES,
     max_heap_size: HeapLimit | int | str | None = None,
+    prepare: Callable[[Node], None] | None = None,
 ) -> AsyncIterator[Node]:
     """Run a supervision tree inside any trio program, for the length of a ``with`` block. See the module's docstring
     for its promises.
@@ -425,6 +443,7 @@ async def open_node(
         max_heap_size: what each actor may hold unless its spec says otherwise: bytes, text such as ``"8 MiB"``, or a
             ``HeapLimit``, whose other knobs are the defaults of all. None: no limit.
         features: which private names of trio to use; ``Features.degraded()`` for tests.
+        prepare: called with the node before anything is started on it.
 
     Raises:
         StartFailed: the tree did not start.
@@ -452,6 +471,8 @@ async def open_node(
         async with trio.open_nursery() as nursery:
             node.open(nursery)
             try:
+                if prepare is not None:
+                    prepare(node)
                 with trio.CancelScope() as node._body:
                     if tree is not None:
                         await node._start_root(tree)
@@ -461,6 +482,8 @@ async def open_node(
             node._body = None
             with trio.CancelScope(shield=True):
                 await node._stop()
+                for callback in node.at_close:
+                    callback()
                 node.budgets.close()
                 node.close()
     except BaseExceptionGroup as group:
@@ -470,6 +493,8 @@ async def open_node(
             CURRENT_SCHEDULER.reset(token)
         except ValueError:
             pass  # left in another context than entered: an async generator or fixture does that
+    if node.out_of_memory is not None and (error is None or isinstance(error, trio.Cancelled)):
+        raise node.out_of_memory
     if error is None or isinstance(error, trio.Cancelled):
         reason = node.root_reason
         if reason is not None and gave_up(reason):
