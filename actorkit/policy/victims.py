@@ -3,7 +3,7 @@
 Rank: priority class first (LOW before NORMAL before HIGH, CRITICAL never), then idle before busy, then how far over its
 budget, then private bytes. Two rules keep that from killing crowds for nothing:
 
-* *Worthwhile.* Within a class, who frees at least a fair part of what is missing (``worthwhile`` × missing / cap) goes
+* *Worthwhile.* Within a class, who frees at least a fair part of what is missing (``worthwhile`` of missing / cap) goes
   before who does not, whatever its idleness: ten hogs die, not ten thousand idle dwarfs. The dwarfs of a class go
   before the next class only if they could together cover what is missing.
 * *Radius.* Who dies of a kill (linked actors that do not trap, siblings that the supervisor's strategy takes along) is
@@ -11,8 +11,8 @@ budget, then private bytes. Two rules keep that from killing crowds for nothing:
   than the cap is taken only when nothing else is left, and alone.
 
 Cost is the design: a census has 100,000 rows and a round may take 40 ms. So a Candidate is a tuple (any tuple with its
-layout does), ranks are compared in C, only as many rows are ranked as can be taken, and a radius that the candidate does
-not bring along is asked for when its turn has come.
+layout does), keys are taken in C, only as many rows are ranked as can be taken, and a radius that the candidate does not
+bring along is asked for when its turn has come.
 
 Sources: the Linux memory killers rank by priority, then size, and skip the small; Envoy resets streams by size class,
 50 a round; Orleans and Ray take the idle first.
@@ -138,25 +138,29 @@ class KillCaps:
 Rank = Callable[[Candidate], Any]
 
 _private: Final = itemgetter(4)
+_over_then_private: Final = itemgetter(3, 4)
 
 
-def _ranked(rows: list[Candidate], wanted: int, rank: Rank | None) -> Iterator[Candidate]:
-    """``rows``, best victim first. Few are usually taken, so few are ranked first, and all only if that was not enough."""
-    if rank is None:
-        # Compared as tuples, in C. The index makes ties stable, and keeps candidates from being compared.
-        keyed = [
-            (not idle, -over if over else 0.0, -private, index)
-            for index, (_, _, idle, over, private, *_) in enumerate(rows)
-        ]
+def _best(rows: list[Candidate], wanted: int, key: Rank, *, largest: bool) -> Iterator[Candidate]:
+    """``rows``, best first. Few are usually taken, so few are ranked first, and all only if that was not enough."""
+    if wanted < len(rows):
+        first = (heapq.nlargest if largest else heapq.nsmallest)(wanted, rows, key)
+        yield from first
     else:
-        keyed = [(rank(row), index) for index, row in enumerate(rows)]
-    first = heapq.nsmallest(wanted, keyed) if wanted < len(keyed) else sorted(keyed)
-    for entry in first:
-        yield rows[entry[-1]]
-    if len(first) < len(keyed):
-        keyed.sort()
-        for entry in keyed[len(first) :]:
-            yield rows[entry[-1]]
+        first = []
+    # Both are stable, so the sorted whole begins with what was found first.
+    yield from sorted(rows, key=key, reverse=largest)[len(first) :]
+
+
+def _ranked(rows: list[Candidate], wanted: int) -> Iterator[Candidate]:
+    """Idle ones first, then by how far over the budget, then by size. Split rather than compared, so that the keys are
+    taken in C, and that what is not reached is not ranked."""
+    for idle in (True, False):
+        group = [row for row in rows if row[2] is idle]
+        budgeted = [row for row in group if row[3]]
+        yield from _best(budgeted, wanted, _over_then_private, largest=True)
+        if len(budgeted) < len(group):
+            yield from _best([row for row in group if not row[3]], wanted, _private, largest=True)
 
 
 def _in_order(
@@ -165,22 +169,20 @@ def _in_order(
     """Candidates in the order in which they are considered. ``left`` tells what is still missing by then."""
     wanted = 2 * caps.count + caps.rows
     if rank is not None:
-        yield from _ranked([row for row in candidates if row[1] < CRITICAL and row[4] > 0], wanted, rank)
+        eligible = [row for row in candidates if row[1] < CRITICAL and row[4] > 0]
+        yield from _best(eligible, wanted, rank, largest=False)
         return
     floor = max(1, int(caps.worthwhile * missing / caps.count))
     dwarfs: list[list[Candidate]] = []
     for priority in PRIORITIES:
-        rows = [row for row in candidates if row[1] == priority]
-        large = [row for row in rows if row[4] >= floor]
-        yield from _ranked(large, wanted, None)
-        if len(large) < len(rows):
-            small = [row for row in rows if 0 < row[4] < floor]
-            if sum(map(_private, small)) >= left():
-                yield from _ranked(small, wanted, None)
-            else:
-                dwarfs.append(small)
+        yield from _ranked([row for row in candidates if row[1] == priority and row[4] >= floor], wanted)
+        small = [row for row in candidates if row[1] == priority and 0 < row[4] < floor]
+        if sum(map(_private, small)) >= left():
+            yield from _ranked(small, wanted)
+        else:
+            dwarfs.append(small)
     for small in dwarfs:
-        yield from _ranked(small, wanted, None)
+        yield from _ranked(small, wanted)
 
 
 def _told(row: Candidate, deaths: int) -> str:
