@@ -11,7 +11,7 @@ budget, then private bytes. Two rules keep that from killing crowds for nothing:
   than the cap is taken only when nothing else is left, and alone.
 
 Cost is the design: a census has 100,000 rows and a round may take 40 ms. So a Candidate is a tuple (any tuple with its
-layout does), keys are taken in C, only as many rows are ranked as can be taken, and a radius that the candidate does not
+layout does), keys are taken in C, only as many rows are ranked as can be taken, and a radius that a candidate does not
 bring along is asked for when its turn has come.
 
 Sources: the Linux memory killers rank by priority, then size, and skip the small; Envoy resets streams by size class,
@@ -156,7 +156,7 @@ def _ranked(rows: list[Candidate], wanted: int) -> Iterator[Candidate]:
     """Idle ones first, then by how far over the budget, then by size. Split rather than compared, so that the keys are
     taken in C, and that what is not reached is not ranked."""
     for idle in (True, False):
-        group = [row for row in rows if row[2] is idle]
+        group = [row for row in rows if row[2]] if idle else [row for row in rows if not row[2]]
         budgeted = [row for row in group if row[3]]
         yield from _best(budgeted, wanted, _over_then_private, largest=True)
         if len(budgeted) < len(group):
