@@ -1,12 +1,12 @@
 """How fast memory fills, when it will be full at that rate, and when to look again.
 
 Of a short window of samples two rates are told. The *worst* is the steepest climb from any sample of the window to the
-newest: for forecasts, where a burst that began just now must not be averaged away. The *mean* goes over the whole window:
-for judging what a kill freed while others went on filling. Climbs over less than ``span`` seconds are not looked at, since
-between two samples that lie next to each other there is mostly noise.
+newest: for forecasts, where a burst that began just now must not be averaged away. The *mean* goes over the whole
+window: for judging what a kill freed while others went on filling. Climbs over less than ``span`` seconds are not
+looked at, since between two samples that lie next to each other there is mostly noise.
 
-When to look again follows from headroom and rate, as in earlyoom: a fraction of the time that is left, between a shortest
-and a longest wait. A node that stands still may begin to fill the moment after a look, so a rate of at least
+When to look again follows from headroom and rate, as in earlyoom: a fraction of the time that is left, between a
+shortest and a longest wait. A node that stands still may begin to fill the moment after a look, so a rate of at least
 ``assumed`` is reckoned with.
 """
 
@@ -33,6 +33,7 @@ class LookSettings:
         assumed: bytes a second that the node may begin to take up at any time.
         window: samples older than this say nothing about the rate.
         span: climbs over less than this are noise.
+        reaction: what acting on a look takes; a limit that is nearer than that and the next look is too near.
 
     Raises ValueError for values that contradict each other: the author's fault.
     """
@@ -43,16 +44,17 @@ class LookSettings:
     assumed: float = 100e6
     window: float = 2.0
     span: float = 0.1
+    reaction: float = 0.2
 
     def __attrs_post_init__(self) -> None:
         if not 0 < self.shortest <= self.longest < math.inf:
             raise ValueError(f"looks need 0 < shortest <= longest, not {self.shortest!r} and {self.longest!r} s")
         if not 0 < self.share <= 1:
             raise ValueError(f"share={self.share!r} of the time that is left is none: give more than 0, at most 1")
-        if not (self.assumed >= 0 and 0 < self.span <= self.window):
+        if not (self.assumed >= 0 and self.reaction >= 0 and 0 < self.span <= self.window):
             raise ValueError(
-                f"assumed={self.assumed!r} B/s, span={self.span!r} s, window={self.window!r} s: give a rate of at "
-                "least 0, and 0 < span <= window"
+                f"assumed={self.assumed!r} B/s, reaction={self.reaction!r} s, span={self.span!r} s, "
+                f"window={self.window!r} s: give at least 0, and 0 < span <= window"
             )
 
 
@@ -94,7 +96,7 @@ class FillRate:
         )
 
     def mean(self) -> float:
-        """Bytes a second by which what is really needed (live bytes, where known) grew over the window; 0 if it fell."""
+        """Bytes a second by which live bytes (where known, else what is needed) grew over the window; 0 if they fell."""
         if not self._samples:
             return 0.0
         oldest, newest = self._samples[0], self._samples[-1]

@@ -2,16 +2,18 @@
 
 * *Up* at once, over as many levels as it takes: ``used`` has reached a level's ``enter`` fraction of the limit, since
   ``used`` is what the kernel kills for.
-* *Early* by one level at a time, at most to KILL: at the present rate the limit is reached before the next look.
+* *Early* by one level at a time, at most to KILL: at the present rate the limit is reached before the next look has
+  been acted upon.
 * *Down* one level per ``dwell``: ``needed`` (``used`` without pages that Python has freed and the system has not got
   back) is under the level's ``leave`` fraction. After a kill ``used`` may not fall at all; a ladder that waited for
   that would stay up for ever, as several overload managers do.
 
 The trap between the two rules: the level is left by ``needed`` while ``used`` still stands above ``enter``, and so the
-next sample would enter again. So a level that is left with ``used`` above its ``enter`` is *marked*: it is entered again
-only when ``needed`` itself reaches ``enter``, or when ``used`` has grown by ``regrowth`` of the limit over the lowest that
-it had since. The mark goes when ``used`` has been below ``leave``: the pages did go back, and the plain rule is right
-again. Growth that does not reuse freed pages is real growth, hence the second way in.
+next sample would enter again. So a level that is left with ``used`` not below its ``leave`` is *marked*: it is entered
+again only when ``needed`` itself reaches ``enter``, or when ``used`` has reached ``enter`` and grown by ``regrowth`` of
+the limit over the lowest that it had since. It is not entered early. The mark goes when ``used`` has been below
+``leave``: the pages did go back, and the plain rule is right again. Growth that does not reuse freed pages is real
+growth, hence the second way in.
 
 A level left is re-entered at once when memory says so; only leaving waits. So there is at most one step down per dwell,
 and a turn (in, out) never takes less.
@@ -119,13 +121,13 @@ class Ladder:
         """Take note of a sample; the transition, if there is one.
 
         ``time_to_limit``: seconds until the limit is reached at the present rate. ``next_look``: seconds until the next
-        sample.
+        sample has been acted upon.
         """
         self._follow_marks(sample)
         due, because = self._due(sample)
         if self.settings.forecast and time_to_limit < next_look and due < KILL:
             early = MemoryLevel(min(KILL, max(due, self.level) + 1))
-            if early > self.level:
+            if early > self.level and early not in self._marks:
                 return self._move(
                     early,
                     sample.now,
@@ -134,7 +136,7 @@ class Ladder:
                 )
         if due > self.level:
             return self._move(due, sample.now, because)
-        return self._leave(sample, time_to_limit < next_look)
+        return self._leave(sample)
 
     def _follow_marks(self, sample: MemorySample) -> None:
         for level, mark in list(self._marks.items()):
@@ -163,9 +165,9 @@ class Ladder:
                 )
         return NORMAL, ""
 
-    def _leave(self, sample: MemorySample, filling: bool) -> Transition | None:
+    def _leave(self, sample: MemorySample) -> Transition | None:
         level, limit = self.level, sample.limit
-        if level == NORMAL or filling or sample.now - self.since < self.settings.dwell:
+        if level == NORMAL or sample.now - self.since < self.settings.dwell:
             return None
         rung = self.settings.rung(level)
         if sample.needed >= rung.leave * limit:
