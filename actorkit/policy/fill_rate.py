@@ -96,7 +96,7 @@ class FillRate:
         )
 
     def mean(self) -> float:
-        """Bytes a second by which live bytes (where known, else what is needed) grew over the window; 0 if they fell."""
+        """Bytes a second by which live bytes (if unknown, what is needed) grew over the window; 0 if they fell."""
         if not self._samples:
             return 0.0
         oldest, newest = self._samples[0], self._samples[-1]

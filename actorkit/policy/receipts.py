@@ -1,16 +1,16 @@
 """What an action was to free, what it freed, and whether it is worth doing again.
 
 Every action that is done leaves a Receipt. A *pace* per kind of action learns from them: one whose realised bytes fall
-short of ``effective`` of what was predicted waits twice as long before its next turn, up to a bound; one that delivers is back to
-the first interval. So an action that does not help gets out of the way, and the ladder moves on.
+short of ``effective`` of what was predicted waits twice as long before its next turn, up to a bound; one that delivers
+is back to the first interval. So an action that does not help gets out of the way, and the ladder moves on.
 
 Garbage collection has two more rules, since it stops the whole node: it may take ``share`` of the time, so a run that
 took 50 ms is not followed by another for a second (at 5 %); and it is skipped while the last run, scaled by how much
-has come to live since, predicts a pause longer than ``longest_pause``. A prediction is believed for a while only, and not
-at all once actors would be killed instead: a pause is better than a death. What it is expected to free is
+has come to live since, predicts a pause longer than ``longest_pause``. A prediction is believed for a while only, and
+not at all once actors would be killed instead: a pause is better than a death. What it is expected to free is
 ``GC_PREDICTS`` of the live bytes; less than that is not effective.
 
-Sources: the collectors of OpenTelemetry (frees < 5 %: doubled interval), Dask (≤ 5 % of time).
+Sources: the collectors of OpenTelemetry (frees < 5 %: doubled interval), Dask (at most 5 % of time).
 """
 
 from __future__ import annotations
@@ -99,12 +99,11 @@ class Pace:
         """Why it is not to be done now; "" if it is. ``size``: bytes that it would have to go through."""
         if now < self._not_before:
             return f"not before {self._not_before - now:.3g} s have passed"
+        longest, last = self.settings.longest_pause, self._last
+        if longest is None or any_pause or last is None or now - last.at >= self.settings.longest:
+            return ""
         pause = self.predicted_pause(size)
-        longest = self.settings.longest_pause
-        if longest is not None and not any_pause and pause > longest and self._last is not None:
-            if now - self._last.at < self.settings.longest:
-                return f"predicted to take {pause:.3g} s, and {longest:g} s are allowed"
-        return ""
+        return f"predicted to take {pause:.3g} s, and {longest:g} s are allowed" if pause > longest else ""
 
     def predicted_pause(self, size: int) -> float:
         """Seconds that the next turn is predicted to take, by the last one and how the size has changed."""
