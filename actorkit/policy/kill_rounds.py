@@ -159,7 +159,10 @@ class KillRounds:
             return None
         self._round = None
         receipt = Receipt("kill", this.at, this.predicted, realised, sample.now - this.at)
-        what = f"round {this.number} was to free {this.predicted:,} bytes and freed {realised:,} (fell by {fell:,}, {filled:,} refilled)"
+        what = (
+            f"round {this.number} was to free {this.predicted:,} bytes and freed {realised:,} "
+            f"(fell by {fell:,}, {filled:,} refilled)"
+        )
         if not futile:
             self._futile, self._pause = 0, settings.pause
             return Judgement(receipt, False, because=what)
