@@ -18,6 +18,7 @@ from ..reasons import ExitReason
 from .dispatch import HandlerTable, InlineTable, interruptible
 
 if TYPE_CHECKING:
+    from .footprints import Samples
     from .record import Record
     from .scheduler import Scheduler
 
@@ -44,6 +45,7 @@ class Template:
         "child_id",
         "cls",
         "construct",
+        "footprint",
         "handlers",
         "info",
         "init",
@@ -85,6 +87,7 @@ class Template:
         kind: Literal["worker", "supervisor"] = "worker",
         options: Any = None,
         limit: HeapLimit | None = None,
+        footprint: Samples | None = None,
     ) -> None:
         self.scheduler = scheduler
         self.cls = cls
@@ -100,6 +103,7 @@ class Template:
         self.kind: Literal["worker", "supervisor"] = kind
         self.options = options
         self.limit = limit
+        self.footprint = footprint
         self.process = False
         self.label = cls.__qualname__
         self.tombstone: type | None = None
