@@ -26,6 +26,7 @@ from .behaviours.task_supervisor import TaskSupervisor as TaskSupervisor
 from .behaviours.task_supervisor import task_supervisor as task_supervisor
 from .errors import *  # noqa: F403
 from .heap.capabilities import Capabilities as Capabilities
+from .heap.explain import Explanation as Explanation
 from .heap.memory_limit import LargestType as LargestType
 from .heap.memory_limit import MemoryLimit as MemoryLimit
 from .heap.usage import HeapUsage as HeapUsage
@@ -36,6 +37,7 @@ from .net.listener import unix_listener as unix_listener
 from .net.stream_actor import StreamActor as StreamActor
 from .policy.backoff import Backoff as Backoff
 from .policy.child_spec import ChildSpec as ChildSpec
+from .policy.footprint import Footprint as Footprint
 from .policy.heap_limit import HeapLimit as HeapLimit
 from .policy.memory_pressure import MemoryPressure as MemoryPressure
 from .policy.memory_sample import MemoryLevel as MemoryLevel

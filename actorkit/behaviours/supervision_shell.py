@@ -100,6 +100,8 @@ class SupervisionShell(Actor):
     """Base of the static and the dynamic supervisor."""
 
     trap_exit = True
+    knows_ids = True
+    """Does an id name the same child for good? Then its footprint is learned on its own."""
 
     def __init__(self, machine: Any) -> None:
         self.machine = machine
@@ -310,7 +312,7 @@ class SupervisionShell(Actor):
         start (a closure, a ``partial``, a name) is not kept: it would hold that start's arguments as long as the
         supervisor lives."""
         if not _outlives_its_starts(spec):
-            return Starter(self.ctx.node, spec, self.door)
+            return self.make_starter(spec)
         key = (
             spec.start,
             spec.name,
@@ -322,13 +324,19 @@ class SupervisionShell(Actor):
             spec.max_heap_size,
             spec.init_timeout,
             spec.kind,
+            spec.max_heap_size,
         )
         starter = self.starters.get(key)
         if starter is None or starter.options["options"] != spec.options:
             if len(self.starters) >= STARTERS:
                 self.starters.clear()
-            starter = self.starters[key] = Starter(self.ctx.node, spec, self.door)
+            starter = self.starters[key] = self.make_starter(spec)
         return starter
+
+    def make_starter(self, spec: Any) -> Starter:
+        """A starter of this supervisor's children, who are measured."""
+        node = self.ctx.node
+        return Starter(node, spec, self.door, footprint=node.learned.of_child(spec, by_id=self.knows_ids))
 
     def ask(self, query: ev.Query) -> Any:
         """The machine's answer to a query, at once: also in the middle of what it does, and for a child that asks while

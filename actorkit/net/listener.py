@@ -407,7 +407,7 @@ class Listener(DynamicSupervisor):
         try:
             starter = self.starter
             if starter is None:
-                starter = self.starter = Starter(self.ctx.node, spec, self.door)
+                starter = self.starter = self.make_starter(spec)
             record = starter(spec.args, spec.kwargs, watcher=watcher)
         except BaseException:
             sock.close()

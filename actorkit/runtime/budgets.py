@@ -368,6 +368,8 @@ class Budgets:
         if not clock.verify():
             clock.reinstall()
         budgets = list(self.all.values())
+        learned = self.scheduler.learned
+        learned.begin_pass()
         for first in range(0, len(budgets), CHUNK):
             chunk = [b for b in budgets[first : first + CHUNK] if b.record.state != DEAD and not on_stack(b.record)]
             simple = [b for b in chunk if not b.limit.include_shared]
@@ -377,6 +379,7 @@ class Budgets:
                     budget.at_boundary()
                 else:
                     budget.note(size)
+                    learned.living(budget.record, size)
             for budget in chunk:
                 if budget.limit.include_shared:
                     budget.at_boundary()

@@ -25,13 +25,16 @@ import trio
 
 from ..errors import NodeOutOfMemory, StartFailed, SupervisorGaveUp
 from ..heap.capabilities import Capabilities, capabilities
+from ..heap.explain import Explanation
 from ..policy.child_spec import ChildSpec
+from ..policy.footprint import Footprint
 from ..policy.heap_limit import HeapLimit, as_heap_limit
 from ..reasons import KILLED, SHUTDOWN, ExitReason, Normal, Shutdown
 from .events import EventStream, SystemEvent
 from .from_thread import FromThread
 from .gate import Admission, Memory, RestartGate, TimerGate
 from .heap_census import HeapCensus, heap_census
+from .heap_report import heap_explain
 from .introspection import NodeStatistics, ProcessInfo, TreeEntry, process_info
 from .names import CURRENT_SCHEDULER, NamedRef
 from .process import Process, ProcessContext
@@ -223,6 +226,52 @@ class Node(Scheduler):
         """What every actor holds, and every class: one pass, in pieces, with others running in between. A few
         microseconds an actor with the extension."""
         return await heap_census(self)
+
+    def heap_explain(self, ref: Ref[Any]) -> Explanation | None:
+        """What one actor's heap consists of: its largest types, and the paths that hold the most; None if it is dead.
+
+        For a person who wonders why an actor is so large: ``str()`` of it is a table. For the bare figure take
+        ``process_info``, for that of all actors ``heap_census``. It is a walk in Python over up to 100,000 objects: a
+        fraction of a second, in which nothing else runs. As in ``process_info``, what its code holds in running frames
+        is not in it.
+
+        Example::
+
+            class Cache(ak.Actor):
+                def __init__(self):
+                    self.pages = {"/": b"x" * 100_000}
+
+            async with ak.open_node() as node:
+                cache = node.spawn(Cache)
+                print(node.heap_explain(cache).paths[0][0])  # .pages['/']
+        """
+        record = self.resolve(ref)
+        return None if record is None else heap_explain(record)
+
+    def footprints(self) -> tuple[Footprint, ...]:
+        """What is learned of the sizes of supervised children: one row for each kind (class or function), and behind it
+        one for each child of static supervisors, if there are several of that kind.
+
+        Learned from their deaths (the first 16 of a kind, then every eighth) and, whenever actors are walked anyway,
+        from those that live: in each census, and in each sweep for those that have a budget.
+
+        Example::
+
+            for footprint in node.footprints():
+                print(footprint)
+        """
+        return self.learned.all()
+
+    def footprint_of(self, what: ChildSpec[Any] | str) -> Footprint | None:
+        """What is learned of a spec's child, or, when that one is not known, of its kind; or of the kind with this
+        name. None when nothing is. Cheap: it measures nothing.
+
+        Example::
+
+            footprint = node.footprint_of("Room")
+            room = 0 if footprint is None else footprint.predict()
+        """
+        return self.learned.of(what)
 
     @property
     def capabilities(self) -> Capabilities:

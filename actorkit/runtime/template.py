@@ -19,6 +19,7 @@ from ..reasons import ExitReason
 from .dispatch import HandlerTable, InlineTable, interruptible
 
 if TYPE_CHECKING:
+    from .footprints import Samples
     from .record import Record
     from .scheduler import Scheduler
 
@@ -49,6 +50,7 @@ class Template:
         "child_id",
         "cls",
         "construct",
+        "footprint",
         "handlers",
         "info",
         "init",
@@ -94,6 +96,7 @@ class Template:
         limit: HeapLimit | None = None,
         memory_priority: Priority = Priority.NORMAL,
         memory_quota: int | None = None,
+        footprint: Samples | None = None,
     ) -> None:
         self.scheduler = scheduler
         self.cls = cls
@@ -111,6 +114,7 @@ class Template:
         self.limit = limit
         self.memory_priority = memory_priority
         self.memory_quota = memory_quota
+        self.footprint = footprint
         self.process = False
         self.label = cls.__qualname__
         self.tombstone: type | None = None

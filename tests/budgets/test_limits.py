@@ -190,6 +190,19 @@ async def test_a_node_s_default(caplog: pytest.LogCaptureFixture) -> None:
         assert node.budgets.all[own].limit == ak.HeapLimit(8 * MIB, True, False, False, 12 * MIB)  # type: ignore[index]
 
 
+async def test_children_of_one_class_with_limits_of_their_own(ends: Ends) -> None:
+    """One dynamic supervisor, one class, three specs: each child has the limit of its own spec."""
+    supervisor = await ends.node.start(ak.dynamic_supervisor())
+    assert supervisor is not None
+    limits = []
+    for size in (MIB, None, 2 * MIB):
+        ref = await supervisor.call(ak.DynamicSupervisor.start_child, ak.child(Hog).with_(max_heap_size=size))
+        info = ends.node.process_info(ref)  # type: ignore[arg-type]
+        assert info is not None
+        limits.append(info.max_heap_size)
+    assert limits == [MIB, None, 2 * MIB]
+
+
 async def test_changed_at_run_time(ends: Ends) -> None:
     """process_flag(max_heap_size, …): a lower limit is in force from the next boundary on; None takes it away."""
 
