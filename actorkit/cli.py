@@ -22,7 +22,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-def run(main: Callable[[Unpack[Ts]], Awaitable[T]], *args: Unpack[Ts]) -> T | None:
+def run(main: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts) -> T | None:
     """``trio.run`` for a service.
 
     SIGTERM cancels ``main``, so that its nodes stop in order; None is returned then. Not for programs that have signal
@@ -38,6 +38,7 @@ def run(main: Callable[[Unpack[Ts]], Awaitable[T]], *args: Unpack[Ts]) -> T | No
     """
 
     async def until_told() -> T | None:
+        result: T | None = None
         async with trio.open_nursery() as nursery:
             with trio.open_signal_receiver(signal.SIGTERM) as signals:
 
@@ -48,8 +49,7 @@ def run(main: Callable[[Unpack[Ts]], Awaitable[T]], *args: Unpack[Ts]) -> T | No
                 nursery.start_soon(stop)
                 result = await main(*args)
                 nursery.cancel_scope.cancel(reason="main has returned")
-                return result
-        return None
+        return result
 
     try:
         return trio.run(until_told, strict_exception_groups=True)

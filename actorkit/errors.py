@@ -15,6 +15,7 @@ __all__ = [
     "ActorDead",
     "ActorExit",
     "ActorkitError",
+    "AdmissionRefused",
     "AlreadyRegistered",
     "CallCycle",
     "CallError",
@@ -401,6 +402,15 @@ class CallbackFailed(ActorkitError):
 
 class NodeStopped(ActorkitError):
     """The node is stopping or has stopped: nothing new is started on it."""
+
+
+class AdmissionRefused(ActorkitError):
+    """The node has no room for this work now: too many are in, they come too fast, or memory is short. Nobody's fault.
+    Tell whoever asked to come again after ``retry_after`` seconds."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after: Final = retry_after
 
 
 class NodeOutOfMemory(ActorkitError):

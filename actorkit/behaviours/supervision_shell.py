@@ -252,7 +252,7 @@ class SupervisionShell(Actor):
             case ev.ScheduleRestart(key=key, ticket=ticket, delay=delay, counts=counts):
                 spec = self.machine.spec_of_ticket(ticket)
                 self.waiting[ticket] = self.ctx.node.restart_gate.hold(
-                    spec, delay, partial(self.door.restart_due, key, ticket), counts
+                    spec, delay, partial(self.door.restart_due, key, ticket), counts, (self.ctx.number, key)
                 )
             case ev.CancelRestart(ticket=ticket):
                 pending = self.waiting.pop(ticket, None)
@@ -324,7 +324,6 @@ class SupervisionShell(Actor):
             spec.max_heap_size,
             spec.init_timeout,
             spec.kind,
-            spec.max_heap_size,
         )
         starter = self.starters.get(key)
         if starter is None or starter.options["options"] != spec.options:

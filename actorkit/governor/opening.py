@@ -13,13 +13,16 @@ from typing import Any, Literal, TypedDict, Unpack
 
 import trio
 
+from ..admission import NodeAdmission
+from ..policy.admission import AdmissionSettings
 from ..policy.child_spec import ChildSpec
+from ..policy.governor import Governor as Machine
+from ..policy.governor_settings import GovernorSettings
 from ..policy.heap_limit import HeapLimit, bytes_of
+from ..policy.restart_pricing import GateSettings
 from ..pressure.sources import MemorySource, NodeMemory
 from ..runtime import node as runtime
 from ..runtime.node import Node
-from .settings import GovernorSettings
-from .admission import NodeAdmission
 from .gate import MemoryGate
 from .quota import QuotaKeeper
 from .shell import Governor
@@ -49,7 +52,10 @@ async def open_node(
     *,
     memory_limit: int | str | Literal["auto"] | None = None,
     governor: GovernorSettings | None = None,
+    admission: AdmissionSettings | None = None,
+    gate: GateSettings | None = None,
     memory_source: MemorySource | None = None,
+    memory_report: str | None = None,
     **options: Unpack[NodeOptions],
 ) -> AsyncIterator[Node]:
     """Run a supervision tree inside any trio program, for the length of a ``with`` block.
@@ -64,8 +70,11 @@ async def open_node(
             allows (control groups, resource limits, what is available). With a limit a governor runs: under pressure it
             collects garbage, sheds, refuses new work and kills the least important, largest actors before the kernel
             kills the process. A lower limit of the system's counts in any case. None: no governor.
-        governor: thresholds and other knobs.
+        governor: thresholds, pace, ranking and other knobs.
+        admission: how many of each kind of work may be in, and how fast they may come.
+        gate: how restarts are let through while memory is short.
         memory_source: where samples come from; for tests (``actorkit.testing.ScriptedMemory``).
+        memory_report: a file that is written before the governor stops the node.
         options: ``name``, ``stop_timeout`` (30 s), ``call_timeout`` (5 s), ``kill_timeout`` (5 s),
             ``max_heap_size`` (of each actor, unless its spec says otherwise), and the scheduler's ``slice_seconds``,
             ``quantum``, ``max_idle``, ``features``.
@@ -82,28 +91,34 @@ async def open_node(
             await node.finished()
     """
     limit = None if memory_limit is None or memory_limit == "auto" else bytes_of(memory_limit)
-    wanted = memory_limit is not None or memory_source is not None
+    governed = memory_limit is not None or memory_source is not None
     settings = governor or GovernorSettings()
 
     def prepare(node: Node) -> None:
         QuotaKeeper(node)
-        if wanted:
-            _attach(node, settings, limit, memory_source)
+        if not governed:
+            return
+        serving = _governor.get()
+        if serving is None or memory_source is not None:
+            source = memory_source or NodeMemory(limit)
+            serving = Governor(Machine(settings), source, settings.reserve, memory_report)
+            _governor.set(serving)
+        _attach(
+            node,
+            serving,
+            MemoryGate(node, gate or GateSettings()),
+            NodeAdmission(node, admission or AdmissionSettings()),
+        )
 
     async with runtime.open_node(tree, prepare=prepare, **options) as node:
         yield node
 
 
-def _attach(node: Node, settings: GovernorSettings, limit: int | None, source: MemorySource | None) -> None:
-    governor = _governor.get()
-    if governor is None or source is not None:
-        governor = settings.build(source or NodeMemory(limit))
-        _governor.set(governor)
-    serving = governor
-
+def _attach(node: Node, governor: Governor, gate: MemoryGate, admission: NodeAdmission) -> None:
     def detach() -> None:
-        if not serving.detach(node) and _governor.get() is serving:
+        gate.close()
+        if not governor.detach(node) and _governor.get() is governor:
             _governor.set(None)
 
-    governor.attach(node, MemoryGate(node, settings), NodeAdmission(node, settings))
+    governor.attach(node, gate, admission)
     node.at_close.append(detach)

@@ -34,7 +34,7 @@ from .shedding import shed_mailboxes
 from .view import MemoryData, Receipt, Receipts
 
 if TYPE_CHECKING:
-    from .admission import NodeAdmission
+    from ..admission import NodeAdmission
     from .gate import MemoryGate
 
 __all__ = ["Governor"]
@@ -131,7 +131,7 @@ class Governor:
         with scope:
             while True:
                 self.look()
-                await self.source.wait_for_wake(self.machine.next_look(trio.current_time()))
+                await self.source.wait_for_wake(max(0.0, self.machine.look_at - trio.current_time()))
 
     def look(self, *, fresh: bool = False) -> None:
         """Take a sample and act on it, now."""

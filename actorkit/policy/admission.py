@@ -151,12 +151,13 @@ class LearnedSize:
 
 
 class _Kind:
-    __slots__ = ("burst", "count", "filled_at", "learned", "limits", "tokens")
+    __slots__ = ("burst", "count", "filled_at", "learned", "limits", "reckoned", "tokens")
 
     def __init__(self, limits: KindLimits) -> None:
         self.limits = limits
         self.count = 0
         self.learned = LearnedSize()
+        self.reckoned: int | None = None
         self.burst = limits.burst if limits.burst is not None else max(1.0, limits.rate or 1.0)
         self.tokens = self.burst
         self.filled_at = -math.inf
@@ -212,6 +213,10 @@ class Admission:
         for size in sizes:
             learned.note(size)
 
+    def reckon(self, kind: str, predicted: int) -> None:
+        """One more of that kind is reckoned with so many bytes, by whoever knows better than ``learn``."""
+        self._kind(kind).reckoned = predicted
+
     def ended(self, kind: str, footprint: int | None = None) -> None:
         """Work of that kind is over; ``footprint``: what it held at last, where known."""
         known = self._kind(kind)
@@ -221,15 +226,17 @@ class Admission:
 
     # --- What is asked ---
 
-    def ask(self, kind: str, now: float) -> Admit | Refuse:
-        """May one more of that kind come in? Admitted, it counts until ``ended``."""
+    def ask(self, kind: str, now: float, *, exempt: bool = False) -> Admit | Refuse:
+        """May one more of that kind come in? Admitted, it counts until ``ended``. ``exempt``: it is not refused, even
+        if its kind may be."""
         known = self._kind(kind)
         predicted = self.predicted(kind)
-        refusal = None if known.limits.exempt else self._refusal(known, kind, now, predicted)
+        exempt = exempt or known.limits.exempt
+        refusal = None if exempt else self._refusal(known, kind, now, predicted)
         if refusal is not None:
             return refusal
         known.count += 1
-        if known.limits.rate is not None and not known.limits.exempt:
+        if known.limits.rate is not None and not exempt:
             known.tokens -= 1.0
         self._promised.append((now, predicted))
         self._promised_bytes += predicted
@@ -242,6 +249,8 @@ class Admission:
     def predicted(self, kind: str) -> int:
         """Bytes that one more of that kind is reckoned with."""
         known, settings = self._kind(kind), self.settings
+        if known.reckoned is not None:
+            return known.reckoned
         size = known.learned.quantile(settings.quantile)
         return size if known.learned.seen >= settings.enough else max(size, known.limits.first_guess)
 

@@ -9,7 +9,7 @@ terminated, and calls are served. Admission and memory are there only while a go
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -31,10 +31,16 @@ class RestartGate(Protocol):
     """What stands between a supervisor's decision to restart a child and the start."""
 
     def hold(
-        self, spec: ChildSpec[object] | None, delay: float, go: Callable[[], None], counts: bool = True
+        self,
+        spec: ChildSpec[object] | None,
+        delay: float,
+        go: Callable[[], None],
+        counts: bool = True,
+        key: Hashable = None,
     ) -> PendingRestart:
         """Call ``go`` once, not before ``delay`` seconds have passed, and never from within this call. ``counts``: the
-        child ended by its own doing; False: the node ended it, to free memory."""
+        child ended by its own doing; False: the node ended it, to free memory. ``key`` names the child across its
+        lives."""
         ...
 
 
@@ -71,6 +77,11 @@ class TimerGate:
         self._timers = timers
 
     def hold(
-        self, spec: ChildSpec[object] | None, delay: float, go: Callable[[], None], counts: bool = True
+        self,
+        spec: ChildSpec[object] | None,
+        delay: float,
+        go: Callable[[], None],
+        counts: bool = True,
+        key: Hashable = None,
     ) -> PendingRestart:
         return self._timers.after(delay, go)

@@ -381,7 +381,11 @@ class Node(Scheduler):
     def keep_quota(self, supervisor: Record[Any], quota: int) -> None:
         """Whoever is below ``supervisor`` may hold so many bytes together, as long as it lives."""
         self.quotas[supervisor] = quota
-        supervisor.need_extra().call_at_exit(lambda record, _: self.quotas.pop(record, None))
+
+        def forget(record: Record[Any], _: ExitReason) -> None:
+            self.quotas.pop(record, None)
+
+        supervisor.need_extra().call_at_exit(forget)
         if self.on_quota is not None:
             self.on_quota()
 

@@ -95,9 +95,9 @@ async def test_restarts_for_the_nodes_sake_do_not_count(kind: str) -> None:
         gate = node.restart_gate
 
         class Listening:
-            def hold(self, spec: Any, delay: float, go: Any, counts: bool = True) -> Any:
+            def hold(self, spec: Any, delay: float, go: Any, counts: bool = True, key: Any = None) -> Any:
                 told.append(counts)
-                return gate.hold(spec, delay, go, counts)
+                return gate.hold(spec, delay, go, counts, key)
 
         node.restart_gate = Listening()
         with trio.fail_after(60):
