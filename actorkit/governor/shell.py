@@ -42,6 +42,7 @@ __all__ = ["Governor"]
 logger = logging.getLogger("actorkit")
 
 RECEIPTS: Final = 200
+RETRY_SECONDS: Final = 1.0
 
 
 class Governor:
@@ -130,7 +131,14 @@ class Governor:
     async def _run(self, scope: trio.CancelScope) -> None:
         with scope:
             while True:
-                self.look()
+                try:
+                    self.look()
+                except Exception:
+                    logger.exception(
+                        "governor: a look at the node's memory failed; the next one in %g s", RETRY_SECONDS
+                    )
+                    await trio.sleep(RETRY_SECONDS)
+                    continue
                 await self.source.wait_for_wake(max(0.0, self.machine.look_at - trio.current_time()))
 
     def look(self, *, fresh: bool = False) -> None:

@@ -72,7 +72,18 @@ def _malloc_reader() -> Callable[[], MallocBytes] | None:
     class Mallinfo2(ctypes.Structure):  # type: ignore[misc, name-defined, unused-ignore]
         _fields_ = [
             (name, ctypes.c_size_t)
-            for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+            for name in [
+                "arena",
+                "ordblks",
+                "smblks",
+                "hblks",
+                "hblkhd",
+                "usmblks",
+                "fsmblks",
+                "uordblks",
+                "fordblks",
+                "keepcost",
+            ]
         ]
 
     function.restype = Mallinfo2
