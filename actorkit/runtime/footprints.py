@@ -3,9 +3,10 @@
 Samples come from two sources.
 
 * **Deaths** of supervised children (``at_death``): what the state held just before it was cleared. A walk costs about
-  what freeing the same objects costs, so it is made for the first 16 deaths of each and for every eighth after them;
-  and it ends after about ``OBJECTS`` objects, or 64 MiB: such a sample is *truncated*. The pure walk is a hundred times
-  slower, so it is made more seldom and ends sooner. A child that died of its own heap limit has been measured for that.
+  what freeing the same objects costs. It is made for the first 16 deaths of each, then as often as all these walks take
+  no more than a hundredth of the time: for every death of a slow crash loop, for a few of thousands at once. It ends
+  after about ``OBJECTS`` objects, or 64 MiB: such a sample is *truncated*. The pure walk is a hundred times slower, so
+  it ends sooner. A child that died of its own heap limit has been measured for that.
 * **Life** (``living``): whenever all actors are walked anyway, at a census or at the sweep of budgets. A pass gives no
   kind more than ``PER_PASS`` samples, from other ones each time; or 10,000 connections would drown all deaths.
 
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..heap import walk
@@ -38,7 +40,11 @@ __all__ = ["Footprints", "Samples", "kind_of"]
 
 IN_C: Final = walk.IMPLEMENTATION == "c"
 FIRST: Final = 16 if IN_C else 4
-EVERY: Final = 8 if IN_C else 64
+"""So many deaths of each are measured, whatever it costs."""
+
+SHARE: Final = 0.01
+"""Of the time that may go into measuring later ones."""
+
 OBJECTS: Final = 100_000 if IN_C else 2_000
 """What either walk looks at in some 5 ms."""
 
@@ -82,11 +88,6 @@ class Samples:
         if self.of_kind is not None:
             self.of_kind.learner.learn(size, truncated=truncated)
 
-    def due(self) -> bool:
-        """One more has died. Is it to be measured?"""
-        self.deaths = deaths = self.deaths + 1
-        return deaths <= FIRST or deaths % EVERY == 0
-
     def wants(self, number: int) -> bool:
         """Is the next one that lives to be learned from, in the pass of this number?"""
         if self.passed != number:
@@ -107,6 +108,8 @@ class Footprints:
         self.kinds: dict[str, Samples] = {}
         self.children: dict[tuple[str, object], Samples] = {}
         self.passes = 0
+        self.clock = perf_counter
+        self.rests_until = 0.0
 
     # --- who is measured ----------------------------------------------------------------------
 
@@ -136,11 +139,17 @@ class Footprints:
             return
         if isinstance(reason, MemoryLimit):
             samples.learn(reason.usage.charged, not reason.usage.exact)
-        elif samples.due():
-            try:
-                samples.learn(*_measured([*roots_of(record), *more], mailbox_of(record)))
-            except Exception:  # no memory, or no stack: no sample, and no reason not to die
-                pass
+            return
+        samples.deaths += 1
+        began = self.clock()
+        if samples.deaths > FIRST and began < self.rests_until:
+            return
+        try:
+            samples.learn(*_measured([*roots_of(record), *more], mailbox_of(record)))
+        except Exception:  # no memory, or no stack: no sample, and no reason not to die
+            pass
+        ended = self.clock()
+        self.rests_until = ended + (ended - began) / SHARE
 
     def at_kill(self, record: Record[Any], reason: ExitReason) -> None:
         """A process is going to be cancelled: its frames are as they were for the last time."""

@@ -389,7 +389,7 @@ class Lifecycle:
             self.report_end(record, reason)
         template = record.template
         if template.footprint is not None and template.process and (attention is None or attention.kill is None):
-            self.learned.at_death(record, reason, error)
+            self.learned.at_death(record, reason, error, _alone(error))
         if not is_fatal(error):
             _let_go(error)
         killed = attention is not None and attention.kill is not None

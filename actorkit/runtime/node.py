@@ -252,8 +252,8 @@ class Node(Scheduler):
         """What is learned of the sizes of supervised children: one row for each kind (class or function), and behind it
         one for each child of static supervisors, if there are several of that kind.
 
-        Learned from their deaths (the first 16 of a kind, then every eighth) and, whenever actors are walked anyway,
-        from those that live: in each census, and in each sweep for those that have a budget.
+        Learned from their deaths (all of them as long as that is cheap, else some) and, whenever actors are walked
+        anyway, from those that live: in each census, and in each sweep for those that have a budget.
 
         Example::
 

@@ -12,7 +12,7 @@ import trio
 import actorkit as ak
 from actorkit.policy.footprint import WINDOW
 from actorkit.runtime import footprints
-from actorkit.runtime.footprints import EVERY, FIRST, KNOWN, PER_PASS, Footprints, kind_of
+from actorkit.runtime.footprints import FIRST, KNOWN, PER_PASS, Footprints, kind_of
 from tests.budgets.conftest import KIB, MIB
 from tests.budgets.hogs import Hog
 
@@ -109,29 +109,42 @@ async def test_children_of_a_static_supervisor(node: ak.Node) -> None:
 
 
 async def test_dynamic_children_are_a_kind(node: ak.Node) -> None:
-    """Their ids are ignored, as their supervisor does. All of the first, then every so many."""
+    """Their ids are ignored, as by their supervisor."""
     supervisor = await dynamic(node)
-    deaths = FIRST + 2 * EVERY
-    for number in range(deaths):
-        spec = ak.child(Sized, (number + 1) * KIB).with_(id=number)
+    for number in range(1, FIRST + 1):
+        spec = ak.child(Sized, number * KIB).with_(id=number)
         await end(node, await child_of(supervisor, spec))
-        assert known(node, spec).count == min(number + 1, FIRST + (number + 1) // EVERY - FIRST // EVERY)
+        assert known(node, spec).count == number
     (row,) = node.footprints()
     assert (row.kind, row.id) == ("Sized", None)
-    assert row.count == FIRST + deaths // EVERY - FIRST // EVERY < deaths
     assert row.ewma <= row.quantile == row.maximum
+
+
+async def test_measuring_takes_a_share_of_the_time(node: ak.Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first deaths are measured whatever it costs; a later one when what the last walk cost is a small part of the
+    time since."""
+    seconds = iter(range(10**6))
+    node.learned.clock = lambda: float(next(seconds))  # each look at the clock takes a second, so does each walk
+    monkeypatch.setattr(footprints, "SHARE", 1 / 5)
+    supervisor = await dynamic(node)
+    counts = []
+    for _ in range(FIRST + 15):
+        await end(node, await child_of(supervisor, ak.child(Sized, KIB)))
+        counts.append(known(node, "Sized").count)
+    assert counts[:FIRST] == list(range(1, FIRST + 1))
+    assert [count - FIRST for count in counts[FIRST:]] == [0] * 4 + [1] * 5 + [2] * 5 + [3]
 
 
 async def test_a_crash_loop(node: ak.Node) -> None:
     """What a crashing child holds is known before it is cleared; the same spec's lives are one footprint."""
     spec = ak.child(Sized, 300 * KIB).with_(name="crashing")
-    await started(node, ak.supervisor(spec, max_restarts=10))
-    for _ in range(5):
+    await started(node, ak.supervisor(spec, max_restarts=FIRST))
+    for _ in range(FIRST):
         ref: Any = node.whereis("crashing")
         ref.cast(Sized.crash)
         await node.stopped(ref)
         await trio.testing.wait_all_tasks_blocked()
-    assert known(node, spec).count == 5
+    assert known(node, spec).count == FIRST
     assert 300 * KIB <= known(node, spec).predict() <= 300 * KIB + ROOM
     assert known(node, spec).truncated == 0
 
