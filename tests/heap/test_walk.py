@@ -36,6 +36,7 @@ def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     module = _walk if request.param == "c" else pure_walk
     monkeypatch.setattr(walk, "_force", module)
     monkeypatch.setattr(walk, "size_of", module.size_of)
+    walk._register()
     return str(request.param)
 
 
