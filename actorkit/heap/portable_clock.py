@@ -217,7 +217,7 @@ def switch(record: object | None, /) -> None:
             previous._due = True
         if previous._due and _Installation.boundary is not None:
             followed = _Installation.boundary(previous)
-            if not previous._due:
+            if not previous.due:
                 cost = OF_A_LOOK + (followed if isinstance(followed, int) else 0)
                 previous._look_at = previous._activation + PER_REFERENCE * cost
 

@@ -34,7 +34,17 @@ from actorkit.heap.pure_walk import Adapter
 from actorkit.heap.stack_depth import stacks_of
 from actorkit.heap.usage import HeapUsage
 
-__all__ = ["IMPLEMENTATION", "adapter", "census", "exceeds", "measure", "references_followed", "size_of", "stop_at", "types_of"]
+__all__ = [
+    "IMPLEMENTATION",
+    "adapter",
+    "census",
+    "exceeds",
+    "measure",
+    "references_followed",
+    "size_of",
+    "stop_at",
+    "types_of",
+]
 
 T = TypeVar("T")
 

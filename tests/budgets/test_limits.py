@@ -13,6 +13,7 @@ from actorkit.heap import clock, portable_clock, walk
 from .conftest import KIB, MIB, Ends, needs_the_extension, without_the_extension
 from .hogs import Hog, growing
 
+
 def over(reason: Any, limit: int) -> int:
     assert isinstance(reason, ak.MemoryLimit), reason
     assert reason.limit == limit
