@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 N ?= 10000
 
-.PHONY: demo test check clean
+.PHONY: demo test test-pure check clean
 
 $(VENV)/.ready: pyproject.toml setup.py $(wildcard actorkit/heap/*.[ch])
 	$(PYTHON) -m venv $(VENV)
@@ -16,6 +16,10 @@ demo: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -q -n logical
+
+# The same without the C extension.
+test-pure: $(VENV)/.ready
+	ACTORKIT_PURE=1 $(BIN)/python -m pytest -q -n logical
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -56,7 +56,8 @@ SWEEP_SECONDS: Final = 1.0
 SWEEP_SHARE: Final = 0.05
 """Sweeps take no more than this share of the time: with very many actors, or a slow machine, they come less often."""
 
-CHUNK: Final = 256
+CHUNK: Final = 256 if walk.IMPLEMENTATION == "c" else 16
+"""So many actors are walked without letting others run."""
 SHORT: Final = 4096
 """An alarm that comes within so many bytes of the last look waits for the boundary instead: walks must not follow each
 other closer than what they cost."""
@@ -116,7 +117,7 @@ def heap_of(
 class Budget:
     """One actor's limit, and what is known of its heap. The owner of its account."""
 
-    __slots__ = ("account", "alarmed_at", "known", "limit", "over", "peak", "record", "scheduler")
+    __slots__ = ("account", "alarmed_at", "known", "limit", "over", "peak", "record", "refused", "scheduler")
 
     def __init__(self, scheduler: Scheduler, record: Record[Any], limit: HeapLimit) -> None:
         self.scheduler = scheduler
@@ -126,11 +127,13 @@ class Budget:
         self.peak = 0
         self.over = False
         self.alarmed_at = 0
+        self.refused: tuple[int, int, int] | None = None
         self.set_limit(limit)
 
     def set_limit(self, limit: HeapLimit) -> None:
         """Another limit, from now on; the next boundary looks."""
         self.limit = limit
+        self.refused = None
         account = self.account
         account.hard = (limit.hard or 0) if limit.kill else 0
         account.giant = account.hard
@@ -156,6 +159,7 @@ class Budget:
     def note(self, charged: int) -> None:
         """It holds so much."""
         self.known = charged
+        self.refused = None
         self.peak = max(self.peak, charged)
         size = self.limit.size
         account = self.account
@@ -248,6 +252,9 @@ class Budget:
         limit, record = self.limit, self.record
         if not limit.kill or record.state == DEAD:
             return True
+        activation, length = self.account.activation, record.mailbox_length
+        if self.refused is not None and self.refused[:2] == (activation, length) and size >= self.refused[2]:
+            return False
         waiting = mailbox_of(record)
         queues = [*waiting, *arguments] if size <= limit.size else [*waiting, arguments]
         if on_stack(record):
@@ -259,6 +266,9 @@ class Budget:
         own = self.look()
         if own.private > limit.size:
             self.judge(own)
+        if size <= limit.size:
+            # A flood: while it has not run and as much waits, what is not smaller needs no look of its own.
+            self.refused = (activation, length, size)
         return False
 
 
@@ -282,14 +292,17 @@ def alarm(account: clock.Account, _activation: int) -> None:
         budget.alarmed(sys._getframe(1))
 
 
-def at_boundary(account: clock.Account) -> None:
-    """The clock tells of a due account that its thread is leaving."""
+def at_boundary(account: clock.Account) -> int:
+    """The clock tells of a due account that its thread is leaving. Returns what it has cost, which the portable clock
+    wants to know."""
+    followed = walk.references_followed()
     budget = account.owner
     if isinstance(budget, Budget):
         try:
             budget.at_boundary()
         except Exception:
             logger.exception("looking at the heap of %s failed", budget.record.describe())
+    return walk.references_followed() - followed
 
 
 class Budgets:

@@ -36,6 +36,7 @@ def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     module = _walk if request.param == "c" else pure_walk
     monkeypatch.setattr(walk, "_force", module)
     monkeypatch.setattr(walk, "size_of", module.size_of)
+    walk._register()
     return str(request.param)
 
 
@@ -397,6 +398,29 @@ def test_no_leak(implementation: str, registrations: None) -> None:
     gc.collect()
     assert sys.getallocatedblocks() - before < 50
     assert [sys.getrefcount(obj) for obj in (actor, actor.items, Hiding, tell, actor.hiding)] == counts
+
+
+@pytest.mark.parametrize("base", [object, list, dict, tuple, str, bytes, int, set, deque, Exception, io.BytesIO])
+def test_a_type_is_forgotten_when_it_ends(base: type) -> None:
+    """What the pure walk knows of a type keeps it neither alive nor outlives it: its address will be another's."""
+    for _ in range(3):
+        made = type("Made", (base,), {})
+        gone, address = weakref.ref(made), id(made)
+        assert walk.size_of([made()]) > walk.size_of([])
+        del made
+        gc.collect()
+        assert gone() is None
+        assert address not in pure_walk._known
+
+
+def test_registering_changes_what_is_known_of_a_type(registrations: None) -> None:
+    class Handle:
+        def __init__(self) -> None:
+            self.held = bytes(1000)
+
+    assert walk.size_of([Handle()]) > 1000
+    walk.stop_at(Handle)
+    assert walk.size_of([Handle()]) < 100
 
 
 # --- The choice of implementation -----------------------------------------------------------------------
