@@ -13,12 +13,12 @@ both are mounted, and memory is in one of them: the other simply lacks the files
 
 How much is used. The counts include page cache, which the kernel gives up before it kills. ``inactive_file`` is taken
 off wholly, as the kubelet does, and ``active_file`` by half: the kubelet counts all of that as used and evicts
-for the sake of a log file's pages (kubernetes issue 43916). The kernel reclaims it too, at a price, and half is what its own
-MemAvailable assumes at worst. Actors killed to keep page cache would be killed for nothing.
+for the sake of a log file's pages (kubernetes issue 43916). The kernel reclaims it too, at a price, and half is what
+its own MemAvailable assumes at worst. Actors killed to keep page cache would be killed for nothing.
 
-What the limit is. ``memory.high`` of version 2 is one, if it is lower than ``memory.max``: beyond it nobody is killed, but
-every allocation is put to sleep for reclaim, up to seconds, and an event loop that sleeps is as good as dead. Swap
-is not counted: a node that swaps is late for everything.
+What the limit is. ``memory.high`` of version 2 is one, if it is lower than ``memory.max``: beyond it nobody is killed,
+but whoever allocates is put to sleep for reclaim, up to seconds, and an event loop that sleeps is as good as dead.
+Swap is not counted: a node that swaps is late for everything.
 
 Limits are read each time: they are changed from outside while we run.
 """

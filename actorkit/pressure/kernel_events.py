@@ -4,9 +4,9 @@ Version 2: ``memory.events`` counts how often the group was held at ``high``, ra
 changes the file has POLLPRI, until it is read again. That is late, the limit has been reached, but it is in time for
 ``memory.high`` and for reclaim that succeeded.
 
-Version 1: an eventfd can be registered (``cgroup.event_control``) for a usage in bytes, which calls when it is crossed,
-up or down, page cache included; and for a level of reclaim (``memory.pressure_level``): "medium" is when reclaim begins to
-be hard work. Both also call when the group goes.
+Version 1: an eventfd can be registered (``cgroup.event_control``) for a usage in bytes, which calls when it is
+crossed, up or down, page cache included; and for a level of reclaim (``memory.pressure_level``): "medium" is when
+reclaim begins to be hard work. Both also call when the group goes.
 """
 
 from __future__ import annotations

@@ -4,19 +4,19 @@ Why. CPython's small-object allocator gives an arena of 1 MiB back when the last
 happens, and malloc keeps what lies below its top. So after a kill the resident set hardly moves, and whoever judged by
 it would kill again. What was freed is free all the same: the next allocations have it.
 
-Exactly. The C library counts what malloc has handed out and what it keeps (``mallinfo2``). pymalloc keeps no count of bytes,
-but can walk its pools and print what is in use in each size class: ``_PyObject_DebugMallocStats``, the function behind
-``sys._debugmallocstats``, which takes any stream, and is given one in memory. That visits one cache line in each
-16 KiB: 15 µs for a fresh interpreter, 50 µs for each 100 MB.
+Exactly. The C library counts what malloc has handed out and what it keeps (``mallinfo2``). pymalloc keeps no count
+of bytes, but can walk its pools and print what is in use in each size class: ``_PyObject_DebugMallocStats``, the
+function behind ``sys._debugmallocstats``, which takes any stream, and is given one in memory. That visits one cache
+line in each 16 KiB: 15 µs for a fresh interpreter, 50 µs for each 100 MB.
 
 By estimate. It prints nothing when somebody stands before pymalloc: tracemalloc, or the allocation clock. What is left
-is the number of blocks in use (``sys.getallocatedblocks``). When that is at a new height arenas are as full as they get, so
-what they hold is their size, and the mean block follows; below that height blocks are counted with that mean. The size
-of the arenas is what is anonymous and resident and not malloc's, nor was there at the start.
+is the number of blocks in use (``sys.getallocatedblocks``). When that is at a new height arenas are as full as they
+get, so what they hold is their size, and the mean block follows; below that height blocks are counted with that
+mean. The size of the arenas is what is anonymous and resident and not malloc's, nor was there at the start.
 
 Never too much. Retained bytes that are not there would end an alarm early, so the lower of two bounds is told: what
-the allocators say is free, and what is resident beyond all that is in use. The first would be too much after ``malloc_trim``,
-which leaves malloc's count as it was; the second where memory is mapped past both allocators.
+the allocators say is free, and what is resident beyond all that is in use. The first would be too much after
+``malloc_trim``, which leaves malloc's count as it was; the second where memory is mapped past both allocators.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ __all__ = ["LiveGauge", "MallocBytes", "SmallBlocks", "malloc_bytes", "small_blo
 _SHARE = 0.02
 """Of the time at most, for walking pools: between walks what was retained is taken to stay."""
 
+_MALLINFO2 = (
+    "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+)  # fmt: skip
+
 
 @attrs.frozen
 class SmallBlocks:
@@ -69,24 +73,7 @@ def _malloc_reader() -> Callable[[], MallocBytes] | None:
     except (OSError, AttributeError):  # musl, or glibc before 2.33: its counters wrap at 2 GiB
         return None
 
-    class Mallinfo2(ctypes.Structure):  # type: ignore[misc, name-defined, unused-ignore]
-        _fields_ = [
-            (name, ctypes.c_size_t)
-            for name in [
-                "arena",
-                "ordblks",
-                "smblks",
-                "hblks",
-                "hblkhd",
-                "usmblks",
-                "fsmblks",
-                "uordblks",
-                "fordblks",
-                "keepcost",
-            ]
-        ]
-
-    function.restype = Mallinfo2
+    function.restype = type("Mallinfo2", (ctypes.Structure,), {"_fields_": [(n, ctypes.c_size_t) for n in _MALLINFO2]})
 
     def read() -> MallocBytes:
         told = function()

@@ -2,8 +2,8 @@
 
 ``some`` is the share of time in which at least one task waited, ``full`` that in which all did. The averages are
 over the last 10, 60 and 300 seconds, and lag by some two. The same file takes a *trigger*: so much stall within such
-a window, and the kernel calls at once, at most once a window. A trigger needs CAP_SYS_RESOURCE, except (since Linux 6.4)
-if its window is a multiple of two seconds.
+a window, and the kernel calls at once, at most once a window. A trigger needs CAP_SYS_RESOURCE, except (since
+Linux 6.4) if its window is a multiple of two seconds.
 """
 
 from __future__ import annotations

@@ -10,13 +10,18 @@ The limits are asked for each time: others may change them (prlimit), and so may
 
 from __future__ import annotations
 
+from typing import Any
+
 from .process import ProcessPages
 from .reading import Reading
 
+resource: Any
 try:
-    import resource
-except ImportError:  # not on Windows
-    resource = None  # type: ignore[assignment]
+    import resource as _resource
+
+    resource = _resource
+except ImportError:  # Windows
+    resource = None
 
 __all__ = ["readings"]
 

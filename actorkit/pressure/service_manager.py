@@ -1,8 +1,8 @@
 """The service manager's word on memory pressure: ``$MEMORY_PRESSURE_WATCH``.
 
-systemd names a file to watch, and in ``$MEMORY_PRESSURE_WRITE`` what to write into it first, in base64: a PSI file and its
-trigger, as a rule. For debugging it may be a FIFO or a stream socket, which call by becoming readable. ``/dev/null``
-means that memory pressure is not to be watched at all. Source: systemd, "Resource Pressure Handling".
+systemd names a file to watch, and in ``$MEMORY_PRESSURE_WRITE`` what to write into it first, in base64: a PSI file
+and its trigger, as a rule. For debugging it may be a FIFO or a stream socket, which call by becoming readable.
+``/dev/null`` means that memory pressure is not to be watched at all. Source: systemd, "Resource Pressure Handling".
 """
 
 from __future__ import annotations

@@ -106,9 +106,10 @@ class NodeMemory:
         self._process = ProcessMemory(root)
         self._system: system.SystemMemory | None = system.SystemMemory(root)
         self._live = LiveGauge()
-        self._groups: ControlGroups | None = None
         self._look_again = math.inf
-        self._find_groups()
+        self._groups = self._find_groups()
+        if self._degraded:
+            self._look_again = -math.inf
         self._stalls = self._open_stalls()
         self._wakes: WakeSet | None = None
         self._last_wake = -math.inf
@@ -138,7 +139,7 @@ class NodeMemory:
             fresh: look for what is retained though the last such look's cost would have us wait.
         """
         if now >= self._look_again:
-            self._retry()
+            self._retry(now)
         pages = self._pages()
         readings = rlimits.readings(pages)
         if self.limit is not None:
@@ -178,14 +179,14 @@ class NodeMemory:
             return readings
         # A group does not go while we are in it: most likely we have been moved.
         self._groups.close()
-        self._find_groups()
-        if self._groups is None:
+        self._groups = groups = self._find_groups()
+        if groups is None:
             self._look_again = now + _LOOK_AGAIN
             return []
-        readings, still = self._groups.read()
+        readings, still = groups.read()
         for group, why in still:
             self._degrade(str(group), why)
-        if still or self._groups.unreadable:
+        if still or groups.unreadable:
             self._look_again = now + _LOOK_AGAIN
         return readings
 
@@ -214,17 +215,17 @@ class NodeMemory:
 
     # --- What is there to look at --------------------------------------------------------------------
 
-    def _find_groups(self) -> None:
-        self._groups = None
+    def _find_groups(self) -> ControlGroups | None:
         if not (self._root / "proc/self/cgroup").exists():  # no such thing on this system
-            return
+            return None
         try:
-            self._groups = ControlGroups(self._root)
+            groups = ControlGroups(self._root)
         except (OSError, ValueError) as why:
             self._degrade("cgroup", why)
-            return
-        for group, why in self._groups.unreadable:
-            self._degrade(str(group), why)
+            return None
+        for group, reason in groups.unreadable:
+            self._degrade(str(group), reason)
+        return groups
 
     def _open_stalls(self) -> StallFile | None:
         for path in self._stall_files():
@@ -246,16 +247,16 @@ class NodeMemory:
         paths = [] if own is None else [own.directory / "memory.pressure"]
         return [*paths, self._root / "proc/pressure/memory"]
 
-    def _retry(self) -> None:
-        self._look_again = math.inf
+    def _retry(self, now: float) -> None:
         self._degraded.clear()
         if self._groups is not None:
             self._groups.close()
-        self._find_groups()
+        self._groups = self._find_groups()
         if self._system is None:
             self._system = system.SystemMemory(self._root)
         if self._stalls is None:
             self._stalls = self._open_stalls()
+        self._look_again = now + _LOOK_AGAIN if self._degraded else math.inf
 
     def _degrade(self, source: str, why: Exception) -> None:
         because = str(why) or type(why).__name__

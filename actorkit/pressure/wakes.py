@@ -98,21 +98,14 @@ class WakeSet:
             await trio.lowlevel.checkpoint()
             if self._epoll is None or not self._wakes:
                 await trio.sleep_forever()
-                return None
-            lost = len(self._wakes)
-            while True:
-                called = self._called()
-                if called is not None:
-                    return called
-                lost = len(self._wakes)
+            called = self._called()
+            while called is None:
+                before = len(self._wakes)
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
                 called = self._called()
-                if called is not None:
-                    return called
-                if len(self._wakes) == lost:
-                    for wake in self._wakes.values():
-                        if wake.forgets:
-                            return wake.name
+                if called is None and len(self._wakes) == before:
+                    called = next((wake.name for wake in self._wakes.values() if wake.forgets), None)
+            return called
         return None
 
     def close(self) -> None:
