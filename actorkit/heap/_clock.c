@@ -3,12 +3,14 @@
 Theory of operation
 ===================
 
-Counting. `PyMem_SetAllocator` lets us stand before the interpreter's allocators. Requests of up to 512 bytes
-are counted in the object and memory domains, where pymalloc serves them itself. Larger ones pymalloc hands on
-to the raw domain, so they are counted there, once, and with a realloc only by its growth: counting a realloc
-in full would make `text += 'x'` cost the square of its length. Where large requests do not reach the raw
-domain (PYTHONMALLOC=malloc), which a probe finds out at install, the object and memory domains count them by
-the same rules. Frees are not counted: the clock is gross, it only says when it is worth to look.
+Counting. `PyMem_SetAllocator` lets us stand before the interpreter's allocators. Requests count as the blocks
+that the allocators make of them, as in the walk: that the walk finds more than was counted must not be.
+Requests of up to 512 bytes are counted in the object and memory domains, where pymalloc serves them itself.
+Larger ones pymalloc hands on to the raw domain, so they are counted there, once, and with a realloc only by
+its growth: counting a realloc in full would make `text += 'x'` cost the square of its length. Where large
+requests do not reach the raw domain (PYTHONMALLOC=malloc), which a probe finds out at install, the object and
+memory domains count them by the same rules. Frees are not counted: the clock is gross, it only says when it
+is worth to look.
 
 What a realloc grew by is the difference of the two blocks' real sizes. The C library tells them
 (`malloc_usable_size`); Python's debug hooks move the address, but write the size before the block, in a
@@ -230,13 +232,20 @@ counted_account(void)
     return LOAD(counting) ? entered : NULL;
 }
 
+/* What an allocator makes of a request, as the walk counts it: else an actor could hold more than was counted. */
+static inline uint64_t
+large_block(size_t size)
+{
+    return ((uint64_t)size + sizeof(size_t) + 15) & ~(uint64_t)15;
+}
+
 /* With the GIL only. */
 static inline void
 count_small(size_t size)
 {
     Account *account = counted_account();
     if (account != NULL) {
-        uint64_t small = account->small + size;
+        uint64_t small = account->small + ((size + 15) & ~(size_t)15);
         STORE(account->small, small);
         if (UNLIKELY(small + LOAD(account->large) >= account->alarm_at)) {
             want_alarm(account);
@@ -324,7 +333,7 @@ counted_malloc(const PyMemAllocatorEx *base, size_t size)
         if (!admits(account, size, size)) {
             return NULL;
         }
-        count_large(account, size);
+        count_large(account, large_block(size));
     }
     return base->malloc(base->ctx, size);
 }
@@ -338,7 +347,7 @@ counted_calloc(const PyMemAllocatorEx *base, size_t number, size_t size)
         if (!admits(account, request, request)) {
             return NULL;
         }
-        count_large(account, request);
+        count_large(account, large_block(request));
     }
     return base->calloc(base->ctx, number, size);
 }

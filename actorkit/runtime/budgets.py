@@ -37,7 +37,7 @@ from ..heap.usage import HeapUsage
 from ..policy.heap_limit import HeapLimit
 from ..reasons import bounded
 from .activations import ACTIVATIONS
-from .calls import Later, Waiting
+from .calls import SenderWaiting, Waiting
 from .events import HeapLimitPassed
 from .record import DEAD, RUNNING, Record
 from .ref import Ref
@@ -64,7 +64,7 @@ other closer than what they cost."""
 LARGEST: Final = 5
 
 
-walk.stop_at(Ref, Waiting, Later, Template, Timer, trio.lowlevel.Task, trio.Nursery)
+walk.stop_at(Ref, Waiting, Template, Timer, trio.lowlevel.Task, trio.Nursery)
 
 
 def _coroutines(record: Record[Any]) -> Iterator[Any]:
@@ -98,7 +98,25 @@ def roots_of(record: Record[Any]) -> list[Any]:
         roots.append(record.variables)
     if record.attention is not None and record.attention.continuations:
         roots.append(record.attention.continuations)
+    if record.pending is not None:
+        roots += _unsent(record)
+    extra = record.extra
+    if extra is not None:
+        if extra.timers:
+            roots += extra.timers
+        if extra.kids:
+            roots += [kid.task.context for kid in extra.kids]
     return roots
+
+
+def _unsent(record: Record[Any]) -> Iterator[SenderWaiting]:
+    """What holds the messages that its tasks cannot send yet."""
+    link = record.pending
+    while link is not None:
+        waiting = link if type(link) is SenderWaiting else getattr(link, "later", None)
+        if type(waiting) is SenderWaiting:
+            yield waiting
+        link = link.next
 
 
 def mailbox_of(record: Record[Any]) -> list[Any]:
@@ -150,18 +168,22 @@ class Budget:
             self.account.soft = self.account.bytes + max(SHORT, limit.size // 16)
             self.known = charged
         else:
-            self.note(charged)
+            self.note(charged, inside=bool(frames))
         return usage
 
-    def note(self, charged: int) -> None:
-        """It holds so much."""
+    def note(self, charged: int, *, inside: bool = False) -> None:
+        """It holds so much. From ``inside`` a message less is seen than it will own: the runtime, which has called its
+        code, still holds the arguments. So the boundary looks again."""
         self.known = charged
         self.peak = max(self.peak, charged)
         size = self.limit.size
         account = self.account
         if charged <= size:
             self.over = False
-            account.reset()
+            if inside:
+                account.bytes = 0  # and it stays due
+            else:
+                account.reset()
             account.soft = size - charged + 1
         elif not self.limit.kill:
             # It is watched only: look again when it may have grown by a quarter, for its peak.

@@ -25,6 +25,7 @@ import trio
 
 from ..errors import StartFailed, SupervisorGaveUp
 from ..heap.capabilities import Capabilities, capabilities
+from ..heap.walk import size_of
 from ..policy.child_spec import ChildSpec
 from ..policy.heap_limit import HeapLimit, as_heap_limit
 from ..reasons import KILLED, SHUTDOWN, ExitReason, Normal, Shutdown
@@ -271,6 +272,8 @@ class Node(Scheduler):
         timers = extra.timers
         if timers is None:
             timers = extra.timers = {}
+        if record.account is not None:
+            record.account.charge(size_of(message))
 
         def fire() -> None:
             timers.pop(timer, None)

@@ -293,6 +293,8 @@ class Scheduler(Birth, InlineCalls):
             reply = None
             left = self.quantum
             if hook is not None:
+                args = ()  # see "at a boundary" below
+                result = None
                 hook(actor)
             while True:
                 try:
@@ -326,6 +328,8 @@ class Scheduler(Birth, InlineCalls):
                                 if hook is not None:
                                     actor.worker = worker
                                     worker.coro = result
+                                    # At a boundary what the message brought must not look as if we held it too.
+                                    args = ()
                                     hook(None)
                                 self.messages += handled
                                 return result, trap, reply
@@ -378,12 +382,16 @@ class Scheduler(Birth, InlineCalls):
                 self.current = None
                 worker.actor = None
                 if hook is not None:
+                    args = ()
+                    result = None
                     hook(None)
                 self.messages += handled
                 return SLICE
             actor = None
         self.current = None
         if hook is not None:
+            args = ()
+            result = None
             hook(None)
         self.messages += handled
         return DRY if actor is None else LOOK
@@ -590,6 +598,7 @@ class Scheduler(Birth, InlineCalls):
                 else:
                     suspended = (result, trap, None)
             result = None
+            args = ()
         except BaseException as error:
             if self.crashed(actor, error, None):
                 self._requeue(actor)
