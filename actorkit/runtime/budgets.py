@@ -156,8 +156,9 @@ class Budget:
 
     # --- looking ------------------------------------------------------------------------------
 
-    def look(self, frames: tuple[FrameType, ...] = ()) -> HeapUsage:
-        """Walk, up to the limit; begin to count anew when it is kept."""
+    def look(self, frames: tuple[FrameType, ...] = (), *, inside: bool = False) -> HeapUsage:
+        """Walk, up to the limit; begin to count anew when it is kept. ``inside``: in the middle of a message, with what
+        runs in ``frames``."""
         limit = self.limit
         usage = heap_of(
             self.record, frames=frames, limit=limit.size if limit.kill else None, shared=bool(limit.include_shared)
@@ -168,7 +169,7 @@ class Budget:
             self.account.soft = self.account.bytes + max(SHORT, limit.size // 16)
             self.known = charged
         else:
-            self.note(charged, inside=bool(frames))
+            self.note(charged, inside=inside)
         return usage
 
     def note(self, charged: int, *, inside: bool = False) -> None:
@@ -215,11 +216,13 @@ class Budget:
                 account.soft = allocated + SHORT
                 return
             frames = _running(top)
-            usage = self.look(frames)
+            usage = self.look(frames, inside=True)
             self.alarmed_at = account.bytes
             if not self.is_over:
                 return
             self.judge(usage, frames)
+        if top is None or _is_activation(top):
+            return  # its code has just let go, maybe at an await that must not get lost: the verdict is enough
         if account.verdict is not None and may_raise(top, until=_is_activation):
             raise MemoryLimitExceeded(self.record.describe(), self.known, self.limit.size)
 

@@ -293,7 +293,7 @@ class Scheduler(Birth, InlineCalls):
             reply = None
             left = self.quantum
             if hook is not None:
-                args = ()  # see "at a boundary" below
+                function = args = ()  # see "at a boundary" below
                 result = None
                 hook(actor)
             while True:
@@ -329,7 +329,7 @@ class Scheduler(Birth, InlineCalls):
                                     actor.worker = worker
                                     worker.coro = result
                                     # At a boundary what the message brought must not look as if we held it too.
-                                    args = ()
+                                    function = args = ()
                                     hook(None)
                                 self.messages += handled
                                 return result, trap, reply
@@ -382,7 +382,7 @@ class Scheduler(Birth, InlineCalls):
                 self.current = None
                 worker.actor = None
                 if hook is not None:
-                    args = ()
+                    function = args = ()
                     result = None
                     hook(None)
                 self.messages += handled
@@ -390,7 +390,7 @@ class Scheduler(Birth, InlineCalls):
             actor = None
         self.current = None
         if hook is not None:
-            args = ()
+            function = args = ()
             result = None
             hook(None)
         self.messages += handled
@@ -598,7 +598,7 @@ class Scheduler(Birth, InlineCalls):
                 else:
                     suspended = (result, trap, None)
             result = None
-            args = ()
+            function = args = ()
         except BaseException as error:
             if self.crashed(actor, error, None):
                 self._requeue(actor)
