@@ -38,7 +38,10 @@ interpreter runs pending calls at loop back-edges, function entries and after ca
 main interpreter only: elsewhere an account is due, and nobody is interrupted. C code that does not return to
 the interpreter is not interrupted either; that is what the refusals are for. The alarm is called with the
 account switched off. Whether it returns or raises: if the account is still over its threshold, the threshold
-moves 64 KiB on, so that the code that handles the exception is not interrupted at once, but soon.
+moves 64 KiB on, so that the code that handles the exception is not interrupted at once, but soon. With a
+verdict, and when it has raised eight times in vain, it comes again at the very next occasion: the code that
+catches all and goes on (`while True: try: ... except BaseException: continue`) is then interrupted where it
+goes on, outside of its `try`.
 
 Refusals. Only requests of 64 KiB or more are ever refused: one larger than `giant`, or one that would take
 the account past `hard`. The interpreter does not survive that its small requests fail, but a failing large
@@ -111,6 +114,7 @@ to one GIL.
 #define REFUSABLE (64 * 1024)   /* smaller requests are never refused */
 #define LOOK_MASK 1023          /* an account is due after so many activations anyway: freelists are not counted */
 #define REARM_STEP (64 * 1024)  /* between two alarms that change nothing */
+#define PATIENCE 8              /* so many times the code that handles a verdict's exception has a step's time */
 #define DEBUG_CLEAN_BYTE 0xCD   /* what the debug hooks fill fresh memory with (PYMEM_CLEANBYTE) */
 
 /* --- Accounts ------------------------------------------------------------------------------------------- */
@@ -129,6 +133,7 @@ typedef struct {
     uint64_t last_refused;
     uint64_t activation; /* how often it was entered */
     uint64_t asked;      /* the activation in which a pending call was asked for; 0 if none */
+    unsigned raised;     /* how often the alarm has raised with a verdict */
     char due;
     PyObject *owner;
     PyObject *verdict;
@@ -212,7 +217,13 @@ ring(void *Py_UNUSED(nothing))
     PyObject *function = Py_NewRef(alarm_function);
     PyObject *result = PyObject_CallFunction(function, "OK", (PyObject *)account,
                                              (unsigned long long)account->activation);
-    if (account_total(account) >= account->alarm_at) {
+    if (result == NULL && account->verdict != NULL && account->raised++ >= PATIENCE
+        && Py_AddPendingCall(ring, NULL) == 0) {
+        alarm_queued = true;
+        account->asked = account->activation;
+        STORE(account->alarm_at, 0);
+    }
+    else if (account_total(account) >= account->alarm_at) {
         account->soft = account_bytes(account) + REARM_STEP;
         account_arm(account);
     }

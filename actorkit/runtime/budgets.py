@@ -23,6 +23,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
+from functools import partial
 from time import perf_counter
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
@@ -39,7 +40,7 @@ from ..reasons import bounded
 from .activations import ACTIVATIONS
 from .calls import SenderWaiting, Waiting
 from .events import HeapLimitPassed
-from .record import DEAD, RUNNING, Record
+from .record import DEAD, RUNNING, Message, Record
 from .ref import Ref
 from .template import Template
 from .timers import Timer
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from .lifecycle import Lifecycle
     from .scheduler import Scheduler
 
-__all__ = ["CHUNK", "Budget", "Budgets", "alarm", "at_boundary", "heap_of", "mailbox_of", "on_stack", "roots_of"]
+__all__ = ["CHUNK", "Budget", "Budgets", "alarm", "at_boundary", "contents_of", "heap_of", "mailbox_of", "on_stack", "roots_of"]
 
 logger = logging.getLogger("actorkit")
 
@@ -122,6 +123,18 @@ def _unsent(record: Record[Any]) -> Iterator[SenderWaiting]:
 def mailbox_of(record: Record[Any]) -> list[Any]:
     """The queues that have messages in them."""
     return [queue for queue in (record.inbox, record.outbox) if queue]
+
+
+def contents_of(message: Message) -> tuple[Any, ...]:
+    """The arguments of a message, those by keyword too."""
+    function, arguments, _ = message
+    return (*arguments, *function.keywords.values()) if type(function) is partial else arguments
+
+
+def _containers_of(message: Message) -> tuple[Any, ...]:
+    """What holds the arguments of a message."""
+    function, arguments, _ = message
+    return (arguments, function.keywords) if type(function) is partial else (arguments,)
 
 
 def heap_of(
@@ -267,14 +280,14 @@ class Budget:
 
     # --- arrivals -----------------------------------------------------------------------------
 
-    def admits(self, arguments: Any, size: int) -> bool:
-        """May a message with these arguments come in? Asked when the bound says that it might not fit: now it is
+    def admits(self, message: Message, size: int) -> bool:
+        """May this message come in? Asked when the bound says that it might not fit: now it is
         measured. ``size`` is what it would be if its sender let go of it."""
         limit, record = self.limit, self.record
         if not limit.kill or record.state == DEAD:
             return True
         waiting = mailbox_of(record)
-        queues = [*waiting, *arguments] if size <= limit.size else [*waiting, arguments]
+        queues = [*waiting, *(contents_of(message) if size <= limit.size else _containers_of(message))]
         if on_stack(record):
             return walk.measure((), queues, limit=limit.size).charged <= limit.size
         usage = walk.measure(roots_of(record), queues, limit=limit.size)

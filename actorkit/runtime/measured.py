@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MailboxFull
 from ..heap.walk import size_of
+from .budgets import contents_of
 from .calls import Reply, SenderWaiting
 from .context import Context
 from .process import ProcessContext
@@ -29,12 +30,6 @@ __all__ = ["MeasuredContext", "MeasuredProcess"]
 
 ENVELOPE = 96
 """Bytes of a message's own tuple and its place in a queue."""
-
-
-def contents_of(message: Message) -> tuple[Any, ...]:
-    """The arguments of a message, those by keyword too."""
-    function, arguments, _ = message
-    return (*arguments, *function.keywords.values()) if type(function) is partial else arguments
 
 
 class Measured(Record[Any]):
@@ -50,6 +45,7 @@ class Measured(Record[Any]):
             function = template.handlers[method]
         if kwargs:
             message = (partial(function, **kwargs), args, None)
+            kwargs.clear()
             return self._enqueue(message, size_of(*contents_of(message)))
         return self._enqueue((function, args, None), size_of(*args))
 
@@ -63,7 +59,7 @@ class Measured(Record[Any]):
         """As ``cast`` and ``send`` of an actor without a budget, once the bytes fit."""
         account = self.account
         if account is not None and not account.fits(size + ENVELOPE):
-            if not account.owner.admits(contents_of(message), size):
+            if not account.owner.admits(message, size):
                 return self._overflow_of_heap(message, size)
             if self.account is not None:
                 account.charge(size + ENVELOPE)
@@ -100,11 +96,10 @@ class Measured(Record[Any]):
         account = self.account
         if account is None:
             return True
-        contents = contents_of(message)
-        size = ENVELOPE + size_of(*contents)
+        size = ENVELOPE + size_of(*contents_of(message))
         if account.fits(size):
             return True
-        if not account.owner.admits(contents, size):
+        if not account.owner.admits(message, size):
             return False
         account.charge(size)
         return True
@@ -116,7 +111,7 @@ class Measured(Record[Any]):
         budget: Budget = self.account.owner
         why = f"its heap is full: {budget.known:,} of {budget.limit.size:,} B"
         overflow = self.template.overflow
-        if overflow == "drop_oldest" and self._make_room(contents_of(message), size):
+        if overflow == "drop_oldest" and self._make_room(message, size):
             self.account.charge(size)
             if self.inbox is None:
                 self.inbox = [message]
@@ -128,7 +123,7 @@ class Measured(Record[Any]):
         self._refuse(message, why)
         return overflow == "drop_newest"
 
-    def _make_room(self, arguments: Any, size: int) -> bool:
+    def _make_room(self, message: Message, size: int) -> bool:
         """Drop the oldest messages until another one fits. False: it does not, with nothing left to drop."""
         freed = 0
         while True:
@@ -143,7 +138,7 @@ class Measured(Record[Any]):
             if freed >= size:
                 if self.account is None:
                     return False
-                if self.account.owner.admits(arguments, size):
+                if self.account.owner.admits(message, size):
                     return True
                 freed = 0
 

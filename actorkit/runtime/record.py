@@ -237,7 +237,10 @@ class Record(Ref[A_co]):
 
     async def cast_wait(self, method: Any, /, *args: Any, **kwargs: Any) -> None:
         function = self.template.handlers[method]
-        waiting = self._enqueue_wait((partial(function, **kwargs) if kwargs else function, args, None))
+        if kwargs:
+            function = partial(function, **kwargs)
+            kwargs.clear()
+        waiting = self._enqueue_wait((function, args, None))
         del function, args, kwargs
         await waiting
 
@@ -398,6 +401,7 @@ class Record(Ref[A_co]):
         function = template.handlers[method]
         if kwargs:
             function = partial(function, **kwargs)
+            kwargs.clear()
         reply.bucket = bucket = scheduler.deadlines.newest
         bucket[reply] = None
         if not scheduler.deadlines.armed:
@@ -476,7 +480,10 @@ class Record(Ref[A_co]):
         if seconds != math.inf:
             timer = scheduler.timers.after(seconds, reply.expire, seconds)
         try:
-            self._enqueue_call((partial(function, **kwargs) if kwargs else function, args, reply), reply)
+            if kwargs:
+                function = partial(function, **kwargs)
+                kwargs.clear()
+            self._enqueue_call((function, args, reply), reply)
             del function, args, kwargs
             return await self._answer(reply)
         finally:

@@ -469,7 +469,9 @@ class Scheduler(Birth, InlineCalls):
                         actor.variables = context
                     if self.flushes:
                         self._flush()
-                    keep = await self._carry(worker, actor, outcome, context)
+                    carried = self._carry(worker, actor, outcome, context)
+                    outcome = None  # its trap leads to a reply, and that to an answer, which is the actor's
+                    keep = await carried
                     if not self.busy and self.has_work:
                         # Others may have used up this trio pass's slice: ``since`` is kept.
                         worker.token = self.busy = True
@@ -540,10 +542,12 @@ class Scheduler(Birth, InlineCalls):
         error: BaseException | None = None
         result = None
         try:
-            result = await Driver(coro, trap, self, actor, context)
+            driver = Driver(coro, trap, self, actor, context)
+            trap = None
+            result = await driver
         except BaseException as raised:
             error = raised
-        coro = trap = worker.coro = None
+        coro = driver = worker.coro = None
         actor.worker = None
         if error is None:
             attention = actor.attention
@@ -616,7 +620,9 @@ class Scheduler(Birth, InlineCalls):
             self._flush()
         if suspended is not None:
             actor.variables = context
-            await self._carry(worker, actor, suspended, context)
+            carried = self._carry(worker, actor, suspended, context)
+            suspended = None
+            await carried
             context = actor.variables
             if self.has_work and not self.busy:
                 self.wake()

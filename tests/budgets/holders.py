@@ -138,8 +138,10 @@ class World:
         limits = [ak.HeapLimit(size * KIB, log=False) for size in (64, 128, 256)]
         watched = ak.HeapLimit(64 * KIB, log=False, kill=False)
         self.refs: list[Any] = [node.spawn(ak.child(Holder).with_(max_heap_size=limit)) for limit in (*limits, watched)]
+        self.sharers: set[Any] = set()
+        """May hold what others hold too."""
         self.inherits: set[Any] = set()
-        """May have got something that others have let go of since the last forced look."""
+        """Those of them that others may have let go for since the last forced look."""
         self.most = dict.fromkeys(self.refs, 0)
         """What an actor can hold at most, by what it was told."""
         self.inside: Any = None
@@ -167,6 +169,8 @@ class World:
 
     def check(self, record: Any, when: str) -> None:
         budget = self.node.budgets.all.get(record)
+        if not all(ref.alive for ref in self.sharers):
+            self.inherits |= self.sharers
         if record.state == DEAD or budget is None or record in self.inherits:
             return
         held = heap_of(record).charged
@@ -217,15 +221,17 @@ class World:
                 self.most[other] += size
             case "give":
                 self.most[other] += self.most[ref]
-                self.inherits |= {ref, other}
+                self.sharers |= {ref, other}
                 ref.cast(Holder.give, other)
             case "share":
                 what = made(kind, size)
                 self.most[other] += size
+                self.sharers |= {ref, other}
                 self.inherits |= {ref, other}
                 ref.cast(Holder.keep, what)
                 other.cast(Holder.keep, what)
             case "drop":
+                self.inherits |= self.sharers
                 ref.cast(Holder.drop)
             case "pause" | "tasks":
                 gate = trio.Event()
@@ -239,6 +245,7 @@ class World:
             case "second":
                 self.clock.jump(4)
                 self.inherits = set()
+                self.sharers = {ref for ref in self.sharers if ref.alive}
             case _:
                 ref.cast(getattr(Holder, verb), kind, size)
         what = None
