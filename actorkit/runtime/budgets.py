@@ -23,6 +23,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
+from functools import partial
 from time import perf_counter
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
@@ -37,9 +38,9 @@ from ..heap.usage import HeapUsage
 from ..policy.heap_limit import HeapLimit
 from ..reasons import bounded
 from .activations import ACTIVATIONS
-from .calls import Later, Waiting
+from .calls import SenderWaiting, Waiting
 from .events import HeapLimitPassed
-from .record import DEAD, RUNNING, Record
+from .record import DEAD, RUNNING, Message, Record
 from .ref import Ref
 from .template import Template
 from .timers import Timer
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from .lifecycle import Lifecycle
     from .scheduler import Scheduler
 
-__all__ = ["CHUNK", "Budget", "Budgets", "alarm", "at_boundary", "heap_of", "mailbox_of", "on_stack", "roots_of"]
+__all__ = ["CHUNK", "Budget", "Budgets", "alarm", "at_boundary", "contents_of", "heap_of", "mailbox_of", "on_stack", "roots_of"]
 
 logger = logging.getLogger("actorkit")
 
@@ -65,7 +66,7 @@ other closer than what they cost."""
 LARGEST: Final = 5
 
 
-walk.stop_at(Ref, Waiting, Later, Template, Timer, trio.lowlevel.Task, trio.Nursery)
+walk.stop_at(Ref, Waiting, Template, Timer, trio.lowlevel.Task, trio.Nursery)
 
 
 def _coroutines(record: Record[Any]) -> Iterator[Any]:
@@ -99,12 +100,42 @@ def roots_of(record: Record[Any]) -> list[Any]:
         roots.append(record.variables)
     if record.attention is not None and record.attention.continuations:
         roots.append(record.attention.continuations)
+    if record.pending is not None:
+        roots += _unsent(record)
+    extra = record.extra
+    if extra is not None:
+        if extra.timers:
+            roots += extra.timers
+        if extra.kids:
+            roots += [kid.task.context for kid in extra.kids]
     return roots
+
+
+def _unsent(record: Record[Any]) -> Iterator[SenderWaiting]:
+    """What holds the messages that its tasks cannot send yet."""
+    link = record.pending
+    while link is not None:
+        waiting = link if type(link) is SenderWaiting else getattr(link, "later", None)
+        if type(waiting) is SenderWaiting:
+            yield waiting
+        link = link.next
 
 
 def mailbox_of(record: Record[Any]) -> list[Any]:
     """The queues that have messages in them."""
     return [queue for queue in (record.inbox, record.outbox) if queue]
+
+
+def contents_of(message: Message) -> tuple[Any, ...]:
+    """The arguments of a message, those by keyword too."""
+    function, arguments, _ = message
+    return (*arguments, *function.keywords.values()) if type(function) is partial else arguments
+
+
+def _containers_of(message: Message) -> tuple[Any, ...]:
+    """What holds the arguments of a message."""
+    function, arguments, _ = message
+    return (arguments, function.keywords) if type(function) is partial else (arguments,)
 
 
 def heap_of(
@@ -141,8 +172,9 @@ class Budget:
 
     # --- looking ------------------------------------------------------------------------------
 
-    def look(self, frames: tuple[FrameType, ...] = ()) -> HeapUsage:
-        """Walk, up to the limit; begin to count anew when it is kept."""
+    def look(self, frames: tuple[FrameType, ...] = (), *, inside: bool = False) -> HeapUsage:
+        """Walk, up to the limit; begin to count anew when it is kept. ``inside``: in the middle of a message, with what
+        runs in ``frames``."""
         limit = self.limit
         usage = heap_of(
             self.record, frames=frames, limit=limit.size if limit.kill else None, shared=bool(limit.include_shared)
@@ -153,11 +185,12 @@ class Budget:
             self.account.soft = self.account.bytes + max(SHORT, limit.size // 16)
             self.known = charged
         else:
-            self.note(charged)
+            self.note(charged, inside=inside)
         return usage
 
-    def note(self, charged: int) -> None:
-        """It holds so much."""
+    def note(self, charged: int, *, inside: bool = False) -> None:
+        """It holds so much. From ``inside`` a message less is seen than it will own: the runtime, which has called its
+        code, still holds the arguments. So the boundary looks again."""
         self.known = charged
         self.refused = None
         self.peak = max(self.peak, charged)
@@ -165,7 +198,10 @@ class Budget:
         account = self.account
         if charged <= size:
             self.over = False
-            account.reset()
+            if inside:
+                account.bytes = 0  # and it stays due
+            else:
+                account.reset()
             account.soft = size - charged + 1
         elif not self.limit.kill:
             # It is watched only: look again when it may have grown by a quarter, for its peak.
@@ -197,11 +233,13 @@ class Budget:
                 account.soft = allocated + SHORT
                 return
             frames = _running(top)
-            usage = self.look(frames)
+            usage = self.look(frames, inside=True)
             self.alarmed_at = account.bytes
             if not self.is_over:
                 return
             self.judge(usage, frames)
+        if top is None or _is_activation(top):
+            return  # its code has just let go, maybe at an await that must not get lost: the verdict is enough
         if account.verdict is not None and may_raise(top, until=_is_activation):
             raise MemoryLimitExceeded(self.record.describe(), self.known, self.limit.size)
 
@@ -246,8 +284,8 @@ class Budget:
 
     # --- arrivals -----------------------------------------------------------------------------
 
-    def admits(self, arguments: Any, size: int) -> bool:
-        """May a message with these arguments come in? Asked when the bound says that it might not fit: now it is
+    def admits(self, message: Message, size: int) -> bool:
+        """May this message come in? Asked when the bound says that it might not fit: now it is
         measured. ``size`` is what it would be if its sender let go of it."""
         limit, record = self.limit, self.record
         if not limit.kill or record.state == DEAD:
@@ -256,7 +294,7 @@ class Budget:
         if self.refused is not None and self.refused[:2] == (activation, length) and size >= self.refused[2]:
             return False
         waiting = mailbox_of(record)
-        queues = [*waiting, *arguments] if size <= limit.size else [*waiting, arguments]
+        queues = [*waiting, *(contents_of(message) if size <= limit.size else _containers_of(message))]
         if on_stack(record):
             return walk.measure((), queues, limit=limit.size).charged <= limit.size
         usage = walk.measure(roots_of(record), queues, limit=limit.size)

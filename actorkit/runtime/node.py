@@ -26,6 +26,7 @@ import trio
 from ..errors import NodeOutOfMemory, StartFailed, SupervisorGaveUp
 from ..heap.capabilities import Capabilities, capabilities
 from ..heap.explain import Explanation
+from ..heap.walk import size_of
 from ..policy.child_spec import ChildSpec
 from ..policy.footprint import Footprint
 from ..policy.heap_limit import HeapLimit, as_heap_limit
@@ -330,6 +331,8 @@ class Node(Scheduler):
         timers = extra.timers
         if timers is None:
             timers = extra.timers = {}
+        if record.account is not None:
+            record.account.charge(size_of(message))
 
         def fire() -> None:
             timers.pop(timer, None)
