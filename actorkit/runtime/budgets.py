@@ -49,7 +49,18 @@ if TYPE_CHECKING:
     from .lifecycle import Lifecycle
     from .scheduler import Scheduler
 
-__all__ = ["CHUNK", "Budget", "Budgets", "alarm", "at_boundary", "contents_of", "heap_of", "mailbox_of", "on_stack", "roots_of"]
+__all__ = [
+    "CHUNK",
+    "Budget",
+    "Budgets",
+    "alarm",
+    "at_boundary",
+    "contents_of",
+    "heap_of",
+    "mailbox_of",
+    "on_stack",
+    "roots_of",
+]
 
 logger = logging.getLogger("actorkit")
 
