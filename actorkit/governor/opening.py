@@ -1,7 +1,7 @@
 """``ak.open_node``: a node, with a governor if a memory limit is given.
 
 The governor is optional, and off without a limit: embedded in somebody's program, a library must not kill by a limit
-that nobody set. Nodes of one trio run that have a limit share one governor (their processes share one resident set): the
+that nobody set. Nodes of one trio run that have a limit share one governor, since they share one resident set: the
 first one's settings are in force, and its limit.
 """
 
