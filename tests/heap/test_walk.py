@@ -20,6 +20,7 @@ import pytest
 
 from actorkit.heap import pure_walk, walk
 from actorkit.heap.usage import HeapUsage
+from tests.heap.alone import ALONE
 
 BIG = 10_000_000
 try:
@@ -241,6 +242,18 @@ def test_stop_types(registrations: None) -> None:
     assert walk._stop_types.count(Handle) == 1
     assert walk.measure([actor], cycles=True) == HeapUsage(walk.size_of([None] * 2), 0, 0, 1, True)
     assert walk.measure([actor[0]]).private >= BIG  # a root is never a stop
+
+
+def test_a_million_objects_on_another_allocator(implementation: str) -> None:
+    """The guard against traversals that lie does not end an honest walk where nobody counts the blocks."""
+    if implementation != "c":
+        pytest.skip("the pure walk has no guard")
+    code = "from actorkit.heap import walk; print(walk.measure([list(map(float, range(1_050_000)))]))"
+    environment = dict(os.environ, PYTHONMALLOC="malloc", ACTORKIT_PURE="0")
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE + code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "objects=1050001, exact=True" in done.stdout
 
 
 def test_roots_may_be_any_sequence() -> None:
