@@ -366,22 +366,6 @@ def test_an_adapter_that_walks_and_changes_the_graph(registrations: None) -> Non
             walk.measure([actor], [[actor]], cycles=cycles)
 
 
-def test_numpy(registrations: None) -> None:
-    numpy = pytest.importorskip("numpy")
-    array = numpy.zeros(1_000_000, dtype="u1")
-    view = array[10:20]
-    assert walk.size_of(array) > 1_000_000
-    assert walk.size_of(view) < 1000  # ``array`` is held here
-    actor = [view]
-    del array, view
-    assert walk.measure([actor]).private > 1_000_000
-    objects = numpy.array([bytearray(1000) for _ in range(100)], dtype=object)
-    assert walk.size_of(objects) > 100_000
-    records = numpy.zeros(10, dtype=[("a", "O"), ("b", "i4")])
-    records["a"][3] = bytearray(50_000)
-    assert walk.size_of(records) > 50_000
-
-
 # --- Nothing is left behind ---------------------------------------------------------------------------
 
 
