@@ -29,7 +29,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from actorkit.heap import adapters as shipped
-from actorkit.heap import pure_walk
+from actorkit.heap import clock, portable_clock, pure_walk
 from actorkit.heap.pure_walk import Adapter
 from actorkit.heap.stack_depth import stacks_of
 from actorkit.heap.usage import HeapUsage
@@ -158,6 +158,16 @@ def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]]) -> list[
 size_of = _force.size_of
 """``size_of(*objects) -> int``: the bytes that the receiver of the objects will own if the sender drops
 them right after. References that the sender still has to the objects themselves do not matter."""
+
+
+def size_messages() -> None:
+    """Let both clocks size messages as ``size_of`` does; done at import."""
+    in_c = IMPLEMENTATION == "c" and clock.COUNTS_ALLOCATIONS
+    clock.size_with(_force._message_bytes if in_c else size_of)
+    portable_clock.size_with(size_of)
+
+
+size_messages()
 
 
 def stop_at(*types: type) -> None:

@@ -23,6 +23,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
+from functools import partial
 from time import perf_counter
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
@@ -39,7 +40,7 @@ from ..reasons import bounded
 from .activations import ACTIVATIONS
 from .calls import Later, Waiting
 from .events import HeapLimitPassed
-from .record import DEAD, RUNNING, Record
+from .record import DEAD, RUNNING, Message, Record
 from .ref import Ref
 from .template import Template
 from .timers import Timer
@@ -48,7 +49,18 @@ if TYPE_CHECKING:
     from .lifecycle import Lifecycle
     from .scheduler import Scheduler
 
-__all__ = ["CHUNK", "Budget", "Budgets", "alarm", "at_boundary", "heap_of", "mailbox_of", "on_stack", "roots_of"]
+__all__ = [
+    "CHUNK",
+    "Budget",
+    "Budgets",
+    "alarm",
+    "at_boundary",
+    "contents",
+    "heap_of",
+    "mailbox_of",
+    "on_stack",
+    "roots_of",
+]
 
 logger = logging.getLogger("actorkit")
 
@@ -106,6 +118,20 @@ def mailbox_of(record: Record[Any]) -> list[Any]:
     return [queue for queue in (record.inbox, record.outbox) if queue]
 
 
+def contents(message: Message) -> tuple[Any, ...]:
+    """What its receiver gets."""
+    function, args, _ = message
+    if type(function) is partial:
+        return (*args, *function.keywords.values(), function.keywords)
+    return args
+
+
+def holders(message: Message) -> tuple[Any, ...]:
+    """What holds that: so it is judged by who else does."""
+    function, args, _ = message
+    return (args, function.keywords) if type(function) is partial else (args,)
+
+
 def heap_of(
     record: Record[Any], *, frames: tuple[FrameType, ...] = (), limit: int | None = None, shared: bool = False
 ) -> HeapUsage:
@@ -134,6 +160,7 @@ class Budget:
         account = self.account
         account.hard = (limit.hard or 0) if limit.kill else 0
         account.giant = account.hard
+        account.measured = bool(limit.include_shared)
         account.soft = max(limit.size - self.known, 0) + 1
 
     # --- looking ------------------------------------------------------------------------------
@@ -144,7 +171,7 @@ class Budget:
         usage = heap_of(
             self.record, frames=frames, limit=limit.size if limit.kill else None, shared=bool(limit.include_shared)
         )
-        charged = usage.charged + (usage.shared + usage.after_gc if limit.include_shared else 0)
+        charged = self.charged(usage)
         if charged <= limit.size and frames and not usage.exact:
             # Something that runs could not be seen: it is no proof of keeping the limit. The boundary looks again.
             self.account.soft = self.account.bytes + max(SHORT, limit.size // 16)
@@ -152,6 +179,10 @@ class Budget:
         else:
             self.note(charged)
         return usage
+
+    def charged(self, usage: HeapUsage) -> int:
+        """What of it counts against the limit."""
+        return usage.charged + (usage.shared + usage.after_gc if self.limit.include_shared else 0)
 
     def note(self, charged: int) -> None:
         """It holds so much."""
@@ -242,23 +273,29 @@ class Budget:
 
     # --- arrivals -----------------------------------------------------------------------------
 
-    def admits(self, arguments: Any, size: int) -> bool:
-        """May a message with these arguments come in? Asked when the bound says that it might not fit: now it is
-        measured. ``size`` is what it would be if its sender let go of it."""
+    def size_of(self, contents: tuple[Any, ...]) -> int:
+        """What a message would add if its sender let go of it."""
+        if self.limit.include_shared:
+            return self.charged(walk.measure(contents, cycles=True))
+        return walk.size_of(*contents)
+
+    def admits(self, message: Message, size: int) -> bool:
+        """May it come in? Asked when the bound says that it might not fit: now it is measured. ``size`` is what it
+        would be if its sender let go of it."""
         limit, record = self.limit, self.record
         if not limit.kill or record.state == DEAD:
             return True
-        waiting = mailbox_of(record)
-        queues = [*waiting, *arguments] if size <= limit.size else [*waiting, arguments]
-        if on_stack(record):
-            return walk.measure((), queues, limit=limit.size).charged <= limit.size
-        usage = walk.measure(roots_of(record), queues, limit=limit.size)
-        if usage.charged <= limit.size:
-            self.note(usage.charged)
+        queues = [*mailbox_of(record), *(contents(message) if size <= limit.size else holders(message))]
+        roots = () if on_stack(record) else roots_of(record)
+        charged = self.charged(walk.measure(roots, queues, limit=limit.size, cycles=bool(limit.include_shared)))
+        if charged <= limit.size:
+            if roots:
+                self.note(charged)
             return True
-        own = self.look()
-        if own.private > limit.size:
-            self.judge(own)
+        if roots:
+            own = self.look()
+            if own.private > limit.size:
+                self.judge(own)
         return False
 
 
@@ -334,6 +371,7 @@ class Budgets:
     def end(self, record: Record[Any]) -> None:
         """The actor has died, or has no limit any more."""
         if self.all.pop(record, None) is not None:
+            record.become_unmeasured()
             record.account = None
 
     def install(self) -> None:

@@ -460,7 +460,7 @@ class Lifecycle:
         obj = record.obj
         extra = record.extra
         template = record.template
-        record.inbox = record.outbox = record.attention = record.variables = record.account = None
+        record.inbox = record.outbox = record.attention = record.variables = None
         record.obj = record.pending = None
         if self.budgets.all:
             self.budgets.end(record)
