@@ -68,7 +68,8 @@ def test_small_requests_count() -> None:
     def small() -> list[bytes]:
         return [bytes(100) for _ in range(10_000)]
 
-    assert 10_000 * 133 <= allocated(small) <= 10_000 * 133 + 400_000
+    # The ints and the list are 360 kB; now and then pymalloc's table of arenas is doubled too.
+    assert 10_000 * 133 <= allocated(small) <= 10_000 * 133 + 500_000
 
 
 @pytest.mark.parametrize("size", [500, 1000, 100_000, 50 * MIB])
