@@ -495,9 +495,6 @@ hook_of(int index)
     if (domains[index] == PYMEM_DOMAIN_RAW) {
         hook = (PyMemAllocatorEx){hooks[index], raw_malloc, raw_calloc, raw_realloc, raw_free};
     }
-    if (hooks[index] != NULL && hooks[index]->ctx == NULL) {
-        hook.free = hooks[index]->free; /* frees are not counted, and without a context it cannot miss it */
-    }
     return hook;
 }
 
