@@ -37,7 +37,7 @@ def _elements(array: Any) -> list[object]:
 
 def _characters(array: Any) -> int:
     """Of variable-width strings, which are in an arena unless they are short: one byte for each character."""
-    import numpy
+    import numpy  # type: ignore[import-not-found, unused-ignore]
 
     lengths = numpy.strings.str_len(array)
     return int(lengths[lengths > _SHORT].sum())
