@@ -46,7 +46,7 @@ class Measured(Record[Any]):
             function = partial(function, **kwargs)
             kwargs.clear()  # it is not the sender's
             return self._enqueue((function, args, None))
-        if not self.account.receive(args) and not self._fits((function, args, None)):
+        if not self.account.receive(args) and not self._squeezed_in((function, args, None)):
             return Measured._overflow_of_heap(self, (function, args, None))
         inbox = self.inbox
         if inbox is None:
@@ -74,7 +74,7 @@ class Measured(Record[Any]):
         template = self.template
         arguments = (message,)
         del message  # our own variable is not the sender's
-        if not self.account.receive(arguments) and not self._fits((template.info, arguments, None)):
+        if not self.account.receive(arguments) and not self._squeezed_in((template.info, arguments, None)):
             return Measured._overflow_of_heap(self, (template.info, arguments, None))
         inbox = self.inbox
         if inbox is None:
@@ -124,10 +124,12 @@ class Measured(Record[Any]):
     # --- what does not fit --------------------------------------------------------------------
 
     def _fits(self, message: Message) -> bool:
+        return self.account.receive(contents(message)) or self._squeezed_in(message)
+
+    def _squeezed_in(self, message: Message) -> bool:
+        """The bound says that it does not fit: does it, looked at closely?"""
         account = self.account
         arguments = contents(message)
-        if account.receive(arguments):
-            return True
         budget: Budget = account.owner
         size = ENVELOPE + budget.size_of(arguments)
         del arguments
