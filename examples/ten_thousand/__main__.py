@@ -221,7 +221,9 @@ async def watch(display: Display, outcome: Outcome, service: Worker, load: Worke
         outcome.best_messages = max(outcome.best_messages, messages)
         rss = service.rss()
         outcome.rss_peak = max(outcome.rss_peak, rss)
-        memory = service.status.get("memory") or {}
+        memory = dict(service.status.get("memory") or {})
+        if outcome.limited is not None and outcome.limited.changes:
+            memory["level"] = outcome.limited.changes[-1]["level"]
         display.update(
             Snapshot(
                 seconds=elapsed(),

@@ -5,8 +5,9 @@ hold by its own limit; then it lets go and begins anew. None of them breaks a ru
 want about twice what the service may use. One whose connection is ended reconnects at once, and if it is
 let in the next one must go for it: without somebody who refuses and chooses, that never ends.
 
-The pace is that of all together, so many bytes a second: the next step is that of whoever got the
-answer to his last one the longest ago.
+The pace is that of all together, so many bytes a second, and so many steps at most that wait for their
+answer: the next step is that of whoever got the answer to his last one the longest ago. A service that
+stands still for a second does not find a second's greed in its sockets.
 """
 
 from __future__ import annotations
@@ -45,12 +46,15 @@ class ChainReaction:
         """Those who will be, once their turn is over."""
         self.ready: dict[Client, None] = {}
         """Who may take the next step, in this order."""
+        self.asked = 0
+        """Steps without an answer yet."""
         self.ended = 0
         self.readmitted = 0
         self.hoarded = 0
 
-    async def run(self, clients: int, rate: int, seconds: float) -> None:
-        """So many clients are greedy for so long, and take ``rate`` bytes a second together."""
+    async def run(self, clients: int, rate: int, window: int, seconds: float) -> None:
+        """So many clients are greedy for so long; together they take ``rate`` bytes a second, ``window`` steps at a
+        time."""
         load = self.load
         self.is_on = True
         self.chosen = set(random.sample(load.clients, clients))
@@ -65,9 +69,9 @@ class ChainReaction:
         while last - began < seconds:
             await trio.sleep(TICK)
             now = trio.current_time()
-            allowed = min(allowed + rate * (now - last), rate)  # a second's worth, should we have been slow
+            allowed = min(allowed + rate * (now - last), window * STEP)
             last = now
-            while allowed >= STEP and self.ready:
+            while allowed >= STEP and self.ready and self.asked < window:
                 allowed -= STEP
                 self.step(next(iter(self.ready)))
         self.is_on = False
@@ -104,22 +108,30 @@ class ChainReaction:
             self.hoarded += STEP
             client.send(protocol.hoard(STEP))
         self.load.lines_out += 1
+        self.asked += 1
 
     def kept(self, client: Client) -> None:
         """Its connection keeps what it was to."""
+        self.asked -= 1
+        self.is_ready(client)
+
+    def is_ready(self, client: Client) -> None:
         self.ready[client] = None
         if not self.is_on:
             self.step(client)
 
     def was_ended(self, client: Client) -> None:
         self.ended += 1
-        self.ready.pop(client, None)
+        if client in self.ready:
+            del self.ready[client]
+        else:
+            self.asked -= 1
 
     def came_back(self, client: Client) -> None:
         """It is connected again, and has nothing."""
         self.readmitted += 1
         client.keeps = 0
-        self.kept(client)
+        self.is_ready(client)
 
     def behaves(self, client: Client) -> None:
         """From now on it is like all the others."""

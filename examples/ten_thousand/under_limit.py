@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .chain_reaction import AT_MOST
+from .chain_reaction import AT_MOST, STEP
 from .display import megabytes
 
 __all__ = ["REACTION_SECONDS", "Limited"]
@@ -18,8 +18,11 @@ GREED = 2.0
 SHARE = 0.75
 """But no more than this part of all clients is greedy."""
 
-FILLS_IN = 3.0
+FILLS_IN = 6.0
 """Seconds in which they would fill it."""
+
+AT_ONCE = 0.02
+"""The part of the limit that may be asked for and not answered yet."""
 
 IDLE = 0.63
 """The idle service must not need more of the limit than this, or memory would never be NORMAL."""
@@ -54,7 +57,8 @@ class Limited:
         self.greedy = max(0, min(int(SHARE * self.clients), round(GREED * room / AT_MOST)))
         if resident > IDLE * self.limit or self.greedy * AT_MOST < ENOUGH * room:
             return False
-        self.command = f"hoard {self.greedy} {round(room / FILLS_IN)} {REACTION_SECONDS}"
+        window = max(4, int(AT_ONCE * self.limit / STEP))
+        self.command = f"hoard {self.greedy} {round(room / FILLS_IN)} {window} {REACTION_SECONDS}"
         return True
 
     def suits(self, resident: int) -> str:
