@@ -490,8 +490,8 @@ class Load:
                         self.start_turns()
                     case ["crash"]:
                         nursery.start_soon(self.crash_some, crash_share)
-                    case ["hoard", clients, rate, seconds]:
-                        nursery.start_soon(self.reaction.run, int(clients), int(rate), float(seconds))
+                    case ["hoard", clients, rate, window, seconds]:
+                        nursery.start_soon(self.reaction.run, int(clients), int(rate), int(window), float(seconds))
                     case ["finish"]:
                         nursery.start_soon(self.finish)
                     case _:
