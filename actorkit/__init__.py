@@ -1,6 +1,5 @@
 """actorkit: an Erlang-style actor runtime on trio. Let it crash, but never the node."""
 
-from .admission import AdmissionCounts as AdmissionCounts
 from .behaviours.actor import Actor as Actor
 from .behaviours.actor import child as child
 from .behaviours.dynamic_supervisor import DynamicSupervisor as DynamicSupervisor
@@ -28,7 +27,6 @@ from .behaviours.task_supervisor import task_supervisor as task_supervisor
 from .cli import run as run
 from .errors import *  # noqa: F403
 from .governor.opening import open_node as open_node
-from .governor.view import MemoryData as MemoryData
 from .heap.capabilities import Capabilities as Capabilities
 from .heap.explain import Explanation as Explanation
 from .heap.memory_limit import LargestType as LargestType
@@ -74,6 +72,7 @@ from .runtime.events import MemoryReport as MemoryReport
 from .runtime.events import SupervisorReport as SupervisorReport
 from .runtime.events import SystemEvent as SystemEvent
 from .runtime.events import Unkillable as Unkillable
+from .runtime.gate import AdmissionCounts as AdmissionCounts
 from .runtime.heap_census import ClassHeap as ClassHeap
 from .runtime.heap_census import HeapCensus as HeapCensus
 from .runtime.introspection import NodeStatistics as NodeStatistics
@@ -81,6 +80,8 @@ from .runtime.introspection import ProcessInfo as ProcessInfo
 from .runtime.introspection import TreeEntry as TreeEntry
 from .runtime.lifecycle import IGNORE as IGNORE
 from .runtime.lifecycle import Stop as Stop
+from .runtime.memory_data import MemoryData as MemoryData
+from .runtime.memory_data import Receipt as Receipt
 from .runtime.messages import Down as Down
 from .runtime.messages import Exit as Exit
 from .runtime.messages import IdleTimeout as IdleTimeout

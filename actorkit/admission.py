@@ -21,23 +21,15 @@ import trio
 from .errors import AdmissionRefused
 from .policy.admission import Admission, AdmissionSettings, Refuse
 from .policy.memory_sample import MemoryLevel, MemorySample
+from .runtime.gate import AdmissionCounts
 
 if TYPE_CHECKING:
     from .runtime.node import Node
 
-__all__ = ["AdmissionCounts", "NodeAdmission"]
+__all__ = ["NodeAdmission"]
 
 OVERHEAD: Final = 6_144
 """Bytes of a connection that its actor's heap does not show: record, task, socket, buffers; measured with 10,000."""
-
-
-@attrs.frozen
-class AdmissionCounts:
-    """One kind of work: how many are in, were admitted and were refused so far."""
-
-    now: int
-    admitted: int
-    refused: int
 
 
 class NodeAdmission:

@@ -24,6 +24,7 @@ from ..policy.memory_sample import MemoryLevel, MemorySample
 from ..policy.victims import Candidate
 from ..pressure.sources import MemorySource
 from ..runtime.events import KilledForMemory, MemoryAlarm, MemoryLevelChanged, MemoryReport, SystemEvent
+from ..runtime.memory_data import MemoryData, Receipt, Receipts
 from ..runtime.node import Node
 from ..runtime.record import Record
 from . import last_report
@@ -31,7 +32,6 @@ from .census import measured_radius, take_census
 from .kills import Kills
 from .reclaim import Reserve, collect_garbage, trim_allocator
 from .shedding import shed_mailboxes
-from .view import MemoryData, Receipt, Receipts
 
 if TYPE_CHECKING:
     from ..admission import NodeAdmission

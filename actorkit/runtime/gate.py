@@ -10,14 +10,18 @@ terminated, and calls are served. Admission and memory are there only while a go
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Protocol
+
+import attrs
 
 if TYPE_CHECKING:
     from ..policy.child_spec import ChildSpec
     from ..policy.memory_sample import MemoryLevel
+    from .memory_data import MemoryData, Receipt
     from .timers import Timers
 
-__all__ = ["Admission", "Memory", "PendingRestart", "RestartGate", "TimerGate"]
+__all__ = ["Admission", "AdmissionCounts", "Memory", "PendingRestart", "RestartGate", "TimerGate"]
 
 
 class PendingRestart(Protocol):
@@ -44,6 +48,15 @@ class RestartGate(Protocol):
         ...
 
 
+@attrs.frozen
+class AdmissionCounts:
+    """One kind of work: how many are in, were admitted and were refused so far."""
+
+    now: int
+    admitted: int
+    refused: int
+
+
 class Admission(Protocol):
     """Whether new work may come in. ``node.admission`` while a governor runs, else None."""
 
@@ -60,6 +73,14 @@ class Admission(Protocol):
         """How many more of this kind would be admitted now; infinite when nothing bounds them."""
         ...
 
+    def counts(self, kind: str) -> AdmissionCounts:
+        """How many of this kind there are, and were."""
+        ...
+
+    def slot(self, kind: str) -> AbstractAsyncContextManager[None]:
+        """Hold a place for some work, or raise AdmissionRefused."""
+        ...
+
 
 class Memory(Protocol):
     """What one may ask about the node's memory. ``node.memory`` while a governor runs, else None."""
@@ -67,6 +88,14 @@ class Memory(Protocol):
     @property
     def level(self) -> MemoryLevel:
         """How short it is."""
+        ...
+
+    def data(self) -> MemoryData:
+        """How it stood at the last look."""
+        ...
+
+    def receipts(self) -> tuple[Receipt, ...]:
+        """What the governor did last, and what came of it."""
         ...
 
 

@@ -165,7 +165,7 @@ class Node:
 
 
 def crowd(seed: int, count: int, *, liars: float, grows: float) -> dict[int, Actor]:
-    """Actors of all kinds. Drawn from a seed, since to have hypothesis draw each of them takes most of a test's time."""
+    """Actors of all kinds. Drawn from a seed, since drawing each by hypothesis takes most of a test's time."""
     pick = random.Random(seed)
     return {
         n: Actor(

@@ -8,9 +8,9 @@ from typing import Any
 import attrs
 
 from ..policy.memory_sample import MemoryLevel, MemorySample
-from ..runtime.ref import Ref
+from .ref import Ref
 
-__all__ = ["MemoryData", "Receipt"]
+__all__ = ["MemoryData", "Receipt", "Receipts"]
 
 
 @attrs.frozen
