@@ -21,7 +21,7 @@ LOOKS = LookSettings(assumed=0.1 * LIMIT)
 SETTINGS = GovernorSettings(reserve=1000, looks=LOOKS)
 LADDER, KILLS = SETTINGS.ladder, SETTINGS.kills
 
-quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+quick = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 
 
 def actors(liars: st.SearchStrategy[float], grows: float, most: int = 60) -> st.SearchStrategy[dict[int, Actor]]:
@@ -90,8 +90,7 @@ def test_critical_actors_are_never_killed(made: Node) -> None:
 def test_nothing_is_killed_or_stopped_that_need_not_be(made: Node) -> None:
     """Fault: deciding by ``used``, which stands where it stood."""
     made.run(15)
-    for at, action in made.log:
-        newest = [look for look in made.looks if look.now <= at][-1]
+    for (_, action), newest in zip(made.log, made.seen, strict=True):
         if isinstance(action, ev.Kill):
             assert newest.needed >= LADDER.kill.leave * LIMIT
         elif isinstance(action, ev.StopAllButCritical | ev.StopNode):
@@ -153,7 +152,7 @@ def test_kills_enough_when_kills_work(
         actor.grows = 0.0
     made.run(15)
     assert made.stopped is None
-    assert made.live < LADDER.kill.leave * LIMIT or not made.rounds
+    assert made.live < LADDER.kill.enter * LIMIT
     assert made.governor.level < MemoryLevel.KILL
     assert not made.did(ev.Report) or "kills_futile" not in {r.kind for r in made.did(ev.Report)}  # type: ignore[attr-defined]
 
@@ -218,4 +217,4 @@ def test_every_action_says_why(made: Node) -> None:
     made.run(5)
     assert all(action.because for _, action in made.log)
     numbers = [action.number for _, action in made.log]
-    assert numbers == sorted(set(numbers))
+    assert len(numbers) == len(set(numbers))
