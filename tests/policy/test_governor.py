@@ -254,11 +254,12 @@ def test_actors_are_asked_again_while_it_is_wanted() -> None:
 
 
 def test_nothing_is_stopped_for_pages_that_are_free() -> None:
-    node = Driven(reserve=10)
+    node = Driven(reserve=10, ladder=LadderSettings(dwell=20, forecast=False))
     assert "ReleaseReserve" in node.look(0, 1000, 500)
-    for now in range(1, 60):
+    for now in range(1, 100):
         said = node.look(now, 1000, 500)
         assert not {"StopAllButCritical", "StopNode", "Kill", "TakeCensus"} & set(said)
+        assert (node.governor.level == EXHAUSTED) == (now < 20)
     assert node.governor.level == NORMAL
 
 
