@@ -9,11 +9,11 @@
   that would stay up for ever, as several overload managers do.
 
 The trap between the two rules: the level is left by ``needed`` while ``used`` still stands above ``enter``, and so the
-next sample would enter again. So a level that is left with ``used`` not below its ``leave`` is *marked*: it is entered
-again only when ``needed`` itself reaches ``enter``, or when ``used`` has reached ``enter`` and grown by ``regrowth``
-of the limit over the lowest that it had since. It is not entered early. The mark goes when ``used`` has been below
-``leave``: the pages did go back, and the plain rule is right again. Growth that does not reuse freed pages is real
-growth, hence the second way in.
+next sample would enter again. So a level that is left with ``used`` not below its ``leave`` is *marked*, and those
+above it likewise: it is entered again only when ``needed`` itself reaches ``enter``, or when ``used`` has reached
+``enter`` and grown by ``regrowth`` of the limit over the lowest that it had since. It is not entered early. The mark
+goes when ``used`` has been below ``leave``: the pages did go back, and the plain rule is right again. Growth that does
+not reuse freed pages is real growth, hence the second way in.
 
 A level left is re-entered at once when memory says so; only leaving waits. So there is at most one step down per
 dwell, and a turn (in, out) never takes less.
@@ -172,8 +172,10 @@ class Ladder:
         rung = self.settings.rung(level)
         if sample.needed >= rung.leave * limit:
             return None
-        if sample.used >= rung.leave * limit:
-            self._marks[level] = sample.used
+        # Those above too: the same pages must not enter a higher level either. A mark that is there is the lowest.
+        for above in range(level, EXHAUSTED + 1):
+            if sample.used >= self.settings.rung(MemoryLevel(above)).leave * limit:
+                self._marks.setdefault(MemoryLevel(above), sample.used)
         return self._move(
             MemoryLevel(level - 1),
             sample.now,

@@ -137,6 +137,7 @@ class KillCaps:
 
 Rank = Callable[[Candidate], Any]
 
+_priority: Final = itemgetter(1)
 _private: Final = itemgetter(4)
 _over_then_private: Final = itemgetter(3, 4)
 
@@ -174,7 +175,8 @@ def _in_order(
         return
     floor = max(1, int(caps.worthwhile * missing / caps.count))
     dwarfs: list[list[Candidate]] = []
-    for priority in PRIORITIES:
+    present = set(map(_priority, candidates))  # a class that is not there is not looked for
+    for priority in filter(present.__contains__, PRIORITIES):
         yield from _ranked([row for row in candidates if row[1] == priority and row[4] >= floor], wanted)
         small = [row for row in candidates if row[1] == priority and 0 < row[4] < floor]
         if sum(map(_private, small)) >= left():

@@ -52,6 +52,8 @@ class Node:
     admits: bool = True
     stopped: ev.StopNode | None = None
     log: list[tuple[float, ev.Action]] = attrs.field(factory=list)
+    seen: list[MemorySample] = attrs.field(factory=list)
+    """What the node had looked at last, for each entry of the log."""
     rounds: list[tuple[float, ev.Kill]] = attrs.field(factory=list)
     ended_rounds: dict[int, float] = attrs.field(factory=dict)
     looks: list[MemorySample] = attrs.field(factory=list)
@@ -105,6 +107,7 @@ class Node:
     def feed(self, event: ev.Event) -> None:
         for action in self.governor.handle(event):
             self.log.append((self.now, action))
+            self.seen.append(self.looks[-1])
             if not action.dry_run:
                 self.perform(action)
 
@@ -165,7 +168,7 @@ class Node:
 
 
 def crowd(seed: int, count: int, *, liars: float, grows: float) -> dict[int, Actor]:
-    """Actors of all kinds. Drawn from a seed, since drawing each by hypothesis takes most of a test's time."""
+    """Actors of all kinds. From a seed, since to have hypothesis draw each of them takes most of a test's time."""
     pick = random.Random(seed)
     return {
         n: Actor(

@@ -21,7 +21,7 @@ LOOKS = LookSettings(assumed=0.1 * LIMIT)
 SETTINGS = GovernorSettings(reserve=1000, looks=LOOKS)
 LADDER, KILLS = SETTINGS.ladder, SETTINGS.kills
 
-quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+quick = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 
 
 def actors(liars: st.SearchStrategy[float], grows: float, most: int = 60) -> st.SearchStrategy[dict[int, Actor]]:
@@ -42,6 +42,7 @@ def any_node(**fixed: Any) -> st.SearchStrategy[Node]:
         "dying": st.sampled_from([0.0, 0.1, 3.0]),
         "knows_live": st.booleans(),
         "garbage": st.floats(0, 0.2 * LIMIT),
+        "rss": st.floats(0, LIMIT),
         "seed": st.integers(0, 1000),
     } | {name: st.just(value) for name, value in fixed.items()}
     return st.builds(lambda **drawn: node(SETTINGS, **drawn), **about)
@@ -90,8 +91,7 @@ def test_critical_actors_are_never_killed(made: Node) -> None:
 def test_nothing_is_killed_or_stopped_that_need_not_be(made: Node) -> None:
     """Fault: deciding by ``used``, which stands where it stood."""
     made.run(15)
-    for at, action in made.log:
-        newest = [look for look in made.looks if look.now <= at][-1]
+    for (_, action), newest in zip(made.log, made.seen, strict=True):
         if isinstance(action, ev.Kill):
             assert newest.needed >= LADDER.kill.leave * LIMIT
         elif isinstance(action, ev.StopAllButCritical | ev.StopNode):
@@ -129,33 +129,27 @@ def test_every_level_is_left_when_live_bytes_fall(made: Node, live: float) -> No
 
 @quick
 @given(
-    actors(st.just(0.0), 0.0), st.floats(0, 0.3), st.booleans(), st.booleans(), st.sampled_from([0.0, 0.1, 0.5]),
-    st.floats(0, 20_000),
+    actors(st.just(0.0), 0.0, most=10), st.floats(0.75, 0.95), st.booleans(), st.booleans(),
+    st.sampled_from([0.0, 0.1, 0.5]), st.floats(0, 6_000),
 )  # fmt: skip
 def test_kills_enough_when_kills_work(
-    made_of: dict[int, Actor], base: float, returns: bool, knows_live: bool, dying: float, filling: float
+    made_of: dict[int, Actor], full: float, returns: bool, knows_live: bool, dying: float, filling: float
 ) -> None:
-    """Faults: one victim a round; waiting for the resident set to fall; stopping too early."""
-    for n in range(400):
-        made_of[1000 + n] = Actor(Priority.NORMAL, 160, grows=filling / 400)
+    """So that the last rung is never needed. Faults: one victim a round; waiting for the resident set to fall."""
+    for n in range(200):
+        made_of[1000 + n] = Actor(Priority.NORMAL, 200, grows=filling / 200)
     for actor in made_of.values():
         actor.priority = min(actor.priority, Priority.HIGH)
-    made = node(
-        SETTINGS,
-        actors=made_of,
-        base=base * LIMIT,
-        returns=returns or not knows_live,
-        knows_live=knows_live,
-        dying=dying,
-    )
-    made.run(15)
+    made = node(SETTINGS, actors=made_of, returns=returns or not knows_live, knows_live=knows_live, dying=dying)
+    made.base = max(0.0, full * LIMIT - made.live)
+    made.run(12)
     for actor in made.actors.values():
         actor.grows = 0.0
-    made.run(15)
-    assert made.stopped is None
-    assert made.live < LADDER.kill.leave * LIMIT or not made.rounds
+    made.run(5)
+    assert made.live < LADDER.kill.enter * LIMIT
     assert made.governor.level < MemoryLevel.KILL
-    assert not made.did(ev.Report) or "kills_futile" not in {r.kind for r in made.did(ev.Report)}  # type: ignore[attr-defined]
+    assert not made.did(ev.StopAllButCritical, ev.StopNode)
+    assert "kills_futile" not in {report.kind for report in made.did(ev.Report)}  # type: ignore[attr-defined]
 
 
 @quick
@@ -218,4 +212,4 @@ def test_every_action_says_why(made: Node) -> None:
     made.run(5)
     assert all(action.because for _, action in made.log)
     numbers = [action.number for _, action in made.log]
-    assert numbers == sorted(set(numbers))
+    assert len(numbers) == len(set(numbers))

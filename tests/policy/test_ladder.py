@@ -70,7 +70,9 @@ def test_left_by_what_is_needed() -> None:
 
 def test_not_entered_again_by_pages_that_never_went_back() -> None:
     levels = climb((0, 950, 950), (1, 950, 300), (2, 950, 300), (3, 955, 300), (4, 960, 300), (5, 969, 300))
-    assert levels == [*"KSCNEE"], "960 is a first time for EXHAUSTED, which was never left"
+    assert levels == [*"KSCNNN"], "EXHAUSTED neither, though it has not been there"
+    levels = climb((0, 950, 950), (1, 950, 300), (2, 950, 300), (3, 955, 300), (4, 970, 300))
+    assert levels == [*"KSCNE"], "grown by 2 % of the limit"
     levels = climb((0, 920, 920), (1, 920, 300), (2, 920, 300), (3, 920, 300), (4, 939, 300), (5, 950, 500))
     assert levels == [*"KSCNNK"], "grown by 3 % of the limit: real growth"
 
