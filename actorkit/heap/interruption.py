@@ -19,7 +19,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
-__all__ = ["is_foreign", "may_raise"]
+__all__ = ["is_foreign", "is_own", "may_raise"]
 
 FOREIGN: Final = frozenset({"actorkit", "contextlib", "outcome", "trio"})
 
@@ -37,6 +37,12 @@ def is_foreign(frame: FrameType) -> bool:
     """
     name = frame.f_globals.get("__name__")
     return isinstance(name, str) and name.partition(".")[0] in FOREIGN
+
+
+def is_own(frame: FrameType) -> bool:
+    """Is this the runtime's code?"""
+    name = frame.f_globals.get("__name__")
+    return isinstance(name, str) and name.partition(".")[0] == "actorkit"
 
 
 def may_raise(

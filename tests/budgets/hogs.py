@@ -16,6 +16,7 @@ class Meter:
     """What was really made, which no walk that stops at a limit can tell."""
 
     made = 0
+    numbers = iter(range(0))
 
 
 def block() -> bytes:
@@ -76,7 +77,7 @@ class Hog(ak.Actor):
 
     @ak.cast
     def in_a_lambda(self) -> None:
-        self.held = sorted(range(3000), key=lambda number: self.held.append(block()) or number)
+        self.held = sorted(range(30_000), key=lambda number: self.held.append(block()) or number)
 
     @ak.cast
     async def between_awaits(self) -> None:
@@ -126,7 +127,7 @@ class Hog(ak.Actor):
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(trio.lowlevel.checkpoint)
-                    self.held.append(block())
+                    self.held += [block() for _ in range(30)]
             except BaseException:
                 continue
 
@@ -147,7 +148,7 @@ class Hog(ak.Actor):
 
     @ak.cast
     def in_c(self, how: str) -> None:
-        numbers = range(10**8)
+        numbers = Meter.numbers = iter(range(10**8))
         match how:
             case "list":
                 self.held = list(map(str, numbers))
@@ -168,3 +169,8 @@ async def growing(ctx: ak.ProcessContext) -> None:
         held.append(block())
         if not len(held) % 50:
             await trio.lowlevel.checkpoint()
+
+
+async def growing_at_once(ctx: ak.ProcessContext) -> None:
+    """Without a single await."""
+    append_for_ever([])
