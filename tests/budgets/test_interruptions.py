@@ -142,7 +142,7 @@ async def test_an_alarm_at_every_allocation(ends: Ends, seed: int, monkeypatch: 
             nursery.start_soon(drain, there)
         refs = []
         for number, (here, _) in enumerate(pairs):
-            size = 10 * KIB + (seed * 8 + number) * 397
+            size = 20 * KIB + (seed * 8 + number) * 397
             ref = node.spawn(ak.child(Talker, seed * 100 + number, here, echo).with_(max_heap_size=size))
             ref.account.soft = 1  # type: ignore[attr-defined]
             ref.cast(Talker.work)
