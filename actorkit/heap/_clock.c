@@ -44,7 +44,7 @@ main interpreter only: elsewhere an account is due, and nobody is interrupted. C
 the interpreter is not interrupted either; that is what the refusals are for. The alarm is called with the
 account switched off. Whether it returns or raises: if the account is still over its threshold, the threshold
 moves 64 KiB on, so that the code that handles the exception is not interrupted at once, but soon. With a
-verdict, and when it has raised eight times in vain, it comes again at the very next occasion: the code that
+verdict, and when it has come eight times in vain, it comes again at the very next occasion: the code that
 catches all and goes on (`while True: try: ... except BaseException: continue`) is then interrupted where it
 goes on, outside of its `try`.
 
@@ -139,7 +139,7 @@ typedef struct {
     uint64_t last_refused;
     uint64_t activation; /* how often it was entered */
     uint64_t asked;      /* the activation in which a pending call was asked for; 0 if none */
-    unsigned raised;     /* how often the alarm has raised with a verdict */
+    uint64_t in_vain;    /* how often the alarm has come with a verdict */
     char due;
     char measured;       /* receive() leaves all messages to its caller */
     PyObject *owner;
@@ -224,11 +224,12 @@ ring(void *Py_UNUSED(nothing))
     PyObject *function = Py_NewRef(alarm_function);
     PyObject *result = PyObject_CallFunction(function, "OK", (PyObject *)account,
                                              (unsigned long long)account->activation);
-    if (result == NULL && account->verdict != NULL && account->raised++ >= PATIENCE
-        && Py_AddPendingCall(ring, NULL) == 0) {
-        alarm_queued = true;
-        account->asked = account->activation;
+    if (account->verdict != NULL && account->in_vain++ >= PATIENCE) {
         STORE(account->alarm_at, 0);
+        if (result == NULL && !alarm_queued && Py_AddPendingCall(ring, NULL) == 0) {
+            alarm_queued = true;
+            account->asked = account->activation;
+        }
     }
     else if (account_total(account) >= account->alarm_at) {
         account->soft = account_bytes(account) + REARM_STEP;

@@ -5,18 +5,28 @@ not expect it there and would be left half done. So the frames from the interrup
 are looked at, and only if all are the actor's own (or its libraries') may the exception be raised; otherwise
 the alarm is let pass, and comes again a little later.
 
+``contextlib`` counts as foreign too: a context manager that is interrupted on its way out has not done what it was
+there for. For the same reason nothing is raised between a call and the ``await`` of what it has returned: the
+``__aexit__`` of an ``async with`` would be lost, and its nursery left open.
+
 The alarm is a Python function, so the frame that it interrupted is ``sys._getframe(1)`` in it.
 """
 
 from __future__ import annotations
 
+import dis
 from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
-__all__ = ["is_foreign", "may_raise"]
+__all__ = ["is_foreign", "is_own", "may_raise"]
 
-FOREIGN: Final = frozenset({"actorkit", "outcome", "trio"})
+FOREIGN: Final = frozenset({"actorkit", "contextlib", "outcome", "trio"})
+
+_CACHE: Final = dis.opmap.get("CACHE", 0)
+_PRECALL: Final = dis.opmap.get("PRECALL")
+_CALL: Final = dis.opmap["CALL"]
+_AWAIT: Final = dis.opmap["GET_AWAITABLE"]
 
 
 def is_foreign(frame: FrameType) -> bool:
@@ -27,6 +37,12 @@ def is_foreign(frame: FrameType) -> bool:
     """
     name = frame.f_globals.get("__name__")
     return isinstance(name, str) and name.partition(".")[0] in FOREIGN
+
+
+def is_own(frame: FrameType) -> bool:
+    """Is this the runtime's code?"""
+    name = frame.f_globals.get("__name__")
+    return isinstance(name, str) and name.partition(".")[0] == "actorkit"
 
 
 def may_raise(
@@ -40,6 +56,8 @@ def may_raise(
     ``until`` knows the activation's frame, which is where the walk ends and which is not asked about itself.
     If it is not found, the interrupted code is not the activation's: False.
     """
+    if top is not None and _is_about_to_await(top):
+        return False
     frame = top
     while frame is not None:
         if until(frame):
@@ -48,3 +66,17 @@ def may_raise(
             return False
         frame = frame.f_back
     return False
+
+
+def _is_about_to_await(frame: FrameType) -> bool:
+    """Does the value of the call that the frame has just made go to an ``await``?"""
+    code = frame.f_code.co_code
+    at = frame.f_lasti
+    if at < 0:
+        return False
+    called = code[at] != _PRECALL  # in 3.11 that one may do the whole call, with CALL after it
+    at += 2
+    while at < len(code) and (code[at] == _CACHE or (not called and code[at] == _CALL)):
+        called = called or code[at] == _CALL
+        at += 2
+    return at < len(code) and code[at] == _AWAIT

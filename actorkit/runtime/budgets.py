@@ -32,7 +32,7 @@ import trio
 
 from ..errors import MemoryLimitExceeded
 from ..heap import clock, walk
-from ..heap.interruption import may_raise
+from ..heap.interruption import is_own, may_raise
 from ..heap.memory_limit import LargestType, MemoryLimit
 from ..heap.usage import HeapUsage
 from ..policy.heap_limit import HeapLimit
@@ -247,10 +247,14 @@ class Budget:
             return
         if account.verdict is None:
             allocated = account.bytes
+            frames = _running(top)
+            if not frames or any(map(is_own, frames)):
+                # The runtime is at work for it: a message may be charged and not queued yet, a look would forget it.
+                account.soft = allocated + (1 if top is None or is_own(top) else SHORT)
+                return
             if allocated - self.alarmed_at < SHORT and allocated >= self.alarmed_at:
                 account.soft = allocated + SHORT
                 return
-            frames = _running(top)
             usage = self.look(frames, inside=True)
             self.alarmed_at = account.bytes
             if not self.is_over:

@@ -20,6 +20,7 @@ from trio.lowlevel import Abort, Task, current_task, reschedule
 
 from ..heap.walk import size_of
 from ..reasons import NORMAL
+from .activations import ACTIVATIONS
 from .context import Context
 from .dispatch import interruptible
 from .record import DEAD, IDLE, RUNNING, Record
@@ -274,3 +275,6 @@ async def _run(
 
 async def _begin(function: Callable[..., Any], record: ProcessContext, args: Any, kwargs: Any) -> None:
     await function(record, *args, **kwargs)
+
+
+ACTIVATIONS.add(_begin.__code__)

@@ -12,9 +12,21 @@ import actorkit as ak
 BLOCK = 1000
 
 
+class Meter:
+    """What was really made, which no walk that stops at a limit can tell."""
+
+    made = 0
+    numbers = iter(range(0))
+
+
+def block() -> bytes:
+    Meter.made += BLOCK + 56  # its header, and what malloc makes of it
+    return bytes(BLOCK)
+
+
 def append_for_ever(to: Any) -> None:
     while True:
-        to.append(bytes(BLOCK))
+        to.append(block())
 
 
 class Hog(ak.Actor):
@@ -47,13 +59,13 @@ class Hog(ak.Actor):
     @ak.cast
     def in_a_handler(self) -> None:
         while True:
-            self.held.append(bytes(BLOCK))
+            self.held.append(block())
 
     @ak.cast
     def in_a_local(self) -> None:
         held = []
         while True:
-            held.append(bytes(BLOCK))
+            held.append(block())
 
     @ak.cast
     def in_a_helper(self) -> None:
@@ -65,16 +77,16 @@ class Hog(ak.Actor):
 
     @ak.cast
     def in_a_comprehension(self) -> None:
-        self.held = [bytes(BLOCK) for _ in range(10**9)]
+        self.held = [block() for _ in range(10**9)]
 
     @ak.cast
     def in_a_lambda(self) -> None:
-        self.held = sorted(range(3000), key=lambda number: self.held.append(bytes(BLOCK)) or number)
+        self.held = sorted(range(30_000), key=lambda number: self.held.append(block()) or number)
 
     @ak.cast
     async def between_awaits(self) -> None:
         while True:
-            self.held.append(bytes(BLOCK))
+            self.held.append(block())
             await trio.lowlevel.checkpoint()
 
     @ak.cast
@@ -91,7 +103,7 @@ class Hog(ak.Actor):
     async def _task(self) -> None:
         held = []
         while True:
-            held.append(bytes(BLOCK))
+            held.append(block())
             if not len(held) % 100:
                 await trio.lowlevel.checkpoint()
 
@@ -99,23 +111,48 @@ class Hog(ak.Actor):
     def catching_all(self) -> None:
         while True:
             try:
-                self.held.append(bytes(BLOCK))
+                self.held.append(block())
             except BaseException:
                 self.caught += 1
                 if self.caught > 30:
                     return
 
     @ak.cast
+    def catching_for_ever(self) -> None:
+        while True:
+            try:
+                self.held.append(block())
+            except BaseException:
+                continue
+
+    @ak.cast
+    async def catching_in_a_nursery(self) -> None:
+        while True:
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(trio.lowlevel.checkpoint)
+                    self.held += [block() for _ in range(30)]
+            except BaseException:
+                continue
+
+    @ak.cast
     async def in_a_thread(self) -> None:
         await ak.to_thread(self._fill, 4_000)
 
+    @ak.cast
+    async def large_in_a_thread(self) -> None:
+        await ak.to_thread(self.make_large)
+
+    def make_large(self) -> None:
+        self.held.append(bytes(100 * 1024 * 1024))
+
     def _fill(self, count: int) -> None:
         for _ in range(count):
-            self.held.append(bytes(BLOCK))
+            self.held.append(block())
 
     @ak.cast
     def in_c(self, how: str) -> None:
-        numbers = range(10**8)
+        numbers = Meter.numbers = iter(range(10**8))
         match how:
             case "list":
                 self.held = list(map(str, numbers))
@@ -133,6 +170,11 @@ async def growing(ctx: ak.ProcessContext) -> None:
     """The same, as a process."""
     held = []
     while True:
-        held.append(bytes(BLOCK))
+        held.append(block())
         if not len(held) % 50:
             await trio.lowlevel.checkpoint()
+
+
+async def growing_at_once(ctx: ak.ProcessContext) -> None:
+    """Without a single await."""
+    append_for_ever([])

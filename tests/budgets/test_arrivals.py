@@ -8,6 +8,7 @@ import pytest
 import trio
 
 import actorkit as ak
+from actorkit import named as named_ref
 from actorkit.heap import clock, walk
 
 from .conftest import KIB, MIB, Ends
@@ -161,6 +162,121 @@ async def test_calls(ends: Ends, policy: str) -> None:
         assert isinstance(answers[0], ak.MailboxFull)
         assert "1,048,576 B" in str(answers[0])
     assert ref.alive
+
+
+HALF = 500_000
+
+
+async def by_call(ref: ak.Ref[Slow]) -> None:
+    await ref.call(Slow.take, bytes(HALF))
+
+
+async def by_keyword(ref: ak.Ref[Slow]) -> None:
+    await ref.call(Slow.take, what=bytes(HALF))
+
+
+async def by_call_with_a_deadline(ref: ak.Ref[Slow]) -> None:
+    await ref.within(3600).call(Slow.take, what=bytes(HALF))
+
+
+async def by_send_wait(ref: ak.Ref[Slow]) -> None:
+    await ref.send_wait(bytes(HALF))
+
+
+async def by_cast_wait(ref: ak.Ref[Slow]) -> None:
+    await ref.cast_wait(Slow.take, what=bytes(HALF))
+
+
+async def by_keyword_cast(ref: ak.Ref[Slow]) -> None:
+    ref.cast(Slow.take, what=bytes(HALF))
+
+
+WAYS = [by_call, by_keyword, by_call_with_a_deadline, by_send_wait, by_cast_wait, by_keyword_cast]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("policy", "named"), [*((policy, False) for policy in POLICIES), ("wait", True)])
+async def test_200_mb_from_many_senders(ends: Ends, policy: str, named: bool, way: Any) -> None:
+    """400 tasks that send 500 kB each, by calls and by sends that wait: never more than the budget is in the mailbox.
+    That each of them still waits for its answer, or for its turn, makes no difference."""
+    ref, opened = await busy(ends, policy, name="slow")
+    to = named_ref(Slow, "slow") if named else ref
+    refused = 0
+
+    async def send() -> None:
+        nonlocal refused
+        try:
+            await way(to)
+        except ak.MailboxFull:
+            refused += 1
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(400):
+            nursery.start_soon(send)
+        await trio.testing.wait_all_tasks_blocked()
+        info = ends.node.process_info(ref)
+        assert info is not None
+        assert 1 <= info.mailbox <= 2
+        assert HALF <= info.memory.mailbox <= MIB
+        await ends.node.budgets.look_at_all()
+        assert ref.alive
+        opened.set()
+    waits = way in (by_send_wait, by_cast_wait) or (policy == "wait" and way is not by_keyword_cast)
+    if waits:
+        assert refused == 0
+    if way in (by_call, by_keyword, by_call_with_a_deadline) and not waits:
+        assert refused >= 397
+    await trio.testing.wait_all_tasks_blocked()
+    assert ref.alive
+
+
+async def test_what_waits_to_be_sent_is_the_sender_s(ends: Ends) -> None:
+    """Messages that its tasks cannot send yet are held by an actor: they would be gone with it."""
+    slow, _ = await busy(ends, "wait")
+    while slow.send(bytes(50 * KIB)):
+        pass
+
+    class Sender(ak.Actor):
+        @ak.cast
+        async def go(self) -> None:
+            async with trio.open_nursery() as nursery:
+                for _ in range(20):
+                    nursery.start_soon(slow.send_wait, bytes(HALF))
+
+    sender = ends.node.spawn(ak.child(Sender).with_(max_heap_size=MIB))
+    sender.cast(Sender.go)
+    assert isinstance(await ends.of(sender), ak.MemoryLimit)
+    assert slow.alive
+
+
+async def test_what_a_timer_holds(ends: Ends) -> None:
+    """A message that a timer will deliver goes with the actor that it is for, and so it counts for that one."""
+
+    class Patient(ak.Actor):
+        @ak.cast
+        async def begin(self) -> None:
+            while True:
+                self.ctx.send_after(3600, self.ctx.ref, bytes(100 * KIB))
+                await trio.lowlevel.checkpoint()
+
+    ref = ends.node.spawn(ak.child(Patient).with_(max_heap_size=MIB))
+    ref.cast(Patient.begin)
+    reason = await ends.of(ref)
+    assert isinstance(reason, ak.MemoryLimit)
+    assert ends.node.statistics().timers < 20
+
+
+async def test_the_arguments_of_a_process(ends: Ends) -> None:
+    """They are its own, as long as it runs."""
+
+    async def sleeper(ctx: ak.ProcessContext, large: bytes) -> None:
+        await trio.sleep_forever()
+
+    ref = ends.node.spawn(sleeper, bytes(3 * MIB))
+    await trio.testing.wait_all_tasks_blocked()
+    assert held(ends, ref) > 3 * MIB
+    small = ends.node.spawn(ak.child(sleeper, bytes(3 * MIB)).with_(max_heap_size=MIB))
+    assert isinstance(await ends.of(small), ak.MemoryLimit)
 
 
 async def test_what_can_never_fit(ends: Ends) -> None:

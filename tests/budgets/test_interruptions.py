@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import trio.lowlevel
 
 import actorkit as ak
 from actorkit.heap import clock
+from actorkit.runtime import budgets
 
 from .conftest import KIB, Ends, needs_the_extension
 
@@ -64,6 +66,98 @@ async def test_small_budgets(ends: Ends, seed: int) -> None:
         assert isinstance(await ends.of(ref), ak.MemoryLimit)
     assert await echo.call(Echo.echo, b"still there") == b"still there"
     assert node.statistics().repairs == 0
+
+
+class Talker(ak.Actor):
+    """Opens nurseries, sends over memory channels and sockets, and grows a little at each."""
+
+    def __init__(self, seed: int, socket: Any, echo: Any) -> None:
+        self.random = random.Random(seed)
+        self.socket = socket
+        self.echo = echo
+        self.held: list[bytes] = []
+
+    def grow(self) -> None:
+        self.held.append(bytes(self.random.randrange(400)))
+
+    @ak.cast
+    async def work(self) -> None:
+        while True:
+            sender, receiver = trio.open_memory_channel[bytes](self.random.randrange(2))
+            async with trio.open_nursery() as nursery, sender, receiver:
+                nursery.start_soon(self._send, sender.clone())
+                nursery.start_soon(self._receive, receiver.clone())
+                self.grow()
+                await nursery.start(self._started)
+            await self.socket.send(bytes(20))
+            with trio.move_on_after(1):
+                await self.echo.call(Echo.echo, b"x")
+            self.grow()
+
+    async def _started(self, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+        self.grow()
+        task_status.started()
+        await trio.lowlevel.checkpoint()
+
+    async def _send(self, sender: Any) -> None:
+        async with sender:
+            for _ in range(3):
+                self.grow()
+                await sender.send(bytes(50))
+
+    async def _receive(self, receiver: Any) -> None:
+        async with receiver:
+            async for _ in receiver:
+                self.grow()
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_an_alarm_at_every_allocation(ends: Ends, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an alarm at every single allocation of an actor's code, in the middle of nurseries' starts, of memory
+    channels and of sockets, only the actors die, each of its limit; the run, and what others do in it, is intact."""
+    alarms = 0
+
+    def every_time(account: Any, _activation: int) -> None:
+        nonlocal alarms
+        alarms += 1
+        try:
+            account.owner.alarmed(sys._getframe(1))
+        finally:
+            account.soft = account.bytes + 1
+
+    monkeypatch.setattr(budgets, "alarm", every_time)
+    node = ends.node
+    echo = node.spawn(Echo)
+    pairs = [trio.socket.socketpair() for _ in range(8)]
+    received = 0
+
+    async def drain(socket: Any) -> None:
+        nonlocal received
+        while data := await socket.recv(1000):
+            received += len(data)
+
+    async with trio.open_nursery() as nursery:
+        for _, there in pairs:
+            nursery.start_soon(drain, there)
+        refs = []
+        for number, (here, _) in enumerate(pairs):
+            size = 20 * KIB + (seed * 8 + number) * 397
+            ref = node.spawn(ak.child(Talker, seed * 100 + number, here, echo).with_(max_heap_size=size))
+            ref.account.soft = 1  # type: ignore[attr-defined]
+            ref.cast(Talker.work)
+            refs.append(ref)
+        for ref in refs:
+            reason = await ends.of(ref)
+            assert isinstance(reason, ak.MemoryLimit), reason
+        for here, _ in pairs:
+            here.close()
+    for _, there in pairs:
+        there.close()
+    assert alarms > 1000
+    assert received
+    assert await echo.call(Echo.echo, b"still there") == b"still there"
+    assert node.statistics().repairs == 0
+    assert node.statistics().actors == 1
 
 
 async def test_the_clock_is_put_back(ends: Ends) -> None:

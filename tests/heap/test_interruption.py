@@ -36,7 +36,7 @@ def ask() -> bool:
 
 
 @pytest.mark.parametrize(
-    "name", ["trio", "trio._core._run", "actorkit", "actorkit.runtime.scheduler", "outcome", "outcome._impl"]
+    "name", ["trio", "trio._core._run", "actorkit", "actorkit.runtime.scheduler", "contextlib", "outcome", "outcome._impl"]
 )
 def test_frames_of_trio_and_the_runtime_are_foreign(name: str) -> None:
     through = in_module(name)
@@ -119,3 +119,35 @@ async def test_alarms_at_every_step_leave_trio_whole() -> None:
     assert passed > 20
     with trio.fail_after(5):
         await trio.sleep(0.001)
+
+
+async def nothing() -> None:
+    """Something to await."""
+
+
+def test_nothing_is_raised_between_a_call_and_its_await() -> None:
+    """A coroutine that was made and not awaited is lost: with it, the way out of an ``async with``."""
+    answers: list[bool] = []
+
+    def made(*_: object) -> Any:
+        answers.append(may_raise(sys._getframe(1), until=is_activation))
+        return nothing()
+
+    class Manager:
+        def __aenter__(self) -> Any:
+            return nothing()
+
+        __aexit__ = made
+
+    async def awaits() -> None:
+        await made()
+        await made(*(), **{})
+        async with Manager():
+            made().close()
+
+    def run() -> None:
+        with pytest.raises(StopIteration):
+            awaits().send(None)
+
+    activation(run)
+    assert answers == [False, False, True, False]
