@@ -15,8 +15,8 @@ class ScriptedMemory:
     """Tells whatever it is set to; takes the place of the real source where a governor takes one.
 
     Set ``used``, ``limit``, ``live``, ``resident`` and ``stalled`` at any time: the next sample tells it. Or give
-    ``steps``: each sample takes the next one, and the last one stays. Nothing moves by itself, so a test says also what a
-    kill has freed.
+    ``steps``: each sample takes the next one, and the last one stays. Nothing moves by itself, so a test says also
+    what a kill has freed.
 
     Args:
         limit: bytes.
