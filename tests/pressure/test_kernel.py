@@ -122,7 +122,7 @@ async def test_version_2_tells_of_changes(group_v2: ControlGroup) -> None:
     wakes = WakeSet(lost)
     wakes.add(kernel_events.events_file(group_v2, "cgroup.events"))
     assert await wakes.wait(0) is None
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as member:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as member:  # noqa: ASYNC220
         (group_v2.directory / "cgroup.procs").write_text(str(member.pid))
         assert await wakes.wait(60) == f"{group_v2} cgroup.events"
         assert await wakes.wait(0) is None
