@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actorkit.policy.memory_sample import MemorySample
@@ -30,6 +30,7 @@ pacings = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(pacings, looks)
 def test_what_was_seen_before_is_not_missed(pacing: Pacing, looks: list[tuple[float, int]]) -> None:
     """If memory fills at the worst rate of the last seconds, no more than the part of the headroom is gone by then."""
@@ -52,6 +53,7 @@ def test_what_was_seen_before_is_not_missed(pacing: Pacing, looks: list[tuple[fl
             assert pace.time_to_limit == math.inf
 
 
+@settings(deadline=None)
 @given(st.integers(0, LIMIT), st.integers(0, LIMIT))
 def test_nearer_means_sooner(one: int, other: int) -> None:
     near, far = sorted([one, other], reverse=True)
