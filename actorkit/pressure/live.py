@@ -44,6 +44,9 @@ __all__ = ["LiveGauge", "MallocBytes", "SmallBlocks", "malloc_bytes", "small_blo
 _SHARE = 0.02
 """Of the time at most, for walking pools: between walks what was retained is taken to stay."""
 
+_SMALLEST, _LARGEST = 16, 512
+"""Bytes of a block that pymalloc serves itself."""
+
 _MALLINFO2 = (
     "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
 )  # fmt: skip
@@ -139,31 +142,34 @@ class _Estimate:
     """pymalloc's figures from the number of blocks, when it does not tell them itself."""
 
     def __init__(self) -> None:
-        self._elsewhere: int | None = None
+        self._elsewhere = 0
+        self._first = SmallBlocks(0, 0)
+        self._first_blocks = 0
         self._most_blocks = 0
-        self._arenas_then = 0
+        self._most_arenas = 0
         self._mean = 0.0
 
     def calibrate(self, exact: SmallBlocks, malloc: MallocBytes, pages: ProcessPages) -> None:
-        """While it does tell: what is neither allocator's, and how large a block is."""
+        """While it does tell: what is neither allocator's, and what there was before anything was hidden."""
         self._elsewhere = max(0, pages.anonymous - exact.arenas - malloc.handed_out - malloc.kept)
-        self._most_blocks = sys.getallocatedblocks()
-        self._arenas_then = exact.arenas
-        self._mean = exact.handed_out / max(1, self._most_blocks)
+        self._first, self._most_arenas = exact, exact.arenas
+        self._first_blocks = self._most_blocks = sys.getallocatedblocks()
+        self._mean = exact.handed_out / max(1, self._first_blocks)
 
-    def read(self, malloc: MallocBytes, pages: ProcessPages) -> SmallBlocks | None:
+    def read(self, malloc: MallocBytes, pages: ProcessPages) -> SmallBlocks:
         blocks = sys.getallocatedblocks()
         if not blocks:  # PYTHONMALLOC=malloc
             return SmallBlocks(0, 0)
-        if self._elsewhere is None:
-            self._elsewhere = 0
         arenas = max(0, pages.anonymous - self._elsewhere - malloc.handed_out - malloc.kept)
-        if blocks >= self._most_blocks:
-            self._most_blocks, self._arenas_then = blocks, arenas
-            self._mean = arenas / blocks
+        if blocks > self._most_blocks:
+            # Not less than before: after malloc_trim, part of what malloc says that it keeps is not resident.
+            self._most_blocks, self._most_arenas = blocks, max(arenas, self._most_arenas)
+            grown = (self._most_arenas - self._first.arenas) / (blocks - self._first_blocks)
+            self._mean = min(max(grown, _SMALLEST), _LARGEST)
+        # The interpreter's own blocks are larger than most programs' and stay, so they are not averaged in.
+        handed_out = max(0, self._first.handed_out + int((blocks - self._first_blocks) * self._mean))
         # Whatever grows without more blocks is not pymalloc's.
-        arenas = min(arenas, self._arenas_then)
-        return SmallBlocks(arenas, min(arenas, int(blocks * self._mean)))
+        return SmallBlocks(max(handed_out, min(arenas, self._most_arenas)), handed_out)
 
 
 class LiveGauge:
@@ -209,8 +215,6 @@ class LiveGauge:
             self._estimate.calibrate(small, malloc, pages)
         else:
             small = self._estimate.read(malloc, pages)
-            if small is None:
-                return None
         told_free = small.arenas - small.handed_out + malloc.kept
         beyond = pages.resident - pages.backed_by_files - small.handed_out - malloc.handed_out
         return max(0, min(told_free, beyond))

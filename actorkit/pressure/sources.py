@@ -66,7 +66,8 @@ class NodeMemory:
     once as a warning and can be read in ``degraded``; it is looked for again every half minute.
 
     A sample costs some tens of microseconds: files are kept open, and no thread is started. Make it in the process
-    that it is to measure, after a fork, and close it.
+    that it is to measure, after a fork, and before anybody stands before Python's allocators (tracemalloc, budgets):
+    what is live is told better then. Close it.
 
     Args:
         limit: bytes (or text such as "512 MiB") that the process's resident set is to stay below; None: no limit of the
@@ -102,22 +103,22 @@ class NodeMemory:
         self._environ = environ
         self._root = Path(root)
         self._degraded: dict[str, Degraded] = {}
+        self._silent: dict[str, Degraded] = {}
         self._said: set[str] = set()
         self._process = ProcessMemory(root)
         self._system: system.SystemMemory | None = system.SystemMemory(root)
         self._live = LiveGauge()
         self._look_again = math.inf
         self._groups = self._find_groups()
-        if self._degraded:
-            self._look_again = -math.inf
         self._stalls = self._open_stalls()
+        self._live.read(self._pages(), fresh=True)
         self._wakes: WakeSet | None = None
         self._last_wake = -math.inf
 
     @property
     def degraded(self) -> tuple[Degraded, ...]:
-        """What is missing from the samples now."""
-        return tuple(self._degraded.values())
+        """What is missing from the samples now, and who cannot wake though he was to."""
+        return (*self._degraded.values(), *self._silent.values())
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -139,17 +140,20 @@ class NodeMemory:
             fresh: look for what is retained though the last such look's cost would have us wait.
         """
         if now >= self._look_again:
-            self._retry(now)
+            self._retry()
         pages = self._pages()
         readings = rlimits.readings(pages)
         if self.limit is not None:
             readings.append(Reading("memory_limit", self.limit, pages.resident))
-        readings += self._read_groups(now)
-        left = self._read_system(pages, now)
+        readings += self._read_groups()
+        left = self._read_system(pages)
         if left is not None:
             readings.append(left)
         if not readings:
             readings.append(Reading("system total", system.total(), pages.resident))
+        stalled = self._read_stalls()
+        if self._degraded:
+            self._look_again = min(self._look_again, now + _LOOK_AGAIN)
         least = min(readings, key=lambda reading: reading.headroom)
         return MemorySample(
             now=now,
@@ -158,7 +162,7 @@ class NodeMemory:
             source=least.source,
             resident=pages.resident,
             live=self._live.read(pages, fresh=fresh),
-            stalled=self._read_stalls(),
+            stalled=stalled,
             # A process that was moved into a group has left what it held charged to the former one.
             owned=least.used >= 0.9 * pages.anonymous,
         )
@@ -171,7 +175,7 @@ class NodeMemory:
             self._process.use_psutil()
             return self._process.read()
 
-    def _read_groups(self, now: float) -> list[Reading]:
+    def _read_groups(self) -> list[Reading]:
         if self._groups is None:
             return []
         readings, failed = self._groups.read()
@@ -181,16 +185,13 @@ class NodeMemory:
         self._groups.close()
         self._groups = groups = self._find_groups()
         if groups is None:
-            self._look_again = now + _LOOK_AGAIN
             return []
         readings, still = groups.read()
         for group, why in still:
             self._degrade(str(group), why)
-        if still or groups.unreadable:
-            self._look_again = now + _LOOK_AGAIN
         return readings
 
-    def _read_system(self, pages: ProcessPages, now: float) -> Reading | None:
+    def _read_system(self, pages: ProcessPages) -> Reading | None:
         if self._system is None:
             return None
         try:
@@ -199,7 +200,6 @@ class NodeMemory:
             self._degrade("system", why)
             self._system.close()
             self._system = None
-            self._look_again = min(self._look_again, now + _LOOK_AGAIN)
             return None
 
     def _read_stalls(self) -> float | None:
@@ -247,7 +247,8 @@ class NodeMemory:
         paths = [] if own is None else [own.directory / "memory.pressure"]
         return [*paths, self._root / "proc/pressure/memory"]
 
-    def _retry(self, now: float) -> None:
+    def _retry(self) -> None:
+        self._look_again = math.inf
         self._degraded.clear()
         if self._groups is not None:
             self._groups.close()
@@ -256,14 +257,19 @@ class NodeMemory:
             self._system = system.SystemMemory(self._root)
         if self._stalls is None:
             self._stalls = self._open_stalls()
-        self._look_again = now + _LOOK_AGAIN if self._degraded else math.inf
 
     def _degrade(self, source: str, why: Exception) -> None:
+        self._degraded[source] = self._say(source, why)
+
+    def _silence(self, wake: str, why: Exception) -> None:
+        self._silent[wake] = self._say(wake, why)
+
+    def _say(self, source: str, why: Exception) -> Degraded:
         because = str(why) or type(why).__name__
-        self._degraded[source] = Degraded(source, because)
         if source not in self._said:
             self._said.add(source)
             logger.warning("memory: %s is left out, going on with what else there is: %s", source, because)
+        return Degraded(source, because)
 
     # --- Wakes ---------------------------------------------------------------------------------------
 
@@ -285,7 +291,7 @@ class NodeMemory:
         return woken_by
 
     def _arm(self) -> WakeSet:
-        wakes = WakeSet(self._degrade)
+        wakes = WakeSet(self._silence)
         if self._root != Path("/"):
             return wakes
         path = service_manager.watched_path(self._environ)
@@ -295,7 +301,7 @@ class NodeMemory:
                 wakes.add(service_manager.watch(self._environ))
                 watched = True
             except (OSError, ValueError) as why:
-                self._degrade("MEMORY_PRESSURE_WATCH", why)
+                self._silence("MEMORY_PRESSURE_WATCH", why)
         if not watched:
             for file in self._stall_files():
                 if _added(wakes, partial(kernel_events.stall_trigger, file)):

@@ -229,7 +229,7 @@ async def test_shared_bytes_are_nobody_s(ends: Ends) -> None:
 
 
 async def test_an_object_of_two(ends: Ends) -> None:
-    """Two actors share 10 MB: neither is charged, with include_shared both are; when one drops it, it is the other's."""
+    """Two actors share 10 MB: neither is charged, with include_shared both; when one drops it, it is the other's."""
     node = ends.node
     first, second = (node.spawn(ak.child(Hog).with_(max_heap_size=16 * MIB)) for _ in range(2))
     size = 10_000_000
