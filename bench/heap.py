@@ -15,7 +15,7 @@ OBJECTS = 100_000
 
 GRAPHS = {"dicts": "dicts of str and float", "tuples": "list of tuples", "slotted": "slotted instances"}
 CENSUSES: dict[int, tuple[Goal, ...]] = {10_000: (Goal(3),), 100_000: ()}
-CENSUS_ROUNDS, PURE_ACTORS = 3, 10_000
+CENSUS_ROUNDS, SMALL_CENSUS = 3, 10_000
 SHAPES = ("dicts", "tuples", "slotted", "instances", "mixed", "coroutines")
 ALLOWED = 512, 0.01
 """Bytes, or this part of what is freed, whichever is more."""
@@ -56,20 +56,23 @@ def walk_rows(report: Report, walks: Contender, columns: list[str], objects: int
 
 
 def census_rows(report: Report, walks: Contender, columns: list[str], options: Options, rounds: int) -> None:
+    if "C" not in columns:
+        return
     for count, goals in CENSUSES.items():
         actors = options.scaled(count)
         row = Row(f"census of {actors:,} actors, the walk", "ms")
         alone = Row("the same, undisturbed", "ms", goals)
         whole = Row(f"node.heap_census(), {actors:,} actors", "ms")
         report.rows += [row, alone, whole]
-        for number in range(min(rounds, CENSUS_ROUNDS)):
-            for column in in_turn([c for c in columns if c == "C" or (count <= PURE_ACTORS and number == 0)], number):
-                row.add(column, number, walks.ask("census", actors, column)["value"] * 1e3)
-            if "C" not in columns:
-                continue
-            answer = walks.ask("census", actors, "undisturbed")
-            alone.add("C", number, answer["value"] * 1e3)
-            whole.add("C", number, walks.ask("census", actors, "node")["value"] * 1e3)
+        small = count <= SMALL_CENSUS
+        for number in range(min(rounds, CENSUS_ROUNDS) if small else 1):
+            pure = "pure" in columns and small and number == 0
+            answer = walks.ask("census", actors, "pure" if pure else "no", within=900)
+            row.add("C", number, answer["C"] * 1e3)
+            if pure:
+                row.add("pure", number, answer["pure"] * 1e3)
+            alone.add("C", number, answer["undisturbed"] * 1e3)
+            whole.add("C", number, answer["node"] * 1e3)
             report.settings |= {f"an actor's {what}": round(answer[what]) for what in ("bytes", "objects")}
         progress(f"heap: {row.name}")
 

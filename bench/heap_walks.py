@@ -2,7 +2,7 @@
 
     walk GRAPH OBJECTS COLUMN    seconds of one walk, in the mean
     undisturbed GRAPH OBJECTS    the same in C, without what the machine took away
-    census ACTORS COLUMN         seconds of one census: of a column, or undisturbed, or of node.heap_census()
+    census ACTORS pure|no        seconds of one census: in C, undisturbed, of node.heap_census(), in Python if asked for
 
 **Two figures.** The mean is right for ratios: what stalls the machine stalls all columns alike, in proportion to
 their work. It is CPU time, and yet a throttled or virtual machine takes part of that away unseen, ten milliseconds at
@@ -13,19 +13,19 @@ best time of each piece is added up. On a quiet machine both figures should agre
 The collector is off: a walk that makes no garbage must not pay for the others'.
 """
 
-import functools
 import gc
 import time
 import types
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import trio
 
 import actorkit as ak
-from actorkit.heap import pure_walk, walk
+from actorkit.heap import pure_walk
 from actorkit.runtime.budgets import mailbox_of, roots_of
 from bench.heap_graphs import SHAPES
 from bench.worker import questions, say
@@ -61,8 +61,8 @@ def measured(module: Any, roots: Sequence[object]) -> int:
 
 
 COLUMNS: dict[str, Callable[[list[Any]], object] | None] = {
-    "C": None if c_walk is None else functools.partial(measured, c_walk),
-    "pure": functools.partial(measured, pure_walk),
+    "C": None if c_walk is None else partial(measured, c_walk),
+    "pure": partial(measured, pure_walk),
     "pympler": asizeof,
     "get_referents": breadth_first,
 }
@@ -91,7 +91,7 @@ def undisturbed(pieces: Sequence[Callable[[], object]]) -> float:
     return sum(best)
 
 
-@functools.cache
+@cache
 def graph(name: str, objects: int) -> list[list[Any]]:
     """In blocks, so that parts of it can be walked: each is held by this list alone."""
     return [SHAPES[name](objects // BLOCKS) for _ in range(BLOCKS)]
@@ -106,7 +106,7 @@ def timed_walk(name: str, objects: int, column: str) -> dict[str, object]:
 
 def undisturbed_walk(name: str, objects: int) -> dict[str, object]:
     blocks = graph(name, objects)
-    pieces = [functools.partial(measured, c_walk, (block,)) for block in blocks]
+    pieces = [partial(measured, c_walk, (block,)) for block in blocks]
     return {"value": undisturbed(pieces), "objects": sum(piece() for piece in pieces)}
 
 
@@ -120,25 +120,26 @@ class Small(ak.Actor):
         self.waiting: deque[object] = deque()
 
 
-async def census(actors: int, column: str) -> dict[str, object]:
-    module = pure_walk if column == "pure" else walk._force
+async def census(actors: int, pure: bool) -> dict[str, object]:
     async with ak.open_node() as node:
         for number in range(actors):
             node.spawn(Small, number)
         await node.heap_census()
         gc.collect()
         given = [(roots_of(record), mailbox_of(record)) for record in node.actors.values()]
-        if column == "undisturbed":
-            starts = range(0, actors, ACTORS_A_PIECE)
-            took = undisturbed([functools.partial(module.census, given[n : n + ACTORS_A_PIECE]) for n in starts])
-        elif column == "node":
-            start = time.thread_time()
-            await node.heap_census()
-            took = time.thread_time() - start
-        else:
-            took = seconds(lambda: module.census(given), 1 if column == "pure" else 10)
-        objects = sum(module.measure(*pair, (), (), -1, False, 0, False)[2] for pair in given[:100]) / 100
-        return {"value": took, "bytes": sum(module.census(given[:100])) / 100, "objects": objects}
+        starts = range(0, actors, ACTORS_A_PIECE)
+        start = time.thread_time()
+        await node.heap_census()
+        whole = time.thread_time() - start
+        first = given[:100]
+        return {
+            "node": whole,
+            "C": seconds(lambda: c_walk.census(given), 10),
+            "undisturbed": undisturbed([partial(c_walk.census, given[n : n + ACTORS_A_PIECE]) for n in starts]),
+            "pure": seconds(lambda: pure_walk.census(given), 1) if pure else None,
+            "bytes": sum(pure_walk.census(first)) / len(first),
+            "objects": sum(measured(pure_walk, (*roots, *mailbox)) for roots, mailbox in first) / len(first),
+        }
 
 
 def installed(name: str) -> str | None:
@@ -157,4 +158,4 @@ if __name__ == "__main__":
         elif kind == "undisturbed":
             say(**undisturbed_walk(words[0], int(words[1])))
         else:
-            say(**trio.run(census, int(words[0]), words[1]))
+            say(**trio.run(census, int(words[0]), words[1] == "pure"))

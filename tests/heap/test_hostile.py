@@ -145,6 +145,7 @@ class Upsetting(type):
 
     def __hash__(cls) -> int:
         victims.clear()
+        others.append([(number,) for number in range(100)])  # where the victims were
         return 1
 
     def __eq__(cls, other: object) -> bool:
@@ -153,6 +154,7 @@ class Upsetting(type):
 
 
 victims: list[Any] = []
+others: list[Any] = []
 
 
 def test_the_sums_by_type_of_types_that_upset_the_graph(walk: Any) -> None:
@@ -162,14 +164,16 @@ def test_the_sums_by_type_of_types_that_upset_the_graph(walk: Any) -> None:
         victims.clear()
         for cls in made:
             obj = cls()
-            obj.held = [[0.5], "x" * 100]
+            obj.held = [[None]]
             victims.append(obj)
         del obj
         *_, sums = walk.measure((victims,), (), (), (), -1, False, 0, pure_walk.BY_TYPE)
         assert not victims
-        assert list in sums
+        others.clear()
         if walk is not pure_walk:
-            assert sum(count for count, _ in sums.values()) == 1 + 12 * 3
+            assert {cls.__name__: count for cls, (count, _) in sums.items()} == (
+                {"list": 1 + 2 * 12} | {cls.__name__: 1 for cls in made}
+            )
 
 
 def test_a_hash_that_raises(walk: Any) -> None:
