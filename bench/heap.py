@@ -1,8 +1,8 @@
 """What a look at the heap costs, and whether it says the truth.
 
 The walk in C against the pure one, pympler's `asizeof`, and the breadth-first loop over `gc.get_referents` that one
-writes first, by turns over the same graphs. The last two answer an easier question: how large is all that is reached,
-whoever else holds it. Then the census of a node's actors, and what is predicted against what is really freed.
+writes first, by turns over the same graphs. The last two answer an easier question: how large is all that can be
+reached, whoever else holds it. Then the census of a node's actors, and what is predicted against what is really freed.
 """
 
 from contextlib import ExitStack
@@ -15,6 +15,7 @@ OBJECTS = 100_000
 
 GRAPHS = {"dicts": "dicts of str and float", "tuples": "list of tuples", "slotted": "slotted instances"}
 CENSUSES: dict[int, tuple[Goal, ...]] = {10_000: (Goal(3),), 100_000: ()}
+CENSUS_ROUNDS, SMALL_CENSUS = 3, 10_000
 SHAPES = ("dicts", "tuples", "slotted", "instances", "mixed", "coroutines")
 ALLOWED = 512, 0.01
 """Bytes, or this part of what is freed, whichever is more."""
@@ -22,9 +23,9 @@ ALLOWED = 512, 0.01
 
 def run(options: Options) -> Report:
     columns = options.columns(COLUMNS)
-    rounds = options.rounds_or(7)
+    rounds = options.rounds_or(5)
     objects = options.scaled(OBJECTS)
-    report = Report("heap", COLUMNS, [], {"rounds": rounds, "objects": objects, "time": "CPU time of the thread"})
+    report = Report("heap", COLUMNS, [], {"rounds": rounds, "objects": objects, "clock": "CPU time of the thread"})
     with ExitStack() as alive:
         walks = alive.enter_context(Contender.module("heap_walks"))
         frees = alive.enter_context(Contender.module("heap_frees"))
@@ -41,29 +42,39 @@ def run(options: Options) -> Report:
 
 def walk_rows(report: Report, walks: Contender, columns: list[str], objects: int, rounds: int) -> None:
     for name, label in GRAPHS.items():
-        row = Row(f"walk, {label}", "ns/object", (Goal(20),))
-        report.rows.append(row)
+        row = Row(f"walk, {label}", "ns/object")
+        alone = Row("the same, undisturbed", "ns/object", (Goal(20),))
+        report.rows += [row, alone]
         for number in range(rounds):
             for column in in_turn(columns, number):
                 answer = walks.ask("walk", name, objects, column)
                 row.add(column, number, answer["value"] * 1e9 / answer["objects"])
+            if "C" in columns:
+                answer = walks.ask("undisturbed", name, objects)
+                alone.add("C", number, answer["value"] * 1e9 / answer["objects"])
         progress(f"heap: {row.name}")
 
 
 def census_rows(report: Report, walks: Contender, columns: list[str], options: Options, rounds: int) -> None:
+    if "C" not in columns:
+        return
     for count, goals in CENSUSES.items():
         actors = options.scaled(count)
-        alone = Row(f"census of {actors:,} actors, the walk alone", "ms", goals)
+        row = Row(f"census of {actors:,} actors, the walk", "ms")
+        alone = Row("the same, undisturbed", "ms", goals)
         whole = Row(f"node.heap_census(), {actors:,} actors", "ms")
-        report.rows += [alone, whole]
-        for number in range(min(rounds, 3)):
-            for column in in_turn(columns if actors <= 10_000 and number == 0 else columns[:1], number):
-                answer = walks.ask("census", actors, column)
-                alone.add(column, number, answer["value"] * 1e3)
-                report.settings["bytes an actor"] = round(answer["bytes"])
-            if "C" in columns:
-                whole.add("C", number, walks.ask("census", actors, "node")["value"] * 1e3)
-        progress(f"heap: {alone.name}")
+        report.rows += [row, alone, whole]
+        small = count <= SMALL_CENSUS
+        for number in range(min(rounds, CENSUS_ROUNDS) if small else 1):
+            pure = "pure" in columns and small and number == 0
+            answer = walks.ask("census", actors, "pure" if pure else "no", within=900)
+            row.add("C", number, answer["C"] * 1e3)
+            if pure:
+                row.add("pure", number, answer["pure"] * 1e3)
+            alone.add("C", number, answer["undisturbed"] * 1e3)
+            whole.add("C", number, answer["node"] * 1e3)
+            report.settings |= {f"an actor's {what}": round(answer[what]) for what in ("bytes", "objects")}
+        progress(f"heap: {row.name}")
 
 
 def prediction_rows(report: Report, frees: Contender, columns: list[str], objects: int) -> None:

@@ -60,7 +60,7 @@ if __name__ == "__main__":
     if hook is not None:
         hook.start()
         for name in SHAPES:  # code paths warm up: caches, specialisation
-            judge(name, 2000, "pure")
+            judge(name, 2000, "pure" if c_walk is None else "C")
     say(counts=hook is not None)
     for _, shape, objects, column in questions():
         say(**judge(shape, int(objects), column))

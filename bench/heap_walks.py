@@ -1,26 +1,31 @@
 """One side of `python -m bench heap`: walks over the same graphs by turns, and censuses of real nodes.
 
-    walk GRAPH OBJECTS COLUMN    seconds of one walk
-    census ACTORS COLUMN         seconds of one census
+    walk GRAPH OBJECTS COLUMN    seconds of one walk, in the mean
+    undisturbed GRAPH OBJECTS    the same in C, without what the machine took away
+    census ACTORS pure|no        seconds of one census: in C, undisturbed, of node.heap_census(), in Python if asked for
 
-CPU time is what counts: a walk waits for nothing, and a throttled machine would otherwise be in the figure. The
-collector is off, since a walk that makes no garbage must not pay for the others.
+**Two figures.** The mean is right for ratios: what stalls the machine stalls all columns alike, in proportion to
+their work. It is CPU time, and yet a throttled or virtual machine takes part of that away unseen, ten milliseconds at
+a time: then a walk of one millisecond appears to take either one or ten. So for the absolute figure the same graph is
+walked in pieces that fit between two stalls, by turns so that they are no warmer in the cache than the whole, and the
+best time of each piece is added up. On a quiet machine both figures should agree.
+
+The collector is off: a walk that makes no garbage must not pay for the others'.
 """
 
-import functools
 import gc
-import statistics
 import time
 import types
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import trio
 
 import actorkit as ak
-from actorkit.heap import pure_walk, walk
+from actorkit.heap import pure_walk
 from actorkit.runtime.budgets import mailbox_of, roots_of
 from bench.heap_graphs import SHAPES
 from bench.worker import questions, say
@@ -56,35 +61,53 @@ def measured(module: Any, roots: Sequence[object]) -> int:
 
 
 COLUMNS: dict[str, Callable[[list[Any]], object] | None] = {
-    "C": None if c_walk is None else functools.partial(measured, c_walk),
-    "pure": functools.partial(measured, pure_walk),
+    "C": None if c_walk is None else partial(measured, c_walk),
+    "pure": partial(measured, pure_walk),
     "pympler": asizeof,
     "get_referents": breadth_first,
 }
-REPEATS = {"C": 15}
+REPEATS = {"C": 100}
+BLOCKS = 20
+ROUNDS_OF_PIECES = 25
+ACTORS_A_PIECE = 250
 
 
 def seconds(work: Callable[[], object], times: int) -> float:
-    """The median of so many."""
-    took = []
+    """The mean of so many."""
+    start = time.thread_time()
     for _ in range(times):
-        start = time.thread_time()
         work()
-        took.append(time.thread_time() - start)
-    return statistics.median(took)
+    return (time.thread_time() - start) / times
 
 
-@functools.cache
-def graph(name: str, objects: int) -> list[Any]:
-    return [SHAPES[name](objects)]
+def undisturbed(pieces: Sequence[Callable[[], object]]) -> float:
+    """The sum of what each piece takes at best."""
+    best = [float("inf")] * len(pieces)
+    for _ in range(ROUNDS_OF_PIECES):
+        for number, work in enumerate(pieces):
+            start = time.thread_time()
+            work()
+            best[number] = min(best[number], time.thread_time() - start)
+    return sum(best)
+
+
+@cache
+def graph(name: str, objects: int) -> list[list[Any]]:
+    """In blocks, so that parts of it can be walked: each is held by this list alone."""
+    return [SHAPES[name](objects // BLOCKS) for _ in range(BLOCKS)]
 
 
 def timed_walk(name: str, objects: int, column: str) -> dict[str, object]:
     work = COLUMNS[column]
-    if work is None:
-        return {"value": None}
-    roots = graph(name, objects)
+    assert work is not None
+    roots = [graph(name, objects)]
     return {"value": seconds(lambda: work(roots), REPEATS.get(column, 1)), "objects": measured(pure_walk, roots)}
+
+
+def undisturbed_walk(name: str, objects: int) -> dict[str, object]:
+    blocks = graph(name, objects)
+    pieces = [partial(measured, c_walk, (block,)) for block in blocks]
+    return {"value": undisturbed(pieces), "objects": sum(piece() for piece in pieces)}
 
 
 class Small(ak.Actor):
@@ -97,23 +120,26 @@ class Small(ak.Actor):
         self.waiting: deque[object] = deque()
 
 
-async def census(actors: int, column: str) -> dict[str, object]:
-    module = pure_walk if column == "pure" else walk._force
+async def census(actors: int, pure: bool) -> dict[str, object]:
     async with ak.open_node() as node:
         for number in range(actors):
             node.spawn(Small, number)
         await node.heap_census()
         gc.collect()
         given = [(roots_of(record), mailbox_of(record)) for record in node.actors.values()]
-        if column != "node":
-            took = seconds(lambda: module.census(given), 1 if column == "pure" else 7)
-            return {"value": took, "bytes": sum(module.census(given)) / len(given)}
-        times = []
-        for _ in range(3):
-            start = time.thread_time()
-            found = await node.heap_census()
-            times.append(time.thread_time() - start)
-        return {"value": statistics.median(times), "bytes": found.bytes / len(found.actors)}
+        starts = range(0, actors, ACTORS_A_PIECE)
+        start = time.thread_time()
+        await node.heap_census()
+        whole = time.thread_time() - start
+        first = given[:100]
+        return {
+            "node": whole,
+            "C": seconds(lambda: c_walk.census(given), 10),
+            "undisturbed": undisturbed([partial(c_walk.census, given[n : n + ACTORS_A_PIECE]) for n in starts]),
+            "pure": seconds(lambda: pure_walk.census(given), 1) if pure else None,
+            "bytes": sum(pure_walk.census(first)) / len(first),
+            "objects": sum(measured(pure_walk, (*roots, *mailbox)) for roots, mailbox in first) / len(first),
+        }
 
 
 def installed(name: str) -> str | None:
@@ -129,5 +155,7 @@ if __name__ == "__main__":
     for kind, *words in questions():
         if kind == "walk":
             say(**timed_walk(words[0], int(words[1]), words[2]))
+        elif kind == "undisturbed":
+            say(**undisturbed_walk(words[0], int(words[1])))
         else:
-            say(**trio.run(census, int(words[0]), words[1]))
+            say(**trio.run(census, int(words[0]), words[1] == "pure"))

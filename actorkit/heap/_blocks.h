@@ -119,6 +119,9 @@ native_base(PyTypeObject *type)
     return type;
 }
 
+/* Its __sizeof__ reads through a null pointer as long as __init__ has not run. */
+#define CRASHES_HALF_MADE "_struct.Struct"
+
 /* Borrowed: the C-level __sizeof__ that ``type`` inherits from the standard library, or NULL. */
 static PyObject *
 trusted_sizeof(PyTypeObject *type)
@@ -150,7 +153,7 @@ trusted_sizeof(PyTypeObject *type)
         }
         Py_DECREF(namespace);
         if (method != NULL && Py_IS_TYPE(method, &PyMethodDescr_Type)) {
-            return is_stdlib_type(base) ? method : NULL;
+            return is_stdlib_type(base) && strcmp(base->tp_name, CRASHES_HALF_MADE) != 0 ? method : NULL;
         }
     }
     return NULL;

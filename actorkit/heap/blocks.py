@@ -286,6 +286,10 @@ def _is_stdlib_type(cls: type) -> bool:
     return str(_module_of(cls)).partition(".")[0] in sys.stdlib_module_names
 
 
+# Its __sizeof__ reads through a null pointer as long as __init__ has not run.
+_CRASHES_HALF_MADE = struct.Struct
+
+
 def _trusted_sizeof(cls: type) -> Callable[[object], int] | None:
     """The C-level ``__sizeof__`` that ``cls`` inherits from the standard library."""
     for base in mro_of(cls):
@@ -295,7 +299,7 @@ def _trusted_sizeof(cls: type) -> Callable[[object], int] | None:
             continue
         method = _namespace_of(base).get("__sizeof__")
         if type(method) is MethodDescriptorType:
-            return method if _is_stdlib_type(base) else None
+            return method if _is_stdlib_type(base) and base is not _CRASHES_HALF_MADE else None
     return None
 
 
