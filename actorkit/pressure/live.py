@@ -170,7 +170,9 @@ class _Estimate:
             return SmallBlocks(0, 0)
         if self._elsewhere is None:
             self._elsewhere = 0
-        arenas = max(0, pages.anonymous - self._elsewhere - malloc.handed_out - malloc.kept)
+        # What malloc keeps need not be resident: after malloc_trim none of it is, and all of this is arenas.
+        most = max(0, pages.anonymous - self._elsewhere - malloc.handed_out)
+        arenas = max(most - malloc.kept, min(most, int(blocks * self._mean)))
         if blocks >= self._most_blocks:
             self._most_blocks, self._arenas_then = blocks, arenas
             self._mean = arenas / blocks
