@@ -10,7 +10,8 @@ terminated, and calls are served. Admission and memory are there only while a go
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Protocol
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from ..policy.child_spec import ChildSpec
@@ -60,6 +61,14 @@ class Admission(Protocol):
         """How many more of this kind would be admitted now; infinite when nothing bounds them."""
         ...
 
+    def counts(self, kind: str) -> Any:
+        """How many of this kind there are, were admitted and were refused: an ``AdmissionCounts``."""
+        ...
+
+    def slot(self, kind: str) -> AbstractAsyncContextManager[None]:
+        """Hold a place for some work; ``AdmissionRefused`` if there is no room."""
+        ...
+
 
 class Memory(Protocol):
     """What one may ask about the node's memory. ``node.memory`` while a governor runs, else None."""
@@ -67,6 +76,14 @@ class Memory(Protocol):
     @property
     def level(self) -> MemoryLevel:
         """How short it is."""
+        ...
+
+    def data(self) -> Any:
+        """How it stood when the governor last looked: a ``MemoryData``."""
+        ...
+
+    def receipts(self) -> tuple[Any, ...]:
+        """The governor's last acts, the newest last."""
         ...
 
 
