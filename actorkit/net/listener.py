@@ -26,6 +26,7 @@ from ..policy.child_spec import ChildSpec, DynamicFlags
 from ..reasons import Crash, ExitReason, Failure
 from ..runtime.calls import Later
 from ..runtime.dispatch import call
+from ..runtime.footprints import kind_of
 from ..runtime.lifecycle import Stop
 from ..runtime.node import Node
 from ..runtime.record import Record
@@ -338,7 +339,7 @@ class Listener(DynamicSupervisor):
     # --- life ---------------------------------------------------------------------------------
 
     def init(self) -> Any:
-        self.door.kind = str(self.ctx.template.child_id)
+        self.door.kind = kind_of(self.spec.start)
         kind, where, detail = self.address
         if kind == "tcp" and not _is_numeric(where):
             return self._init_by_name(where, detail)

@@ -29,12 +29,12 @@ import actorkit as ak
 from . import protocol
 from .display import Display, Snapshot, display_for, megabytes, table
 from .pipes import raise_descriptor_limit
-from .under_limit import REACTION_SECONDS, Limited
+from .under_limit import GREEDY_SECONDS, Limited
 
 DEADLINE = 85.0
 """Seconds after which it is over, whatever is still missing."""
 
-LONGER = 40.0
+LONGER = 75.0
 """Seconds that a chain reaction, and getting over it, may take besides."""
 
 TRAFFIC_UNTIL = 50.0
@@ -269,7 +269,7 @@ async def make_trouble(display: Display, outcome: Outcome, service: Worker, load
 async def chain_reaction(display: Display, outcome: Outcome, limited: Limited, service: Worker, load: Worker) -> None:
     """Make memory short, and wait until it is no longer."""
     display.say(
-        f"{limited.greedy:,} clients become greedy for {REACTION_SECONDS:.0f} s: "
+        f"{limited.greedy:,} clients become greedy for {limited.seconds:g} s: "
         f"{megabytes(service.rss())} of {megabytes(limited.limit)} are in use"
     )
     await load.tell(limited.command)
@@ -507,7 +507,12 @@ def main() -> int:
     parser.add_argument("-n", "--connections", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of each client, at most")
     parser.add_argument("--memory", help="what the service may use, e.g. 256MiB; default: no limit")
+    parser.add_argument(
+        "--greedy-seconds", type=float, default=GREEDY_SECONDS, help="how long memory is short, with --memory"
+    )
     options = parser.parse_args()
+    if not options.greedy_seconds > 0:
+        parser.error("a chain reaction takes more than 0 seconds")
     try:
         limit = ak.HeapLimit(options.memory).size if options.memory else None
     except ValueError as error:
@@ -521,7 +526,7 @@ def main() -> int:
     rooms = protocol.rooms_for(connections)
     outcome = Outcome(options.connections, connections, rooms, protocol.room_name(min(7, rooms - 1)))
     if limit is not None:
-        outcome.limited = Limited(limit, connections)
+        outcome.limited = Limited(limit, connections, options.greedy_seconds)
     display = display_for(sys.stdout, f"actorkit: {connections:,} TCP connections, each an actor")
     try:
         if connections < options.connections:

@@ -32,6 +32,9 @@ AT_MOST = 6 * STEP
 
 TICK = 0.05
 
+PATIENCE = 40.0
+"""Seconds, at most, until they have filled memory: a slow machine needs more of them."""
+
 
 class ChainReaction:
     """The greedy among the clients, for as long as it lasts."""
@@ -53,8 +56,8 @@ class ChainReaction:
         self.hoarded = 0
 
     async def run(self, clients: int, rate: int, window: int, seconds: float) -> None:
-        """So many clients are greedy for so long; together they take ``rate`` bytes a second, ``window`` steps at a
-        time."""
+        """So many clients are greedy for so long, counted from the first connection that is ended for it; together
+        they take ``rate`` bytes a second, ``window`` steps at a time."""
         load = self.load
         self.is_on = True
         self.chosen = set(random.sample(load.clients, clients))
@@ -65,10 +68,14 @@ class ChainReaction:
             self.takes(client)
         load.more_turns(client for client in idle if not client.greedy and client not in waiting)
         allowed = 0.0
-        began = last = trio.current_time()
-        while last - began < seconds:
+        last = trio.current_time()
+        until = last + PATIENCE
+        first = True
+        while last < until:
             await trio.sleep(TICK)
             now = trio.current_time()
+            if first and self.ended:
+                first, until = False, now + seconds
             allowed = min(allowed + rate * (now - last), window * STEP)
             last = now
             while allowed >= STEP and self.ready and self.asked < window:

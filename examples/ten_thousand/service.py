@@ -10,7 +10,7 @@ There is no error handling in here, and none is missing. Whatever goes wrong in 
 connection is an exception that ends that one actor; the tree puts a fresh one in its place, and
 those who depended on the old one are told (``ak.Down``). With ``--memory`` the node has a limit, and
 connections that hold much are ended, and newcomers refused, before it is reached; there is none of
-that in here either, but for the rooms' priority.
+that in here either, but for priorities: rooms are HIGH, connections that hoard are LOW.
 """
 
 from __future__ import annotations
@@ -98,6 +98,8 @@ class Member(ak.StreamActor):
             self.hoard.append(b"x" * size)
         else:
             self.hoard.clear()
+        # What is parked here is the first to go when memory is short; who only talks is not.
+        self.ctx.priority = ak.Priority.LOW if self.hoard else ak.Priority.NORMAL
         self.write(protocol.kept(sum(map(len, self.hoard))))
 
     def enter(self) -> None:
@@ -181,8 +183,9 @@ class Watch:
 
     async def deaths(self) -> None:
         async with self.node.subscribe(ak.KilledForMemory) as events:
-            async for _ in events:
-                self.kills += 1
+            while True:
+                await events.receive()
+                self.kills += 1 + len(events.drain())  # a round kills many at once
 
     def status(self) -> dict[str, object]:
         memory, admission = self.node.memory, self.node.admission

@@ -8,9 +8,10 @@ from typing import Any
 from .chain_reaction import AT_MOST, STEP
 from .display import megabytes
 
-__all__ = ["REACTION_SECONDS", "Limited"]
+__all__ = ["GREEDY_SECONDS", "Limited"]
 
-REACTION_SECONDS = 15.0
+GREEDY_SECONDS = 15.0
+"""From the first connection that is ended to the end."""
 
 GREED = 2.0
 """Together the greedy want so much of what the idle service leaves free."""
@@ -41,6 +42,7 @@ class Limited:
 
     limit: int
     clients: int
+    seconds: float
     greedy: int = 0
     command: str = ""
     """What the clients are told."""
@@ -58,7 +60,7 @@ class Limited:
         if resident > IDLE * self.limit or self.greedy * AT_MOST < ENOUGH * room:
             return False
         window = max(4, int(AT_ONCE * self.limit / STEP))
-        self.command = f"hoard {self.greedy} {round(room / FILLS_IN)} {window} {REACTION_SECONDS}"
+        self.command = f"hoard {self.greedy} {round(room / FILLS_IN)} {window} {self.seconds}"
         return True
 
     def suits(self, resident: int) -> str:
