@@ -124,8 +124,8 @@ class Observer:
                 now = time.monotonic()
                 fresh = self.told and now - self.told[-1][0] < 2
                 self.timeline.append((now, used, self.told[-1][1].get("level") if fresh else None))
-            next_tick = max(next_tick + TICK, time.monotonic())
-            await trio.sleep(next_tick - time.monotonic())
+            next_tick = max(next_tick + TICK, time.monotonic())  # a late look is not made up for
+            await trio.sleep(max(0.0, next_tick - time.monotonic()))
 
     async def ask(self, port: int) -> None:
         """The control connection: a question each half second, as long as there is somebody to ask."""
