@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 N ?= 10000
 
-.PHONY: demo test check clean
+.PHONY: demo test test-pure check sanitize clean
 
 $(VENV)/.ready: pyproject.toml setup.py $(wildcard actorkit/heap/*.[ch])
 	$(PYTHON) -m venv $(VENV)
@@ -17,10 +17,18 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -q -n logical
 
+# The same without the C extension.
+test-pure: $(VENV)/.ready
+	ACTORKIT_PURE=1 $(BIN)/python -m pytest -q -n logical
+
 check: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# The heap's extensions under AddressSanitizer and UndefinedBehaviorSanitizer: minutes, gcc on Linux.
+sanitize: $(VENV)/.ready
+	$(BIN)/python -m tests.heap.sanitize
 
 clean:
 	rm -rf $(VENV) build *.egg-info

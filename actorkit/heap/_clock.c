@@ -3,12 +3,14 @@
 Theory of operation
 ===================
 
-Counting. `PyMem_SetAllocator` lets us stand before the interpreter's allocators. Requests of up to 512 bytes
-are counted in the object and memory domains, where pymalloc serves them itself. Larger ones pymalloc hands on
-to the raw domain, so they are counted there, once, and with a realloc only by its growth: counting a realloc
-in full would make `text += 'x'` cost the square of its length. Where large requests do not reach the raw
-domain (PYTHONMALLOC=malloc), which a probe finds out at install, the object and memory domains count them by
-the same rules. Frees are not counted: the clock is gross, it only says when it is worth to look.
+Counting. `PyMem_SetAllocator` lets us stand before the interpreter's allocators. Requests count as the blocks
+that the allocators make of them, as in the walk: that the walk finds more than was counted must not be.
+Requests of up to 512 bytes are counted in the object and memory domains, where pymalloc serves them itself.
+Larger ones pymalloc hands on to the raw domain, so they are counted there, once, and with a realloc only by
+its growth: counting a realloc in full would make `text += 'x'` cost the square of its length. Where large
+requests do not reach the raw domain (PYTHONMALLOC=malloc), which a probe finds out at install, the object and
+memory domains count them by the same rules. Frees are not counted: the clock is gross, it only says when it
+is worth to look.
 
 What a realloc grew by is the difference of the two blocks' real sizes. The C library tells them
 (`malloc_usable_size`); Python's debug hooks move the address, but write the size before the block, in a
@@ -36,7 +38,10 @@ interpreter runs pending calls at loop back-edges, function entries and after ca
 main interpreter only: elsewhere an account is due, and nobody is interrupted. C code that does not return to
 the interpreter is not interrupted either; that is what the refusals are for. The alarm is called with the
 account switched off. Whether it returns or raises: if the account is still over its threshold, the threshold
-moves 64 KiB on, so that the code that handles the exception is not interrupted at once, but soon.
+moves 64 KiB on, so that the code that handles the exception is not interrupted at once, but soon. With a
+verdict, and when it has raised eight times in vain, it comes again at the very next occasion: the code that
+catches all and goes on (`while True: try: ... except BaseException: continue`) is then interrupted where it
+goes on, outside of its `try`.
 
 Refusals. Only requests of 64 KiB or more are ever refused: one larger than `giant`, or one that would take
 the account past `hard`. The interpreter does not survive that its small requests fail, but a failing large
@@ -109,6 +114,7 @@ to one GIL.
 #define REFUSABLE (64 * 1024)   /* smaller requests are never refused */
 #define LOOK_MASK 1023          /* an account is due after so many activations anyway: freelists are not counted */
 #define REARM_STEP (64 * 1024)  /* between two alarms that change nothing */
+#define PATIENCE 8              /* so many times the code that handles a verdict's exception has a step's time */
 #define DEBUG_CLEAN_BYTE 0xCD   /* what the debug hooks fill fresh memory with (PYMEM_CLEANBYTE) */
 
 /* --- Accounts ------------------------------------------------------------------------------------------- */
@@ -127,6 +133,7 @@ typedef struct {
     uint64_t last_refused;
     uint64_t activation; /* how often it was entered */
     uint64_t asked;      /* the activation in which a pending call was asked for; 0 if none */
+    unsigned raised;     /* how often the alarm has raised with a verdict */
     char due;
     PyObject *owner;
     PyObject *verdict;
@@ -210,7 +217,13 @@ ring(void *Py_UNUSED(nothing))
     PyObject *function = Py_NewRef(alarm_function);
     PyObject *result = PyObject_CallFunction(function, "OK", (PyObject *)account,
                                              (unsigned long long)account->activation);
-    if (account_total(account) >= account->alarm_at) {
+    if (result == NULL && account->verdict != NULL && account->raised++ >= PATIENCE
+        && Py_AddPendingCall(ring, NULL) == 0) {
+        alarm_queued = true;
+        account->asked = account->activation;
+        STORE(account->alarm_at, 0);
+    }
+    else if (account_total(account) >= account->alarm_at) {
         account->soft = account_bytes(account) + REARM_STEP;
         account_arm(account);
     }
@@ -230,13 +243,20 @@ counted_account(void)
     return LOAD(counting) ? entered : NULL;
 }
 
+/* What an allocator makes of a request, as the walk counts it: else an actor could hold more than was counted. */
+static inline uint64_t
+large_block(size_t size)
+{
+    return ((uint64_t)size + sizeof(size_t) + 15) & ~(uint64_t)15;
+}
+
 /* With the GIL only. */
 static inline void
 count_small(size_t size)
 {
     Account *account = counted_account();
     if (account != NULL) {
-        uint64_t small = account->small + size;
+        uint64_t small = account->small + ((size + 15) & ~(size_t)15);
         STORE(account->small, small);
         if (UNLIKELY(small + LOAD(account->large) >= account->alarm_at)) {
             want_alarm(account);
@@ -324,7 +344,7 @@ counted_malloc(const PyMemAllocatorEx *base, size_t size)
         if (!admits(account, size, size)) {
             return NULL;
         }
-        count_large(account, size);
+        count_large(account, large_block(size));
     }
     return base->malloc(base->ctx, size);
 }
@@ -338,7 +358,7 @@ counted_calloc(const PyMemAllocatorEx *base, size_t number, size_t size)
         if (!admits(account, request, request)) {
             return NULL;
         }
-        count_large(account, request);
+        count_large(account, large_block(request));
     }
     return base->calloc(base->ctx, number, size);
 }

@@ -42,7 +42,9 @@
  * there is none, the walk ends with MemoryError. */
 
 #include "_blocks.h"
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum EntryFlag {
     ENTRY_DEAD = 1,     /* first pass: its virtual count is 0 */
@@ -407,7 +409,23 @@ wait_for_adapter(Walk *walk, PyObject *object)
     return 1;
 }
 
-/* More objects than blocks that hold them: some traversal lies. */
+/* The bytes of address space that this process has; SIZE_MAX where nobody says. */
+static size_t
+address_space(void)
+{
+    unsigned long pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "r");
+    if (statm != NULL) {
+        if (fscanf(statm, "%lu", &pages) != 1) {
+            pages = 0;
+        }
+        fclose(statm);
+    }
+    return pages ? (size_t)pages * (size_t)sysconf(_SC_PAGESIZE) : SIZE_MAX;
+}
+
+/* More objects than blocks that hold them: some traversal lies. Only the interpreter's own allocator counts its
+ * blocks. With another one (PYTHONMALLOC=malloc) the bound is what memory could hold, which is loose. */
 static void
 look_at_guard(Walk *walk)
 {
@@ -415,7 +433,7 @@ look_at_guard(Walk *walk)
     size_t blocks = answer == NULL ? 0 : PyLong_AsSize_t(answer);
     Py_XDECREF(answer);
     PyErr_Clear();
-    size_t bound = blocks * 2 + ((size_t)1 << 20);
+    size_t bound = blocks ? blocks * 2 + ((size_t)1 << 20) : address_space() / sizeof(PyObject);
     if (walk->objects > bound) {
         walk->inexact = 1;
         walk->over = 1;

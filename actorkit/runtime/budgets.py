@@ -23,6 +23,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
+from functools import partial
 from time import perf_counter
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
@@ -37,9 +38,9 @@ from ..heap.usage import HeapUsage
 from ..policy.heap_limit import HeapLimit
 from ..reasons import bounded
 from .activations import ACTIVATIONS
-from .calls import Later, Waiting
+from .calls import SenderWaiting, Waiting
 from .events import HeapLimitPassed
-from .record import DEAD, RUNNING, Record
+from .record import DEAD, RUNNING, Message, Record
 from .ref import Ref
 from .template import Template
 from .timers import Timer
@@ -48,7 +49,18 @@ if TYPE_CHECKING:
     from .lifecycle import Lifecycle
     from .scheduler import Scheduler
 
-__all__ = ["CHUNK", "Budget", "Budgets", "alarm", "at_boundary", "heap_of", "mailbox_of", "on_stack", "roots_of"]
+__all__ = [
+    "CHUNK",
+    "Budget",
+    "Budgets",
+    "alarm",
+    "at_boundary",
+    "contents_of",
+    "heap_of",
+    "mailbox_of",
+    "on_stack",
+    "roots_of",
+]
 
 logger = logging.getLogger("actorkit")
 
@@ -56,7 +68,8 @@ SWEEP_SECONDS: Final = 1.0
 SWEEP_SHARE: Final = 0.05
 """Sweeps take no more than this share of the time: with very many actors, or a slow machine, they come less often."""
 
-CHUNK: Final = 256
+CHUNK: Final = 256 if walk.IMPLEMENTATION == "c" else 16
+"""So many actors are walked without letting others run."""
 SHORT: Final = 4096
 """An alarm that comes within so many bytes of the last look waits for the boundary instead: walks must not follow each
 other closer than what they cost."""
@@ -64,7 +77,7 @@ other closer than what they cost."""
 LARGEST: Final = 5
 
 
-walk.stop_at(Ref, Waiting, Later, Template, Timer, trio.lowlevel.Task, trio.Nursery)
+walk.stop_at(Ref, Waiting, Template, Timer, trio.lowlevel.Task, trio.Nursery)
 
 
 def _coroutines(record: Record[Any]) -> Iterator[Any]:
@@ -98,12 +111,42 @@ def roots_of(record: Record[Any]) -> list[Any]:
         roots.append(record.variables)
     if record.attention is not None and record.attention.continuations:
         roots.append(record.attention.continuations)
+    if record.pending is not None:
+        roots += _unsent(record)
+    extra = record.extra
+    if extra is not None:
+        if extra.timers:
+            roots += extra.timers
+        if extra.kids:
+            roots += [kid.task.context for kid in extra.kids]
     return roots
+
+
+def _unsent(record: Record[Any]) -> Iterator[SenderWaiting]:
+    """What holds the messages that its tasks cannot send yet."""
+    link = record.pending
+    while link is not None:
+        waiting = link if type(link) is SenderWaiting else getattr(link, "later", None)
+        if type(waiting) is SenderWaiting:
+            yield waiting
+        link = link.next
 
 
 def mailbox_of(record: Record[Any]) -> list[Any]:
     """The queues that have messages in them."""
     return [queue for queue in (record.inbox, record.outbox) if queue]
+
+
+def contents_of(message: Message) -> tuple[Any, ...]:
+    """The arguments of a message, those by keyword too."""
+    function, arguments, _ = message
+    return (*arguments, *function.keywords.values()) if type(function) is partial else arguments
+
+
+def _containers_of(message: Message) -> tuple[Any, ...]:
+    """What holds the arguments of a message."""
+    function, arguments, _ = message
+    return (arguments, function.keywords) if type(function) is partial else (arguments,)
 
 
 def heap_of(
@@ -116,7 +159,7 @@ def heap_of(
 class Budget:
     """One actor's limit, and what is known of its heap. The owner of its account."""
 
-    __slots__ = ("account", "alarmed_at", "known", "limit", "over", "peak", "record", "scheduler")
+    __slots__ = ("account", "alarmed_at", "known", "limit", "over", "peak", "record", "refused", "scheduler")
 
     def __init__(self, scheduler: Scheduler, record: Record[Any], limit: HeapLimit) -> None:
         self.scheduler = scheduler
@@ -126,11 +169,13 @@ class Budget:
         self.peak = 0
         self.over = False
         self.alarmed_at = 0
+        self.refused: tuple[int, int, int] | None = None
         self.set_limit(limit)
 
     def set_limit(self, limit: HeapLimit) -> None:
         """Another limit, from now on; the next boundary looks."""
         self.limit = limit
+        self.refused = None
         account = self.account
         account.hard = (limit.hard or 0) if limit.kill else 0
         account.giant = account.hard
@@ -138,8 +183,9 @@ class Budget:
 
     # --- looking ------------------------------------------------------------------------------
 
-    def look(self, frames: tuple[FrameType, ...] = ()) -> HeapUsage:
-        """Walk, up to the limit; begin to count anew when it is kept."""
+    def look(self, frames: tuple[FrameType, ...] = (), *, inside: bool = False) -> HeapUsage:
+        """Walk, up to the limit; begin to count anew when it is kept. ``inside``: in the middle of a message, with what
+        runs in ``frames``."""
         limit = self.limit
         usage = heap_of(
             self.record, frames=frames, limit=limit.size if limit.kill else None, shared=bool(limit.include_shared)
@@ -150,18 +196,23 @@ class Budget:
             self.account.soft = self.account.bytes + max(SHORT, limit.size // 16)
             self.known = charged
         else:
-            self.note(charged)
+            self.note(charged, inside=inside)
         return usage
 
-    def note(self, charged: int) -> None:
-        """It holds so much."""
+    def note(self, charged: int, *, inside: bool = False) -> None:
+        """It holds so much. From ``inside`` a message less is seen than it will own: the runtime, which has called its
+        code, still holds the arguments. So the boundary looks again."""
         self.known = charged
+        self.refused = None
         self.peak = max(self.peak, charged)
         size = self.limit.size
         account = self.account
         if charged <= size:
             self.over = False
-            account.reset()
+            if inside:
+                account.bytes = 0  # and it stays due
+            else:
+                account.reset()
             account.soft = size - charged + 1
         elif not self.limit.kill:
             # It is watched only: look again when it may have grown by a quarter, for its peak.
@@ -193,11 +244,13 @@ class Budget:
                 account.soft = allocated + SHORT
                 return
             frames = _running(top)
-            usage = self.look(frames)
+            usage = self.look(frames, inside=True)
             self.alarmed_at = account.bytes
             if not self.is_over:
                 return
             self.judge(usage, frames)
+        if top is None or _is_activation(top):
+            return  # its code has just let go, maybe at an await that must not get lost: the verdict is enough
         if account.verdict is not None and may_raise(top, until=_is_activation):
             raise MemoryLimitExceeded(self.record.describe(), self.known, self.limit.size)
 
@@ -242,14 +295,17 @@ class Budget:
 
     # --- arrivals -----------------------------------------------------------------------------
 
-    def admits(self, arguments: Any, size: int) -> bool:
-        """May a message with these arguments come in? Asked when the bound says that it might not fit: now it is
+    def admits(self, message: Message, size: int) -> bool:
+        """May this message come in? Asked when the bound says that it might not fit: now it is
         measured. ``size`` is what it would be if its sender let go of it."""
         limit, record = self.limit, self.record
         if not limit.kill or record.state == DEAD:
             return True
+        activation, length = self.account.activation, record.mailbox_length
+        if self.refused is not None and self.refused[:2] == (activation, length) and size >= self.refused[2]:
+            return False
         waiting = mailbox_of(record)
-        queues = [*waiting, *arguments] if size <= limit.size else [*waiting, arguments]
+        queues = [*waiting, *(contents_of(message) if size <= limit.size else _containers_of(message))]
         if on_stack(record):
             return walk.measure((), queues, limit=limit.size).charged <= limit.size
         usage = walk.measure(roots_of(record), queues, limit=limit.size)
@@ -259,6 +315,9 @@ class Budget:
         own = self.look()
         if own.private > limit.size:
             self.judge(own)
+        if size <= limit.size:
+            # A flood: while it has not run and as much waits, what is not smaller needs no look of its own.
+            self.refused = (activation, length, size)
         return False
 
 
@@ -282,14 +341,17 @@ def alarm(account: clock.Account, _activation: int) -> None:
         budget.alarmed(sys._getframe(1))
 
 
-def at_boundary(account: clock.Account) -> None:
-    """The clock tells of a due account that its thread is leaving."""
+def at_boundary(account: clock.Account) -> int:
+    """The clock tells of a due account that its thread is leaving. Returns what it has cost, which the portable clock
+    wants to know."""
+    followed = walk.references_followed()
     budget = account.owner
     if isinstance(budget, Budget):
         try:
             budget.at_boundary()
         except Exception:
             logger.exception("looking at the heap of %s failed", budget.record.describe())
+    return walk.references_followed() - followed
 
 
 class Budgets:
@@ -368,6 +430,8 @@ class Budgets:
         if not clock.verify():
             clock.reinstall()
         budgets = list(self.all.values())
+        learned = self.scheduler.learned
+        learned.begin_pass()
         for first in range(0, len(budgets), CHUNK):
             chunk = [b for b in budgets[first : first + CHUNK] if b.record.state != DEAD and not on_stack(b.record)]
             simple = [b for b in chunk if not b.limit.include_shared]
@@ -377,6 +441,7 @@ class Budgets:
                     budget.at_boundary()
                 else:
                     budget.note(size)
+                    learned.living(budget.record, size)
             for budget in chunk:
                 if budget.limit.include_shared:
                     budget.at_boundary()

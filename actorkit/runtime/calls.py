@@ -137,7 +137,7 @@ class SenderWaiting(Waiting):
         self.callee = callee
         self.caller = caller
         self.next = None
-        self.message = message
+        self.message: Message | None = message
         self.reply: Reply | None = None
         self.error: CallError | None = None
         self.remember_caller()

@@ -1,20 +1,23 @@
-"""The gate that every automatic restart passes through, on its way from decision to start.
+"""The doors that a governor stands at: restarts and new work pass through them.
+
+The gate: every automatic restart passes through it, on its way from decision to start.
 
 The default gate lets each restart pass when its backoff is over. Whoever has reason to hold restarts back (a node under
 memory pressure) puts another gate on ``node.restart_gate``; meanwhile the child shows as ``restarting``, can be
-terminated, and calls are served.
+terminated, and calls are served. Admission and memory are there only while a governor runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from ..policy.child_spec import ChildSpec
+    from ..policy.memory_sample import MemoryLevel
     from .timers import Timers
 
-__all__ = ["PendingRestart", "RestartGate", "TimerGate"]
+__all__ = ["Admission", "Memory", "PendingRestart", "RestartGate", "TimerGate"]
 
 
 class PendingRestart(Protocol):
@@ -27,8 +30,43 @@ class PendingRestart(Protocol):
 class RestartGate(Protocol):
     """What stands between a supervisor's decision to restart a child and the start."""
 
-    def hold(self, spec: ChildSpec[object] | None, delay: float, go: Callable[[], None]) -> PendingRestart:
-        """Call ``go`` once, not before ``delay`` seconds have passed, and never from within this call."""
+    def hold(
+        self,
+        spec: ChildSpec[object] | None,
+        delay: float,
+        go: Callable[[], None],
+        counts: bool = True,
+        key: Hashable = None,
+    ) -> PendingRestart:
+        """Call ``go`` once, not before ``delay`` seconds have passed, and never from within this call. ``counts``: the
+        child ended by its own doing; False: the node ended it, to free memory. ``key`` names the child across its
+        lives."""
+        ...
+
+
+class Admission(Protocol):
+    """Whether new work may come in. ``node.admission`` while a governor runs, else None."""
+
+    def admit(self, kind: str, *, exempt: bool = False) -> bool:
+        """May one more of this kind begin now? It counts as begun if so, until ``release``. ``exempt``: it may in any
+        case, and is counted only."""
+        ...
+
+    def release(self, kind: str) -> None:
+        """One of this kind has ended."""
+        ...
+
+    def capacity(self, kind: str) -> float:
+        """How many more of this kind would be admitted now; infinite when nothing bounds them."""
+        ...
+
+
+class Memory(Protocol):
+    """What one may ask about the node's memory. ``node.memory`` while a governor runs, else None."""
+
+    @property
+    def level(self) -> MemoryLevel:
+        """How short it is."""
         ...
 
 
@@ -38,5 +76,12 @@ class TimerGate:
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
 
-    def hold(self, spec: ChildSpec[object] | None, delay: float, go: Callable[[], None]) -> PendingRestart:
+    def hold(
+        self,
+        spec: ChildSpec[object] | None,
+        delay: float,
+        go: Callable[[], None],
+        counts: bool = True,
+        key: Hashable = None,
+    ) -> PendingRestart:
         return self._timers.after(delay, go)

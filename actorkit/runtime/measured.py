@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MailboxFull
 from ..heap.walk import size_of
+from .budgets import contents_of
 from .calls import Reply, SenderWaiting
 from .context import Context
 from .process import ProcessContext
@@ -43,8 +44,10 @@ class Measured(Record[Any]):
         except KeyError:
             function = template.handlers[method]
         if kwargs:
-            function = partial(function, **kwargs)
-        return self._enqueue((function, args, None), size_of(*args, kwargs) if kwargs else size_of(*args))
+            message = (partial(function, **kwargs), args, None)
+            kwargs.clear()
+            return self._enqueue(message, size_of(*contents_of(message)))
+        return self._enqueue((function, args, None), size_of(*args))
 
     def send(self, message: object, /) -> bool:
         size = size_of(message)
@@ -56,7 +59,7 @@ class Measured(Record[Any]):
         """As ``cast`` and ``send`` of an actor without a budget, once the bytes fit."""
         account = self.account
         if account is not None and not account.fits(size + ENVELOPE):
-            if not account.owner.admits(message[1], size):
+            if not account.owner.admits(message, size):
                 return self._overflow_of_heap(message, size)
             if self.account is not None:
                 account.charge(size + ENVELOPE)
@@ -78,7 +81,7 @@ class Measured(Record[Any]):
     def post(self, message: Message) -> None:
         account = self.account
         if account is not None:
-            account.charge(ENVELOPE + size_of(*message[1]))
+            account.charge(ENVELOPE + size_of(*contents_of(message)))
         super().post(message)
 
     def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
@@ -93,10 +96,10 @@ class Measured(Record[Any]):
         account = self.account
         if account is None:
             return True
-        size = ENVELOPE + size_of(*message[1])
+        size = ENVELOPE + size_of(*contents_of(message))
         if account.fits(size):
             return True
-        if not account.owner.admits(message[1], size):
+        if not account.owner.admits(message, size):
             return False
         account.charge(size)
         return True
@@ -108,7 +111,7 @@ class Measured(Record[Any]):
         budget: Budget = self.account.owner
         why = f"its heap is full: {budget.known:,} of {budget.limit.size:,} B"
         overflow = self.template.overflow
-        if overflow == "drop_oldest" and self._make_room(message[1], size):
+        if overflow == "drop_oldest" and self._make_room(message, size):
             self.account.charge(size)
             if self.inbox is None:
                 self.inbox = [message]
@@ -120,14 +123,14 @@ class Measured(Record[Any]):
         self._refuse(message, why)
         return overflow == "drop_newest"
 
-    def _make_room(self, arguments: Any, size: int) -> bool:
+    def _make_room(self, message: Message, size: int) -> bool:
         """Drop the oldest messages until another one fits. False: it does not, with nothing left to drop."""
         freed = 0
         while True:
             oldest = self._take_oldest()
             if oldest is None:
                 return False
-            freed += ENVELOPE + size_of(*oldest[1])
+            freed += ENVELOPE + size_of(*contents_of(oldest))
             self.template.scheduler.dead_letter(self, oldest, "dropped as the oldest of a full heap")
             if oldest[2] is not None:
                 oldest[2].refuse(MailboxFull(f"the call was dropped as the oldest in {self.describe()}'s full heap"))
@@ -135,7 +138,7 @@ class Measured(Record[Any]):
             if freed >= size:
                 if self.account is None:
                     return False
-                if self.account.owner.admits(arguments, size):
+                if self.account.owner.admits(message, size):
                     return True
                 freed = 0
 
@@ -147,7 +150,7 @@ class Measured(Record[Any]):
             reply.remember_caller()
             self.need_senders()[SenderWaiting.for_call(reply, self, message)] = None
         elif self.template.overflow == "drop_oldest" and self._overflow_of_heap(
-            message, ENVELOPE + size_of(*message[1])
+            message, ENVELOPE + size_of(*contents_of(message))
         ):
             reply.remember_caller()
         else:

@@ -106,16 +106,24 @@ class NamedRef(Ref[A_co]):
         return self._nobody("send", (message,)) if record is None else record.send(message)
 
     async def send_wait(self, message: object, /) -> None:
-        await self._holder().send_wait(message)
+        waiting = self._holder().send_wait(message)
+        del message  # it is the receiver's now, see Record.send_wait
+        await waiting
 
     async def cast_wait(self, method: Any, /, *args: Any, **kwargs: Any) -> None:
-        await self._holder(method).cast_wait(method, *args, **kwargs)
+        waiting = self._holder(method).cast_wait(method, *args, **kwargs)
+        del args, kwargs
+        await waiting
 
     async def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
-        return await self._holder(method).call(method, *args, **kwargs)
+        waiting = self._holder(method).call(method, *args, **kwargs)
+        del args, kwargs
+        return await waiting
 
     async def _call_within(self, seconds: float, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return await self._holder(method)._call_within(seconds, method, args, kwargs)
+        waiting = self._holder(method)._call_within(seconds, method, args, kwargs)
+        del args, kwargs
+        return await waiting
 
     def exit(self, reason: ExitReason) -> None:
         record = self.resolve()

@@ -244,6 +244,8 @@ async def _run(
                 scope.cancel(reason="its process was killed before it began")
                 await trio.lowlevel.checkpoint()
             worker.coro = _begin(function, record, args, kwargs)
+            args = ()  # they are the process's own
+            kwargs = {}
             await Driver(worker.coro, BEGIN, scheduler, record, context)
     except BaseException as raised:
         error = raised
@@ -258,8 +260,6 @@ async def _run(
                 error = raised
     worker.scope = worker.coro = None
     del scheduler.holders[task]
-    args = ()
-    kwargs = {}
     fatal = None if error is None else fatal_within(error)
     try:
         record.ended(error if fatal is None else fatal)

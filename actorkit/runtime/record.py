@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable
 
+    from ..policy.memory_sample import Priority
     from .scheduler import Scheduler
     from .template import Template
 
@@ -227,14 +228,22 @@ class Record(Ref[A_co]):
         self.template.scheduler.dead_letter(self, message, why)
         return False
 
+    # What waits must be held by its message alone, or it would look as if its sender still had it: so no frame that is
+    # suspended keeps a message or its arguments in a variable.
+
     async def send_wait(self, message: object, /) -> None:
-        arguments = (message,)
-        del message  # or it would look as if its sender still held it
-        await self._enqueue_wait((self.template.info, arguments, None))
+        waiting = self._enqueue_wait((self.template.info, (message,), None))
+        del message
+        await waiting
 
     async def cast_wait(self, method: Any, /, *args: Any, **kwargs: Any) -> None:
         function = self.template.handlers[method]
-        await self._enqueue_wait((partial(function, **kwargs) if kwargs else function, args, None))
+        if kwargs:
+            function = partial(function, **kwargs)
+            kwargs.clear()
+        waiting = self._enqueue_wait((function, args, None))
+        del function, args, kwargs
+        await waiting
 
     def become_measured(self) -> None:
         """It has a budget from now on: what comes is sized first."""
@@ -261,6 +270,7 @@ class Record(Ref[A_co]):
         if self._has_room():
             if self._fits(message):
                 self.post(message)
+                del message
                 await scheduler.yield_if_due(task)
                 return
             if self.state == IDLE:
@@ -273,6 +283,7 @@ class Record(Ref[A_co]):
                 target=self.describe(),
             )
         waiting = SenderWaiting(task, self, caller, message)
+        del message
         self.need_senders()[waiting] = None
         got = await park(Trap(waiting.abort))
         waiting.forget_caller()
@@ -290,7 +301,9 @@ class Record(Ref[A_co]):
         room = self.template.bound - self.mailbox_length
         while room > 0 and senders:
             waiting = next(iter(senders))
-            if not self._fits(waiting.message):
+            message = waiting.message
+            assert message is not None
+            if not self._fits(message):
                 if self.mailbox_length:
                     return
                 del senders[waiting]
@@ -299,10 +312,11 @@ class Record(Ref[A_co]):
             del senders[waiting]
             if waiting.admitted():
                 room -= 1
+                waiting.message = None
                 if self.inbox is None:
-                    self.inbox = [waiting.message]
+                    self.inbox = [message]
                 else:
-                    self.inbox.append(waiting.message)
+                    self.inbox.append(message)
 
     # --- calls --------------------------------------------------------------------------------
 
@@ -372,6 +386,7 @@ class Record(Ref[A_co]):
             else:
                 scheduler.after_inline(self)
             if hook is not None:
+                args = ()  # what it was given is its own now: it must not look as if we held it too
                 hook(previous)
                 scheduler.received(result)
             scheduler.inline_left = left = scheduler.inline_left - 1
@@ -387,11 +402,13 @@ class Record(Ref[A_co]):
         function = template.handlers[method]
         if kwargs:
             function = partial(function, **kwargs)
+            kwargs.clear()
         reply.bucket = bucket = scheduler.deadlines.newest
         bucket[reply] = None
         if not scheduler.deadlines.armed:
             scheduler.deadlines.arm()
         self._enqueue_call((function, args, reply), reply)
+        del function, args, kwargs
         got = await park(Trap(reply.abort))
         if reply.caller is not None:
             reply.forget_caller()
@@ -464,7 +481,11 @@ class Record(Ref[A_co]):
         if seconds != math.inf:
             timer = scheduler.timers.after(seconds, reply.expire, seconds)
         try:
-            self._enqueue_call((partial(function, **kwargs) if kwargs else function, args, reply), reply)
+            if kwargs:
+                function = partial(function, **kwargs)
+                kwargs.clear()
+            self._enqueue_call((function, args, reply), reply)
+            del function, args, kwargs
             return await self._answer(reply)
         finally:
             if timer is not None:
@@ -569,6 +590,13 @@ class Record(Ref[A_co]):
         """Does it get exit signals as messages?"""
         extra = self.extra
         return self.template.traps_exits if extra is None else extra.traps_exits
+
+    @property
+    def memory_priority(self) -> Priority:
+        """Who is given up first under memory pressure: its own, or its spec's."""
+        extra = self.extra
+        own = None if extra is None else extra.memory_priority
+        return self.template.memory_priority if own is None else own
 
     @property
     def scheduler(self) -> Scheduler:

@@ -293,6 +293,8 @@ class Scheduler(Birth, InlineCalls):
             reply = None
             left = self.quantum
             if hook is not None:
+                function = args = ()  # see "at a boundary" below
+                result = None
                 hook(actor)
             while True:
                 try:
@@ -326,6 +328,8 @@ class Scheduler(Birth, InlineCalls):
                                 if hook is not None:
                                     actor.worker = worker
                                     worker.coro = result
+                                    # At a boundary what the message brought must not look as if we held it too.
+                                    function = args = ()
                                     hook(None)
                                 self.messages += handled
                                 return result, trap, reply
@@ -378,12 +382,16 @@ class Scheduler(Birth, InlineCalls):
                 self.current = None
                 worker.actor = None
                 if hook is not None:
+                    function = args = ()
+                    result = None
                     hook(None)
                 self.messages += handled
                 return SLICE
             actor = None
         self.current = None
         if hook is not None:
+            function = args = ()
+            result = None
             hook(None)
         self.messages += handled
         return DRY if actor is None else LOOK
@@ -461,7 +469,9 @@ class Scheduler(Birth, InlineCalls):
                         actor.variables = context
                     if self.flushes:
                         self._flush()
-                    keep = await self._carry(worker, actor, outcome, context)
+                    carried = self._carry(worker, actor, outcome, context)
+                    outcome = None  # its trap leads to a reply, and that to an answer, which is the actor's
+                    keep = await carried
                     if not self.busy and self.has_work:
                         # Others may have used up this trio pass's slice: ``since`` is kept.
                         worker.token = self.busy = True
@@ -532,10 +542,12 @@ class Scheduler(Birth, InlineCalls):
         error: BaseException | None = None
         result = None
         try:
-            result = await Driver(coro, trap, self, actor, context)
+            driver: Driver | None = Driver(coro, trap, self, actor, context)
+            trap = None
+            result = await driver
         except BaseException as raised:
             error = raised
-        coro = trap = worker.coro = None
+        coro = driver = worker.coro = None
         actor.worker = None
         if error is None:
             attention = actor.attention
@@ -590,6 +602,7 @@ class Scheduler(Birth, InlineCalls):
                 else:
                     suspended = (result, trap, None)
             result = None
+            function = args = ()
         except BaseException as error:
             if self.crashed(actor, error, None):
                 self._requeue(actor)
@@ -607,7 +620,9 @@ class Scheduler(Birth, InlineCalls):
             self._flush()
         if suspended is not None:
             actor.variables = context
-            await self._carry(worker, actor, suspended, context)
+            carried = self._carry(worker, actor, suspended, context)
+            suspended = None
+            await carried
             context = actor.variables
             if self.has_work and not self.busy:
                 self.wake()

@@ -7,3 +7,4 @@ deadlines.
 """
 
 from .probe import Probe as Probe
+from .scripted_memory import ScriptedMemory as ScriptedMemory

@@ -8,12 +8,10 @@ import pytest
 import trio
 
 import actorkit as ak
-from actorkit.heap import clock
+from actorkit.heap import clock, portable_clock, walk
 
-from .conftest import KIB, MIB, Ends
+from .conftest import KIB, MIB, Ends, needs_the_extension, without_the_extension
 from .hogs import Hog, growing
-
-in_c = pytest.mark.skipif(not clock.COUNTS_ALLOCATIONS, reason="without the extension nothing is seen inside a message")
 
 
 def over(reason: Any, limit: int) -> int:
@@ -23,18 +21,17 @@ def over(reason: Any, limit: int) -> int:
     return reason.usage.charged - limit
 
 
-@in_c
 @pytest.mark.parametrize(
     "where",
     [
-        "in_a_handler",
-        "in_a_local",
-        "in_a_helper",
-        "in_a_deque",
-        "in_a_comprehension",
-        "in_a_lambda",
+        pytest.param("in_a_handler", marks=needs_the_extension),
+        pytest.param("in_a_local", marks=needs_the_extension),
+        pytest.param("in_a_helper", marks=needs_the_extension),
+        pytest.param("in_a_deque", marks=needs_the_extension),
+        pytest.param("in_a_comprehension", marks=needs_the_extension),
+        pytest.param("in_a_lambda", marks=needs_the_extension),
         "between_awaits",
-        "in_an_open_nursery",
+        pytest.param("in_an_open_nursery", marks=needs_the_extension),
         "in_a_task",
     ],
 )
@@ -50,7 +47,7 @@ async def test_within_one_message(ends: Ends, where: str) -> None:
         assert await other.call(Hog.size) == 0
 
 
-@in_c
+@needs_the_extension
 async def test_catching_everything_does_not_help(ends: Ends) -> None:
     """The verdict stands: it is raised at again, and ends with MemoryLimit even if its handler returns in order."""
     ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size="1 MiB"))
@@ -79,6 +76,40 @@ async def test_between_messages(ends: Ends) -> None:
         assert done <= 55
 
 
+@without_the_extension
+async def test_without_the_extension_growth_is_found_after_a_number_of_activations(
+    ends: Ends, mock_clock: trio.testing.MockClock
+) -> None:
+    """The number follows from what the last look has cost. No sweep helps: here no time passes."""
+    ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
+    for _ in range(100):
+        await ref.call(Hog.make, 1000)
+    await ref.call(Hog.make, 2 * MIB)
+    account = ends.node.budgets.all[ref].account  # type: ignore[index]
+    activation = account.activation
+    with pytest.raises(ak.CalleeDied):
+        while True:
+            await ref.call(Hog.size)
+            await trio.lowlevel.checkpoint()
+    over(await ends.of(ref), MIB)
+    assert account.activation - activation <= portable_clock.PER_REFERENCE * (portable_clock.OF_A_LOOK + 150)
+
+
+@without_the_extension
+async def test_without_the_extension_looks_cost_a_share_of_the_activations(
+    ends: Ends, mock_clock: trio.testing.MockClock
+) -> None:
+    """An actor that holds much is looked at seldom."""
+    ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
+    await ref.call(Hog.keep_numbers, 3000)
+    account = ends.node.budgets.all[ref].account  # type: ignore[index]
+    activation, followed = account.activation, walk.references_followed()
+    while account.activation < activation + 60_000:
+        await ref.call(Hog.size)
+    followed = walk.references_followed() - followed
+    assert 2 * 3000 < followed < 3 * 3000 + 1000
+
+
 async def test_garbage_is_not_held(ends: Ends) -> None:
     """An actor may allocate any amount, in one message or in many, as long as it lets go of it."""
     ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
@@ -88,7 +119,7 @@ async def test_garbage_is_not_held(ends: Ends) -> None:
     assert ref.alive
 
 
-@in_c
+@needs_the_extension
 @pytest.mark.parametrize("how", ["list", "sorted", "set", "dict", "giant"])
 async def test_loops_in_c(ends: Ends, how: str) -> None:
     """What no bytecode interrupts is refused the memory, in that actor only: MemoryError."""
@@ -188,6 +219,19 @@ async def test_a_node_s_default(caplog: pytest.LogCaptureFixture) -> None:
         ]
         assert limits == [MIB, None, 8 * MIB]
         assert node.budgets.all[own].limit == ak.HeapLimit(8 * MIB, True, False, False, 12 * MIB)  # type: ignore[index]
+
+
+async def test_children_of_one_class_with_limits_of_their_own(ends: Ends) -> None:
+    """One dynamic supervisor, one class, three specs: each child has the limit of its own spec."""
+    supervisor = await ends.node.start(ak.dynamic_supervisor())
+    assert supervisor is not None
+    limits = []
+    for size in (MIB, None, 2 * MIB):
+        ref = await supervisor.call(ak.DynamicSupervisor.start_child, ak.child(Hog).with_(max_heap_size=size))
+        info = ends.node.process_info(ref)  # type: ignore[arg-type]
+        assert info is not None
+        limits.append(info.max_heap_size)
+    assert limits == [MIB, None, 2 * MIB]
 
 
 async def test_changed_at_run_time(ends: Ends) -> None:

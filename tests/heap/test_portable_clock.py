@@ -118,6 +118,53 @@ def test_both_keep_the_same_books(module: ModuleType) -> None:
     assert not module.reinstall()
 
 
+def test_looks_come_as_often_as_they_are_cheap() -> None:
+    """When a look has reset the account, the next is due after a number of activations that follows from its cost; one
+    that could not look is asked again at once."""
+    account = portable_clock.Account()
+    looks: list[int] = []
+    cost: int | None = 100
+
+    def boundary(told: object) -> int | None:
+        assert told is account
+        looks.append(account.activation)
+        if cost is not None:
+            account.reset()
+        return cost
+
+    class Record:
+        pass
+
+    record: Any = Record()
+    record.account = account
+
+    def run(times: int) -> list[int]:
+        looks.clear()
+        before = account.activation
+        for _ in range(times):
+            portable_clock.switch(record)
+            portable_clock.switch(None)
+        return [look - before for look in looks]
+
+    portable_clock.install(print, boundary)
+    try:
+        first, per, of_a_look = portable_clock.FIRST_LOOK, portable_clock.PER_REFERENCE, portable_clock.OF_A_LOOK
+        interval = per * (of_a_look + 100)
+        assert run(first + 2 * interval) == [first, first + interval, first + 2 * interval]
+        cost = 0
+        assert run(interval + per * of_a_look) == [interval, interval + per * of_a_look]
+        cost = None
+        run(per * of_a_look - 1)
+        assert run(3) == [1, 2, 3]
+        cost = 0
+        assert run(3) == [1]
+        account.soft = 10
+        account.charge(10)  # bytes make it due as well
+        assert run(1) == [1]
+    finally:
+        portable_clock.uninstall()
+
+
 @counting
 def test_capabilities_with_the_extension() -> None:
     assert capabilities() == Capabilities(

@@ -1,0 +1,89 @@
+"""What a look at the heap costs, and whether it says the truth.
+
+The walk in C against the pure one, pympler's `asizeof`, and the breadth-first loop over `gc.get_referents` that one
+writes first, by turns over the same graphs. The last two answer an easier question: how large is all that can be reached,
+whoever else holds it. Then the census of a node's actors, and what is predicted against what is really freed.
+"""
+
+from contextlib import ExitStack
+from typing import Any
+
+from bench.harness import Contender, Goal, Options, Report, Row, in_turn, progress
+
+COLUMNS = ("C", "pure", "pympler", "get_referents")
+OBJECTS = 100_000
+
+GRAPHS = {"dicts": "dicts of str and float", "tuples": "list of tuples", "slotted": "slotted instances"}
+CENSUSES: dict[int, tuple[Goal, ...]] = {10_000: (Goal(3),), 100_000: ()}
+SHAPES = ("dicts", "tuples", "slotted", "instances", "mixed", "coroutines")
+ALLOWED = 512, 0.01
+"""Bytes, or this part of what is freed, whichever is more."""
+
+
+def run(options: Options) -> Report:
+    columns = options.columns(COLUMNS)
+    rounds = options.rounds_or(7)
+    objects = options.scaled(OBJECTS)
+    report = Report("heap", COLUMNS, [], {"rounds": rounds, "objects": objects, "time": "CPU time of the thread"})
+    with ExitStack() as alive:
+        walks = alive.enter_context(Contender.module("heap_walks"))
+        frees = alive.enter_context(Contender.module("heap_frees"))
+        report.contenders |= {"walks": walks.hello, "frees": frees.hello}
+        known = [column for column in columns if column in walks.hello["columns"]]
+        report.notes += [f"{column}: not installed" for column in columns if column not in known]
+        walk_rows(report, walks, known, objects, rounds)
+        census_rows(report, walks, [column for column in known if column in ("C", "pure")], options, rounds)
+        prediction_rows(report, frees, [column for column in known if column in ("C", "pure")], objects)
+    if options.quick:
+        report.drop_goals("the goals are about ten times as many objects and actors")
+    return report
+
+
+def walk_rows(report: Report, walks: Contender, columns: list[str], objects: int, rounds: int) -> None:
+    for name, label in GRAPHS.items():
+        row = Row(f"walk, {label}", "ns/object", (Goal(20),))
+        report.rows.append(row)
+        for number in range(rounds):
+            for column in in_turn(columns, number):
+                answer = walks.ask("walk", name, objects, column)
+                row.add(column, number, answer["value"] * 1e9 / answer["objects"])
+        progress(f"heap: {row.name}")
+
+
+def census_rows(report: Report, walks: Contender, columns: list[str], options: Options, rounds: int) -> None:
+    for count, goals in CENSUSES.items():
+        actors = options.scaled(count)
+        alone = Row(f"census of {actors:,} actors, the walk alone", "ms", goals)
+        whole = Row(f"node.heap_census(), {actors:,} actors", "ms")
+        report.rows += [alone, whole]
+        for number in range(min(rounds, 3)):
+            for column in in_turn(columns if actors <= 10_000 and number == 0 else columns[:1], number):
+                answer = walks.ask("census", actors, column)
+                alone.add(column, number, answer["value"] * 1e3)
+                report.settings["bytes an actor"] = round(answer["bytes"])
+            if "C" in columns:
+                whole.add("C", number, walks.ask("census", actors, "node")["value"] * 1e3)
+        progress(f"heap: {alone.name}")
+
+
+def prediction_rows(report: Report, frees: Contender, columns: list[str], objects: int) -> None:
+    if not frees.hello["counts"]:
+        report.notes.append("predictions: n/a, no C compiler for what counts the frees")
+        return
+    for shape in SHAPES:
+        told: dict[str, Any] = {}
+        for column in columns:
+            told[column] = frees.ask("free", shape, objects, column)
+        freed = max(answer["freed"] for answer in told.values())
+        row = Row(f"prediction, {shape}: error", "bytes", (Goal(max(ALLOWED[0], freed * ALLOWED[1])),))
+        report.rows.append(row)
+        for column, answer in told.items():
+            row.add(column, 0, abs(answer["predicted"] - answer["freed"]))
+        first = next(iter(told.values()))
+        error = first["predicted"] - first["freed"]
+        report.notes.append(
+            f"{shape}: predicted {first['predicted']:,}, freed {first['freed']:,}: {error:+,} B, "
+            f"{100 * error / first['freed']:+.4f} %"
+        )
+        report.settings[shape] = told
+        progress(f"heap: {row.name}")
