@@ -112,12 +112,12 @@ def resumed(options: argparse.Namespace, limit: int) -> Document | None:
 def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench survival", description=__doc__)
     parser.add_argument("--case", action="append", choices=cases.CASES, help="only this one (may repeat)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="every run, with its memory over time; kept up to date")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="every run; kept up to date")
     parser.add_argument("--resume", action="store_true", help="go on with what is in FILE")
     parser.add_argument("--only", action="append", choices=CONTENDERS, help="only this contender (may repeat)")
     parser.add_argument("--runs", type=int, default=10, help="of actorkit, in each case (10); the others run once")
     parser.add_argument("--connections", type=int, default=cases.FULL_SIZE, help=f"default {cases.FULL_SIZE}")
-    parser.add_argument("--limit", type=mebibytes, metavar="MIB", help="the node's limit; by default it fits connections")
+    parser.add_argument("--limit", type=mebibytes, metavar="MIB", help="the node's limit (fits connections)")
     parser.add_argument("--quick", action="store_true", help="one run, a shorter storm, 300 connections unless given")
     options = parser.parse_args(argv)
     if options.quick:

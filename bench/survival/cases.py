@@ -106,7 +106,7 @@ def _crowd(connections: int, limit: int, quick: bool) -> Plan:
         (Group("good", connections, good=True, echo=True, press=grow, spread=4.0),),
         connections,
         max(BUDGET, 2 * each),
-        f"{connections} connections grow to {each // 1024} KiB each, 3 times the limit together, each within its budget",
+        f"{connections} connections grow to {each // 1024} KiB each, within their budgets, together 3 times the limit",
         press_seconds=30,
         footprint=each,
     )

@@ -4,7 +4,7 @@ It reads one JSON object (its share of the plan), then commands, a line each; it
 
     connect        all but the storm connect and say HELLO                   -> {"event": "connected", …}
     before FILL    the scripts for before                                    -> {"event": "prepared"}
-    press FILL     the scripts of the pressure; the storm breaks loose       -> {"event": "pressed"} when all are through
+    press FILL     the scripts of the pressure; the storm breaks loose       -> {"event": "pressed"}, all through
     relax          no more of that; storm clients leave
     verify         each good client that is left says one more thing         -> {"event": "report", …}
 
@@ -27,7 +27,6 @@ import random
 import select
 import signal
 import socket
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator

@@ -60,5 +60,5 @@ def _beam(variant: str, arguments: dict[str, int], scratch: Path) -> list[str]:
             raise Unavailable(f"erlc refuses {source.name}: {done.stdout[-500:]}")
     words = [variant, *(f"{name}={value}" for name, value in arguments.items())]
     # The default logger writes to stdout, which is where the ports are told.
-    logger = '[{handler, default, logger_std_h, #{config => #{type => standard_error}}}]'
+    logger = "[{handler, default, logger_std_h, #{config => #{type => standard_error}}}]"
     return [erl, "-noshell", "-pa", str(scratch), "-kernel", "logger", logger, "-s", "beam_server", "-extra", *words]

@@ -91,5 +91,5 @@ def giant(size: int, how: bytes) -> int:
         return len(b"x" * size)
     hoard = []
     for number in range(size // ROW):
-        hoard.append(row(number))  # noqa: PERF402  a comprehension would be one more kind of giant
+        hoard.append(row(number))
     return len(hoard) * ROW

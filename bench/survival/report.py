@@ -37,8 +37,8 @@ def table(document: dict[str, Any]) -> str:
     machine = document["machine"]
     facts = [
         f"{document['connections']} connections, limit {document['limit'] / 2**20:.0f} MiB: {document['where']}",
-        f"{document['date']}, {machine['cpu']} × {machine['cores']}, kernel {machine['kernel']}, a million additions in "  # noqa: RUF001
-        f"{machine['addition_ms']} ms (about 30 where nothing else runs)",
+        f"{document['date']}, {machine['cpu']} × {machine['cores']}, kernel {machine['kernel']}, "  # noqa: RUF001
+        f"a million additions in {machine['addition_ms']} ms (about 30 where nothing else runs)",
         *(f"{name}: {text}" for name, text in sorted(remarks(document["runs"]).items())),
     ]
     return "\n\n".join([*parts, "\n".join(facts)])

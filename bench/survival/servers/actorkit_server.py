@@ -114,17 +114,30 @@ def critical(spec: Any) -> Any:
     return spec
 
 
+def exempt() -> dict[str, Any]:
+    """For the listener that is never refused for want of memory."""
+    return {"control": True} if "control" in inspect.signature(ak.tcp_listener).parameters else {}
+
+
 def governor_says(node: Any) -> dict[str, Any]:
-    """Its level, for the timeline; nothing without one."""
-    level = getattr(node, "memory_level", None)
-    return {} if level is None else {"level": level.name}
+    """Its level, for the timeline, and its latest act; nothing without one."""
+    memory = getattr(node, "memory", None)
+    if memory is None:
+        return {}
+    known: dict[str, Any] = {"level": memory.level.name}
+    data = memory.data()
+    known["live"], known["resident"] = data.live, data.resident
+    if receipts := memory.receipts():
+        last = receipts[-1]
+        known["latest"] = f"{last.action}: {last.because}"[:200]
+    return known
 
 
 # --------------------------------------------------------------------------------------------------
 
 
 def tree(args: Arguments) -> Any:
-    def listener(connection: Any, name: str, connections: int) -> Any:
+    def listener(connection: Any, name: str, connections: int, **more: Any) -> Any:
         return ak.tcp_listener(
             connection,
             port=0,
@@ -133,6 +146,7 @@ def tree(args: Arguments) -> Any:
             backlog=4096,
             refusal=protocol.BUSY,
             name=name,
+            **more,
         )
 
     # A service with so much state is told to crash in a loop: OTP's intensity of 3 in 5 s would end the node, as it
@@ -146,7 +160,7 @@ def tree(args: Arguments) -> Any:
     return ak.supervisor(
         services,
         listener(ak.child(Connection).with_(max_heap_size=args.budget), "connections", args.connections),
-        critical(listener(critical(ak.child(Control)), "control", 10)),
+        critical(listener(critical(ak.child(Control)), "control", 10, **exempt())),
     )
 
 

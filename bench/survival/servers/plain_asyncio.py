@@ -105,11 +105,13 @@ async def main() -> None:
         tasks.create_task(server.service_again_and_again())
         ports = []
         for handler in (server.connection, server.control):
-            listening = await asyncio.start_server(
-                handler, "127.0.0.1", 0, backlog=4096, limit=protocol.MAX_LINE
-            )
+            listening = await asyncio.start_server(handler, "127.0.0.1", 0, backlog=4096, limit=protocol.MAX_LINE)
             ports.append(listening.sockets[0].getsockname()[1])
-        say(ports=dict.fromkeys(protocol.CLASSES, ports[0]), control=ports[1], version=f"asyncio {platform.python_version()}")
+        say(
+            ports=dict.fromkeys(protocol.CLASSES, ports[0]),
+            control=ports[1],
+            version=f"asyncio {platform.python_version()}",
+        )
         await asker_gone.wait()
         sys.exit()
 
