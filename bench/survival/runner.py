@@ -275,14 +275,14 @@ class Run:
         await self.all("relax")
         async with self.until_gone(server):
             with trio.move_on_after(RECOVERY_SECONDS):
-                while not observer.normal():
+                while not observer.normal():  # noqa: ASYNC110  it is looked at, it does not tell
                     await trio.sleep(TICK)
         times["verify"] = time.monotonic()
         reports = await self.all("verify", "report")
         answers = len(observer.told)
         if server.alive():
             with trio.move_on_after(5):
-                while len(observer.told) == answers and server.alive():
+                while len(observer.told) == answers and server.alive():  # noqa: ASYNC110
                     await trio.sleep(TICK)
         alive = server.alive() and len(observer.told) > answers
         result.update(summary(plan, limit, observer, reports, times, base))
