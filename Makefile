@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 N ?= 10000
+# MEMORY=256MiB gives the demo's service a memory limit, and its clients a chain reaction to survive.
+MEMORY ?=
 
 .PHONY: demo test test-pure check sanitize clean
 
@@ -12,7 +14,7 @@ $(VENV)/.ready: pyproject.toml setup.py $(wildcard actorkit/heap/*.[ch])
 	touch $@
 
 demo: $(VENV)/.ready
-	$(BIN)/python -m examples.ten_thousand --connections $(N)
+	$(BIN)/python -m examples.ten_thousand --connections $(N) $(if $(MEMORY),--memory '$(MEMORY)')
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -q -n logical

@@ -20,6 +20,7 @@ from typing import Final, final
 
 __all__ = [
     "COUNTS_ALLOCATIONS",
+    "ENVELOPE",
     "REARM_STEP",
     "REFUSABLE",
     "Account",
@@ -29,6 +30,7 @@ __all__ = [
     "install",
     "installed",
     "reinstall",
+    "size_with",
     "switch",
     "uninstall",
     "verify",
@@ -36,6 +38,8 @@ __all__ = [
 
 COUNTS_ALLOCATIONS: Final[bool] = False
 """Do allocations count by themselves? What tells the two clocks apart."""
+ENVELOPE: Final[int] = 96
+"""Bytes of a message's own tuple and its place in a queue."""
 REFUSABLE: Final[int] = 64 * 1024
 """Requests smaller than this are never refused."""
 REARM_STEP: Final[int] = 64 * 1024
@@ -74,6 +78,7 @@ class Account:
         "_origin",
         "_soft",
         "_total",
+        "measured",
         "owner",
         "verdict",
     )
@@ -81,6 +86,8 @@ class Account:
     def __init__(self, owner: object | None = None) -> None:
         self.owner: object | None = owner
         """Whose account this is; not looked at."""
+        self.measured = False
+        """receive() leaves every message to its caller, which measures it: what it shares counts too."""
         self.verdict: object | None = None
         """Set by the budget's judge; stands until cleared."""
         self._total = self._origin = self._soft = self._hard = self._giant = self._activation = 0
@@ -176,6 +183,30 @@ class Account:
             return False
         self._total += size
         return True
+
+    def receive(self, arguments: tuple[object, ...], /) -> bool:
+        """Charge a message with these arguments if that leaves ``bytes`` below ``soft``, and say whether it did: their
+        size if all others let go of them, and ENVELOPE. False without a look if ``measured`` is set."""
+        if type(arguments) is not tuple:
+            raise TypeError(f"the arguments are a tuple, not {type(arguments).__name__}")
+        if self.measured:
+            return False
+        return self.fits(_Sizing.sizer(*arguments) + ENVELOPE)
+
+
+def _no_sizer(*objects: object) -> int:
+    raise RuntimeError("nothing sizes messages yet: import actorkit.heap.walk")
+
+
+class _Sizing:
+    sizer: Callable[..., int] = staticmethod(_no_sizer)
+
+
+def size_with(sizer: Callable[..., int], /) -> None:
+    """Let ``receive`` size messages with this function of the objects."""
+    if not callable(sizer):
+        raise TypeError(f"the sizer must be callable, not {type(sizer).__name__}")
+    _Sizing.sizer = staticmethod(sizer)
 
 
 class _Entered(threading.local):

@@ -10,13 +10,13 @@
 
 The trap between the two rules: the level is left by ``needed`` while ``used`` still stands above ``enter``, and so the
 next sample would enter again. So a level that is left with ``used`` not below its ``leave`` is *marked*: it is entered
-again only when ``needed`` itself reaches ``enter``, or when ``used`` has reached ``enter`` and grown by ``regrowth`` of
-the limit over the lowest that it had since. It is not entered early. The mark goes when ``used`` has been below
+again only when ``needed`` itself reaches ``enter``, or when ``used`` has reached ``enter`` and grown by ``regrowth``
+of the limit over the lowest that it had since. It is not entered early. The mark goes when ``used`` has been below
 ``leave``: the pages did go back, and the plain rule is right again. Growth that does not reuse freed pages is real
 growth, hence the second way in.
 
-A level left is re-entered at once when memory says so; only leaving waits. So there is at most one step down per dwell,
-and a turn (in, out) never takes less.
+A level left is re-entered at once when memory says so; only leaving waits. So there is at most one step down per
+dwell, and a turn (in, out) never takes less.
 """
 
 from __future__ import annotations

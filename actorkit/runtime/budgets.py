@@ -55,7 +55,7 @@ __all__ = [
     "Budgets",
     "alarm",
     "at_boundary",
-    "contents_of",
+    "contents",
     "heap_of",
     "mailbox_of",
     "on_stack",
@@ -137,16 +137,18 @@ def mailbox_of(record: Record[Any]) -> list[Any]:
     return [queue for queue in (record.inbox, record.outbox) if queue]
 
 
-def contents_of(message: Message) -> tuple[Any, ...]:
-    """The arguments of a message, those by keyword too."""
-    function, arguments, _ = message
-    return (*arguments, *function.keywords.values()) if type(function) is partial else arguments
+def contents(message: Message) -> tuple[Any, ...]:
+    """What its receiver gets."""
+    function, args, _ = message
+    if type(function) is partial:
+        return (*args, *function.keywords.values(), function.keywords)
+    return args
 
 
-def _containers_of(message: Message) -> tuple[Any, ...]:
-    """What holds the arguments of a message."""
-    function, arguments, _ = message
-    return (arguments, function.keywords) if type(function) is partial else (arguments,)
+def holders(message: Message) -> tuple[Any, ...]:
+    """What holds that: so it is judged by who else does."""
+    function, args, _ = message
+    return (args, function.keywords) if type(function) is partial else (args,)
 
 
 def heap_of(
@@ -179,6 +181,7 @@ class Budget:
         account = self.account
         account.hard = (limit.hard or 0) if limit.kill else 0
         account.giant = account.hard
+        account.measured = bool(limit.include_shared)
         account.soft = max(limit.size - self.known, 0) + 1
 
     # --- looking ------------------------------------------------------------------------------
@@ -190,7 +193,7 @@ class Budget:
         usage = heap_of(
             self.record, frames=frames, limit=limit.size if limit.kill else None, shared=bool(limit.include_shared)
         )
-        charged = usage.charged + (usage.shared + usage.after_gc if limit.include_shared else 0)
+        charged = self.charged(usage)
         if charged <= limit.size and frames and not usage.exact:
             # Something that runs could not be seen: it is no proof of keeping the limit. The boundary looks again.
             self.account.soft = self.account.bytes + max(SHORT, limit.size // 16)
@@ -198,6 +201,10 @@ class Budget:
         else:
             self.note(charged, inside=inside)
         return usage
+
+    def charged(self, usage: HeapUsage) -> int:
+        """What of it counts against the limit."""
+        return usage.charged + (usage.shared + usage.after_gc if self.limit.include_shared else 0)
 
     def note(self, charged: int, *, inside: bool = False) -> None:
         """It holds so much. From ``inside`` a message less is seen than it will own: the runtime, which has called its
@@ -295,29 +302,35 @@ class Budget:
 
     # --- arrivals -----------------------------------------------------------------------------
 
+    def size_of(self, contents: tuple[Any, ...]) -> int:
+        """What a message would add if its sender let go of it."""
+        if self.limit.include_shared:
+            return self.charged(walk.measure(contents, cycles=True))
+        return walk.size_of(*contents)
+
     def admits(self, message: Message, size: int) -> bool:
-        """May this message come in? Asked when the bound says that it might not fit: now it is
-        measured. ``size`` is what it would be if its sender let go of it."""
+        """May it come in? Asked when the bound says that it might not fit: now it is measured. ``size`` is what it
+        would be if its sender let go of it."""
         limit, record = self.limit, self.record
         if not limit.kill or record.state == DEAD:
             return True
         activation, length = self.account.activation, record.mailbox_length
         if self.refused is not None and self.refused[:2] == (activation, length) and size >= self.refused[2]:
             return False
-        waiting = mailbox_of(record)
-        queues = [*waiting, *(contents_of(message) if size <= limit.size else _containers_of(message))]
-        if on_stack(record):
-            return walk.measure((), queues, limit=limit.size).charged <= limit.size
-        usage = walk.measure(roots_of(record), queues, limit=limit.size)
-        if usage.charged <= limit.size:
-            self.note(usage.charged)
+        queues = [*mailbox_of(record), *(contents(message) if size <= limit.size else holders(message))]
+        roots = () if on_stack(record) else roots_of(record)
+        charged = self.charged(walk.measure(roots, queues, limit=limit.size, cycles=bool(limit.include_shared)))
+        if charged <= limit.size:
+            if roots:
+                self.note(charged)
             return True
-        own = self.look()
-        if own.private > limit.size:
-            self.judge(own)
-        if size <= limit.size:
-            # A flood: while it has not run and as much waits, what is not smaller needs no look of its own.
-            self.refused = (activation, length, size)
+        if roots:
+            own = self.look()
+            if own.private > limit.size:
+                self.judge(own)
+            if size <= limit.size:
+                # A flood: while it has not run and as much waits, what is not smaller needs no look of its own.
+                self.refused = (activation, length, size)
         return False
 
 
@@ -396,6 +409,7 @@ class Budgets:
     def end(self, record: Record[Any]) -> None:
         """The actor has died, or has no limit any more."""
         if self.all.pop(record, None) is not None:
+            record.become_unmeasured()
             record.account = None
 
     def install(self) -> None:

@@ -65,6 +65,9 @@ class Context(Record[A_co]):
 
         self.__class__ = MeasuredContext  # pyright: ignore[reportAttributeAccessIssue]
 
+    def become_unmeasured(self) -> None:
+        self.__class__ = Context  # pyright: ignore[reportAttributeAccessIssue]
+
     def spawn(self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs) -> Ref[A]:
         """Start an actor: ``spawn(Room, "lobby")``, or of a child spec. Not linked. See ``Node.spawn``."""
         self._self("spawn")

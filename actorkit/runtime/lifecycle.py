@@ -473,7 +473,7 @@ class Lifecycle:
         queues = (record.outbox, record.inbox)
         obj = record.obj
         extra = record.extra
-        record.inbox = record.outbox = record.attention = record.variables = record.account = None
+        record.inbox = record.outbox = record.attention = record.variables = None
         record.obj = record.pending = None
         if self.budgets.all:
             self.budgets.end(record)

@@ -222,6 +222,109 @@ async def test_answers_are_charged(ends: Ends) -> None:
         assert reason.usage.charged <= 2 * MIB
 
 
+async def test_a_process_that_waits_is_woken(ends: Ends) -> None:
+    got: list[object] = []
+
+    async def reader(ctx: ak.ProcessContext) -> None:
+        while len(got) < 3:
+            got.append(await ctx.receive())
+
+    ref = ends.node.spawn(ak.child(reader).with_(max_heap_size=MIB))
+    for number in range(3):
+        await trio.testing.wait_all_tasks_blocked()
+        assert ref.send(number)
+    assert await ends.of(ref) == ak.Normal()
+    assert got == [0, 1, 2]
+
+
+async def test_keyword_arguments_count(ends: Ends) -> None:
+    """As positional ones do, whether the sender still holds them or not; and so do the ones larger than the budget."""
+    ref, _ = await busy(ends, "reject")
+    for _ in range(2):
+        block = bytes(400 * KIB)
+        assert ref.cast(Slow.take, what=block)
+    block = bytes(400 * KIB)
+    assert not ref.cast(Slow.take, what=block)
+    with pytest.raises(ak.MailboxFull):
+        await ref.call(Slow.take, what=block)
+    accepted = ref.cast(Slow.take, what=bytes(3 * MIB))  # an assert would hold it
+    assert not accepted
+    assert held(ends, ref) <= MIB
+
+
+async def test_a_call_that_does_not_fit_may_not_close_a_cycle(ends: Ends) -> None:
+    """Who would wait for room in the mailbox of who waits for its answer is told of the cycle."""
+    errors: list[BaseException] = []
+
+    class First(ak.Actor):
+        second: ak.Ref[Second]
+
+        @ak.call
+        async def ask(self) -> None:
+            await self.second.call(Second.ask_back)
+
+        @ak.call
+        async def take(self, what: bytes) -> None:
+            pass
+
+    class Second(ak.Actor):
+        first: ak.Ref[First]
+
+        @ak.call
+        async def ask_back(self) -> None:
+            with trio.fail_after(50):
+                try:
+                    await self.first.call(First.take, bytes(2 * MIB))
+                except ak.CallError as error:
+                    errors.append(error)
+
+    spec = ak.child(First).with_(max_heap_size=MIB, overflow="wait")
+    first, second = ends.node.spawn(spec), ends.node.spawn(Second)
+    one: Any = first
+    other: Any = second
+    one.obj.second, other.obj.first = second, first
+    await first.call(First.ask)
+    assert [type(error) for error in errors] == [ak.CallCycle]
+
+
+async def test_shared_messages_are_refused_with_include_shared(ends: Ends) -> None:
+    """What others hold counts at the door too."""
+    limit = ak.HeapLimit(MIB, include_shared=True)
+    ref = ends.node.spawn(ak.child(Slow).with_(max_heap_size=limit, mailbox=10**6))
+    ref.cast(Slow.begin)
+    await trio.testing.wait_all_tasks_blocked()
+    shared = bytes(300 * KIB)
+    tables = [[shared], [bytes(300 * KIB)], [bytes(300 * KIB)], [bytes(300 * KIB)]]
+    assert [ref.send(table) for table in tables] == [True, True, True, False]
+    accepted = ref.send([bytes(3 * MIB)])
+    assert not accepted
+    assert ref.send("short")
+    assert ref.alive
+
+
+async def test_the_last_actor_s_budget_is_gone(ends: Ends) -> None:
+    """Who is dead, or has no limit any more, is sent to as others are."""
+
+    class Free(ak.Actor):
+        @ak.call
+        def lift(self) -> None:
+            self.ctx.max_heap_size = None
+
+        @ak.cast
+        def take(self, what: bytes) -> None:
+            pass
+
+    ref = ends.node.spawn(ak.child(Free).with_(max_heap_size=MIB))
+    accepted = ref.send(bytes(2 * MIB))
+    assert not accepted
+    await ref.call(Free.lift)
+    assert ref.cast(Free.take, bytes(2 * MIB))
+    ref.kill()
+    await ends.of(ref)
+    assert not ref.cast(Free.take, b"")
+    assert not ref.send(b"")
+
+
 async def test_a_process_s_mailbox(ends: Ends) -> None:
     """A process has the same door."""
 

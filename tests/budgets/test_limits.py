@@ -180,7 +180,10 @@ async def test_include_shared(ends: Ends) -> None:
     first, second = (node.spawn(ak.child(Hog).with_(max_heap_size=limit)) for _ in range(2))
     shared = bytes(3 * MIB)
     for ref in (first, second):
-        ref.cast(Hog.keep, shared)
+        assert not ref.cast(Hog.keep, shared)
+        assert ref.cast(Hog.keep, shared[: MIB // 2])
+        state: Any = ref
+        state.obj.held.append(shared)
     await trio.testing.wait_all_tasks_blocked()
     await node.budgets.look_at_all()
     for ref in (first, second):
