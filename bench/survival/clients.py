@@ -21,7 +21,6 @@ import errno
 import heapq
 import itertools
 import json
-import math
 import os
 import random
 import select
@@ -29,80 +28,18 @@ import signal
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from bench.survival.protocol import CLASSES, declined, expected, fits
+from bench.survival.client import Client, unrolled
+from bench.survival.latency import bucket
+from bench.survival.protocol import declined, expected, fits
 from bench.worker import say
 
 AT_ONCE = 100
 """Clients of this process that wait for their welcome at a time, the storm included."""
 VERIFY_SECONDS = 10.0
 BIND_ADDRESS_NO_PORT = 24
-GROWTH = math.log(1.05)
-
-
-def bucket(seconds: float) -> int:
-    """A logarithmic histogram with steps of 5 %: it can be added up over processes."""
-    return round(math.log(max(seconds, 1e-6)) / GROWTH)
-
-
-def quantile(buckets: dict[int, int], share: float) -> float | None:
-    """Seconds, or None without any."""
-    left = share * sum(buckets.values())
-    for number, count in sorted(buckets.items()):
-        left -= count
-        if left <= 0:
-            return math.exp(number * GROWTH)
-    return None
-
-
-class Client:
-    """One client; if it belongs to the storm, one socket after another."""
-
-    __slots__ = (
-        "active",
-        "buffered",
-        "due",
-        "group",
-        "number",
-        "polled",
-        "script",
-        "seq",
-        "socket",
-        "speaking",
-        "state",
-        "unsent",
-        "verified",
-    )
-
-    def __init__(self, number: int, group: dict[str, Any]) -> None:
-        self.number = number
-        self.group = group
-        self.socket: socket.socket | None = None
-        self.state = "new"  # joining, in, refused, lost, left
-        self.verified = False
-        self.active = False  # its script is not through
-        self.reset()
-
-    def reset(self) -> None:
-        self.buffered = b""
-        self.unsent = b""
-        self.seq = 0
-        self.speaking = False
-        self.polled = 0
-        self.due: deque[tuple[bytes, float, Callable[[], None] | None]] = deque()
-        self.script: Iterator[tuple[str, float]] = iter(())
-
-    @property
-    def klass(self) -> str:
-        return CLASSES[self.number % len(CLASSES)]
-
-
-def unrolled(steps: list[dict[str, Any]], size: int) -> Iterator[tuple[str, float]]:
-    for step in steps:
-        for _ in range(step["times"]):
-            yield step["say"].format(fill=size), step["pause"]
 
 
 class Generator:

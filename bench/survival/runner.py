@@ -13,145 +13,26 @@ import json
 import math
 import random
 import signal
-import subprocess
 import sys
 import time
-from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import trio
 
-from bench.harness import ROOT
-from bench.survival import cases, protocol
-from bench.survival.clients import quantile
+from bench.survival import cases
+from bench.survival.children import Child, Gone
 from bench.survival.contenders import Contender, Unavailable
 from bench.survival.limit import Limit, make_limit
+from bench.survival.observer import TICK, Observer
+from bench.survival.summary import summary
 
 CLIENTS_PER_PROCESS = 4_000
 READY_SECONDS = 60.0
 STEADY_SECONDS = 2.0
 RECOVERY_SECONDS = 10.0
-TICK = 0.1
-LEAVE_CONSERVE = 0.65
-"""The node is back to NORMAL below this share of its limit, where it has no level of its own to tell."""
-
-
-class Gone(Exception):
-    """A child process has ended before it was told to."""
-
-
-class Child:
-    """A process that prints JSON lines; its last complaints are kept."""
-
-    def __init__(self, name: str, process: trio.Process) -> None:
-        self.name = name
-        self.process = process
-        self.complaints: deque[bytes] = deque(maxlen=20)
-        self._events: dict[str, dict[str, Any]] = {}
-        self._changed = trio.Event()
-        self._silent = False
-
-    @classmethod
-    async def start(
-        cls, nursery: trio.Nursery, name: str, command: list[str], env: dict[str, str] | None = None
-    ) -> Child:
-        pipe = subprocess.PIPE
-        process = await trio.lowlevel.open_process(command, cwd=ROOT, env=env, stdin=pipe, stdout=pipe, stderr=pipe)
-        child = cls(name, process)
-        nursery.start_soon(child._read)
-        nursery.start_soon(child._read_complaints)
-        return child
-
-    async def _read(self) -> None:
-        assert self.process.stdout is not None
-        tail = b""
-        async for chunk in self.process.stdout:
-            *lines, tail = (tail + chunk).split(b"\n")
-            for line in lines:
-                with contextlib.suppress(ValueError):
-                    event = json.loads(line)
-                    self._events[event.get("event", "ready")] = event
-            self._wake()
-        self._silent = True
-        self._wake()
-
-    async def _read_complaints(self) -> None:
-        assert self.process.stderr is not None
-        async for chunk in self.process.stderr:
-            self.complaints.append(chunk[-200:])
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
-
-    async def event(self, name: str) -> dict[str, Any]:
-        while name not in self._events:
-            if self._silent:
-                raise Gone(f"{self.name} ended before it was {name!r}: {self.last_words()}")
-            await self._changed.wait()
-        return self._events[name]
-
-    async def tell(self, text: str) -> None:
-        assert self.process.stdin is not None
-        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            await self.process.stdin.send_all(text.encode() + b"\n")
-
-    def last_words(self) -> str:
-        return b"".join(self.complaints).decode(errors="replace").strip()[-600:]
-
-    def alive(self) -> bool:
-        return self.process.poll() is None
-
-
-@dataclass
-class Observer:
-    """What is seen of the server from outside, on one clock."""
-
-    limit: Limit
-    server: Child
-    timeline: list[tuple[float, int, str | None]]
-    told: list[tuple[float, dict[str, Any]]]
-    """Its answers to STATS, and when they came."""
-
-    async def watch(self) -> None:
-        next_tick = time.monotonic()
-        while self.server.alive():
-            with contextlib.suppress(OSError):
-                used = self.limit.usage(self.server.process.pid).used
-                now = time.monotonic()
-                fresh = self.told and now - self.told[-1][0] < 2
-                self.timeline.append((now, used, self.told[-1][1].get("level") if fresh else None))
-            next_tick = max(next_tick + TICK, time.monotonic())  # a late look is not made up for
-            await trio.sleep(max(0.0, next_tick - time.monotonic()))
-
-    async def ask(self, port: int) -> None:
-        """The control connection: a question each half second, as long as there is somebody to ask."""
-        seq = 0
-        with contextlib.suppress(OSError, trio.BrokenResourceError, ValueError):
-            stream = await trio.open_tcp_stream("127.0.0.1", port)
-            async with stream:
-                buffered = b""
-                while True:
-                    seq += 1
-                    await stream.send_all(b"STATS %d\n" % seq)
-                    while b"\n" not in buffered:
-                        chunk = await stream.receive_some()
-                        if not chunk:
-                            return
-                        buffered += chunk
-                    line, _, buffered = buffered.partition(b"\n")
-                    self.told.append((time.monotonic(), json.loads(line.split(b" ", 2)[2])))
-                    await trio.sleep(0.5)
-
-    def used(self) -> int:
-        return self.timeline[-1][1] if self.timeline else 0
-
-    def normal(self) -> bool:
-        level = self.timeline[-1][2] if self.timeline else None
-        return level == "NORMAL" if level is not None else self.used() < LEAVE_CONSERVE * self.limit.size
 
 
 def shares(plan: cases.Plan, ports: dict[str, int], rate: float) -> list[dict[str, Any]]:
@@ -327,72 +208,3 @@ class Run:
             nursery.start_soon(wait, nursery.cancel_scope.cancel)
             yield
             nursery.cancel_scope.cancel()
-
-
-def summary(
-    plan: cases.Plan,
-    limit: Limit,
-    observer: Observer,
-    reports: list[dict[str, Any]],
-    times: dict[str, float],
-    base: int,
-) -> dict[str, Any]:
-    """The columns of one run, and what they were made of."""
-    good, kept, counts = Counter[str](), Counter[str](), Counter[str]()
-    latencies = {phase: Counter[int]() for phase in ("steady", "press", "after")}
-    marks: list[list[Any]] = []
-    for report in reports:
-        good.update(report["good"])
-        kept.update(report["kept"])
-        counts.update(report["counts"])
-        marks += report["marks"]
-        for phase, buckets in report["latencies"].items():
-            latencies[phase].update({int(number): count for number, count in buckets.items()})
-    start = times["press"]
-    told = [(round(at - start, 2), what) for at, what in observer.told]
-    outside = [at for at, used, level in observer.timeline if not _normal(used, level, limit.size)]
-    back = None
-    if observer.normal() and observer.server.alive():
-        back = max(0.0, outside[-1] - times["relax"]) if outside else 0.0
-    minutes = (times["verify"] - start) / 60
-    return {
-        "base": base,
-        "good": sum(good.values()),
-        "kept": sum(kept.values()),
-        "lost_by_class": {name: good[name] - kept[name] for name in protocol.CLASSES},
-        "good_by_class": good,
-        "refused": counts["refused"],
-        "counts": counts,
-        "wrong": [line for report in reports for line in report["wrong"]],
-        "kills_per_minute": _rate(told, "kills", minutes),
-        "restarts_per_minute": _rate(told, "restarts", minutes),
-        "p99_ms": {phase: _ms(quantile(buckets, 0.99)) for phase, buckets in latencies.items()},
-        "answered": {phase: sum(buckets.values()) for phase, buckets in latencies.items()},
-        "back_seconds": None if back is None else round(back, 1),
-        "outside_seconds": round(len(outside) * TICK, 1),
-        "peak": max((used for _, used, _ in observer.timeline), default=0),
-        "capacity": _capacity(plan, limit.size, base, sum(kept.values())) if plan.footprint else None,
-        "times": {name: round(at - start, 2) for name, at in times.items()},
-        "timeline": [(round(at - start, 2), used, level) for at, used, level in observer.timeline],
-        "marks": sorted([round(at - start, 1), kind, count] for at, kind, count in marks),
-        "told": told,
-    }
-
-
-def _normal(used: int, level: str | None, limit: int) -> bool:
-    return level == "NORMAL" if level is not None else used < LEAVE_CONSERVE * limit
-
-
-def _rate(told: list[tuple[float, dict[str, Any]]], key: str, minutes: float) -> float | None:
-    values = [what[key] for _, what in told if key in what]
-    return round((values[-1] - values[0]) / minutes, 1) if values and minutes > 0 else None
-
-
-def _ms(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1000, 1)
-
-
-def _capacity(plan: cases.Plan, limit: int, base: int, kept: int) -> float:
-    """What was kept, of what the limit could hold for good."""
-    room = max(1, (cases.LEAVE_SHED * limit - base) / plan.footprint)
-    return round(kept / room, 3)
