@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +29,10 @@ Document = dict[str, Any]
 def main(argv: Sequence[str] | None = None) -> int:
     options = parsed(argv)
     limit = options.limit or cases.limit_for(options.connections)
-    plans = {case: cases.plan(case, options.connections, limit, options.quick) for case in options.case or cases.CASES}
+    plans = {
+        case: cases.paced(cases.plan(case, options.connections, limit, options.quick), options.pace)
+        for case in options.case or cases.CASES
+    }
     document = resumed(options, limit) if options.resume else None
     if document is None:
         document = {
@@ -38,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "connections": options.connections,
             "limit": limit,
             "quick": options.quick,
+            "pace": options.pace,
             "where": "",
             "cases": {},
             "runs": [],
@@ -70,22 +75,16 @@ def run_all(
             for number in range(options.runs if contender.subject else 1):
                 if (case, name, number) in done:
                     continue
-                began = trio_time()
+                began = time.monotonic()
                 result = trio.run(run_case, contender, plan, limit, scratch)
                 document["where"] = result["where"]
-                seconds = round(trio_time() - began, 1)
+                seconds = round(time.monotonic() - began, 1)
                 document["runs"].append(
                     {"case": case, "contender": name, "number": number, "seconds": seconds, **result}
                 )
                 document["runs"].sort(key=lambda run: (run["case"], list(CONTENDERS).index(run["contender"])))
                 save(options.json, document)
                 progress(f"survival {case}: " + " | ".join(report.cells(name, [result])[:5]) + f" | {seconds:.0f} s")
-
-
-def trio_time() -> float:
-    import time
-
-    return time.monotonic()
 
 
 def save(file: Path | None, document: Document) -> None:
@@ -102,10 +101,10 @@ def resumed(options: argparse.Namespace, limit: int) -> Document | None:
     if not options.json.exists():
         return None
     document: Document = json.loads(options.json.read_text())
-    asked = (options.connections, limit, options.quick)
-    found = (document["connections"], document["limit"], document["quick"])
+    asked = {"connections": options.connections, "limit": limit, "quick": options.quick, "pace": options.pace}
+    found = {name: document[name] for name in asked}
     if asked != found:
-        raise SystemExit(f"--resume: {options.json} has connections, limit, quick = {found}; asked for {asked}")
+        raise SystemExit(f"--resume: {options.json} has {found}; asked for {asked}")
     return document
 
 
@@ -118,6 +117,7 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=10, help="of actorkit, in each case (10); the others run once")
     parser.add_argument("--connections", type=int, default=cases.FULL_SIZE, help=f"default {cases.FULL_SIZE}")
     parser.add_argument("--limit", type=mebibytes, metavar="MIB", help="the node's limit (fits connections)")
+    parser.add_argument("--pace", type=float, default=1.0, help="offer everything so many times more slowly (1)")
     parser.add_argument("--quick", action="store_true", help="one run, a shorter storm, 300 connections unless given")
     options = parser.parse_args(argv)
     if options.quick:
@@ -125,6 +125,8 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
         options.connections = 300 if options.connections == cases.FULL_SIZE else options.connections
     if options.connections < 50:
         parser.error("--connections: at least 50")
+    if options.pace <= 0 or options.runs < 1:
+        parser.error("--pace and --runs: more than 0")
     return options
 
 

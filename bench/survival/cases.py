@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from bench.survival.protocol import ROW
 
@@ -71,12 +71,27 @@ class Plan:
     footprint: int = 0
     """Bytes of state of each good connection at the end, where capacity is to be told."""
     dump: int = MIB
-    settings: dict[str, object] = field(default_factory=dict)
+    pace: float = 1.0
+    """All times are so many times longer, and requests so many times rarer, than on a machine of usual speed."""
 
 
 def limit_for(connections: int) -> int:
     """The node's limit: an interpreter, its libraries and 40 KiB for each connection."""
     return 96 * MIB + connections * 40 * 1024
+
+
+def paced(plan: Plan, pace: float) -> Plan:
+    """The same for a slower machine: the same sizes, offered so many times more slowly."""
+    groups = tuple(
+        replace(
+            group,
+            spread=group.spread * pace,
+            press=tuple(replace(step, pause=step.pause * pace) for step in group.press),
+        )
+        for group in plan.groups
+    )
+    seconds, hold = plan.press_seconds * pace, plan.hold_seconds * pace
+    return replace(plan, groups=groups, press_seconds=seconds, hold_seconds=hold, pace=plan.pace * pace)
 
 
 def fill(plan: Plan, limit: int, used: int) -> int:

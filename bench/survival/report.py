@@ -35,8 +35,9 @@ def table(document: dict[str, Any]) -> str:
             rows = [cells(name, [run for run in runs if run["contender"] == name]) for name in names]
             parts.append("\n".join([f"### {case} {said}", "", *aligned(COLUMNS, rows)]))
     machine = document["machine"]
+    slow = f", offered {document['pace']:g} times more slowly than usual" if document["pace"] != 1 else ""
     facts = [
-        f"{document['connections']} connections, limit {document['limit'] / 2**20:.0f} MiB: {document['where']}",
+        f"{document['connections']} connections, limit {document['limit'] / 2**20:.0f} MiB: {document['where']}{slow}",
         f"{document['date']}, {machine['cpu']} × {machine['cores']}, kernel {machine['kernel']}, "  # noqa: RUF001
         f"a million additions in {machine['addition_ms']} ms (about 30 where nothing else runs)",
         *(f"{name}: {text}" for name, text in sorted(remarks(document["runs"]).items())),
@@ -47,7 +48,7 @@ def table(document: dict[str, Any]) -> str:
 def cells(name: str, runs: list[dict[str, Any]]) -> list[str]:
     done = [run for run in runs if "alive" in run]
     if not done:
-        return [name, str(len(runs)), "n/a" if any("n/a" in run for run in runs) else "failed", *[""] * 10]
+        return [name, str(len(runs)), "n/a" if any("n/a" in run for run in runs) else "NO", *[""] * 10]
     alive = sum(run["alive"] for run in done)
     lost = [run["lost_by_class"] for run in done]
     return [

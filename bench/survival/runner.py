@@ -56,7 +56,7 @@ async def run_case(contender: Contender, plan: cases.Plan, size: int, scratch: P
     """One run's result, as it goes into the JSON."""
     limit, where = make_limit(size)
     result: dict[str, Any] = {"limit": size, "limit_kind": limit.kind, "where": where}
-    deadline = READY_SECONDS + 60 + 3 * plan.press_seconds + RECOVERY_SECONDS
+    deadline = READY_SECONDS + 60 + 3 * plan.press_seconds + RECOVERY_SECONDS * plan.pace
     with limit:
         if plan.sidecar and not limit.shared:
             return {**result, "n/a": f"{limit.kind} is no limit for two processes together"}
@@ -136,7 +136,7 @@ class Run:
         await trio.sleep(5 * TICK)
         base = observer.used()
         times = {"began": time.monotonic()}
-        for number, share in enumerate(shares(plan, ready["ports"], max(100.0, plan.connections / 10))):
+        for number, share in enumerate(shares(plan, ready["ports"], max(100.0, plan.connections / 10) / plan.pace)):
             generator = await self.child(f"generator {number}", [sys.executable, "-m", "bench.survival.clients"])
             await generator.tell(json.dumps(share))
             self.generators.append(generator)
@@ -145,7 +145,7 @@ class Run:
             idle = observer.used()
             size = cases.fill(plan, limit.size, idle) if plan.fill_to else 0
             await self.all(f"before {size}", "prepared")
-            await trio.sleep(STEADY_SECONDS)
+            await trio.sleep(STEADY_SECONDS * plan.pace)
             times["press"] = time.monotonic()
             result["fill"] = size
             result["idle"] = idle
@@ -155,7 +155,7 @@ class Run:
         times["relax"] = time.monotonic()
         await self.all("relax")
         async with self.until_gone(server):
-            with trio.move_on_after(RECOVERY_SECONDS):
+            with trio.move_on_after(RECOVERY_SECONDS * plan.pace):
                 while not observer.normal():  # noqa: ASYNC110  it is looked at, it does not tell
                     await trio.sleep(TICK)
         times["verify"] = time.monotonic()
@@ -181,7 +181,7 @@ class Run:
             return
         await self.all(f"press {size}")
         module = "bench.survival.servers.sidecar"
-        command = [sys.executable, "-m", module, str(self.plan.sidecar), "4"]
+        command = [sys.executable, "-m", module, str(self.plan.sidecar), str(4 * self.plan.pace)]
         neighbour = await self.child("sidecar", self.limit.command(command))
         try:
             await trio.sleep_forever()
