@@ -19,7 +19,7 @@ import trio
 from bench.harness import machine, progress
 from bench.load import raise_descriptor_limit
 from bench.survival import cases, report
-from bench.survival.contenders import CONTENDERS
+from bench.survival.contenders import CONTENDERS, Contender
 from bench.survival.limit import remove_stale
 from bench.survival.runner import run_case
 
@@ -50,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     document["cases"] |= {case: f"{cases.CASES[case][0]}: {plan.says}" for case, plan in plans.items()}
     document["cases"] = dict(sorted(document["cases"].items()))
     raise_descriptor_limit(min(options.connections * 2 + 500, 4_500))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it cleans up
+    # As a Ctrl-C, which trio knows how to raise where nothing is left half done; so that it cleans up.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     for group in remove_stale():
         progress(f"survival: removed {group}, which an earlier run had left behind")
     try:
@@ -76,7 +77,7 @@ def run_all(
                 if (case, name, number) in done:
                     continue
                 began = time.monotonic()
-                result = trio.run(run_case, contender, plan, limit, scratch)
+                result = run_one(contender, plan, limit, scratch, not options.rlimit)
                 document["where"] = result["where"]
                 seconds = round(time.monotonic() - began, 1)
                 document["runs"].append(
@@ -85,6 +86,15 @@ def run_all(
                 document["runs"].sort(key=lambda run: (run["case"], list(CONTENDERS).index(run["contender"])))
                 save(options.json, document)
                 progress(f"survival {case}: " + " | ".join(report.cells(name, [result])[:5]) + f" | {seconds:.0f} s")
+
+
+def run_one(contender: Contender, plan: cases.Plan, limit: int, scratch: Path, cgroups: bool) -> Document:
+    try:
+        return trio.run(run_case, contender, plan, limit, scratch, cgroups)
+    except BaseExceptionGroup as group:  # trio wraps a Ctrl-C like any other exception
+        if group.subgroup(KeyboardInterrupt) is not None:
+            raise KeyboardInterrupt from None
+        raise
 
 
 def save(file: Path | None, document: Document) -> None:
@@ -118,6 +128,7 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=cases.FULL_SIZE, help=f"default {cases.FULL_SIZE}")
     parser.add_argument("--limit", type=mebibytes, metavar="MIB", help="the node's limit (fits connections)")
     parser.add_argument("--pace", type=float, default=1.0, help="offer everything so many times more slowly (1)")
+    parser.add_argument("--rlimit", action="store_true", help="RLIMIT_AS on the server's process, not a cgroup")
     parser.add_argument("--quick", action="store_true", help="one run, a shorter storm, 300 connections unless given")
     options = parser.parse_args(argv)
     if options.quick:

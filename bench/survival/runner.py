@@ -52,9 +52,11 @@ def shares(plan: cases.Plan, ports: dict[str, int], rate: float) -> list[dict[st
     return cut
 
 
-async def run_case(contender: Contender, plan: cases.Plan, size: int, scratch: Path) -> dict[str, Any]:
+async def run_case(
+    contender: Contender, plan: cases.Plan, size: int, scratch: Path, cgroups: bool = True
+) -> dict[str, Any]:
     """One run's result, as it goes into the JSON."""
-    limit, where = make_limit(size)
+    limit, where = make_limit(size, cgroups)
     result: dict[str, Any] = {"limit": size, "limit_kind": limit.kind, "where": where}
     deadline = READY_SECONDS + 60 + 3 * plan.press_seconds + RECOVERY_SECONDS * plan.pace
     with limit:
