@@ -196,7 +196,7 @@ def _giant(connections: int, limit: int, quick: bool) -> Plan:
 
 
 def _dump(connections: int, limit: int, quick: bool) -> Plan:
-    size = min(50_000_000, limit // 8)
+    size = min(50_000_000, max(limit // 16, 5_000 * connections))
     seconds = 5 if quick else 15
     return Plan(
         "S7",

@@ -55,7 +55,7 @@ class Child:
     async def _read_complaints(self) -> None:
         assert self.process.stderr is not None
         async for chunk in self.process.stderr:
-            self.complaints.append(chunk[-200:])
+            self.complaints.append(bytes(chunk[-200:]))
 
     def _wake(self) -> None:
         self._changed.set()

@@ -29,6 +29,7 @@ import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from bench.survival.client import Client, unrolled
@@ -128,13 +129,13 @@ class Generator:
             if client.group["storm"] and which == "press":
                 client.script = iter(())
                 self.busy_with += 1  # the storm does not abate by itself
-                self.after(random.uniform(0, group["spread"]), lambda c=client: self.join([c]))
+                self.after(random.uniform(0, group["spread"]), partial(self.join, [client]))
                 group["fill"] = size
             elif group[which] and client.state == "in":
                 client.script = unrolled(group[which], size)
                 client.active = True
                 self.busy_with += 1
-                self.after(random.uniform(0, group["spread"]), lambda c=client: self.next_step(c))
+                self.after(random.uniform(0, group["spread"]), partial(self.next_step, client))
         self.through()
 
     def done(self, client: Client) -> None:
@@ -194,7 +195,7 @@ class Generator:
                 self.report()
 
         for client in tuple(missing):
-            self.request(client, "ECHO", f"client {client.number} is still here", lambda c=client: answered(c))
+            self.request(client, "ECHO", f"client {client.number} is still here", partial(answered, client))
         if missing:
             self.after(VERIFY_SECONDS, self.report)
         else:

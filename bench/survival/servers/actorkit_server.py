@@ -87,6 +87,7 @@ class Watch:
         async with node.subscribe(ak.ActorExited) as events:
             task_status.started()
             async for event in events:
+                assert isinstance(event, ak.ActorExited)
                 cls.kills += type(event.reason).__name__ in ("MemoryLimit", "MemoryPressure")
 
 
