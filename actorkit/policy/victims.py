@@ -5,7 +5,8 @@ budget, then private bytes. Two rules keep that from killing crowds for nothing:
 
 * *Worthwhile.* Within a class, who frees at least a fair part of what is missing (``worthwhile`` of missing / cap) goes
   before who does not, whatever its idleness: ten hogs die, not ten thousand idle dwarfs. The dwarfs of a class go
-  before the next class only if they could together cover what is missing.
+  before the next class only if they could together cover what is missing; those that could not come last, the largest
+  first: an idle one of 500 bytes must not die for nothing while a busy one of 30 KiB lives.
 * *Radius.* Who dies of a kill (linked actors that do not trap, siblings that the supervisor's strategy takes along) is
   counted with it: as deaths against the cap, as bytes once. A radius with a critical actor is not eligible. One larger
   than the cap is taken only when nothing else is left, and alone.
@@ -184,7 +185,7 @@ def _in_order(
         else:
             dwarfs.append(small)
     for small in dwarfs:
-        yield from _ranked(small, wanted)
+        yield from _best(small, wanted, _private, largest=True)
 
 
 def _told(row: Candidate, deaths: int) -> str:

@@ -214,3 +214,11 @@ def test_ranked_few_first_or_all_it_is_one_order(drawn: Any) -> None:
     )
     few = [victim.key for victim in select(rows, 10**6, KillCaps(count=1, worthwhile=0, rows=1)).victims]
     assert few == everybody[:1]
+
+
+def test_crumbs_come_last() -> None:
+    """Idle ones of 500 bytes beside busy ones of 30 KiB, which together cannot cover the gap: size goes first."""
+    crumbs = [Candidate(("crumb", n), 1, True, None, 500) for n in range(1_000)]
+    busy = [Candidate(("busy", n), 1, False, None, 30_000) for n in range(50)]
+    chosen = select([*crumbs, *busy], 8_000_000)
+    assert {victim.key for victim in chosen.victims} == {row.key for row in busy}
