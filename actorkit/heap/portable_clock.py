@@ -47,9 +47,9 @@ REARM_STEP: Final[int] = 64 * 1024
 
 FIRST_LOOK: Final = 16
 """A new account is due after so many activations: nothing else tells what it has allocated."""
-PER_REFERENCE: Final = 8
+PER_REFERENCE: Final = 4
 """Activations until the next look for each reference that the last one followed."""
-OF_A_LOOK: Final = 16
+OF_A_LOOK: Final = 32
 """What a look costs besides, as a number of references."""
 
 LARGEST: Final = 2**63 - 1

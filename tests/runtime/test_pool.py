@@ -1032,7 +1032,7 @@ def test_ctrl_c_interrupts_a_loop_in_a_handler(how: str) -> None:
         [sys.executable, "-c", textwrap.dedent(PROGRAM), how], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=120)
     except subprocess.TimeoutExpired:
         process.kill()
         out, err = process.communicate()
