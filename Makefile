@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 N ?= 10000
+# MEMORY=256MiB (N=1000: 80MiB) gives the demo's service a memory limit, and its clients a chain reaction to survive.
+MEMORY ?=
 
-.PHONY: demo test check clean
+.PHONY: demo test test-pure check sanitize clean
 
 $(VENV)/.ready: pyproject.toml setup.py $(wildcard actorkit/heap/*.[ch])
 	$(PYTHON) -m venv $(VENV)
@@ -12,15 +14,23 @@ $(VENV)/.ready: pyproject.toml setup.py $(wildcard actorkit/heap/*.[ch])
 	touch $@
 
 demo: $(VENV)/.ready
-	$(BIN)/python -m examples.ten_thousand --connections $(N)
+	$(BIN)/python -m examples.ten_thousand --connections $(N) $(if $(MEMORY),--memory '$(MEMORY)')
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -q -n logical
+
+# The same without the C extension.
+test-pure: $(VENV)/.ready
+	ACTORKIT_PURE=1 $(BIN)/python -m pytest -q -n logical
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# The heap's extensions under AddressSanitizer and UndefinedBehaviorSanitizer: minutes, gcc on Linux.
+sanitize: $(VENV)/.ready
+	$(BIN)/python -m tests.heap.sanitize
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -24,8 +24,11 @@ from .behaviours.task_stream import TaskStream as TaskStream
 from .behaviours.task_stream import task_stream as task_stream
 from .behaviours.task_supervisor import TaskSupervisor as TaskSupervisor
 from .behaviours.task_supervisor import task_supervisor as task_supervisor
+from .cli import run as run
 from .errors import *  # noqa: F403
+from .governor.opening import open_node as open_node
 from .heap.capabilities import Capabilities as Capabilities
+from .heap.explain import Explanation as Explanation
 from .heap.memory_limit import LargestType as LargestType
 from .heap.memory_limit import MemoryLimit as MemoryLimit
 from .heap.usage import HeapUsage as HeapUsage
@@ -34,9 +37,19 @@ from .net.listener import tcp_listener as tcp_listener
 from .net.listener import tls_listener as tls_listener
 from .net.listener import unix_listener as unix_listener
 from .net.stream_actor import StreamActor as StreamActor
+from .policy.admission import AdmissionSettings as AdmissionSettings
+from .policy.admission import KindLimits as KindLimits
 from .policy.backoff import Backoff as Backoff
 from .policy.child_spec import ChildSpec as ChildSpec
+from .policy.footprint import Footprint as Footprint
+from .policy.governor_settings import GovernorSettings as GovernorSettings
 from .policy.heap_limit import HeapLimit as HeapLimit
+from .policy.ladder import LadderSettings as LadderSettings
+from .policy.memory_pressure import MemoryPressure as MemoryPressure
+from .policy.memory_sample import MemoryLevel as MemoryLevel
+from .policy.memory_sample import MemorySample as MemorySample
+from .policy.memory_sample import Priority as Priority
+from .policy.restart_pricing import GateSettings as GateSettings
 from .policy.supervision_events import ChildCounts as ChildCounts
 from .policy.supervision_events import ChildInfo as ChildInfo
 from .reasons import *  # noqa: F403
@@ -52,9 +65,14 @@ from .runtime.events import ChildRestarted as ChildRestarted
 from .runtime.events import DeadLetter as DeadLetter
 from .runtime.events import EventStream as EventStream
 from .runtime.events import HeapLimitPassed as HeapLimitPassed
+from .runtime.events import KilledForMemory as KilledForMemory
+from .runtime.events import MemoryAlarm as MemoryAlarm
+from .runtime.events import MemoryLevelChanged as MemoryLevelChanged
+from .runtime.events import MemoryReport as MemoryReport
 from .runtime.events import SupervisorReport as SupervisorReport
 from .runtime.events import SystemEvent as SystemEvent
 from .runtime.events import Unkillable as Unkillable
+from .runtime.gate import AdmissionCounts as AdmissionCounts
 from .runtime.heap_census import ClassHeap as ClassHeap
 from .runtime.heap_census import HeapCensus as HeapCensus
 from .runtime.introspection import NodeStatistics as NodeStatistics
@@ -62,6 +80,8 @@ from .runtime.introspection import ProcessInfo as ProcessInfo
 from .runtime.introspection import TreeEntry as TreeEntry
 from .runtime.lifecycle import IGNORE as IGNORE
 from .runtime.lifecycle import Stop as Stop
+from .runtime.memory_data import MemoryData as MemoryData
+from .runtime.memory_data import Receipt as Receipt
 from .runtime.messages import Down as Down
 from .runtime.messages import Exit as Exit
 from .runtime.messages import IdleTimeout as IdleTimeout
@@ -69,7 +89,6 @@ from .runtime.messages import MonitorId as MonitorId
 from .runtime.messages import Pid as Pid
 from .runtime.names import named as named
 from .runtime.node import Node as Node
-from .runtime.node import open_node as open_node
 from .runtime.process import Process as Process
 from .runtime.process import ProcessContext as ProcessContext
 from .runtime.ref import Ref as Ref

@@ -15,9 +15,11 @@ __all__ = [
     "ActorDead",
     "ActorExit",
     "ActorkitError",
+    "AdmissionRefused",
     "AlreadyRegistered",
     "CallCycle",
     "CallError",
+    "CallShed",
     "CallTimeout",
     "CallbackFailed",
     "CalleeDied",
@@ -32,6 +34,7 @@ __all__ = [
     "MailboxFull",
     "MaxChildrenReached",
     "MemoryLimitExceeded",
+    "NodeOutOfMemory",
     "NodeStopped",
     "NotAMessage",
     "NotAlive",
@@ -92,6 +95,11 @@ class CallCycle(CallError):
 class MailboxFull(CallError):
     """The receiver's mailbox is at its bound and its overflow policy refuses. Slow down, raise the
     bound (``.with_(mailbox=…)``) or choose ``overflow="wait"``."""
+
+
+class CallShed(CallError):
+    """The callee lives, but the node is short of memory and gave up this call, which is declared sheddable, before it
+    was handled. Nobody's fault: try again later, or do without."""
 
 
 class ActorDead(ActorkitError):
@@ -394,6 +402,26 @@ class CallbackFailed(ActorkitError):
 
 class NodeStopped(ActorkitError):
     """The node is stopping or has stopped: nothing new is started on it."""
+
+
+class AdmissionRefused(ActorkitError):
+    """The node has no room for this work now: too many are in, they come too fast, or memory is short. Nobody's fault.
+    Tell whoever asked to come again after ``retry_after`` seconds."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after: Final = retry_after
+
+
+class NodeOutOfMemory(ActorkitError):
+    """Out of ``open_node``: the node has stopped itself, in order, because nothing that its governor could do brought
+    memory back, and the kernel would have killed the process next. ``exit_status`` is what the process should end with
+    (``ak.run`` does), so that whoever started it can tell this from a crash. Something outside the actors holds the
+    memory, or the limit is too low for what is critical: the report says what was tried."""
+
+    def __init__(self, message: str, exit_status: int) -> None:
+        super().__init__(message)
+        self.exit_status: Final = exit_status
 
 
 class SupervisorGaveUp(ActorkitError):

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import budget, connections, messaging, million
+from bench import budget, connections, heap, messaging, million
 from bench.harness import ContenderError, Options, Report
 
 BENCHMARKS: dict[str, Callable[[Options], Report]] = {
@@ -14,6 +14,7 @@ BENCHMARKS: dict[str, Callable[[Options], Report]] = {
     "million": million.run,
     "connections": connections.run,
     "budget": budget.run,
+    "heap": heap.run,
 }
 
 

@@ -64,6 +64,8 @@ class DynamicSupervisor(SupervisionShell):
     """A running dynamic supervisor; administer it through its ref. Its children are known by their refs; ids are
     ignored."""
 
+    knows_ids = False
+
     def __init__(self, flags: DynamicFlags, extra_arguments: tuple[Any, ...] = ()) -> None:
         super().__init__(DynamicSupervision(flags, random.random))
         self.extra_arguments = extra_arguments

@@ -20,6 +20,8 @@ import trio
 from ..errors import ActorDead, InvalidChildSpec
 from ..policy import supervision_events as ev
 from ..policy.child_spec import ChildSpec
+from ..policy.memory_pressure import MemoryPressure
+from ..policy.supervision import Supervision
 from ..policy.supervision_events import ChildCounts, ChildInfo
 from ..reasons import KILLED, SHUTDOWN, Crash, ExitReason
 from ..runtime.calls import Later
@@ -80,6 +82,11 @@ class Door:
         if self.shell is not None:
             self.shell.child_exited(record, reason)
 
+    def companions(self, record: Record[Any]) -> list[Record[Any]]:
+        """The siblings that go down with this child."""
+        machine = None if self.shell is None else self.shell.machine
+        return machine.companions(record) if isinstance(machine, Supervision) else []
+
     def outcome(self, record: Record[Any], reason: ExitReason | None, ignored: bool) -> None:
         if self.shell is not None:
             self.shell._outcome(record, reason, ignored)
@@ -93,6 +100,8 @@ class SupervisionShell(Actor):
     """Base of the static and the dynamic supervisor."""
 
     trap_exit = True
+    knows_ids = True
+    """Does an id name the same child for good? Then its footprint is learned on its own."""
 
     def __init__(self, machine: Any) -> None:
         self.machine = machine
@@ -131,6 +140,8 @@ class SupervisionShell(Actor):
     def init(self) -> Any:
         """Start the children; the init has succeeded when all have."""
         self.ctx.need_extra().call_at_exit(self._abandon)
+        if self.ctx.template.memory_quota is not None:
+            self.ctx.node.keep_quota(self.ctx, self.ctx.template.memory_quota)
         started = self.started
         self._feed(ev.Begin(trio.current_time()))
         return started
@@ -197,7 +208,8 @@ class SupervisionShell(Actor):
             if self.timers:
                 self._cancel(("kill", instance))
                 self._cancel(("stop", instance))
-            self._feed(ev.ChildExited(trio.current_time(), instance, reason))
+            counts = not isinstance(reason, MemoryPressure)
+            self._feed(ev.ChildExited(trio.current_time(), instance, reason, counts))
 
     def _outcome(self, record: Record[Any], reason: ExitReason | None, ignored: bool) -> None:
         """A child's init has ended."""
@@ -237,10 +249,10 @@ class SupervisionShell(Actor):
                 record = self.inits.get(instance)
                 if record is not None:
                     self._kill(instance, record)
-            case ev.ScheduleRestart(key=key, ticket=ticket, delay=delay):
+            case ev.ScheduleRestart(key=key, ticket=ticket, delay=delay, counts=counts):
                 spec = self.machine.spec_of_ticket(ticket)
                 self.waiting[ticket] = self.ctx.node.restart_gate.hold(
-                    spec, delay, partial(self.door.restart_due, key, ticket)
+                    spec, delay, partial(self.door.restart_due, key, ticket), counts, (self.ctx.number, key)
                 )
             case ev.CancelRestart(ticket=ticket):
                 pending = self.waiting.pop(ticket, None)
@@ -300,7 +312,7 @@ class SupervisionShell(Actor):
         start (a closure, a ``partial``, a name) is not kept: it would hold that start's arguments as long as the
         supervisor lives."""
         if not _outlives_its_starts(spec):
-            return Starter(self.ctx.node, spec, self.door)
+            return self.make_starter(spec)
         key = (
             spec.start,
             spec.name,
@@ -308,6 +320,8 @@ class SupervisionShell(Actor):
             spec.mailbox,
             spec.overflow,
             spec.scheduling,
+            spec.priority,
+            spec.max_heap_size,
             spec.init_timeout,
             spec.kind,
         )
@@ -315,8 +329,13 @@ class SupervisionShell(Actor):
         if starter is None or starter.options["options"] != spec.options:
             if len(self.starters) >= STARTERS:
                 self.starters.clear()
-            starter = self.starters[key] = Starter(self.ctx.node, spec, self.door)
+            starter = self.starters[key] = self.make_starter(spec)
         return starter
+
+    def make_starter(self, spec: Any) -> Starter:
+        """A starter of this supervisor's children, who are measured."""
+        node = self.ctx.node
+        return Starter(node, spec, self.door, footprint=node.learned.of_child(spec, by_id=self.knows_ids))
 
     def ask(self, query: ev.Query) -> Any:
         """The machine's answer to a query, at once: also in the middle of what it does, and for a child that asks while

@@ -166,7 +166,8 @@ class TaskSupervisor(DynamicSupervisor):
         if starter is None:
             if len(self.labelled) >= LABELS:
                 self.labelled.clear()
-            starter = self.labelled[label] = Starter(self.ctx.node, _SPEC, self.door)
+            learned = self.ctx.node.learned.of_kind(label)
+            starter = self.labelled[label] = Starter(self.ctx.node, _SPEC, self.door, footprint=learned)
             assert starter.template is not None
             starter.template.label = starter.template.child_id = label
         return starter

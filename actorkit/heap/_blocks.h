@@ -5,8 +5,9 @@
  * beyond that to what malloc makes of it. The sums agree with counted frees; a plain sum of
  * sys.getsizeof is up to a quarter too low.
  *
- * A type is looked at once in a walk, and what was found is kept in a small cache by its address. The
- * cache is only good for one walk, since a type may die and another one take its place.
+ * A type is looked at once in a walk, and what was found is kept in a small cache by its address. That is only
+ * good for one walk, since a type may die and another one take its place; what is said of a built-in
+ * type (``LASTING``) is good until something is registered.
  *
  * No method written in Python is called, and no lookup that could compare keys by Python code: the
  * C-level __sizeof__ of the standard library is the only thing that is called, for types
@@ -43,9 +44,11 @@ enum TypeFlag {
     TYPE_ALLOCATES_ONE_MORE = 64  /* the generic allocation of variable objects adds a sentinel item */
 };
 
+#define LASTING UINT64_MAX
+
 typedef struct {
     PyTypeObject *type;
-    uint64_t walk;  /* the walk for which this entry is good */
+    uint64_t walk;  /* the walk for which this entry is good, or LASTING */
     traverseproc traverse;
     PyObject *sizeof_method;
     PyObject *adapter;
@@ -116,6 +119,9 @@ native_base(PyTypeObject *type)
     return type;
 }
 
+/* Its __sizeof__ reads through a null pointer as long as __init__ has not run. */
+#define CRASHES_HALF_MADE "_struct.Struct"
+
 /* Borrowed: the C-level __sizeof__ that ``type`` inherits from the standard library, or NULL. */
 static PyObject *
 trusted_sizeof(PyTypeObject *type)
@@ -147,7 +153,7 @@ trusted_sizeof(PyTypeObject *type)
         }
         Py_DECREF(namespace);
         if (method != NULL && Py_IS_TYPE(method, &PyMethodDescr_Type)) {
-            return is_stdlib_type(base) ? method : NULL;
+            return is_stdlib_type(base) && strcmp(base->tp_name, CRASHES_HALF_MADE) != 0 ? method : NULL;
         }
     }
     return NULL;
@@ -248,21 +254,41 @@ choose_sizer(TypeFacts *facts, PyTypeObject *type)
     }
 }
 
+/* It and its bases are static: they neither die nor change. */
+static int
+is_builtin(PyTypeObject *type)
+{
+    for (PyTypeObject *base = type; base != NULL; base = base->tp_base) {
+        if (PyType_HasFeature(base, Py_TPFLAGS_HEAPTYPE)) {
+            return 0;
+        }
+    }
+    return strchr(type->tp_name, '.') == NULL;
+}
+
+static int
+is_stop(const Registry *registry, PyTypeObject *type)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(registry->stop_types); i++) {
+        if (PyType_IsSubtype(type, (PyTypeObject *)PyTuple_GET_ITEM(registry->stop_types, i))) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static void
 learn_type(TypeFacts *facts, PyTypeObject *type, const Registry *registry, uint64_t walk)
 {
     memset(facts, 0, sizeof *facts);
     facts->type = type;
-    facts->walk = walk;
+    facts->walk = is_builtin(type) ? LASTING : walk;
     if (never_counts(type)) {
         facts->flags = TYPE_NEVER_COUNTS;
         return;
     }
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(registry->stop_types); i++) {
-        if (PyType_IsSubtype(type, (PyTypeObject *)PyTuple_GET_ITEM(registry->stop_types, i))) {
-            facts->flags |= TYPE_STOPS;
-            break;
-        }
+    if (is_stop(registry, type)) {
+        facts->flags |= TYPE_STOPS;
     }
     facts->traverse = PyType_IS_GC(type) ? type->tp_traverse : NULL;
     facts->header = (uint32_t)(bytes_before_object(type) + (size_t)type->tp_basicsize);

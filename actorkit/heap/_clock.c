@@ -18,6 +18,11 @@ documented layout, and are recognised by the pattern that they fill fresh memory
 a realloc of a large block counts in full: too much, never too little. With the debug hooks blocks of 489 to
 512 bytes count twice, since the hooks enlarge them past 512.
 
+Messages. What others have allocated for an actor is charged when it receives it. `receive` sizes a message and
+charges it in one call, if it fits beneath `soft`. The size comes from the walk: through a function pointer, in
+a capsule, if that is an extension too, else from its function in Python. The walk may run Python code
+(adapters); nothing of an account is kept over that call.
+
 Accounts. Each thread has a pointer to the account that its code works for, or NULL: nobody's. `switch` and
 `enter` set it. The pointer *owns a reference*, so an account cannot be freed while a thread is in it, also a
 thread that has released the GIL. It is exchanged, and references are counted, only by that thread and with
@@ -110,6 +115,7 @@ to one GIL.
 #define ADD(place, value) __atomic_add_fetch(&(place), (value), __ATOMIC_RELAXED)
 
 #define NONE_SET UINT64_MAX     /* a threshold that is not set */
+#define ENVELOPE 96             /* a message's own tuple and its place in a queue */
 #define SMALL 512               /* pymalloc serves requests up to this size */
 #define REFUSABLE (64 * 1024)   /* smaller requests are never refused */
 #define LOOK_MASK 1023          /* an account is due after so many activations anyway: freelists are not counted */
@@ -135,6 +141,7 @@ typedef struct {
     uint64_t asked;      /* the activation in which a pending call was asked for; 0 if none */
     uint64_t in_vain;    /* how often the alarm has come with a verdict */
     char due;
+    char measured;       /* receive() leaves all messages to its caller */
     PyObject *owner;
     PyObject *verdict;
     PyObject *weak_references;
@@ -251,18 +258,17 @@ large_block(size_t size)
     return ((uint64_t)size + sizeof(size_t) + 15) & ~(uint64_t)15;
 }
 
-/* With the GIL only. */
-static inline void
+/* With the GIL only. True: the alarm of this thread's account has to be asked for. */
+static inline bool
 count_small(size_t size)
 {
     Account *account = counted_account();
-    if (account != NULL) {
-        uint64_t small = account->small + ((size + 15) & ~(size_t)15);
-        STORE(account->small, small);
-        if (UNLIKELY(small + LOAD(account->large) >= account->alarm_at)) {
-            want_alarm(account);
-        }
+    if (account == NULL) {
+        return false;
     }
+    uint64_t small = account->small + ((size + 15) & ~(size_t)15);
+    STORE(account->small, small);
+    return small + LOAD(account->large) >= account->alarm_at;
 }
 
 /* With the GIL only: large requests are counted where there may be none, so their alarm is asked for here,
@@ -425,17 +431,34 @@ raw_free(void *context, void *block)
 
 /* The object and the memory domain. */
 
+/* What is rare has functions of its own, so that the others need no stack frame. */
+
+static __attribute__((noinline)) void *
+object_malloc_large(const PyMemAllocatorEx *base, size_t size)
+{
+    void *block = large_reaches_raw ? base->malloc(base->ctx, size) : counted_malloc(base, size);
+    look_at_account();
+    return block;
+}
+
+static __attribute__((noinline)) void *
+object_malloc_alarmed(const PyMemAllocatorEx *base, size_t size)
+{
+    want_alarm(entered);
+    return base->malloc(base->ctx, size);
+}
+
 static void *
 object_malloc(void *context, size_t size)
 {
     const PyMemAllocatorEx *base = context;
-    if (LIKELY(size <= SMALL)) {
-        count_small(size);
-        return base->malloc(base->ctx, size);
+    if (UNLIKELY(size > SMALL)) {
+        return object_malloc_large(base, size);
     }
-    void *block = large_reaches_raw ? base->malloc(base->ctx, size) : counted_malloc(base, size);
-    look_at_account();
-    return block;
+    if (UNLIKELY(count_small(size))) {
+        return object_malloc_alarmed(base, size);
+    }
+    return base->malloc(base->ctx, size);
 }
 
 static void *
@@ -443,7 +466,9 @@ object_calloc(void *context, size_t number, size_t size)
 {
     const PyMemAllocatorEx *base = context;
     if (LIKELY(number * size <= SMALL)) {
-        count_small(number * size);
+        if (UNLIKELY(count_small(number * size))) {
+            want_alarm(entered);
+        }
         return base->calloc(base->ctx, number, size);
     }
     void *block = large_reaches_raw ? base->calloc(base->ctx, number, size)
@@ -457,7 +482,9 @@ object_realloc(void *context, void *block, size_t size)
 {
     const PyMemAllocatorEx *base = context;
     if (LIKELY(size <= SMALL)) {
-        count_small(size);
+        if (UNLIKELY(count_small(size))) {
+            want_alarm(entered);
+        }
         return base->realloc(base->ctx, block, size);
     }
     void *moved = large_reaches_raw ? base->realloc(base->ctx, block, size)
@@ -1124,10 +1151,26 @@ static PyGetSetDef account_getset[] = {
 
 static PyMemberDef account_members[] = {
     {"owner", T_OBJECT, offsetof(Account, owner), 0, PyDoc_STR("Whose account this is; not looked at.")},
+    {"measured", T_BOOL, offsetof(Account, measured), 0,
+     PyDoc_STR("receive() leaves every message to its caller, which measures it: what it shares counts too.")},
     {"verdict", T_OBJECT, offsetof(Account, verdict), 0,
      PyDoc_STR("Set by the budget's judge; stands until cleared.")},
     {NULL, 0, 0, 0, NULL},
 };
+
+/* Charge it if `bytes` stays below `soft`; needs the GIL. */
+static inline bool
+account_take(Account *account, uint64_t number)
+{
+    if (account->soft != NONE_SET) {
+        uint64_t bytes = account_bytes(account);
+        if (bytes >= account->soft || number >= account->soft - bytes) {
+            return false;
+        }
+    }
+    STORE(account->small, account->small + number);
+    return true;
+}
 
 PyDoc_STRVAR(fits_doc, "fits($self, n, /)\n--\n\n"
 "Charge n bytes if that leaves `bytes` below `soft`, and say whether it did.");
@@ -1139,20 +1182,85 @@ account_fits(Account *account, PyObject *argument)
     if (as_size(argument, "a charge", &number) < 0) {
         return NULL;
     }
-    if (account->soft != NONE_SET) {
-        uint64_t bytes = account_bytes(account);
-        if (bytes >= account->soft || number >= account->soft - bytes) {
-            Py_RETURN_FALSE;
-        }
+    return PyBool_FromLong(account_take(account, number));
+}
+
+/* What sizes a message. */
+static Py_ssize_t (*bytes_of_objects)(PyObject *const *, Py_ssize_t);
+static PyObject *sizer; /* owned; asked if there is no such function */
+
+#define SIZER_CAPSULE "actorkit.heap._walk._message_bytes"
+
+/* -1 with an exception. */
+static Py_ssize_t
+bytes_of_arguments(PyObject *arguments)
+{
+    if (LIKELY(bytes_of_objects != NULL)) {
+        return bytes_of_objects(&PyTuple_GET_ITEM(arguments, 0), PyTuple_GET_SIZE(arguments));
     }
-    STORE(account->small, account->small + number);
-    Py_RETURN_TRUE;
+    if (sizer == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "nothing sizes messages yet: import actorkit.heap.walk");
+        return -1;
+    }
+    PyObject *answer = PyObject_CallObject(sizer, arguments);
+    Py_ssize_t bytes = answer == NULL ? -1 : PyLong_AsSsize_t(answer);
+    Py_XDECREF(answer);
+    if (bytes < 0 && !PyErr_Occurred()) {
+        PyErr_SetString(PyExc_ValueError, "a size must not be negative");
+    }
+    return bytes;
+}
+
+PyDoc_STRVAR(size_with_doc, "size_with(sizer, /)\n--\n\n"
+"Let `receive` size messages with this: a function of the objects, or the walk's capsule.");
+
+static PyObject *
+clock_size_with(PyObject *Py_UNUSED(module), PyObject *argument)
+{
+    if (PyCapsule_CheckExact(argument)) {
+        Py_ssize_t (*const *function)(PyObject *const *, Py_ssize_t) = PyCapsule_GetPointer(argument, SIZER_CAPSULE);
+        if (function == NULL) {
+            return NULL;
+        }
+        bytes_of_objects = *function; /* modules are never unloaded */
+        Py_CLEAR(sizer);
+        Py_RETURN_NONE;
+    }
+    if (!PyCallable_Check(argument)) {
+        PyErr_Format(PyExc_TypeError, "the sizer must be callable, not %.100s", Py_TYPE(argument)->tp_name);
+        return NULL;
+    }
+    bytes_of_objects = NULL;
+    Py_XSETREF(sizer, Py_NewRef(argument));
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(receive_doc, "receive($self, arguments, /)\n--\n\n"
+"Charge a message with these arguments if that leaves `bytes` below `soft`, and say whether it did: their size\n"
+"if all others let go of them, and ENVELOPE. False without a look if `measured` is set.");
+
+static PyObject *
+account_receive(Account *account, PyObject *arguments)
+{
+    if (UNLIKELY(!PyTuple_CheckExact(arguments))) {
+        PyErr_Format(PyExc_TypeError, "the arguments are a tuple, not %.100s", Py_TYPE(arguments)->tp_name);
+        return NULL;
+    }
+    if (account->measured) {
+        Py_RETURN_FALSE;
+    }
+    Py_ssize_t bytes = bytes_of_arguments(arguments);
+    if (UNLIKELY(bytes < 0)) {
+        return NULL;
+    }
+    return PyBool_FromLong(account_take(account, (uint64_t)bytes + ENVELOPE));
 }
 
 static PyMethodDef account_methods[] = {
     {"reset", (PyCFunction)(void (*)(void))account_reset, METH_VARARGS | METH_KEYWORDS, reset_doc},
     {"charge", (PyCFunction)account_charge, METH_O, charge_doc},
     {"fits", (PyCFunction)account_fits, METH_O, fits_doc},
+    {"receive", (PyCFunction)account_receive, METH_O, receive_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -1183,6 +1291,7 @@ static PyMethodDef clock_methods[] = {
     {"install", clock_install, METH_VARARGS, install_doc},
     {"uninstall", clock_uninstall, METH_NOARGS, uninstall_doc},
     {"installed", clock_installed, METH_NOARGS, installed_doc},
+    {"size_with", clock_size_with, METH_O, size_with_doc},
     {"verify", clock_verify, METH_NOARGS, verify_doc},
     {"reinstall", clock_reinstall, METH_NOARGS, reinstall_doc},
     {"can_interrupt", clock_can_interrupt, METH_NOARGS, can_interrupt_doc},
@@ -1227,6 +1336,7 @@ clock_exec(PyObject *module)
     PyObject *yes = Py_True;
     if (PyModule_AddObjectRef(module, "Account", (PyObject *)&AccountType) < 0
         || PyModule_AddObjectRef(module, "COUNTS_ALLOCATIONS", yes) < 0
+        || PyModule_AddIntConstant(module, "ENVELOPE", ENVELOPE) < 0
         || PyModule_AddIntConstant(module, "REFUSABLE", REFUSABLE) < 0
         || PyModule_AddIntConstant(module, "REARM_STEP", REARM_STEP) < 0) {
         return -1;

@@ -42,7 +42,9 @@
  * there is none, the walk ends with MemoryError. */
 
 #include "_blocks.h"
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum EntryFlag {
     ENTRY_DEAD = 1,     /* first pass: its virtual count is 0 */
@@ -83,6 +85,7 @@ enum { TYPE_CACHE = 256, SMALL_TABLE = 64, KEPT_TABLE = 8192, KEPT_STACK = 65536
 typedef struct {
     TypeFacts types[TYPE_CACHE];
     uint64_t number;
+    uint64_t registration; /* the state of the registry that ``types`` were learned with */
 
     Entry *table;     /* open addressing */
     size_t mask;
@@ -122,8 +125,10 @@ typedef struct {
 /* So that the function that a drain follows edges with is known when it is compiled. */
 #ifdef __GNUC__
 #define ALWAYS_INLINE inline __attribute__((always_inline))
+#define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 #else
 #define ALWAYS_INLINE inline
+#define UNLIKELY(condition) (condition)
 #endif
 
 typedef void (*EdgeFunction)(Walk *, uintptr_t);
@@ -131,6 +136,7 @@ typedef void (*EdgeFunction)(Walk *, uintptr_t);
 static Registry registered;
 static Walk *spare;
 static uint64_t walk_numbers;
+static uint64_t registrations; /* how often the registry was replaced */
 static PyObject *allocated_blocks;
 
 /* --- Growing arrays ----------------------------------------------------------------------- */
@@ -270,7 +276,7 @@ static inline TypeFacts *
 facts_of(Walk *walk, PyTypeObject *type)
 {
     TypeFacts *facts = &walk->types[(((uintptr_t)type >> 4) ^ ((uintptr_t)type >> 12)) & (TYPE_CACHE - 1)];
-    if (facts->type != type || facts->walk != walk->number) {
+    if (UNLIKELY(facts->type != type || (facts->walk != walk->number && facts->walk != LASTING))) {
         learn_type(facts, type, &walk->registry, walk->number);
     }
     return facts;
@@ -407,7 +413,23 @@ wait_for_adapter(Walk *walk, PyObject *object)
     return 1;
 }
 
-/* More objects than blocks that hold them: some traversal lies. */
+/* The bytes of address space that this process has; SIZE_MAX where nobody says. */
+static size_t
+address_space(void)
+{
+    unsigned long pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "r");
+    if (statm != NULL) {
+        if (fscanf(statm, "%lu", &pages) != 1) {
+            pages = 0;
+        }
+        fclose(statm);
+    }
+    return pages ? (size_t)pages * (size_t)sysconf(_SC_PAGESIZE) : SIZE_MAX;
+}
+
+/* More objects than blocks that hold them: some traversal lies. Only the interpreter's own allocator counts its
+ * blocks. With another one (PYTHONMALLOC=malloc) the bound is what memory could hold, which is loose. */
 static void
 look_at_guard(Walk *walk)
 {
@@ -415,7 +437,7 @@ look_at_guard(Walk *walk)
     size_t blocks = answer == NULL ? 0 : PyLong_AsSize_t(answer);
     Py_XDECREF(answer);
     PyErr_Clear();
-    size_t bound = blocks * 2 + ((size_t)1 << 20);
+    size_t bound = blocks ? blocks * 2 + ((size_t)1 << 20) : address_space() / sizeof(PyObject);
     if (walk->objects > bound) {
         walk->inexact = 1;
         walk->over = 1;
@@ -921,6 +943,10 @@ begin_walk(void)
         }
     }
     walk->number = ++walk_numbers;
+    if (walk->registration != registrations) {
+        walk->registration = registrations;
+        memset(walk->types, 0, sizeof walk->types);
+    }
     walk->registry.stop_types = Py_NewRef(registered.stop_types);
     walk->registry.adapters_by_type = Py_NewRef(registered.adapters_by_type);
     walk->registry.adapters_by_name = Py_NewRef(registered.adapters_by_name);
@@ -1044,27 +1070,79 @@ drop_state_and_mailbox(Walk *walk, PyObject *roots, PyObject *mailbox, PyObject 
     return state;
 }
 
-/* {type: (count, bytes)} of what was counted, also when the walk has ended at its limit. The objects live still. */
+typedef struct {
+    PyObject *type;
+    Py_ssize_t count, bytes;
+} TypeSum;
+
+/* The records by type, in a table of ``*slots``; each type in it has a reference of ours. Runs no Python code and
+ * allocates nothing that the collector tracks: the objects live still. NULL if there is no memory. */
+static TypeSum *
+gather_types(Walk *walk, size_t *slots)
+{
+    size_t used = 0;
+    *slots = SMALL_TABLE;
+    TypeSum *sums = calloc(*slots, sizeof *sums);
+    for (size_t i = 0; sums != NULL && i < walk->record_count; i++) {
+        if ((used + 1) * 2 > *slots) {
+            TypeSum *larger = calloc(*slots * 2, sizeof *sums);
+            for (size_t k = 0; larger != NULL && k < *slots; k++) {
+                if (sums[k].type != NULL) {
+                    size_t slot = slot_of(sums[k].type) & (*slots * 2 - 1);
+                    while (larger[slot].type != NULL) {
+                        slot = (slot + 1) & (*slots * 2 - 1);
+                    }
+                    larger[slot] = sums[k];
+                }
+            }
+            if (larger == NULL) {
+                for (size_t k = 0; k < *slots; k++) {
+                    Py_XDECREF(sums[k].type);
+                }
+            }
+            free(sums);
+            sums = larger;
+            *slots *= 2;
+            if (sums == NULL) {
+                break;
+            }
+        }
+        PyObject *type = (PyObject *)Py_TYPE(walk->records[i].object);
+        size_t slot = slot_of(type) & (*slots - 1);
+        while (sums[slot].type != NULL && sums[slot].type != type) {
+            slot = (slot + 1) & (*slots - 1);
+        }
+        if (sums[slot].type == NULL) {
+            sums[slot].type = Py_NewRef(type);
+            used++;
+        }
+        sums[slot].count++;
+        sums[slot].bytes += (Py_ssize_t)walk->records[i].bytes;
+    }
+    return sums;
+}
+
+/* {type: (count, bytes)} of what was counted, also when the walk has ended at its limit. A metaclass may have a
+ * ``__hash__`` in Python, so from the first type that is put into the dict on, no record is looked at. */
 static PyObject *
 sums_by_type(Walk *walk)
 {
-    PyObject *sums = PyDict_New();
-    for (size_t i = 0; sums != NULL && i < walk->record_count; i++) {
-        PyObject *type = (PyObject *)Py_TYPE(walk->records[i].object);
-        PyObject *before = PyDict_GetItemWithError(sums, type);
-        Py_ssize_t count = 0, bytes = 0;
-        if (before != NULL) {
-            count = PyLong_AsSsize_t(PyTuple_GET_ITEM(before, 0));
-            bytes = PyLong_AsSsize_t(PyTuple_GET_ITEM(before, 1));
+    size_t slots;
+    TypeSum *sums = gather_types(walk, &slots);
+    PyObject *result = sums == NULL ? PyErr_NoMemory() : PyDict_New();
+    for (size_t i = 0; sums != NULL && i < slots; i++) {
+        if (sums[i].type == NULL) {
+            continue;
         }
-        PyObject *after = PyErr_Occurred() ? NULL
-            : Py_BuildValue("(nn)", count + 1, bytes + (Py_ssize_t)walk->records[i].bytes);
-        if (after == NULL || PyDict_SetItem(sums, type, after) < 0) {
-            Py_CLEAR(sums);
+        PyObject *row = result == NULL ? NULL : Py_BuildValue("(nn)", sums[i].count, sums[i].bytes);
+        if (row == NULL || PyDict_SetItem(result, sums[i].type, row) < 0) {
+            Py_CLEAR(result);
         }
-        Py_XDECREF(after);
+        Py_XDECREF(row);
+        Py_DECREF(sums[i].type);
     }
-    return sums;
+    free(sums);
+    return result;
 }
 
 #define BY_TYPE 2 /* the value of ``record`` that asks for these sums */
@@ -1214,19 +1292,29 @@ walk_census(PyObject *Py_UNUSED(module), PyObject *argument)
     return result;
 }
 
-/* Objects without references, of the types that messages are made of: their bytes, or -1. */
-static Py_ssize_t
+/* --- Messages ----------------------------------------------------------------------------- */
+
+/* Most messages are atoms, objects without references, or flat: a tuple, list or dict of atoms. Their bytes are
+ * the walk's, to the byte, without a table: an atom counts if only its container holds it, so its references there
+ * are all that it has. Wherever that would take long to find out, and wherever something was registered for one of
+ * these types, NOT_FLAT sends the message to the walk. */
+
+enum { NOT_FLAT = -1, SMALL_CONTAINER = 32 };
+
+static int shortcuts; /* nothing was registered for the types below; see ``walk_register`` */
+
+static inline Py_ssize_t
 atom_bytes(PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
     if (is_immortal(object)) {
         return 0;
     }
-    if (type == &PyLong_Type) {
-        return (Py_ssize_t)block_bytes(INT_HEADER + int_digits(object) * sizeof(digit));
-    }
     if (type == &PyUnicode_Type) {
         return (Py_ssize_t)str_bytes(object, sizeof(PyUnicodeObject));
+    }
+    if (type == &PyLong_Type) {
+        return (Py_ssize_t)block_bytes(INT_HEADER + int_digits(object) * sizeof(digit));
     }
     if (type == &PyFloat_Type) {
         return (Py_ssize_t)block_bytes(sizeof(PyFloatObject));
@@ -1234,66 +1322,172 @@ atom_bytes(PyObject *object)
     if (type == &PyBytes_Type) {
         return (Py_ssize_t)block_bytes((size_t)type->tp_basicsize + (size_t)Py_SIZE(object));
     }
-    return object == Py_None || type == &PyBool_Type ? 0 : -1;
+    return object == Py_None || type == &PyBool_Type ? 0 : NOT_FLAT;
 }
 
-enum { SMALL_TUPLE = 8 };
-
-/* A small tuple of atoms, without a walk; -1 if it is not one. An atom counts if only this tuple
- * holds it. */
-static Py_ssize_t
-small_tuple_bytes(PyObject *tuple)
+/* The bytes of ``items[at]``: 0 if others hold it too, or if it was among those before. */
+static inline Py_ssize_t
+item_bytes(PyObject *const *items, Py_ssize_t length, Py_ssize_t at)
 {
-    Py_ssize_t length = PyTuple_GET_SIZE(tuple);
-    if (length == 0 || length > SMALL_TUPLE) {
-        return -1;
+    PyObject *item = items[at];
+    Py_ssize_t bytes = atom_bytes(item), held = 0;
+    if (bytes <= 0 || Py_REFCNT(item) == 1) {
+        return bytes;
     }
-    Py_ssize_t sum = (Py_ssize_t)block_bytes(sizeof(PyGC_Head) + (size_t)PyTuple_Type.tp_basicsize
-                                             + (size_t)length * sizeof(PyObject *));
+    if (Py_REFCNT(item) > length) {
+        return 0;
+    }
+    if (length > SMALL_CONTAINER) {
+        return NOT_FLAT;
+    }
     for (Py_ssize_t i = 0; i < length; i++) {
-        PyObject *item = PyTuple_GET_ITEM(tuple, i);
-        Py_ssize_t bytes = atom_bytes(item), first = i, held = 0;
-        if (bytes < 0) {
-            return -1;
-        }
-        for (Py_ssize_t j = 0; j < length; j++) {
-            if (PyTuple_GET_ITEM(tuple, j) == item) {
-                first = j < first ? j : first;
-                held++;
+        if (items[i] == item) {
+            if (i < at) {
+                return 0;
             }
+            held++;
         }
-        sum += first == i && Py_REFCNT(item) == held ? bytes : 0;
+    }
+    return Py_REFCNT(item) == held ? bytes : 0;
+}
+
+static Py_ssize_t
+items_bytes(PyObject *const *items, Py_ssize_t length)
+{
+    Py_ssize_t sum = 0;
+    for (Py_ssize_t i = 0; i < length; i++) {
+        Py_ssize_t bytes = items[i] == NULL ? NOT_FLAT : item_bytes(items, length, i);
+        if (bytes < 0) {
+            return NOT_FLAT;
+        }
+        sum += bytes;
     }
     return sum;
 }
 
-/* size_of(*objects) */
-static PyObject *
-walk_size_of(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
+/* The keys and values of a dict with only str keys, and nothing shared with other dicts. */
+static Py_ssize_t
+entries_bytes(PyDictObject *dict)
 {
-    (void)module;
-    if (count == 1) {
-        Py_ssize_t bytes = atom_bytes(arguments[0]);
-        if (bytes < 0 && PyTuple_CheckExact(arguments[0])) {
-            bytes = small_tuple_bytes(arguments[0]);
+    PyDictKeysObject *keys = dict->ma_keys;
+    if (dict->ma_used == 0) {
+        return 0;
+    }
+    if (dict->ma_values != NULL || keys->dk_kind == DICT_KEYS_GENERAL || keys->dk_refcnt != 1) {
+        return NOT_FLAT;
+    }
+    PyDictUnicodeEntry *entries = DK_UNICODE_ENTRIES(keys);
+    Py_ssize_t length = keys->dk_nentries, sum = 0;
+    PyObject *const *pointers = (PyObject *const *)(void *)entries; /* key, value, key, value … */
+    for (Py_ssize_t i = 0; i < length; i++) {
+        if (entries[i].me_value == NULL) {
+            continue;
         }
-        if (bytes >= 0) {
-            return PyLong_FromSsize_t(bytes);
+        Py_ssize_t of_key = item_bytes(pointers, 2 * length, 2 * i);
+        Py_ssize_t of_value = item_bytes(pointers, 2 * length, 2 * i + 1);
+        if (of_key < 0 || of_value < 0) {
+            return NOT_FLAT;
         }
+        sum += of_key + of_value;
+    }
+    return sum;
+}
+
+/* One exact tuple, list or dict of atoms. */
+static Py_ssize_t
+container_bytes(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    size_t own;
+    Py_ssize_t items;
+    if (is_immortal(object)) {
+        return 0;
+    }
+    if (type == &PyTuple_Type) {
+        own = (size_t)PyTuple_GET_SIZE(object) * sizeof(PyObject *);
+        items = items_bytes(&PyTuple_GET_ITEM(object, 0), PyTuple_GET_SIZE(object));
+        own = block_bytes(bytes_before_object(type) + (size_t)type->tp_basicsize + own);
+    }
+    else if (type == &PyList_Type) {
+        size_t array = (size_t)((PyListObject *)object)->allocated * sizeof(PyObject *);
+        items = items_bytes(((PyListObject *)object)->ob_item, PyList_GET_SIZE(object));
+        own = block_bytes(bytes_before_object(type) + (size_t)type->tp_basicsize) + (array ? block_bytes(array) : 0);
+    }
+    else if (type == &PyDict_Type) {
+        items = entries_bytes((PyDictObject *)object);
+        own = block_bytes(bytes_before_object(type) + (size_t)type->tp_basicsize)
+            + dict_table_bytes((PyDictObject *)object);
+    }
+    else {
+        return NOT_FLAT;
+    }
+    return items < 0 ? NOT_FLAT : items + (Py_ssize_t)own;
+}
+
+/* Without a walk: the bytes of one flat object, or of a few different atoms. */
+static inline Py_ssize_t
+flat_bytes(PyObject *const *objects, Py_ssize_t count)
+{
+    Py_ssize_t sum = 0;
+    if (!shortcuts || count > SMALL_CONTAINER) {
+        return NOT_FLAT;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        Py_ssize_t bytes = atom_bytes(objects[i]);
+        if (bytes < 0) {
+            return count == 1 ? container_bytes(objects[0]) : NOT_FLAT;
+        }
+        for (Py_ssize_t j = 0; j < i; j++) {
+            bytes = objects[j] == objects[i] ? 0 : bytes;
+        }
+        sum += bytes;
+    }
+    return sum;
+}
+
+/* What ``size_of`` returns, or -1 with an exception. The clock calls it too. */
+static Py_ssize_t
+message_bytes(PyObject *const *objects, Py_ssize_t count)
+{
+    Py_ssize_t flat = flat_bytes(objects, count);
+    if (flat >= 0) {
+        return flat;
     }
     Walk *walk = begin_walk();
     if (walk == NULL) {
-        return NULL;
+        return -1;
     }
     for (Py_ssize_t i = 0; i < count; i++) {
-        mark_root(walk, arguments[i]);
+        mark_root(walk, objects[i]);
     }
     for (Py_ssize_t i = 0; i < count && !ended(walk); i++) {
-        charge_root(walk, arguments[i]);
+        charge_root(walk, objects[i]);
     }
     drain_with_adapters(walk, release);
-    size_t bytes = walk->bytes;
-    return end_walk(walk) ? PyLong_FromSize_t(bytes) : NULL;
+    Py_ssize_t bytes = (Py_ssize_t)walk->bytes;
+    return end_walk(walk) ? bytes : -1;
+}
+
+/* size_of(*objects) */
+static PyObject *
+walk_size_of(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count)
+{
+    Py_ssize_t bytes = message_bytes(arguments, count);
+    return bytes < 0 ? NULL : PyLong_FromSsize_t(bytes);
+}
+
+/* Nothing is registered for what ``flat_bytes`` sizes by itself. */
+static int
+leaves_builtins_alone(const Registry *registry)
+{
+    PyTypeObject *types[] = {&PyUnicode_Type, &PyLong_Type, &PyFloat_Type, &PyBytes_Type, &PyTuple_Type,
+                             &PyList_Type, &PyDict_Type};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (find_adapter(registry, types[i]) != NULL || is_stop(registry, types[i])) {
+            return 0;
+        }
+    }
+    return 1;
 }
 
 /* register(stop_types, adapters_by_type, adapters_by_name), all tuples that nobody changes */
@@ -1324,6 +1518,8 @@ walk_register(PyObject *Py_UNUSED(module), PyObject *arguments)
     Py_XSETREF(registered.stop_types, Py_NewRef(stop_types));
     Py_XSETREF(registered.adapters_by_type, Py_NewRef(by_type));
     Py_XSETREF(registered.adapters_by_name, Py_NewRef(by_name));
+    registrations++;
+    shortcuts = leaves_builtins_alone(&registered);
     Py_RETURN_NONE;
 }
 
@@ -1368,6 +1564,17 @@ learn_class_traverse(void)
     return 1;
 }
 
+/* The clock sizes what an actor receives without a call through Python. */
+static int
+export_message_bytes(PyObject *module)
+{
+    static Py_ssize_t (*const function)(PyObject *const *, Py_ssize_t) = message_bytes;
+    PyObject *capsule = PyCapsule_New((void *)&function, "actorkit.heap._walk._message_bytes", NULL);
+    int status = PyModule_AddObjectRef(module, "_message_bytes", capsule);
+    Py_XDECREF(capsule);
+    return status;
+}
+
 PyMODINIT_FUNC
 PyInit__walk(void)
 {
@@ -1385,5 +1592,9 @@ PyInit__walk(void)
             return NULL;
         }
     }
-    return PyModule_Create(&walk_module);
+    PyObject *module = PyModule_Create(&walk_module);
+    if (module != NULL && export_message_bytes(module) < 0) {
+        Py_CLEAR(module);
+    }
+    return module;
 }

@@ -4,6 +4,8 @@ from typing import Any
 
 from actorkit.heap.pure_walk import Figures
 
+_message_bytes: object
+
 def measure(
     roots: Sequence[object],
     mailbox: Sequence[object],

@@ -20,6 +20,8 @@ def numpy_array(array: Any) -> tuple[int, Sequence[object]]:
     objects."""
     if not array.flags.owndata:
         return 0, (() if array.base is None else (array.base,))
+    if array.dtype.char == "T":
+        return array.nbytes + _characters(array), ()
     return array.nbytes, _elements(array) if array.dtype.hasobject else ()
 
 
@@ -31,6 +33,27 @@ def _elements(array: Any) -> list[object]:
         if array.dtype.fields[name][0].hasobject:
             found += _elements(array[name])
     return found
+
+
+def _characters(array: Any) -> int:
+    """Of variable-width strings, which are in an arena unless they are short: one byte for each character."""
+    import numpy  # type: ignore[import-not-found, unused-ignore]
+
+    lengths = numpy.strings.str_len(array)
+    return int(lengths[lengths > _SHORT].sum())
+
+
+_SHORT = 15
+
+
+def numpy_void(scalar: Any) -> tuple[int, Sequence[object]]:
+    """A row of a structured array is a view of it. One that was copied has bytes of its own."""
+    return (scalar.nbytes, ()) if scalar.base is None else (0, (scalar.base,))
+
+
+def numpy_iterator(iterator: Any) -> tuple[int, Sequence[object]]:
+    """The array that it iterates over."""
+    return 0, (iterator.base,)
 
 
 def memory_map(mapped: Any) -> tuple[int, Sequence[object]]:
@@ -61,6 +84,8 @@ def c_data(data: Any) -> tuple[int, Sequence[object]]:
 
 ADAPTERS: dict[str, Callable[[Any], tuple[int, Sequence[object]]]] = {
     "numpy.ndarray": numpy_array,
+    "numpy.void": numpy_void,
+    "numpy.flatiter": numpy_iterator,
     "mmap.mmap": memory_map,
     "_io.StringIO": string_io,
     "_ctypes._CData": c_data,

@@ -286,6 +286,10 @@ def _is_stdlib_type(cls: type) -> bool:
     return str(_module_of(cls)).partition(".")[0] in sys.stdlib_module_names
 
 
+# Its __sizeof__ reads through a null pointer as long as __init__ has not run.
+_CRASHES_HALF_MADE = struct.Struct
+
+
 def _trusted_sizeof(cls: type) -> Callable[[object], int] | None:
     """The C-level ``__sizeof__`` that ``cls`` inherits from the standard library."""
     for base in mro_of(cls):
@@ -295,7 +299,7 @@ def _trusted_sizeof(cls: type) -> Callable[[object], int] | None:
             continue
         method = _namespace_of(base).get("__sizeof__")
         if type(method) is MethodDescriptorType:
-            return method if _is_stdlib_type(base) else None
+            return method if _is_stdlib_type(base) and base is not _CRASHES_HALF_MADE else None
     return None
 
 
@@ -335,7 +339,7 @@ def _second_block_sizer(cls: type) -> Sizer | None:
 
 
 def sizer_for(cls: type) -> Sizer:
-    """The function that sizes the instances of ``cls``."""
+    """The function that sizes the instances of ``cls``. It holds no reference to it."""
     if not _CPYTHON:
         return lambda obj: block_bytes(sys.getsizeof(obj, 64))
     if cls is str:
@@ -351,9 +355,10 @@ def sizer_for(cls: type) -> Sizer:
     second = _second_block_sizer(cls)
     fixed = native_base(cls) is object or (io.BytesIO in bases and _VERSION >= (3, 12))
     method = None if second is not None or fixed or tuple in bases or bytes in bases else _trusted_sizeof(cls)
+    of_int = int in bases
 
-    def size(obj: Any) -> int:
-        if int in bases:
+    def size(obj: Any) -> int:  # does not refer to cls: it is kept for as long as cls lives
+        if of_int:
             items = _digits_bytes(obj) + one_more
         elif item and method is not None:
             items = _beyond(method, obj, basic)
@@ -361,7 +366,7 @@ def sizer_for(cls: type) -> Sizer:
             items = object.__sizeof__(obj) - basic + one_more
         else:
             items = 0
-        inside, outside = _instance_values_bytes(obj, cls, flags)
+        inside, outside = _instance_values_bytes(obj, type(obj), flags)
         total = block_bytes(header + items + inside) + outside
         if second is not None:
             return total + second(obj)
@@ -370,7 +375,7 @@ def sizer_for(cls: type) -> Sizer:
             return total + (block_bytes(beyond) if beyond else 0)
         return total
 
-    if not flags & _MANAGED_DICT and second is None and method is None and not item and int not in bases:
+    if not flags & _MANAGED_DICT and second is None and method is None and not item and not of_int:
         constant = block_bytes(header)
         return lambda obj: constant
     return size

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 __all__ = [
     "COUNTS_ALLOCATIONS",
+    "ENVELOPE",
     "REARM_STEP",
     "REFUSABLE",
     "WHY_PORTABLE",
@@ -33,6 +34,7 @@ __all__ = [
     "install",
     "installed",
     "reinstall",
+    "size_with",
     "switch",
     "uninstall",
     "verify",
@@ -62,6 +64,7 @@ WHY_PORTABLE: Final[str | None] = _why_not_in_c()
 if TYPE_CHECKING or WHY_PORTABLE is None:
     from ._clock import (
         COUNTS_ALLOCATIONS,
+        ENVELOPE,
         REARM_STEP,
         REFUSABLE,
         Account,
@@ -71,6 +74,7 @@ if TYPE_CHECKING or WHY_PORTABLE is None:
         install,
         installed,
         reinstall,
+        size_with,
         switch,
         uninstall,
         verify,
@@ -78,6 +82,7 @@ if TYPE_CHECKING or WHY_PORTABLE is None:
 else:
     from .portable_clock import (
         COUNTS_ALLOCATIONS,
+        ENVELOPE,
         REARM_STEP,
         REFUSABLE,
         Account,
@@ -87,6 +92,7 @@ else:
         install,
         installed,
         reinstall,
+        size_with,
         switch,
         uninstall,
         verify,

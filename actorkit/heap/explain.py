@@ -60,6 +60,23 @@ class Explanation:
     paths: tuple[tuple[str, int], ...]
     complete: bool
 
+    def __str__(self) -> str:
+        """A table of a few lines, whatever there is."""
+        usage = self.usage
+        lines = [
+            f"{usage.charged:,} B in {usage.objects:,} objects: {usage.private:,} B private, "
+            f"{usage.mailbox:,} B in the mailbox{'' if usage.exact else ' (an estimate)'}"
+        ]
+        if self.types:
+            lines.append(f"{'bytes':>15}  {'count':>11}  type")
+            lines += [f"{size:>15,}  {count:>11,}  {name}" for name, count, size in self.types]
+        if self.paths:
+            lines.append(f"{'bytes':>15}  path")
+            lines += [f"{size:>15,}  {path}" for path, size in self.paths]
+        if not self.complete:
+            lines.append("There were too many objects: types and paths tell of a part only.")
+        return "\n".join(lines)
+
 
 class _Node:
     """A private object, its bytes with all that only it holds, and who held it."""
@@ -79,19 +96,23 @@ def explain(
     mailbox: Sequence[object] = (),
     *,
     frames: Sequence[FrameType] = (),
+    names: Sequence[str] | None = None,
     top: int = 10,
 ) -> Explanation:
-    """Say what the roots and the mailbox hold. ``frames`` count in ``usage`` only."""
+    """Say what the roots and the mailbox hold. ``frames`` count in ``usage`` only. ``names``: how paths from each of
+    the roots begin."""
     usage = walk.measure(roots, mailbox, frames=frames)
     nodes: dict[int, _Node] = {}
     counts: dict[type, list[int]] = {}
-    names = {id(root): "" if len(roots) == 1 else f"({number})" for number, root in enumerate(roots)}
-    names |= {id(message): f"mailbox[{number}]" for number, message in enumerate(mailbox) if id(message) not in names}
+    if names is None:
+        names = [""] if len(roots) == 1 else [f"({number})" for number in range(len(roots))]
+    begins = {id(root): name for root, name in zip(roots, names, strict=True)}
+    begins |= {id(message): f"mailbox[{number}]" for number, message in enumerate(mailbox) if id(message) not in begins}
 
     def observe(obj: object, size: int, group: int, parent: object) -> None:
         if len(nodes) >= OBJECTS:
             raise WalkOver
-        root = names.get(id(obj), "mailbox" if group == MAILBOX else "") if parent is None else ""
+        root = begins.get(id(obj), "mailbox" if group == MAILBOX else "") if parent is None else ""
         # ``nodes`` keeps the object: its address is its own until the end.
         nodes[id(obj)] = _Node(obj, size, None if parent is None else nodes[id(parent)], root)
         count = counts.setdefault(type(obj), [0, 0])
@@ -113,7 +134,10 @@ def explain(
     largest = heapq.nlargest(max(0, top), counts.items(), key=lambda item: item[1][1])
     types = tuple((_type_name(cls), count, size) for cls, (count, size) in largest)
     complete = complete and sum(size for _, size in counts.values()) >= usage.charged
-    return Explanation(usage, types, _largest_paths([node for node in nodes.values() if node.parent is None]), complete)
+    paths = _largest_paths([node for node in nodes.values() if node.parent is None])
+    for node in nodes.values():
+        node.children.clear()  # or the cycle would hold the objects, and they would look shared from now on
+    return Explanation(usage, types, paths, complete)
 
 
 def _largest_paths(roots: list[_Node]) -> tuple[tuple[str, int], ...]:

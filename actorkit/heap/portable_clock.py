@@ -3,6 +3,12 @@
 ``bytes`` grows by ``charge`` only: by what an actor receives. So there is no alarm within a message and no
 refusal, and a budget is checked by whoever looks at message boundaries. The thresholds are kept, so that code
 for one clock serves for both.
+
+What an actor allocates by itself is found by looking now and then: its account is due after a number of
+activations. Looking is a walk in Python, thousands of times dearer than an activation if the actor holds much, so the
+number follows from what the last look has cost: ``PER_REFERENCE`` activations for each reference that it followed,
+and ``OF_A_LOOK`` as if it had followed so many more. That keeps the looks to some twentieth of the time that the
+activations take, whatever the actor holds. No time is read: the same messages lead to the same looks.
 """
 
 from __future__ import annotations
@@ -14,6 +20,7 @@ from typing import Final, final
 
 __all__ = [
     "COUNTS_ALLOCATIONS",
+    "ENVELOPE",
     "REARM_STEP",
     "REFUSABLE",
     "Account",
@@ -23,6 +30,7 @@ __all__ = [
     "install",
     "installed",
     "reinstall",
+    "size_with",
     "switch",
     "uninstall",
     "verify",
@@ -30,13 +38,19 @@ __all__ = [
 
 COUNTS_ALLOCATIONS: Final[bool] = False
 """Do allocations count by themselves? What tells the two clocks apart."""
+ENVELOPE: Final[int] = 96
+"""Bytes of a message's own tuple and its place in a queue."""
 REFUSABLE: Final[int] = 64 * 1024
 """Requests smaller than this are never refused."""
 REARM_STEP: Final[int] = 64 * 1024
 """Bytes between two alarms that change nothing."""
 
-LOOK_MASK: Final = 15
-"""An account is due after so many activations: nothing else tells what it has allocated."""
+FIRST_LOOK: Final = 16
+"""A new account is due after so many activations: nothing else tells what it has allocated."""
+PER_REFERENCE: Final = 8
+"""Activations until the next look for each reference that the last one followed."""
+OF_A_LOOK: Final = 16
+"""What a look costs besides, as a number of references."""
 
 LARGEST: Final = 2**63 - 1
 
@@ -60,9 +74,11 @@ class Account:
         "_due",
         "_giant",
         "_hard",
+        "_look_at",
         "_origin",
         "_soft",
         "_total",
+        "measured",
         "owner",
         "verdict",
     )
@@ -70,9 +86,12 @@ class Account:
     def __init__(self, owner: object | None = None) -> None:
         self.owner: object | None = owner
         """Whose account this is; not looked at."""
+        self.measured = False
+        """receive() leaves every message to its caller, which measures it: what it shares counts too."""
         self.verdict: object | None = None
         """Set by the budget's judge; stands until cleared."""
         self._total = self._origin = self._soft = self._hard = self._giant = self._activation = 0
+        self._look_at = FIRST_LOOK
         self._due = False
 
     @property
@@ -165,6 +184,30 @@ class Account:
         self._total += size
         return True
 
+    def receive(self, arguments: tuple[object, ...], /) -> bool:
+        """Charge a message with these arguments if that leaves ``bytes`` below ``soft``, and say whether it did: their
+        size if all others let go of them, and ENVELOPE. False without a look if ``measured`` is set."""
+        if type(arguments) is not tuple:
+            raise TypeError(f"the arguments are a tuple, not {type(arguments).__name__}")
+        if self.measured:
+            return False
+        return self.fits(_Sizing.sizer(*arguments) + ENVELOPE)
+
+
+def _no_sizer(*objects: object) -> int:
+    raise RuntimeError("nothing sizes messages yet: import actorkit.heap.walk")
+
+
+class _Sizing:
+    sizer: Callable[..., int] = staticmethod(_no_sizer)
+
+
+def size_with(sizer: Callable[..., int], /) -> None:
+    """Let ``receive`` size messages with this function of the objects."""
+    if not callable(sizer):
+        raise TypeError(f"the sizer must be callable, not {type(sizer).__name__}")
+    _Sizing.sizer = staticmethod(sizer)
+
 
 class _Entered(threading.local):
     account: Account | None = None
@@ -201,15 +244,19 @@ def switch(record: object | None, /) -> None:
     account that is left is told to the boundary."""
     previous = enter(getattr(record, "account", None))
     if previous is not None:
-        if not previous._activation & LOOK_MASK:
+        if previous._activation >= previous._look_at:
             previous._due = True
         if previous._due and _Installation.boundary is not None:
-            _Installation.boundary(previous)
+            followed = _Installation.boundary(previous)
+            if not previous.due:
+                cost = OF_A_LOOK + (followed if isinstance(followed, int) else 0)
+                previous._look_at = previous._activation + PER_REFERENCE * cost
 
 
 def install(alarm: Callable[[Account, int], object], boundary: Callable[[Account], object] | None = None, /) -> None:
     """Count one more user of the clock. The alarm is never called by this one; one alarm serves all users, as with the
-    other. ``boundary(account)`` is called when ``switch`` leaves a due account."""
+    other. ``boundary(account)`` is called when ``switch`` leaves a due account. It returns how many references it has
+    followed: if it has reset the account, that says when the next look is due."""
     if not callable(alarm):
         raise TypeError(f"the alarm must be callable, not {type(alarm).__name__}")
     if _Installation.users and _Installation.alarm != alarm:

@@ -1,4 +1,4 @@
-"""The walk in pure Python: the same objects and the same bytes as the C one, a hundred times slower.
+"""The walk in pure Python: the same objects and the same bytes as the C one, some hundred times slower.
 
 The algorithm is told at the top of ``_walk.c``: the free is simulated with virtual reference counts, and a
 second pass on request finds private cycles. What is different here:
@@ -7,7 +7,8 @@ second pass on request finds private cycles. What is different here:
   exactly these references are ours: the loop variable, the argument of ``getrefcount``, and the
   object's occurrences in the one list of referents that is being worked off. From then on the object has an
   entry, its count is never read again, and so the entry may hold it.
-- Everything goes through the table; there is no shortcut for objects with one reference.
+- Everything goes through the table, but for what leads nowhere and has one reference: no other edge can meet it.
+- What is to be known of a type is kept while the type lives, and forgotten when stops or adapters are registered.
 - Other threads may run in the middle, and they may change what is walked: then the figures are those of no
   single moment. The C walk cannot be interrupted.
 - The slots of running frames cannot be read without leaving traces (``f_locals`` makes a snapshot that keeps
@@ -25,6 +26,7 @@ from __future__ import annotations
 import gc
 import itertools
 import sys
+import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from types import CodeType, EllipsisType, FrameType, FunctionType, ModuleType, NoneType, NotImplementedType
@@ -45,6 +47,7 @@ from actorkit.heap.blocks import (
 __all__ = [
     "Adapter",
     "Figures",
+    "Followed",
     "PureWalk",
     "Record",
     "WalkOver",
@@ -68,6 +71,7 @@ _IMMORTAL: Final = 1 << 31 if sys.version_info >= (3, 12) else 0
 _OURS: Final = 2  # the loop variable and the argument of getrefcount
 _COUNTS: Final = sys.implementation.name == "cpython" and hasattr(sys, "getrefcount")
 _NEVER: Final = (NoneType, bool, EllipsisType, NotImplementedType, CodeType)
+_LEADING_NOWHERE: Final = (str, int, bytes, float, complex, bytearray)
 _TYPE_SUBCLASS: Final = 1 << 31
 
 _DEAD, _STOP, _OPENED, _SHARED, _CYCLE = 1, 2, 4, 8, 16
@@ -83,6 +87,12 @@ class _Registry:
     by_name: tuple[tuple[bytes, Adapter], ...] = ()
 
 
+class Followed:
+    """What all walks have cost so far."""
+
+    references = 0
+
+
 class WalkOver(Exception):
     """The walk ends here: the limit or a cap is passed. ``observe`` may raise it too."""
 
@@ -96,7 +106,9 @@ class _Facts:
         "is_dict",
         "is_function",
         "is_plain_dict",
+        "leads_nowhere",
         "never",
+        "of",
         "size",
         "stop",
     )
@@ -111,6 +123,19 @@ class _Facts:
         self.is_container = cls in (list, tuple, dict, set, frozenset, deque)
         self.size: Sizer = sizer_for(cls)
         self.adapter = None if self.never else _find_adapter(cls, bases)
+        self.leads_nowhere = cls in _LEADING_NOWHERE and self.adapter is None and not self.stop
+        key = id(cls)
+        # Nothing here may refer to the type: it would live for ever.
+        self.of = weakref.ref(cls, lambda _: _known.pop(key, None))
+        _known[key] = self
+
+
+_known: Final[dict[int, _Facts]] = {}
+"""By the address of the type, for the hash of a type may be code of its metaclass."""
+
+
+def _facts_of(cls: type) -> _Facts:
+    return _known.get(id(cls)) or _Facts(cls)
 
 
 def _find_adapter(cls: type, bases: tuple[type, ...]) -> Adapter | None:
@@ -146,27 +171,21 @@ it die (None for a root)."""
 class PureWalk:
     """One walk. ``width`` bounds how many elements of one container are looked at."""
 
+    bytes = 0
+    objects = 0
+    shared = 0
+    after_gc = 0
+    exact = EXACT
+    _group = STATE
+    _edges = 0
+    _edge_cap = sys.maxsize
+
     def __init__(self, limit: int = -1, observe: Observer | None = None, width: int | None = None) -> None:
         self.limit = limit
         self._width = width
-        self.bytes = 0
-        self.objects = 0
-        self.shared = 0
-        self.after_gc = 0
-        self.exact = EXACT
         self._observe = observe
-        self._group = STATE
         self._entries: dict[int, _Entry] = {}
-        self._facts: dict[type, _Facts] = {}
         self._pending: list[_Entry] = []
-        self._edges = 0
-        self._edge_cap = sys.maxsize
-
-    def _facts_of(self, cls: type) -> _Facts:
-        facts = self._facts.get(cls)
-        if facts is None:
-            facts = self._facts[cls] = _Facts(cls)
-        return facts
 
     # --- First pass ---------------------------------------------------------------------------
 
@@ -175,7 +194,7 @@ class PureWalk:
         self._group = group
         marked = []
         for root in roots:
-            facts = self._facts_of(type(root))
+            facts = _facts_of(type(root))
             if facts.never or _getrefcount(root) & _IMMORTAL:
                 continue
             entry = self._entries.get(id(root))
@@ -202,19 +221,23 @@ class PureWalk:
             self._release_edges(self._edges_of(entry), entry.obj)
 
     def _charge(self, entry: _Entry, parent: object) -> None:
-        facts = self._facts_of(type(entry.obj))
+        facts = _facts_of(type(entry.obj))
         size = facts.size(entry.obj)
         if facts.adapter is not None:
             # The C walk asks later, when it can stand Python code. The sum is the same.
             entry.hidden = self._ask(facts.adapter, entry.obj)
             size += entry.hidden[0]
+        self._count(entry.obj, size, parent)
+        if not facts.leads_nowhere:
+            self._pending.append(entry)
+
+    def _count(self, obj: object, size: int, parent: object) -> None:
         self.bytes += size
         self.objects += 1
         if self._observe is not None:
-            self._observe(entry.obj, size, self._group, parent)
+            self._observe(obj, size, self._group, parent)
         if 0 <= self.limit < self.bytes:
             raise WalkOver
-        self._pending.append(entry)
 
     def _ask(self, adapter: Adapter, obj: object) -> tuple[int, list[object]]:
         try:
@@ -231,7 +254,7 @@ class PureWalk:
     def _edges_of(self, entry: _Entry) -> list[Any]:
         """The objects that the entry's object owns a reference to, once for each reference."""
         obj: Any = entry.obj
-        facts = self._facts_of(type(obj))
+        facts = _facts_of(type(obj))
         if self._width is not None and facts.is_container and len(obj) > self._width:
             return _first_elements(obj, self._width)
         edges = gc.get_referents(obj)
@@ -257,10 +280,13 @@ class PureWalk:
 
     def _release_edges(self, edges: list[Any], parent: object) -> None:
         """Take the references of a dead object away from their targets."""
-        entries = self._entries
+        if not edges:
+            return
+        Followed.references += len(edges)
+        entries, known = self._entries, _known
         occurrences = _occurrences(edges)
         for child in edges:
-            facts = self._facts_of(type(child))
+            facts = known.get(id(type(child))) or _Facts(type(child))
             if facts.stop:
                 continue
             entry = entries.get(id(child))
@@ -271,7 +297,11 @@ class PureWalk:
                 if not _COUNTS:
                     count = _OURS + 2
                     occurrences = None
-                entry = self._meet(child, count - _OURS - (occurrences[id(child)] if occurrences else 1), facts)
+                count -= _OURS + (occurrences[id(child)] if occurrences else 1)
+                if count <= 1 and facts.leads_nowhere:
+                    self._count(child, facts.size(child), parent)
+                    continue
+                entry = self._meet(child, count, facts)
             elif entry.flags & (_DEAD | _STOP) or not entry.left:
                 continue
             else:
@@ -303,7 +333,7 @@ class PureWalk:
     def _open(self, entry: _Entry) -> None:
         if entry.flags & (_DEAD | _STOP | _OPENED):
             return
-        facts = self._facts_of(type(entry.obj))
+        facts = _facts_of(type(entry.obj))
         if facts.adapter is not None:
             entry.hidden = self._ask(facts.adapter, entry.obj)
         self._pending.append(entry)
@@ -312,9 +342,10 @@ class PureWalk:
         hidden = list(map(id, parent.hidden[1])) if parent.hidden is not None else None
         edges = self._edges_of(parent)
         parent.flags |= _OPENED
+        Followed.references += len(edges)
         occurrences = _occurrences(edges)
         for child in edges:
-            facts = self._facts_of(type(child))
+            facts = _facts_of(type(child))
             if facts.stop:
                 continue
             entry = self._entries.get(id(child))
@@ -349,7 +380,7 @@ class PureWalk:
             if entry.flags & done:
                 continue
             entry.flags |= mark
-            size = self._facts_of(type(entry.obj)).size(entry.obj)
+            size = _facts_of(type(entry.obj)).size(entry.obj)
             if entry.hidden is not None:
                 size += entry.hidden[0]
             total += size
@@ -369,6 +400,8 @@ def _first_elements(container: Any, width: int) -> list[object]:
 
 def _occurrences(edges: list[object]) -> Counter[int] | None:
     """How often each object is in the list, by its id; None if each is in it once."""
+    if len(edges) < 2:
+        return None
     keys = list(map(id, edges))
     return None if len(set(keys)) == len(keys) else Counter(keys)
 
@@ -457,6 +490,17 @@ def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]], /) -> li
 
 def size_of(*objects: object) -> int:
     """See ``walk.size_of``."""
+    total = 0
+    for obj in objects:
+        facts = _facts_of(type(obj))
+        if facts.leads_nowhere:
+            if not _getrefcount(obj) & _IMMORTAL:
+                total += facts.size(obj)
+        elif not facts.never:
+            break
+    else:
+        if len(objects) < 2 or len(set(map(id, objects))) == len(objects):
+            return total
     walk = PureWalk()
     walk.drop(objects)
     return walk.bytes
@@ -472,3 +516,4 @@ def register(
     _Registry.stop_types = stop_types
     _Registry.by_type = adapters_by_type
     _Registry.by_name = adapters_by_name
+    _known.clear()

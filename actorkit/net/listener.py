@@ -14,7 +14,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, cast
 
 import trio
 
@@ -26,7 +26,9 @@ from ..policy.child_spec import ChildSpec, DynamicFlags
 from ..reasons import Crash, ExitReason, Failure
 from ..runtime.calls import Later
 from ..runtime.dispatch import call
+from ..runtime.footprints import kind_of
 from ..runtime.lifecycle import Stop
+from ..runtime.node import Node
 from ..runtime.record import Record
 from ..runtime.starting import Starter, Watcher
 from .acceptor import Acceptor, Where, bind_tcp, bind_unix
@@ -58,6 +60,7 @@ def tcp_listener(
     slow_reader: Literal["disconnect", "drop"] = "disconnect",
     drain: float = 5.0,
     linger: float = 2.0,
+    control: bool = False,
     name: str | None = None,
 ) -> ChildSpec[Listener]:
     """The spec of a TCP listener whose connections are actors of ``connection``.
@@ -80,6 +83,7 @@ def tcp_listener(
         max_unsent, slow_reader: see ``StreamActor.write``.
         drain: seconds that connections get to end in when the listener stops (their ``shutdown``).
         linger: seconds in which output that is still buffered may go out after an orderly end.
+        control: a listener for operators, probes and metrics: it is counted, but never refuses for want of memory.
         name: registers the listener.
 
     Raises InvalidChildSpec at once; StartFailed when the address cannot be bound.
@@ -90,7 +94,7 @@ def tcp_listener(
     """
     return _listener(
         connection, args, ("tcp", host, port), None, max_line, max_frame, max_children, backlog, refusal,
-        ConnectionLimits(max_unsent, slow_reader, linger), drain, name,
+        ConnectionLimits(max_unsent, slow_reader, linger), drain, control, name,
     )  # fmt: skip
 
 
@@ -109,13 +113,14 @@ def tls_listener(
     handshake: float = 5.0,
     drain: float = 5.0,
     linger: float = 2.0,
+    control: bool = False,
     name: str | None = None,
 ) -> ChildSpec[Listener]:
     """As ``tcp_listener``, with TLS. ``tls`` is a server-side context; a peer has ``handshake`` seconds. There is no
     refusal text: beyond ``max_children`` a connection is closed."""
     return _listener(
         connection, args, ("tcp", host, port), tls, max_line, max_frame, max_children, backlog, b"",
-        ConnectionLimits(max_unsent, slow_reader, linger, handshake), drain, name,
+        ConnectionLimits(max_unsent, slow_reader, linger, handshake), drain, control, name,
     )  # fmt: skip
 
 
@@ -133,20 +138,21 @@ def unix_listener(
     slow_reader: Literal["disconnect", "drop"] = "disconnect",
     drain: float = 5.0,
     linger: float = 2.0,
+    control: bool = False,
     name: str | None = None,
 ) -> ChildSpec[Listener]:
     """As ``tcp_listener``, on a Unix socket at ``path``. A stale socket that nobody serves is replaced; the path is
     removed at the end."""
     return _listener(
         connection, args, ("unix", path, mode), None, max_line, max_frame, max_children, backlog, refusal,
-        ConnectionLimits(max_unsent, slow_reader, linger), drain, name,
+        ConnectionLimits(max_unsent, slow_reader, linger), drain, control, name,
     )  # fmt: skip
 
 
 def _listener(
     connection: Any, args: tuple[Any, ...], address: tuple[Any, ...], tls: ssl.SSLContext | None, max_line: int | None,
     max_frame: int | None, max_children: float, backlog: int, refusal: bytes | None, limits: ConnectionLimits,
-    drain: float, name: str | None,
+    drain: float, control: bool, name: str | None,
 ) -> ChildSpec[Listener]:  # fmt: skip
     spec: ChildSpec[Any] = connection if isinstance(connection, ChildSpec) else ChildSpec(connection, args=args)
     if isinstance(connection, ChildSpec) and args:
@@ -193,7 +199,7 @@ def _listener(
     spec = spec.with_(restart="temporary", shutdown=drain, significant=False)
     return ChildSpec(
         Listener,
-        args=(spec, address, tls, framer, DynamicFlags(max_children=max_children), backlog, refusal, limits),
+        args=(spec, address, tls, framer, DynamicFlags(max_children=max_children), backlog, refusal, limits, control),
         kind="supervisor",
         mailbox=100_000,
         id=name if name is not None else f"listener {_shown(address)}",
@@ -247,16 +253,21 @@ class Connections(Door):
     """Hears of the ends of connections, also of those that outlive their listener (it was killed; they are in a
     handler, or trap exits)."""
 
-    __slots__ = ("connections",)
+    __slots__ = ("began", "connections", "kind")
 
     def __init__(self, shell: SupervisionShell) -> None:
         super().__init__(shell)
         self.connections: dict[Record[Any], Connection] = {}
+        self.kind = ""
+        self.began = 0
 
     def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
         connection = self.connections.pop(record, None)
         if connection is not None:
             connection.ended(reason)
+            admission = cast("Node", record.scheduler).admission
+            if admission is not None:
+                admission.release(self.kind)
         super().child_exited(record, reason)
 
 
@@ -274,6 +285,7 @@ class Listener(DynamicSupervisor):
         backlog: int,
         refusal: bytes,
         limits: ConnectionLimits,
+        control: bool = False,
     ) -> None:
         super().__init__(flags)
         self.spec = spec
@@ -284,6 +296,7 @@ class Listener(DynamicSupervisor):
         self.backlog = backlog
         self.refusal = refusal
         self.limits = limits
+        self.control = control
         self.acceptor: Acceptor | None = None
         self.door: Connections = Connections(self)
         self.connections = self.door.connections
@@ -326,6 +339,7 @@ class Listener(DynamicSupervisor):
     # --- life ---------------------------------------------------------------------------------
 
     def init(self) -> Any:
+        self.door.kind = kind_of(self.spec.start)
         kind, where, detail = self.address
         if kind == "tcp" and not _is_numeric(where):
             return self._init_by_name(where, detail)
@@ -377,8 +391,14 @@ class Listener(DynamicSupervisor):
             except OSError:  # it has gone already
                 sock.close()
                 return True
+        door, admission = self.door, self.ctx.node.admission
+        began = door.began
+        if admission is not None and not admission.admit(door.kind, exempt=self.control):
+            return False
         self.accepted = (sock, peer)
         self._feed(ev.StartChildCommand(trio.current_time(), StartCall(_Outcome(self)), self.spec))
+        if admission is not None and door.began == began:
+            admission.release(door.kind)
         return True
 
     def start_one(self, spec: Any, watcher: Watcher) -> Record[Any]:
@@ -388,7 +408,7 @@ class Listener(DynamicSupervisor):
         try:
             starter = self.starter
             if starter is None:
-                starter = self.starter = Starter(self.ctx.node, spec, self.door)
+                starter = self.starter = self.make_starter(spec)
             record = starter(spec.args, spec.kwargs, watcher=watcher)
         except BaseException:
             sock.close()
@@ -401,6 +421,7 @@ class Listener(DynamicSupervisor):
             template.options = {**template.options, **stream_callbacks(template.cls)}
         connection = Connection(record, sock, peer, self.framer(), self.limits, self.tls)
         self.connections[record] = connection
+        self.door.began += 1
         record.obj.connection = connection
         nursery = self.ctx.node.nursery
         assert nursery is not None

@@ -20,7 +20,8 @@ import attrs
 
 from actorkit.errors import DuplicateChildId, InvalidChildSpec, InvalidSupervisorFlag
 from actorkit.policy.backoff import Backoff
-from actorkit.policy.heap_limit import HeapLimit, as_heap_limit
+from actorkit.policy.heap_limit import HeapLimit, as_heap_limit, bytes_of
+from actorkit.policy.memory_sample import Priority
 
 __all__ = [
     "AutoShutdown",
@@ -90,6 +91,8 @@ class ChildSpecChanges(TypedDict, total=False):
     mailbox: float
     overflow: Overflow
     max_heap_size: HeapLimit | int | str | None
+    priority: Priority
+    memory_quota: int | str | None
     options: Mapping[str, object]
 
 
@@ -105,6 +108,13 @@ def _heap_limit(value: Any) -> HeapLimit | None:
         raise InvalidChildSpec(
             "max_heap_size", value, str(error), 'give bytes, text such as "256 KiB", or a HeapLimit'
         ) from None
+
+
+def _quota(value: Any) -> int | None:
+    try:
+        return None if value is None else bytes_of(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidChildSpec("memory_quota", value, str(error), 'give bytes, or text such as "256 MiB"') from None
 
 
 def _frozen_mapping(value: Any) -> Any:
@@ -137,6 +147,10 @@ class ChildSpec(Generic[A_co]):
                       deadline), ``drop_oldest``, ``drop_newest`` (lossy: the loss is counted, the sender not troubled)
     ``max_heap_size`` bytes that it may hold: an int, text such as ``"256 KiB"``, or a ``HeapLimit``; None: the node's
                       default
+    ``priority``      who is given up first when the node runs out of memory: ``Priority.LOW`` before NORMAL before
+                      HIGH; CRITICAL ones are never killed for memory's sake. (Not to be confused with ``scheduling``.)
+    ``memory_quota``  for a supervisor: bytes that all actors below it may hold together; over it, they lose their
+                      lowest-priority, largest ones. None: no quota of their own
     ``options``       for the layers above; not looked at here
 
     Raises InvalidChildSpec for a value that cannot be, TypeError for an unknown field.
@@ -157,6 +171,8 @@ class ChildSpec(Generic[A_co]):
     mailbox: float = 1024
     overflow: Overflow = "reject"
     max_heap_size: HeapLimit | None = attrs.field(default=None, converter=_heap_limit)
+    priority: Priority = Priority.NORMAL
+    memory_quota: int | None = attrs.field(default=None, converter=_quota)
     options: Mapping[str, object] = attrs.field(default=_NOTHING, converter=_frozen_mapping, hash=False)
     _left_open: frozenset[str] = attrs.field(init=False, default=frozenset(), eq=False, repr=False)
 
@@ -244,6 +260,15 @@ class ChildSpec(Generic[A_co]):
             raise InvalidChildSpec("mailbox", mailbox, "not a number of messages", "give an int >= 1, or math.inf")
         if not _member(self.overflow, get_args(Overflow)):
             raise InvalidChildSpec("overflow", self.overflow, "unknown", _one_of(get_args(Overflow)))
+        if not isinstance(self.priority, Priority):
+            raise InvalidChildSpec("priority", self.priority, "not a Priority", "give ak.Priority.LOW … CRITICAL")
+        if self.memory_quota is not None and (self.kind != "supervisor" or self.memory_quota < 1):
+            raise InvalidChildSpec(
+                "memory_quota",
+                self.memory_quota,
+                "a quota is for the actors below a supervisor, and more than 0",
+                "give a worker max_heap_size, or put it below a supervisor that has the quota",
+            )
 
 
 def _check_intensity(max_restarts: object, max_seconds: object) -> None:

@@ -284,7 +284,7 @@ class DynamicSupervision:
             because = f"{because}; waits {delay:.3g} s, failure {child.backoff.failures} in a row"
         child.ticket = next(self._ticket_numbers)
         self._waiting[child.ticket] = child
-        self._emit(ev.ScheduleRestart(child.key, child.ticket, delay, because))
+        self._emit(ev.ScheduleRestart(child.key, child.ticket, delay, because, counts))
 
     def _on_restart_due(self, event: ev.RestartDue) -> None:
         child = self._waiting.pop(event.ticket, None)

@@ -133,6 +133,17 @@ class Supervision:
         self._serve()
         return actions
 
+    def companions(self, ref: object) -> list[Any]:
+        """Who goes down when the child that runs as ``ref`` ends abnormally: the refs of the siblings that the strategy
+        takes along, in start order. For whoever chooses victims; nothing changes."""
+        if self.flags.strategy == "one_for_one":
+            return []
+        for child in self._children:
+            if child.ref == ref and child.state == "running":
+                group = self._taken_along(child)
+                return [other.ref for other in group if other is not child and other.state == "running"]
+        return []
+
     def spec_of_ticket(self, ticket: int) -> ChildSpec[Any] | None:
         """The spec of the child whose restart that ticket is; None for a ticket that is not pending."""
         child = self._tickets.get(ticket)
@@ -179,7 +190,7 @@ class Supervision:
         allowed = self._allow_restart(child, reason, cause, end.counts)
         if allowed is not None:
             self._want_restart(child)
-            self._run(self._take_along(child, end.now - child.since, allowed))
+            self._run(self._take_along(child, end.now - child.since, allowed, end.counts))
 
     def _retry(self, child: Child, reason: ExitReason) -> None:
         allowed = self._allow_restart(child, reason, f"restart failed with {shown(reason)}", True)
@@ -218,13 +229,13 @@ class Supervision:
         child.ticket = next(self._ticket_numbers)
         self._tickets[child.ticket] = child
 
-    def _schedule(self, child: Child, lived: float, because: str) -> None:
+    def _schedule(self, child: Child, lived: float, because: str, counts: bool = True) -> None:
         delay = 0.0
         if child.backoff is not None:
             delay = child.backoff.next_delay(lived, self._fraction())
             because = f"{because}; waits {delay:.3g} s, failure {child.backoff.failures} in a row"
         child.scheduled = True
-        self._emit(ev.ScheduleRestart(child.spec.id, child.ticket, delay, because))
+        self._emit(ev.ScheduleRestart(child.spec.id, child.ticket, delay, because, counts))
 
     def _cancel_restart(self, child: Child, because: str) -> None:
         """Give up the restart of ``child``, if one is pending."""
@@ -245,10 +256,10 @@ class Supervision:
                 self._cancel_restart(child, because)
                 yield from self._lives.stop(child, because)
 
-    def _take_along(self, child: Child, lived: float, because: str) -> Steps:
+    def _take_along(self, child: Child, lived: float, because: str, counts: bool) -> Steps:
         """Stop what ``child`` takes along, then have it restarted."""
         yield from self._clear(self._taken_along(child), child)
-        self._schedule(child, lived, because)
+        self._schedule(child, lived, because, counts)
 
     def _attempt(self, failed: Child) -> Steps:
         """Start ``failed`` and what it takes along. What runs is stopped before: a failed attempt

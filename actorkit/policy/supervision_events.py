@@ -312,12 +312,14 @@ class KillChild:
 @attrs.frozen
 class ScheduleRestart:
     """Tell RestartDue after ``delay`` seconds. Even a delay of 0 goes through the event loop, so
-    that calls are served between two attempts. ``key`` names the child across its lives."""
+    that calls are served between two attempts. ``key`` names the child across its lives; ``counts`` is that of the
+    ChildExited that led to this."""
 
     key: object
     ticket: int
     delay: float
     because: str = _because()
+    counts: bool = attrs.field(default=True, eq=False)
 
 
 @attrs.frozen

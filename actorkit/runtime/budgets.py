@@ -49,7 +49,18 @@ if TYPE_CHECKING:
     from .lifecycle import Lifecycle
     from .scheduler import Scheduler
 
-__all__ = ["CHUNK", "Budget", "Budgets", "alarm", "at_boundary", "contents_of", "heap_of", "mailbox_of", "on_stack", "roots_of"]
+__all__ = [
+    "CHUNK",
+    "Budget",
+    "Budgets",
+    "alarm",
+    "at_boundary",
+    "contents",
+    "heap_of",
+    "mailbox_of",
+    "on_stack",
+    "roots_of",
+]
 
 logger = logging.getLogger("actorkit")
 
@@ -57,7 +68,8 @@ SWEEP_SECONDS: Final = 1.0
 SWEEP_SHARE: Final = 0.05
 """Sweeps take no more than this share of the time: with very many actors, or a slow machine, they come less often."""
 
-CHUNK: Final = 256
+CHUNK: Final = 256 if walk.IMPLEMENTATION == "c" else 16
+"""So many actors are walked without letting others run."""
 SHORT: Final = 4096
 """An alarm that comes within so many bytes of the last look waits for the boundary instead: walks must not follow each
 other closer than what they cost."""
@@ -125,16 +137,18 @@ def mailbox_of(record: Record[Any]) -> list[Any]:
     return [queue for queue in (record.inbox, record.outbox) if queue]
 
 
-def contents_of(message: Message) -> tuple[Any, ...]:
-    """The arguments of a message, those by keyword too."""
-    function, arguments, _ = message
-    return (*arguments, *function.keywords.values()) if type(function) is partial else arguments
+def contents(message: Message) -> tuple[Any, ...]:
+    """What its receiver gets."""
+    function, args, _ = message
+    if type(function) is partial:
+        return (*args, *function.keywords.values(), function.keywords)
+    return args
 
 
-def _containers_of(message: Message) -> tuple[Any, ...]:
-    """What holds the arguments of a message."""
-    function, arguments, _ = message
-    return (arguments, function.keywords) if type(function) is partial else (arguments,)
+def holders(message: Message) -> tuple[Any, ...]:
+    """What holds that: so it is judged by who else does."""
+    function, args, _ = message
+    return (args, function.keywords) if type(function) is partial else (args,)
 
 
 def heap_of(
@@ -147,7 +161,7 @@ def heap_of(
 class Budget:
     """One actor's limit, and what is known of its heap. The owner of its account."""
 
-    __slots__ = ("account", "alarmed_at", "known", "limit", "over", "peak", "record", "scheduler")
+    __slots__ = ("account", "alarmed_at", "known", "limit", "over", "peak", "record", "refused", "scheduler")
 
     def __init__(self, scheduler: Scheduler, record: Record[Any], limit: HeapLimit) -> None:
         self.scheduler = scheduler
@@ -157,14 +171,17 @@ class Budget:
         self.peak = 0
         self.over = False
         self.alarmed_at = 0
+        self.refused: tuple[int, int, int] | None = None
         self.set_limit(limit)
 
     def set_limit(self, limit: HeapLimit) -> None:
         """Another limit, from now on; the next boundary looks."""
         self.limit = limit
+        self.refused = None
         account = self.account
         account.hard = (limit.hard or 0) if limit.kill else 0
         account.giant = account.hard
+        account.measured = bool(limit.include_shared)
         account.soft = max(limit.size - self.known, 0) + 1
 
     # --- looking ------------------------------------------------------------------------------
@@ -176,7 +193,7 @@ class Budget:
         usage = heap_of(
             self.record, frames=frames, limit=limit.size if limit.kill else None, shared=bool(limit.include_shared)
         )
-        charged = usage.charged + (usage.shared + usage.after_gc if limit.include_shared else 0)
+        charged = self.charged(usage)
         if charged <= limit.size and frames and not usage.exact:
             # Something that runs could not be seen: it is no proof of keeping the limit. The boundary looks again.
             self.account.soft = self.account.bytes + max(SHORT, limit.size // 16)
@@ -185,10 +202,15 @@ class Budget:
             self.note(charged, inside=inside)
         return usage
 
+    def charged(self, usage: HeapUsage) -> int:
+        """What of it counts against the limit."""
+        return usage.charged + (usage.shared + usage.after_gc if self.limit.include_shared else 0)
+
     def note(self, charged: int, *, inside: bool = False) -> None:
         """It holds so much. From ``inside`` a message less is seen than it will own: the runtime, which has called its
         code, still holds the arguments. So the boundary looks again."""
         self.known = charged
+        self.refused = None
         self.peak = max(self.peak, charged)
         size = self.limit.size
         account = self.account
@@ -284,23 +306,35 @@ class Budget:
 
     # --- arrivals -----------------------------------------------------------------------------
 
+    def size_of(self, contents: tuple[Any, ...]) -> int:
+        """What a message would add if its sender let go of it."""
+        if self.limit.include_shared:
+            return self.charged(walk.measure(contents, cycles=True))
+        return walk.size_of(*contents)
+
     def admits(self, message: Message, size: int) -> bool:
-        """May this message come in? Asked when the bound says that it might not fit: now it is
-        measured. ``size`` is what it would be if its sender let go of it."""
+        """May it come in? Asked when the bound says that it might not fit: now it is measured. ``size`` is what it
+        would be if its sender let go of it."""
         limit, record = self.limit, self.record
         if not limit.kill or record.state == DEAD:
             return True
-        waiting = mailbox_of(record)
-        queues = [*waiting, *(contents_of(message) if size <= limit.size else _containers_of(message))]
-        if on_stack(record):
-            return walk.measure((), queues, limit=limit.size).charged <= limit.size
-        usage = walk.measure(roots_of(record), queues, limit=limit.size)
-        if usage.charged <= limit.size:
-            self.note(usage.charged)
+        activation, length = self.account.activation, record.mailbox_length
+        if self.refused is not None and self.refused[:2] == (activation, length) and size >= self.refused[2]:
+            return False
+        queues = [*mailbox_of(record), *(contents(message) if size <= limit.size else holders(message))]
+        roots = () if on_stack(record) else roots_of(record)
+        charged = self.charged(walk.measure(roots, queues, limit=limit.size, cycles=bool(limit.include_shared)))
+        if charged <= limit.size:
+            if roots:
+                self.note(charged)
             return True
-        own = self.look()
-        if own.private > limit.size:
-            self.judge(own)
+        if roots:
+            own = self.look()
+            if own.private > limit.size:
+                self.judge(own)
+            if size <= limit.size:
+                # A flood: while it has not run and as much waits, what is not smaller needs no look of its own.
+                self.refused = (activation, length, size)
         return False
 
 
@@ -324,14 +358,17 @@ def alarm(account: clock.Account, _activation: int) -> None:
         budget.alarmed(sys._getframe(1))
 
 
-def at_boundary(account: clock.Account) -> None:
-    """The clock tells of a due account that its thread is leaving."""
+def at_boundary(account: clock.Account) -> int:
+    """The clock tells of a due account that its thread is leaving. Returns what it has cost, which the portable clock
+    wants to know."""
+    followed = walk.references_followed()
     budget = account.owner
     if isinstance(budget, Budget):
         try:
             budget.at_boundary()
         except Exception:
             logger.exception("looking at the heap of %s failed", budget.record.describe())
+    return walk.references_followed() - followed
 
 
 class Budgets:
@@ -376,6 +413,7 @@ class Budgets:
     def end(self, record: Record[Any]) -> None:
         """The actor has died, or has no limit any more."""
         if self.all.pop(record, None) is not None:
+            record.become_unmeasured()
             record.account = None
 
     def install(self) -> None:
@@ -410,6 +448,8 @@ class Budgets:
         if not clock.verify():
             clock.reinstall()
         budgets = list(self.all.values())
+        learned = self.scheduler.learned
+        learned.begin_pass()
         for first in range(0, len(budgets), CHUNK):
             chunk = [b for b in budgets[first : first + CHUNK] if b.record.state != DEAD and not on_stack(b.record)]
             simple = [b for b in chunk if not b.limit.include_shared]
@@ -419,6 +459,7 @@ class Budgets:
                     budget.at_boundary()
                 else:
                     budget.note(size)
+                    learned.living(budget.record, size)
             for budget in chunk:
                 if budget.limit.include_shared:
                     budget.at_boundary()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar
 from ..errors import ActorExit, AlreadyRegistered, NotInsideActor
 from ..policy.exit_signals import Source
 from ..policy.heap_limit import HeapLimit, as_heap_limit
+from ..policy.memory_sample import Priority
 from ..reasons import NOPROC, NORMAL, ExitReason
 from . import links
 from .events import SystemEvent
@@ -63,6 +64,9 @@ class Context(Record[A_co]):
         from .measured import MeasuredContext
 
         self.__class__ = MeasuredContext  # pyright: ignore[reportAttributeAccessIssue]
+
+    def become_unmeasured(self) -> None:
+        self.__class__ = Context  # pyright: ignore[reportAttributeAccessIssue]
 
     def spawn(self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs) -> Ref[A]:
         """Start an actor: ``spawn(Room, "lobby")``, or of a child spec. Not linked. See ``Node.spawn``."""
@@ -140,6 +144,28 @@ class Context(Record[A_co]):
     def max_heap_size(self, value: HeapLimit | int | str | None) -> None:
         self._self("max_heap_size")
         self.node.budgets.change(self, as_heap_limit(value))
+
+    @property
+    def priority(self) -> Priority:
+        """Who is given up first when the node runs out of memory; begins as the child spec's ``priority``. Assign
+        another when what this actor does becomes more, or less, important: a connection that has logged in."""
+        return self.memory_priority
+
+    @priority.setter
+    def priority(self, value: Priority) -> None:
+        self._self("priority")
+        self.need_extra().memory_priority = Priority(value)
+
+    def watch_memory(self, wanted: bool = True) -> None:
+        """Get ``MemoryPressure`` messages when the node's memory level changes; ``False``: no more. For actors that can
+        let go of something: caches, buffers."""
+        self._self("watch_memory")
+        watchers = self.template.scheduler.memory_watchers
+        if not wanted:
+            watchers.pop(self, None)
+        elif self not in watchers:
+            watchers[self] = None
+            self.need_extra().call_at_exit(lambda record, _: watchers.pop(record, None))
 
     def stop(self, reason: ExitReason | None = None) -> None:
         """End after the message at hand: its answer still goes out, then ``terminate(reason)`` runs. From others: ask

@@ -36,17 +36,28 @@ class Declaration:
     sheddable: bool = False
 
 
-def call(method: F) -> F:
+@overload
+def call(method: F, /) -> F: ...
+@overload
+def call(*, sheddable: bool = False) -> Callable[[F], F]: ...
+def call(method: F | None = None, /, *, sheddable: bool = False) -> F | Callable[[F], F]:
     """Declare a method that others may ``call`` (and ``cast``, when they do not want its answer).
 
     Synchronous or async. Its return value is the answer; return an ``ak.Later`` to answer later, from elsewhere.
+
+    Args:
+        sheddable: under memory pressure a call of this kind that waits in a mailbox may be given up: its caller gets
+            CallShed at once. Declare it for what a caller can do without, or ask for again.
 
     Example::
 
         @ak.call
         def join(self, who: ak.Ref[Connection]) -> int: ...
     """
-    return _mark(method, Declaration("call"), "@ak.call")
+    declaration = Declaration("call", sheddable)
+    if method is not None:
+        return _mark(method, declaration, "@ak.call")
+    return lambda function: _mark(function, declaration, "@ak.call(…)")
 
 
 @overload
@@ -100,23 +111,28 @@ class HandlerTable(dict[Any, Callable[..., Any]]):
     """Declared method -> the function that this class runs for it, filled at first use.
 
     ``known`` holds the same in an exact dict, whose lookup takes 16 ns less: the hot path asks it first.
+    ``sheddable``: those of the functions whose messages may be dropped under memory pressure.
     """
 
-    __slots__ = ("cls", "known")
+    __slots__ = ("cls", "known", "sheddable")
 
     def __init__(self, cls: type) -> None:
         super().__init__()
         self.cls = cls
         self.known: dict[Any, Callable[..., Any]] = {}
+        self.sheddable: set[Callable[..., Any]] = set()
 
     def __missing__(self, method: Any) -> Callable[..., Any]:
         name = _name_in(self.cls, method)
-        if name is None or declaration_of(self.cls, name) is None:
+        declaration = None if name is None else declaration_of(self.cls, name)
+        if name is None or declaration is None:
             raise NotAMessage(_refusal(self.cls, method)) from None
         function: Any = inspect.getattr_static(self.cls, name)
         if not inspect.isfunction(function):
             raise NotAMessage(f"{self.cls.__qualname__}.{name} overrides a message with a {type(function).__name__}")
         self[method] = self.known[method] = interruptible(function)
+        if declaration.sheddable:
+            self.sheddable.add(function)
         return function
 
 

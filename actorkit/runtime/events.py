@@ -14,6 +14,7 @@ import attrs
 import trio
 
 from ..heap.usage import HeapUsage
+from ..policy.memory_sample import MemoryLevel
 from ..reasons import ExitReason
 from .messages import Pid
 from .ref import Ref
@@ -27,6 +28,10 @@ __all__ = [
     "EventStream",
     "Events",
     "HeapLimitPassed",
+    "KilledForMemory",
+    "MemoryAlarm",
+    "MemoryLevelChanged",
+    "MemoryReport",
     "SupervisorReport",
     "SystemEvent",
     "Unkillable",
@@ -104,6 +109,43 @@ class Unkillable(SystemEvent):
     """An actor was cancelled ``seconds`` ago and still runs: it is in a shield, a thread, or swallows cancellation."""
 
     seconds: float
+
+
+@attrs.frozen
+class MemoryLevelChanged(SystemEvent):
+    """The node has become shorter of memory, or less short: ``because`` gives rule and numbers. ``who`` is the node."""
+
+    level: MemoryLevel
+    previous: MemoryLevel
+    because: str
+
+
+@attrs.frozen
+class MemoryAlarm(SystemEvent):
+    """Memory is short (``standing``), or it is over: told once each. Source: memsup's system_memory_high_watermark."""
+
+    standing: bool
+    because: str
+
+
+@attrs.frozen
+class KilledForMemory(SystemEvent):
+    """An actor was ended because the node needed its memory: ``predicted`` bytes, those of its radius included.
+    ``dry_run``: it would have been."""
+
+    level: MemoryLevel
+    predicted: int
+    because: str
+    dry_run: bool
+
+
+@attrs.frozen
+class MemoryReport(SystemEvent):
+    """What else people should know of the governor: ``kind`` as in ``policy.governor_events.Report``."""
+
+    kind: str
+    level: MemoryLevel
+    because: str
 
 
 class EventStream:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..policy.memory_sample import Priority
     from ..reasons import ExitReason
     from .calls import SenderWaiting
     from .links import Monitor
@@ -30,6 +31,7 @@ class Extra:
         "idle_timer",
         "kids",
         "links",
+        "memory_priority",
         "monitored_by",
         "monitors",
         "name",
@@ -42,6 +44,7 @@ class Extra:
     def __init__(self, traps_exits: bool) -> None:
         self.traps_exits = traps_exits
         self.name: str | None = None
+        self.memory_priority: Priority | None = None
         self.links: dict[Record[Any], None] | None = None
         self.monitors: dict[Any, Monitor] | None = None
         self.monitored_by: dict[Any, Monitor] | None = None

@@ -45,10 +45,14 @@ async def heap_census(scheduler: Scheduler) -> HeapCensus:
     """Walk all actors. Between pieces of a few hundred others run, so the figures are not of one moment."""
     found: list[tuple[Record[Any], int]] = []
     records = list(scheduler.actors.values())
+    learned = scheduler.learned
+    learned.begin_pass()
     for first in range(0, len(records), CHUNK):
         piece = [record for record in records[first : first + CHUNK] if record.state != DEAD]
         sizes = walk.census([(roots_of(record), mailbox_of(record)) for record in piece])
         found += zip(piece, sizes, strict=True)
+        for record, size in zip(piece, sizes, strict=True):
+            learned.living(record, size)
         await trio.lowlevel.checkpoint()
     sums: dict[str, list[int]] = {}
     for record, size in found:

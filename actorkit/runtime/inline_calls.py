@@ -13,7 +13,6 @@ from typing import Any
 from trio.lowlevel import Task, cancel_shielded_checkpoint, checkpoint
 
 from ..errors import ActorExit, CalleeDied
-from ..heap.walk import size_of
 from ..reasons import Crash, ExitReason
 from .lifecycle import Lifecycle
 from .record import Record
@@ -65,8 +64,9 @@ class InlineCalls(Lifecycle):
     def received(self, value: object) -> None:
         """The current actor has got an answer: what it holds alone is its own from now on."""
         current = self.current
-        if current is not None and current.account is not None:
-            current.account.charge(size_of(value))
+        account = None if current is None else current.account
+        if account is not None and not account.receive((value,)):
+            account.charge(account.owner.size_of((value,)))
 
     async def checkpoint(self) -> None:
         """Let trio run others; raises Cancelled if the task is cancelled."""

@@ -10,6 +10,8 @@ class has one, is its first message. Death happens in one synchronous step (``di
 4. the owner (a supervisor) is told, then links, then monitors;
 5. the object's state is *cleared*, not merely dropped: what the actor held is free, whoever else holds the object.
 
+Before all this a supervised child may be measured, for what its next life will need (``footprints``).
+
 An actor whose code is on the stack or suspended cannot die there: the reason is noted in its ``attention``, its awaits
 are cancelled, and it dies when its handler has ended.
 """
@@ -31,6 +33,7 @@ from ..reasons import NORMAL, BadReturn, Crash, ExitReason, InitTimeout, bounded
 from .budgets import Budgets
 from .calls import Later
 from .events import ActorCrashed, ActorExited, ActorStarted, DeadLetter, Events, Unkillable
+from .footprints import Footprints
 from .links import send_signal, tell_watchers
 from .messages import Exit
 from .names import Names
@@ -208,12 +211,14 @@ class Lifecycle:
         self.names = Names()
         self.events = Events()
         self.budgets = Budgets(self)
+        self.learned = Footprints()
         self.kill_timeout = kill_timeout
         self.last_reason: ExitReason = NORMAL
         self.doomed: list[Record[Any]] = []
         self.dying: dict[Record[Any], Timer] = {}
         self.unkillable: dict[Record[Any], None] = {}
         self.stopping = False
+        self.memory_watchers: dict[Record[Any], None] = {}
         self.monitor_count = 0
         self.numbers = 0
         self.crashed_count = 0
@@ -305,6 +310,9 @@ class Lifecycle:
         attention = record.attend_to()
         if attention.kill is None:
             attention.kill = reason
+            template = record.template
+            if template.footprint is not None and template.process and not self.stopping:
+                self.learned.at_kill(record, reason)
         if worker is not None:
             worker.interrupt()
         if record not in self.dying:
@@ -379,6 +387,9 @@ class Lifecycle:
             reason = leaf.reason if isinstance(leaf, ActorExit) else Crash.from_exception(error, RUNTIME_FRAMES)
         if attention is None or attention.kill is None:
             self.report_end(record, reason)
+        template = record.template
+        if template.footprint is not None and template.process and (attention is None or attention.kill is None):
+            self.learned.at_death(record, reason, error, _alone(error))
         if not is_fatal(error):
             _let_go(error)
         killed = attention is not None and attention.kill is not None
@@ -453,14 +464,16 @@ class Lifecycle:
         """See the module's docstring. Synchronous, at most once."""
         if record.state == DEAD:
             return
+        template = record.template
+        if template.footprint is not None and not (template.process or self.stopping or record.obj is None):
+            self.learned.at_death(record, reason)
         record.state = DEAD
         self.last_reason = reason
         del self.actors[record.number]
         queues = (record.outbox, record.inbox)
         obj = record.obj
         extra = record.extra
-        template = record.template
-        record.inbox = record.outbox = record.attention = record.variables = record.account = None
+        record.inbox = record.outbox = record.attention = record.variables = None
         record.obj = record.pending = None
         if self.budgets.all:
             self.budgets.end(record)

@@ -3,7 +3,8 @@
 An actor gets this class when it gets a budget (its record's ``__class__`` is changed), so that sending to the others
 costs nothing more. A message that does not fit into what is left of the budget is treated as one that comes to a full
 mailbox: refused, waiting, or in the place of the oldest, by the receiver's overflow policy. The runtime's own
-messages are exempt, but charged.
+messages are exempt, but charged. While a record has this class it has an account; with the budget, or the actor, the
+class goes too, which may be in the middle of what is here: a look can end the actor. Hence ``Measured.method(self)``.
 
 A message counts as if its sender let go of it right away; those that wait already count what they are: what several
 mailboxes hold is nobody's own. Only a message that is larger than the whole budget is judged by who holds it now: it
@@ -16,20 +17,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MailboxFull
-from ..heap.walk import size_of
-from .budgets import contents_of
-from .calls import Reply, SenderWaiting
+from ..heap.clock import ENVELOPE
+from .budgets import contents
+from .calls import Reply, SenderWaiting, waits_for
 from .context import Context
 from .process import ProcessContext
-from .record import DEAD, IDLE, Message, Record
+from .record import DEAD, IDLE, QUEUED, Message, Record
 
 if TYPE_CHECKING:
     from .budgets import Budget
 
 __all__ = ["MeasuredContext", "MeasuredProcess"]
-
-ENVELOPE = 96
-"""Bytes of a message's own tuple and its place in a queue."""
 
 
 class Measured(Record[Any]):
@@ -38,99 +36,133 @@ class Measured(Record[Any]):
     __slots__ = ()
 
     def cast(self, method: Any, /, *args: Any, **kwargs: Any) -> bool:
+        """As without a budget, once the bytes fit. The hot path: written out, as there."""
         template = self.template
         try:
             function = template.known[method]
         except KeyError:
             function = template.handlers[method]
         if kwargs:
-            message = (partial(function, **kwargs), args, None)
-            kwargs.clear()
-            return self._enqueue(message, size_of(*contents_of(message)))
-        return self._enqueue((function, args, None), size_of(*args))
-
-    def send(self, message: object, /) -> bool:
-        size = size_of(message)
-        arguments = (message,)
-        del message  # our own variable is not the sender's
-        return self._enqueue((self.template.info, arguments, None), size)
-
-    def _enqueue(self, message: Message, size: int) -> bool:
-        """As ``cast`` and ``send`` of an actor without a budget, once the bytes fit."""
-        account = self.account
-        if account is not None and not account.fits(size + ENVELOPE):
-            if not account.owner.admits(message, size):
-                return self._overflow_of_heap(message, size)
-            if self.account is not None:
-                account.charge(size + ENVELOPE)
-        template = self.template
-        inbox, outbox = self.inbox, self.outbox
+            function = partial(function, **kwargs)
+            kwargs.clear()  # it is not the sender's
+            return self._enqueue((function, args, None))
+        if not self.account.receive(args) and not self._squeezed_in((function, args, None)):
+            return Measured._overflow_of_heap(self, (function, args, None))
+        inbox = self.inbox
         if inbox is None:
             state = self.state
-            if state == DEAD or (outbox is not None and len(outbox) >= template.bound):
-                return self._overflow(message)
-            self.inbox = [message]
             if state == IDLE:
-                self.make_ready()
+                self.inbox = [(function, args, None)]
+                self.state = QUEUED
+                template.runq.append(self)
+                scheduler = template.scheduler
+                if not scheduler.busy:
+                    scheduler.wake()
+                return True
+            outbox = self.outbox
+            if state == DEAD or (outbox is not None and len(outbox) >= template.bound):
+                return self._overflow((function, args, None))
+            self.inbox = [(function, args, None)]
             return True
+        outbox = self.outbox
         if len(inbox) + (0 if outbox is None else len(outbox)) >= template.bound:
+            return self._overflow((function, args, None))
+        inbox.append((function, args, None))
+        return True
+
+    def send(self, message: object, /) -> bool:
+        template = self.template
+        arguments = (message,)
+        del message  # our own variable is not the sender's
+        if not self.account.receive(arguments) and not self._squeezed_in((template.info, arguments, None)):
+            return Measured._overflow_of_heap(self, (template.info, arguments, None))
+        inbox = self.inbox
+        if inbox is None:
+            state = self.state
+            if state == IDLE:
+                self.inbox = [(template.info, arguments, None)]
+                self.state = QUEUED
+                template.runq.append(self)
+                scheduler = template.scheduler
+                if not scheduler.busy:
+                    scheduler.wake()
+                return True
+            outbox = self.outbox
+            if state == DEAD or (outbox is not None and len(outbox) >= template.bound):
+                return self._overflow((template.info, arguments, None))
+            self.inbox = [(template.info, arguments, None)]
+            return True
+        outbox = self.outbox
+        if len(inbox) + (0 if outbox is None else len(outbox)) >= template.bound:
+            return self._overflow((template.info, arguments, None))
+        inbox.append((template.info, arguments, None))
+        return True
+
+    def _enqueue(self, message: Message) -> bool:
+        if not self._fits(message):
+            return Measured._overflow_of_heap(self, message)
+        if self.state == DEAD or self.mailbox_length >= self.template.bound:
             return self._overflow(message)
-        inbox.append(message)
+        super().post(message)
         return True
 
     def post(self, message: Message) -> None:
-        account = self.account
-        if account is not None:
-            account.charge(ENVELOPE + size_of(*contents_of(message)))
+        self._charge(contents(message))
         super().post(message)
 
     def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
-        account = self.account
-        if account is not None and args and self.state == IDLE:  # inline: it is not queued
-            account.charge(size_of(*args))
+        if args and self.state == IDLE:  # inline: it is not queued
+            self._charge(args)
         return super().call(method, *args, **kwargs)
+
+    def _charge(self, arguments: tuple[Any, ...]) -> None:
+        """It comes in, whether it fits or not."""
+        account = self.account
+        if not account.receive(arguments):
+            account.charge(ENVELOPE + account.owner.size_of(arguments))
 
     # --- what does not fit --------------------------------------------------------------------
 
     def _fits(self, message: Message) -> bool:
+        return self.account.receive(contents(message)) or self._squeezed_in(message)
+
+    def _squeezed_in(self, message: Message) -> bool:
+        """The bound says that it does not fit: does it, looked at closely?"""
         account = self.account
-        if account is None:
-            return True
-        size = ENVELOPE + size_of(*contents_of(message))
-        if account.fits(size):
-            return True
-        if not account.owner.admits(message, size):
-            return False
-        account.charge(size)
+        arguments = contents(message)
+        budget: Budget = account.owner
+        size = ENVELOPE + budget.size_of(arguments)
+        del arguments
+        if not (account.measured and account.fits(size)):
+            if not budget.admits(message, size):
+                return False
+            account.charge(size)
         return True
 
-    def _overflow_of_heap(self, message: Message, size: int) -> bool:
+    def _overflow_of_heap(self, message: Message) -> bool:
         """The budget is full. True: accepted after all, or dropped by choice."""
         if self.state == DEAD:
             return self._refuse(message, "dead")
         budget: Budget = self.account.owner
         why = f"its heap is full: {budget.known:,} of {budget.limit.size:,} B"
         overflow = self.template.overflow
-        if overflow == "drop_oldest" and self._make_room(message, size):
-            self.account.charge(size)
-            if self.inbox is None:
-                self.inbox = [message]
-                if self.state == IDLE:
-                    self.make_ready()
-            else:
-                self.inbox.append(message)
+        if overflow == "drop_oldest" and Measured._make_room(self, message):
+            Record.post(self, message)
             return True
         self._refuse(message, why)
         return overflow == "drop_newest"
 
-    def _make_room(self, message: Message, size: int) -> bool:
-        """Drop the oldest messages until another one fits. False: it does not, with nothing left to drop."""
+    def _make_room(self, message: Message) -> bool:
+        """Drop the oldest messages until another one fits, and charge it. False: it does not, with nothing left to
+        drop."""
+        budget: Budget = self.account.owner
+        size = ENVELOPE + budget.size_of(contents(message))
         freed = 0
         while True:
             oldest = self._take_oldest()
             if oldest is None:
                 return False
-            freed += ENVELOPE + size_of(*contents_of(oldest))
+            freed += ENVELOPE + budget.size_of(contents(oldest))
             self.template.scheduler.dead_letter(self, oldest, "dropped as the oldest of a full heap")
             if oldest[2] is not None:
                 oldest[2].refuse(MailboxFull(f"the call was dropped as the oldest in {self.describe()}'s full heap"))
@@ -138,7 +170,8 @@ class Measured(Record[Any]):
             if freed >= size:
                 if self.account is None:
                     return False
-                if self.account.owner.admits(message, size):
+                if budget.admits(message, size):
+                    self.account.charge(size)
                     return True
                 freed = 0
 
@@ -146,12 +179,13 @@ class Measured(Record[Any]):
         if self._fits(message):
             super()._enqueue_call(message, reply)
             return
-        if self.template.overflow == "wait" and self.state != IDLE:
+        caller = reply.caller
+        if caller is not None and (self is caller or (self.pending is not None and waits_for(self, caller))):
+            raise self._cycle(reply, caller)
+        if self.template.overflow == "wait" and self.state not in (IDLE, DEAD):
             reply.remember_caller()
             self.need_senders()[SenderWaiting.for_call(reply, self, message)] = None
-        elif self.template.overflow == "drop_oldest" and self._overflow_of_heap(
-            message, ENVELOPE + size_of(*contents_of(message))
-        ):
+        elif self.template.overflow == "drop_oldest" and Measured._overflow_of_heap(self, message):
             reply.remember_caller()
         else:
             reply.discard()
@@ -159,10 +193,7 @@ class Measured(Record[Any]):
             raise self.heap_is_full("call")
 
     def heap_is_full(self, what: str) -> MailboxFull:
-        account = self.account
-        if account is None:
-            return MailboxFull(f"cannot {what} {self.describe()}: it is dead", target=self.describe())
-        budget: Budget = account.owner
+        budget: Budget = self.account.owner
         return MailboxFull(
             f"cannot {what} {self.describe()}: it holds {budget.known:,} of the {budget.limit.size:,} B that "
             f"it may, with "
@@ -181,6 +212,11 @@ class MeasuredProcess(Measured, ProcessContext):
     """A process's, with a budget."""
 
     __slots__ = ()
+
+    def send(self, message: object, /) -> bool:
+        arguments = (message,)
+        del message
+        return self._enqueue((self.template.info, arguments, None))
 
     def _overflow(self, message: Message) -> bool:
         accepted = super()._overflow(message)

@@ -135,6 +135,9 @@ class ProcessContext(Context[Process]):
 
         self.__class__ = MeasuredProcess  # pyright: ignore[reportAttributeAccessIssue]
 
+    def become_unmeasured(self) -> None:
+        self.__class__ = ProcessContext  # pyright: ignore[reportAttributeAccessIssue]
+
     def _gather(self) -> None:
         """Put what has arrived behind what is left."""
         inbox = self.inbox

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable
 
+    from ..policy.memory_sample import Priority
     from .scheduler import Scheduler
     from .template import Template
 
@@ -248,13 +249,18 @@ class Record(Ref[A_co]):
         """It has a budget from now on: what comes is sized first."""
         raise NotImplementedError
 
+    def become_unmeasured(self) -> None:
+        """It has none any more."""
+        raise NotImplementedError
+
     def _fits(self, message: Message) -> bool:
         """May it come in, whatever the number of messages? Without a budget anything may."""
         return True
 
     def heap_is_full(self, what: str) -> MailboxFull:
-        """The error of a sender whose message does not fit into the receiver's budget."""
-        raise NotImplementedError
+        """The error of a sender whose message does not fit into the receiver's budget. This one has none: a look at
+        its heap has ended it."""
+        return MailboxFull(f"cannot {what} {self.describe()}: it is dead", target=self.describe())
 
     def _has_room(self) -> bool:
         return self.mailbox_length < self.template.bound and not (self.extra is not None and self.extra.senders)
@@ -272,7 +278,7 @@ class Record(Ref[A_co]):
                 del message
                 await scheduler.yield_if_due(task)
                 return
-            if self.state == IDLE:
+            if self.state in (IDLE, DEAD):
                 raise self.heap_is_full("send to")
         caller = scheduler.current
         if caller is not None and waits_for(self, caller):
@@ -387,7 +393,8 @@ class Record(Ref[A_co]):
             if hook is not None:
                 args = ()  # what it was given is its own now: it must not look as if we held it too
                 hook(previous)
-                scheduler.received(result)
+                if previous is not None and result is not None:
+                    scheduler.received(result)
             scheduler.inline_left = left = scheduler.inline_left - 1
             if left <= 0 and scheduler.slice_is_over():
                 await scheduler.breathe()
@@ -495,15 +502,7 @@ class Record(Ref[A_co]):
         caller = reply.caller
         if caller is not None:
             if self is caller or (self.pending is not None and waits_for(self, caller)):
-                reply.discard()
-                raise CallCycle(
-                    f"{caller.describe()} called itself: the answer would never come; call the method directly, or cast"
-                    if self is caller
-                    else f"{caller.describe()} cannot call {self.describe()}, which waits for it: the answer "
-                    f"would never "
-                    "come; use cast, or answer with ak.Later",
-                    target=self.describe(),
-                )
+                raise self._cycle(reply, caller)
             reply.remember_caller()
         template = self.template
         inbox = self.inbox
@@ -529,6 +528,17 @@ class Record(Ref[A_co]):
                 "slow down, raise .with_(mailbox=…), or choose overflow='wait'",
                 target=self.describe(),
             )
+
+    def _cycle(self, reply: Reply, caller: Record[Any]) -> CallCycle:
+        """The error of a caller that this actor waits for."""
+        reply.discard()
+        return CallCycle(
+            f"{caller.describe()} called itself: the answer would never come; call the method directly, or cast"
+            if self is caller
+            else f"{caller.describe()} cannot call {self.describe()}, which waits for it: the answer would never "
+            "come; use cast, or answer with ak.Later",
+            target=self.describe(),
+        )
 
     # --- control ------------------------------------------------------------------------------
 
@@ -589,6 +599,13 @@ class Record(Ref[A_co]):
         """Does it get exit signals as messages?"""
         extra = self.extra
         return self.template.traps_exits if extra is None else extra.traps_exits
+
+    @property
+    def memory_priority(self) -> Priority:
+        """Who is given up first under memory pressure: its own, or its spec's."""
+        extra = self.extra
+        own = None if extra is None else extra.memory_priority
+        return self.template.memory_priority if own is None else own
 
     @property
     def scheduler(self) -> Scheduler:

@@ -542,7 +542,7 @@ class Scheduler(Birth, InlineCalls):
         error: BaseException | None = None
         result = None
         try:
-            driver = Driver(coro, trap, self, actor, context)
+            driver: Any = Driver(coro, trap, self, actor, context)
             trap = None
             result = await driver
         except BaseException as raised:

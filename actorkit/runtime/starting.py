@@ -21,6 +21,7 @@ from .template import Owner, Template
 from .trio_internals import is_fatal
 
 if TYPE_CHECKING:
+    from .footprints import Samples
     from .record import Record
     from .scheduler import Scheduler
 
@@ -56,7 +57,14 @@ def process_template(scheduler: Scheduler, function: Any, **options: Any) -> Tem
 class Starter:
     """Starts actors of one spec on one scheduler, for one owner (or none)."""
 
-    def __init__(self, scheduler: Scheduler, spec: ChildSpec[Any], owner: Owner | None = None) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        spec: ChildSpec[Any],
+        owner: Owner | None = None,
+        *,
+        footprint: Samples | None = None,
+    ) -> None:
         from .scheduler import PRIORITIES
 
         self.scheduler = scheduler
@@ -72,7 +80,10 @@ class Starter:
             "init_timeout": spec.init_timeout,
             "kind": spec.kind,
             "options": spec.options,
+            "memory_priority": spec.priority,
+            "memory_quota": spec.memory_quota,
             "limit": scheduler.budgets.limit_of(spec.max_heap_size),
+            "footprint": footprint,
         }
         self.cls = None if self.process else _actor_class(spec.start)
         self.template: Template | None = None

@@ -14,10 +14,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..policy.heap_limit import HeapLimit
+from ..policy.memory_sample import Priority
 from ..reasons import ExitReason
 from .dispatch import HandlerTable, InlineTable, interruptible
 
 if TYPE_CHECKING:
+    from .footprints import Samples
     from .record import Record
     from .scheduler import Scheduler
 
@@ -34,6 +36,10 @@ class Owner(Protocol):
 
     def child_exited(self, record: Record[Any], reason: ExitReason) -> None: ...
 
+    def companions(self, record: Record[Any]) -> list[Record[Any]]:
+        """Whom it ends when this actor ends abnormally."""
+        ...
+
 
 class Template:
     """See the module's docstring. Plain slots: it is read on every message."""
@@ -44,6 +50,7 @@ class Template:
         "child_id",
         "cls",
         "construct",
+        "footprint",
         "handlers",
         "info",
         "init",
@@ -53,6 +60,8 @@ class Template:
         "known",
         "label",
         "limit",
+        "memory_priority",
+        "memory_quota",
         "name",
         "new",
         "options",
@@ -85,6 +94,9 @@ class Template:
         kind: Literal["worker", "supervisor"] = "worker",
         options: Any = None,
         limit: HeapLimit | None = None,
+        memory_priority: Priority = Priority.NORMAL,
+        memory_quota: int | None = None,
+        footprint: Samples | None = None,
     ) -> None:
         self.scheduler = scheduler
         self.cls = cls
@@ -100,6 +112,9 @@ class Template:
         self.kind: Literal["worker", "supervisor"] = kind
         self.options = options
         self.limit = limit
+        self.memory_priority = memory_priority
+        self.memory_quota = memory_quota
+        self.footprint = footprint
         self.process = False
         self.label = cls.__qualname__
         self.tombstone: type | None = None

@@ -1,9 +1,11 @@
 """What tests of actors need. Shipped, so that programs built on actorkit can use it too.
 
-``Probe``   an actor that collects what it is sent; ``await probe.receive(ak.Down)``
+``Probe``           an actor that collects what it is sent; ``await probe.receive(ak.Down)``
+``ScriptedMemory``  a node's memory as the test wants it, in place of the real one
 
 Timeouts in tests cost no time with trio's ``autojump_clock``: the runtime reads no other clock for its timers and
 deadlines.
 """
 
 from .probe import Probe as Probe
+from .scripted_memory import ScriptedMemory as ScriptedMemory

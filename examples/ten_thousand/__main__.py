@@ -1,9 +1,10 @@
 """Run the demonstration: start the service and the clients, make trouble, count what came of it.
 
-    python -m examples.ten_thousand [--connections 10000]
+    python -m examples.ten_thousand [--connections 10000] [--memory 256MiB]
 
 Exit code 0: every client got every reply, and no connection was lost but those that were crashed
-on purpose. Otherwise 1, and the last lines say what was missing.
+on purpose; and with a memory limit, those of clients that had made memory short. Otherwise 1, and the
+last lines say what was missing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +24,18 @@ from typing import Any
 import psutil
 import trio
 
+import actorkit as ak
+
 from . import protocol
 from .display import Display, Snapshot, display_for, megabytes, table
 from .pipes import raise_descriptor_limit
+from .under_limit import GREEDY_SECONDS, Limited
 
 DEADLINE = 85.0
 """Seconds after which it is over, whatever is still missing."""
+
+LONGER = 75.0
+"""Seconds that a chain reaction, and getting over it, may take besides."""
 
 TRAFFIC_UNTIL = 50.0
 """From then on no client gets another turn; but each gets one, if only there is time enough."""
@@ -52,6 +59,8 @@ class Worker:
         self.status: dict[str, Any] = {}
         self.previous: dict[str, Any] = {}
         self.complaints: deque[str] = deque(maxlen=15)
+        self.told: Callable[[str, dict[str, Any]], None] = lambda event, record: None
+        """Called for each event."""
         self._seen: dict[str, dict[str, Any]] = {}
         self._changed = trio.Event()
         self._ended = False
@@ -67,6 +76,7 @@ class Worker:
                     self.previous, self.status = self.status, record
                 else:
                     self._seen[f"{event} {record['name']}" if "name" in record else event] = record
+                    self.told(event, record)
                 self._wake()
         self._ended = True
         self._wake()
@@ -131,6 +141,8 @@ class Outcome:
     rooms: int
     room: str
     """The one that crashes."""
+    limited: Limited | None = None
+    """What the service may use, if it is not all there is."""
     problems: list[str] = field(default_factory=list)
     load: dict[str, Any] = field(default_factory=dict)
     service: dict[str, Any] = field(default_factory=dict)
@@ -148,6 +160,10 @@ class Outcome:
     actors_before: int = 0
     actors_after: int = 0
     seconds: float = 0.0
+
+    @property
+    def deadline(self) -> float:
+        return DEADLINE if self.limited is None else DEADLINE + LONGER
 
 
 def leaves(group: BaseExceptionGroup[Ended]) -> Iterator[Ended]:
@@ -168,8 +184,8 @@ def noting(outcome: Outcome, missing: str) -> Iterator[None]:
     try:
         yield
     except trio.Cancelled:
-        if elapsed() >= DEADLINE:
-            outcome.problems.append(f"{DEADLINE:.0f} s were over before {missing}")
+        if elapsed() >= outcome.deadline:
+            outcome.problems.append(f"{outcome.deadline:.0f} s were over before {missing}")
         raise
 
 
@@ -205,6 +221,9 @@ async def watch(display: Display, outcome: Outcome, service: Worker, load: Worke
         outcome.best_messages = max(outcome.best_messages, messages)
         rss = service.rss()
         outcome.rss_peak = max(outcome.rss_peak, rss)
+        memory = dict(service.status.get("memory") or {})
+        if outcome.limited is not None and outcome.limited.changes:
+            memory["level"] = outcome.limited.changes[-1]["level"]
         display.update(
             Snapshot(
                 seconds=elapsed(),
@@ -218,6 +237,7 @@ async def watch(display: Display, outcome: Outcome, service: Worker, load: Worke
                 lost=clients["lost"],
                 service_rss=rss,
                 load_rss=load.rss(),
+                **{name: memory[name] for name in ("level", "used", "limit", "killed", "refused") if name in memory},
             )
         )
 
@@ -246,6 +266,24 @@ async def make_trouble(display: Display, outcome: Outcome, service: Worker, load
     display.say(f"{done['crashed']:,} crashed clients have reconnected")
 
 
+async def chain_reaction(display: Display, outcome: Outcome, limited: Limited, service: Worker, load: Worker) -> None:
+    """Make memory short, and wait until it is no longer."""
+    display.say(
+        f"{limited.greedy:,} clients become greedy for {limited.seconds:g} s: "
+        f"{megabytes(service.rss())} of {megabytes(limited.limit)} are in use"
+    )
+    await load.tell(limited.command)
+    with noting(outcome, "the chain reaction was over"):
+        limited.over = (await load.event("reaction over"))["at"]
+    display.say("the chain reaction is over; those who were refused try again")
+    with noting(outcome, "all the greedy were back, with nothing"):
+        limited.calm = (await load.event("calm"))["at"]
+    with noting(outcome, "memory was no longer short"):
+        while (await service.next_status())["memory"]["level"] != "NORMAL":
+            pass
+    display.say("all are back, and memory is NORMAL")
+
+
 async def script(
     nursery: trio.Nursery,
     watching: trio.Nursery,
@@ -256,12 +294,21 @@ async def script(
 ) -> None:
     """The demonstration, from beginning to end."""
     hosts = hosts_for(outcome.connections)
+    limited = outcome.limited
     service = await start(
         nursery,
         "service",
         *("--rooms", str(outcome.rooms), "--connections", str(outcome.connections + 100), "--hosts", *hosts),
+        *(() if limited is None else ("--memory", str(limited.limit))),
     )
     workers.append(service)
+
+    def level_changed(event: str, record: dict[str, Any]) -> None:
+        if limited is not None and event == "level":
+            limited.changes.append(record)
+            display.say(f"{record['level']}: {record['because']}")
+
+    service.told = level_changed
     watching.start_soon(miss, service)
     with noting(outcome, "the service was ready"):
         ready = await service.event("ready")
@@ -284,6 +331,8 @@ async def script(
         await load.event("connected")
     outcome.connect_seconds = elapsed() - connecting
     outcome.rss_idle = service.rss()
+    if limited is not None and not limited.plan(outcome.rss_idle):
+        raise Ended(f"no chain reaction within {megabytes(limited.limit)}: {limited.suits(outcome.rss_idle)}")
     display.say(f"{outcome.connections:,} connections in {outcome.connect_seconds:.1f} s; the traffic begins")
 
     traffic = elapsed()
@@ -292,6 +341,8 @@ async def script(
     with trio.move_on_after(max(3.0, (TRAFFIC_UNTIL - traffic) / 3)):
         await load.event("first round")
     await make_trouble(display, outcome, service, load)
+    if limited is not None:
+        await chain_reaction(display, outcome, limited, service, load)
     with trio.move_on_after(max(0.0, TRAFFIC_UNTIL - elapsed())):
         await load.event("rounds")
     with trio.move_on_after(max(0.0, FIRST_ROUND_UNTIL - elapsed())):
@@ -337,7 +388,11 @@ def find_problems(outcome: Outcome) -> None:
 
     peak, lost = load.get("peak", 0), load.get("lost", 0)
     check(peak == wanted, f"connections: {peak:,} of {wanted:,}")
-    check(lost == 0, f"connections lost: {lost:,}")
+    if outcome.limited is None:
+        check(lost == 0, f"connections lost: {lost:,}")
+        check(load.get("refused", 0) == 0, f"connections refused: {load.get('refused', 0):,}")
+    else:
+        outcome.problems.extend(outcome.limited.problems(load, outcome.service))
     for kind, asked, answered in [
         ("ECHO", "echoes_asked", "echoes_right"),
         ("SAY", "says_asked", "says_heard"),
@@ -349,7 +404,7 @@ def find_problems(outcome: Outcome) -> None:
     heard = load.get("roll_calls_heard", 0)
     check(heard == wanted, f"roll call: {heard:,} of {wanted:,} clients heard it")
     crashed, back = load.get("crashed", 0), load.get("reconnected", 0)
-    check(0 < crashed == back, f"reconnected: {back:,} of {crashed:,} crashed clients")
+    check(crashed > 0 and back == crashed + lost, f"reconnected: {back:,} of {crashed + lost:,} who had to")
     check(len(outcome.restarted) == 2, "a room and the rooms' supervisor were to be restarted")
     for name, done in outcome.restarted.items():
         rooms = outcome.rooms if name == "rooms" else 1
@@ -407,6 +462,7 @@ def summary(outcome: Outcome) -> None:
         ),
         ("  of a connection, mean", f"{heaps.get('member_heap', 0):,}", "bytes of 256 KiB"),
         ("  of the largest actor", f"{heaps.get('largest_heap', 0):,}", "bytes"),
+        *([] if outcome.limited is None else outcome.limited.rows(load, service)),
         ("time", f"{outcome.seconds:.1f} s", ""),
     ]
     table(f"{outcome.connections:,} connections, each an actor", rows)
@@ -414,7 +470,7 @@ def summary(outcome: Outcome) -> None:
 
 async def demonstrate(outcome: Outcome, display: Display, rounds: int) -> None:
     workers: list[Worker] = []
-    with trio.move_on_after(DEADLINE - elapsed()) as scope:
+    with trio.move_on_after(outcome.deadline - elapsed()) as scope:
         try:
             async with trio.open_nursery() as nursery:
                 try:
@@ -431,7 +487,7 @@ async def demonstrate(outcome: Outcome, display: Display, rounds: int) -> None:
                 if worker.process.poll() is None:
                     worker.process.kill()
     if scope.cancelled_caught and not outcome.problems:
-        outcome.problems.append(f"{DEADLINE:.0f} s were over too early")
+        outcome.problems.append(f"{outcome.deadline:.0f} s were over too early")
     outcome.seconds = elapsed()
     for worker in workers:  # had it not come to the end: as far as it came
         if worker.name == "load":
@@ -450,7 +506,17 @@ def main() -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("-n", "--connections", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of each client, at most")
+    parser.add_argument("--memory", help="what the service may use, e.g. 256MiB; default: no limit")
+    parser.add_argument(
+        "--greedy-seconds", type=float, default=GREEDY_SECONDS, help="how long memory is short, with --memory"
+    )
     options = parser.parse_args()
+    if not options.greedy_seconds > 0:
+        parser.error("a chain reaction takes more than 0 seconds")
+    try:
+        limit = ak.HeapLimit(options.memory).size if options.memory else None
+    except ValueError as error:
+        parser.error(str(error))
     if options.connections < 1 or options.rounds < 1:
         parser.error("there must be a connection and a turn")
     possible = raise_descriptor_limit()
@@ -459,6 +525,8 @@ def main() -> int:
         parser.error("the hard limit of open files (ulimit -Hn) allows no connections at all")
     rooms = protocol.rooms_for(connections)
     outcome = Outcome(options.connections, connections, rooms, protocol.room_name(min(7, rooms - 1)))
+    if limit is not None:
+        outcome.limited = Limited(limit, connections, options.greedy_seconds)
     display = display_for(sys.stdout, f"actorkit: {connections:,} TCP connections, each an actor")
     try:
         if connections < options.connections:
@@ -476,7 +544,8 @@ def main() -> int:
     for problem in outcome.problems:
         print(f"FAILED: {problem}")
     if not outcome.problems:
-        print("OK: every client got every reply, and no connection was lost but those crashed on purpose.")
+        greed = ", or ended for their greed" if outcome.limited is not None else ""
+        print(f"OK: every client got every reply, and no connection was lost but those crashed on purpose{greed}.")
     return 1 if outcome.problems else 0
 
 

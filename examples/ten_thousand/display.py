@@ -14,6 +14,7 @@ __all__ = ["Display", "Snapshot", "display_for", "megabytes", "table"]
 
 PLAIN_INTERVAL = 2.0
 BARS = "▁▂▃▄▅▆▇█"
+COLOURS = {"NORMAL": 32, "CONSERVE": 36, "SHED": 33}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,12 @@ class Snapshot:
     lost: int
     service_rss: int
     load_rss: int
+    level: str = ""
+    """How short of memory the service is; empty: it has no limit."""
+    used: int = 0
+    limit: int = 0
+    killed: int = 0
+    refused: int = 0
 
 
 class Display(Protocol):
@@ -78,6 +85,11 @@ class Lines:
             f"{now.connections:,} connections, {now.lines:,.0f} lines/s, {now.messages:,.0f} messages/s, "
             f"turns {now.turns:.0%}, {now.crashes:,} crashes, {now.restarts:,} restarts, "
             f"{megabytes(now.service_rss)}"
+            + (
+                f" of {megabytes(now.limit)}: {now.level}, {now.killed:,} ended for memory, {now.refused:,} refused"
+                if now.level
+                else ""
+            )
         )
 
     def close(self) -> None:
@@ -137,8 +149,14 @@ class Panel:
                 (f"lines/s      {now.lines:>9,.0f}", 36),
                 (f"crashes      {now.crashes:>9,}  restarts {now.restarts:,}, lost {now.lost:,}", 33),
                 (f"memory       {megabytes(now.service_rss):>9}  clients {megabytes(now.load_rss)}", 35),
-                ("", 0),
             ]
+            if now.level:
+                bar = self.bar(now.used / (now.limit or 1))
+                rows += [
+                    (f"level        {now.level:>9}  {bar} of {megabytes(now.limit)}", COLOURS.get(now.level, 31)),
+                    (f"ended        {now.killed:>9,}  for memory, refused {now.refused:,}", 33),
+                ]
+            rows.append(("", 0))
         rows += [(text, 0) for text in self.log]
         width = shutil.get_terminal_size().columns - 1
         height = max(self.drawn, len(rows))

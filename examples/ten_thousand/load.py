@@ -20,10 +20,12 @@ import random
 import socket
 import time
 from collections import deque
+from collections.abc import Iterable
 
 import trio
 
 from . import protocol
+from .chain_reaction import ChainReaction
 from .pipes import STATUS_INTERVAL, commands, emit, raise_descriptor_limit
 
 CONNECTING_AT_ONCE = 200
@@ -63,6 +65,8 @@ class Client:
         "connections",
         "crashing",
         "expected",
+        "greedy",
+        "keeps",
         "load",
         "number",
         "online",
@@ -92,6 +96,8 @@ class Client:
         self.times = 0  # that the request was sent
         self.ask_at = 0.0
         self.say_again_at = 0.0
+        self.greedy = False
+        self.keeps = 0  # bytes that its connection should say it keeps
 
     # -- requests --
 
@@ -174,7 +180,8 @@ class Client:
             load.went_online(self)
             await self.listen(welcome)
             load.went_offline(self)
-            await trio.sleep(0.1 * random.uniform(0.5, 1.5))
+            if not self.greedy:
+                await trio.sleep(0.1 * random.uniform(0.5, 1.5))
 
     async def connect(self) -> bytes | None:
         """Connect and be let into the room; what came after the WELCOME, or None if it failed."""
@@ -200,7 +207,9 @@ class Client:
         first, newline, rest = data.partition(b"\n")
         if newline and first.startswith(b"WELCOME "):
             return rest
-        if newline:
+        if data == protocol.BUSY:
+            self.load.refused += 1
+        elif newline:
             self.load.wrong(self, first)
         sock.close()
         return None
@@ -236,6 +245,8 @@ class Client:
     def unusual(self, line: bytes) -> None:
         if line == self.room.roll_call:
             self.load.heard_roll_call(self)
+        elif self.greedy and line == protocol.kept(self.keeps)[:-1]:
+            self.load.reaction.kept(self)
         else:
             self.load.wrong(self, line)
 
@@ -265,6 +276,7 @@ class Load:
         self.queue: deque[Client] = deque()
         self.saying: dict[Client, None] = {}
         self.finishing = False
+        self.reaction = ChainReaction(self)
 
         self.online = 0
         self.peak = 0
@@ -273,6 +285,7 @@ class Load:
         self.crashed = 0
         self.reconnected = 0
         self.lost = 0
+        self.refused = 0
         self.echoes_asked = self.echoes_right = 0
         self.says_asked = self.says_heard = self.said_again = 0
         self.heard_from_others = 0
@@ -296,7 +309,9 @@ class Load:
         client.online = True
         self.online += 1
         self.peak = max(self.peak, self.online)
-        if client.connections > 1:
+        if client.greedy:
+            self.reaction.came_back(client)
+        elif client.connections > 1:
             self.reconnected += 1
         if self.online == len(self.clients):
             self.all_online.set()
@@ -311,6 +326,8 @@ class Load:
         if client.crashing:
             client.crashing = False
             self.crashed += 1
+        elif client.greedy:
+            self.reaction.was_ended(client)
         else:
             self.lost += 1
 
@@ -342,14 +359,20 @@ class Load:
         if self.queue and not self.finishing:
             self.turns_in_progress += 1
             self.queue.popleft().ask(speaking=False)
-        elif self.turns_in_progress == 0:
+        elif self.finishing and self.turns_in_progress == 0:
             self.all_idle.set()
+
+    def more_turns(self, clients: Iterable[Client]) -> None:
+        """These want turns too, and there may be fewer in progress than there could be."""
+        self.queue.extend(clients)
+        while self.queue and self.turns_in_progress < self.window and not self.finishing:
+            self.next_turn()
 
     def turn_is_over(self, client: Client) -> None:
         self.turns_in_progress -= 1
         self.turns_done += 1
         client.turns += 1
-        if client.turns < self.rounds:
+        if not self.reaction.takes(client) and (client.turns < self.rounds or self.reaction.is_on):
             self.queue.append(client)
         if client.turns == 1:
             self.had_a_turn += 1
@@ -420,8 +443,10 @@ class Load:
             "reconnected": self.reconnected,
             "lost": self.lost,
             "failed_attempts": self.failed_attempts,
+            "refused": self.refused,
+            **self.reaction.status(),
             "turns_done": self.turns_done,
-            "turns_planned": self.turns_planned,
+            "turns_planned": max(self.turns_planned, self.turns_done),  # the reaction makes it longer
             "echoes_asked": self.echoes_asked,
             "echoes_right": self.echoes_right,
             "says_asked": self.says_asked,
@@ -460,12 +485,14 @@ class Load:
             gc.freeze()  # ten thousand tasks need not be looked through again and again
             nursery.start_soon(self.repeat_lost_says)
             async for command in commands():
-                match command:
-                    case "traffic":
+                match command.split():
+                    case ["traffic"]:
                         self.start_turns()
-                    case "crash":
+                    case ["crash"]:
                         nursery.start_soon(self.crash_some, crash_share)
-                    case "finish":
+                    case ["hoard", clients, rate, window, seconds]:
+                        nursery.start_soon(self.reaction.run, int(clients), int(rate), int(window), float(seconds))
+                    case ["finish"]:
                         nursery.start_soon(self.finish)
                     case _:
                         break

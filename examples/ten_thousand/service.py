@@ -8,13 +8,17 @@
 
 There is no error handling in here, and none is missing. Whatever goes wrong in a room or in a
 connection is an exception that ends that one actor; the tree puts a fresh one in its place, and
-those who depended on the old one are told (``ak.Down``).
+those who depended on the old one are told (``ak.Down``). With ``--memory`` the node has a limit, and
+connections that hold much are ended, and newcomers refused, before it is reached; there is none of
+that in here either, but for priorities: rooms are HIGH, connections that hoard are LOW.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import resource
+import sys
 import time
 
 import psutil
@@ -69,6 +73,7 @@ class Member(ak.StreamActor):
         self.room_name = ""
         self.room: ak.Ref[Room] | None = None  # None while there is no room to talk to
         self.welcomed = False
+        self.hoard: list[bytes] = []
 
     def received(self, line: bytes) -> None:
         match line.split(b" ", 2):
@@ -80,10 +85,22 @@ class Member(ak.StreamActor):
             case [b"HELLO", client, room] if not self.client:
                 self.client, self.room_name = client, room.decode("ascii")
                 self.enter()
+            case [b"HOARD", size]:
+                self.keep(int(size))
             case [b"CRASH"]:
                 raise OnPurpose("a client asked its connection to crash")
             case _:
                 raise ValueError(f"not a line of the protocol: {line[:40]!r}")  # ends this connection alone
+
+    def keep(self, size: int) -> None:
+        """So many bytes more; 0: let go of all. A connection's own limit bounds it, but not the sum of thousands."""
+        if size:
+            self.hoard.append(b"x" * size)
+        else:
+            self.hoard.clear()
+        # What is parked here is the first to go when memory is short; who only talks is not.
+        self.ctx.priority = ak.Priority.LOW if self.hoard else ak.Priority.NORMAL
+        self.write(protocol.kept(sum(map(len, self.hoard))))
 
     def enter(self) -> None:
         """Ask to be let in, by name: the room that bears it now may not be the one of before."""
@@ -122,7 +139,10 @@ def tree(rooms: int, hosts: list[str], connections: int) -> ak.ChildSpec[ak.Supe
     names = [protocol.room_name(number) for number in range(rooms)]
     return ak.supervisor(
         ak.supervisor(
-            *[ak.child(Room).with_(name=name, id=name, max_heap_size="8 MiB") for name in names],
+            *[
+                ak.child(Room).with_(name=name, id=name, max_heap_size="8 MiB", priority=ak.Priority.HIGH)
+                for name in names
+            ],
             strategy="one_for_one",
             max_restarts=10,
             max_seconds=5,
@@ -133,6 +153,7 @@ def tree(rooms: int, hosts: list[str], connections: int) -> ak.ChildSpec[ak.Supe
                 host=host,
                 port=0,
                 max_line=protocol.MAX_LINE,
+                refusal=protocol.BUSY,
                 max_children=connections,
                 name=f"listener-{number}",
             ).with_(id=f"listener-{number}")
@@ -147,7 +168,44 @@ def tree(rooms: int, hosts: list[str], connections: int) -> ak.ChildSpec[ak.Supe
 # -- The rest is for the demonstration only: being watched, and being told to crash. --
 
 
-async def report(node: ak.Node) -> None:
+class Watch:
+    """What the governor does. Without a memory limit there is none, and nothing to tell."""
+
+    def __init__(self, node: ak.Node) -> None:
+        self.node = node
+        self.kills = 0
+
+    async def levels(self) -> None:
+        async with self.node.subscribe(ak.MemoryLevelChanged) as events:
+            async for event in events:
+                assert isinstance(event, ak.MemoryLevelChanged)
+                emit("level", at=time.monotonic(), level=event.level.name, because=event.because)
+
+    async def deaths(self) -> None:
+        async with self.node.subscribe(ak.KilledForMemory) as events:
+            while True:
+                await events.receive()
+                self.kills += 1 + len(events.drain())  # a round kills many at once
+
+    def status(self) -> dict[str, object]:
+        memory, admission = self.node.memory, self.node.admission
+        if memory is None or admission is None:
+            return {}
+        now = memory.data()
+        # The kernel's own high-water mark: what happens between two looks is in it.
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return {
+            "level": now.level.name,
+            "used": now.allocated,
+            "limit": now.total,
+            "source": now.source,
+            "peak": peak,
+            "killed": self.kills,
+            "refused": admission.counts(Member.__qualname__).refused,
+        }
+
+
+async def report(node: ak.Node, watch: Watch) -> None:
     """A status line twice a second."""
     process = psutil.Process()
     while True:
@@ -166,6 +224,7 @@ async def report(node: ak.Node) -> None:
             heaps=census.bytes,
             member_heap=0 if members is None else members.bytes // members.actors,
             largest_heap=max((size for _, size in census.actors), default=0),
+            memory=watch.status(),
         )
         await trio.sleep(STATUS_INTERVAL)
 
@@ -197,14 +256,21 @@ async def give_up_with(node: ak.Node) -> None:
     raise RuntimeError("the tree has ended: some supervisor had more crashes than it was allowed")
 
 
-async def serve(rooms: int, hosts: list[str], connections: int) -> None:
-    async with ak.open_node(tree(rooms, hosts, connections)) as node, trio.open_nursery() as nursery:
+async def serve(rooms: int, hosts: list[str], connections: int, memory: str | None) -> None:
+    async with (
+        ak.open_node(tree(rooms, hosts, connections), memory_limit=memory) as node,
+        trio.open_nursery() as nursery,
+    ):
+        watch = Watch(node)
+        if memory is not None:
+            nursery.start_soon(watch.levels)
+            nursery.start_soon(watch.deaths)
         addresses: list[tuple[str, int]] = []
         for number in range(len(hosts)):
             listener: ak.Ref[ak.Listener] = ak.named(ak.Listener, f"listener-{number}")
             addresses += [(host, port) for host, port, *_ in await listener.call(ak.Listener.addresses)]
         emit("ready", addresses=addresses, actors=node.statistics().actors)
-        nursery.start_soon(report, node)
+        nursery.start_soon(report, node, watch)
         nursery.start_soon(give_up_with, node)
         async for command in commands():
             match command.split():
@@ -220,9 +286,10 @@ def main() -> None:
     parser.add_argument("--rooms", type=int, required=True)
     parser.add_argument("--connections", type=int, required=True, help="how many to accept at most")
     parser.add_argument("--hosts", nargs="+", default=["127.0.0.1"])
+    parser.add_argument("--memory", help="what the service may use, e.g. 256MiB; default: no limit")
     options = parser.parse_args()
     raise_descriptor_limit()
-    trio.run(serve, options.rooms, options.hosts, options.connections)
+    trio.run(serve, options.rooms, options.hosts, options.connections, options.memory)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,14 @@ import pytest
 import trio
 
 import actorkit as ak
+from actorkit.heap import clock
+
+needs_the_extension = pytest.mark.skipif(
+    not clock.COUNTS_ALLOCATIONS, reason="without the extension nothing is seen or refused inside a message"
+)
+without_the_extension = pytest.mark.skipif(
+    clock.COUNTS_ALLOCATIONS, reason="the extension counts allocations: no account is due before it could be over"
+)
 
 KIB = 1024
 MIB = 1024 * KIB

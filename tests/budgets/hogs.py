@@ -49,6 +49,10 @@ class Hog(ak.Actor):
         self.held.append(bytes(size))
 
     @ak.call
+    def keep_numbers(self, count: int) -> None:
+        self.held.append([number + 0.5 for number in range(count)])
+
+    @ak.call
     def forget(self) -> None:
         self.held = []
 

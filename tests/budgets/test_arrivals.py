@@ -9,8 +9,12 @@ import trio
 
 import actorkit as ak
 from actorkit import named as named_ref
+from actorkit.heap import clock, walk
 
 from .conftest import KIB, MIB, Ends
+
+MESSAGES = 4000 if clock.COUNTS_ALLOCATIONS else 600
+"""Of 50 KiB each: 200 MiB, or 30 without the extension, which takes longer to look."""
 
 POLICIES = ["reject", "wait", "drop_oldest", "drop_newest"]
 
@@ -53,13 +57,13 @@ def held(ends: Ends, ref: ak.Ref[Any]) -> int:
 
 @pytest.mark.parametrize("held_by_sender", [False, True])
 @pytest.mark.parametrize("policy", POLICIES)
-async def test_200_mib_do_not_fit_into_one(ends: Ends, policy: str, held_by_sender: bool) -> None:
-    """Casts and sends of 200 MiB leave less than the budget in the mailbox; what did not fit is counted. It lives.
+async def test_a_flood_does_not_fit_into_one_mib(ends: Ends, policy: str, held_by_sender: bool) -> None:
+    """Casts and sends of many MiB leave less than the budget in the mailbox; what did not fit is counted. It lives.
     It makes no difference that the sender still holds the last one, in a variable."""
 
     ref, opened = await busy(ends, policy)
     accepted = 0
-    for number in range(2000):
+    for number in range(MESSAGES // 2):
         if held_by_sender:
             block = bytes(50 * KIB)
             accepted += ref.cast(Slow.take, block)
@@ -73,15 +77,43 @@ async def test_200_mib_do_not_fit_into_one(ends: Ends, policy: str, held_by_send
     assert held(ends, ref) <= MIB
     waiting = ends.node.process_info(ref).mailbox  # type: ignore[union-attr]
     assert 15 <= waiting <= 20
-    assert ends.node.statistics().dead_letters == 4000 - waiting
+    assert ends.node.statistics().dead_letters == MESSAGES - waiting
     if policy.startswith("drop"):
-        assert accepted == 4000
+        assert accepted == MESSAGES
     else:
         assert accepted == waiting
     opened.set()
     await trio.testing.wait_all_tasks_blocked()
     assert ref.alive
     assert await ref.call(Slow.take, b"") == waiting + 1
+
+
+async def test_a_flood_is_not_measured_message_by_message(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While its receiver has not run and as much waits, what is not smaller than the last that did not fit is refused
+    without a look."""
+    looks = 0
+    measure = walk.measure
+
+    def counted(*args: Any, **options: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return measure(*args, **options)
+
+    ref, opened = await busy(ends, "reject")
+    while ref.send(bytes(50 * KIB)):
+        pass
+    monkeypatch.setattr(walk, "measure", counted)
+    assert not any(ref.send(bytes(size * KIB)) for size in (50, 51, 500))
+    assert looks == 0
+    assert not ref.send(bytes(49 * KIB))
+    assert looks > 0
+    assert ref.send(bytes(KIB))
+    looks = 0
+    assert not ref.send(bytes(50 * KIB))
+    assert looks > 0
+    opened.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert ref.send(bytes(50 * KIB))
 
 
 async def test_who_waits_gets_in_later(ends: Ends) -> None:
@@ -305,6 +337,109 @@ async def test_answers_are_charged(ends: Ends) -> None:
         reason = await ends.of(asker)
         assert isinstance(reason, ak.MemoryLimit)
         assert reason.usage.charged <= 2 * MIB
+
+
+async def test_a_process_that_waits_is_woken(ends: Ends) -> None:
+    got: list[object] = []
+
+    async def reader(ctx: ak.ProcessContext) -> None:
+        while len(got) < 3:
+            got.append(await ctx.receive())
+
+    ref = ends.node.spawn(ak.child(reader).with_(max_heap_size=MIB))
+    for number in range(3):
+        await trio.testing.wait_all_tasks_blocked()
+        assert ref.send(number)
+    assert await ends.of(ref) == ak.Normal()
+    assert got == [0, 1, 2]
+
+
+async def test_keyword_arguments_count(ends: Ends) -> None:
+    """As positional ones do, whether the sender still holds them or not; and so do the ones larger than the budget."""
+    ref, _ = await busy(ends, "reject")
+    for _ in range(2):
+        block = bytes(400 * KIB)
+        assert ref.cast(Slow.take, what=block)
+    block = bytes(400 * KIB)
+    assert not ref.cast(Slow.take, what=block)
+    with pytest.raises(ak.MailboxFull):
+        await ref.call(Slow.take, what=block)
+    accepted = ref.cast(Slow.take, what=bytes(3 * MIB))  # an assert would hold it
+    assert not accepted
+    assert held(ends, ref) <= MIB
+
+
+async def test_a_call_that_does_not_fit_may_not_close_a_cycle(ends: Ends) -> None:
+    """Who would wait for room in the mailbox of who waits for its answer is told of the cycle."""
+    errors: list[BaseException] = []
+
+    class First(ak.Actor):
+        second: ak.Ref[Second]
+
+        @ak.call
+        async def ask(self) -> None:
+            await self.second.call(Second.ask_back)
+
+        @ak.call
+        async def take(self, what: bytes) -> None:
+            pass
+
+    class Second(ak.Actor):
+        first: ak.Ref[First]
+
+        @ak.call
+        async def ask_back(self) -> None:
+            with trio.fail_after(50):
+                try:
+                    await self.first.call(First.take, bytes(2 * MIB))
+                except ak.CallError as error:
+                    errors.append(error)
+
+    spec = ak.child(First).with_(max_heap_size=MIB, overflow="wait")
+    first, second = ends.node.spawn(spec), ends.node.spawn(Second)
+    one: Any = first
+    other: Any = second
+    one.obj.second, other.obj.first = second, first
+    await first.call(First.ask)
+    assert [type(error) for error in errors] == [ak.CallCycle]
+
+
+async def test_shared_messages_are_refused_with_include_shared(ends: Ends) -> None:
+    """What others hold counts at the door too."""
+    limit = ak.HeapLimit(MIB, include_shared=True)
+    ref = ends.node.spawn(ak.child(Slow).with_(max_heap_size=limit, mailbox=10**6))
+    ref.cast(Slow.begin)
+    await trio.testing.wait_all_tasks_blocked()
+    shared = bytes(300 * KIB)
+    tables = [[shared], [bytes(300 * KIB)], [bytes(300 * KIB)], [bytes(300 * KIB)]]
+    assert [ref.send(table) for table in tables] == [True, True, True, False]
+    accepted = ref.send([bytes(3 * MIB)])
+    assert not accepted
+    assert ref.send("short")
+    assert ref.alive
+
+
+async def test_the_last_actor_s_budget_is_gone(ends: Ends) -> None:
+    """Who is dead, or has no limit any more, is sent to as others are."""
+
+    class Free(ak.Actor):
+        @ak.call
+        def lift(self) -> None:
+            self.ctx.max_heap_size = None
+
+        @ak.cast
+        def take(self, what: bytes) -> None:
+            pass
+
+    ref = ends.node.spawn(ak.child(Free).with_(max_heap_size=MIB))
+    accepted = ref.send(bytes(2 * MIB))
+    assert not accepted
+    await ref.call(Free.lift)
+    assert ref.cast(Free.take, bytes(2 * MIB))
+    ref.kill()
+    await ends.of(ref)
+    assert not ref.cast(Free.take, b"")
+    assert not ref.send(b"")
 
 
 async def test_a_process_s_mailbox(ends: Ends) -> None:

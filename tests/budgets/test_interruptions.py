@@ -14,9 +14,7 @@ import actorkit as ak
 from actorkit.heap import clock
 from actorkit.runtime import budgets
 
-from .conftest import KIB, Ends
-
-pytestmark = pytest.mark.skipif(not clock.COUNTS_ALLOCATIONS, reason="nothing is interrupted without the extension")
+from .conftest import KIB, Ends, needs_the_extension
 
 
 class Busy(ak.Actor):
@@ -55,6 +53,7 @@ class Echo(ak.Actor):
         return what
 
 
+@needs_the_extension
 @pytest.mark.parametrize("seed", range(4))
 async def test_small_budgets(ends: Ends, seed: int) -> None:
     """Dozens of actors pass tiny limits in the middle of trio's calls: each dies of it, nothing else happens."""

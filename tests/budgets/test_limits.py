@@ -9,13 +9,11 @@ import pytest
 import trio
 
 import actorkit as ak
-from actorkit.heap import clock
+from actorkit.heap import clock, portable_clock, walk
 from actorkit.runtime.budgets import heap_of
 
-from .conftest import KIB, MIB, Ends
+from .conftest import KIB, MIB, Ends, needs_the_extension, without_the_extension
 from .hogs import Hog, Meter, growing, growing_at_once
-
-in_c = pytest.mark.skipif(not clock.COUNTS_ALLOCATIONS, reason="without the extension nothing is seen inside a message")
 
 
 def over(reason: Any, limit: int) -> int:
@@ -46,7 +44,7 @@ def leeway(limit: int) -> int:
     return max(limit // 10, MIB)
 
 
-@in_c
+@needs_the_extension
 @pytest.mark.parametrize("limit", [2 * MIB, 16 * MIB])
 @pytest.mark.parametrize("where", PLACES)
 async def test_within_one_message(ends: Ends, where: str, limit: int) -> None:
@@ -59,7 +57,7 @@ async def test_within_one_message(ends: Ends, where: str, limit: int) -> None:
     assert limit * 0.7 < Meter.made <= limit + leeway(limit)
 
 
-@in_c
+@needs_the_extension
 async def test_a_thousand_neighbours_never_notice(ends: Ends) -> None:
     """They have the same state after each of those deaths as before."""
     others = [ends.node.spawn(Hog) for _ in range(1000)]
@@ -79,7 +77,7 @@ async def test_a_thousand_neighbours_never_notice(ends: Ends) -> None:
     assert ends.node.statistics().repairs == 0
 
 
-@pytest.mark.parametrize("function", [growing, pytest.param(growing_at_once, marks=in_c)])
+@pytest.mark.parametrize("function", [growing, pytest.param(growing_at_once, marks=needs_the_extension)])
 async def test_a_process(ends: Ends, function: Any) -> None:
     """Each suspension of a process is a boundary; and it is stopped in between, too."""
     Meter.made = 0
@@ -104,6 +102,40 @@ async def test_between_messages(ends: Ends) -> None:
         assert done <= 55
 
 
+@without_the_extension
+async def test_without_the_extension_growth_is_found_after_a_number_of_activations(
+    ends: Ends, mock_clock: trio.testing.MockClock
+) -> None:
+    """The number follows from what the last look has cost. No sweep helps: here no time passes."""
+    ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
+    for _ in range(100):
+        await ref.call(Hog.make, 1000)
+    await ref.call(Hog.make, 2 * MIB)
+    account = ends.node.budgets.all[ref].account  # type: ignore[index]
+    activation = account.activation
+    with pytest.raises(ak.CalleeDied):
+        while True:
+            await ref.call(Hog.size)
+            await trio.lowlevel.checkpoint()
+    over(await ends.of(ref), MIB)
+    assert account.activation - activation <= portable_clock.PER_REFERENCE * (portable_clock.OF_A_LOOK + 150)
+
+
+@without_the_extension
+async def test_without_the_extension_looks_cost_a_share_of_the_activations(
+    ends: Ends, mock_clock: trio.testing.MockClock
+) -> None:
+    """An actor that holds much is looked at seldom."""
+    ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
+    await ref.call(Hog.keep_numbers, 3000)
+    account = ends.node.budgets.all[ref].account  # type: ignore[index]
+    activation, followed = account.activation, walk.references_followed()
+    while account.activation < activation + 60_000:
+        await ref.call(Hog.size)
+    followed = walk.references_followed() - followed
+    assert 2 * 3000 < followed < 3 * 3000 + 1000
+
+
 async def test_garbage_is_not_held(ends: Ends) -> None:
     """An actor may allocate any amount, in one message or in many, as long as it lets go of it."""
     ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
@@ -113,7 +145,7 @@ async def test_garbage_is_not_held(ends: Ends) -> None:
     assert ref.alive
 
 
-@in_c
+@needs_the_extension
 @pytest.mark.parametrize("how", ["list", "sorted", "set", "dict"])
 async def test_loops_in_c(ends: Ends, how: str) -> None:
     """What no bytecode interrupts is refused the memory, before it holds twice its hard cap."""
@@ -130,7 +162,7 @@ async def test_loops_in_c(ends: Ends, how: str) -> None:
     assert held <= 2 * 6 * MIB
 
 
-@in_c
+@needs_the_extension
 async def test_a_giant(ends: Ends) -> None:
     """bytes(10**10) is a MemoryError in that actor, and in no other."""
     other = ends.node.spawn(ak.child(Hog).with_(max_heap_size=4 * MIB))
@@ -151,7 +183,7 @@ async def test_a_worker_thread(ends: Ends) -> None:
     over(await ends.of(ref), MIB)
 
 
-@in_c
+@needs_the_extension
 async def test_a_large_request_in_a_worker_thread(ends: Ends) -> None:
     """It is refused there: MemoryError, which comes out of to_thread."""
     ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
@@ -197,7 +229,7 @@ async def test_shared_bytes_are_nobody_s(ends: Ends) -> None:
 
 
 async def test_an_object_of_two(ends: Ends) -> None:
-    """Two actors share 10 MB: neither is charged, with include_shared both are; when one drops it, it is the other's."""
+    """Two actors share 10 MB: neither is charged, with include_shared both; when one drops it, it is the other's."""
     node = ends.node
     first, second = (node.spawn(ak.child(Hog).with_(max_heap_size=16 * MIB)) for _ in range(2))
     size = 10_000_000
@@ -228,7 +260,10 @@ async def test_include_shared(ends: Ends) -> None:
     first, second = (node.spawn(ak.child(Hog).with_(max_heap_size=limit)) for _ in range(2))
     shared = bytes(3 * MIB)
     for ref in (first, second):
-        ref.cast(Hog.keep, shared)
+        assert not ref.cast(Hog.keep, shared)
+        assert ref.cast(Hog.keep, shared[: MIB // 2])
+        state: Any = ref
+        state.obj.held.append(shared)
     await trio.testing.wait_all_tasks_blocked()
     await node.budgets.look_at_all()
     for ref in (first, second):
@@ -267,6 +302,19 @@ async def test_a_node_s_default(caplog: pytest.LogCaptureFixture) -> None:
         ]
         assert limits == [MIB, None, 8 * MIB]
         assert node.budgets.all[own].limit == ak.HeapLimit(8 * MIB, True, False, False, 12 * MIB)  # type: ignore[index]
+
+
+async def test_children_of_one_class_with_limits_of_their_own(ends: Ends) -> None:
+    """One dynamic supervisor, one class, three specs: each child has the limit of its own spec."""
+    supervisor = await ends.node.start(ak.dynamic_supervisor())
+    assert supervisor is not None
+    limits = []
+    for size in (MIB, None, 2 * MIB):
+        ref = await supervisor.call(ak.DynamicSupervisor.start_child, ak.child(Hog).with_(max_heap_size=size))
+        info = ends.node.process_info(ref)  # type: ignore[arg-type]
+        assert info is not None
+        limits.append(info.max_heap_size)
+    assert limits == [MIB, None, 2 * MIB]
 
 
 async def test_changed_at_run_time(ends: Ends) -> None:

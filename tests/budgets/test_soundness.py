@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 import actorkit as ak
 from actorkit.heap import clock
 
-from .conftest import KIB, MIB, Ends
-from .holders import KINDS, VERBS, Holder, World
+from .holders import KINDS, VERBS, World
 
 in_c = pytest.mark.skipif(not clock.COUNTS_ALLOCATIONS, reason="the portable clock counts messages only")
 

@@ -32,3 +32,12 @@ def test_ten_thousand_with_few() -> None:
     """The ten thousand connections, with 200: every client gets every reply, crashes or not."""
     out = run("examples.ten_thousand", "--connections", "200", "--rounds", "2")
     assert re.search(r"lost otherwise +0$", out, re.MULTILINE)
+
+
+def test_a_chain_reaction_under_a_memory_limit() -> None:
+    """Three hundred connections in little memory: the greedy are ended and refused, the others notice nothing."""
+    out = run(
+        "examples.ten_thousand", "-n", "300", "--rounds", "2", "--memory", "62MiB", "--greedy-seconds", "2", seconds=170
+    )  # fmt: skip
+    assert re.search(r"levels reached +(KILL|EXHAUSTED) ", out)
+    assert re.search(r"well-behaved kept +\d+  of \d+, 100.0%$", out, re.MULTILINE)

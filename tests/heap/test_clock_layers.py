@@ -201,7 +201,7 @@ print("done")
 def test_whatever_the_allocator(allocator: str) -> None:
     environment = {**os.environ, "PYTHONMALLOC": allocator}
     done = subprocess.run(
-        [sys.executable, "-c", ALONE + PROGRAM], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", ALONE + PROGRAM], env=environment, capture_output=True, text=True, timeout=150
     )
     assert done.stderr == ""
     assert done.stdout == "done\n"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from collections import deque
 from typing import Any
 
@@ -32,6 +33,17 @@ def test_types_and_paths() -> None:
     paths = [path for path, _ in explained.paths]
     assert paths == [".rooms['a'].history", "mailbox[0]", ".rooms['b'].history"]
     assert 300_000 < explained.paths[0][1] < 330_000
+
+
+def test_nothing_is_kept() -> None:
+    """What was explained is not held any more, and measures the same the next time."""
+    server = Server()
+    gc.disable()
+    try:
+        first = explain([server])
+        assert explain([server]).usage.charged == pytest.approx(first.usage.charged, rel=0.01)
+    finally:
+        gc.enable()
 
 
 def test_top_and_shared() -> None:

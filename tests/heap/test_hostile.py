@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import pytest
 
 from actorkit.heap import pure_walk
+from tests.heap.alone import ALONE
 from tests.heap.frees import load
 
 try:
@@ -135,6 +138,104 @@ def test_no_method_of_a_metaclass_is_called() -> None:
     called.clear()
     assert measure(WALKS[0], held)[2] >= 3
     assert called == []
+
+
+class Upsetting(type):
+    """Its ``__hash__`` and ``__eq__`` empty what is being walked."""
+
+    def __hash__(cls) -> int:
+        victims.clear()
+        others.append([(number,) for number in range(100)])  # where the victims were
+        return 1
+
+    def __eq__(cls, other: object) -> bool:
+        victims.clear()
+        return cls is other
+
+
+victims: list[Any] = []
+others: list[Any] = []
+
+
+def test_the_sums_by_type_of_types_that_upset_the_graph(walk: Any) -> None:
+    """Types are keys there, and so a metaclass is asked after all, but no more than that depends on its answer."""
+    made: list[Any] = [Upsetting(f"Made{n}", (), {"__slots__": ("held",)}) for n in range(12)]
+    for _ in range(3):
+        victims.clear()
+        for cls in made:
+            obj = cls()
+            obj.held = [[None]]
+            victims.append(obj)
+        del obj
+        *_, sums = walk.measure((victims,), (), (), (), -1, False, 0, pure_walk.BY_TYPE)
+        assert not victims
+        others.clear()
+        if walk is not pure_walk:
+            assert {cls.__name__: count for cls, (count, _) in sums.items()} == (
+                {"list": 1 + 2 * 12} | {cls.__name__: 1 for cls in made}
+            )
+
+
+def test_a_hash_that_raises(walk: Any) -> None:
+    class Raising(type):
+        def __hash__(cls) -> int:
+            raise LookupError
+
+    held = [Raising.__new__(Raising, "Made", (), {})() for _ in range(3)]
+    with suppress(LookupError):
+        walk.measure((held,), (), (), (), -1, False, 0, pure_walk.BY_TYPE)
+    if walk is not pure_walk:
+        assert measure(walk, held)[2] >= 4
+
+
+class Mutating:
+    """A key whose ``__eq__`` and ``__hash__`` change the dict that it is in."""
+
+    tables: ClassVar[list[Any]] = []
+
+    def __hash__(self) -> int:
+        for table in Mutating.tables:
+            table.clear()
+        return hash("__builtins__")
+
+    def __eq__(self, other: object) -> bool:
+        for table in Mutating.tables:
+            table.clear()
+        return True
+
+
+def test_keys_that_change_their_dict(walk: Any) -> None:
+    table: dict[Any, Any] = {Mutating(): [1.5], "x": [2.5], Mutating(): [3.5]}
+    several = {Mutating(), "x"}
+    lengths = len(table), len(several)
+    Mutating.tables = [table, several]
+    try:
+        figures = measure(walk, [table, several, table])
+        assert figures[2] >= 1
+        assert (len(table), len(several)) == lengths
+    finally:
+        Mutating.tables = []
+
+
+def test_half_made_objects_of_the_standard_library(walk: Any) -> None:
+    """Some have a ``__sizeof__`` that relies on their ``__init__``. In a process of its own: it would not raise."""
+    code = f"""
+from actorkit.heap import {walk.__name__.rpartition(".")[2]} as walk
+import array, collections, io, itertools, struct, weakref
+for cls in (struct.Struct, io.StringIO, io.BytesIO, io.BufferedReader, io.BufferedRandom, io.BufferedRWPair,
+            io.TextIOWrapper, io.FileIO, collections.deque, collections.OrderedDict, collections.defaultdict,
+            array.array, weakref.ref, itertools.chain, list, dict, set, frozenset, bytearray, BaseException, property):
+    for made in (cls, type("Made", (cls,), {{}}) if cls is not struct.Struct else cls):
+        try:
+            held = [made.__new__(made)]
+        except TypeError:
+            continue
+        walk.measure((held,), (), (), (), -1, True, 10**6, False)
+        walk.census([((held,), ())])
+print("fine")
+"""
+    done = subprocess.run([sys.executable, "-c", ALONE + code], capture_output=True, text=True, check=False)
+    assert done.stdout == "fine\n", done.stderr
 
 
 def test_a_namespace_of_a_class_with_keys_that_compare() -> None:

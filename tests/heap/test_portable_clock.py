@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from actorkit.heap import clock, portable_clock
+from actorkit.heap import clock, portable_clock, pure_walk, walk
 from actorkit.heap.capabilities import Capabilities, capabilities, remedies
 
 from .alone import ALONE
@@ -38,6 +38,66 @@ def test_both_clocks_have_the_same_names() -> None:
         if inspect.isfunction(ours):
             assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters), name
             assert theirs.__doc__
+
+
+@counting
+def test_both_size_what_is_received_alike() -> None:
+    """One call is sizing and charging; what the extension sizes without a walk is what the walk says."""
+    from actorkit.heap import _clock
+
+    once = object()
+    held = "".join(["held", "elsewhere"])
+    twice = "".join(["tw", "ice"])
+    values: list[object] = [
+        None, True, 7, -(10**40), 10**6 + 0.5, "x" * 100, "é" * 3, b"12" * 40, once, (), [], {},
+        (1.5, held), [held] * 3, [float("1.25"), b"b" * 700], {"a": 1000.25, "b": held, "c": [1]},
+        {number: float(number) for number in range(40)}, {f"k{n}": n * 1e9 for n in range(10)},
+        [n * 1e9 for n in range(100)], {"deep": {"deeper": [{"a": (1, 2.5)}]}}, bytearray(30), {1, 2}, range(3),
+    ]  # fmt: skip
+    values += [(twice, twice), [twice, held], {"k": twice, twice: 1.5}, {**{f"k{n}": 1 for n in range(9)}}]
+    shrunk = {f"s{n}": n * 1e9 for n in range(30)}
+    for n in range(25):
+        del shrunk[f"s{n}"]
+    values.append(shrunk)
+    messages = [(), *((value,) for value in values), (1e9, "two"), (held, held), (values[4], [values[4]])]
+    for arguments in messages:
+        ours, theirs = portable_clock.Account(), _clock.Account()
+        for account in (ours, theirs):
+            assert account.receive(arguments)
+        assert ours.bytes == theirs.bytes == walk.size_of(*arguments) + clock.ENVELOPE, arguments
+        assert theirs.bytes == pure_walk.size_of(*arguments) + clock.ENVELOPE, arguments
+
+
+@pytest.mark.parametrize("module", [portable_clock, *([clock] if clock.COUNTS_ALLOCATIONS else [])])
+def test_what_is_received_has_to_fit(module: ModuleType) -> None:
+    account = module.Account()
+    size = walk.size_of(b"x" * 1000) + module.ENVELOPE
+    account.soft = 2 * size + 1
+    assert [account.receive((b"x" * 1000,)) for _ in range(3)] == [True, True, False]
+    assert (account.bytes, account.due) == (2 * size, False)
+    account.soft = 0
+    assert account.receive((b"x" * 1000,))
+    account.measured = True
+    assert not account.receive((1,))
+    account.measured = False
+    with pytest.raises(TypeError, match="tuple"):
+        account.receive([1])
+    with pytest.raises(TypeError, match="callable"):
+        module.size_with(3)
+    try:
+        module.size_with(lambda *objects: 10 * len(objects))
+        account.reset()
+        assert account.receive((1, 2))
+        assert account.bytes == 20 + module.ENVELOPE
+
+        def fail(*_: object) -> int:
+            raise MemoryError("no room to size it")
+
+        module.size_with(fail)
+        with pytest.raises(MemoryError, match="no room"):
+            account.receive((1,))
+    finally:
+        walk.size_messages()
 
 
 CLOCKS = [portable_clock, *([clock] if clock.COUNTS_ALLOCATIONS else [])]
@@ -118,6 +178,53 @@ def test_both_keep_the_same_books(module: ModuleType) -> None:
     assert not module.reinstall()
 
 
+def test_looks_come_as_often_as_they_are_cheap() -> None:
+    """When a look has reset the account, the next is due after a number of activations that follows from its cost; one
+    that could not look is asked again at once."""
+    account = portable_clock.Account()
+    looks: list[int] = []
+    cost: int | None = 100
+
+    def boundary(told: object) -> int | None:
+        assert told is account
+        looks.append(account.activation)
+        if cost is not None:
+            account.reset()
+        return cost
+
+    class Record:
+        pass
+
+    record: Any = Record()
+    record.account = account
+
+    def run(times: int) -> list[int]:
+        looks.clear()
+        before = account.activation
+        for _ in range(times):
+            portable_clock.switch(record)
+            portable_clock.switch(None)
+        return [look - before for look in looks]
+
+    portable_clock.install(print, boundary)
+    try:
+        first, per, of_a_look = portable_clock.FIRST_LOOK, portable_clock.PER_REFERENCE, portable_clock.OF_A_LOOK
+        interval = per * (of_a_look + 100)
+        assert run(first + 2 * interval) == [first, first + interval, first + 2 * interval]
+        cost = 0
+        assert run(interval + per * of_a_look) == [interval, interval + per * of_a_look]
+        cost = None
+        run(per * of_a_look - 1)
+        assert run(3) == [1, 2, 3]
+        cost = 0
+        assert run(3) == [1]
+        account.soft = 10
+        account.charge(10)  # bytes make it due as well
+        assert run(1) == [1]
+    finally:
+        portable_clock.uninstall()
+
+
 @counting
 def test_capabilities_with_the_extension() -> None:
     assert capabilities() == Capabilities(
@@ -134,7 +241,7 @@ def test_capabilities_with_the_extension() -> None:
 
 def test_the_portable_clock_can_be_asked_for() -> None:
     program = """
-from actorkit.heap import clock, portable_clock
+from actorkit.heap import clock, portable_clock, pure_walk, walk
 from actorkit.heap.capabilities import capabilities, remedies
 import attrs, sys
 assert clock.Account is portable_clock.Account and not clock.COUNTS_ALLOCATIONS

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from actorkit.heap import pure_walk
+from actorkit.heap import walk as door
 from tests.heap import graphs
 from tests.heap.graphs import KINDS, Recipe, build, recipe_of, recipes
 
 c_walk: Any = pytest.importorskip("actorkit.heap._walk", reason="the extension is not built")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def registered() -> Iterator[None]:
+    """Both know the adapters that are shipped, also where only the pure one is in force."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(door, "_force", c_walk)
+        door._register()
+        yield
 
 
 def both(roots: Sequence[object], mailbox: Sequence[object] = ()) -> tuple[Any, Any]:

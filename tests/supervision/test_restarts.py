@@ -352,7 +352,7 @@ async def test_a_gate_of_ones_own_holds_restarts(kind):
         def __init__(self):
             self.held = []
 
-        def hold(self, spec, delay, go):
+        def hold(self, spec, delay, go, counts=True, key=None):
             self.held.append(Held(spec, delay, go))
             return self.held[-1]
 

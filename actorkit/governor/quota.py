@@ -1,0 +1,98 @@
+"""Families of actors: who is below a supervisor with a ``memory_quota`` may hold so much together, and no more.
+
+Once a second each such family is measured as one root set, since sums of what each holds alone miss what siblings
+share. Over its quota it loses its lowest-priority, largest members until the rest fits. That is the family's own fault,
+and nobody else's: no governor need run, the node may have gigabytes left. Still the members die as the node's victims
+do, and their restarts count for nobody: the supervisor did what it was told.
+"""
+
+from __future__ import annotations
+
+import logging
+from time import perf_counter
+from typing import Any, Final
+
+import trio
+
+from ..heap import walk
+from ..policy.memory_pressure import MemoryPressure
+from ..policy.memory_sample import MemoryLevel
+from ..policy.victims import Candidate, select_over_quota
+from ..runtime.budgets import mailbox_of, roots_of
+from ..runtime.events import KilledForMemory
+from ..runtime.node import Node
+from ..runtime.radius import below, is_critical
+from ..runtime.record import DEAD, IDLE, Record
+from .census import measured_radius, sizes_of
+from .kills import shown_table
+
+__all__ = ["QuotaKeeper"]
+
+logger = logging.getLogger("actorkit")
+
+LOOK_SECONDS: Final = 1.0
+SHARE: Final = 0.05
+"""Looks take no more than this share of the time."""
+
+
+class QuotaKeeper:
+    """Keeps the quotas of one node. Its task runs while there are any."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._runs = False
+        self._scope = trio.CancelScope()
+        node.on_quota = self._start
+        node.at_close.append(self._close)
+
+    def _start(self) -> None:
+        if not self._runs and self._node.nursery is not None:
+            self._runs = True
+            self._node.nursery.start_soon(self._run, name=f"actorkit {self._node.name}: memory quotas")
+
+    def _close(self) -> None:
+        self._scope.cancel(reason="the node has stopped")
+
+    async def _run(self) -> None:
+        with self._scope:
+            pause = LOOK_SECONDS
+            while self._node.quotas:
+                await trio.sleep(pause)
+                began = perf_counter()
+                self.look_at_all()
+                pause = max(LOOK_SECONDS, (perf_counter() - began) / SHARE)
+        self._runs = False
+
+    def look_at_all(self) -> None:
+        """Measure every family, and take from those that are over."""
+        for supervisor, quota in list(self._node.quotas.items()):
+            if supervisor.state != DEAD:
+                self._look(supervisor, quota)
+
+    def _look(self, supervisor: Record[Any], quota: int) -> None:
+        family = below(supervisor)
+        roots = [root for record in family for root in roots_of(record)]
+        queues = [queue for record in family for queue in mailbox_of(record)]
+        if walk.measure(roots, queues, limit=quota).charged <= quota:
+            return
+        used = walk.measure(roots, queues).charged
+        members = [record for record in family if not is_critical(record)]
+        rows = [
+            Candidate(record, record.memory_priority, record.state == IDLE, None, size, measured_radius(record))
+            for record, size in zip(members, sizes_of(members), strict=True)
+        ]
+        selected = select_over_quota(rows, used, quota)
+        because = f"{supervisor.describe()} has a memory quota of {quota:,} B, and those below it hold {used:,} B"
+        logger.warning("%s: it loses %d\n%s", because, len(selected.victims), shown_table(selected.table))
+        events = self._node.events
+        for victim in selected.victims:
+            record = victim.key
+            assert isinstance(record, Record)
+            if record.state != DEAD:
+                if events.wanted(KilledForMemory):
+                    events.emit(
+                        KilledForMemory(
+                            record, record.pid, record.started_as, MemoryLevel.NORMAL, victim.predicted, because, False
+                        )
+                    )
+                self._node.end_now(record, MemoryPressure(MemoryLevel.NORMAL, because=because))

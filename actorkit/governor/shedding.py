@@ -1,0 +1,29 @@
+"""Mailboxes give up what may be given up: those of the least important actors first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..runtime.lifecycle import Lifecycle
+from ..runtime.record import Record
+from ..runtime.shedding import Shed, shed
+
+__all__ = ["shed_mailboxes"]
+
+
+def shed_mailboxes(nodes: Iterable[Lifecycle], wanted: int, why: str) -> Shed:
+    """Take sheddable messages of about ``wanted`` bytes out of the mailboxes of these nodes: LOW actors' before NORMAL
+    ones' and so on, in each mailbox the oldest first."""
+    full: list[tuple[int, int, Lifecycle, Record[Any]]] = []
+    for node in nodes:
+        for record in node.actors.values():
+            if (record.inbox or record.outbox) and record.template.handlers.sheddable:
+                full.append((record.memory_priority, -record.mailbox_length, node, record))
+    full.sort(key=lambda entry: entry[:2])
+    given_up = Shed()
+    for _, _, node, record in full:
+        if given_up.bytes >= wanted:
+            break
+        given_up += shed(node, record, wanted - given_up.bytes, why)
+    return given_up

@@ -1,0 +1,292 @@
+"""Who is given up, when the node needs memory: ranking, and selection until enough is predicted to come back.
+
+Rank: priority class first (LOW before NORMAL before HIGH, CRITICAL never), then idle before busy, then how far over its
+budget, then private bytes. Two rules keep that from killing crowds for nothing:
+
+* *Worthwhile.* Within a class, who frees at least a fair part of what is missing (``worthwhile`` of missing / cap) goes
+  before who does not, whatever its idleness: ten hogs die, not ten thousand idle dwarfs. The dwarfs of a class go
+  before the next class only if they could together cover what is missing.
+* *Radius.* Who dies of a kill (linked actors that do not trap, siblings that the supervisor's strategy takes along) is
+  counted with it: as deaths against the cap, as bytes once. A radius with a critical actor is not eligible. One larger
+  than the cap is taken only when nothing else is left, and alone.
+
+Cost is the design: a census has 100,000 rows and a round may take 40 ms. So a Candidate is a tuple (any tuple with its
+layout does), keys are taken in C, only as many rows are ranked as can be taken, and a radius that a candidate does not
+bring along is asked for when its turn has come.
+
+Sources: the Linux memory killers rank by priority, then size, and skip the small; Envoy resets streams by size class,
+50 a round; Orleans and Ray take the idle first.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
+
+import attrs
+
+from actorkit.policy.memory_sample import Priority
+
+__all__ = [
+    "Candidate",
+    "KillCaps",
+    "Radius",
+    "Selection",
+    "TableRow",
+    "Victim",
+    "VictimTable",
+    "select",
+    "select_over_quota",
+]
+
+CRITICAL: Final = int(Priority.CRITICAL)
+PRIORITIES: Final = (int(Priority.LOW), int(Priority.NORMAL), int(Priority.HIGH))
+
+
+class Radius(NamedTuple):
+    """Who dies when one is killed, itself included, measured as one root set."""
+
+    keys: frozenset[Hashable]
+    bytes: int
+    critical: bool = False
+    """One of them is CRITICAL: then this radius is not eligible."""
+
+
+class Candidate(NamedTuple):
+    """One row of a census."""
+
+    key: Hashable
+    priority: int
+    idle: bool
+    over: float | None
+    """Private bytes over its budget; None: it has none."""
+    private: int
+    """Bytes that would be free if it alone died."""
+    radius: Radius | None = None
+    """None: it dies alone, or the census's ``radius_of`` knows."""
+
+
+@attrs.frozen
+class Victim:
+    """One to be killed. ``predicted``: bytes that come back, those of its radius included, counted once."""
+
+    key: Hashable
+    radius: frozenset[Hashable]
+    """Everybody who dies, itself included."""
+    predicted: int
+    because: str = attrs.field(default="", eq=False)
+
+
+@attrs.frozen
+class TableRow:
+    """One line of the ranked table, for people."""
+
+    key: Hashable
+    priority: int
+    idle: bool
+    over: float | None
+    private: int
+    verdict: str
+
+
+@attrs.frozen
+class VictimTable:
+    """The best ranked of a census, and how many more were looked at."""
+
+    rows: tuple[TableRow, ...]
+    rest: int
+
+
+@attrs.frozen
+class Selection:
+    """What a round takes."""
+
+    victims: tuple[Victim, ...]
+    predicted: int
+    deaths: int
+    table: VictimTable
+
+
+def _positive(instance: object, field: attrs.Attribute[Any], value: Any) -> None:
+    if not value > 0:
+        raise ValueError(f"{field.name}={value!r} of KillCaps must be more than 0")
+
+
+@attrs.frozen
+class KillCaps:
+    """How much one round may take.
+
+    Args:
+        count: actors that may die in a round, radii included.
+        bytes: bytes that a round may take; None: as many as are missing.
+        worthwhile: who frees less than this part of (missing / count) counts as small.
+        rows: lines of the table.
+
+    Raises ValueError for what is not positive: the author's fault.
+    """
+
+    count: int = attrs.field(default=50, validator=_positive)
+    bytes: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    worthwhile: float = 0.25
+    rows: int = 20
+
+
+# --- Ranking -----------------------------------------------------------------------------------
+
+Rank = Callable[[Candidate], Any]
+
+_priority: Final = itemgetter(1)
+_private: Final = itemgetter(4)
+_over_then_private: Final = itemgetter(3, 4)
+
+
+def _best(rows: list[Candidate], wanted: int, key: Rank, *, largest: bool) -> Iterator[Candidate]:
+    """``rows``, best first. Few are usually taken, so few are ranked first, and all only if that was not enough."""
+    if wanted < len(rows):
+        first = (heapq.nlargest if largest else heapq.nsmallest)(wanted, rows, key)
+        yield from first
+    else:
+        first = []
+    # Both are stable, so the sorted whole begins with what was found first.
+    yield from sorted(rows, key=key, reverse=largest)[len(first) :]
+
+
+def _ranked(rows: list[Candidate], wanted: int) -> Iterator[Candidate]:
+    """Idle ones first, then by how far over the budget, then by size. Split rather than compared, so that the keys are
+    taken in C, and that what is not reached is not ranked."""
+    for idle in (True, False):
+        group = [row for row in rows if row[2]] if idle else [row for row in rows if not row[2]]
+        budgeted = [row for row in group if row[3]]
+        yield from _best(budgeted, wanted, _over_then_private, largest=True)
+        if len(budgeted) < len(group):
+            yield from _best([row for row in group if not row[3]], wanted, _private, largest=True)
+
+
+def _in_order(
+    candidates: Sequence[Candidate], missing: int, caps: KillCaps, rank: Rank | None, left: Callable[[], int]
+) -> Iterator[Candidate]:
+    """Candidates in the order in which they are considered. ``left`` tells what is still missing by then."""
+    wanted = 2 * caps.count + caps.rows
+    if rank is not None:
+        eligible = [row for row in candidates if row[1] < CRITICAL and row[4] > 0]
+        yield from _best(eligible, wanted, rank, largest=False)
+        return
+    floor = max(1, int(caps.worthwhile * missing / caps.count))
+    dwarfs: list[list[Candidate]] = []
+    present = set(map(_priority, candidates))  # a class that is not there is not looked for
+    for priority in filter(present.__contains__, PRIORITIES):
+        yield from _ranked([row for row in candidates if row[1] == priority and row[4] >= floor], wanted)
+        small = [row for row in candidates if row[1] == priority and 0 < row[4] < floor]
+        if sum(map(_private, small)) >= left():
+            yield from _ranked(small, wanted)
+        else:
+            dwarfs.append(small)
+    for small in dwarfs:
+        yield from _ranked(small, wanted)
+
+
+def _told(row: Candidate, deaths: int) -> str:
+    over = f", {row[3]:.2g} of its budget" if row[3] is not None else ""
+    others = f", and {deaths - 1} more in its radius" if deaths > 1 else ""
+    return f"{Priority(row[1]).name}, {'idle' if row[2] else 'busy'}{over}, {row[4]:,} bytes{others}"
+
+
+# --- Selection ---------------------------------------------------------------------------------
+
+
+class _Round:
+    """One selection under way."""
+
+    def __init__(self, missing: int, caps: KillCaps) -> None:
+        self.missing = missing if caps.bytes is None else min(missing, caps.bytes)
+        self.caps = caps
+        self.victims: list[Victim] = []
+        self.dead: set[Hashable] = set()
+        self.predicted = 0
+        self.rows: list[TableRow] = []
+        self.too_large: tuple[Candidate, Radius] | None = None
+
+    def left(self) -> int:
+        return self.missing - self.predicted
+
+    def full(self) -> bool:
+        return self.predicted >= self.missing or len(self.dead) >= self.caps.count
+
+    def consider(self, row: Candidate, radius: Radius | None) -> str:
+        """Take it, or say why not."""
+        keys = frozenset((row[0],)) if radius is None else radius.keys | {row[0]}
+        if row[0] in self.dead:
+            return "dies in an earlier radius"
+        if radius is not None and radius.critical:
+            return "its radius has a critical actor"
+        fresh = len(keys - self.dead)
+        if len(self.dead) + fresh > self.caps.count:
+            if radius is not None and self.too_large is None:
+                self.too_large = (row, radius)
+            return f"its radius of {len(keys)} does not fit into the round"
+        self.take(row, keys, row[4] if radius is None else radius.bytes)
+        return "killed"
+
+    def take(self, row: Candidate, keys: frozenset[Hashable], size: int) -> None:
+        if not self.dead.isdisjoint(keys):
+            # What an earlier victim of this round brings is counted there. Exact for radii that lie in each other (what
+            # a strategy makes), and never too much for others.
+            size = max(0, size - sum(v.predicted for v in self.victims if not v.radius.isdisjoint(keys)))
+        self.dead |= keys
+        self.predicted += size
+        self.victims.append(Victim(row[0], keys, size, _told(row, len(keys))))
+
+
+def select(
+    candidates: Sequence[Candidate],
+    missing: int,
+    caps: KillCaps | None = None,
+    *,
+    rank: Rank | None = None,
+    radius_of: Callable[[Hashable], Radius | None] | None = None,
+) -> Selection:
+    """The victims whose predicted reclaim covers ``missing`` bytes, as far as ``caps`` allow.
+
+    Args:
+        candidates: a census, in any order. Who holds nothing and who is CRITICAL is never taken.
+        missing: bytes that are wanted back.
+        rank: replaces the ranking: whose value is smallest goes first. Who is eligible stays a matter of the rules.
+        radius_of: the radius of those who do not bring one.
+
+    Example::
+
+        select([Candidate("a", 0, True, None, 5_000_000)], 1_000_000).predicted  # 5000000
+    """
+    caps = caps or KillCaps()
+    taking = _Round(missing, caps)
+    if missing > 0:
+        for row in _in_order(candidates, missing, caps, rank, taking.left):
+            if taking.full():
+                if len(taking.rows) >= caps.rows:
+                    break
+                verdict = "not needed" if taking.predicted >= taking.missing else "not in this round"
+            else:
+                radius = row[5] if len(row) > 5 else None
+                if radius is None and radius_of is not None:
+                    radius = radius_of(row[0])
+                verdict = taking.consider(row, radius)
+            if len(taking.rows) < caps.rows:
+                taking.rows.append(TableRow(*row[:5], verdict))
+        if not taking.victims and taking.too_large is not None:
+            row, radius = taking.too_large
+            taking.take(row, radius.keys | {row[0]}, radius.bytes)
+    table = VictimTable(tuple(taking.rows), len(candidates) - len(taking.rows))
+    return Selection(tuple(taking.victims), taking.predicted, len(taking.dead), table)
+
+
+def select_over_quota(
+    children: Iterable[Candidate], used: int, quota: int, *, caps: KillCaps | None = None
+) -> Selection:
+    """The children that a subtree over its ``memory_quota`` loses: lowest priority first, and of those the largest,
+    until what is left is at most ``quota``. A child's ``private`` is its subtree's bytes. Idleness and budgets say
+    nothing here: the quota is the family's, and the largest of its least important members is who spent it.
+    """
+    rows = list(children)
+    return select(rows, used - quota, caps, rank=lambda row: (row[1], -row[4]))

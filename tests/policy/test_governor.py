@@ -1,0 +1,373 @@
+"""The governor's machine, event by event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+
+from actorkit.policy import governor_events as ev
+from actorkit.policy.fill_rate import LookSettings
+from actorkit.policy.governor import Governor
+from actorkit.policy.governor_settings import SUBTREE_ACTIONS, GovernorSettings
+from actorkit.policy.kill_rounds import KillSettings
+from actorkit.policy.ladder import LadderSettings
+from actorkit.policy.memory_sample import MemoryLevel, MemorySample, Priority
+from actorkit.policy.receipts import PaceSettings
+from actorkit.policy.victims import Candidate, KillCaps, Radius
+
+NORMAL, CONSERVE, SHED, KILL, EXHAUSTED = MemoryLevel
+
+
+class Driven:
+    """A governor of 1,000 bytes, and what it said last."""
+
+    def __init__(self, **about: Any) -> None:
+        about.setdefault("looks", LookSettings(assumed=0))
+        about.setdefault("ladder", LadderSettings(forecast=False))
+        self.governor = Governor(GovernorSettings(**about))
+        self.said: list[ev.Action] = []
+
+    def look(self, now: float, used: int, live: int | None = None, **about: Any) -> list[str]:
+        return self.tell(ev.Sampled(MemorySample(now, 1000, used, "test", used, live, **about)))
+
+    def tell(self, event: ev.Event) -> list[str]:
+        self.said = self.governor.handle(event)
+        return [type(action).__name__ for action in self.said]
+
+    def done(self, now: float, number: int, *about: Any) -> list[str]:
+        return self.tell(ev.ActionDone(now, number, *about))
+
+    def census(self, now: float, *sizes: int) -> list[str]:
+        rows = [Candidate(n, Priority.NORMAL, True, None, size) for n, size in enumerate(sizes)]
+        return self.tell(ev.CensusTaken(now, self.the(ev.TakeCensus).number, rows))
+
+    def the(self, kind: type[Any]) -> Any:
+        (found,) = [action for action in self.said if isinstance(action, kind)]
+        return found
+
+
+def test_what_each_level_adds_in_which_order() -> None:
+    node = Driven(reserve=10)
+    assert node.look(0, 699) == []
+    assert node.look(1, 700) == ["LevelChanged", "SetAlarm", "TellActors", "CollectGarbage", "TrimAllocator"]
+    assert node.the(ev.TellActors) == ev.TellActors(CONSERVE, 50)
+    assert node.look(2, 800) == ["LevelChanged", "RefuseAdmission", "TellActors", "ShedMailboxes", "CollectGarbage"]
+    assert node.the(ev.ShedMailboxes) == ev.ShedMailboxes(60)
+    assert node.look(2.1, 900) == ["LevelChanged", "CloseGate", "TellActors", "TakeCensus"]
+    assert node.the(ev.TakeCensus) == ev.TakeCensus(100)
+    assert node.look(2.2, 960) == ["LevelChanged", "TellActors", "ReleaseReserve"]
+    assert node.look(2.3, 960) == []
+
+
+def test_and_the_way_down_takes_it_back() -> None:
+    node = Driven(reserve=10)
+    node.look(0, 960)
+    assert node.look(1, 100)[:2] == ["LevelChanged", "TellActors"]
+    assert node.the(ev.TellActors) == ev.TellActors(KILL, 0)
+    assert node.look(2, 100)[:2] == ["LevelChanged", "OpenGate"]
+    assert node.look(3, 100)[:2] == ["LevelChanged", "AllowAdmission"]
+    assert node.look(4, 100) == ["LevelChanged", "ClearAlarm", "TellActors", "RebuildReserve"]
+    assert node.look(5, 100) == []
+
+
+def test_the_reserve_waits_until_it_fits() -> None:
+    node = Driven(reserve=300)
+    node.look(0, 960, 960)
+    for now in range(1, 6):
+        node.look(now, 960, 100)
+    assert node.governor.level == NORMAL
+    assert node.look(6, 519, 100) == ["RebuildReserve"]
+
+
+def test_because_has_the_rule_and_its_numbers() -> None:
+    node = Driven()
+    node.look(0, 900)
+    assert node.the(ev.LevelChanged).because == "900 bytes used: enters KILL at 90% of 1,000 bytes (test)"
+    node.census(0, 60, 60, 60)
+    assert node.the(ev.Kill).because == (
+        "KILL: 900 bytes needed, KILL is left below 82% of 1,000 (test), with 2% to spare: 100 bytes to be freed; "
+        "2 victims, 2 deaths, 120 bytes predicted"
+    )
+
+
+# --- Rounds of kills ---
+
+
+def test_a_round() -> None:
+    node = Driven()
+    node.look(0, 900, 900)
+    assert node.census(0.01, 50, 50, 50) == ["Kill"]
+    kill = node.the(ev.Kill)
+    assert ([victim.key for victim in kill.victims], kill.predicted) == ([0, 1], 100)
+    assert node.look(0.5, 900, 900) == ["ShedMailboxes"], "its victims have not ended"
+    assert node.done(0.6, kill.number) == []
+    assert node.governor.look_at == 0.6, "look at once"
+    assert node.look(0.7, 900, 860)[0] == "Report"
+    assert node.governor.receipts[-1].action == "kill"
+    assert (node.governor.receipts[-1].predicted, node.governor.receipts[-1].realised) == (100, 40)
+    assert "TakeCensus" in [type(action).__name__ for action in node.said], "40 of 100 is not futile, and not enough"
+    assert node.the(ev.TakeCensus).wanted == 60
+
+
+def test_an_old_census_is_no_census() -> None:
+    node = Driven()
+    node.look(0, 900)
+    asked = node.the(ev.TakeCensus)
+    rows = [Candidate(1, 1, True, None, 50)]
+    assert node.tell(ev.CensusTaken(0, asked.number + 1, rows)) == []
+    assert node.tell(ev.CensusTaken(0, asked.number, rows)) == ["Kill"]
+    assert node.tell(ev.CensusTaken(0, asked.number, rows)) == []
+
+
+def test_a_census_that_comes_too_late() -> None:
+    node = Driven()
+    node.look(0, 900)
+    asked = node.the(ev.TakeCensus)
+    node.look(0.5, 700)
+    assert node.tell(ev.CensusTaken(0.6, asked.number, [Candidate(1, 1, True, None, 50)])) == []
+
+
+def test_a_census_that_never_comes_is_asked_for_again() -> None:
+    node = Driven()
+    node.look(0, 900)
+    assert "TakeCensus" not in node.look(1.9, 900)
+    assert "TakeCensus" in node.look(2.0, 900)
+
+
+def test_what_was_collected_need_not_be_killed() -> None:
+    node = Driven()
+    node.look(0, 900)
+    asked = node.the(ev.TakeCensus)
+    node.done(0.1, node.the(ev.CollectGarbage).number, 60, 0.01)
+    node.tell(ev.CensusTaken(0.2, asked.number, [Candidate(n, 1, True, None, 20) for n in range(9)]))
+    assert len(node.the(ev.Kill).victims) == 2
+
+
+def test_who_has_not_ended_is_not_killed_again() -> None:
+    node = Driven()
+    node.look(0, 900)
+    node.census(0, 100, 100, 100)
+    first = node.the(ev.Kill)
+    assert "TakeCensus" in node.look(2, 900)
+    node.census(2, 100, 100, 100)
+    assert node.the(ev.Kill).victims[0].key != first.victims[0].key
+
+
+def test_growth_meanwhile_is_not_held_against_a_round() -> None:
+    """100 a second were taken up before; so a round of 100 that leaves things as they are after a second has worked."""
+    node = Driven()
+    node.look(0, 700, 700)
+    node.look(2, 900, 900)
+    node.census(2, 100)
+    node.done(2.5, node.the(ev.Kill).number)
+    assert node.look(3, 900, 900)[0] == "Report"
+    assert node.governor.receipts[-1].realised == 100
+
+
+def test_nobody_may_be_killed() -> None:
+    node = Driven()
+    node.look(0, 900)
+    assert node.census(0) == ["Report"]
+    assert node.the(ev.Report).kind == "no_victims"
+    assert "TakeCensus" not in node.look(1.9, 900)
+    assert "TakeCensus" in node.look(2.1, 900)
+
+
+def test_kills_that_free_nothing_stop() -> None:
+    node = Driven(paces={"gc": PaceSettings(first=900, longest=900), "trim": PaceSettings(first=900, longest=900)})
+    now = 0.0
+    node.look(now, 900)
+    for n in range(3):
+        assert node.census(now, *[50] * 9) == ["Kill"], n
+        node.done(now + 0.1, node.the(ev.Kill).number)
+        now += 2
+        node.look(now, 900)
+    report = node.the(ev.Report)
+    assert report.kind == "kills_futile"
+    assert "3 in a row" in report.because
+    assert "none for 30 s" in report.because
+    assert "TakeCensus" not in node.look(now + 29, 900)
+    node.look(now + 30, 900)
+    assert {report.kind for report in node.said if isinstance(report, ev.Report)} >= {"kills_resumed"}
+    node.census(now + 30, *[50] * 9)
+    node.look(now + 32, 900)
+    assert "none for 60 s" in next(a for a in node.said if isinstance(a, ev.Report)).because
+
+
+def test_caps_and_radius_reach_the_selection() -> None:
+    node = Driven(kills=KillSettings(caps=KillCaps(count=4)), rank=lambda row: row[4])
+    node.look(0, 900)
+    rows = [Candidate(n, 1, True, None, n + 1) for n in range(9)]
+    census = ev.CensusTaken(0, node.the(ev.TakeCensus).number, rows, lambda key: Radius(frozenset({key, -1 - key}), 5))
+    assert node.tell(census) == ["Kill"]
+    assert [victim.key for victim in node.the(ev.Kill).victims] == [0, 1]
+
+
+# --- Outcomes ---
+
+
+def test_what_does_not_deliver_is_backed_off_and_reported() -> None:
+    node = Driven()
+    node.look(0, 750)
+    assert node.done(0.1, node.the(ev.CollectGarbage).number, 37, 0.01) == ["Report"]
+    assert node.the(ev.Report).because == "gc was to free 38 bytes and freed 37: waits 2 s"
+    assert "CollectGarbage" not in node.look(2, 750)
+    assert "CollectGarbage" in node.look(2.2, 750)
+
+
+def test_an_outcome_that_the_shell_does_not_know_is_read_from_the_next_sample() -> None:
+    node = Driven()
+    node.look(0, 750, 750)
+    node.done(0.1, node.the(ev.CollectGarbage).number, None, 0.01)
+    assert node.governor.receipts == ()
+    node.look(0.5, 750, 650)
+    assert node.governor.receipts[-1].realised == 100
+
+
+def test_a_failure_is_reported_and_freed_nothing() -> None:
+    node = Driven()
+    node.look(0, 850)
+    shed = node.the(ev.ShedMailboxes).number
+    assert node.done(0.1, shed, None, 0.0, "no mailbox answered") == ["Report", "Report"]
+    assert node.governor.receipts[-1].realised == 0
+
+
+def test_an_outcome_of_nothing() -> None:
+    node = Driven()
+    assert node.done(0, 99, 10) == []
+
+
+def test_actors_are_asked_again_while_it_is_wanted() -> None:
+    node = Driven()
+    node.look(0, 720)
+    assert "TellActors" not in node.look(4.9, 720)
+    assert "TellActors" in node.look(5, 720)
+    node.look(9, 660)
+    assert node.governor.level == CONSERVE
+    assert "TellActors" in node.look(10, 660)
+    assert "TellActors" not in node.look(15.5, 650), "nothing to ask for"
+
+
+# --- Exhausted ---
+
+
+def test_nothing_is_stopped_for_pages_that_are_free() -> None:
+    node = Driven(reserve=10, ladder=LadderSettings(dwell=20, forecast=False))
+    assert "ReleaseReserve" in node.look(0, 1000, 500)
+    for now in range(1, 100):
+        said = node.look(now, 1000, 500)
+        assert not {"StopAllButCritical", "StopNode", "Kill", "TakeCensus"} & set(said)
+        assert (node.governor.level == EXHAUSTED) == (now < 20)
+    assert node.governor.level == NORMAL
+
+
+def test_the_last_rung() -> None:
+    node = Driven()
+    node.look(0, 970)
+    node.census(0, 50)
+    assert "StopAllButCritical" not in node.look(1.9, 970)
+    assert "StopAllButCritical" in node.look(2.0, 970)
+    assert "TakeCensus" not in node.look(4.5, 970), "there is nobody left to kill"
+    assert "StopNode" not in node.look(6.9, 970)
+    assert node.look(7.0, 970)[-1] == "StopNode"
+    assert node.the(ev.StopNode).exit_status == 79
+    assert node.governor.over
+    assert node.look(8, 10) == []
+
+
+def test_the_node_goes_on_if_stopping_actors_helped() -> None:
+    node = Driven()
+    node.look(0, 970)
+    node.look(2, 970)
+    node.look(3, 890)
+    assert node.governor.level == KILL
+    for now in range(4, 30):
+        assert "StopNode" not in node.look(now, 890)
+
+
+def test_sooner_when_nobody_is_left() -> None:
+    node = Driven()
+    node.look(0, 970)
+    node.census(0)
+    assert "StopAllButCritical" in node.look(0.1, 970)
+
+
+def test_time_alone_stops_the_node() -> None:
+    """Nobody can look any more: no descriptors, no memory."""
+    node = Driven()
+    assert node.tell(ev.Tick(0)) == []
+    node.look(0, 970)
+    assert node.tell(ev.Tick(2)) == ["StopAllButCritical"]
+    assert node.tell(ev.Tick(6)) == []
+    assert node.tell(ev.Tick(7)) == ["StopNode"]
+
+
+# --- Configuration ---
+
+
+def test_levels_do_what_they_are_told_to() -> None:
+    node = Driven(actions={SHED: {"alarm"}, EXHAUSTED: {"refuse"}})
+    assert node.look(0, 700) == ["LevelChanged"]
+    assert node.look(1, 950) == ["LevelChanged", "SetAlarm"]
+    assert node.look(2, 970) == ["LevelChanged", "RefuseAdmission"]
+    assert node.look(99, 970) == []
+
+
+def test_a_subtree_s_governor() -> None:
+    node = Driven(actions=SUBTREE_ACTIONS)
+    assert node.look(0, 970, 970) == [
+        "LevelChanged", "RefuseAdmission", "CloseGate", "TellActors", "ShedMailboxes", "TakeCensus",
+    ]  # fmt: skip
+    assert node.census(0, 200) == ["Kill"]
+    node.done(1, node.the(ev.Kill).number)
+    assert node.look(3, 770, 770)[:3] == ["LevelChanged", "Report", "TellActors"]
+
+
+def test_revised_actions() -> None:
+    def revise(action: ev.Action) -> ev.Action | None:
+        match action:
+            case ev.CollectGarbage():
+                return None
+            case ev.Kill(victims=victims):
+                return attrs.evolve(action, victims=victims[:1], number=0)
+        return action
+
+    node = Driven(revise=revise)
+    assert "CollectGarbage" not in node.look(0, 900)
+    node.census(0, 50, 50)
+    assert len(node.the(ev.Kill).victims) == 1
+    assert node.the(ev.Kill).number > 0, "numbers are the machine's"
+
+
+def test_thresholds_by_a_callable() -> None:
+    node = Driven(thresholds=lambda sample: LadderSettings(conserve=(0.5, 0.4), forecast=False))
+    node.look(0, 500)
+    assert node.governor.level == CONSERVE
+
+
+def test_looks_come_more_often_when_it_is_short() -> None:
+    node = Driven()
+    node.look(0, 100)
+    assert node.governor.look_at == 1.0
+    node.look(1, 800, 100)
+    assert node.governor.look_at <= 1.25
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"alert_look": 0}, {"tell_again": -1}, {"reserve": -1}, {"exit_status": 0}, {"exit_status": 137},
+     {"actions": {NORMAL: {"gc"}}}, {"actions": {KILL: {"pray"}}}],
+)  # fmt: skip
+def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"give|may do"):
+        GovernorSettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"round_interval": 0}, {"pause": 0}, {"longest_pause": 1}, {"margin": 1}, {"effective": 2}]
+)
+def test_kills_that_cannot_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"give|must be"):
+        KillSettings(**wrong)

@@ -1,0 +1,216 @@
+"""Who is given up: the order, the radius, the caps, the table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actorkit.policy.memory_sample import Priority
+from actorkit.policy.victims import Candidate, KillCaps, Radius, Selection, select, select_over_quota
+
+LOW, NORMAL, HIGH, CRITICAL = Priority
+
+
+def one(
+    key: str, priority: int = NORMAL, *, idle: bool = False, over: float | None = None, size: int = 100
+) -> Candidate:
+    return Candidate(key, priority, idle, over, size)
+
+
+def keys(selection: Selection) -> str:
+    return "".join(str(victim.key) for victim in selection.victims)
+
+
+def chosen(*rows: Candidate, missing: int = 10**9, **about: Any) -> str:
+    return keys(select(rows, missing, **about))
+
+
+def test_the_order() -> None:
+    rows = [
+        one("a", LOW, size=101), one("b", LOW, size=100), one("c", NORMAL, idle=True, over=2.0),
+        one("d", NORMAL, idle=True, over=1.0), one("e", NORMAL, idle=True), one("f", NORMAL, over=9.0),
+        one("g", NORMAL, size=999), one("h", HIGH),
+    ]  # fmt: skip
+    assert chosen(*reversed(rows), missing=1701) == "abcdefgh"
+    assert chosen(*rows, missing=100) == "a"
+    assert chosen(*rows, missing=102) == "ab"
+
+
+def test_until_it_is_covered_and_no_further() -> None:
+    rows = [one(str(n)) for n in range(9)]
+    assert len(chosen(*rows, missing=301)) == 4
+    assert chosen(*rows, missing=0) == chosen(*rows, missing=-5) == chosen(missing=5) == ""
+
+
+def test_caps() -> None:
+    rows = [one(str(n % 10)) for n in range(200)]
+    assert len(select(rows, 10**9).victims) == 1 + 9, "a key dies once"
+    rows = [Candidate(n, NORMAL, False, None, 100) for n in range(200)]
+    assert len(select(rows, 10**9).victims) == 50
+    assert len(select(rows, 10**9, KillCaps(count=3)).victims) == 3
+    assert len(select(rows, 10**9, KillCaps(bytes=250)).victims) == 3
+
+
+def test_never_a_critical_one_and_never_for_nothing() -> None:
+    assert chosen(one("a", CRITICAL), one("b", size=0)) == ""
+
+
+def test_ten_hogs_die_not_ten_thousand_dwarfs() -> None:
+    dwarfs = [Candidate(n, NORMAL, True, None, 10) for n in range(10_000)]
+    hogs = [Candidate(f"h{n}", NORMAL, False, None, 10_000) for n in range(10)]
+    selection = select([*dwarfs, *hogs], 95_000)
+    assert {victim.key for victim in selection.victims} == {hog.key for hog in hogs}
+
+
+def test_the_dwarfs_of_a_class_go_first_if_they_could_do_it() -> None:
+    many = [Candidate(n, LOW, True, None, 10) for n in range(10_000)]
+    hog = Candidate("hog", NORMAL, False, None, 90_000)
+    assert {victim.predicted for victim in select([*many, hog], 90_000).victims} == {10}
+    few = many[:20]
+    assert [victim.key for victim in select([*few, hog], 90_000).victims] == ["hog"]
+    assert len(select([*few, hog], 90_100).victims) == 11, "but they do fill up what the large ones leave missing"
+
+
+def test_a_radius_dies_together_and_counts_once() -> None:
+    radius = Radius(frozenset("abc"), 500)
+    rows = [one(key, size=200)._replace(radius=radius) for key in "abc"] + [one("d", size=100)]
+    selection = select(rows, 550)
+    assert keys(selection) == "ad"
+    assert (selection.predicted, selection.deaths) == (600, 4)
+    assert [row.verdict for row in selection.table.rows] == [
+        "killed", "dies in an earlier radius", "dies in an earlier radius", "killed",
+    ]  # fmt: skip
+
+
+def test_a_radius_within_another_is_counted_once() -> None:
+    """rest_for_one: who comes later is taken along."""
+    inner, outer = Radius(frozenset("bc"), 300), Radius(frozenset("abc"), 350)
+    rows = [one("b", size=200)._replace(radius=inner), one("a", size=50)._replace(radius=outer)]
+    selection = select(rows, 1000)
+    assert (keys(selection), selection.predicted, selection.deaths) == ("ba", 350, 3)
+
+
+def test_a_radius_with_a_critical_actor_is_not_eligible() -> None:
+    sacred = Radius(frozenset("ax"), 900, critical=True)
+    rows = [one("a", size=900)._replace(radius=sacred), one("b")]
+    selection = select(rows, 500)
+    assert keys(selection) == "b"
+    assert selection.table.rows[0].verdict == "its radius has a critical actor"
+
+
+def test_radii_are_asked_for_when_their_turn_has_come() -> None:
+    asked = []
+
+    def radius_of(key: Any) -> Radius | None:
+        asked.append(key)
+        return Radius(frozenset({key, f"{key}'"}), 300)
+
+    rows = [Candidate(n, NORMAL, False, None, 100) for n in range(1000)]
+    selection = select(rows, 600, radius_of=radius_of)
+    assert asked == [0, 1]
+    assert (selection.predicted, selection.deaths) == (600, 4)
+
+
+def test_a_radius_larger_than_the_cap_is_the_last_resort_and_goes_alone() -> None:
+    large = Radius(frozenset(range(100)), 5000)
+    rows = [Candidate(0, LOW, True, None, 900, large), *(Candidate(200 + n, HIGH, False, None, 100) for n in range(3))]
+    assert [victim.key for victim in select(rows, 4000).victims] == [200, 201, 202]
+    selection = select(rows[:1], 4000)
+    assert (selection.deaths, selection.predicted) == (100, 5000)
+
+
+def test_the_table_is_bounded() -> None:
+    rows = [Candidate(n, NORMAL, False, None, 1000 - n) for n in range(500)]
+    table = select(rows, 1500, KillCaps(rows=5)).table
+    assert [(row.key, row.verdict) for row in table.rows] == [
+        (0, "killed"), (1, "killed"), (2, "not needed"), (3, "not needed"), (4, "not needed"),
+    ]  # fmt: skip
+    assert table.rest == 495
+    assert select(rows, 10**9, KillCaps(count=1)).table.rows[1].verdict == "not in this round"
+
+
+def test_the_ranking_can_be_replaced() -> None:
+    rows = [one("a", LOW, size=500), one("b", HIGH, size=7), one("c", CRITICAL, size=1)]
+    assert chosen(*rows, missing=5, rank=lambda row: row.private) == "b"
+
+
+def test_a_victim_says_why() -> None:
+    victim = select([one("a", LOW, idle=True, over=3.25, size=12345)], 1).victims[0]
+    assert victim.because == "LOW, idle, 3.2 of its budget, 12,345 bytes"
+
+
+def test_plain_tuples_will_do() -> None:
+    assert keys(select([("a", 1, False, None, 10)], 1)) == "a"  # type: ignore[list-item]
+
+
+def test_a_subtree_over_its_quota() -> None:
+    rows = [
+        one("a", HIGH, size=900),
+        one("b", NORMAL, size=10),
+        one("c", NORMAL, size=300),
+        one("d", CRITICAL, size=99),
+    ]
+    assert keys(select_over_quota(rows, 1309, 1300)) == "c"
+    assert keys(select_over_quota(rows, 1309, 1005)) == "cb"
+    assert keys(select_over_quota(rows, 1309, 900)) == "cba"
+    assert keys(select_over_quota(rows, 1309, 1309)) == ""
+
+
+@pytest.mark.parametrize("wrong", [{"count": 0}, {"bytes": 0}])
+def test_caps_that_cannot_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="more than 0"):
+        KillCaps(**wrong)
+
+
+candidates = st.lists(
+    st.tuples(
+        st.sampled_from(list(Priority)), st.booleans(), st.none() | st.floats(0, 9), st.integers(0, 50),
+        st.none() | st.tuples(st.frozensets(st.integers(0, 30), max_size=6), st.booleans()),
+    ),
+    max_size=30,
+)  # fmt: skip
+
+
+@given(candidates, st.integers(0, 400), st.integers(1, 20))
+@settings(max_examples=60, deadline=None)
+def test_whatever_the_census(drawn: Any, missing: int, count: int) -> None:
+    rows = [
+        Candidate(
+            n, *fields, None if radius is None else Radius(radius[0] | {n}, fields[3] + len(radius[0]), radius[1])
+        )
+        for n, (*fields, radius) in enumerate(drawn)
+    ]
+    selection = select(rows, missing, KillCaps(count=count))
+    by_key = {row.key: row for row in rows}
+    dead: set[Any] = set()
+    for victim in selection.victims:
+        row = by_key[victim.key]
+        assert row.priority < CRITICAL
+        assert row.private > 0
+        assert row.radius is None or not row.radius.critical
+        assert victim.key not in dead, "died already"
+        dead |= victim.radius
+    assert len(dead) == selection.deaths
+    assert len(dead) <= count or len(selection.victims) == 1
+    assert selection.predicted == sum(victim.predicted for victim in selection.victims)
+    if len(selection.victims) > 1:
+        last = selection.victims[-1].predicted
+        assert selection.predicted - last < missing, "one more than was needed"
+    assert len(selection.table.rows) + selection.table.rest == len(rows)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.none() | st.floats(0, 3), st.integers(1, 9)), max_size=40))
+@settings(max_examples=40, deadline=None)
+def test_ranked_few_first_or_all_it_is_one_order(drawn: Any) -> None:
+    """The order of a round that takes a few is the beginning of the order of one that takes all."""
+    rows = [Candidate(n, NORMAL, *fields) for n, fields in enumerate(drawn)]
+    caps = KillCaps(count=40, worthwhile=0)
+    everybody = [victim.key for victim in select(rows, 10**6, caps).victims]
+    assert everybody == sorted(
+        range(len(rows)), key=lambda n: (not rows[n].idle, -(rows[n].over or 0.0), -rows[n].private, n)
+    )
+    few = [victim.key for victim in select(rows, 10**6, KillCaps(count=1, worthwhile=0, rows=1)).victims]
+    assert few == everybody[:1]
