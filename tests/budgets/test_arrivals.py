@@ -242,6 +242,7 @@ async def test_what_waits_to_be_sent_is_the_sender_s(ends: Ends) -> None:
             async with trio.open_nursery() as nursery:
                 for _ in range(20):
                     nursery.start_soon(slow.send_wait, bytes(HALF))
+                    await trio.testing.wait_all_tasks_blocked()
 
     sender = ends.node.spawn(ak.child(Sender).with_(max_heap_size=MIB))
     sender.cast(Sender.go)
