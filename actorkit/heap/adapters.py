@@ -7,6 +7,7 @@ imported for the sake of an adapter, and a walk that meets no such object does n
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,8 +38,7 @@ def _elements(array: Any) -> list[object]:
 
 def _characters(array: Any) -> int:
     """Of variable-width strings, which are in an arena unless they are short: one byte for each character."""
-    import numpy  # type: ignore[import-not-found, unused-ignore]
-
+    numpy: Any = sys.modules["numpy"]
     lengths = numpy.strings.str_len(array)
     return int(lengths[lengths > _SHORT].sum())
 
