@@ -36,7 +36,8 @@ def ask() -> bool:
 
 
 @pytest.mark.parametrize(
-    "name", ["trio", "trio._core._run", "actorkit", "actorkit.runtime.scheduler", "contextlib", "outcome", "outcome._impl"]
+    "name",
+    ["trio", "trio._core._run", "actorkit", "actorkit.runtime.scheduler", "contextlib", "outcome", "outcome._impl"],
 )
 def test_frames_of_trio_and_the_runtime_are_foreign(name: str) -> None:
     through = in_module(name)
