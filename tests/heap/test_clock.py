@@ -77,7 +77,7 @@ KINDS: dict[str, Callable[[int], Any]] = {
     "str": lambda i: f"{i:03}",
     "bytes": lambda i: bytes(1 + i % 16),
     "large": lambda i: bytes(513 + i),
-    "tuple": lambda i: (i,),
+    "tuple": lambda i: (i,) * 21,  # shorter ones come from the freelists, thousands of them
     "dict": lambda i: {i: None},
     "set": lambda i: {i},
 }
