@@ -1,22 +1,62 @@
-"""Everybody's size and standing, for whoever chooses victims."""
+"""Everybody's size and standing, for whoever chooses victims.
+
+Rows are made in C where there is C: ``PLAN`` says where a record has what. An actor with something rare (a coroutine
+that waits, timers, links, a priority of its own) is looked at in Python.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from typing import Any
+from itertools import chain
+from typing import Any, Final
 
 import trio
 
 from ..heap import walk
-from ..policy.victims import Candidate, Radius
+from ..policy.memory_sample import Priority
+from ..policy.victims import Census, Radius
 from ..runtime.budgets import mailbox_of, roots_of
 from ..runtime.radius import is_critical, radius_of
 from ..runtime.record import DEAD, IDLE, Record
+from ..runtime.template import Template
 
-__all__ = ["PIECE", "candidates", "measured_radius", "sizes_of", "take_census"]
+__all__ = ["PIECE", "PLAN", "count", "measured_radius", "sizes_of", "take_census"]
 
 PIECE = 1_024 if walk.IMPLEMENTATION == "c" else 16
-"""Actors measured in one go, well below a millisecond; then others run."""
+"""Actors measured in one go, below a millisecond; then others run."""
+
+Told = tuple[list[Any], list[Any], int, bool, int | None]
+
+
+def _told(record: Record[Any]) -> Told | None:
+    if record.state == DEAD or is_critical(record):
+        return None
+    account = record.account
+    limit = None if account is None or account.owner is None else account.owner.limit.size
+    return roots_of(record), mailbox_of(record), int(record.memory_priority), record.state == IDLE, limit
+
+
+def _rank_of(template: Template) -> int | None:
+    """Of actors without a priority of their own. None: never killed for memory's sake (see ``is_critical``)."""
+    if template.kind == "supervisor" or template.memory_priority is Priority.CRITICAL:
+        return None
+    return int(template.memory_priority)
+
+
+PLAN: Final = walk.RecordPlan(
+    kind=Record,
+    held=Record.obj,
+    queues=(Record.inbox, Record.outbox),
+    state=Record.state,
+    idle=IDLE,
+    dead=DEAD,
+    group=Record.template,
+    rank_of=_rank_of,
+    account=Record.account,
+    limit=("owner", "limit", "size"),
+    rare=(Record.worker, Record.variables, Record.attention, Record.pending, Record.extra),
+    told=_told,
+)
 
 
 def sizes_of(records: Iterable[Record[Any]]) -> list[int]:
@@ -24,19 +64,10 @@ def sizes_of(records: Iterable[Record[Any]]) -> list[int]:
     return walk.census([(roots_of(record), mailbox_of(record)) for record in records])
 
 
-def candidates(records: Iterable[Record[Any]]) -> list[Candidate]:
-    """One row for each that may be killed at all; supervisors and the critical are left out."""
-    alive = [record for record in records if record.state != DEAD and not is_critical(record)]
-    return [
-        Candidate(record, record.memory_priority, record.state == IDLE, _over(record, size), size)
-        for record, size in zip(alive, sizes_of(alive), strict=True)
-    ]
-
-
-def _over(record: Record[Any], size: int) -> float | None:
-    account = record.account
-    limit = 0 if account is None or account.owner is None else account.owner.limit.size
-    return size / limit if limit else None
+def count(census: Census, records: list[Record[Any]]) -> None:
+    """Take up a row for each that may be killed at all; supervisors and the critical are left out."""
+    for (rank, idle, budgeted), (rows, size, largest) in walk.census_rows(records, PLAN).items():
+        census.add(rank, idle, budgeted, rows, size, largest)
 
 
 def measured_radius(key: Hashable) -> Radius | None:
@@ -50,12 +81,12 @@ def measured_radius(key: Hashable) -> Radius | None:
     return Radius(frozenset(records), walk.measure(roots, queues).charged, any(map(is_critical, records)))
 
 
-async def take_census(records: Callable[[], list[Record[Any]]]) -> list[Candidate]:
-    """All candidates, in pieces: others run in between, so that nobody waits long."""
-    everybody = records()
-    rows: list[Candidate] = []
+async def take_census(nodes: Iterable[Iterable[Record[Any]]]) -> Census:
+    """Everybody's row, in pieces: others run in between, so that nobody waits long."""
+    everybody = list(chain.from_iterable(nodes))
+    census = Census()
     for first in range(0, len(everybody), PIECE):
         if first:
             await trio.lowlevel.checkpoint()
-        rows += candidates(everybody[first : first + PIECE])
-    return rows
+        count(census, everybody[first : first + PIECE])
+    return census

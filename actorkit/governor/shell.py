@@ -21,7 +21,7 @@ from ..policy import governor_events as ev
 from ..policy.governor import Governor as Machine
 from ..policy.memory_pressure import MemoryPressure
 from ..policy.memory_sample import MemoryLevel, MemorySample
-from ..policy.victims import Candidate
+from ..policy.victims import Census
 from ..pressure.sources import MemorySource
 from ..runtime.events import KilledForMemory, MemoryAlarm, MemoryLevelChanged, MemoryReport, SystemEvent
 from ..runtime.memory_data import MemoryData, Receipt, Receipts
@@ -245,18 +245,18 @@ class Governor:
 
     async def _take_census(self, action: ev.TakeCensus) -> None:
         began = perf_counter()
-        rows: list[Candidate] = []
+        census = Census()
         with self._scope_of_work():
-            rows = await take_census(self.everybody)
+            census = await take_census(node.actors.values() for node in self.nodes)
         if not self.nodes:
             return
-        if rows:
-            largest = max(rows, key=lambda row: row[4])
-            assert isinstance(largest.key, Record)
-            self.worst = (largest.key, largest.private)
+        largest = census.largest
+        if largest is not None:
+            assert isinstance(largest[0], Record)
+            self.worst = (largest[0], largest[4])
         now = trio.current_time()
         self._receipts.append(Receipt(now, "TakeCensus", action.because, duration=perf_counter() - began))
-        self.tell(ev.CensusTaken(now, action.number, rows, measured_radius))
+        self.tell(ev.CensusTaken(now, action.number, census, measured_radius))
 
     def _scope_of_work(self) -> trio.CancelScope:
         return trio.CancelScope(shield=True)
