@@ -1,10 +1,10 @@
 """The governor: looks at the node's memory, asks its machine what to do, and does it.
 
-One governor serves all nodes of a trio run, since they share one resident set. It looks as often as the fill rate asks
-for, and when the kernel says that memory is short: *between the steps* of whatever tasks are running (see
-``between_steps``), and, when none are, from a task of its own, in the nursery of one of its nodes (of another, when that
-one closes). All decisions are ``policy.governor``'s; every act is answered with what came of it. Nothing here may fail
-the node: an act that raises is logged, and told to the machine as failed.
+One governor serves all nodes of a trio run, since they share one resident set. It looks as often as the fill rate
+asks for, and when the kernel says that memory is short: *between the steps* of whatever tasks are running (see
+``between_steps``), and, when none are, from a task of its own, in the nursery of one of its nodes (of another, when
+that one closes). All decisions are ``policy.governor``'s; every act is answered with what came of it. Nothing here
+may fail the node: an act that raises is logged, and told to the machine as failed.
 """
 
 from __future__ import annotations

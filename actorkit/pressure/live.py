@@ -11,9 +11,10 @@ line in each 16 KiB: 15 µs for a fresh interpreter, 50 µs for each 100 MB.
 
 The allocation clock, which stands before pymalloc while there are budgets, knows how to let it print all the same.
 
-By estimate. It prints nothing when somebody else stands before pymalloc: tracemalloc, for one. What is left is the number of blocks in use (``sys.getallocatedblocks``). When that is at a new height arenas are as full as they
-get, so what they hold is their size, and the mean block follows; below that height blocks are counted with that
-mean. The size of the arenas is what is anonymous and resident and not malloc's, nor was there at the start.
+By estimate. It prints nothing when somebody else stands before pymalloc: tracemalloc, for one. What is left is the
+number of blocks in use (``sys.getallocatedblocks``). When that is at a new height arenas are as full as they get, so
+what they hold is their size, and the mean block follows; below that height blocks are counted with that mean. The
+size of the arenas is what is anonymous and resident and not malloc's, nor was there at the start.
 
 Never too much. Retained bytes that are not there would end an alarm early, so the lower of two bounds is told: what
 the allocators say is free, and what is resident beyond all that is in use. The first would be too much after

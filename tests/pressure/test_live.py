@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from actorkit.pressure.live import LiveGauge, SmallBlocks, malloc_bytes, small_blocks
-from actorkit.pressure.process import ProcessMemory, ProcessPages
+from actorkit.pressure.process import ProcessPages
 from tests.pressure.programs import PROGRAMS
 from tests.pressure.trees import MIB
 
