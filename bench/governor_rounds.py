@@ -39,13 +39,15 @@ from actorkit.policy.fill_rate import LookSettings
 from actorkit.policy.governor_settings import LEVEL_ACTIONS, Deed
 from actorkit.policy.kill_rounds import KillSettings
 from actorkit.policy.ladder import LadderSettings
-from actorkit.policy.victims import Census, select
+from actorkit.policy.victims import Census, KillCaps, select
 from actorkit.testing import ScriptedMemory
 from bench.heap_walks import Small, undisturbed
 from bench.worker import questions, rss, say
 
 MIB = 2**20
 LIMIT = 1000 * MIB
+CAPS = KillCaps(count=50)
+PIECE = 250
 TICKS = 50
 PURE_ROUNDS, ROUNDS = 2, 12
 A_HOG_IN, HOG_BYTES = 100, 100_000
@@ -61,7 +63,7 @@ def at_once(**changes: Any) -> ak.GovernorSettings:
     """Levels are left without waiting, so that one round follows another."""
     return ak.GovernorSettings(
         ladder=LadderSettings(dwell=0.0, forecast=False),
-        kills=KillSettings(round_interval=1e-6, effect_delay=1e-6, futile_rounds=1_000_000),
+        kills=KillSettings(caps=CAPS, round_interval=1e-6, effect_delay=1e-6, futile_rounds=1_000_000),
         actions=without("gc", "trim", "stop_all", "stop_node"),
         **changes,
     )
@@ -136,10 +138,10 @@ async def rounds(actors: int, kind: str) -> dict[str, object]:
             memory.used = memory.live = LIMIT * 92 // 100
             began = time.thread_time()
             governor.look()
-            looks.append(time.thread_time() - began)
             while not kills or any(victim.key.alive for victim in kills[0].victims):  # type: ignore[attr-defined]
                 await trio.lowlevel.checkpoint()
             over = time.thread_time()
+            looks.append(marks[ev.TakeCensus] - began)
             whole.append(over - began)
             ends.append(over - marks[ev.Kill])
             memory.used = memory.live = LIMIT // 10
@@ -150,7 +152,7 @@ async def rounds(actors: int, kind: str) -> dict[str, object]:
                 start(node, kind, 0 if kind == "hogs" else 1)
             await trio.testing.wait_all_tasks_blocked()
         records = governor.everybody()
-        pieces = [records[first : first + census.PIECE] for first in range(0, len(records), census.PIECE)]
+        pieces = [records[first : first + PIECE] for first in range(0, len(records), PIECE)]
         if COLUMN == "pure":
             counting = sum(whole) / len(whole) - best(looks) - best(ends)
         else:
@@ -161,7 +163,7 @@ async def rounds(actors: int, kind: str) -> dict[str, object]:
         missing = governor.machine._rounds.missing(kills_sample(), governor.machine.settings.ladder.kill.leave)
         for _ in range(1 if COLUMN == "pure" else 10):
             began = time.thread_time()
-            select(rows, missing, radius_of=census.measured_radius)
+            select(rows, missing, CAPS, radius_of=census.measured_radius)
             choices.append(time.thread_time() - began)
         return {
             "value": sum(whole) / len(whole),

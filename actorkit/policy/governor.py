@@ -148,7 +148,7 @@ class Governor:
             )
             self._note(Receipt(asked.kind, at, asked.predicted, max(0, fell), duration))
         self._unjudged.clear()
-        judgement = self._rounds.look(sample)
+        judgement = self._rounds.look(sample, self._rate.time_to_limit())
         if judgement is not None:
             self._book.note(judgement.receipt)
             kind: ev.ReportKind = "kills_futile" if judgement.stopped_for else "kill_judged"
@@ -225,7 +225,7 @@ class Governor:
     def _done(self, done: ev.ActionDone) -> None:
         if done.failure:
             self._report("action_failed", f"action {done.number} was not done: {done.failure}")
-        if self._rounds.ended(done.number, done.now):
+        if self._rounds.ended(done.number, done.now, None if done.failure else done.realised):
             self.look_at = done.now
             return
         asked = self._asked.pop(done.number, None)

@@ -47,6 +47,8 @@ __all__ = [
 ]
 
 CRITICAL: Final = int(Priority.CRITICAL)
+COUNT: Final = 50
+SHARE: Final = 0.05
 PRIORITIES: Final = (int(Priority.LOW), int(Priority.NORMAL), int(Priority.HIGH))
 
 
@@ -191,7 +193,8 @@ class KillCaps:
     """How much one round may take.
 
     Args:
-        count: actors that may die in a round, radii included.
+        count: actors that may die in a round, radii included; None: 50, or a twentieth of the candidates if that is
+            more, since a crowd is not brought down by fifties.
         bytes: bytes that a round may take; None: as many as are missing.
         worthwhile: who frees less than this part of (missing / count) counts as small.
         rows: lines of the table.
@@ -199,10 +202,14 @@ class KillCaps:
     Raises ValueError for what is not positive: the author's fault.
     """
 
-    count: int = attrs.field(default=50, validator=_positive)
+    count: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
     bytes: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
     worthwhile: float = 0.25
     rows: int = 20
+
+    def deaths(self, candidates: int) -> int:
+        """How many may die in a round, of so many candidates."""
+        return max(COUNT, int(SHARE * candidates)) if self.count is None else self.count
 
 
 # --- Ranking -----------------------------------------------------------------------------------
@@ -253,12 +260,13 @@ def _in_order(
     census: Census, missing: int, caps: KillCaps, rank: Rank | None, left: Callable[[], int]
 ) -> Iterator[Candidate]:
     """Candidates in the order in which they are considered. ``left`` tells what is still missing by then."""
-    wanted = 2 * caps.count + caps.rows
+    deaths = caps.deaths(len(census))
+    wanted = 2 * deaths + caps.rows
     if rank is not None:
         eligible = [row for row in census if row[1] < CRITICAL]
         yield from _best(eligible, wanted, rank, largest=False)
         return
-    floor = max(1, int(caps.worthwhile * missing / caps.count))
+    floor = max(1, int(caps.worthwhile * missing / deaths))
     dwarfs: list[list[Candidate]] = []
     for priority in PRIORITIES:
         groups = census.of_priority(priority)
@@ -296,9 +304,9 @@ def _told(row: Candidate, deaths: int) -> str:
 class _Round:
     """One selection under way."""
 
-    def __init__(self, missing: int, caps: KillCaps) -> None:
+    def __init__(self, missing: int, caps: KillCaps, deaths: int) -> None:
         self.missing = missing if caps.bytes is None else min(missing, caps.bytes)
-        self.caps = caps
+        self.deaths = deaths
         self.victims: list[Victim] = []
         self.dead: set[Hashable] = set()
         self.predicted = 0
@@ -309,7 +317,7 @@ class _Round:
         return self.missing - self.predicted
 
     def full(self) -> bool:
-        return self.predicted >= self.missing or len(self.dead) >= self.caps.count
+        return self.predicted >= self.missing or len(self.dead) >= self.deaths
 
     def consider(self, row: Candidate, radius: Radius | None) -> str:
         """Take it, or say why not."""
@@ -319,7 +327,7 @@ class _Round:
         if radius is not None and radius.critical:
             return "its radius has a critical actor"
         fresh = len(keys - self.dead)
-        if len(self.dead) + fresh > self.caps.count:
+        if len(self.dead) + fresh > self.deaths:
             if radius is not None and self.too_large is None:
                 self.too_large = (row, radius)
             return f"its radius of {len(keys)} does not fit into the round"
@@ -357,9 +365,9 @@ def select(
         select([Candidate("a", 0, True, None, 5_000_000)], 1_000_000).predicted  # 5000000
     """
     caps = caps or KillCaps()
-    taking = _Round(missing, caps)
+    census = candidates if isinstance(candidates, Census) else Census(candidates)
+    taking = _Round(missing, caps, caps.deaths(len(census)))
     if missing > 0:
-        census = candidates if isinstance(candidates, Census) else Census(candidates)
         for row in _in_order(census, missing, caps, rank, taking.left):
             if taking.full():
                 if len(taking.rows) >= caps.rows:
