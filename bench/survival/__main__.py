@@ -21,7 +21,7 @@ from bench.load import raise_descriptor_limit
 from bench.survival import cases, report
 from bench.survival.contenders import CONTENDERS, Contender
 from bench.survival.limit import remove_stale
-from bench.survival.runner import run_case
+from bench.survival.runner import Watch, run_case
 
 Document = dict[str, Any]
 
@@ -88,9 +88,11 @@ def run_all(
                 progress(f"survival {case}: " + " | ".join(report.cells(name, [result])[:5]) + f" | {seconds:.0f} s")
 
 
-def run_one(contender: Contender, plan: cases.Plan, limit: int, scratch: Path, cgroups: bool) -> Document:
+def run_one(
+    contender: Contender, plan: cases.Plan, limit: int, scratch: Path, cgroups: bool, watch: Watch | None = None
+) -> Document:
     try:
-        return trio.run(run_case, contender, plan, limit, scratch, cgroups)
+        return trio.run(run_case, contender, plan, limit, scratch, cgroups, watch)
     except BaseExceptionGroup as group:  # trio wraps a Ctrl-C like any other exception
         if group.subgroup(KeyboardInterrupt) is not None:
             raise KeyboardInterrupt from None

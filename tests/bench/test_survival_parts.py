@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -17,6 +18,8 @@ from bench.survival.latency import bucket, quantile
 from bench.survival.limit import CgroupV1, CgroupV2, NoPermission, keyed, own_groups, v2_parents
 from bench.survival.picture import marks_of, picture
 from bench.survival.runner import shares
+from bench.survival.terminal import ROWS, Screen, chart
+from bench.survival.watch import verdict
 
 MIB = 2**20
 
@@ -282,6 +285,15 @@ def test_the_picture_is_well_formed_and_shows_who_was_killed() -> None:
     assert len(list(root.iter("{http://www.w3.org/2000/svg}polyline"))) == 2
 
 
+def test_what_is_needed_is_drawn_where_the_server_tells_it() -> None:
+    told = [[-2.0, {"live": 30 * MIB, "resident": 40 * MIB}], [4.9, {"live": 50 * MIB, "resident": 90 * MIB}], [9.0, {}]]
+    root = ElementTree.fromstring(picture(document(run("actorkit", told=told)), "S1", ["actorkit"]))
+    used, needed = root.iter("{http://www.w3.org/2000/svg}polyline")
+    assert len(needed.attrib["points"].split()) == 2
+    lowest = min(float(point.split(",")[1]) for point in used.attrib["points"].split())
+    assert min(float(point.split(",")[1]) for point in needed.attrib["points"].split()) > lowest
+
+
 def test_usage_at_the_limit_is_drawn_on_its_line() -> None:
     full = run("actorkit", timeline=[[-3.0, 0, None], [5.0, 100 * MIB, None]])
     root = ElementTree.fromstring(picture(document(full), "S1", ["actorkit"]))
@@ -295,6 +307,48 @@ def test_usage_at_the_limit_is_drawn_on_its_line() -> None:
 def test_the_picture_says_which_run_it_lacks() -> None:
     with pytest.raises(ValueError, match="--case S1 --only trio"):
         picture(document(run("actorkit")), "S1")
+
+
+# --- watching -------------------------------------------------------------------------------------
+
+
+def test_the_chart_has_a_bar_for_each_half_second_and_a_digit_where_something_was_counted() -> None:
+    timeline = [(10.0, 50 * MIB, None), (10.5, 75 * MIB, None), (10.9, 100 * MIB, None)]
+    told = [(10.0, {"kills": 0}), (10.6, {"kills": 3, "refused": 12})]
+    lines = chart(timeline, told, 100 * MIB, width=40, colour=False)
+    assert {len(line) for line in lines} == {40}
+    bars = [line[18:] for line in lines[1 : 1 + ROWS]]
+    assert [sum(row[column] == "█" for row in bars) for column in range(3)] == [ROWS // 2, ROWS, 0]
+    assert [line.split() for line in lines[-3:]] == [
+        ["kills", "3", "·3" + "·" * 20], ["refused", "12", "·+" + "·" * 20], ["restarts", "0", "·" * 22],
+    ]  # fmt: skip
+    for level in ("CONSERVE 70%", "SHED 80%", "KILL 90%", "EXHAUSTED 96%"):
+        assert sum(level in line for line in lines) == 1
+
+
+def test_the_chart_of_a_long_run_shows_its_end() -> None:
+    timeline = [(at / 10, 100 * MIB * at // 1000, None) for at in range(1001)]
+    lines = chart(timeline, [], 100 * MIB, width=40, colour=False)
+    assert lines[1].endswith("█") or lines[1].endswith("▇")
+    assert lines[ROWS].count("█") == 22
+
+
+def test_without_a_terminal_there_is_a_line_a_second() -> None:
+    out = io.StringIO()
+    screen = Screen(out)
+    screen.show("actorkit", [], [], MIB, "starts")
+    for tenth in range(25):
+        screen.show("actorkit", [(0.0, MIB, None), (tenth / 10, MIB // 2, None)], [(0.0, {"kills": 1})], MIB, "steady")
+    assert len(out.getvalue().splitlines()) == 3
+    assert "50.0%" in out.getvalue()
+    assert "kills 1" in out.getvalue()
+    assert "\x1b" not in out.getvalue()
+
+
+def test_the_verdict_of_a_run_that_was_watched() -> None:
+    assert "alive; 277 of 277" in verdict(run("actorkit", where="here"))
+    assert "killed by the kernel" in verdict(run("trio", **DEAD, where="here"))
+    assert verdict({"n/a": "no erl", "where": "here"}) == "no erl (here)"
 
 
 # --- resuming -------------------------------------------------------------------------------------
