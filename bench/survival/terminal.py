@@ -36,7 +36,7 @@ def chart(timeline: Timeline, told: Told, limit: int, *, width: int, colour: boo
         if at >= first:
             column = min(columns - 1, int((at - first) / SECONDS_A_COLUMN))
             bars[column] = max(used, bars[column] or 0)
-    lines = [f"{limit / 2**20:>8.0f} MiB limit" + " " + "─" * columns]
+    lines = [f"{f'limit {limit / 2**20:.0f} MiB':>{MARGIN - 3}} ┬ " + "─" * columns]
     for row in range(ROWS, 0, -1):
         low = (row - 1) / ROWS
         names = [(share, name) for share, name, _ in LEVELS if low <= share < row / ROWS]
@@ -44,7 +44,7 @@ def chart(timeline: Timeline, told: Told, limit: int, *, width: int, colour: boo
         tint = next((code for share, _, code in reversed(LEVELS) if (row / ROWS) > share), 32)
         cells = "".join(_cell(used, limit, row, bool(names)) for used in bars)
         lines.append(f"{label:>{MARGIN - 3}} ┤ " + (f"\x1b[{tint}m{cells}\x1b[0m" if colour else cells))
-    lines.append(" " * (MARGIN - 2) + "└" + "─" * columns)
+    lines.append(" " * (MARGIN - 2) + "└─" + "─" * columns)
     lines += [_counted(told, key, first, columns) for key in COUNTS]
     return lines
 
@@ -65,7 +65,7 @@ def _counted(told: Told, key: str, first: float, columns: int) -> str:
             cells[min(columns - 1, int((at - first) / SECONDS_A_COLUMN))] += total - before
         before = total
     shown = "".join("·" if n == 0 else str(n) if n < 10 else "+" for n in cells)
-    return f"{key:>9} {total:>4}  {shown}"
+    return f"{f'{key} {total}':>{MARGIN - 3}}   {shown}"
 
 
 def line(timeline: Timeline, told: Told, limit: int, phase: str) -> str:
