@@ -144,7 +144,7 @@ def _sidecar(connections: int, limit: int, quick: bool) -> Plan:
         ),
         connections,
         BUDGET,
-        "connections hold a quarter of the limit, a cache a third; then a neighbour takes half of it within 4 s, for 8 s",
+        "connections hold a quarter of the limit and a cache a third, then a neighbour takes half of it, for 8 s",
         press_seconds=12,
         hold_seconds=0,
         fill_to=0.25,

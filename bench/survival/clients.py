@@ -39,6 +39,9 @@ from bench.worker import say
 
 AT_ONCE = 100
 """Clients of this process that wait for their welcome at a time, the storm included."""
+BACKOFF = 1.0
+BACKOFF_MOST = 8.0
+"""Seconds until a refused client comes again: twice as long each time, give or take a half."""
 VERIFY_SECONDS = 10.0
 BIND_ADDRESS_NO_PORT = 24
 
@@ -358,8 +361,9 @@ class Generator:
         self.done(client)
         if group["storm"] and self.phase == "press":
             # At once who was cut off; who is told to try later does that; where nobody listens, not as a busy loop.
-            wait = {"lost": 0.0, "refused": random.uniform(0.5, 1.5)}.get(how, 0.1)
-            self.after(wait, lambda: self.join([client]))
+            client.refusals = client.refusals + 1 if how == "refused" else 0
+            later = min(BACKOFF_MOST, BACKOFF * 2 ** (client.refusals - 1)) * random.uniform(0.5, 1.5)
+            self.after({"lost": 0.0, "refused": later}.get(how, 0.1), lambda: self.join([client]))
         if was == "joining":
             self.joining -= 1
             self.join(())
