@@ -22,12 +22,14 @@ def summary(
     """The columns of one run, and what they were made of."""
     good, kept, counts = Counter[str](), Counter[str](), Counter[str]()
     latencies = {phase: Counter[int]() for phase in ("steady", "press", "after")}
+    refusals = Counter[int]()
     marks: list[list[Any]] = []
     for report in reports:
         good.update(report["good"])
         kept.update(report["kept"])
         counts.update(report["counts"])
         marks += report["marks"]
+        refusals.update({int(number): count for number, count in report["refusals"].items()})
         for phase, buckets in report["latencies"].items():
             latencies[phase].update({int(number): count for number, count in buckets.items()})
     start = times["press"]
@@ -49,6 +51,7 @@ def summary(
         "kills_per_minute": _rate(told, "kills", minutes),
         "restarts_per_minute": _rate(told, "restarts", minutes),
         "p99_ms": {phase: _ms(quantile(buckets, 0.99)) for phase, buckets in latencies.items()},
+        "refusal_p99_ms": _ms(quantile(refusals, 0.99)),
         "answered": {phase: sum(buckets.values()) for phase, buckets in latencies.items()},
         "back_seconds": None if back is None else round(back, 1),
         "outside_seconds": round(len(outside) * TICK, 1),
