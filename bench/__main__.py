@@ -27,7 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return survival.main(words[1:])
     if words and words[0] == "survive":
         return watch.main(words[1:])
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__, epilog="survival, survive: see --help there")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, epilog="survival, survive: see --help there"
+    )
     parser.add_argument("name", choices=BENCHMARKS)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every round here")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds to take the median of")

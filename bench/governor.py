@@ -1,8 +1,8 @@
 """What a governor's looks and rounds take, and how soon it acts.
 
-A look that finds nothing to do, one at SHED that goes through the mailboxes, and rounds of kills with their census: from
-the look that finds the node at KILL until the last of the victims has ended. Three kinds of nodes: a crowd of small
-actors alike, the same with a budget each, and one with a hog in a hundred. Then the time from the crossing of a
+A look that finds nothing to do, one at SHED that goes through the mailboxes, and rounds of kills with their census,
+from the look that finds the node at KILL until the last of the victims has ended. Three kinds of nodes: a crowd of
+small actors alike, the same with a budget each, and one with a hog in a hundred. Then the time from the crossing of a
 threshold to the first act. What is measured how: see governor_rounds.py.
 """
 
@@ -11,7 +11,8 @@ from typing import Any
 
 from bench.harness import Contender, Goal, Options, Report, Row, progress
 
-COLUMNS = ("C", "pure")
+COLUMNS = {"C": "0", "pure": "1"}
+"""And what ACTORKIT_PURE is set to."""
 SMALL, LARGE = 10_000, 100_000
 TICK_GOALS = {SMALL: (Goal(1),), LARGE: (Goal(10),)}
 ROUND_GOALS = {SMALL: (Goal(5),), LARGE: (Goal(40),)}
@@ -22,13 +23,19 @@ FILLING = (50, 400)
 """MiB a second."""
 
 
+def side(column: str) -> Contender:
+    return Contender.module("governor_rounds", env={"ACTORKIT_PURE": COLUMNS[column]})
+
+
 def run(options: Options) -> Report:
-    columns = options.columns(COLUMNS)
+    columns = options.columns(tuple(COLUMNS))
     rounds = options.rounds_or(3)
-    report = Report("governor", COLUMNS, [], {"rounds": rounds, "clock": "CPU time of the thread; latency: real time"})
+    report = Report(
+        "governor", tuple(COLUMNS), [], {"rounds": rounds, "clock": "CPU time of the thread; latency: real time"}
+    )
     with ExitStack() as alive:
-        sides = {name: alive.enter_context(Contender.module("governor_rounds", name)) for name in columns}
-        report.contenders |= {name: side.hello for name, side in sides.items()}
+        sides = {name: alive.enter_context(side(name)) for name in columns}
+        report.contenders |= {name: one.hello for name, one in sides.items()}
         if "C" in sides and sides["C"].hello["implementation"] != "c":
             report.notes.append("C: n/a, the extension is not built")
             del sides["C"]
@@ -48,8 +55,8 @@ def tick_rows(report: Report, sides: dict[str, Contender], count: int, options: 
         alone = Row("the same, undisturbed", "ms", TICK_GOALS[count])
         report.rows += [row, alone]
         for number in range(rounds):
-            for name, side in sides.items():
-                answer = side.ask("tick", actors, which)
+            for name, contender in sides.items():
+                answer = contender.ask("tick", actors, which)
                 row.add(name, number, answer["value"] * 1e3)
                 alone.add(name, number, answer["undisturbed"] * 1e3)
         progress(f"governor: {row.name}")
@@ -63,10 +70,10 @@ def round_rows(report: Report, sides: dict[str, Contender], count: int, options:
         parts = {part: Row(f"  of it {words}", "ms") for part, words in PARTS.items()}
         report.rows += [row, alone, *parts.values()]
         for number in range(rounds):
-            for name, side in sides.items():
+            for name, contender in sides.items():
                 if name == "pure" and (number or count == LARGE):
                     continue  # it takes seconds
-                answer: dict[str, Any] = side.ask("round", actors, kind, within=900)
+                answer: dict[str, Any] = contender.ask("round", actors, kind, within=900)
                 row.add(name, number, answer["value"] * 1e3)
                 alone.add(name, number, answer["undisturbed"] * 1e3)
                 for part, line in parts.items():
@@ -79,8 +86,8 @@ def latency_rows(report: Report, sides: dict[str, Contender], options: Options, 
     row, worst = Row("act after a wake, scripted source", "ms"), Row("  the slowest of twenty", "ms")
     report.rows += [row, worst]
     for number in range(rounds):
-        for name, side in sides.items():
-            answer = side.ask("latency", "scripted")
+        for name, contender in sides.items():
+            answer = contender.ask("latency", "scripted")
             row.add(name, number, answer["value"] * 1e3)
             worst.add(name, number, answer["worst"] * 1e3)
     for rate in FILLING[:1] if options.quick else FILLING:
@@ -90,7 +97,7 @@ def latency_rows(report: Report, sides: dict[str, Contender], options: Options, 
         report.rows += [alarm, kill, peak]
         for number in range(rounds):
             for name in sides:
-                with Contender.module("governor_rounds", name) as fresh:
+                with side(name) as fresh:
                     answer = fresh.ask("latency", "real", rate)
                 alarm.add(name, number, answer["alarm"] * 1e3)
                 kill.add(name, number, answer["kill"] * 1e3)

@@ -1,25 +1,18 @@
 """One side of `python -m bench governor`: nodes with a governor, and what its looks and rounds take.
 
-    governor_rounds C|pure
     tick ACTORS real|SHED        seconds of one look: with the real source at NORMAL, or at SHED
     round ACTORS KIND            seconds of one KILL round, whole and by parts; KIND: crowd, hogs, budgets
     latency scripted             seconds from a threshold's crossing to the first act, when somebody wakes the governor
     latency real RATE            the same with the real source, filled at RATE MiB/s, for CONSERVE and for KILL
 
 A round begins with the look that finds the node at KILL, and is over when the last victim has ended; the victims are
-replaced before the next. ``rank`` and ``revise``, with which a program may change what a governor does, tell here when
-it does it. Collecting garbage and trimming are left out of what the levels do, since their cost is that of the program's
-whole heap, and paced by itself.
+replaced before the next. ``revise``, with which a program may change what a governor does, tells here when it does it.
+Fifty die in each, however many there are, since what the end of one takes has nothing to do with the others. Collecting
+garbage and trimming are left out of what the levels do, since their cost is that of the program's whole heap, and paced
+by itself.
 
 ``undisturbed`` is the sum of what each part takes at best; a census counts piece by piece. See heap_walks.py for why.
 """
-
-import os
-import sys
-
-COLUMN = sys.argv[1] if len(sys.argv) > 1 else "C"
-if COLUMN == "pure":
-    os.environ["ACTORKIT_PURE"] = "1"
 
 import gc
 import logging
@@ -35,7 +28,6 @@ import actorkit as ak
 from actorkit.governor import census
 from actorkit.heap import walk
 from actorkit.policy import governor_events as ev
-from actorkit.policy.fill_rate import LookSettings
 from actorkit.policy.governor_settings import LEVEL_ACTIONS, Deed
 from actorkit.policy.kill_rounds import KillSettings
 from actorkit.policy.ladder import LadderSettings
@@ -132,7 +124,7 @@ async def rounds(actors: int, kind: str) -> dict[str, object]:
         await trio.testing.wait_all_tasks_blocked()
         governor: Any = node.memory
         whole, looks, choices, ends = [], [], [], []
-        for _ in range(PURE_ROUNDS if COLUMN == "pure" else ROUNDS):
+        for _ in range(PURE_ROUNDS if walk.IMPLEMENTATION == "python" else ROUNDS):
             gc.collect()
             kills.clear()
             memory.used = memory.live = LIMIT * 92 // 100
@@ -148,12 +140,12 @@ async def rounds(actors: int, kind: str) -> dict[str, object]:
             while governor.level:
                 await trio.sleep(0.001)
                 governor.look()
-            for victim in kills[0].victims:
+            for _ in kills[0].victims:
                 start(node, kind, 0 if kind == "hogs" else 1)
             await trio.testing.wait_all_tasks_blocked()
         records = governor.everybody()
         pieces = [records[first : first + PIECE] for first in range(0, len(records), PIECE)]
-        if COLUMN == "pure":
+        if walk.IMPLEMENTATION == "python":
             counting = sum(whole) / len(whole) - best(looks) - best(ends)
         else:
             counting = undisturbed([partial(census.count, Census(), piece) for piece in pieces])
@@ -161,13 +153,16 @@ async def rounds(actors: int, kind: str) -> dict[str, object]:
         for piece in pieces:
             census.count(rows, piece)
         missing = governor.machine._rounds.missing(kills_sample(), governor.machine.settings.ladder.kill.leave)
-        for _ in range(1 if COLUMN == "pure" else 10):
+        for _ in range(1 if walk.IMPLEMENTATION == "python" else 10):
             began = time.thread_time()
             select(rows, missing, CAPS, radius_of=census.measured_radius)
             choices.append(time.thread_time() - began)
         return {
             "value": sum(whole) / len(whole),
-            "undisturbed": best(looks) + counting + (0 if COLUMN == "pure" else best(choices)) + best(ends),
+            "undisturbed": best(looks)
+            + counting
+            + (0 if walk.IMPLEMENTATION == "python" else best(choices))
+            + best(ends),
             "look": best(looks),
             "census": counting,
             "choice": best(choices),

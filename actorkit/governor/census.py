@@ -55,18 +55,20 @@ def _rank_of(template: Template) -> int | None:
     return int(template.memory_priority)
 
 
+_SLOTS: Final = vars(Record)
+
 PLAN: Final = walk.RecordPlan(
     kind=Record,
-    held=Record.obj,
-    queues=(Record.inbox, Record.outbox),
-    state=Record.state,
+    held=_SLOTS["obj"],
+    queues=(_SLOTS["inbox"], _SLOTS["outbox"]),
+    state=_SLOTS["state"],
     idle=IDLE,
     dead=DEAD,
-    group=Record.template,
+    group=_SLOTS["template"],
     rank_of=_rank_of,
-    account=Record.account,
+    account=_SLOTS["account"],
     limit=("owner", "limit", "size"),
-    rare=(Record.worker, Record.variables, Record.attention, Record.pending, Record.extra),
+    rare=(_SLOTS["worker"], _SLOTS["variables"], _SLOTS["attention"], _SLOTS["pending"], _SLOTS["extra"]),
     told=_told,
 )
 

@@ -260,8 +260,9 @@ class Governor:
     def _census_taken(self, action: ev.TakeCensus, census: Census, began: float) -> None:
         largest = census.largest
         if largest is not None:
-            assert isinstance(largest[0], Record)
-            self.worst = (largest[0], largest[4])
+            who, *_ = largest
+            assert isinstance(who, Record)
+            self.worst = (who, largest[4])
         now = trio.current_time()
         self._receipts.append(Receipt(now, "TakeCensus", action.because, duration=perf_counter() - began))
         self.tell(ev.CensusTaken(now, action.number, census, measured_radius))

@@ -98,6 +98,7 @@ class RecordPlan(NamedTuple):
     told: Callable[[Any], tuple[Sequence[object], Sequence[object], int, bool, int | None] | None]
     """(roots, mailbox, rank, idle, limit) of any record; None: it is left out."""
 
+
 STATE, MAILBOX, AFTER_GC, SHARED = range(4)
 
 _IMMORTAL: Final = 1 << 31 if sys.version_info >= (3, 12) else 0
@@ -536,9 +537,7 @@ def census_rows(records: Sequence[object], plan: RecordPlan, /) -> CensusGroups:
         if size:
             over = size / limit if limit else None
             groups.setdefault((rank, idle, bool(limit)), []).append((record, rank, idle, over, size))
-    return {
-        key: (rows, sum(row[4] for row in rows), max(row[4] for row in rows)) for key, rows in groups.items()
-    }
+    return {key: (rows, sum(row[4] for row in rows), max(row[4] for row in rows)) for key, rows in groups.items()}
 
 
 def size_of(*objects: object) -> int:

@@ -166,7 +166,7 @@ class Governor:
         for deed, on, off in SWITCHES:
             wanted = self._does(deed)
             if wanted != (deed in self._switched):
-                self._switched ^= {deed}
+                self._switched.symmetric_difference_update((deed,))
                 self._emit((on if wanted else off)(because=at))
         self._tell(sample, ladder, moved, at)
         self._reserve(sample, ladder, at)

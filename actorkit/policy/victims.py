@@ -109,9 +109,7 @@ class Census:
             sizes = list(map(_private, group))
             self.add(priority, idle, budgeted, group, sum(sizes), max(sizes))
 
-    def add(
-        self, priority: int, idle: bool, budgeted: bool, rows: list[Candidate], size: int, largest: int
-    ) -> None:  # fmt: skip
+    def add(self, priority: int, idle: bool, budgeted: bool, rows: Iterable[Any], size: int, largest: int) -> None:
         """More rows of one group, whose sum and largest are known."""
         group = self.groups.setdefault((priority, idle, budgeted), Group())
         group.rows += rows

@@ -19,7 +19,12 @@ from pathlib import Path
 from typing import Any
 
 PANELS = ("actorkit", "trio")
-LEVELS = ((0.70, "CONSERVE", "#fdf6d8"), (0.80, "SHED", "#fbe6c8"), (0.90, "KILL", "#f8d2c4"), (0.96, "EXHAUSTED", "#efb3b3"))
+LEVELS = (
+    (0.70, "CONSERVE", "#fdf6d8"),
+    (0.80, "SHED", "#fbe6c8"),
+    (0.90, "KILL", "#f8d2c4"),
+    (0.96, "EXHAUSTED", "#efb3b3"),
+)
 """Where each is entered, its name, and its colour up to the next."""
 WIDTH, HEIGHT = 440, 300
 LEFT, TOP, GAP, LANE = 132, 66, 60, 18

@@ -1,7 +1,7 @@
 """A run as it happens, in a terminal: memory against the levels, and what the server says that it did.
 
-``chart`` makes the lines from what has been observed so far, and knows nothing of terminals but ANSI's colours; ``Screen``
-draws them over the last ones. Where the output is no terminal, ``line`` says the same once a second.
+``chart`` makes the lines from what has been observed so far, and knows nothing of terminals but ANSI's colours;
+``Screen`` draws them over the last ones. Where the output is no terminal, ``line`` says the same once a second.
 """
 
 from __future__ import annotations
@@ -111,4 +111,3 @@ class Screen:
         """The next picture begins below this one."""
         self._drawn = 0
         self._next_line = 0.0
-

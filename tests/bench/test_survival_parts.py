@@ -286,7 +286,11 @@ def test_the_picture_is_well_formed_and_shows_who_was_killed() -> None:
 
 
 def test_what_is_needed_is_drawn_where_the_server_tells_it() -> None:
-    told = [[-2.0, {"live": 30 * MIB, "resident": 40 * MIB}], [4.9, {"live": 50 * MIB, "resident": 90 * MIB}], [9.0, {}]]
+    told = [
+        [-2.0, {"live": 30 * MIB, "resident": 40 * MIB}],
+        [4.9, {"live": 50 * MIB, "resident": 90 * MIB}],
+        [9.0, {}],
+    ]
     root = ElementTree.fromstring(picture(document(run("actorkit", told=told)), "S1", ["actorkit"]))
     used, needed = root.iter("{http://www.w3.org/2000/svg}polyline")
     assert len(needed.attrib["points"].split()) == 2

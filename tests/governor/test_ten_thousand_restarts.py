@@ -33,7 +33,7 @@ MANY = ak.named(ak.DynamicSupervisor, "many")
 
 
 class Child(ak.Actor):
-    born: list[tuple[float, int]] = []  # noqa: RUF012  the test's log, of all of them
+    born: list[tuple[float, int]] = []
 
     def __init__(self, number: int) -> None:
         self.number = number

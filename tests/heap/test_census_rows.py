@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import random
 import sys
-from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -23,9 +22,10 @@ else:
 
 
 @pytest.fixture(autouse=True, params=IMPLEMENTATIONS, ids=lambda module: module.__name__.rpartition(".")[2])
-def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.setattr(walk, "_force", request.param)
-    yield request.param
+def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    module: ModuleType = request.param
+    monkeypatch.setattr(walk, "_force", module)
+    return module
 
 
 IDLE, BUSY, DEAD = 0, 1, 3
