@@ -1,10 +1,11 @@
 """Refusing connections: many, quickly, and so that the peer gets to read why.
 
-A socket that is closed with unread input is reset, and a reset may overtake the last words on their way. What a refused
-peer sends has often not even arrived when it is refused. So its socket stays open for a moment after the refusal and
-the end of the stream were sent; then what has come is read and forgotten, and the socket is closed. Nobody waits for it:
-in a storm of refusals a task and an entry in epoll for each would cost more than all the rest. One task closes those
-whose moment has passed, and when too many are open the oldest go at once: they have had the longest time.
+A socket that is closed with unread input is reset, and a reset may overtake the last words on their way. What a
+refused peer sends has often not even arrived when it is refused. So its socket stays open for a moment after the
+refusal and the end of the stream were sent; then what has come is read and forgotten, and the socket is closed.
+Nobody waits for it: in a storm of refusals a task and an entry in epoll for each would cost more than all the rest.
+One task closes those whose moment has passed, and when too many are open the oldest go at once: they have had the
+longest time.
 """
 
 from __future__ import annotations
