@@ -1,10 +1,11 @@
 """Refusing connections: many, quickly, and so that the peer gets to read why.
 
-A socket that is closed with unread input is reset, and a reset may overtake the last words on their way. What a refused
-peer sends has often not even arrived when it is refused. So its socket stays open for a moment after the refusal and
-the end of the stream were sent; then what has come is read and forgotten, and the socket is closed. Nobody waits for it:
-in a storm of refusals a task and an entry in epoll for each would cost more than all the rest. One task closes those
-whose moment has passed, and when too many are open the oldest go at once: they have had the longest time.
+A socket that is closed with unread input is reset, and a reset may overtake the last words on their way. What a
+refused peer sends has often not even arrived when it is refused. So its socket stays open for a moment after the
+refusal and the end of the stream were sent; then what has come is read and forgotten, and the socket is closed.
+Nobody waits for it: in a storm of refusals a task and an entry in epoll for each would cost more than all the rest.
+One task closes those whose moment has passed, and when too many are open the oldest go at once: they have had the
+longest time.
 """
 
 from __future__ import annotations
@@ -33,8 +34,7 @@ class Refusals:
     def __init__(self, words: bytes) -> None:
         self._words = words
         self._open: deque[tuple[float, socket.socket]] = deque()
-        self._scope = trio.CancelScope(shield=True)
-        self._runs = False
+        self._seeing_off: trio.CancelScope | None = None
         self.count = 0
 
     def refuse(self, sock: socket.socket, nursery: trio.Nursery | None) -> None:
@@ -50,9 +50,9 @@ class Refusals:
         self._open.append((trio.current_time() + SECONDS, sock))
         if len(self._open) > AT_A_TIME:
             _close(self._open.popleft()[1])
-        if not self._runs:
-            self._runs = True
-            nursery.start_soon(self._see_off, name="actorkit: refused connections")
+        if self._seeing_off is None:
+            self._seeing_off = trio.CancelScope(shield=True)
+            nursery.start_soon(self._see_off, self._seeing_off, name="actorkit: refused connections")
 
     def close_all(self) -> None:
         """Close those that are still open: their descriptors are needed."""
@@ -60,12 +60,13 @@ class Refusals:
             _close(self._open.popleft()[1])
 
     def end(self) -> None:
-        """Close all, for good."""
-        self._scope.cancel(reason="the listener has ended")
+        """The listener has ended: close all."""
+        if self._seeing_off is not None:
+            self._seeing_off.cancel(reason="the listener has ended")
 
-    async def _see_off(self) -> None:
+    async def _see_off(self, scope: trio.CancelScope) -> None:
         try:
-            with self._scope:
+            with scope:
                 while self._open:
                     until, sock = self._open[0]
                     if until <= trio.current_time():
@@ -74,7 +75,7 @@ class Refusals:
                     else:
                         await trio.sleep_until(until)
         finally:
-            self._runs = False
+            self._seeing_off = None
             self.close_all()
 
 
