@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "limit": limit,
             "quick": options.quick,
             "pace": options.pace,
+            "rlimit": options.rlimit,
             "where": "",
             "cases": {},
             "runs": [],
@@ -113,8 +114,14 @@ def resumed(options: argparse.Namespace, limit: int) -> Document | None:
     if not options.json.exists():
         return None
     document: Document = json.loads(options.json.read_text())
-    asked = {"connections": options.connections, "limit": limit, "quick": options.quick, "pace": options.pace}
-    found = {name: document[name] for name in asked}
+    asked: Document = {
+        "connections": options.connections,
+        "limit": limit,
+        "quick": options.quick,
+        "pace": options.pace,
+        "rlimit": options.rlimit,
+    }
+    found = {name: document.get(name, False) for name in asked}
     if asked != found:
         raise SystemExit(f"--resume: {options.json} has {found}; asked for {asked}")
     return document

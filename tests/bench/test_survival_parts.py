@@ -13,6 +13,7 @@ import pytest
 
 from bench.survival import __main__ as command
 from bench.survival import cases, protocol, report
+from bench.survival import limit as limits
 from bench.survival.contenders import CONTENDERS
 from bench.survival.latency import bucket, quantile
 from bench.survival.limit import CgroupV1, CgroupV2, NoPermission, keyed, own_groups, v2_parents
@@ -112,6 +113,36 @@ def test_a_v2_group_needs_a_parent_that_hands_out_memory(tmp_path: Path) -> None
     own.mkdir()
     (tmp_path / "cgroup.subtree_control").write_text("cpu memory")
     assert list(v2_parents(own)) == [tmp_path]  # its own has no such file here
+
+
+def test_without_permission_the_address_space_is_limited_and_the_reason_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "pod" / "own"
+    own.mkdir(parents=True)
+    monkeypatch.setattr(limits, "_groups", lambda: (tmp_path / "nowhere", own))
+    limit, where = limits.make_limit(64 * MIB)
+    assert (limit.kind, limit.shared) == ("RLIMIT_AS", False)
+    assert "cannot make a group below" in where
+    assert "may hand out the memory controller of cgroup v2" in where
+    assert limits.make_limit(64 * MIB, cgroups=False)[1].endswith("(as asked)")
+
+
+def test_version_2_where_the_parent_hands_out_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (tmp_path / "cgroup.subtree_control").write_text("memory")
+    monkeypatch.setattr(limits, "_groups", lambda: (None, own))
+    limit, where = limits.make_limit(64 * MIB)
+    assert isinstance(limit, CgroupV2)
+    assert where == f"cgroup v2 below {tmp_path}"
+    assert (limit.path / "memory.max").read_text() == str(64 * MIB)
+    assert (limit.path / "memory.swap.max").read_text() == "0"
+    (limit.path / "memory.events").write_text("low 0\nmax 12\noom 2\noom_kill 1\n")
+    (limit.path / "memory.current").write_text("9000")
+    (limit.path / "memory.stat").write_text("anon 5000\ninactive_file 3000\n")
+    assert limit.oom_kills() == 1
+    assert (limit.usage(1).used, limit.usage(1).cached) == (6000, 3000)
 
 
 # --- plans ----------------------------------------------------------------------------------------
@@ -364,11 +395,36 @@ def test_resume_refuses_figures_of_another_size(tmp_path: Path) -> None:
     command.save(file, saved)
     options = command.parsed(["--quick", "--resume", "--json", str(file)])
     assert command.resumed(options, cases.limit_for(300)) == saved
+    with pytest.raises(SystemExit, match="'rlimit': True"):  # figures of another kind of limit
+        command.resumed(command.parsed(["--quick", "--rlimit", "--resume", "--json", str(file)]), cases.limit_for(300))
     other = copy.copy(options)
     other.connections = 400
     with pytest.raises(SystemExit, match="asked for"):
         command.resumed(other, cases.limit_for(400))
     assert json.loads(file.read_text()) == saved
+
+
+def test_resume_runs_what_is_not_there_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def run_one(contender: Any, *_: Any) -> dict[str, Any]:
+        ran.append(contender.name)
+        return {"n/a": "a test", "where": "here"}
+
+    monkeypatch.setattr(command, "run_one", run_one)
+    file = tmp_path / "survival.json"
+    options = command.parsed(
+        ["--case", "S1", "--runs", "3", "--only", "actorkit", "--only", "trio", "--json", str(file)]
+    )
+    done = document(run("actorkit", 0), run("actorkit", 2))
+    plans = {"S1": cases.plan("S1", 300, cases.limit_for(300))}
+    command.run_all(options, done, plans, cases.limit_for(300), tmp_path)
+    assert ran == ["actorkit", "trio"]
+    assert [(one["contender"], one["number"]) for one in json.loads(file.read_text())["runs"]] == [
+        ("actorkit", 0), ("actorkit", 2), ("actorkit", 1), ("trio", 0),
+    ]  # fmt: skip
+    command.run_all(options, done, plans, cases.limit_for(300), tmp_path)
+    assert ran == ["actorkit", "trio"]
 
 
 def test_each_contender_in_python_has_its_module() -> None:
