@@ -1,9 +1,10 @@
 """The step fence: no step of a task takes more than what is left. For where nothing is seen inside a message.
 
-With the extension a budget ends an actor in the middle of its message. Without it one handler can take all memory before
-anybody looks. The kernel knows a limit that fails a request instead of killing the process: RLIMIT_DATA, on what is
-private and writable (setrlimit(2), Linux 4.7). It is the whole process's, so it is set before each step of a task and
-lifted after it: the MemoryError lands in the step that asked for too much, and trio's own bookkeeping is never refused.
+With the extension a budget ends an actor in the middle of its message. Without it one handler can take all memory
+before anybody looks. The kernel knows a limit that fails a request instead of killing the process: RLIMIT_DATA, on
+what is private and writable (setrlimit(2), Linux 4.7). It is the whole process's, so it is set before each step of a
+task and lifted after it: the MemoryError lands in the step that asked for too much, and trio's own bookkeeping is
+never refused.
 
 It is opt-in, since it refuses small requests as well as large ones, and code in C does not always survive that; since
 threads share it; and since it costs some two microseconds a step. Where the clock counts, budgets do better.

@@ -38,7 +38,7 @@ async def test_the_greedy_one_fails_alone(memory: Memory, how: object) -> None:
     fenced = ak.GovernorSettings(step_fence=True)
     async with ak.open_node(memory_source=memory.source, governor=fenced) as node:
         greedy, other = node.spawn(Greedy), node.spawn(Greedy)
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         assert resource.getrlimit(resource.RLIMIT_DATA) != before, "within a step it is in force"
         with pytest.raises(ak.CalleeDied) as died:
             await greedy.call(how, 400 * MIB)  # type: ignore[arg-type]
