@@ -2,8 +2,9 @@
 
 Rows are made in C where there is C: ``PLAN`` says where a record has what. An actor with something rare (a coroutine
 that waits, timers, links, a priority of its own) is looked at in Python. That takes some ten nanoseconds an object, and
-whoever needs a census needs it before another step is made. In pure Python it takes a hundred times as long, so there
-others run in between, and take what they take meanwhile.
+whoever needs a census needs it before another step is made. In pure Python it takes a hundred times as long; so there
+an actor with a budget counts with what its last look found and what it has received since, and only the others are
+walked.
 """
 
 from __future__ import annotations
@@ -12,30 +13,21 @@ from collections.abc import Hashable, Iterable
 from itertools import chain
 from typing import Any, Final
 
-import trio
-
 from ..heap import walk
 from ..policy.memory_sample import Priority
-from ..policy.victims import Census, Radius
-from ..runtime.budgets import mailbox_of, roots_of
+from ..policy.victims import Candidate, Census, Radius
+from ..runtime.budgets import Budget, mailbox_of, roots_of
 from ..runtime.radius import is_critical, radius_of
 from ..runtime.record import DEAD, IDLE, Record
 from ..runtime.template import Template
 
 __all__ = [
     "PLAN",
-    "TAKES_CENSUS_AT_ONCE",
     "count",
     "measured_radius",
     "sizes_of",
     "take_census",
-    "take_census_in_pieces",
 ]
-
-TAKES_CENSUS_AT_ONCE: Final = walk.IMPLEMENTATION == "c"
-
-PIECE: Final = 16
-"""Actors measured in one go; then others run."""
 
 Told = tuple[list[Any], list[Any], int, bool, int | None]
 
@@ -97,17 +89,21 @@ def measured_radius(key: Hashable) -> Radius | None:
 
 def take_census(nodes: Iterable[Iterable[Record[Any]]]) -> Census:
     """Everybody's row."""
-    census = Census()
-    count(census, list(chain.from_iterable(nodes)))
+    census, records = Census(), list(chain.from_iterable(nodes))
+    count(census, records if walk.IMPLEMENTATION == "c" else _counted_as_known(census, records))
     return census
 
 
-async def take_census_in_pieces(nodes: Iterable[Iterable[Record[Any]]]) -> Census:
-    """Everybody's row, a few at a time."""
-    everybody = list(chain.from_iterable(nodes))
-    census = Census()
-    for first in range(0, len(everybody), PIECE):
-        if first:
-            await trio.lowlevel.checkpoint()
-        count(census, everybody[first : first + PIECE])
-    return census
+def _counted_as_known(census: Census, records: Iterable[Record[Any]]) -> list[Record[Any]]:
+    """Take up those whose size is known well enough; returns the others."""
+    others: list[Record[Any]] = []
+    for record in records:
+        account = record.account
+        budget = None if account is None else account.owner
+        if account is None or not isinstance(budget, Budget) or not budget.known:
+            others.append(record)
+        elif record.state != DEAD and not is_critical(record):
+            size, idle, rank = budget.known + account.bytes, record.state == IDLE, int(record.memory_priority)
+            row = Candidate(record, rank, idle, size / budget.limit.size, size)
+            census.add(rank, idle, True, (row,), size, size)
+    return others

@@ -30,7 +30,7 @@ from ..runtime.node import Node
 from ..runtime.record import Record
 from . import last_report
 from .between_steps import BetweenSteps
-from .census import TAKES_CENSUS_AT_ONCE, measured_radius, take_census, take_census_in_pieces
+from .census import measured_radius, take_census
 from .kills import Kills
 from .reclaim import Reserve, collect_garbage, trim_allocator
 from .shedding import shed_mailboxes
@@ -220,11 +220,9 @@ class Governor:
             case ev.CloseGate() | ev.OpenGate():
                 for gate in self.gates.values():
                     gate.set_open(isinstance(action, ev.OpenGate))
-            case ev.TakeCensus() if TAKES_CENSUS_AT_ONCE:
+            case ev.TakeCensus():
                 began = perf_counter()
                 self._census_taken(action, take_census(node.actors.values() for node in self.nodes), began)
-            case ev.TakeCensus():
-                self._soon(self._take_census_in_pieces, action)
             case ev.Kill():
                 self.kills.kill(action, self.level)
             case ev.StopAllButCritical():
@@ -245,19 +243,6 @@ class Governor:
 
     def _now(self) -> MemorySample:
         return self.source.sample(trio.current_time(), fresh=True)
-
-    def _soon(self, work: Callable[..., Any], *args: Any) -> None:
-        assert self._host is not None
-        assert self._host.nursery is not None
-        self._host.nursery.start_soon(work, *args, name="actorkit: governor's work")
-
-    async def _take_census_in_pieces(self, action: ev.TakeCensus) -> None:
-        began = perf_counter()
-        census = Census()
-        with trio.CancelScope(shield=True):
-            census = await take_census_in_pieces(node.actors.values() for node in self.nodes)
-        if self.nodes:
-            self._census_taken(action, census, began)
 
     def _census_taken(self, action: ev.TakeCensus, census: Census, began: float) -> None:
         largest = census.largest
