@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 import actorkit as ak
 from actorkit.testing import Probe
+from tests.conformance.marks import conforms
 
 from .kit import Gate, Puppet, gate, settle
 
@@ -50,6 +51,7 @@ class Fragile(Gate):
 # --- state ---------------------------------------------------------------------------------------
 
 
+@conforms("SRV-18")
 async def test_get_state(node: ak.Node, clock: MockClock) -> None:
     """SRV-18: the attributes by name, slots included, by ref and by name; not through format_status; a shallow copy."""
     assert await ak.sys.get_state(node.spawn(Slotted, 1)) == {"a": 1, "b": "b"}
@@ -60,6 +62,7 @@ async def test_get_state(node: ak.Node, clock: MockClock) -> None:
     assert await ak.sys.get_state(ak.named(Secretive, "svc")) == {"seen": []}
 
 
+@conforms("SRV-18")
 async def test_replace_state(node: ak.Node, clock: MockClock) -> None:
     """SRV-18: the function gets the attributes and returns the new ones; what it leaves out is deleted."""
     slotted, puppet = node.spawn(Slotted, 1), node.spawn(Puppet)
@@ -69,6 +72,7 @@ async def test_replace_state(node: ak.Node, clock: MockClock) -> None:
     assert await ak.sys.get_state(puppet) == {"other": 1}
 
 
+@conforms("SRV-18")
 @pytest.mark.parametrize("suspended", [False, True])
 async def test_replace_state_that_fails(node: ak.Node, clock: MockClock, suspended: bool) -> None:
     """SRV-18: a function that raises, or a state that cannot be set, leaves the state: CallbackFailed; also while
@@ -87,6 +91,7 @@ async def test_replace_state_that_fails(node: ak.Node, clock: MockClock, suspend
         assert await ak.sys.get_state(slotted) == {"a": 1, "b": "b"}
 
 
+@conforms("SRV-17")
 async def test_get_status(node: ak.Node, clock: MockClock) -> None:
     """SRV-17: process_info and the state as format_status shows it, bounded; a crash in it loses nothing."""
     secretive = node.spawn(Secretive)
@@ -103,6 +108,7 @@ async def test_get_status(node: ak.Node, clock: MockClock) -> None:
 # --- when they are served ------------------------------------------------------------------------
 
 
+@conforms("INFO-05")
 async def test_requests_overtake_the_mailbox(node: ak.Node, clock: MockClock) -> None:
     """INFO-05: an idle or queued actor is served at once; one in its handler after that message, before those that
     wait."""

@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 import actorkit as ak
 from actorkit.testing import Probe
+from tests.conformance.marks import conforms
 
 from .kit import Puppet, settle
 
@@ -122,6 +123,7 @@ async def test_a_timer_wakes_an_idle_process(node: ak.Node, clock: MockClock) ->
     assert (message, when - started) == ("tick", pytest.approx(5))
 
 
+@conforms("SRV-12")
 async def test_idle_timeout(node: ak.Node, clock: MockClock) -> None:
     """SRV-12: IdleTimeout comes after so many seconds without a message, again and again; every message counts it
     anew."""
