@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import math
 
-import attrs
 import pytest
-import trio
 
 import actorkit as ak
 from actorkit.policy.child_spec import SupervisorFlags
@@ -455,5 +453,3 @@ async def test_a_failing_child_deep_in_a_tree():
     assert isinstance(reason, ak.Crash)
     assert reason == ak.Crash("ValueError", "no luck")
     assert "in init" in reason.traceback
-    assert not attrs.asdict(reason)["traceback"] == ""
-    assert trio.current_time() >= 0
