@@ -40,7 +40,7 @@ async def seen(ref):
 
 
 @conforms("SIG-01", "SIG-02", "MON-12")
-async def test_big_reasons(node):
+async def test_big_reasons(node, autojump_clock):
     """A large reason comes through ten links, ten exits and ten monitors intact."""
     big = ak.Failure({n: "x" * n for n in range(500)})
     for _ in range(10):
@@ -55,7 +55,7 @@ async def test_big_reasons(node):
 @conforms("SIG-08")
 @differs("SIG-08")
 @pytest.mark.parametrize("nested", [False, True])
-async def test_a_run_time_error(node, nested):
+async def test_a_run_time_error(node, autojump_clock, nested):
     """The reason has the error and a stack that names the functions, and where; not their arguments, which could be as
     large as they like."""
 
@@ -77,7 +77,7 @@ async def test_a_run_time_error(node, nested):
 
 
 @conforms("SIG-12")
-async def test_unlink_after_an_exit_many_times(node):
+async def test_unlink_after_an_exit_many_times(node, autojump_clock):
     """Whenever the other ends around an unlink: no Exit of that link is seen after it, in a second."""
     for n in range(50):
         watcher, dying = node.spawn(Trapper), node.spawn(Puppet)
@@ -96,7 +96,7 @@ async def test_unlink_after_an_exit_many_times(node):
 
 
 @conforms("SIG-14")
-async def test_the_order_of_signals_of_one_sender(node):
+async def test_the_order_of_signals_of_one_sender(node, autojump_clock):
     """Messages before the exit may be seen, those after it never; Down has the exit's reason: 200 times, with any number
     before and after."""
     shuffled = random.Random(3)
@@ -126,7 +126,7 @@ async def test_the_order_of_signals_of_one_sender(node):
 
 @conforms("SIG-19")
 @differs("SIG-19")
-async def test_bad_names_and_whose(node):
+async def test_bad_names_and_whose(node, autojump_clock):
     """What is no name is refused. An actor registers itself only, so a dead one cannot be registered at all; "undefined"
     is a name like any other."""
     puppet = node.spawn(Puppet)
@@ -146,7 +146,7 @@ async def test_bad_names_and_whose(node):
 
 
 @differs("SIG-20")
-async def test_spawn_has_no_request_and_no_reply(node):
+async def test_spawn_has_no_request_and_no_reply(node, autojump_clock):
     """It is done when it returns. A bad option is refused to the one who asks, an early end comes over the link with
     its reason, and a parent's exit ends a linked child that has hardly begun."""
     parent = node.spawn(Trapper)
@@ -184,7 +184,7 @@ async def test_spawn_has_no_request_and_no_reply(node):
 
 
 @conforms("MON-04")
-async def test_demonitor_of_what_is_none(node):
+async def test_demonitor_of_what_is_none(node, autojump_clock):
     """A word or a number is refused; another's monitor is False and stays."""
     one, two, target = (node.spawn(Puppet) for _ in range(3))
     monitor = await do(one, lambda me: me.ctx.monitor(target))
@@ -200,7 +200,7 @@ async def test_demonitor_of_what_is_none(node):
 
 
 @conforms("MON-08")
-async def test_options_of_demonitor(node):
+async def test_options_of_demonitor(node, autojump_clock):
     """After a Down, flush removes its own only; without it, a queued one stays. An unknown option is refused."""
     watcher, target = node.spawn(Puppet), node.spawn(Puppet)
 
@@ -220,7 +220,7 @@ async def test_options_of_demonitor(node):
 
 
 @conforms("MON-09")
-async def test_demonitor_tells_the_truth(node):
+async def test_demonitor_tells_the_truth(node, autojump_clock):
     """100 monitors, each taken back before or after the end, in any order: True is no Down, False is one that is
     there."""
     shuffled = random.Random(1)
@@ -246,7 +246,7 @@ async def test_demonitor_tells_the_truth(node):
 
 @conforms("MON-13")
 @differs("MON-13")
-async def test_a_named_one_in_the_tables(node):
+async def test_a_named_one_in_the_tables(node, autojump_clock):
     """It is listed by its pid, since the name is resolved when the monitor is made; Down shows the name."""
     watcher, target = node.spawn(Puppet), node.spawn(ak.child(Puppet).with_(name="svc"))
     ref = ak.named(Puppet, "svc")
@@ -259,7 +259,7 @@ async def test_a_named_one_in_the_tables(node):
 
 
 @differs("MON-20")
-async def test_a_monitor_is_told_by_its_identity(node):
+async def test_a_monitor_is_told_by_its_identity(node, autojump_clock):
     """There are no tags: what one would tag a monitor with is kept by its MonitorId, which Down carries, also for the
     dead and from spawn_monitor."""
     watcher, dead = node.spawn(Puppet), node.spawn(Puppet)
@@ -299,7 +299,7 @@ class Answering(ak.Actor):
 
 @differs("ALI-02", "ALI-05")
 @pytest.mark.parametrize("then", ["answer", "answer twice", "die", "answer and die"])
-async def test_a_request_is_answered_or_fails_once(node, then):
+async def test_a_request_is_answered_or_fails_once(node, autojump_clock, then):
     """What a monitor with reply_demonitor does for a request: the first answer arrives, a second one is dropped, and no
     Down comes for a request that was answered; the callee's end without an answer fails it. Nothing is ever in the
     caller's mailbox. A monitor of one's own tells as ever."""
@@ -326,7 +326,7 @@ async def test_a_request_is_answered_or_fails_once(node, then):
 
 
 @differs("ALI-02", "ALI-05")
-async def test_an_answer_to_one_who_no_longer_waits(node):
+async def test_an_answer_to_one_who_no_longer_waits(node, autojump_clock):
     """After the deadline it is dropped before it could reach anything; nobody holds it."""
 
     class Value:
