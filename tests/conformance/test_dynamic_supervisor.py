@@ -53,7 +53,12 @@ async def test_its_spec():
     """Id, type and restart as in Elixir, changed by with_ instead of options of `use`. It is known as a supervisor by
     the kind in listings and in the tree; its label is its class."""
     spec = ak.dynamic_supervisor()
-    assert (spec.id, spec.kind, spec.restart, spec.shutdown) == ("DynamicSupervisor", "supervisor", "permanent", math.inf)
+    assert (spec.id, spec.kind, spec.restart, spec.shutdown) == (
+        "DynamicSupervisor",
+        "supervisor",
+        "permanent",
+        math.inf,
+    )
     changed = spec.with_(id="x", restart="temporary", shutdown="brutal_kill", start=Quiet)
     assert (changed.id, changed.restart, changed.shutdown, changed.start) == ("x", "temporary", "brutal_kill", Quiet)
     async with ak.open_node(root()) as node:

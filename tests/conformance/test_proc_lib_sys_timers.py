@@ -133,7 +133,14 @@ async def test_crash_reports(node, autojump_clock, caplog):
         ref.send("secret " * 1_000_000)
     await settle()
     text = next(r.getMessage() for r in caplog.records if "Named" in r.getMessage())
-    for part in (f"{ref.pid} (", "Named 'svc'", "ValueError: crash on demand", "mailbox: 7 messages", "links: 1", "in crash"):
+    for part in (
+        f"{ref.pid} (",
+        "Named 'svc'",
+        "ValueError: crash on demand",
+        "mailbox: 7 messages",
+        "links: 1",
+        "in crash",
+    ):
         assert part in text
     assert "secret" not in text
     assert len(text) < 12_000
