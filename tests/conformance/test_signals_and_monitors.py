@@ -97,8 +97,8 @@ async def test_unlink_after_an_exit_many_times(node, autojump_clock):
 
 @conforms("SIG-14")
 async def test_the_order_of_signals_of_one_sender(node, autojump_clock):
-    """Messages before the exit may be seen, those after it never; Down has the exit's reason: 200 times, with any number
-    before and after."""
+    """Messages before the exit may be seen, those after it never; Down has the exit's reason: 200 times, with any
+    number before and after."""
     shuffled = random.Random(3)
     for _ in range(200):
         sender, target, probe = node.spawn(Puppet), node.spawn(Puppet), Probe(node)
@@ -127,8 +127,8 @@ async def test_the_order_of_signals_of_one_sender(node, autojump_clock):
 @conforms("SIG-19")
 @differs("SIG-19")
 async def test_bad_names_and_whose(node, autojump_clock):
-    """What is no name is refused. An actor registers itself only, so a dead one cannot be registered at all; "undefined"
-    is a name like any other."""
+    """What is no name is refused. An actor registers itself only, so a dead one cannot be registered at all;
+    "undefined" is a name like any other."""
     puppet = node.spawn(Puppet)
     for bad in ((), [], {}, ("a", "b"), None, "", 1):
         with pytest.raises(ak.CalleeDied):
