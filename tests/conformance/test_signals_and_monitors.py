@@ -7,6 +7,7 @@ what nothing there asserts.
 from __future__ import annotations
 
 import gc
+import itertools
 import random
 import weakref
 
@@ -349,3 +350,59 @@ async def test_an_answer_to_one_who_no_longer_waits(node, autojump_clock):
     await settle()
     gc.collect()
     assert alive() is None
+
+
+@conforms("MON-14")
+@pytest.mark.parametrize("ways", [(0, 0, 0, 0), (0, 1, 0, 1), (0, 0, 1, 1), (1, 1, 1, 0)])
+async def test_many_monitors_both_ways_in_every_order(node, autojump_clock, ways):
+    """Four monitors between two actors, taken back in each of the 24 orders: after every step both lists are what the
+    monitors that are left say; then either ends, and nothing of it is left at the other."""
+    pair = [node.spawn(Puppet), node.spawn(Puppet)]
+
+    def check(left):
+        for end in (0, 1):
+            info = node.process_info(pair[end])
+            far = pair[1 - end].pid
+            assert info.monitors == (far,) * sum(way == end for way in left)
+            assert info.monitored_by == (far,) * sum(way != end for way in left)
+
+    async def watch(way):
+        return await do(pair[way], lambda me: me.ctx.monitor(pair[1 - way]))
+
+    for order in itertools.permutations(range(4)):
+        ids = [await watch(way) for way in ways]
+        check(ways)
+        for taken, index in enumerate(order):
+            assert await do(pair[ways[index]], lambda me, id=ids[index]: me.ctx.demonitor(id))
+            check([ways[i] for i in order[taken + 1 :]])
+    for way in ways:
+        await watch(way)
+    pair[0].kill()
+    info = node.process_info(pair[1])
+    assert info.monitors == info.monitored_by == ()
+    assert len(await seen(pair[1])) == sum(ways)
+
+
+@conforms("MON-06", "MON-05")
+async def test_monitors_of_oneself_and_taken_back(node, autojump_clock):
+    """A monitor of oneself is taken back twice without a message; one taken back before the end brings none; one that
+    is not brings normal, or noproc when it comes too late; unknown ones are no error, however old."""
+    watcher, first, second = (node.spawn(Puppet) for _ in range(3))
+
+    def run(me):
+        own = me.ctx.monitor(me.ctx.ref)
+        for _ in range(2):
+            me.ctx.demonitor(own)
+        taken = me.ctx.monitor(first)
+        assert me.ctx.demonitor(taken)
+        first.stop()
+        second.stop()
+        return me.ctx.monitor(second), me.ctx.monitor(first), taken, own
+
+    *ids, taken, own = await do(watcher, run)
+    downs = await seen(watcher)
+    assert sorted((down.monitor.number, down.reason in (ak.NORMAL, ak.NOPROC)) for down in downs) == [
+        (id.number, True) for id in ids
+    ]
+    for old in (*ids, taken, own, ak.MonitorId(10**9)):
+        assert await do(watcher, lambda me, old=old: me.ctx.demonitor(old)) is False

@@ -104,7 +104,7 @@ async def test_exit_by_the_host_has_no_source(node: ak.Node, clock: MockClock) -
     assert await seen(target) == [ak.Exit(None, OTHER)]
 
 
-@conforms("SIG-05", "SIG-06")
+@conforms("SIG-05", "SIG-06", "SIG-16")
 @pytest.mark.parametrize("reason", REASONS)
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_exit_of_oneself(node: ak.Node, clock: MockClock, reason: ak.ExitReason, asynchronous: bool) -> None:
@@ -259,6 +259,7 @@ async def test_a_link_to_oneself_is_none(node: ak.Node, clock: MockClock) -> Non
     assert puppet.alive
 
 
+@conforms("SIG-11")
 async def test_a_link_to_the_dead(node: ak.Node, clock: MockClock) -> None:
     """A link to a dead actor, or to a name that nobody has, is a NoProc signal: a message if trapped, else the end."""
     dead = node.spawn(Puppet)

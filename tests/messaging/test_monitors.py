@@ -45,7 +45,7 @@ async def test_down_has_the_reason(node: ak.Node, clock: MockClock, reason: ak.E
     assert await seen(watcher) == [ak.Down(monitor, target, reason)]
 
 
-@conforms("MON-10", "MON-16")
+@conforms("MON-10", "MON-16", "MON-17")
 async def test_monitoring_the_dead(node: ak.Node, clock: MockClock) -> None:
     """MON-10, MON-16: a dead actor, or a name that nobody has, gives NoProc at once; so does a second monitor after
     death."""
@@ -103,7 +103,7 @@ async def test_demonitor_with_the_down_in_the_mailbox(node: ak.Node, clock: Mock
     assert [m.monitor for m in await seen(watcher)] == ids[1:]
 
 
-@conforms("MON-09", "MON-18")
+@conforms("MON-09", "MON-18", "MON-06")
 async def test_demonitor_says_whether_a_down_comes(node: ak.Node, clock: MockClock) -> None:
     """MON-09, MON-18: True means that no Down comes, False that it has come or is queued; 200 times in both orders."""
     for n in range(200):
@@ -167,7 +167,7 @@ async def test_monitoring_oneself(node: ak.Node, clock: MockClock) -> None:
     assert len(probe.received) == 1
 
 
-@conforms("MON-13")
+@conforms("MON-13", "MON-17")
 async def test_the_tables_of_both_ends(node: ak.Node, clock: MockClock) -> None:
     """MON-13: monitors and monitored_by, right after monitor, demonitor, the watched one's end and the watcher's
     end."""

@@ -220,6 +220,7 @@ async def test_processes_are_refused(node: ak.Node, clock: MockClock) -> None:
 # --- suspension ----------------------------------------------------------------------------------
 
 
+@conforms("SYS-01")
 @pytest.mark.parametrize("when", ["idle", "queued", "running"])
 async def test_suspend_and_resume(node: ak.Node, clock: MockClock, when: str) -> None:
     """A suspended actor handles nothing but system requests; messages and calls wait and are served after resume; both
@@ -273,6 +274,7 @@ async def test_suspending_again_and_again(node: ak.Node, clock: MockClock) -> No
     assert await ref.call(Puppet.all_seen) == [1]
 
 
+@conforms("SYS-01")
 async def test_a_call_to_a_suspended_actor_times_out(node: ak.Node, clock: MockClock) -> None:
     """Calls wait within their deadline; suspension stops no clock."""
     puppet = node.spawn(Puppet)
@@ -354,6 +356,7 @@ async def test_waiting_senders_of_a_suspended_actor(node: ak.Node, clock: MockCl
 # --- tracing and statistics ----------------------------------------------------------------------
 
 
+@conforms("SYS-01")
 async def test_trace(node: ak.Node, clock: MockClock) -> None:
     """The callback gets each message that begins to be handled, in order, those queued before included; no_trace ends
     it."""
@@ -384,6 +387,7 @@ async def test_trace(node: ak.Node, clock: MockClock) -> None:
     assert len(got) == 4
 
 
+@conforms("SYS-01")
 async def test_a_trace_callback_that_raises(node: ak.Node, clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
     """It is logged, tracing ends, and the actor does not notice."""
     puppet = node.spawn(Puppet)
@@ -400,6 +404,7 @@ async def test_a_trace_callback_that_raises(node: ak.Node, clock: MockClock, cap
     assert await puppet.call(Puppet.all_seen) == [0, 1, 2]
 
 
+@conforms("SYS-01")
 async def test_statistics(node: ak.Node, clock: MockClock) -> None:
     """Counting begins when switched on, counts calls, casts and infos, and is None when off; beside a trace."""
     puppet = node.spawn(Puppet)
