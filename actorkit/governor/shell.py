@@ -34,6 +34,7 @@ from .census import TAKES_CENSUS_AT_ONCE, candidates, measured_radius, take_cens
 from .kills import Kills
 from .reclaim import Reserve, collect_garbage, trim_allocator
 from .shedding import shed_mailboxes
+from .step_fence import StepFence, can_fence
 
 if TYPE_CHECKING:
     from ..admission import NodeAdmission
@@ -73,7 +74,7 @@ class Governor:
         self._busy = False
         self._host: Node | None = None
         self._scope = trio.CancelScope()
-        self._steps = BetweenSteps(self)
+        self._steps = StepFence(self) if machine.settings.step_fence and can_fence() else BetweenSteps(self)
         trio.lowlevel.add_instrument(self._steps)
 
     # --- what one may ask ---------------------------------------------------------------------
@@ -120,6 +121,7 @@ class Governor:
         if self.nodes:
             return True
         trio.lowlevel.remove_instrument(self._steps)
+        self._steps.close()
         self.reserve.release()
         self.source.close()
         return False
