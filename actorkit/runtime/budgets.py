@@ -167,6 +167,7 @@ class Budget:
         self.scheduler = scheduler
         self.record = record
         self.account = clock.Account(self)
+        self.account.bound = int(min(record.template.bound, sys.maxsize))
         self.known = 0
         self.peak = 0
         self.over = False

@@ -36,7 +36,8 @@ class Measured(Record[Any]):
     __slots__ = ()
 
     def cast(self, method: Any, /, *args: Any, **kwargs: Any) -> bool:
-        """As without a budget, once the bytes fit. The hot path: written out, as there."""
+        """As without a budget, once the bytes fit. The hot path: behind other messages one call does it all; else
+        written out, as there."""
         template = self.template
         try:
             function = template.known[method]
@@ -46,6 +47,8 @@ class Measured(Record[Any]):
             function = partial(function, **kwargs)
             kwargs.clear()  # it is not the sender's
             return self._enqueue((function, args, None))
+        if self.inbox is not None and self.account.accept(self, function, args):
+            return True
         if not self.account.receive(args) and not self._squeezed_in((function, args, None)):
             return Measured._overflow_of_heap(self, (function, args, None))
         inbox = self.inbox
@@ -74,6 +77,8 @@ class Measured(Record[Any]):
         template = self.template
         arguments = (message,)
         del message  # our own variable is not the sender's
+        if self.inbox is not None and self.account.accept(self, template.info, arguments):
+            return True
         if not self.account.receive(arguments) and not self._squeezed_in((template.info, arguments, None)):
             return Measured._overflow_of_heap(self, (template.info, arguments, None))
         inbox = self.inbox
