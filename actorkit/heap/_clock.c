@@ -1278,8 +1278,9 @@ account_receive(Account *account, PyObject *arguments)
 }
 
 PyDoc_STRVAR(accept_doc, "accept($self, record, function, arguments, /)\n--\n\n"
-"As `receive`, and append (function, arguments, None) to the record's `inbox`, if messages wait there, fewer than\n"
-"`bound` with those in its `outbox`. Says whether it did; if not, nothing is charged.");
+"As `receive`, and append (function, arguments, None) to the record's `inbox`, if fewer than `bound` wait there and\n"
+"in its `outbox`. True: it is behind others; None: it is in an inbox made for it, since there was none; False: nothing\n"
+"was charged or queued.");
 
 static PyObject *
 account_accept(Account *account, PyObject *const *arguments, Py_ssize_t count)
@@ -1303,10 +1304,13 @@ account_accept(Account *account, PyObject *const *arguments, Py_ssize_t count)
         Py_RETURN_FALSE;
     }
     PyObject *inbox = SLOT(record, known->inbox), *outbox = SLOT(record, known->outbox);
-    if (inbox == NULL || !PyList_CheckExact(inbox)) {
-        Py_RETURN_FALSE;
+    Py_ssize_t waiting = 0;
+    if (inbox != Py_None) {
+        if (inbox == NULL || !PyList_CheckExact(inbox)) {
+            Py_RETURN_FALSE;
+        }
+        waiting = PyList_GET_SIZE(inbox);
     }
-    Py_ssize_t waiting = PyList_GET_SIZE(inbox);
     if (outbox != NULL && PyList_CheckExact(outbox)) {
         waiting += PyList_GET_SIZE(outbox);
     }
@@ -1317,12 +1321,23 @@ account_accept(Account *account, PyObject *const *arguments, Py_ssize_t count)
     if (message == NULL) {
         return NULL;
     }
-    int status = PyList_Append(inbox, message);
-    Py_DECREF(message);
-    if (status < 0) {
+    if (inbox != Py_None) {
+        int status = PyList_Append(inbox, message);
+        Py_DECREF(message);
+        if (status < 0) {
+            return NULL;
+        }
+        Py_RETURN_TRUE;
+    }
+    PyObject *first = PyList_New(1);
+    if (first == NULL) {
+        Py_DECREF(message);
         return NULL;
     }
-    Py_RETURN_TRUE;
+    PyList_SET_ITEM(first, 0, message);
+    SLOT(record, known->inbox) = first;
+    Py_DECREF(inbox);
+    Py_RETURN_NONE;
 }
 
 static PyMethodDef account_methods[] = {

@@ -197,9 +197,10 @@ class Account:
             return False
         return self.fits(_Sizing.sizer(*arguments) + ENVELOPE)
 
-    def accept(self, record: Any, function: object, arguments: tuple[object, ...], /) -> bool:
-        """As ``receive``, and append (function, arguments, None) to the record's ``inbox``, if messages wait there,
-        fewer than ``bound`` with those in its ``outbox``. Says whether it did; if not, nothing is charged."""
+    def accept(self, record: Any, function: object, arguments: tuple[object, ...], /) -> bool | None:
+        """As ``receive``, and append (function, arguments, None) to the record's ``inbox``, if fewer than ``bound`` wait
+        there and in its ``outbox``. True: it is behind others; None: it is in an inbox made for it, since there was
+        none; False: nothing was charged or queued."""
         if type(arguments) is not tuple:
             raise TypeError(f"the arguments are a tuple, not {type(arguments).__name__}")
         if self.measured:
@@ -208,11 +209,14 @@ class Account:
         inbox, outbox = record.inbox, record.outbox  # sizing may have run Python code
         if (
             record.account is not self
-            or type(inbox) is not list
-            or len(inbox) + len(outbox or ()) >= self.bound
+            or not (inbox is None or type(inbox) is list)
+            or len(inbox or ()) + len(outbox or ()) >= self.bound
             or not self.fits(size)
         ):
             return False
+        if inbox is None:
+            record.inbox = [(function, arguments, None)]
+            return None
         inbox.append((function, arguments, None))
         return True
 

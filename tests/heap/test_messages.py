@@ -69,13 +69,18 @@ def test_accepted_is_sized_charged_and_queued(module: ModuleType) -> None:
     record.outbox = [None] * 97
     assert [account.accept(record, len, arguments) for _ in range(2)] == [True, False]
     assert account.bytes == 3 * size
-    account.bound = 1000
+    account.bound = 98
     record.inbox = None
-    assert not account.accept(record, len, arguments)
+    assert [account.accept(record, len, arguments) for _ in range(2)] == [None, False]
+    assert record.inbox == [(len, arguments, None)]
+    account.bound = 1000
+    assert account.accept(record, len, arguments)
+    assert record.inbox == [(len, arguments, None)] * 2
+    size *= 5
     record.inbox = []
     account.measured = True
     assert not account.accept(record, len, arguments)
-    assert (record.inbox, account.bytes) == ([], 3 * size)
+    assert (record.inbox, account.bytes) == ([], size)
     account.measured = False
     with pytest.raises(TypeError, match="tuple"):
         account.accept(record, len, [1])
@@ -107,6 +112,8 @@ def test_accepting_leaks_nothing() -> None:
     arguments = (1.5, "x" * 50)
     before = [sys.getrefcount(obj) for obj in (account, record, arguments, len)]
     for _ in range(10_000):
-        assert account.accept(record, len, arguments)
+        assert account.accept(record, len, arguments) is True
+        record.inbox = None
+        assert account.accept(record, len, arguments) is None
         record.inbox = []
     assert [sys.getrefcount(obj) for obj in (account, record, arguments, len)] == before
