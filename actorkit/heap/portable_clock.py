@@ -198,9 +198,9 @@ class Account:
         return self.fits(_Sizing.sizer(*arguments) + ENVELOPE)
 
     def accept(self, record: Any, function: object, arguments: tuple[object, ...], /) -> bool | None:
-        """As ``receive``, and append (function, arguments, None) to the record's ``inbox``, if fewer than ``bound`` wait
-        there and in its ``outbox``. True: it is behind others; None: it is in an inbox made for it, since there was
-        none; False: nothing was charged or queued."""
+        """As ``receive``, and append (function, arguments, None) to the record's ``inbox``, if fewer than ``bound``
+        wait there and in its ``outbox``. True: it is behind others; None: it is in an inbox made for it, since there
+        was none; False: nothing was charged or queued."""
         if type(arguments) is not tuple:
             raise TypeError(f"the arguments are a tuple, not {type(arguments).__name__}")
         if self.measured:

@@ -1,5 +1,5 @@
-"""What an actor is predicted to hold is what really comes free when it dies: the runtime clears it, whoever still has its
-ref, its task or the exception that ended it."""
+"""What an actor is predicted to hold is what really comes free when it dies: the runtime clears it, whoever still has
+its ref, its task or the exception that ended it."""
 
 from __future__ import annotations
 
