@@ -12,8 +12,6 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-import trio
-
 from ..policy import governor_events as ev
 from ..policy.memory_pressure import MemoryPressure
 from ..policy.memory_sample import MemoryLevel
@@ -58,14 +56,13 @@ class Kills:
             doomed.update((record, None) for record in victim.radius if isinstance(record, Record))
         if action.dry_run:
             return
-        began = trio.current_time()
-        pending = self._followed(doomed, lambda: self._over(action, began))
+        live = governor.live_now()
         for victim in action.victims:
             assert isinstance(victim.key, Record)
             if victim.key.state != DEAD:
                 self.killed += 1
                 self._end(victim.key, MemoryPressure(level, because=victim.because))
-        pending()
+        self._when_ended(doomed, action, live)
 
     def stop_all_but_critical(self, action: ev.StopAllButCritical, level: MemoryLevel) -> None:
         """The last rung before the node's own end. Supervisors stay, so that all comes back when there is room."""
@@ -80,44 +77,39 @@ class Kills:
             else:
                 doomed.update(dict.fromkeys(radius))
         logger.error("governor: ends all %d actors that are not critical: %s", len(doomed), action.because)
-        began = trio.current_time()
-        pending = self._followed(doomed, lambda: self._over(action, began))
+        live = self._governor.live_now()
         reason = MemoryPressure(level, because="all but critical actors are ended")
         for record in doomed:
             if record.state != DEAD:
                 self.killed += 1
                 self._end(record, reason)
-        pending()
+        self._when_ended(doomed, action, live)
 
     def _end(self, record: Record[Any], reason: ExitReason) -> None:
         record.scheduler.end_now(record, reason)
 
-    def _followed(self, records: Iterable[Record[Any]], over: Any) -> Any:
-        """Call ``over`` once all of these have ended and the function that is returned has been called."""
+    def _when_ended(
+        self, records: Iterable[Record[Any]], action: ev.Kill | ev.StopAllButCritical, live: int | None
+    ) -> None:
+        """Tell the machine once all of these have ended. Idle ones have by now, and what that freed is told too."""
         alive = {record for record in records if record.state != DEAD}
-        waiting = [True]
-
-        def look() -> None:
-            if not alive and not waiting:
-                waiting.append(False)
-                over()
+        if not alive:
+            now = self._governor.live_now()
+            self._over(action, None if live is None or now is None else max(0, live - now))
+            return
 
         def ended(record: Record[Any], _: ExitReason) -> None:
             alive.discard(record)
-            look()
-
-        def begin() -> None:
-            waiting.clear()
-            look()
+            if not alive:
+                self._over(action, None)
 
         for record in alive:
             record.need_extra().call_at_exit(ended)
-        return begin
 
-    def _over(self, action: ev.Kill | ev.StopAllButCritical, began: float) -> None:
+    def _over(self, action: ev.Kill | ev.StopAllButCritical, realised: int | None) -> None:
         if self._governor.nodes:
             predicted = action.predicted if isinstance(action, ev.Kill) else None
-            self._governor.done(action, duration=0.0, predicted=predicted)
+            self._governor.done(action, realised=realised, predicted=predicted)
 
 
 def shown_table(table: VictimTable) -> str:

@@ -1,9 +1,10 @@
 """The governor: looks at the node's memory, asks its machine what to do, and does it.
 
-One governor serves all nodes of a trio run, since they share one resident set. Its loop is a task in the nursery of one
-of its nodes (of another, when that one closes): look, decide, act, then sleep as long as the fill rate allows, or until
-the kernel says that memory is short. All decisions are ``policy.governor``'s; every act is answered with what came of
-it. Nothing here may fail the node: an act that raises is logged, and told to the machine as failed.
+One governor serves all nodes of a trio run, since they share one resident set. It looks as often as the fill rate
+asks for, and when the kernel says that memory is short: *between the steps* of whatever tasks are running (see
+``between_steps``), and, when none are, from a task of its own, in the nursery of one of its nodes (of another, when
+that one closes). All decisions are ``policy.governor``'s; every act is answered with what came of it. Nothing here
+may fail the node: an act that raises is logged, and told to the machine as failed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from ..runtime.memory_data import MemoryData, Receipt, Receipts
 from ..runtime.node import Node
 from ..runtime.record import Record
 from . import last_report
-from .census import measured_radius, take_census
+from .between_steps import BetweenSteps
+from .census import TAKES_CENSUS_AT_ONCE, candidates, measured_radius, take_census_in_pieces
 from .kills import Kills
 from .reclaim import Reserve, collect_garbage, trim_allocator
 from .shedding import shed_mailboxes
@@ -42,7 +44,6 @@ __all__ = ["Governor"]
 logger = logging.getLogger("actorkit")
 
 RECEIPTS: Final = 200
-RETRY_SECONDS: Final = 1.0
 
 
 class Governor:
@@ -72,6 +73,8 @@ class Governor:
         self._busy = False
         self._host: Node | None = None
         self._scope = trio.CancelScope()
+        self._steps = BetweenSteps(self)
+        trio.lowlevel.add_instrument(self._steps)
 
     # --- what one may ask ---------------------------------------------------------------------
 
@@ -116,6 +119,7 @@ class Governor:
                 self._run_on(self.nodes[0])
         if self.nodes:
             return True
+        trio.lowlevel.remove_instrument(self._steps)
         self.reserve.release()
         self.source.close()
         return False
@@ -130,16 +134,11 @@ class Governor:
 
     async def _run(self, scope: trio.CancelScope) -> None:
         with scope:
+            steps = self._steps
             while True:
-                try:
-                    self.look()
-                except Exception:
-                    logger.exception(
-                        "governor: a look at the node's memory failed; the next one in %g s", RETRY_SECONDS
-                    )
-                    await trio.sleep(RETRY_SECONDS)
-                    continue
-                await self.source.wait_for_wake(max(0.0, self.machine.look_at - trio.current_time()))
+                woken = await self.source.wait_for_wake(max(0.0, steps.due - trio.current_time()))
+                if woken is not None:
+                    steps.due = 0.0  # the step that ends here is followed by a look
 
     def look(self, *, fresh: bool = False) -> None:
         """Take a sample and act on it, now."""
@@ -200,7 +199,7 @@ class Governor:
                     for record in list(node.memory_watchers):
                         record.post_info(message)
             case ev.CollectGarbage():
-                freed, seconds = collect_garbage(lambda: self._now().live)
+                freed, seconds = collect_garbage(self.live_now)
                 self.done(action, realised=freed, duration=seconds)
             case ev.TrimAllocator():
                 freed, seconds = trim_allocator(lambda: self._now().resident)
@@ -219,8 +218,11 @@ class Governor:
             case ev.CloseGate() | ev.OpenGate():
                 for gate in self.gates.values():
                     gate.set_open(isinstance(action, ev.OpenGate))
+            case ev.TakeCensus() if TAKES_CENSUS_AT_ONCE:
+                began = perf_counter()
+                self._census_taken(action, candidates(self.everybody()), began)
             case ev.TakeCensus():
-                self._soon(self._take_census, action)
+                self._soon(self._take_census_in_pieces, action)
             case ev.Kill():
                 self.kills.kill(action, self.level)
             case ev.StopAllButCritical():
@@ -235,6 +237,10 @@ class Governor:
                 logger.warning("governor: %s", action.because)
                 self._emit(MemoryReport, kind, level, action.because)
 
+    def live_now(self) -> int | None:
+        """Bytes that Python holds at this moment; None where that is not known."""
+        return self._now().live
+
     def _now(self) -> MemorySample:
         return self.source.sample(trio.current_time(), fresh=True)
 
@@ -243,13 +249,15 @@ class Governor:
         assert self._host.nursery is not None
         self._host.nursery.start_soon(work, *args, name="actorkit: governor's work")
 
-    async def _take_census(self, action: ev.TakeCensus) -> None:
+    async def _take_census_in_pieces(self, action: ev.TakeCensus) -> None:
         began = perf_counter()
         rows: list[Candidate] = []
-        with self._scope_of_work():
-            rows = await take_census(self.everybody)
-        if not self.nodes:
-            return
+        with trio.CancelScope(shield=True):
+            rows = await take_census_in_pieces(self.everybody)
+        if self.nodes:
+            self._census_taken(action, rows, began)
+
+    def _census_taken(self, action: ev.TakeCensus, rows: list[Candidate], began: float) -> None:
         if rows:
             largest = max(rows, key=lambda row: row[4])
             assert isinstance(largest.key, Record)
@@ -257,9 +265,6 @@ class Governor:
         now = trio.current_time()
         self._receipts.append(Receipt(now, "TakeCensus", action.because, duration=perf_counter() - began))
         self.tell(ev.CensusTaken(now, action.number, rows, measured_radius))
-
-    def _scope_of_work(self) -> trio.CancelScope:
-        return trio.CancelScope(shield=True)
 
     def _level_changed(self, action: ev.LevelChanged) -> None:
         log = logging.WARNING if action.level > action.previous else logging.INFO

@@ -97,7 +97,9 @@ to one GIL.
 #endif
 
 #if !defined(_WIN32)
+#include <dlfcn.h>
 #include <pthread.h>
+#include <stdio.h>
 #endif
 
 /* A thread-local variable of an extension module normally costs a function call. glibc keeps room for a few
@@ -1367,6 +1369,43 @@ static PyTypeObject AccountType = {
     .tp_methods = account_methods,
 };
 
+/* --- What pymalloc says of itself ------------------------------------------------------------------------ */
+
+PyDoc_STRVAR(pymalloc_report_doc, "pymalloc_report()\n--\n\n"
+"What sys._debugmallocstats prints, as bytes, though the clock stands before pymalloc; None where it cannot be had.\n"
+"It visits a cache line of each pool: 50 microseconds for 100 MB.");
+
+/* pymalloc prints only while it is itself the allocator of the object domain. So what stands beneath us is put there
+   for the length of the call. No object is made meanwhile, and nobody else uses this domain without the GIL. */
+static PyObject *
+clock_pymalloc_report(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing))
+{
+#if !defined(_WIN32)
+    int (*print_to)(FILE *) = (int (*)(FILE *))dlsym(RTLD_DEFAULT, "_PyObject_DebugMallocStats");
+    char *text = NULL;
+    size_t length = 0;
+    FILE *stream = print_to != NULL ? open_memstream(&text, &length) : NULL;
+    if (stream == NULL) {
+        Py_RETURN_NONE;
+    }
+    PyMemAllocatorEx top, beneath;
+    PyMem_GetAllocator(PYMEM_DOMAIN_OBJ, &top);
+    beneath = top;
+    while (beneath.malloc == object_malloc) {
+        beneath = *(const PyMemAllocatorEx *)beneath.ctx;
+    }
+    PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &beneath);
+    print_to(stream);
+    PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &top);
+    fclose(stream);
+    PyObject *report = length > 0 ? PyBytes_FromStringAndSize(text, (Py_ssize_t)length) : Py_NewRef(Py_None);
+    free(text);
+    return report;
+#else
+    Py_RETURN_NONE;
+#endif
+}
+
 /* --- The module ----------------------------------------------------------------------------------------- */
 
 static PyMethodDef clock_methods[] = {
@@ -1380,6 +1419,7 @@ static PyMethodDef clock_methods[] = {
     {"verify", clock_verify, METH_NOARGS, verify_doc},
     {"reinstall", clock_reinstall, METH_NOARGS, reinstall_doc},
     {"can_interrupt", clock_can_interrupt, METH_NOARGS, can_interrupt_doc},
+    {"pymalloc_report", clock_pymalloc_report, METH_NOARGS, pymalloc_report_doc},
     {"_at_exit", clock_at_exit, METH_NOARGS, PyDoc_STR("Stop counting, for good.")},
     {NULL, NULL, 0, NULL},
 };

@@ -38,13 +38,13 @@ class LookSettings:
     Raises ValueError for values that contradict each other: the author's fault.
     """
 
-    shortest: float = 0.05
+    shortest: float = 0.002
     longest: float = 1.0
     share: float = 0.25
     assumed: float = 100e6
     window: float = 2.0
     span: float = 0.1
-    reaction: float = 0.2
+    reaction: float = 0.05
 
     def __attrs_post_init__(self) -> None:
         if not 0 < self.shortest <= self.longest < math.inf:
@@ -74,8 +74,8 @@ class FillRate:
             last = samples[-1]
             if (last.limit, last.source, last.owned) != (sample.limit, sample.source, sample.owned):
                 samples.clear()
-            elif sample.now <= last.now:
-                samples.pop()  # the same moment, seen again
+            elif sample.now <= last.now or (len(samples) > 1 and last.now - samples[-2].now < self.settings.span / 2):
+                samples.pop()  # the same moment, seen again; or one too close to the one before to tell more
         samples.append(sample)
         # One older than the window stays, else slow looks would leave nothing to compare with.
         while len(samples) > 2 and samples[1].now < sample.now - self.settings.window:

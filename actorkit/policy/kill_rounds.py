@@ -1,11 +1,14 @@
 """Rounds of kills: one at a time, judged by what they gave back, stopped when they give nothing.
 
-A round waits for its effect: no other begins before its victims have ended *and* a later sample shows that it
-delivered, or, failing that, before ``effect_delay`` has passed. Without the wait a governor reads figures from before
-its kills and kills again; without the short cut it frees one round's worth per delay, too slow for a crowd.
+A round waits for its effect. Where its victims ended at once, what that freed has been measured on the spot, and the
+next sample may already begin another round. Else no other begins before its victims have ended *and* a later sample
+shows that it delivered, or, failing that, before ``effect_delay`` has passed. Without the wait a governor reads figures
+from before its kills and kills again; without the short cuts it frees one round's worth per delay, too slow for a
+crowd. Where the limit is nearer than the rest of the wait, a round whose victims have ended is given up unjudged, but
+not more than ``futile_rounds`` in a row.
 
-A round is judged on live bytes where they are known, else on what is needed, never on the resident set. Others go on
-filling meanwhile: what they would have taken up, at the mean rate before the round, is credited to it. A round that
+Else a round is judged on live bytes where they are known, else on what is needed, never on the resident set. Others go
+on filling meanwhile: what they would have taken up, at the mean rate before the round, is credited to it. A round that
 realised less than ``effective`` of its prediction is *futile*. After ``futile_rounds`` in a row the breaker opens: no
 kills for ``pause``, then one round to try; if that is futile too, a pause twice as long. A kill that frees nothing
 harms twice.
@@ -50,7 +53,7 @@ class KillSettings:
 
     caps: KillCaps = attrs.field(factory=KillCaps)
     margin: float = 0.02
-    round_interval: float = 0.25
+    round_interval: float = 0.01
     effect_delay: float = 2.0
     effective: float = 0.25
     futile_rounds: int = 3
@@ -91,6 +94,8 @@ class _Round:
     rate: float
     judged: bool
     ended_at: float | None = None
+    measured: int | None = None
+    """What its end has freed, where that was measured on the spot."""
 
 
 class KillRounds:
@@ -101,6 +106,7 @@ class KillRounds:
         self._round: _Round | None = None
         self._begun_at = -math.inf
         self._futile = 0
+        self._hurried = 0
         self._pause = self.settings.pause
         self._stopped_until = -math.inf
         self._not_ended: dict[int, frozenset[Hashable]] = {}
@@ -135,28 +141,37 @@ class KillRounds:
             while len(self._not_ended) > KEPT_ROUNDS:
                 del self._not_ended[next(iter(self._not_ended))]
 
-    def ended(self, number: int, now: float) -> bool:
-        """All victims of that round have ended; True if it is a round's number."""
+    def ended(self, number: int, now: float, measured: int | None = None) -> bool:
+        """All victims of that round have ended; True if it is a round's number. ``measured``: bytes that it freed, if
+        that is known without another sample."""
         if self._round is not None and self._round.number == number:
-            self._round.ended_at = now
+            self._round.ended_at, self._round.measured = now, measured
         return self._not_ended.pop(number, None) is not None
 
-    def look(self, sample: MemorySample) -> Judgement | None:
-        """Judge the round under way by a later sample, if it is time."""
+    def look(self, sample: MemorySample, time_to_limit: float = math.inf) -> Judgement | None:
+        """Judge the round under way by a later sample, if it is time. ``time_to_limit``: seconds, at the present
+        rate."""
         this, settings = self._round, self.settings
         if this is None or sample.now <= this.at:
             return None
-        over = sample.now - this.at >= settings.effect_delay
+        passed = sample.now - this.at
         if not this.judged:
-            if over:
+            if passed >= settings.effect_delay:
                 self._round = None
             return None
-        fell, filled = self._realised(this, sample)
+        fell, filled = (this.measured, 0) if this.measured is not None else self._realised(this, sample)
         realised = max(0, fell + filled)
         futile = realised < settings.effective * this.predicted
         ended = this.ended_at is not None and sample.now > this.ended_at
-        if not over and (futile or not ended):
-            return None
+        if this.measured is None and passed < settings.effect_delay:
+            if not ended:
+                return None
+            if futile:
+                if time_to_limit < settings.effect_delay - passed and self._hurried < settings.futile_rounds:
+                    self._hurried += 1
+                    self._round = None
+                return None
+        self._hurried = 0
         self._round = None
         receipt = Receipt("kill", this.at, this.predicted, realised, sample.now - this.at)
         what = (

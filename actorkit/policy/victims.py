@@ -43,6 +43,8 @@ __all__ = [
 ]
 
 CRITICAL: Final = int(Priority.CRITICAL)
+COUNT: Final = 50
+SHARE: Final = 0.05
 PRIORITIES: Final = (int(Priority.LOW), int(Priority.NORMAL), int(Priority.HIGH))
 
 
@@ -120,7 +122,8 @@ class KillCaps:
     """How much one round may take.
 
     Args:
-        count: actors that may die in a round, radii included.
+        count: actors that may die in a round, radii included; None: 50, or a twentieth of the candidates if that is
+            more, since a crowd is not brought down by fifties.
         bytes: bytes that a round may take; None: as many as are missing.
         worthwhile: who frees less than this part of (missing / count) counts as small.
         rows: lines of the table.
@@ -128,10 +131,14 @@ class KillCaps:
     Raises ValueError for what is not positive: the author's fault.
     """
 
-    count: int = attrs.field(default=50, validator=_positive)
+    count: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
     bytes: int | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
     worthwhile: float = 0.25
     rows: int = 20
+
+    def deaths(self, candidates: int) -> int:
+        """How many may die in a round, of so many candidates."""
+        return max(COUNT, int(SHARE * candidates)) if self.count is None else self.count
 
 
 # --- Ranking -----------------------------------------------------------------------------------
@@ -169,12 +176,13 @@ def _in_order(
     candidates: Sequence[Candidate], missing: int, caps: KillCaps, rank: Rank | None, left: Callable[[], int]
 ) -> Iterator[Candidate]:
     """Candidates in the order in which they are considered. ``left`` tells what is still missing by then."""
-    wanted = 2 * caps.count + caps.rows
+    deaths = caps.deaths(len(candidates))
+    wanted = 2 * deaths + caps.rows
     if rank is not None:
         eligible = [row for row in candidates if row[1] < CRITICAL and row[4] > 0]
         yield from _best(eligible, wanted, rank, largest=False)
         return
-    floor = max(1, int(caps.worthwhile * missing / caps.count))
+    floor = max(1, int(caps.worthwhile * missing / deaths))
     dwarfs: list[list[Candidate]] = []
     present = set(map(_priority, candidates))  # a class that is not there is not looked for
     for priority in filter(present.__contains__, PRIORITIES):
@@ -200,9 +208,9 @@ def _told(row: Candidate, deaths: int) -> str:
 class _Round:
     """One selection under way."""
 
-    def __init__(self, missing: int, caps: KillCaps) -> None:
+    def __init__(self, missing: int, caps: KillCaps, deaths: int) -> None:
         self.missing = missing if caps.bytes is None else min(missing, caps.bytes)
-        self.caps = caps
+        self.deaths = deaths
         self.victims: list[Victim] = []
         self.dead: set[Hashable] = set()
         self.predicted = 0
@@ -213,7 +221,7 @@ class _Round:
         return self.missing - self.predicted
 
     def full(self) -> bool:
-        return self.predicted >= self.missing or len(self.dead) >= self.caps.count
+        return self.predicted >= self.missing or len(self.dead) >= self.deaths
 
     def consider(self, row: Candidate, radius: Radius | None) -> str:
         """Take it, or say why not."""
@@ -223,7 +231,7 @@ class _Round:
         if radius is not None and radius.critical:
             return "its radius has a critical actor"
         fresh = len(keys - self.dead)
-        if len(self.dead) + fresh > self.caps.count:
+        if len(self.dead) + fresh > self.deaths:
             if radius is not None and self.too_large is None:
                 self.too_large = (row, radius)
             return f"its radius of {len(keys)} does not fit into the round"
@@ -261,7 +269,7 @@ def select(
         select([Candidate("a", 0, True, None, 5_000_000)], 1_000_000).predicted  # 5000000
     """
     caps = caps or KillCaps()
-    taking = _Round(missing, caps)
+    taking = _Round(missing, caps, caps.deaths(len(candidates)))
     if missing > 0:
         for row in _in_order(candidates, missing, caps, rank, taking.left):
             if taking.full():

@@ -9,10 +9,12 @@ of bytes, but can walk its pools and print what is in use in each size class: ``
 function behind ``sys._debugmallocstats``, which takes any stream, and is given one in memory. That visits one cache
 line in each 16 KiB: 15 µs for a fresh interpreter, 50 µs for each 100 MB.
 
-By estimate. It prints nothing when somebody stands before pymalloc: tracemalloc, or the allocation clock. What is left
-is the number of blocks in use (``sys.getallocatedblocks``). When that is at a new height arenas are as full as they
-get, so what they hold is their size, and the mean block follows; below that height blocks are counted with that
-mean. The size of the arenas is what is anonymous and resident and not malloc's, nor was there at the start.
+The allocation clock, which stands before pymalloc while there are budgets, knows how to let it print all the same.
+
+By estimate. It prints nothing when somebody else stands before pymalloc: tracemalloc, for one. What is left is the
+number of blocks in use (``sys.getallocatedblocks``). When that is at a new height arenas are as full as they get, so
+what they hold is their size, and the mean block follows; below that height blocks are counted with that mean. The
+size of the arenas is what is anonymous and resident and not malloc's, nor was there at the start.
 
 Never too much. Retained bytes that are not there would end an alarm early, so the lower of two bounds is told: what
 the allocators say is free, and what is resident beyond all that is in use. The first would be too much after
@@ -29,6 +31,7 @@ from typing import Any
 
 import attrs
 
+from ..heap import clock
 from .process import ProcessPages
 
 ctypes: Any
@@ -125,7 +128,7 @@ def malloc_bytes() -> MallocBytes | None:
 
 def small_blocks() -> SmallBlocks | None:
     """What pymalloc has and has handed out; None if it does not tell, as when somebody stands before it."""
-    text = b"" if _pymalloc is None else _pymalloc()
+    text = clock.pymalloc_report() or (b"" if _pymalloc is None else _pymalloc())
     try:
         return SmallBlocks(_printed(text, b"bytes/arena"), _printed(text, b"\n# bytes in allocated blocks"))
     except ValueError:

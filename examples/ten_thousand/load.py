@@ -309,14 +309,14 @@ class Load:
         client.online = True
         self.online += 1
         self.peak = max(self.peak, self.online)
-        if client.greedy:
-            self.reaction.came_back(client)
-        elif client.connections > 1:
+        if client.connections > 1 and not client.greedy:
             self.reconnected += 1
         if self.online == len(self.clients):
             self.all_online.set()
         if client.expected:  # its last connection took the answer with it
             client.send_request()
+        if client.greedy:  # last: it may get a turn, and with it a request, at once
+            self.reaction.came_back(client)
 
     def went_offline(self, client: Client) -> None:
         client.online = False

@@ -70,7 +70,7 @@ def test_kills_are_bounded_and_wait_for_their_effect(made: Node) -> None:
     made.run(15)
     for _, kill in made.rounds:
         dead = frozenset().union(*(victim.radius for victim in kill.victims))
-        assert len(dead) <= KILLS.caps.count
+        assert len(dead) <= KILLS.caps.deaths(len(made.actors) + len(made.killed))
         assert len(dead) == sum(len(victim.radius) for victim in kill.victims), "nobody is killed twice"
     for (before, first), (at, _) in zip(made.rounds, made.rounds[1:], strict=False):
         assert at - before >= KILLS.round_interval - 1e-9

@@ -167,7 +167,7 @@ def test_no_slope_between_two_truths() -> None:
 def test_the_next_look_follows_from_headroom_and_rate() -> None:
     assert rates(sample(0, 100)).look_after() == 1.0
     assert rates(sample(0, 100), sample(1, 500)).look_after() == pytest.approx(0.25 * 500 / 400)
-    assert rates(sample(0, 100), sample(1, 990)).look_after() == 0.05
+    assert rates(sample(0, 100), sample(1, 999)).look_after() == 0.002
     assert rates(sample(0, 100)).look_after(0.3) == 0.3
     assumed = FillRate(LookSettings(assumed=500))
     assumed.note(sample(0, 0))

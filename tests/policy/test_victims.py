@@ -50,6 +50,7 @@ def test_caps() -> None:
     assert len(select(rows, 10**9).victims) == 1 + 9, "a key dies once"
     rows = [Candidate(n, NORMAL, False, None, 100) for n in range(200)]
     assert len(select(rows, 10**9).victims) == 50
+    assert len(select([Candidate(n, NORMAL, False, None, 100) for n in range(4_000)], 10**9).victims) == 200
     assert len(select(rows, 10**9, KillCaps(count=3)).victims) == 3
     assert len(select(rows, 10**9, KillCaps(bytes=250)).victims) == 3
 
@@ -220,5 +221,5 @@ def test_crumbs_come_last() -> None:
     """Idle ones of 500 bytes beside busy ones of 30 KiB, which together cannot cover the gap: size goes first."""
     crumbs = [Candidate(("crumb", n), 1, True, None, 500) for n in range(1_000)]
     busy = [Candidate(("busy", n), 1, False, None, 30_000) for n in range(50)]
-    chosen = select([*crumbs, *busy], 8_000_000)
+    chosen = select([*crumbs, *busy], 8_000_000, KillCaps(count=50))
     assert {victim.key for victim in chosen.victims} == {row.key for row in busy}

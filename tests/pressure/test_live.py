@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from actorkit.pressure.live import LiveGauge, SmallBlocks, malloc_bytes, small_blocks
-from actorkit.pressure.process import ProcessMemory, ProcessPages
+from actorkit.pressure.process import ProcessPages
 from tests.pressure.programs import PROGRAMS
 from tests.pressure.trees import MIB
 
@@ -90,20 +90,28 @@ def test_what_the_interpreter_counts() -> None:
     assert 16 <= told.handed_out / sys.getallocatedblocks() <= 512
 
 
-@needs_glibc
-def test_memory_that_is_neither_allocator_s_is_live() -> None:
-    """A map of its own is not taken for something that was freed."""
-    mmap = pytest.importorskip("mmap")
+MAPPED = """if True:
+    import mmap
+    from actorkit.pressure.live import LiveGauge
+    from actorkit.pressure.process import ProcessMemory
+
     process, gauge = ProcessMemory(), LiveGauge()
     before = gauge.read(process.read(), fresh=True)
     # Private: shared ones are told apart already by the process's figures.
-    with mmap.mmap(-1, 64 * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as mapped:
-        mapped.write(b"x" * (64 * MIB))
-        after = gauge.read(process.read(), fresh=True)
-    assert before is not None
-    assert after is not None
-    assert 60 * MIB < after - before < 70 * MIB
-    process.close()
+    with mmap.mmap(-1, 64 * 2**20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as mapped:
+        mapped.write(b"x" * (64 * 2**20))
+        print(gauge.read(process.read(), fresh=True) - before)
+"""
+
+
+@needs_glibc
+def test_memory_that_is_neither_allocator_s_is_live() -> None:
+    """A map of its own is not taken for something that was freed. In a process of its own: after a ``malloc_trim``
+    what malloc keeps is not all resident, and the bound on what is free is as much too high."""
+    pytest.importorskip("mmap")
+    run = subprocess.run([sys.executable, "-c", MAPPED], capture_output=True, text=True, timeout=170)
+    assert run.returncode == 0, run.stderr
+    assert 60 * MIB < int(run.stdout) < 70 * MIB
 
 
 @needs_glibc
