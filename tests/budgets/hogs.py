@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import trio
@@ -30,7 +31,7 @@ def append_for_ever(to: Any) -> None:
         to.append(block())
 
 
-async def blocks() -> AsyncIterator[bytes]:
+async def blocks() -> AsyncGenerator[bytes, None]:
     while True:
         yield block()
 
@@ -119,8 +120,9 @@ class Hog(ak.Actor):
     @ak.cast
     async def in_an_async_generator(self) -> None:
         held = []
-        async for part in blocks():
-            held.append(part)
+        async with aclosing(blocks()) as parts:
+            async for part in parts:
+                held.append(part)
 
     async def _task(self) -> None:
         held = []
