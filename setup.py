@@ -14,7 +14,7 @@ EXTENSIONS = [
     Extension(
         "actorkit.heap._walk",
         ["actorkit/heap/_walk.c"],
-        depends=["actorkit/heap/_blocks.h", "actorkit/heap/_layout.h", "actorkit/heap/_messages.h"],
+        depends=[f"actorkit/heap/{name}.h" for name in ("_blocks", "_census", "_layout", "_messages")],
         optional=True,
     ),
 ]
