@@ -14,7 +14,7 @@ EXTENSIONS = [
     Extension(
         "actorkit.heap._walk",
         ["actorkit/heap/_walk.c"],
-        depends=["actorkit/heap/_blocks.h", "actorkit/heap/_census.h", "actorkit/heap/_layout.h"],
+        depends=[f"actorkit/heap/{name}.h" for name in ("_blocks", "_census", "_layout", "_messages")],
         optional=True,
     ),
 ]

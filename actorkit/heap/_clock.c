@@ -144,6 +144,7 @@ typedef struct {
     uint64_t in_vain;    /* how often the alarm has come with a verdict */
     char due;
     char measured;       /* receive() leaves all messages to its caller */
+    Py_ssize_t bound;    /* of messages: accept() leaves those beyond it to its caller */
     PyObject *owner;
     PyObject *verdict;
     PyObject *weak_references;
@@ -712,17 +713,19 @@ clock_current(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
     return as_object(account);
 }
 
-/* Where the slot `account` is in instances of a class. A class is known by its address and its version tag,
-   which the interpreter never gives twice and takes away when the class changes; so no reference to it is
-   needed. */
+/* Where the slot `account` is in instances of a class, and `inbox` and `outbox`, or 0. A class is known by its
+   address and its version tag, which the interpreter never gives twice and takes away when the class changes; so no
+   reference to it is needed. */
 typedef struct {
     PyTypeObject *type;
     unsigned int version;
-    Py_ssize_t offset;
+    Py_ssize_t offset, inbox, outbox;
 } KnownSlot;
 
 static KnownSlot known_slots[8];
-static PyObject *account_name; /* interned "account" */
+static PyObject *account_name, *inbox_name, *outbox_name; /* interned */
+
+#define SLOT(record, offset) (*(PyObject **)((char *)(record) + (offset)))
 
 static inline KnownSlot *
 known_slot_of(PyTypeObject *type)
@@ -730,21 +733,40 @@ known_slot_of(PyTypeObject *type)
     return &known_slots[((uintptr_t)type >> 4 ^ (uintptr_t)type >> 9) & 7];
 }
 
+/* 0 if instances have no plain slot of this name. */
+static Py_ssize_t
+offset_of(PyTypeObject *type, PyObject *name)
+{
+    PyObject *descriptor = _PyType_Lookup(type, name); /* borrowed; gives the class a version tag */
+    if (descriptor == NULL || Py_TYPE(descriptor) != &PyMemberDescr_Type || type->tp_version_tag == 0
+        || type->tp_getattro != PyObject_GenericGetAttr) {
+        return 0;
+    }
+    PyMemberDef *member = ((PyMemberDescrObject *)descriptor)->d_member;
+    return member->type == T_OBJECT_EX && PyType_IsSubtype(type, PyDescr_TYPE(descriptor)) ? member->offset : 0;
+}
+
 /* Look a class up by the long way. Returns its slot, or NULL if its instances have no plain one. */
 static KnownSlot *
 learn_slot(PyTypeObject *type)
 {
-    PyObject *descriptor = _PyType_Lookup(type, account_name); /* borrowed; gives the class a version tag */
-    if (descriptor == NULL || Py_TYPE(descriptor) != &PyMemberDescr_Type || type->tp_version_tag == 0
-        || type->tp_getattro != PyObject_GenericGetAttr) {
-        return NULL;
-    }
-    PyMemberDef *member = ((PyMemberDescrObject *)descriptor)->d_member;
-    if (member->type != T_OBJECT_EX || !PyType_IsSubtype(type, PyDescr_TYPE(descriptor))) {
+    Py_ssize_t offset = offset_of(type, account_name);
+    if (offset == 0) {
         return NULL;
     }
     KnownSlot *known = known_slot_of(type);
-    *known = (KnownSlot){type, type->tp_version_tag, member->offset};
+    *known = (KnownSlot){type, type->tp_version_tag, offset, offset_of(type, inbox_name), offset_of(type, outbox_name)};
+    return known;
+}
+
+/* NULL if its instances have no plain slot for an account. */
+static inline KnownSlot *
+slots_of(PyTypeObject *type)
+{
+    KnownSlot *known = known_slot_of(type);
+    if (UNLIKELY(known->type != type || known->version != type->tp_version_tag || known->version == 0)) {
+        known = learn_slot(type);
+    }
     return known;
 }
 
@@ -757,14 +779,10 @@ clock_switch(PyObject *Py_UNUSED(module), PyObject *record)
     Account *account = NULL;
     PyObject *found = NULL; /* owned, if the long way was gone */
     if (record != Py_None) {
-        PyTypeObject *type = Py_TYPE(record);
-        KnownSlot *known = known_slot_of(type);
-        if (UNLIKELY(known->type != type || known->version != type->tp_version_tag || known->version == 0)) {
-            known = learn_slot(type);
-        }
+        KnownSlot *known = slots_of(Py_TYPE(record));
         PyObject *value;
         if (LIKELY(known != NULL)) {
-            value = *(PyObject **)((char *)record + known->offset);
+            value = SLOT(record, known->offset);
         }
         else {
             value = found = PyObject_GetAttr(record, account_name);
@@ -969,6 +987,7 @@ account_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
     Account *account = (Account *)type->tp_alloc(type, 0);
     if (account != NULL) {
         account->alarm_at = account->soft = account->hard = account->giant = NONE_SET;
+        account->bound = PY_SSIZE_T_MAX;
         account->owner = Py_NewRef(owner);
     }
     return (PyObject *)account;
@@ -1155,6 +1174,8 @@ static PyMemberDef account_members[] = {
     {"owner", T_OBJECT, offsetof(Account, owner), 0, PyDoc_STR("Whose account this is; not looked at.")},
     {"measured", T_BOOL, offsetof(Account, measured), 0,
      PyDoc_STR("receive() leaves every message to its caller, which measures it: what it shares counts too.")},
+    {"bound", T_PYSSIZET, offsetof(Account, bound), 0,
+     PyDoc_STR("accept() leaves messages to its caller when so many wait.")},
     {"verdict", T_OBJECT, offsetof(Account, verdict), 0,
      PyDoc_STR("Set by the budget's judge; stands until cleared.")},
     {NULL, 0, 0, 0, NULL},
@@ -1191,7 +1212,7 @@ account_fits(Account *account, PyObject *argument)
 static Py_ssize_t (*bytes_of_objects)(PyObject *const *, Py_ssize_t);
 static PyObject *sizer; /* owned; asked if there is no such function */
 
-#define SIZER_CAPSULE "actorkit.heap._walk._message_bytes"
+#define SIZER_CAPSULE "actorkit.heap._walk._message_bound"
 
 /* -1 with an exception. */
 static Py_ssize_t
@@ -1239,7 +1260,7 @@ clock_size_with(PyObject *Py_UNUSED(module), PyObject *argument)
 
 PyDoc_STRVAR(receive_doc, "receive($self, arguments, /)\n--\n\n"
 "Charge a message with these arguments if that leaves `bytes` below `soft`, and say whether it did: their size\n"
-"if all others let go of them, and ENVELOPE. False without a look if `measured` is set.");
+"if all others let go of them, or somewhat more, and ENVELOPE. False without a look if `measured` is set.");
 
 static PyObject *
 account_receive(Account *account, PyObject *arguments)
@@ -1258,11 +1279,75 @@ account_receive(Account *account, PyObject *arguments)
     return PyBool_FromLong(account_take(account, (uint64_t)bytes + ENVELOPE));
 }
 
+PyDoc_STRVAR(accept_doc, "accept($self, record, function, arguments, /)\n--\n\n"
+"As `receive`, and append (function, arguments, None) to the record's `inbox`, if fewer than `bound` wait there and\n"
+"in its `outbox`. True: it is behind others; None: it is in an inbox made for it, since there was none; False: nothing\n"
+"was charged or queued.");
+
+static PyObject *
+account_accept(Account *account, PyObject *const *arguments, Py_ssize_t count)
+{
+    if (UNLIKELY(count != 3 || !PyTuple_CheckExact(arguments[2]))) {
+        PyErr_SetString(PyExc_TypeError, "accept takes a record, a function and a tuple of arguments");
+        return NULL;
+    }
+    if (account->measured) {
+        Py_RETURN_FALSE;
+    }
+    Py_ssize_t bytes = bytes_of_arguments(arguments[2]);
+    if (UNLIKELY(bytes < 0)) {
+        return NULL;
+    }
+    /* Sizing may have run Python code, so the record is looked at only now. */
+    PyObject *record = arguments[0];
+    KnownSlot *known = slots_of(Py_TYPE(record));
+    if (UNLIKELY(known == NULL || known->inbox == 0 || known->outbox == 0
+                 || SLOT(record, known->offset) != (PyObject *)account)) {
+        Py_RETURN_FALSE;
+    }
+    PyObject *inbox = SLOT(record, known->inbox), *outbox = SLOT(record, known->outbox);
+    Py_ssize_t waiting = 0;
+    if (inbox != Py_None) {
+        if (inbox == NULL || !PyList_CheckExact(inbox)) {
+            Py_RETURN_FALSE;
+        }
+        waiting = PyList_GET_SIZE(inbox);
+    }
+    if (outbox != NULL && PyList_CheckExact(outbox)) {
+        waiting += PyList_GET_SIZE(outbox);
+    }
+    if (waiting >= account->bound || !account_take(account, (uint64_t)bytes + ENVELOPE)) {
+        Py_RETURN_FALSE;
+    }
+    PyObject *message = PyTuple_Pack(3, arguments[1], arguments[2], Py_None);
+    if (message == NULL) {
+        return NULL;
+    }
+    if (inbox != Py_None) {
+        int status = PyList_Append(inbox, message);
+        Py_DECREF(message);
+        if (status < 0) {
+            return NULL;
+        }
+        Py_RETURN_TRUE;
+    }
+    PyObject *first = PyList_New(1);
+    if (first == NULL) {
+        Py_DECREF(message);
+        return NULL;
+    }
+    PyList_SET_ITEM(first, 0, message);
+    SLOT(record, known->inbox) = first;
+    Py_DECREF(inbox);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef account_methods[] = {
     {"reset", (PyCFunction)(void (*)(void))account_reset, METH_VARARGS | METH_KEYWORDS, reset_doc},
     {"charge", (PyCFunction)account_charge, METH_O, charge_doc},
     {"fits", (PyCFunction)account_fits, METH_O, fits_doc},
     {"receive", (PyCFunction)account_receive, METH_O, receive_doc},
+    {"accept", (PyCFunction)(void (*)(void))account_accept, METH_FASTCALL, accept_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -1362,7 +1447,9 @@ clock_exec(PyObject *module)
     }
     if (!prepared) {
         account_name = PyUnicode_InternFromString("account");
-        if (account_name == NULL || PyType_Ready(&AccountType) < 0 || register_at_exit(module) < 0) {
+        inbox_name = PyUnicode_InternFromString("inbox");
+        outbox_name = PyUnicode_InternFromString("outbox");
+        if (account_name == NULL || inbox_name == NULL || outbox_name == NULL || PyType_Ready(&AccountType) < 0 || register_at_exit(module) < 0) {
             return -1;
         }
 #if !defined(_WIN32)

@@ -4,7 +4,7 @@ from typing import Any
 
 from actorkit.heap.pure_walk import CensusGroups, Figures, RecordPlan
 
-_message_bytes: object
+_message_bound: object
 
 def measure(
     roots: Sequence[object],

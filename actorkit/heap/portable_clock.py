@@ -13,10 +13,11 @@ activations take, whatever the actor holds. No time is read: the same messages l
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from operator import index
-from typing import Final, final
+from typing import Any, Final, final
 
 __all__ = [
     "COUNTS_ALLOCATIONS",
@@ -79,6 +80,7 @@ class Account:
         "_origin",
         "_soft",
         "_total",
+        "bound",
         "measured",
         "owner",
         "verdict",
@@ -87,6 +89,8 @@ class Account:
     def __init__(self, owner: object | None = None) -> None:
         self.owner: object | None = owner
         """Whose account this is; not looked at."""
+        self.bound = sys.maxsize
+        """accept() leaves messages to its caller when so many wait."""
         self.measured = False
         """receive() leaves every message to its caller, which measures it: what it shares counts too."""
         self.verdict: object | None = None
@@ -193,6 +197,29 @@ class Account:
         if self.measured:
             return False
         return self.fits(_Sizing.sizer(*arguments) + ENVELOPE)
+
+    def accept(self, record: Any, function: object, arguments: tuple[object, ...], /) -> bool | None:
+        """As ``receive``, and append (function, arguments, None) to the record's ``inbox``, if fewer than ``bound``
+        wait there and in its ``outbox``. True: it is behind others; None: it is in an inbox made for it, since there
+        was none; False: nothing was charged or queued."""
+        if type(arguments) is not tuple:
+            raise TypeError(f"the arguments are a tuple, not {type(arguments).__name__}")
+        if self.measured:
+            return False
+        size = _Sizing.sizer(*arguments) + ENVELOPE
+        inbox, outbox = record.inbox, record.outbox  # sizing may have run Python code
+        if (
+            record.account is not self
+            or not (inbox is None or type(inbox) is list)
+            or len(inbox or ()) + len(outbox or ()) >= self.bound
+            or not self.fits(size)
+        ):
+            return False
+        if inbox is None:
+            record.inbox = [(function, arguments, None)]
+            return None
+        inbox.append((function, arguments, None))
+        return True
 
 
 def _no_sizer(*objects: object) -> int:

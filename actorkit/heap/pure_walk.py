@@ -196,6 +196,10 @@ class _Entry:
         self.flags = flags
         self.hidden: tuple[int, list[object]] | None = None
 
+    @property
+    def hidden_bytes(self) -> int:
+        return 0 if self.hidden is None else self.hidden[0]
+
 
 Observer: TypeAlias = Callable[[object, int, int, object], None]
 """Told of each object that is counted: the object, its bytes, its group, and the object whose death let
@@ -220,6 +224,7 @@ class PureWalk:
         self._observe = observe
         self._entries: dict[int, _Entry] = {}
         self._pending: list[_Entry] = []
+        self._waiting: list[tuple[_Entry, object]] = []
 
     # --- First pass ---------------------------------------------------------------------------
 
@@ -250,18 +255,23 @@ class PureWalk:
         self._drain()
 
     def _drain(self) -> None:
-        while self._pending:
-            entry = self._pending.pop()
-            self._release_edges(self._edges_of(entry), entry.obj)
+        while self._pending or self._waiting:
+            while self._pending:
+                entry = self._pending.pop()
+                self._release_edges(self._edges_of(entry), entry.obj)
+            if self._waiting:
+                # An adapter's answer holds references, so it is asked only now, and what it tells of is met at once.
+                entry, parent = self._waiting.pop()
+                self._ask_for(entry)
+                self._count(entry.obj, _facts_of(type(entry.obj)).size(entry.obj) + entry.hidden_bytes, parent)
+                self._pending.append(entry)
 
     def _charge(self, entry: _Entry, parent: object) -> None:
         facts = _facts_of(type(entry.obj))
-        size = facts.size(entry.obj)
         if facts.adapter is not None:
-            # The C walk asks later, when it can stand Python code. The sum is the same.
-            entry.hidden = self._ask(facts.adapter, entry.obj)
-            size += entry.hidden[0]
-        self._count(entry.obj, size, parent)
+            self._waiting.append((entry, parent))
+            return
+        self._count(entry.obj, facts.size(entry.obj), parent)
         if not facts.leads_nowhere:
             self._pending.append(entry)
 
@@ -272,6 +282,11 @@ class PureWalk:
             self._observe(obj, size, self._group, parent)
         if 0 <= self.limit < self.bytes:
             raise WalkOver
+
+    def _ask_for(self, entry: _Entry) -> None:
+        adapter = _facts_of(type(entry.obj)).adapter
+        if adapter is not None:
+            entry.hidden = self._ask(adapter, entry.obj)
 
     def _ask(self, adapter: Adapter, obj: object) -> tuple[int, list[object]]:
         try:
@@ -367,12 +382,10 @@ class PureWalk:
     def _open(self, entry: _Entry) -> None:
         if entry.flags & (_DEAD | _STOP | _OPENED):
             return
-        facts = _facts_of(type(entry.obj))
-        if facts.adapter is not None:
-            entry.hidden = self._ask(facts.adapter, entry.obj)
         self._pending.append(entry)
 
     def _count_all(self, parent: _Entry) -> None:
+        self._ask_for(parent)
         hidden = list(map(id, parent.hidden[1])) if parent.hidden is not None else None
         edges = self._edges_of(parent)
         parent.flags |= _OPENED
@@ -414,9 +427,7 @@ class PureWalk:
             if entry.flags & done:
                 continue
             entry.flags |= mark
-            size = _facts_of(type(entry.obj)).size(entry.obj)
-            if entry.hidden is not None:
-                size += entry.hidden[0]
+            size = _facts_of(type(entry.obj)).size(entry.obj) + entry.hidden_bytes
             total += size
             if self._observe is not None:
                 self._observe(entry.obj, size, group, None)

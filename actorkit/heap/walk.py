@@ -190,7 +190,7 @@ def references_followed() -> int:
 def size_messages() -> None:
     """Let both clocks size messages as ``size_of`` does; done at import."""
     in_c = IMPLEMENTATION == "c" and clock.COUNTS_ALLOCATIONS
-    clock.size_with(_force._message_bytes if in_c else size_of)
+    clock.size_with(_force._message_bound if in_c else size_of)
     portable_clock.size_with(size_of)
 
 

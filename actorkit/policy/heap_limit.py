@@ -68,8 +68,8 @@ class HeapLimit:
     """How much an actor may hold, and what becomes of it beyond that.
 
     Use it for actors whose state grows with what others send: connections, caches, rooms. Leave it out where the
-    actor's size is bounded by its code. Begin with ``kill=False`` in production, read the peaks from the log, then set
-    the size.
+    actor's size is bounded by its code. Begin with ``kill=False`` in production, read the peaks
+    (``process_info(ref).heap_peak``), then set the size.
 
     Args:
         size: bytes that the actor may hold: what would be freed if it died now, its mailbox included. 0: no limit.
