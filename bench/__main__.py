@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import budget, connections, heap, messaging, million
+from bench import budget, connections, heap, messaging, million, pages
 from bench.harness import ContenderError, Options, Report
 from bench.survival import __main__ as survival
 
@@ -16,6 +16,7 @@ BENCHMARKS: dict[str, Callable[[Options], Report]] = {
     "connections": connections.run,
     "budget": budget.run,
     "heap": heap.run,
+    "pages": pages.run,
 }
 
 

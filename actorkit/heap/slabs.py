@@ -1,7 +1,7 @@
 """Heaps of their own: the small blocks of actors that hold much, on pages that go back when the actor is gone.
 
 CPython's allocator keeps the blocks of everybody side by side, so the memory of a killed actor rarely goes back to the
-operating system. The clock's extension can give an account a heap of its own instead, for its blocks of up to 512 bytes.
+operating system. The clock's extension can give an account a heap of its own instead, for blocks of up to 512 bytes.
 What an actor's death empties is *cold*: free for any heap, resident until ``purge`` gives it back, which the governor
 does under pressure. Pages of the dead in which others still hold blocks (messages, mostly) are *adopted*: the last
 block frees them.

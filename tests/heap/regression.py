@@ -52,7 +52,10 @@ def main(arguments: list[str]) -> None:
 
     from test.libregrtest.main import main as run
 
-    sys.argv = ["test", *(arguments or TESTS)]
+    names = arguments or list(TESTS)
+    if sys.version_info < (3, 13):
+        names = ["test_unicode" if name == "test_str" else name for name in names]
+    sys.argv = ["test", *names]
     run()
 
 
