@@ -71,9 +71,12 @@ async def main() -> None:
         probe.kill()
         await settled(node)
         base = rss()
-        alive = [Holding(node.spawn(Holder), 0) for _ in range(COUNT)]
-        for holding in alive:
-            await holding.ref.call(Holder.done)
+        alive: list[Holding] = []
+        while len(alive) < COUNT:
+            started = [Holding(node.spawn(Holder), 0) for _ in range(min(500, COUNT - len(alive)))]
+            for holding in started:
+                await holding.ref.call(Holder.done)
+            alive += started
         empty = (rss() - base) / COUNT
 
         async def figures(**more: object) -> None:
