@@ -402,8 +402,10 @@ class SupervisionShell(Actor):
 
     def _report(self, report: ev.Report) -> None:
         node = self.ctx.node
+        # The governor has told of those it kills, all of a round together; a line for each would be thousands.
+        of_the_node = report.kind == "child_terminated" and isinstance(report.reason, MemoryPressure)
         report_supervisor(
-            LEVELS[report.kind],
+            logging.DEBUG if of_the_node else LEVELS[report.kind],
             f"{self.ctx.pid} ({self.ctx.started_as})",
             report.kind,
             report.child_id,

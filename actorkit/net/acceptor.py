@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 from trio.lowlevel import checkpoint, notify_closing, wait_readable
 
-from .connection import Peer, read_away
+from .connection import Peer
+from .refusals import Refusals
 
 if TYPE_CHECKING:
     from ..runtime.node import Node
@@ -28,8 +29,6 @@ __all__ = ["Acceptor", "Where", "bind_tcp", "bind_unix"]
 logger = logging.getLogger("actorkit")
 
 ACCEPTS_PER_PASS: Final = 32
-REFUSALS_AT_A_TIME: Final = 64
-SEE_OFF_SECONDS: Final = 1.0
 LOG_SECONDS: Final = 5.0
 OUT_OF_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 ABORTED: Final = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR)
@@ -53,15 +52,13 @@ class Acceptor:
         self._node = node
         self._socket = sock
         self._admit = admit
-        self._refusal = refusal
+        self._refusals = Refusals(refusal)
         self._who = who
         self._scope = trio.CancelScope(shield=True)
-        self._seeing_off: set[trio.CancelScope] = set()
         self._logged = -LOG_SECONDS
         self._spare: int | None = os.open(os.devnull, os.O_RDONLY)
         self._path = _identity(sock)
         self.closed = False
-        self.refused = 0
         node.before_stop.append(self.close)
 
     def address(self) -> Any:
@@ -89,8 +86,7 @@ class Acceptor:
     def end(self) -> None:
         """``close``, and let the refused ones go too."""
         self.close()
-        for scope in self._seeing_off:
-            scope.cancel(reason="the listener has ended")
+        self._refusals.end()
 
     # --- accepting ----------------------------------------------------------------------------
 
@@ -111,6 +107,7 @@ class Acceptor:
                     except OSError as error:
                         if error.errno in OUT_OF_DESCRIPTORS:
                             self._log(f"{error}; newcomers are refused until there are descriptors again")
+                            self._refusals.close_all()
                             self._refuse_waiting()
                             await trio.sleep(0.05)
                         elif error.errno not in ABORTED:
@@ -124,7 +121,7 @@ class Acceptor:
                         sock.close()
                         raise
                     if not admitted:
-                        self._refuse(sock)
+                        self._refusals.refuse(sock, self._node.nursery)
                     if self._scope.cancel_called:
                         return  # another task cancels it meanwhile
 
@@ -137,37 +134,10 @@ class Acceptor:
 
     # --- refusing -----------------------------------------------------------------------------
 
-    def _refuse(self, sock: socket.socket) -> None:
-        """Say so, and close. A socket that is closed with unread input is reset, and the refusal may be lost on the
-        way; so a bounded number of refused peers is read from until they close, for a second at most."""
-        self.refused += 1
-        nursery = self._node.nursery
-        if not self._refusal or nursery is None or len(self._seeing_off) >= REFUSALS_AT_A_TIME:
-            self._turn_away(sock)
-            return
-        with contextlib.suppress(OSError):
-            sock.send(self._refusal)
-        scope = trio.CancelScope(deadline=trio.current_time() + SEE_OFF_SECONDS, shield=True)
-        self._seeing_off.add(scope)
-        nursery.start_soon(self._see_off, sock, scope, name="actorkit: a refused connection")
-
-    def _turn_away(self, sock: socket.socket) -> None:
-        """Refuse at once: what has come already is read, so that it is no reason for a reset."""
-        with contextlib.suppress(OSError):
-            if self._refusal:
-                sock.send(self._refusal)
-                sock.shutdown(socket.SHUT_WR)
-                sock.recv(65_536)
-        sock.close()
-
-    async def _see_off(self, sock: socket.socket, scope: trio.CancelScope) -> None:
-        try:
-            with scope:
-                await read_away(sock)
-        finally:
-            self._seeing_off.discard(scope)
-            notify_closing(sock)
-            sock.close()
+    @property
+    def refused(self) -> int:
+        """How many, since it began."""
+        return self._refusals.count
 
     def _refuse_waiting(self) -> None:
         """No descriptor is left but the spare one: use it for those who wait, one after the other."""
@@ -181,8 +151,7 @@ class Acceptor:
                 sock = None
             if sock is not None:
                 sock.setblocking(False)
-                self.refused += 1
-                self._turn_away(sock)
+                self._refusals.refuse(sock, None)
             with contextlib.suppress(OSError):
                 self._spare = os.open(os.devnull, os.O_RDONLY)
             if sock is None or self._spare is None:

@@ -385,16 +385,18 @@ class Listener(DynamicSupervisor):
     def _admit(self, sock: socket.socket, peer: Peer) -> bool:
         if len(self.connections) >= self.max_children or self.ended is not None:
             return False
+        door, admission = self.door, self.ctx.node.admission
+        began = door.began
+        if admission is not None and not admission.admit(door.kind, exempt=self.control):
+            return False
         if sock.family != socket.AF_UNIX:
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError:  # it has gone already
                 sock.close()
+                if admission is not None:
+                    admission.release(door.kind)
                 return True
-        door, admission = self.door, self.ctx.node.admission
-        began = door.began
-        if admission is not None and not admission.admit(door.kind, exempt=self.control):
-            return False
         self.accepted = (sock, peer)
         self._feed(ev.StartChildCommand(trio.current_time(), StartCall(_Outcome(self)), self.spec))
         if admission is not None and door.began == began:

@@ -44,7 +44,7 @@ class LookSettings:
     assumed: float = 100e6
     window: float = 2.0
     span: float = 0.1
-    reaction: float = 0.2
+    reaction: float = 0.05
 
     def __attrs_post_init__(self) -> None:
         if not 0 < self.shortest <= self.longest < math.inf:

@@ -3,7 +3,8 @@
 A sample moves the ladder, and then everything that the level asks for is looked at, cheapest for the actors first:
 alarm, refusal and gate (set once, cleared once), asking actors, the reserve, shedding, collecting, trimming, killing,
 and at last stopping. Most of it is *paced*: what was not worth it waits longer (``receipts``). Refusing comes before
-collecting: what is let in meanwhile is lost ground.
+collecting: what is let in meanwhile is lost ground. Who is asked to free something has a moment to do so before anybody
+is killed.
 
 Killing takes a census, for which the shell is asked only when there is something to kill for; so a round is
 TakeCensus, CensusTaken, Kill, ActionDone, and a later sample that judges it (``kill_rounds``). What collecting and
@@ -52,6 +53,9 @@ SWITCHES: Final[tuple[tuple[Deed, type[Switch], type[Switch]], ...]] = (
 WORTH_TRIMMING: Final = 0.01
 """Part of the limit that must be retained before the allocator is asked to give pages back."""
 
+MORE_TO_TRIM: Final = 0.02
+"""Part of the limit by which what is retained must have grown for a former outcome not to count."""
+
 
 @attrs.frozen
 class _Asked:
@@ -90,6 +94,7 @@ class Governor:
         self._switched: set[Deed] = set()
         self._freed = 0
         self._told_at = -math.inf
+        self._left_by_trim = 0
         self._reserve_out = False
         self._census = 0
         self._census_not_before = -math.inf
@@ -205,14 +210,17 @@ class Governor:
             self._ask("gc", predicted, sample, ev.CollectGarbage(because=f"{at}: cycles may hold {predicted:,} bytes"))
         least = math.ceil(WORTH_TRIMMING * sample.limit)
         retained = least if sample.live is None else sample.retained
-        if retained >= least and self._is_due("trim", sample):
+        self._left_by_trim = min(self._left_by_trim, retained)
+        more = retained >= self._left_by_trim + math.ceil(MORE_TO_TRIM * sample.limit)
+        if retained >= least and self._is_due("trim", sample, anew=more):
+            self._left_by_trim = retained
             self._ask("trim", retained, sample, ev.TrimAllocator(because=f"{at}: {retained:,} bytes may go back"))
 
-    def _is_due(self, kind: Literal["gc", "trim", "shed"], sample: MemorySample) -> bool:
+    def _is_due(self, kind: Literal["gc", "trim", "shed"], sample: MemorySample, *, anew: bool = False) -> bool:
         if not self._does(kind):
             return False
         # Once actors would be killed instead, a long pause is the lesser evil.
-        return not self._book.paces[kind].why_not(sample.now, gauge(sample), any_pause=self.level >= KILL)
+        return not self._book.paces[kind].why_not(sample.now, gauge(sample), any_pause=self.level >= KILL, anew=anew)
 
     def _ask(self, kind: ActionKind, predicted: int, sample: MemorySample, action: ev.Action) -> None:
         self._book.paces[kind].begun(sample.now, gauge(sample))
@@ -260,6 +268,11 @@ class Governor:
             return
         if not self._rounds.may_begin(now) or now < self._census_not_before:
             return
+        if self.level < EXHAUSTED and self._rate.time_to_limit() > 2 * self.settings.answer_within:
+            answered = self._told_at + self.settings.answer_within
+            if now < answered:
+                self.look_at = min(self.look_at, answered)
+                return
         if self._were_stopped:
             self._were_stopped = False
             self._report("kills_resumed", f"{at}: one more round, to see whether kills help now")

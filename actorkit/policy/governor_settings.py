@@ -76,6 +76,7 @@ class GovernorSettings:
         revise: sees each action before the shell; returns it, another in its place, or None to drop it.
         reserve: bytes of the ballast that is released when the node is EXHAUSTED; 0: there is none.
         tell_again: seconds until actors are asked again to free something.
+        answer_within: seconds that they have to do so before anybody is killed, if the limit is not nearer.
         stop_all_after: seconds in EXHAUSTED, with memory really needed, before all but critical actors are stopped;
             sooner if kills are stopped or find nobody.
         stop_node_after: seconds after that before the node stops.
@@ -95,7 +96,8 @@ class GovernorSettings:
     actions: Mapping[MemoryLevel, frozenset[Deed]] = attrs.field(default=LEVEL_ACTIONS, converter=_as_sets)
     revise: Callable[[Action], Action | None] | None = None
     reserve: int = 0
-    tell_again: float = 5.0
+    tell_again: float = 0.5
+    answer_within: float = 0.05
     stop_all_after: float = 2.0
     stop_node_after: float = 5.0
     exit_status: int = OUT_OF_MEMORY_STATUS
@@ -106,6 +108,10 @@ class GovernorSettings:
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 raise ValueError(f"{name}={value!r} of GovernorSettings is not a time: give seconds > 0")
+        if not 0 <= self.answer_within < math.inf:
+            raise ValueError(
+                f"answer_within={self.answer_within!r} of GovernorSettings is not a time: give seconds >= 0"
+            )
         if self.reserve < 0:
             raise ValueError(f"reserve={self.reserve!r} of GovernorSettings is not a size: give bytes, 0 for none")
         if not 1 <= self.exit_status <= 125:

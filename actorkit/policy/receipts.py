@@ -77,7 +77,7 @@ class PaceSettings:
 
 
 DEFAULT_PACES: Final[Mapping[ActionKind, PaceSettings]] = {
-    "gc": PaceSettings(first=1.0, longest=60.0, effective=1.0, share=0.05, longest_pause=0.5),
+    "gc": PaceSettings(first=1.0, longest=60.0, effective=1.0, share=0.05, longest_pause=0.1),
     "trim": PaceSettings(first=2.0, longest=60.0, effective=0.05, share=0.05),
     "shed": PaceSettings(first=0.5, longest=10.0, effective=0.05, share=0.25),
 }
@@ -86,19 +86,21 @@ DEFAULT_PACES: Final[Mapping[ActionKind, PaceSettings]] = {
 class Pace:
     """One kind of action: when it may be done again, and what it last did."""
 
-    __slots__ = ("_last", "_not_before", "_size", "interval", "settings")
+    __slots__ = ("_last", "_not_before", "_rested_at", "_size", "interval", "settings")
 
     def __init__(self, settings: PaceSettings) -> None:
         self.settings = settings
         self.interval = settings.first
-        self._not_before = -math.inf
+        self._not_before = self._rested_at = -math.inf
         self._last: Receipt | None = None
         self._size = 0
 
-    def why_not(self, now: float, size: int = 0, *, any_pause: bool = False) -> str:
-        """Why it is not to be done now; "" if it is. ``size``: bytes that it would have to go through."""
-        if now < self._not_before:
-            return f"not before {self._not_before - now:.3g} s have passed"
+    def why_not(self, now: float, size: int = 0, *, any_pause: bool = False, anew: bool = False) -> str:
+        """Why it is not to be done now; "" if it is. ``size``: bytes that it would have to go through. ``anew``: what
+        it brought before says nothing now, so only its cost counts."""
+        not_before = self._rested_at if anew else self._not_before
+        if now < not_before:
+            return f"not before {not_before - now:.3g} s have passed"
         longest, last = self.settings.longest_pause, self._last
         if longest is None or any_pause or last is None or now - last.at >= self.settings.longest:
             return ""
@@ -125,6 +127,7 @@ class Pace:
         elif ratio is not None:
             self.interval = settings.first
         rest = receipt.duration / settings.share if settings.share else 0.0
+        self._rested_at = receipt.at + rest
         self._not_before = receipt.at + max(self.interval, rest)
         self._last = receipt
         return backed_off

@@ -117,6 +117,8 @@ def report_supervisor(
     level: int, supervisor: str, kind: str, child_id: object, reason: ExitReason | None, because: str
 ) -> None:
     """OTP's four fixed fields: supervisor, context, reason, offender."""
+    if not logger.isEnabledFor(level):
+        return
     logger.log(
         level,
         "supervisor %s: %s, child %s, reason: %s (%s)",

@@ -2,7 +2,8 @@
 
 A case is a plan: groups of clients, each with a script of requests for *before* the pressure and one for during it.
 What is called ``{fill}`` in a script is known only when all are connected: the size that brings the node's usage to a
-share of its limit, so that every server is under the same pressure, whatever it weighs itself.
+share of its limit, so that every server is under the same pressure, whatever it weighs itself. What is to be said
+``after`` the pressure ends its cause.
 
 At 10,000 connections the limit is some 490 MiB; fewer connections get a proportional one above a base for the
 interpreter, and the sizes below follow. ``good`` clients are those whose survival is counted.
@@ -47,6 +48,7 @@ class Group:
     echo: bool = False
     before: tuple[Step, ...] = ()
     press: tuple[Step, ...] = ()
+    after: tuple[Step, ...] = ()
     storm: bool = False
     spread: float = 0.0
 
@@ -115,10 +117,10 @@ def _hog(connections: int, limit: int, quick: bool) -> Plan:
 def _crowd(connections: int, limit: int, quick: bool) -> Plan:
     each = 3 * limit // connections
     steps = 12
-    grow = (Step(f"HOLD {each // steps}", steps, 0.1),)
+    grow, let_go = (Step(f"HOLD {each // steps}", steps, 0.1),), (Step("DROP"),)
     return Plan(
         "S2",
-        (Group("good", connections, good=True, echo=True, press=grow, spread=4.0),),
+        (Group("good", connections, good=True, echo=True, press=grow, after=let_go, spread=4.0),),
         connections,
         max(BUDGET, 2 * each),
         f"{connections} connections grow to {each // 1024} KiB each, within their budgets, together 3 times the limit",
@@ -127,18 +129,27 @@ def _crowd(connections: int, limit: int, quick: bool) -> Plan:
     )
 
 
+CACHE_PIECES = 64
+INTERPRETER = 9 * MIB
+"""Of the neighbour: in its half."""
+
+
 def _sidecar(connections: int, limit: int, quick: bool) -> Plan:
+    cache = int(0.33 * limit)
     return Plan(
         "S3",
-        (Group("good", connections, good=True, echo=True, before=(Step("HOLD {fill}"),), spread=1.0),),
+        (
+            Group("good", connections - 1, good=True, echo=True, before=(Step("HOLD {fill}"),), spread=1.0),
+            Group("cache", 1, before=(Step(f"CACHE {cache // CACHE_PIECES}", CACHE_PIECES),)),
+        ),
         connections,
         BUDGET,
-        "connections hold 60 % of the limit, then a neighbour takes half of it within 4 s, for 8 s",
+        "connections hold a quarter of the limit and a cache a third, then a neighbour takes half of it, for 8 s",
         press_seconds=12,
         hold_seconds=0,
-        fill_to=0.60,
-        fillers=connections,
-        sidecar=limit // 2,
+        fill_to=0.25,
+        fillers=connections - 1,
+        sidecar=limit // 2 - INTERPRETER,
     )
 
 

@@ -20,6 +20,7 @@ class Client:
         "group",
         "number",
         "polled",
+        "refusals",
         "script",
         "seq",
         "socket",
@@ -35,6 +36,7 @@ class Client:
         self.socket: socket.socket | None = None
         self.state = "new"  # joining, in, refused, lost, left
         self.verified = False
+        self.refusals = 0  # in a row
         self.active = False  # its script is not through
         self.reset()
 

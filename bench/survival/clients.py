@@ -39,6 +39,9 @@ from bench.worker import say
 
 AT_ONCE = 100
 """Clients of this process that wait for their welcome at a time, the storm included."""
+BACKOFF = 1.0
+BACKOFF_MOST = 8.0
+"""Seconds until a refused client comes again: twice as long each time, give or take a half."""
 VERIFY_SECONDS = 10.0
 BIND_ADDRESS_NO_PORT = 24
 
@@ -62,6 +65,7 @@ class Generator:
         self.waiting: deque[Client] = deque()
         self.turn = 0
         self.latencies: dict[str, Counter[int]] = {"steady": Counter(), "press": Counter(), "after": Counter()}
+        self.refusals: Counter[int] = Counter()
         self.counts: Counter[str] = Counter()
         self.marks: Counter[tuple[int, str]] = Counter()
         self.wrong: list[str] = []
@@ -115,10 +119,12 @@ class Generator:
                 self.busy_with = 0
                 self.waiting.clear()
                 for client in self.clients:
-                    client.script = iter(())
+                    client.script = unrolled(client.group["after"], 0)
                     client.active = False
                     if client.group["storm"]:
                         self.close(client, "left")
+                    elif client.group["after"]:
+                        self.next_step(client)
             case "verify":
                 self.verify()
 
@@ -218,6 +224,7 @@ class Generator:
             counts=self.counts,
             wrong=self.wrong[:5],
             latencies=self.latencies,
+            refusals=self.refusals,
             marks=[[tenth / 10, kind, count] for (tenth, kind), count in sorted(self.marks.items())],
             cpu=time.process_time(),
         )
@@ -311,6 +318,7 @@ class Generator:
                     self.next_step(client)
                 self.join(())
             elif line.startswith(b"BUSY"):
+                self.refusals[bucket(time.monotonic() - client.due[0][1])] += 1
                 self.close(client, "refused")
             else:
                 self.wrong_line(client, line, b"HELLO 0 ")
@@ -352,8 +360,10 @@ class Generator:
             self.mark(f"good {how}" if group["good"] and how in ("lost", "wrong") else how)
         self.done(client)
         if group["storm"] and self.phase == "press":
-            # At once; but when nobody listens any more, or the answer is no, not as a busy loop.
-            self.after(0.0 if how == "lost" else 0.1, lambda: self.join([client]))
+            # At once who was cut off; who is told to try later does that; where nobody listens, not as a busy loop.
+            client.refusals = client.refusals + 1 if how == "refused" else 0
+            later = min(BACKOFF_MOST, BACKOFF * 2 ** (client.refusals - 1)) * random.uniform(0.5, 1.5)
+            self.after({"lost": 0.0, "refused": later}.get(how, 0.1), lambda: self.join([client]))
         if was == "joining":
             self.joining -= 1
             self.join(())

@@ -7,6 +7,7 @@ one was lost, doubled or belongs to another. Replies come in the order of the re
     ECHO  <seq> <text>           ECHO  <seq> <text>
     HOLD  <seq> <bytes>          HOLD  <seq> <total>       the connection's state grows by rows of 256 bytes
     DROP  <seq>                  DROP  <seq> 0             it forgets them
+    CACHE <seq> <bytes>          CACHE <seq> <entries>     the server's one cache gets entries of 16 KiB
     GIANT <seq> <bytes> <how>    GIANT <seq> <bytes>       one handler allocates so much: in a ``loop`` or one ``piece``
     FEED  <seq> <count> <bytes>  FEED  <seq> <accepted>    so many messages to the one slow consumer (10 ms each)
     DUMP  <seq>                  DUMP  <seq> told          the service with the large state raises
@@ -28,6 +29,7 @@ CLASSES = ("low", "normal", "high")
 LEVELS = ("NORMAL", "CONSERVE", "SHED", "KILL", "EXHAUSTED")
 MAX_LINE = 4096
 ROW = 256
+CACHED = 16 * 1024
 SLOW = 0.01
 """Seconds that the slow consumer takes for a message."""
 
@@ -83,6 +85,11 @@ def row(number: int) -> bytes:
 
 def rows(size: int) -> list[bytes]:
     return [row(number) for number in range(max(1, size // ROW))]
+
+
+def cached(size: int) -> list[bytes]:
+    """Entries of a cache: what can be had again, at a price."""
+    return [b"%-*d" % (CACHED, number) for number in range(max(1, size // CACHED))]
 
 
 def giant(size: int, how: bytes) -> int:

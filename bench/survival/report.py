@@ -21,6 +21,7 @@ COLUMNS = (
     "kills/min",
     "restarts/min",
     "p99 ms",
+    "refusal p99 ms",
     "back s",
     "capacity",
 )
@@ -48,7 +49,7 @@ def table(document: dict[str, Any]) -> str:
 def cells(name: str, runs: list[dict[str, Any]]) -> list[str]:
     done = [run for run in runs if "alive" in run]
     if not done:
-        return [name, str(len(runs)), "n/a" if any("n/a" in run for run in runs) else "NO", *[""] * 10]
+        return [name, str(len(runs)), "n/a" if any("n/a" in run for run in runs) else "NO", *[""] * 11]
     alive = sum(run["alive"] for run in done)
     lost = [run["lost_by_class"] for run in done]
     return [
@@ -63,6 +64,7 @@ def cells(name: str, runs: list[dict[str, Any]]) -> list[str]:
         middle((run["kills_per_minute"] for run in done), "{:.0f}"),
         middle((run["restarts_per_minute"] for run in done), "{:.0f}"),
         middle((run["p99_ms"]["press"] if run["alive"] else None for run in done), "{:,.0f}"),
+        middle((run["refusal_p99_ms"] for run in done), "{:,.0f}", ""),
         middle((run["back_seconds"] for run in done), "{:.1f}", "never"),
         middle((run["capacity"] for run in done), "{:.2f}", ""),
     ]

@@ -169,7 +169,7 @@ class Run:
             with trio.move_on_after(5 * plan.pace):
                 while len(observer.told) == answers and server.alive():  # noqa: ASYNC110
                     await trio.sleep(TICK)
-        result.update(summary(plan, limit, observer, reports, times, base))
+        result.update(summary(plan, limit, observer, reports, times, base, self.contender.row))
         alive = server.alive() and (result["kept"] > 0 or len(observer.told) > answers)
         result["alive"] = alive
         result["exit"] = server.process.poll()

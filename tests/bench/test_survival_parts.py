@@ -188,6 +188,7 @@ def run(contender: str, number: int = 0, **changes: Any) -> dict[str, Any]:
         "kills_per_minute": 60.0,
         "restarts_per_minute": 0.0,
         "p99_ms": {"steady": 1.0, "press": 12.0, "after": None},
+        "refusal_p99_ms": 7.0,
         "back_seconds": 0.5,
         "capacity": None,
         "times": {"began": -3.0, "press": 0.0, "relax": 5.0, "verify": 6.0},
@@ -230,10 +231,10 @@ def row_of(table: str, name: str) -> list[str]:
 def test_the_dead_and_the_living_in_one_table() -> None:
     table = report.table(document(run("actorkit"), run("trio", **DEAD)))
     assert row_of(table, "actorkit") == [
-        "actorkit", "1", "yes", "0", "277 of 277", "0/0/0", "4", "23", "60", "0", "12", "0.5", "",
+        "actorkit", "1", "yes", "0", "277 of 277", "0/0/0", "4", "23", "60", "0", "12", "7", "0.5", "",
     ]  # fmt: skip
     assert row_of(table, "trio") == [
-        "trio", "1", "NO", "1", "0 of 277", "93/92/92", "4", "23", "n/a", "0", "n/a", "never", "",
+        "trio", "1", "NO", "1", "0 of 277", "93/92/92", "4", "23", "n/a", "0", "n/a", "7", "never", "",
     ]  # fmt: skip
 
 

@@ -26,6 +26,8 @@ class Driven:
     def __init__(self, **about: Any) -> None:
         about.setdefault("looks", LookSettings(assumed=0))
         about.setdefault("ladder", LadderSettings(forecast=False))
+        about.setdefault("answer_within", 0)
+        about.setdefault("tell_again", 5)
         self.governor = Governor(GovernorSettings(**about))
         self.said: list[ev.Action] = []
 
@@ -248,6 +250,36 @@ def test_actors_are_asked_again_while_it_is_wanted() -> None:
     assert node.governor.level == CONSERVE
     assert "TellActors" in node.look(10, 660)
     assert "TellActors" not in node.look(15.5, 650), "nothing to ask for"
+
+
+def test_who_was_asked_may_answer_before_anybody_is_killed() -> None:
+    """Fault: a cache that would have given up everything is killed in the moment in which it is asked."""
+    node = Driven(answer_within=0.05)
+    said = node.look(0, 910)
+    assert "TellActors" in said
+    assert "TakeCensus" not in said
+    assert node.governor.look_at <= 0.05
+    assert "TakeCensus" not in node.look(0.04, 910)
+    assert "TakeCensus" in node.look(0.05, 910)
+
+
+def test_but_not_if_the_limit_is_nearer() -> None:
+    node = Driven(answer_within=0.05)
+    node.look(0, 500)
+    said = node.look(0.2, 930)  # 70 bytes left, at 2,150 a second
+    assert "TellActors" in said
+    assert "TakeCensus" in said
+    assert "TakeCensus" in Driven(answer_within=0.05).look(0, 960), "EXHAUSTED waits for nobody"
+
+
+def test_trimming_is_tried_again_when_there_is_more_to_trim() -> None:
+    """Fault: the allocator could give nothing back before the cache was emptied, so it is not asked afterwards."""
+    node = Driven()
+    node.look(0, 700, 680)
+    trim = node.the(ev.TrimAllocator)
+    node.done(0.01, trim.number, 0, 0.001)
+    assert "TrimAllocator" not in node.look(0.5, 710, 690), "backed off"
+    assert "TrimAllocator" in node.look(0.6, 720, 600)
 
 
 # --- Exhausted ---

@@ -4,6 +4,7 @@ actor under its own supervisor. With ACTORKIT_PURE=1 in the environment the same
 from __future__ import annotations
 
 import inspect
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,26 @@ class Sink(ak.Actor):
         await trio.sleep(protocol.SLOW)
 
 
+class Cache(ak.Actor):
+    """What can be had again, at a price: it gives up the oldest entries when the node is short of memory."""
+
+    def __init__(self) -> None:
+        self.entries: deque[bytes] = deque()
+
+    def init(self) -> None:
+        self.ctx.watch_memory()
+
+    @ak.cast
+    def fill(self, size: int, asker: ak.Ref[Connection], request: protocol.Request) -> None:
+        self.entries += protocol.cached(size)
+        asker.cast(Connection.tell, protocol.reply(request, len(self.entries)))
+
+    def handle_info(self, message: object) -> None:
+        if isinstance(message, ak.MemoryPressure):
+            for _ in range(min(len(self.entries), -(-message.please_free // protocol.CACHED))):
+                self.entries.popleft()
+
+
 class Service(ak.Actor):
     def __init__(self, size: int) -> None:
         self.state = protocol.rows(size)
@@ -32,6 +53,7 @@ class Service(ak.Actor):
 
 
 SINK = ak.named(Sink, "sink")
+CACHE = ak.named(Cache, "cache")
 SERVICE = ak.named(Service, "service")
 
 
@@ -53,6 +75,8 @@ class Connection(ak.StreamActor):
             case [b"DROP"]:
                 self.held = []
                 self.write(protocol.reply(request, 0))
+            case [b"CACHE", size]:
+                CACHE.cast(Cache.fill, int(size), self.ctx.ref, request)
             case [b"GIANT", size, how]:
                 self.write(protocol.reply(request, protocol.giant(int(size), how)))
             case [b"FEED", count, size]:
@@ -61,6 +85,10 @@ class Connection(ak.StreamActor):
             case [b"DUMP"]:
                 SERVICE.cast(Service.crash)
                 self.write(protocol.reply(request, "told"))
+
+    @ak.cast
+    def tell(self, line: bytes) -> None:
+        self.write(line)
 
 
 class Control(ak.StreamActor):
@@ -154,6 +182,7 @@ def tree(args: Arguments) -> Any:
     # should. Who wants to see it go on says so.
     services = ak.supervisor(
         ak.child(Sink).with_(name="sink", max_heap_size=args.service_budget),
+        ak.child(Cache).with_(name="cache", max_heap_size=args.service_budget),
         ak.child(Service, args.dump).with_(name="service", max_heap_size=args.service_budget),
         max_restarts=1000,
         max_seconds=1,

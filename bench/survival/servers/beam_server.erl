@@ -13,6 +13,7 @@
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -define(ROW, 256).
+-define(CACHED, 16384).
 -define(SLOW, 10).
 -define(BUSY, "BUSY try again later\n").
 
@@ -120,6 +121,8 @@ do(<<"HOLD">>, [Size], Held) ->
     {integer_to_list(length(Now) * ?ROW), Now};
 do(<<"DROP">>, [], _) ->
     {"0", []};
+do(<<"CACHE">>, [Size], Held) ->
+    {integer_to_list(gen_server:call(cache, {fill, number(Size) div ?CACHED}, infinity)), Held};
 do(<<"GIANT">>, [Size, <<"loop">>], Held) ->
     {integer_to_list(length(rows(number(Size) div ?ROW, [])) * ?ROW), Held};
 do(<<"GIANT">>, [Size, <<"piece">>], Held) ->
@@ -173,9 +176,11 @@ init(services) ->
                     Start = {gen_server, start_link, [{local, Name}, ?MODULE, Name, []]},
                     #{id => Name, start => Start}
             end,
-    {ok, {#{strategy => one_for_one, intensity => 1000, period => 1}, [Child(census), Child(sink), Child(service)]}};
+    {ok, {#{strategy => one_for_one, intensity => 1000, period => 1}, [Child(census), Child(cache), Child(sink), Child(service)]}};
 init(census) ->
     {ok, #{connections => 0, refused => 0, kills => 0, restarts => -2}};
+init(cache) ->
+    {ok, {cache, ets:new(cache, [private]), 0}};
 init(sink) ->
     budget_of_service(),
     gen_server:cast(census, restarted),
@@ -185,6 +190,10 @@ init(service) ->
     gen_server:cast(census, restarted),
     {ok, {service, rows(option(dump) div ?ROW, [])}}.
 
+handle_call({fill, Count}, _From, {cache, Table, Size}) ->
+    [ets:insert(Table, {Number, binary:copy(<<Number:64>>, ?CACHED div 8)})
+     || Number <- lists:seq(Size + 1, Size + Count)],
+    {reply, Size + Count, {cache, Table, Size + Count}};
 handle_call(admit, _From, #{connections := Now, refused := Refused} = State) ->
     case Now >= option(connections) of
         true -> {reply, full, State#{refused := Refused + 1}};

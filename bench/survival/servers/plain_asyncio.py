@@ -21,6 +21,7 @@ class Server:
         self.connections = 0
         self.refused = 0
         self.restarts = 0
+        self.cache: list[bytes] = []
         self.to_sink: asyncio.Queue[bytes] = asyncio.Queue(1024)
         self.to_service: asyncio.Queue[str] = asyncio.Queue(16)
 
@@ -58,6 +59,9 @@ class Server:
                 case [b"DROP"]:
                     held = []
                     writer.write(protocol.reply(request, 0))
+                case [b"CACHE", size]:
+                    self.cache += protocol.cached(int(size))
+                    writer.write(protocol.reply(request, len(self.cache)))
                 case [b"GIANT", size, how]:
                     writer.write(protocol.reply(request, protocol.giant(int(size), how)))
                 case [b"FEED", count, size]:

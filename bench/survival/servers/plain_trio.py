@@ -35,6 +35,7 @@ class Server:
         self.connections = 0
         self.refused = 0
         self.restarts = 0
+        self.cache: list[bytes] = []
         self.to_sink, self.from_sink = trio.open_memory_channel[bytes](1024)
         self.to_service, self.for_service = trio.open_memory_channel[str](16)
 
@@ -70,6 +71,9 @@ class Server:
                 case [b"DROP"]:
                     held = []
                     await stream.send_all(protocol.reply(request, 0))
+                case [b"CACHE", size]:
+                    self.cache += protocol.cached(int(size))
+                    await stream.send_all(protocol.reply(request, len(self.cache)))
                 case [b"GIANT", size, how]:
                     await stream.send_all(protocol.reply(request, protocol.giant(int(size), how)))
                 case [b"FEED", count, size]:

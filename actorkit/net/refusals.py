@@ -1,0 +1,85 @@
+"""Refusing connections: many, quickly, and so that the peer gets to read why.
+
+A socket that is closed with unread input is reset, and a reset may overtake the last words on their way. What a
+refused peer sends has often not even arrived when it is refused. So its socket stays open for a moment after the
+refusal and the end of the stream were sent; then what has come is read and forgotten, and the socket is closed.
+Nobody waits for it: in a storm of refusals a task and an entry in epoll for each would cost more than all the rest.
+One task closes those whose moment has passed, and when too many are open the oldest go at once: they have had the
+longest time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections import deque
+from typing import Final
+
+import trio
+
+__all__ = ["Refusals"]
+
+AT_A_TIME: Final = 256
+SECONDS: Final = 1.0
+CHUNK: Final = 65_536
+
+
+class Refusals:
+    """What a listener has refused and not closed yet.
+
+    Args:
+        words: what a refused peer is told; empty: nothing, it is closed at once.
+    """
+
+    def __init__(self, words: bytes) -> None:
+        self._words = words
+        self._open: deque[tuple[float, socket.socket]] = deque()
+        self._seeing_off: trio.CancelScope | None = None
+        self.count = 0
+
+    def refuse(self, sock: socket.socket, nursery: trio.Nursery | None) -> None:
+        """Tell the peer, and close soon. ``nursery``: where to wait for that; None: it is closed at once."""
+        self.count += 1
+        if self._words:
+            with contextlib.suppress(OSError):
+                sock.send(self._words)
+                sock.shutdown(socket.SHUT_WR)
+        if not self._words or nursery is None:
+            _close(sock)
+            return
+        self._open.append((trio.current_time() + SECONDS, sock))
+        if len(self._open) > AT_A_TIME:
+            _close(self._open.popleft()[1])
+        if self._seeing_off is None:
+            self._seeing_off = trio.CancelScope(shield=True)
+            nursery.start_soon(self._see_off, self._seeing_off, name="actorkit: refused connections")
+
+    def close_all(self) -> None:
+        """Close those that are still open: their descriptors are needed."""
+        while self._open:
+            _close(self._open.popleft()[1])
+
+    def end(self) -> None:
+        """The listener has ended: close all."""
+        if self._seeing_off is not None:
+            self._seeing_off.cancel(reason="the listener has ended")
+
+    async def _see_off(self, scope: trio.CancelScope) -> None:
+        try:
+            with scope:
+                while self._open:
+                    until, sock = self._open[0]
+                    if until <= trio.current_time():
+                        self._open.popleft()
+                        _close(sock)
+                    else:
+                        await trio.sleep_until(until)
+        finally:
+            self._seeing_off = None
+            self.close_all()
+
+
+def _close(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.recv(CHUNK)
+    sock.close()
