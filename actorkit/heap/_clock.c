@@ -137,7 +137,8 @@ to one GIL.
 
 #define HOLDS_MUCH (8 * 1024)        /* who holds so much gets a heap of its own */
 #define IN_MESSAGE (32 * 1024)       /* so much allocated without a look gets one at once */
-#define LOOK_AT_LATEST (128 * 1024)  /* between two looks whether it holds much */
+#define LOOK_AT_SOONEST 1024         /* between two looks whether it holds much */
+#define LOOK_AT_LATEST (128 * 1024)  /* the same */
 
 /* --- Accounts ------------------------------------------------------------------------------------------- */
 
@@ -162,6 +163,7 @@ typedef struct {
     uint64_t asked;      /* the activation in which a pending call was asked for; 0 if none */
     uint64_t in_vain;    /* how often the alarm has come with a verdict */
     char due;
+    char heap_near;      /* a look has found it halfway to a heap of its own */
     char heap_due;       /* heap_at was reached since the last look */
     char measured;       /* receive() leaves all messages to its caller */
     PyObject *owner;
@@ -261,13 +263,19 @@ account_settle(Account *account, uint64_t held)
     }
     else if (held >= HOLDS_MUCH || (account->serving != NULL && held >= HOLDS_MUCH / 2)) {
         account->heap_at = NONE_SET;
-        account->heap_due = 0;
+        account->heap_due = account->heap_near = 0;
         account_serve(account, true);
+#ifdef HAVE_SLABS
+        if (account->heap != NULL && account->heap->live < account->heap->pages * PAGE_BYTES / 2) {
+            heap_sweep(account->heap); /* hardly used: what is empty is of more use to others */
+        }
+#endif
     }
     else if (account->heap_due || account->serving != NULL || account->heap_at == NONE_SET) {
-        uint64_t step = account->heap_step * 2;
-        if (step == 0 || held >= HOLDS_MUCH / 2) {
-            step = HOLDS_MUCH;
+        uint64_t step = account->heap_step == 0 ? HOLDS_MUCH : account->heap_step * 2;
+        if (held >= HOLDS_MUCH / 2 && !account->heap_near) {
+            account->heap_near = 1; /* if it goes on like this, it will soon be there */
+            step = HOLDS_MUCH - held > LOOK_AT_SOONEST ? HOLDS_MUCH - held : LOOK_AT_SOONEST;
         }
         account->heap_step = step > LOOK_AT_LATEST ? LOOK_AT_LATEST : step;
         account->heap_at = account_total(account) + account->heap_step;
