@@ -19,7 +19,7 @@ EXTENSIONS = [
     Extension(
         "actorkit.heap._walk",
         ["actorkit/heap/_walk.c"],
-        depends=["actorkit/heap/_blocks.h", "actorkit/heap/_layout.h"],
+        depends=["actorkit/heap/_blocks.h", "actorkit/heap/_census.h", "actorkit/heap/_layout.h"],
         optional=True,
     ),
 ]

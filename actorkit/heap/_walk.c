@@ -1292,6 +1292,8 @@ walk_census(PyObject *Py_UNUSED(module), PyObject *argument)
     return result;
 }
 
+#include "_census.h"
+
 /* --- Messages ----------------------------------------------------------------------------- */
 
 /* Most messages are atoms, objects without references, or flat: a tuple, list or dict of atoms. Their bytes are
@@ -1529,6 +1531,7 @@ static PyMethodDef walk_methods[] = {
     {"exceeds", (PyCFunction)(void (*)(void))walk_exceeds, METH_FASTCALL,
      "exceeds(roots, mailbox, frames, stacks, limit)"},
     {"census", walk_census, METH_O, "census(actors)"},
+    {"census_rows", (PyCFunction)(void (*)(void))walk_census_rows, METH_FASTCALL, "census_rows(records, plan)"},
     {"size_of", (PyCFunction)(void (*)(void))walk_size_of, METH_FASTCALL, "size_of(*objects)"},
     {"register", walk_register, METH_VARARGS, "register(stop_types, adapters_by_type, adapters_by_name)"},
     {NULL, NULL, 0, NULL},

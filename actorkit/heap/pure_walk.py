@@ -30,7 +30,7 @@ import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from types import CodeType, EllipsisType, FrameType, FunctionType, ModuleType, NoneType, NotImplementedType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from actorkit.heap.blocks import (
     EXACT,
@@ -46,12 +46,15 @@ from actorkit.heap.blocks import (
 
 __all__ = [
     "Adapter",
+    "CensusGroups",
     "Figures",
     "Followed",
     "PureWalk",
     "Record",
+    "RecordPlan",
     "WalkOver",
     "census",
+    "census_rows",
     "exceeds",
     "measure",
     "register",
@@ -64,6 +67,37 @@ Record: TypeAlias = tuple[int, int, int]
 Figures: TypeAlias = tuple[int, int, int, int, int, bool, list[Record] | dict[type, tuple[int, int]] | None]
 BY_TYPE: Final = 2
 """(private, mailbox, objects, after_gc, shared, exact, records)"""
+CensusRow: TypeAlias = tuple[Any, int, bool, float | None, int]
+"""(record, rank, idle, bytes / limit or None, bytes)"""
+CensusGroups: TypeAlias = dict[tuple[int, bool, bool], tuple[list[CensusRow], int, int]]
+"""{(rank, idle, has a limit): (rows, their bytes, the largest's bytes)}"""
+
+
+class RecordPlan(NamedTuple):
+    """How ``census_rows`` reads its records. Slots are the class's descriptors (``Record.obj``); what is None counts as
+    empty."""
+
+    kind: type
+    held: Any
+    """The slot of what it holds, its root."""
+    queues: tuple[Any, Any]
+    """The slots of its two lists of messages."""
+    state: Any
+    idle: int
+    """What is in ``state`` of one that is idle (a small int)."""
+    dead: int
+    """And of one that is left out."""
+    group: Any
+    rank_of: Callable[[Any], int | None]
+    """The rank, 0 to 7, of those with this ``group``; None: they are left out."""
+    account: Any
+    limit: tuple[str, ...]
+    """Attributes that lead from what is in ``account`` to a number of bytes; None on the way: it has no limit."""
+    rare: tuple[Any, ...]
+    """Slots of which all must be empty for a record to be read as above; the others are told of:"""
+    told: Callable[[Any], tuple[Sequence[object], Sequence[object], int, bool, int | None] | None]
+    """(roots, mailbox, rank, idle, limit) of any record; None: it is left out."""
+
 
 STATE, MAILBOX, AFTER_GC, SHARED = range(4)
 
@@ -486,6 +520,24 @@ def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]], /) -> li
         walk.drop(mailbox, MAILBOX)
         result.append(walk.bytes)
     return result
+
+
+def census_rows(records: Sequence[object], plan: RecordPlan, /) -> CensusGroups:
+    """See ``walk.census_rows``. Every record is told of by the plan's function."""
+    groups: dict[tuple[int, bool, bool], list[CensusRow]] = {}
+    for record in records:
+        told = plan.told(record)
+        if told is None:
+            continue
+        roots, mailbox, rank, idle, limit = told
+        walk = PureWalk()
+        walk.drop(roots)
+        walk.drop(mailbox, MAILBOX)
+        size = walk.bytes
+        if size:
+            over = size / limit if limit else None
+            groups.setdefault((rank, idle, bool(limit)), []).append((record, rank, idle, over, size))
+    return {key: (rows, sum(row[4] for row in rows), max(row[4] for row in rows)) for key, rows in groups.items()}
 
 
 def size_of(*objects: object) -> int:

@@ -320,6 +320,8 @@ class Node(Scheduler):
             raise ValueError(f"cannot send after {seconds!r} s: give a finite number of seconds, 0 or more")
         if isinstance(to, Record):
             return self._timer_for(to, seconds, message)
+        if not isinstance(to, NamedRef):
+            raise TypeError(f"cannot send after {seconds:g} s to {to!r:.200}: give a ref")
         return self.timers.after(seconds, self._fire_at_name, to, message)
 
     def _timer_for(self, record: Record[Any], seconds: float, message: object) -> Timer:
@@ -345,11 +347,11 @@ class Node(Scheduler):
                 del timers[old]
         return timer
 
-    def _fire_at_name(self, to: Ref[Any], message: object) -> None:
+    def _fire_at_name(self, to: NamedRef[Any], message: object) -> None:
         record = self.resolve(to)
         if record is not None:
             record.post_info(message)
-        elif isinstance(to, NamedRef):
+        else:
             self.dead_name(to.name, "send_after", (message,))
 
     # --- end ----------------------------------------------------------------------------------

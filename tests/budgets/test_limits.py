@@ -11,6 +11,7 @@ import trio
 import actorkit as ak
 from actorkit.heap import clock, portable_clock, walk
 from actorkit.runtime.budgets import heap_of
+from tests.conformance.marks import conforms
 
 from .conftest import KIB, MIB, Ends, needs_the_extension, without_the_extension
 from .hogs import Hog, Meter, growing, growing_at_once
@@ -44,6 +45,7 @@ def leeway(limit: int) -> int:
     return max(limit // 10, MIB)
 
 
+@conforms("HEAP-06")
 @needs_the_extension
 @pytest.mark.parametrize("limit", [2 * MIB, 16 * MIB])
 @pytest.mark.parametrize("where", PLACES)
@@ -145,6 +147,7 @@ async def test_garbage_is_not_held(ends: Ends) -> None:
     assert ref.alive
 
 
+@conforms("HEAP-06")
 @needs_the_extension
 @pytest.mark.parametrize("how", ["list", "sorted", "set", "dict"])
 async def test_loops_in_c(ends: Ends, how: str) -> None:
@@ -162,6 +165,7 @@ async def test_loops_in_c(ends: Ends, how: str) -> None:
     assert held <= 2 * 6 * MIB
 
 
+@conforms("HEAP-06")
 @needs_the_extension
 async def test_a_giant(ends: Ends) -> None:
     """bytes(10**10) is a MemoryError in that actor, and in no other."""
@@ -253,6 +257,7 @@ async def test_an_object_of_two(ends: Ends) -> None:
     assert charged(second) >= size
 
 
+@conforms("HEAP-02")
 async def test_include_shared(ends: Ends) -> None:
     """With include_shared what others hold counts too, as include_shared_binaries does."""
     node = ends.node
@@ -270,6 +275,7 @@ async def test_include_shared(ends: Ends) -> None:
         assert isinstance(await ends.of(ref), ak.MemoryLimit)
 
 
+@conforms("HEAP-01")
 async def test_only_watched(ends: Ends) -> None:
     """kill=False: one event for each time that it passes its limit, and it goes on."""
     node = ends.node
@@ -290,6 +296,7 @@ async def test_only_watched(ends: Ends) -> None:
         assert node.budgets.all[ref].peak > 390 * KIB  # type: ignore[index]
 
 
+@conforms("HEAP-01")
 async def test_a_node_s_default(caplog: pytest.LogCaptureFixture) -> None:
     """It applies to whoever has no limit of its own; 0 is none; knobs that are left open are inherited."""
     caplog.set_level("CRITICAL", "actorkit")
