@@ -10,7 +10,12 @@ import sysconfig
 from setuptools import Extension, setup
 
 EXTENSIONS = [
-    Extension("actorkit.heap._clock", ["actorkit/heap/_clock.c"], optional=True),
+    Extension(
+        "actorkit.heap._clock",
+        ["actorkit/heap/_clock.c"],
+        depends=["actorkit/heap/_slabs.h"],
+        optional=True,
+    ),
     Extension(
         "actorkit.heap._walk",
         ["actorkit/heap/_walk.c"],

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import budget, connections, governor, heap, messaging, million
+from bench import budget, connections, governor, heap, messaging, million, pages
 from bench.harness import ContenderError, Options, Report
 from bench.survival import __main__ as survival
 from bench.survival import watch
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, Callable[[Options], Report]] = {
     "connections": connections.run,
     "budget": budget.run,
     "heap": heap.run,
+    "pages": pages.run,
     "governor": governor.run,
 }
 

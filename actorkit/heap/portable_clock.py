@@ -28,8 +28,11 @@ __all__ = [
     "can_interrupt",
     "current",
     "enter",
+    "heap_statistics",
     "install",
     "installed",
+    "own_heaps",
+    "purge",
     "pymalloc_report",
     "reinstall",
     "size_with",
@@ -120,8 +123,21 @@ class Account:
 
     @property
     def live(self) -> int | None:
-        """None: net counts come with a later allocator."""
+        """None: it has no heap of its own."""
         return None
+
+    @property
+    def own_heap(self) -> bool:
+        """False: that takes the extension."""
+        return False
+
+    @own_heap.setter
+    def own_heap(self, value: bool) -> None:
+        """Changes nothing."""
+
+    def settle(self, held: int, /) -> None:
+        """A look has found that it holds so many bytes; nothing follows from that here."""
+        _size(held, "what is held")
 
     @property
     def soft(self) -> int:
@@ -326,3 +342,18 @@ def reinstall() -> bool:
 def can_interrupt() -> bool:
     """May the alarm interrupt this thread's code? Never without the extension."""
     return False
+
+
+def own_heaps(wanted: bool = True, /) -> bool:
+    """False: accounts have no heaps of their own here."""
+    return False
+
+
+def purge(seconds: float, /) -> int:
+    """Nothing to give back."""
+    return 0
+
+
+def heap_statistics() -> tuple[int, int, int, int, int, int, int, int]:
+    """There are none."""
+    return (0, 0, 0, 0, 0, 0, 0, 0)

@@ -179,19 +179,33 @@ def heap_of(
 class Budget:
     """One actor's limit, and what is known of its heap. The owner of its account."""
 
-    __slots__ = ("account", "alarmed_at", "known", "limit", "over", "peak", "record", "refused", "scheduler")
+    __slots__ = (
+        "account",
+        "alarmed_at",
+        "known",
+        "limit",
+        "over",
+        "own_heap",
+        "peak",
+        "record",
+        "refused",
+        "scheduler",
+    )
 
     def __init__(self, scheduler: Scheduler, record: Record[Any], limit: HeapLimit) -> None:
         self.scheduler = scheduler
         self.record = record
         self.account = clock.Account(self)
         self.account.bound = int(min(record.template.bound, sys.maxsize))
+        self.own_heap = scheduler.budgets.own_heaps
         self.known = 0
         self.peak = 0
         self.over = False
         self.alarmed_at = 0
         self.refused: tuple[int, int, int] | None = None
         self.set_limit(limit)
+        if self.own_heap:
+            self.account.settle(0)
 
     def set_limit(self, limit: HeapLimit) -> None:
         """Another limit, from now on; the next boundary looks."""
@@ -233,6 +247,8 @@ class Budget:
         self.peak = max(self.peak, charged)
         size = self.limit.size
         account = self.account
+        if self.own_heap:
+            account.settle(charged)
         if charged <= size:
             self.over = False
             if inside:
@@ -397,6 +413,7 @@ class Budgets:
         self.scheduler: Any = scheduler
         self.all: dict[Record[Any], Budget] = {}
         self.installed = False
+        self.own_heaps = True
         self._sweeping = trio.CancelScope()
         self.default: HeapLimit | None = None
 

@@ -485,6 +485,7 @@ async def open_node(
     max_idle: int = 16,
     features: Features = FEATURES,
     max_heap_size: HeapLimit | int | str | None = None,
+    own_heaps: bool = True,
     prepare: Callable[[Node], None] | None = None,
 ) -> AsyncIterator[Node]:
     """Run a supervision tree inside any trio program, for the length of a ``with`` block. See the module's docstring
@@ -500,6 +501,9 @@ async def open_node(
         slice_seconds, quantum, max_idle: see ``runtime.scheduler``; the defaults are measured.
         max_heap_size: what each actor may hold unless its spec says otherwise: bytes, text such as ``"8 MiB"``, or a
             ``HeapLimit``, whose other knobs are the defaults of all. None: no limit.
+        own_heaps: actors that have a limit and hold more than a few KiB get pages of their own, so that killing them
+            returns memory to the system (where ``capabilities().return_pages`` is true). False: they share
+            Python's allocator with all others.
         features: which private names of trio to use; ``Features.degraded()`` for tests.
         prepare: called with the node before anything is started on it.
 
@@ -523,6 +527,7 @@ async def open_node(
         features=features,
         max_heap_size=max_heap_size,
     )
+    node.budgets.own_heaps = own_heaps
     error: BaseException | None = None
     token = CURRENT_SCHEDULER.set(node)
     try:
