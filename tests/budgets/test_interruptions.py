@@ -163,6 +163,7 @@ async def test_an_alarm_at_every_allocation(ends: Ends, seed: int, monkeypatch: 
     assert node.statistics().actors == 1
 
 
+@pytest.mark.own_process
 @needs_the_extension
 async def test_the_clock_is_put_back(ends: Ends) -> None:
     """tracemalloc, started before the clock and stopped beneath it, takes its hook away: the sweep notices, and the

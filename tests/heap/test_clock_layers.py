@@ -3,7 +3,6 @@ the interpreter's end."""
 
 from __future__ import annotations
 
-import gc
 import os
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from actorkit.heap import clock, slabs
+from actorkit.heap import clock
 from actorkit.heap.clock import Account
 
 from .alone import ALONE
@@ -53,15 +52,8 @@ def counts_once() -> None:
     assert len(small) + len(large) + len(grown) == 281_000
 
 
-def needs_no_hook() -> None:
-    """The hook stays while other tests' actors have left blocks on pages of their own."""
-    gc.collect()
-    if slabs.statistics().pages:
-        pytest.skip("blocks of own heaps are alive, so the hook stays")
-
-
+@pytest.mark.own_process
 def test_tracemalloc_first() -> None:
-    needs_no_hook()
     tracemalloc.start()
     clock.install(alarm)
     assert clock.verify()
@@ -104,8 +96,8 @@ def test_uninstall_beneath_tracemalloc_leaves_a_dormant_hook() -> None:
     assert len(kept) == 200_000
 
 
+@pytest.mark.own_process
 def test_tracemalloc_stopped_beneath_the_clock_takes_its_hook_away() -> None:
-    needs_no_hook()
     tracemalloc.start()
     clock.install(alarm)
     tracemalloc.stop()
@@ -119,8 +111,8 @@ def test_tracemalloc_stopped_beneath_the_clock_takes_its_hook_away() -> None:
     assert not clock.reinstall()
 
 
+@pytest.mark.own_process
 def test_uninstall_when_the_hook_is_lost() -> None:
-    needs_no_hook()
     tracemalloc.start()
     clock.install(alarm)
     tracemalloc.stop()

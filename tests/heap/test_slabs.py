@@ -242,6 +242,7 @@ async def test_actors_with_a_limit_have_them_unless_the_node_does_without() -> N
 # --- Blocks ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.own_process
 @pytest.mark.usefixtures("installed")
 def test_blocks_against_a_model() -> None:
     fuzz_slabs.run(7, steps=20_000)
