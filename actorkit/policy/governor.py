@@ -12,7 +12,7 @@ shedding gave back since the last sample is taken off what a round must free.
 
 ``used`` may stand at the limit by pages that Python has freed and can use again. Then the level is EXHAUSTED, and yet
 nobody is killed and nothing stopped: kills and stops go by ``needed``, against the fraction at which their level is
-left. But what is retained is worth nothing if it is not reused: when ``used`` has *grown* to the brink all the same, by
+left. But what is retained is worth nothing if it is not reused: when ``used`` has *grown* beyond KILL all the same, by
 ``regrowth`` since the last round, a round frees what is over the mark at which EXHAUSTED is left.
 
 EXHAUSTED: the reserve is released at once, and kills go on. If memory is still needed after ``stop_all_after``, or if
@@ -265,10 +265,10 @@ class Governor:
         return max(0, missing - self._freed)
 
     def _not_reused(self, sample: MemorySample, ladder: LadderSettings) -> int:
-        """Bytes to be freed though enough seems to be retained: growth to the brink has not used it. (Blocks of another
+        """Bytes to be freed though enough seems to be retained: growth beyond KILL has not used it. (Blocks of another
         size, or another allocator's.)"""
-        brink = sample.used >= ladder.exhausted.enter * sample.limit
-        if not brink or sample.used - self._floor < ladder.regrowth * sample.limit:
+        beyond = sample.used >= ladder.kill.enter * sample.limit
+        if not beyond or sample.used - self._floor < ladder.regrowth * sample.limit:
             return 0
         return math.ceil(sample.used - ladder.exhausted.leave * sample.limit)
 
