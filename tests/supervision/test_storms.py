@@ -143,7 +143,7 @@ class Storm:
                     victim.exit(pick.choice(REASONS))
 
     async def run(self) -> None:
-        async with ak.open_node(self.tree()) as node:
+        async with ak.open_node(self.tree(), slice_seconds=self.pick.choice([1000.0, 1e-9])) as node:
             self.failing = self.pick.choice([0.0, 0.3])
             async with trio.open_nursery() as nursery:
                 for number in range(4):
