@@ -6,9 +6,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import budget, connections, heap, messaging, million
+from bench import budget, connections, governor, heap, messaging, million, pages
 from bench.harness import ContenderError, Options, Report
 from bench.survival import __main__ as survival
+from bench.survival import watch
 
 BENCHMARKS: dict[str, Callable[[Options], Report]] = {
     "messaging": messaging.run,
@@ -16,6 +17,8 @@ BENCHMARKS: dict[str, Callable[[Options], Report]] = {
     "connections": connections.run,
     "budget": budget.run,
     "heap": heap.run,
+    "pages": pages.run,
+    "governor": governor.run,
 }
 
 
@@ -23,7 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     if words and words[0] == "survival":  # a benchmark of another kind, with options of its own
         return survival.main(words[1:])
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__, epilog="survival: see --help there")
+    if words and words[0] == "survive":
+        return watch.main(words[1:])
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, epilog="survival, survive: see --help there"
+    )
     parser.add_argument("name", choices=BENCHMARKS)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every round here")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds to take the median of")

@@ -20,7 +20,7 @@ from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..errors import CallCycle, CalleeDied, MailboxFull
+from ..errors import CallCycle, CalleeDied, CallTimeout, MailboxFull
 from ..reasons import KILL, NOPROC, NORMAL, ExitReason, bounded
 from .activations import ACTIVATIONS
 from .calls import Later, Reply, SenderWaiting, waits_for
@@ -421,7 +421,7 @@ class Record(Ref[A_co]):
         if got is not WAKE:
             got.unwrap()
         if reply.error is not None:
-            raise reply.error
+            raise _naming(method, reply.error)
         if scheduler.step_hook is not None:
             scheduler.received(reply.value)
         return reply.value
@@ -457,16 +457,17 @@ class Record(Ref[A_co]):
                 self.outbox.append(message)
             if self.state == IDLE:
                 self.make_ready()
-        return await self._answer(reply)
+        return await self._answer(reply, method)
 
-    async def _answer(self, reply: Reply) -> Any:
+    async def _answer(self, reply: Reply, asked: Any) -> Any:
+        """Wait for it. ``asked``: the method, or as text what an error says instead."""
         got = await park(Trap(reply.abort))
         if reply.caller is not None:
             reply.forget_caller()
         if got is not WAKE:
             got.unwrap()
         if reply.error is not None:
-            raise reply.error
+            raise _naming(asked, reply.error)
         scheduler = self.template.scheduler
         if scheduler.step_hook is not None:
             scheduler.received(reply.value)
@@ -492,7 +493,7 @@ class Record(Ref[A_co]):
                 kwargs.clear()
             self._enqueue_call((function, args, reply), reply)
             del function, args, kwargs
-            return await self._answer(reply)
+            return await self._answer(reply, method)
         finally:
             if timer is not None:
                 timer.cancel()
@@ -625,6 +626,13 @@ class Record(Ref[A_co]):
 
     def __repr__(self) -> str:
         return bounded(f"<Ref {self.describe()}>", 200)
+
+
+def _naming(asked: Any, error: BaseException) -> BaseException:
+    """The error of a call, telling what was asked for; ``asked`` is the method, or text."""
+    if isinstance(error, (CalleeDied, CallTimeout)) and not error.method:
+        error.method = asked if isinstance(asked, str) else asked.__qualname__
+    return error
 
 
 def _carry_on(_: Any, coro: Any) -> Any:
