@@ -15,6 +15,7 @@ from actorkit.policy.child_spec import ChildSpec, SupervisorFlags
 from actorkit.policy.supervision import Supervision
 from actorkit.reasons import KILLED, SHUTDOWN, ExitReason, Failure
 from tests.policy.strategies import worker
+from tests.policy.well_formed import asked_about, check
 
 DIED = Failure("died")
 NOT_STARTED = Failure("not started")
@@ -43,7 +44,11 @@ class Driver:
         self.reports: list[ev.Report] = []
         self.outcome: ev.Finished | ev.InitFailed | None = None
         self.calls = itertools.count()
+        self.automatic: list[tuple[str, bool]] = []
+        """Each start, and whether it was an automatic restart."""
         self._names: dict[int, str] = {}
+        self._specs: dict[int, Any] = {}
+        self._asked: dict[object, object] = {}
 
     # --- what the test does ---
 
@@ -52,6 +57,8 @@ class Driver:
         return self
 
     def feed(self, event: Any) -> None:
+        if hasattr(event, "call"):
+            self._asked[event.call] = asked_about(event)
         for action in self.machine.handle(event):
             self.perform(action)
 
@@ -106,9 +113,13 @@ class Driver:
     # --- what the machine asks for ---
 
     def perform(self, action: ev.Action) -> None:
+        if isinstance(action, ev.StartChild):
+            self._specs[action.instance] = action.spec
+        check(action, self._specs, self._asked)
         match action:
             case ev.StartChild(instance=instance, spec=child):
                 name = str(child.id)
+                self.automatic.append((name, action.restart))
                 self._names[instance] = name
                 self.trace.append(f"start {name}")
                 self.starting[name] = instance

@@ -1,0 +1,183 @@
+"""Branches that no other test of the machines comes by: odd settings, empty histories, questions from outside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from actorkit.errors import InvalidChildSpec, SupervisorStopping
+from actorkit.policy import governor_events as ev
+from actorkit.policy import supervision_events as sev
+from actorkit.policy.admission import Admission, AdmissionSettings, Admit, KindLimits
+from actorkit.policy.backoff import Backoff
+from actorkit.policy.child_spec import ChildSpec, DynamicFlags
+from actorkit.policy.dynamic_supervision import DynamicSupervision
+from actorkit.policy.fill_rate import FillRate
+from actorkit.policy.governor import Governor
+from actorkit.policy.governor_settings import GovernorSettings
+from actorkit.policy.kill_rounds import KEPT_ROUNDS, KillRounds
+from actorkit.policy.memory_pressure import MemoryPressure
+from actorkit.policy.memory_sample import MemoryLevel, MemorySample, Priority
+from actorkit.policy.receipts import Pace, PaceSettings
+from actorkit.policy.victims import Candidate, KillCaps, Radius, select
+from tests.policy.driver import Driver, spec
+from tests.policy.strategies import worker
+
+STRATEGIES: list[Any] = ["one_for_one", "one_for_all", "rest_for_one"]
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("max_heap_size", "lots"),
+        ("max_heap_size", object()),
+        ("memory_quota", "lots"),
+        ("memory_quota", object()),
+        ("memory_quota", 1000),  # of a worker
+        ("priority", 1),
+    ],
+)
+def test_a_spec_says_which_field_is_wrong(field: str, wrong: Any) -> None:
+    with pytest.raises(InvalidChildSpec, match=field) as caught:
+        ChildSpec(worker, **{field: wrong})
+    assert caught.value.field == field
+
+
+def test_a_quota_is_a_supervisors_and_at_least_a_byte() -> None:
+    assert ChildSpec(worker, kind="supervisor", memory_quota="1 KiB").memory_quota == 1024
+    assert ChildSpec(worker, kind="supervisor", memory_quota=1).memory_quota == 1
+    with pytest.raises(InvalidChildSpec, match="memory_quota"):
+        ChildSpec(worker, kind="supervisor", memory_quota=0)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_companions_are_those_that_the_strategy_takes_along(strategy: Any) -> None:
+    driver = Driver("abcd", strategy=strategy).begin()
+    driver.terminate("d")
+    expected = {"one_for_one": "", "one_for_all": "ac", "rest_for_one": "c"}[strategy]
+    assert driver.machine.companions(driver.refs["b"]) == [driver.refs[name] for name in expected]
+    assert driver.machine.companions(driver.refs["d"]) == []
+    assert driver.machine.companions("a stranger") == []
+
+
+def test_a_ticket_leads_to_its_spec() -> None:
+    driver = Driver("ab").begin()
+    driver.hold_restarts = True
+    driver.exit("b")
+    (due,) = driver.due.values()
+    found = driver.machine.spec_of_ticket(due.ticket)
+    assert found is not None
+    assert found.id == "b"
+    assert driver.machine.spec_of_ticket(due.ticket + 1) is None
+    driver.restart_due("b")
+    assert driver.machine.spec_of_ticket(due.ticket) is None
+
+
+def test_a_dynamic_ticket_leads_to_its_spec() -> None:
+    driver = Driver(machine=DynamicSupervision(DynamicFlags())).begin()
+    driver.hold_restarts = True
+    driver.start_child(spec("a", backoff=Backoff()))
+    driver.exit("a")
+    (due,) = driver.due.values()
+    found = driver.machine.spec_of_ticket(due.ticket)
+    assert found is not None
+    assert found.backoff == Backoff()
+    assert driver.machine.spec_of_ticket(due.ticket + 1) is None
+
+
+def test_who_waits_for_a_stop_hears_for_whom_nothing_more_is_done() -> None:
+    driver = Driver(machine=DynamicSupervision(DynamicFlags())).begin()
+    driver.start_child("a")
+    driver.stubborn = {"a"}
+    call = next(driver.calls)
+    driver.feed(sev.TerminateChildCommand(0.0, call, driver.refs["a"]))
+    driver.stop()
+    assert isinstance(driver.answers[call], SupervisorStopping)
+    assert driver.answers[call].child_id == driver.refs["a"]
+    assert "None" not in str(driver.answers[call])
+
+
+def test_a_group_timeout_is_not_for_a_static_supervisor() -> None:
+    driver = Driver("a").begin()
+    driver.stubborn = {"a"}
+    driver.terminate("a")
+    driver.take_trace()
+    driver.feed(sev.GroupStopTimeout(0.0, 5.0))
+    assert driver.take_trace() == []
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+def sample(now: float, used: int, live: int | None = None) -> MemorySample:
+    return MemorySample(now, 1000, used, "test", used, live)
+
+
+def test_what_is_reckoned_goes_before_what_was_learned() -> None:
+    made = Admission(AdmissionSettings({"a": KindLimits(first_guess=50)}))
+    made.looked(sample(0, 100))
+    assert made.ask("a", 0) == Admit(50)
+    made.reckon("a", 7)
+    made.learn("a", [400] * 1000)
+    assert made.predicted("a") == 7
+    assert made.ask("a", 1) == Admit(7)
+
+
+def test_no_look_no_climb() -> None:
+    rate = FillRate()
+    assert rate.worst() == rate.mean() == 0.0
+
+
+def test_a_pause_is_not_predicted_from_nothing() -> None:
+    assert Pace(PaceSettings()).predicted_pause(1000) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"answer_within": -0.1}, "answer_within=-0.1"),
+        ({"answer_within": float("inf")}, "answer_within=inf"),
+        ({"tell_again": 0}, "tell_again=0"),
+        ({"alert_look": float("inf")}, "alert_look=inf"),
+        ({"stop_all_after": -1}, "stop_all_after=-1"),
+        ({"stop_node_after": 0}, "stop_node_after=0"),
+        ({"reserve": -1}, "reserve=-1"),
+    ],
+)
+def test_governor_settings_that_cannot_be(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        GovernorSettings(**wrong)
+
+
+def test_nothing_to_wait_for_is_a_time_too() -> None:
+    assert GovernorSettings(answer_within=0, reserve=0).answer_within == 0
+
+
+def test_time_without_a_look_decides_nothing() -> None:
+    assert Governor(GovernorSettings()).handle(ev.Tick(100.0)) == []
+
+
+def test_a_look_is_as_old_as_its_sample() -> None:
+    assert ev.Sampled(sample(7.0, 1)).now == 7.0
+
+
+def test_pressure_in_words() -> None:
+    assert str(MemoryPressure(MemoryLevel.KILL)) == "memory pressure: the node is at KILL"
+    text = str(MemoryPressure(MemoryLevel.SHED, 12_000, "rank 3"))
+    assert text == "memory pressure: the node is at SHED and lacks 12,000 B: rank 3"
+
+
+def test_rounds_that_never_end_are_forgotten_at_last() -> None:
+    """A victim that cannot be killed must not be remembered for ever, nor the newest forgotten."""
+    rounds = KillRounds()
+    for number in range(KEPT_ROUNDS + 3):
+        rounds.begin(number, float(number), sample(number, 950), 0.0, 100, frozenset({number}))
+    assert rounds.already_killed() == frozenset(range(3, KEPT_ROUNDS + 3))
+
+
+def test_of_radii_that_are_too_large_the_first_is_taken() -> None:
+    rows = [Candidate(n, Priority.LOW, True, None, 1000 - n, Radius(frozenset(range(n * 10, n * 10 + 5)), 5000)) for n in range(3)]
+    chosen = select(rows, 100, KillCaps(count=2))
+    assert [victim.key for victim in chosen.victims] == [0]
+    assert chosen.deaths == 5
