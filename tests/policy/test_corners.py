@@ -16,10 +16,11 @@ from actorkit.policy.dynamic_supervision import DynamicSupervision
 from actorkit.policy.fill_rate import FillRate
 from actorkit.policy.governor import Governor
 from actorkit.policy.governor_settings import GovernorSettings
-from actorkit.policy.kill_rounds import KEPT_ROUNDS, KillRounds
+from actorkit.policy.kill_rounds import KEPT_ROUNDS, KillRounds, KillSettings
 from actorkit.policy.memory_pressure import MemoryPressure
 from actorkit.policy.memory_sample import MemoryLevel, MemorySample, Priority
-from actorkit.policy.receipts import Pace, PaceSettings
+from actorkit.policy.receipts import Pace, PaceSettings, Receipt
+from actorkit.policy.restart_pricing import GateSettings, NodeDeaths
 from actorkit.policy.victims import Candidate, KillCaps, Radius, select
 from tests.policy.driver import Driver, spec
 from tests.policy.strategies import worker
@@ -105,6 +106,120 @@ def test_a_group_timeout_is_not_for_a_static_supervisor() -> None:
     driver.take_trace()
     driver.feed(sev.GroupStopTimeout(0.0, 5.0))
     assert driver.take_trace() == []
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_start_says_whether_it_is_an_automatic_restart(strategy: Any) -> None:
+    driver = Driver("ab", strategy=strategy).begin()
+    driver.exit("b")
+    driver.terminate("a")
+    driver.restart("a")
+    driver.start_child("c")
+    automatic = [("b", True)] if strategy != "one_for_all" else [("a", True), ("b", True)]
+    assert driver.automatic == [("a", False), ("b", False), *automatic, ("a", False), ("c", False)]
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_a_restart_says_whether_it_counts(counts: bool) -> None:
+    for machine in (None, DynamicSupervision(DynamicFlags(max_restarts=1000))):
+        driver = Driver("" if machine else "a", machine=machine).begin()
+        if machine:
+            driver.start_child("a")
+        driver.hold_restarts = True
+        driver.exit("a", counts=counts)
+        (due,) = driver.due.values()
+        assert due.counts is counts
+        assert due.delay == 0.0
+        driver.failing = {"a"}
+        driver.restart_due(next(iter(driver.due)))
+        (due,) = driver.due.values()
+        assert due.counts is True, "a start that fails is the child's own doing"
+        assert due.delay == 0.0
+
+
+def test_a_backoff_begins_with_its_first_delay_whatever_came_before() -> None:
+    backoff = Backoff(first=0.5, factor=3.0, limit=100.0, jitter=0.0, reset_after=2.0)
+    for machine in (None, DynamicSupervision(DynamicFlags(max_restarts=1000))):
+        child = spec("a", backoff=backoff)
+        driver = Driver(() if machine else (child,), machine=machine, max_restarts=1000).begin()
+        if machine:
+            driver.start_child(child)
+        driver.hold_restarts = True
+        driver.exit("a")
+        driver.failing = {"a"}
+        delays = []
+        for _ in range(3):
+            delays.append(next(iter(driver.due.values())).delay)
+            driver.restart_due(next(iter(driver.due)))
+        assert delays == [0.5, 1.5, 4.5]
+
+
+# --- settings at their bounds --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: NodeDeaths(weight=1.0),
+        lambda: GovernorSettings(exit_status=1),
+        lambda: GovernorSettings(exit_status=125),
+        lambda: PaceSettings(effective=0, share=1.0),
+        lambda: AdmissionSettings(reserve=0, quantile=1.0, settle=0),
+        lambda: KillSettings(margin=0, effective=0),
+        lambda: KillSettings(effective=1.0, pause=30.0, longest_pause=30.0),
+        lambda: GateSettings(reserve=0, ample=1.0, stagger=0, settle=0, burst=1),
+    ],
+)
+def test_what_is_just_allowed(made: Any) -> None:
+    made()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: NodeDeaths(weight=1.01),
+        lambda: NodeDeaths(weight=0),
+        lambda: GovernorSettings(exit_status=0),
+        lambda: GovernorSettings(exit_status=126),
+        lambda: GovernorSettings(tell_again=float("inf")),
+        lambda: PaceSettings(longest=float("inf")),
+        lambda: PaceSettings(share=1.01),
+        lambda: PaceSettings(effective=-0.01),
+        lambda: AdmissionSettings(reserve=1.0),
+        lambda: AdmissionSettings(quantile=1.01),
+        lambda: AdmissionSettings(settle=float("inf")),
+        lambda: KillSettings(margin=1.0),
+        lambda: KillSettings(effective=1.01),
+        lambda: KillSettings(pause=float("inf")),
+        lambda: KillSettings(pause=31.0, longest_pause=30.0),
+        lambda: GateSettings(reserve=1.0),
+        lambda: GateSettings(ample=1.01),
+        lambda: GateSettings(stagger=float("inf")),
+        lambda: GateSettings(burst=0),
+    ],
+)
+def test_what_is_just_not(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="give|is not|are|must"):
+        wrong()
+
+
+def test_deaths_for_the_node_wait_from_half_a_second_to_a_minute() -> None:
+    deaths = NodeDeaths()
+    assert deaths.note(0.0, 1000, 0.5) == 0.5
+    assert deaths.predicted == 1000
+    assert [deaths.note(0.0, 1000, 0.5) for _ in range(10)][-1] == 60.0
+    assert deaths.note(0.0, 0, 0.0) < 60.0
+    reckoned = NodeDeaths(predicted=100, weight=0.5)
+    reckoned.note(0.0, 200, 0.5)
+    assert reckoned.predicted == 150
+
+
+def test_what_a_pause_is_predicted_from() -> None:
+    pace = Pace(PaceSettings())
+    pace.begun(0.0, 100)
+    pace.note(Receipt("gc", 0.0, 10, 10, 0.2))
+    assert pace.predicted_pause(300) == pytest.approx(0.6)
+    assert pace.predicted_pause(0) == pytest.approx(0.2)
 
 
 # --- memory --------------------------------------------------------------------------------------
