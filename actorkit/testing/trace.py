@@ -79,13 +79,14 @@ class _Writer:
                 return {"map": [[self.write(key), self.write(each)] for key, each in value.items()]}
             case type() | FunctionType() if "<" not in value.__qualname__:
                 return {"named": _name(value)}
-        if attrs.has(type(value)):
-            if isinstance(value, _Stranger):
+            case _Stranger():
                 return {"stranger": value.number, "text": value.text}
-            if isinstance(value, _Absent):
+            case _Absent():
                 return {"named": value.name}
-            fields = {f.alias: self.write(getattr(value, f.name)) for f in attrs.fields(type(value)) if f.init}
-            return {"class": _name(type(value)), "fields": fields}
+        kind: Any = type(value)
+        if attrs.has(kind):
+            fields = {f.alias: self.write(getattr(value, f.name)) for f in attrs.fields(kind) if f.init}
+            return {"class": _name(kind), "fields": fields}
         number, _ = self._strangers.setdefault(id(value), (len(self._strangers), value))  # kept, so that its id is
         return {"stranger": number, "text": bounded(repr(value), 200)}
 

@@ -10,7 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from actorkit.behaviours.registry_table import RegistryTable
 from tests.effort import effort
 
-KEYS = st.sampled_from(["a", "b", 1, 1.0, True, 0, False, (1,), (1.0,), (True, "a"), frozenset([1]), frozenset([1.0]), None])
+KEYS = st.sampled_from(
+    ["a", "b", 1, 1.0, True, 0, False, (1,), (1.0,), (True, "a"), frozenset([1]), frozenset([1.0]), None]
+)
 HOLDERS = st.integers(0, 3)
 
 

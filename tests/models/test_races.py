@@ -1,8 +1,8 @@
 """The races that matter, each as a small program that is run under many orders (``tests.schedules``).
 
-A seed decides which ready task runs first at every step, and how many steps each task lets pass before its deed. Whatever
-the order: every call is answered or fails, at once and for a reason that can be; nothing is left, no task, actor, timer,
-link or waiting sender.
+A seed decides which ready task runs first at every step, and how many steps each task lets pass before its deed.
+Whatever the order: every call is answered or fails, at once and for a reason that can be; nothing is left, no task,
+actor, timer, link or waiting sender.
 """
 
 from __future__ import annotations
@@ -406,9 +406,7 @@ async def two_supervisors_linked_across(race: Race) -> None:
     node, pick = race.node, race.pick
     tops = []
     for mine, other in (("left", "right"), ("right", "left")):
-        children = [
-            ak.child(Crossing, race, n, other).with_(id=n, name=f"{mine} {n}", shutdown=1) for n in range(3)
-        ]
+        children = [ak.child(Crossing, race, n, other).with_(id=n, name=f"{mine} {n}", shutdown=1) for n in range(3)]
         strategy: Any = pick.choice(["one_for_one", "one_for_all", "rest_for_one"])
         spec = ak.supervisor(*children, strategy=strategy, max_restarts=pick.choice([3, 10_000]), max_seconds=1)
         tops.append(node.spawn(spec.with_(restart="temporary")))

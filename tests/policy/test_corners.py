@@ -199,7 +199,7 @@ def test_what_is_just_allowed(made: Any) -> None:
     ],
 )
 def test_what_is_just_not(wrong: Any) -> None:
-    with pytest.raises(ValueError, match="give|is not|are|must"):
+    with pytest.raises(ValueError, match=r"give|is not|are|must"):
         wrong()
 
 
@@ -292,7 +292,10 @@ def test_rounds_that_never_end_are_forgotten_at_last() -> None:
 
 
 def test_of_radii_that_are_too_large_the_first_is_taken() -> None:
-    rows = [Candidate(n, Priority.LOW, True, None, 1000 - n, Radius(frozenset(range(n * 10, n * 10 + 5)), 5000)) for n in range(3)]
+    rows = [
+        Candidate(n, Priority.LOW, True, None, 1000 - n, Radius(frozenset(range(n * 10, n * 10 + 5)), 5000))
+        for n in range(3)
+    ]
     chosen = select(rows, 100, KillCaps(count=2))
     assert [victim.key for victim in chosen.victims] == [0]
     assert chosen.deaths == 5

@@ -86,7 +86,9 @@ class Storm:
     def tree(self) -> Any:
         flags: Any = {"max_restarts": 10_000, "max_seconds": 1.0}
         branches = [
-            ak.supervisor(*(self.child(name, n) for n in range(4)), strategy=strategy, **flags).with_(id=name, name=name)
+            ak.supervisor(*(self.child(name, n) for n in range(4)), strategy=strategy, **flags).with_(
+                id=name, name=name
+            )
             for name, strategy in zip(self.names, ["one_for_one", "one_for_all", "rest_for_one"], strict=True)
         ]
         dynamic = ak.dynamic_supervisor(**flags, max_children=8).with_(id="dynamic", name="dynamic")
