@@ -9,7 +9,7 @@ import pytest
 from actorkit.errors import InvalidChildSpec, SupervisorStopping
 from actorkit.policy import governor_events as ev
 from actorkit.policy import supervision_events as sev
-from actorkit.policy.admission import Admission, AdmissionSettings, Admit, KindLimits
+from actorkit.policy.admission import Admission, AdmissionSettings, Admit, KindLimits, LearnedSize
 from actorkit.policy.backoff import Backoff
 from actorkit.policy.child_spec import ChildSpec, DynamicFlags
 from actorkit.policy.dynamic_supervision import DynamicSupervision
@@ -21,7 +21,7 @@ from actorkit.policy.memory_pressure import MemoryPressure
 from actorkit.policy.memory_sample import MemoryLevel, MemorySample, Priority
 from actorkit.policy.receipts import Pace, PaceSettings, Receipt
 from actorkit.policy.restart_pricing import GateSettings, NodeDeaths
-from actorkit.policy.victims import Candidate, KillCaps, Radius, select
+from actorkit.policy.victims import Candidate, KillCaps, Radius, select, select_over_quota
 from tests.policy.driver import Driver, spec
 from tests.policy.strategies import worker
 
@@ -299,3 +299,105 @@ def test_of_radii_that_are_too_large_the_first_is_taken() -> None:
     chosen = select(rows, 100, KillCaps(count=2))
     assert [victim.key for victim in chosen.victims] == [0]
     assert chosen.deaths == 5
+
+
+# --- what mutants have shown to be missing -------------------------------------------------------
+
+
+def test_a_first_footprint_of_nothing_is_one_too() -> None:
+    deaths = NodeDeaths(weight=0.5)
+    deaths.note(0.0, 0, 0.5)
+    deaths.note(0.0, 1000, 0.5)
+    assert deaths.predicted == 500
+
+
+def test_a_share_is_rested_for() -> None:
+    resting = Pace(PaceSettings(share=0.05))
+    resting.note(Receipt("gc", 10.0, 100, 100, 1.0))
+    assert resting.why_not(29.0, anew=True)
+    assert not resting.why_not(30.0, anew=True)
+    tireless = Pace(PaceSettings(share=None))
+    tireless.note(Receipt("gc", 10.0, 100, 100, 1.0))
+    assert not tireless.why_not(10.0, anew=True)
+
+
+def test_the_smallest_size_and_the_memory_of_sizes() -> None:
+    learned = LearnedSize()
+    learned.note(1)
+    learned.note(0)
+    assert learned.quantile(1.0) == 1
+    # Of 8 kept, 4 of the old size are left after the first halving, then 2: the new one wins after so many.
+    fading = LearnedSize(keep=8)
+    for _ in range(8):
+        fading.note(1)
+    needed = 0
+    while fading.quantile(0.5) == 1:
+        fading.note(1024)
+        needed += 1
+    assert needed == 5
+    rare = LearnedSize(keep=2)
+    rare.note(1024)
+    for _ in range(3):
+        rare.note(1)
+    assert rare.quantile(1.0) == 1, "what has faded to less than half a size is gone"
+
+
+def test_growth_is_between_the_oldest_and_the_newest_look() -> None:
+    rate = FillRate()
+    rate.note(sample(10.0, 900, live=100))
+    rate.note(sample(10.05, 900, live=300))
+    assert rate.mean() == 0.0, "too short to be told from noise"
+    rate.note(sample(12.0, 900, live=300))
+    assert rate.mean() == pytest.approx(100.0)
+    falling = FillRate()
+    falling.note(sample(10.0, 900, live=300))
+    falling.note(sample(12.0, 900, live=100))
+    assert falling.mean() == 0.0
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, None), (None, 700), (700, None)])
+def test_a_round_without_live_bytes_is_judged_by_what_is_needed(before: int | None, after: int | None) -> None:
+    rounds = KillRounds(KillSettings(effect_delay=1.0))
+    rounds.begin(1, 0.0, sample(0.0, 950, before), 10.0, 100, frozenset({1}))
+    rounds.ended(1, 0.5)
+    judgement = rounds.look(sample(2.0, 800, after))
+    assert judgement is not None
+    needed = [sample(0.0, 950, before).needed, sample(2.0, 800, after).needed]
+    assert judgement.receipt.realised == max(0, needed[0] - needed[1] + 20), "20 bytes were taken up meanwhile"
+
+
+def test_a_round_may_begin_when_its_interval_has_passed() -> None:
+    rounds = KillRounds(KillSettings(round_interval=1.0))
+    rounds.begin(1, 5.0, sample(5.0, 950), 0.0, 0, frozenset({1}))
+    rounds.ended(1, 5.0, 0)
+    rounds.look(sample(5.5, 950))
+    assert not rounds.may_begin(5.9)
+    assert rounds.may_begin(6.0)
+
+
+def test_a_quota_takes_the_least_important_and_of_those_the_largest_as_far_as_caps_allow() -> None:
+    rows = [
+        Candidate("high", Priority.HIGH, True, 9.0, 900),
+        Candidate("small", Priority.LOW, True, 9.0, 100),
+        Candidate("large", Priority.LOW, False, None, 200),
+    ]
+    assert [victim.key for victim in select_over_quota(rows, 1200, 950).victims] == ["large", "small"]
+    assert [victim.key for victim in select_over_quota(rows, 1200, 950, caps=KillCaps(count=1)).victims] == ["large"]
+
+
+def test_what_is_said_for_people_takes_no_part_in_comparisons() -> None:
+    assert sev.CancelStart(1, "a") == sev.CancelStart(1, "b")
+    assert hash(sev.CancelStart(1, "a")) == hash(sev.CancelStart(1))
+    assert sev.CancelStart(1).because == ""
+
+
+def test_a_report_tells_the_level_also_in_a_dry_run() -> None:
+    for dry_run in (False, True):
+        governor = Governor(GovernorSettings(dry_run=dry_run, answer_within=0))
+        said = governor.handle(ev.Sampled(sample(0, 920)))
+        (census,) = [action for action in said if isinstance(action, ev.TakeCensus)]
+        (report,) = governor.handle(ev.CensusTaken(0, census.number, []))
+        assert isinstance(report, ev.Report)
+        assert report.level == MemoryLevel.KILL
+        assert not report.dry_run
+        assert governor.handle(ev.CensusTaken(0, census.number, [])) == [], "a census is looked at once"
