@@ -133,8 +133,10 @@ class Driver:
                     self.started(name)
             case ev.CancelStart(instance=instance):
                 self.trace.append(f"cancel start {self._names[instance]}")
-            case ev.StopChild(instance=instance, shutdown=shutdown):
+            case ev.StopChild(instance=instance, ref=ref, shutdown=shutdown):
                 name = self._names[instance]
+                assert ref == (name, instance)
+                assert shutdown == self._specs[instance].shutdown_time
                 self.trace.append(f"stop {name}")
                 if shutdown == "brutal_kill":
                     self.feed(ev.ChildExited(self.now, instance, KILLED))
@@ -143,7 +145,8 @@ class Driver:
             case ev.StopChildren(group=group, shutdown=shutdown):
                 names = " ".join(self._names[instance] for instance, _ in group)
                 self.trace.append(f"stop {shutdown}: {names}")
-            case ev.KillChild(instance=instance):
+            case ev.KillChild(instance=instance, ref=ref):
+                assert ref == (self._names[instance], instance)
                 self.trace.append(f"kill {self._names[instance]}")
             case ev.ScheduleRestart(key=key):
                 self.trace.append(f"restart {key}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from actorkit.errors import InvalidChildSpec, SupervisorStopping
+from actorkit.errors import ChildRunning, InvalidChildSpec, StartFailed, SupervisorStopping
 from actorkit.policy import governor_events as ev
 from actorkit.policy import supervision_events as sev
 from actorkit.policy.admission import Admission, AdmissionSettings, Admit, KindLimits, LearnedSize
@@ -17,11 +17,13 @@ from actorkit.policy.fill_rate import FillRate
 from actorkit.policy.governor import Governor
 from actorkit.policy.governor_settings import GovernorSettings
 from actorkit.policy.kill_rounds import KEPT_ROUNDS, KillRounds, KillSettings
+from actorkit.policy.ladder import LadderSettings
 from actorkit.policy.memory_pressure import MemoryPressure
 from actorkit.policy.memory_sample import MemoryLevel, MemorySample, Priority
 from actorkit.policy.receipts import Pace, PaceSettings, Receipt
 from actorkit.policy.restart_pricing import GateSettings, NodeDeaths
 from actorkit.policy.victims import Candidate, KillCaps, Radius, select, select_over_quota
+from actorkit.reasons import KILLED
 from tests.policy.driver import Driver, spec
 from tests.policy.strategies import worker
 
@@ -401,3 +403,44 @@ def test_a_report_tells_the_level_also_in_a_dry_run() -> None:
         assert report.level == MemoryLevel.KILL
         assert not report.dry_run
         assert governor.handle(ev.CensusTaken(0, census.number, [])) == [], "a census is looked at once"
+
+
+def test_a_slow_init_that_cannot_be_killed_is_told_to_its_caller_and_reported_once() -> None:
+    driver = Driver(machine=DynamicSupervision(DynamicFlags())).begin()
+    driver.held = {"a"}
+    call = next(driver.calls)
+    driver.feed(sev.StartChildCommand(0.0, call, spec("a")))
+    driver.feed(sev.KillTimeout(0.0, driver.starting["a"]))
+    answer = driver.answers[call]
+    assert isinstance(answer, StartFailed)
+    assert (answer.child_id, answer.reason) == ("a", KILLED)
+    (report,) = driver.reports
+    assert (report.kind, report.child_id, report.instance) == ("unkillable", "a", driver.starting["a"])
+    driver.feed(sev.KillTimeout(0.0, driver.starting["a"]))
+    assert len(driver.reports) == 1
+
+
+def test_who_waits_for_one_that_cannot_be_killed_is_told_who_that_is() -> None:
+    driver = Driver(machine=DynamicSupervision(DynamicFlags())).begin()
+    driver.start_child(spec("a", kind="supervisor"))
+    driver.stubborn = {"a"}
+    ref = driver.refs["a"]
+    call = next(driver.calls)
+    driver.feed(sev.TerminateChildCommand(0.0, call, ref))
+    driver.feed(sev.StopTimeout(0.0, ref[1]))
+    driver.feed(sev.KillTimeout(0.0, ref[1]))
+    answer = driver.answers[call]
+    assert isinstance(answer, ChildRunning)
+    assert (answer.child_id, answer.state) == (ref, "unkillable")
+    (info,) = driver.ask(sev.WhichChildren)
+    assert (info.kind, info.restart, info.state) == ("supervisor", "permanent", "unkillable")
+
+
+@pytest.mark.parametrize("wrong", [{"dwell": -0.1}, {"dwell": float("inf")}, {"regrowth": 0}, {"regrowth": 1.0}])
+def test_ladders_that_cannot_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        LadderSettings(**wrong)
+
+
+def test_ladders_that_just_can() -> None:
+    assert LadderSettings(dwell=0, regrowth=0.99).dwell == 0
