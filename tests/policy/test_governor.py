@@ -420,3 +420,12 @@ def test_a_kill_that_is_revised_away_begins_no_round() -> None:
     node.look(0, 920)
     assert node.census(0, 500) == []
     assert "TakeCensus" in node.look(1, 920)
+
+
+def test_exhausted_when_kills_do_not_help_does_not_wait() -> None:
+    node = Driven(stop_all_after=100, kills=KillSettings(futile_rounds=1, effect_delay=1))
+    node.look(0, 970)
+    assert node.census(0, 500) == ["Kill"]
+    node.done(0.1, node.the(ev.Kill).number)
+    node.look(3, 970)
+    assert "kills do not help" in node.the(ev.StopAllButCritical).because
