@@ -9,7 +9,7 @@ MEMORY ?=
 # The case that `make survive` shows.
 CASE ?= S2
 
-.PHONY: demo survive test test-pure check sanitize clean
+.PHONY: demo survive test test-pure check prove mutate sanitize clean
 
 $(VENV)/.ready: pyproject.toml setup.py $(wildcard actorkit/heap/*.[ch])
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,17 @@ test: $(VENV)/.ready
 test-pure: $(VENV)/.ready
 	ACTORKIT_PURE=1 $(BIN)/python -m pytest -q -n logical
 
+# The long ones: models and schedules with twenty times as many tries, coverage. See docs/reliability.md.
+prove: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[prove]'
+	$(BIN)/python -m tests.prove
+
+# Mutants of the pure machines that no test notices; an hour and more. `mutmut show NAME` shows one.
+mutate: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[prove]'
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results
+
 check: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -40,4 +51,4 @@ sanitize: $(VENV)/.ready
 	$(BIN)/python -m tests.heap.sanitize
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build mutants *.egg-info

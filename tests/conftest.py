@@ -1,4 +1,5 @@
-"""What all tests have: ``@pytest.mark.own_process``, for what depends on whatever else has run in its process."""
+"""What all tests have: ``@pytest.mark.own_process``, for what depends on whatever else has run in its process; and the
+hypothesis profile ``prove``, which must be known before it is asked for."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ import subprocess
 import sys
 
 import pytest
+
+import tests.effort  # noqa: F401
 
 INSIDE = "ACTORKIT_TEST_IN_ITS_PROCESS"
 

@@ -357,24 +357,28 @@ class DynamicSupervision:
             return
         ending.unkillable = True
         if start is not None:
-            child: _Child | None = start.child
             because = "killed while it started, it has not ended"
             self._emit(ev.Report("unkillable", start.spec.id, None, because, instance))
         else:
-            child = self._running[instance]
-            self._report("unkillable", child, None, "killed, it has not ended")
+            self._report("unkillable", self._running[instance], None, "killed, it has not ended")
         for call in ending.calls:
-            self._refuse(call, ChildRunning(None if child is None else child.ref, "unkillable"))
+            self._refuse(call, ChildRunning(self._ref_of(instance), "unkillable"))
         ending.calls.clear()
+
+    def _ref_of(self, instance: int) -> object:
+        """What callers know the child of that life by; None if it has not started yet."""
+        start = self._starting.get(instance)
+        child = self._running[instance] if start is None else start.child
+        return None if child is None else child.ref
 
     def _stop(self, reason: ExitReason, because: str) -> None:
         """Stop for ``reason``, unless the supervisor is stopping already: the first reason wins."""
         if self._stopping is not None:
             return
         self._stopping = (reason, because)
-        for ending in self._ending.values():
+        for instance, ending in self._ending.items():
             for call in ending.calls:
-                self._refuse(call, SupervisorStopping())
+                self._refuse(call, SupervisorStopping(self._ref_of(instance)))
             ending.calls.clear()
         for waiting in list(self._waiting.values()):
             self._cancel_restart(waiting, because)

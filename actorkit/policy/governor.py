@@ -126,9 +126,9 @@ class Governor:
                     self._done(event)
                 case ev.CensusTaken():
                     self._kill(event)
-                case ev.Tick(now=now):
+                case _:
                     if self._sample is not None:
-                        self._stop(now, self._sample, self._ladder.settings)
+                        self._stop(event.now, self._sample, self._ladder.settings)
         return self._out
 
     # --- Samples ------------------------------------------------------------------------------

@@ -266,6 +266,7 @@ class Supervision:
         left it running, or somebody started it meanwhile."""
         group = self._taken_along(failed)
         yield from self._clear(group, failed)
+        failed.state = "undefined"  # should a sibling before it fail to start, its turn does not come
         for child in group:
             # Temporary ones are gone by now, unkillable ones still there.
             if child in self._children and child.state != "unkillable":

@@ -78,7 +78,7 @@ class Stop:
 class Starting:
     """Takes the outcome of ``init``, in the place of a caller; tells ``watcher(record, reason | None, ignored)``."""
 
-    __slots__ = ("caller", "later", "record", "task", "timer", "watcher")
+    __slots__ = ("caller", "ignored", "later", "reason", "record", "task", "timer", "watcher")
 
     def __init__(
         self, record: Record[Any], watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None
@@ -89,6 +89,8 @@ class Starting:
         self.task = self
         self.caller = None
         self.later: Later[Any] | None = None
+        self.ignored = False
+        self.reason: ExitReason | None = None
 
     def ok(self, value: object) -> None:
         if value is None:
@@ -96,32 +98,39 @@ class Starting:
         elif isinstance(value, Later):
             value._attach(self, self.record)
         elif value is IGNORE:
-            self._tell(None, True)
+            self.ignored = True
             self._end(NORMAL)
         elif isinstance(value, Stop):
-            self._tell(value.reason, False)
             self._end(value.reason)
         else:
-            reason = BadReturn(f"{self.record.template.label}.init", bounded(repr(value), 200))
-            self._tell(reason, False)
-            self._end(reason)
+            self._end(BadReturn(f"{self.record.template.label}.init", bounded(repr(value), 200)))
 
     def _end(self, reason: ExitReason) -> None:
-        """Without ``terminate``, as OTP's init does."""
+        """Without ``terminate``, as OTP's init does. Whoever waits is told in that end, when the name is free."""
         record = self.record
+        self.reason = reason
+        if record.state == DEAD:
+            self.fail(reason)
+            return
+        extra = record.need_extra()
+        if extra.deferred is None:
+            extra.deferred = {}
+        extra.deferred[self] = None
         if record.state == RUNNING:
             record.attend_to().final = reason
         else:
             record.template.scheduler.die(record, reason)
 
     def fail(self, reason: ExitReason) -> None:
-        self._tell(reason, False)
+        """It has ended, by what it returned or otherwise."""
+        if self.ignored:
+            self._tell(None, True)
+        else:
+            self._tell(reason if self.reason is None else self.reason, False)
 
     def refuse(self, error: Exception) -> None:
         """It answered later, with an exception; or the message was dropped."""
-        reason = Crash.from_exception(error)
-        self._tell(reason, False)
-        self._end(reason)
+        self._end(Crash.from_exception(error))
 
     def _tell(self, reason: ExitReason | None, ignored: bool) -> None:
         if self.timer is not None:
@@ -394,9 +403,9 @@ class Lifecycle:
             _let_go(error)
         killed = attention is not None and attention.kill is not None
         if killed or terminating or record.template.terminate is None:
+            self.die(record, reason)
             if reply is not None:
                 reply.fail(reason)
-            self.die(record, reason)
             return False
         if reply is not None:  # its caller hears when it is dead, and its name free
             extra = record.need_extra()

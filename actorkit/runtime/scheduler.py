@@ -552,9 +552,10 @@ class Scheduler(Birth, InlineCalls):
         if error is None:
             attention = actor.attention
             if attention is not None and attention.kill is not None:
+                reason = attention.kill
+                self.die(actor, reason)
                 if reply is not None:
-                    reply.fail(attention.kill)
-                self.die(actor, attention.kill)
+                    reply.fail(reason)
                 return True
             if reply is not None:
                 reply.ok(result)

@@ -71,6 +71,8 @@ class Timers:
         return timer
 
     def note_cancelled(self) -> None:
+        if self._closed:
+            return  # the heap is empty, it has none to count
         self._cancelled += 1
         if self._cancelled > self.MANY and self._cancelled * 2 > len(self._heap):
             self._heap = [entry for entry in self._heap if entry[2].callback is not None]

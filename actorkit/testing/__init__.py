@@ -2,6 +2,7 @@
 
 ``Probe``           an actor that collects what it is sent; ``await probe.receive(ak.Down)``
 ``ScriptedMemory``  a node's memory as the test wants it, in place of the real one
+``Trace``           what a supervisor's or governor's machine was told and answered: to save, and to replay without trio
 
 Timeouts in tests cost no time with trio's ``autojump_clock``: the runtime reads no other clock for its timers and
 deadlines.
@@ -9,3 +10,5 @@ deadlines.
 
 from .probe import Probe as Probe
 from .scripted_memory import ScriptedMemory as ScriptedMemory
+from .trace import Diverged as Diverged
+from .trace import Trace as Trace

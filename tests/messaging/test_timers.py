@@ -162,3 +162,13 @@ async def test_idle_timeout(node: ak.Node, clock: MockClock) -> None:
     assert len(log) == 3
     await settle()
     assert node.statistics().timers == 0
+
+
+async def test_a_timer_that_is_cancelled_after_its_node(clock: MockClock) -> None:
+    """It never fired, and the node's counts stay in order."""
+    async with ak.open_node() as node:
+        timer = node.send_after(10, node.spawn(Puppet), "late")
+        other = node.send_after(10, ak.named(Puppet, "nobody"), "late")
+    assert timer.cancel() is None, "it went with its actor"
+    assert other.cancel() == pytest.approx(10)
+    assert node.statistics().timers == 0

@@ -15,6 +15,7 @@ from actorkit.policy.child_spec import ChildSpec, SupervisorFlags
 from actorkit.policy.supervision import Supervision
 from actorkit.reasons import KILLED, SHUTDOWN, ExitReason, Failure
 from tests.policy.strategies import worker
+from tests.policy.well_formed import asked_about, check
 
 DIED = Failure("died")
 NOT_STARTED = Failure("not started")
@@ -43,7 +44,11 @@ class Driver:
         self.reports: list[ev.Report] = []
         self.outcome: ev.Finished | ev.InitFailed | None = None
         self.calls = itertools.count()
+        self.automatic: list[tuple[str, bool]] = []
+        """Each start, and whether it was an automatic restart."""
         self._names: dict[int, str] = {}
+        self._specs: dict[int, Any] = {}
+        self._asked: dict[object, object] = {}
 
     # --- what the test does ---
 
@@ -52,6 +57,8 @@ class Driver:
         return self
 
     def feed(self, event: Any) -> None:
+        if hasattr(event, "call"):
+            self._asked[event.call] = asked_about(event)
         for action in self.machine.handle(event):
             self.perform(action)
 
@@ -106,9 +113,13 @@ class Driver:
     # --- what the machine asks for ---
 
     def perform(self, action: ev.Action) -> None:
+        if isinstance(action, ev.StartChild):
+            self._specs[action.instance] = action.spec
+        check(action, self._specs, self._asked)
         match action:
             case ev.StartChild(instance=instance, spec=child):
                 name = str(child.id)
+                self.automatic.append((name, action.restart))
                 self._names[instance] = name
                 self.trace.append(f"start {name}")
                 self.starting[name] = instance
@@ -122,8 +133,10 @@ class Driver:
                     self.started(name)
             case ev.CancelStart(instance=instance):
                 self.trace.append(f"cancel start {self._names[instance]}")
-            case ev.StopChild(instance=instance, shutdown=shutdown):
+            case ev.StopChild(instance=instance, ref=ref, shutdown=shutdown):
                 name = self._names[instance]
+                assert ref == (name, instance)
+                assert shutdown == self._specs[instance].shutdown_time
                 self.trace.append(f"stop {name}")
                 if shutdown == "brutal_kill":
                     self.feed(ev.ChildExited(self.now, instance, KILLED))
@@ -132,7 +145,8 @@ class Driver:
             case ev.StopChildren(group=group, shutdown=shutdown):
                 names = " ".join(self._names[instance] for instance, _ in group)
                 self.trace.append(f"stop {shutdown}: {names}")
-            case ev.KillChild(instance=instance):
+            case ev.KillChild(instance=instance, ref=ref):
+                assert ref == (self._names[instance], instance)
                 self.trace.append(f"kill {self._names[instance]}")
             case ev.ScheduleRestart(key=key):
                 self.trace.append(f"restart {key}")

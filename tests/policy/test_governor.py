@@ -403,3 +403,29 @@ def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
 def test_kills_that_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"give|must be"):
         KillSettings(**wrong)
+
+
+def test_exhausted_with_nobody_left_to_kill_does_not_wait() -> None:
+    """All but critical actors are stopped as soon as a census has found nobody, well before ``stop_all_after``."""
+    node = Driven(stop_all_after=100)
+    assert "TakeCensus" in node.look(0, 970)
+    critical = [Candidate(1, Priority.CRITICAL, True, None, 900)]
+    assert node.tell(ev.CensusTaken(0, node.the(ev.TakeCensus).number, critical)) == ["Report"]
+    node.look(0.5, 970)
+    assert "nobody is left who may be killed" in node.the(ev.StopAllButCritical).because
+
+
+def test_a_kill_that_is_revised_away_begins_no_round() -> None:
+    node = Driven(revise=lambda action: None if isinstance(action, ev.Kill) else action)
+    node.look(0, 920)
+    assert node.census(0, 500) == []
+    assert "TakeCensus" in node.look(1, 920)
+
+
+def test_exhausted_when_kills_do_not_help_does_not_wait() -> None:
+    node = Driven(stop_all_after=100, kills=KillSettings(futile_rounds=1, effect_delay=1))
+    node.look(0, 970)
+    assert node.census(0, 500) == ["Kill"]
+    node.done(0.1, node.the(ev.Kill).number)
+    node.look(3, 970)
+    assert "kills do not help" in node.the(ev.StopAllButCritical).because

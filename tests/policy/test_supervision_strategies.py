@@ -191,3 +191,19 @@ def test_a_bystander_that_dies_before_its_turn_counts_as_stopped():
     assert driver.take_trace() == ["restart a", "start a", "start b", "start c"]
     assert driver.report_kinds() == ["child_terminated", "shutdown_error"]
     assert driver.outcome is None
+
+
+def test_a_child_whose_elder_sibling_does_not_start_is_not_restarting_itself():
+    """It would be for ever, if the sibling's restart were given up: no timer, and not to be started by hand."""
+    driver = Driver("ab", strategy="one_for_all").begin()
+    driver.hold_restarts = True
+    driver.failing = {"a"}
+    driver.exit("b")
+    driver.restart_due("b")
+    assert driver.states() == {"a": "restarting", "b": "undefined"}
+    driver.terminate("a")
+    driver.failing = set()
+    driver.take_trace()
+    driver.restart("b")
+    assert driver.take_trace() == ["start b"]
+    assert driver.states() == {"a": "undefined", "b": "running"}

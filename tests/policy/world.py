@@ -17,6 +17,7 @@ from actorkit.policy import supervision_events as ev
 from actorkit.policy.restart_window import RestartWindow
 from actorkit.reasons import KILLED, NORMAL, SHUTDOWN, ExitReason, Shutdown
 from tests.policy.strategies import reasons
+from tests.policy.well_formed import asked_about, check
 
 ENDED = (ev.Finished, ev.InitFailed)
 
@@ -68,6 +69,8 @@ class World(RuleBasedStateMachine):
         self.used_tickets: list[ev.ScheduleRestart] = []
         self.calls = itertools.count(1)
         self.open_calls: set[int] = set()
+        self.asked: dict[object, object] = {}
+        self.specs: dict[int, Any] = {}
         self.stop_reason: ExitReason | None = None
         self.outcome: Any = None
         self.reports: list[ev.Report] = []
@@ -77,6 +80,8 @@ class World(RuleBasedStateMachine):
     # --- performing actions ---
 
     def feed(self, event: Any) -> list[Any]:
+        if hasattr(event, "call"):
+            self.asked[event.call] = asked_about(event)
         actions = self.machine.handle(event)
         for action in actions:
             self.perform(action)
@@ -85,6 +90,9 @@ class World(RuleBasedStateMachine):
     def perform(self, action: Any) -> None:
         if self.outcome is not None:
             assert isinstance(action, ev.Reply | ev.ReplyError), f"{action} after the end"
+        if isinstance(action, ev.StartChild):
+            self.specs[action.instance] = action.spec
+        check(action, self.specs, self.asked)
         match action:
             case ev.StartChild(instance=instance, spec=spec, restart=restart):
                 assert instance not in self.lives

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 
@@ -357,3 +359,63 @@ async def test_a_constructor_may_end_its_supervisor(end):
         assert not lab.refs["assassin"].alive
         assert await states() == {"a": "running"}
         assert node.statistics().actors == 3
+
+
+class Late(Worker):
+    """Its first start ends when it is let, in the way that is planned; the next ones succeed."""
+
+    async def init(self) -> Any:
+        if self.lab.next_init(self.name) == "ok":
+            return None
+        await self.lab.release.wait()
+        match self.lab.next_init("then"):
+            case "ignore":
+                return ak.IGNORE
+            case "stop":
+                return ak.Stop(NOT_STARTED)
+            case "raise":
+                raise ValueError("no luck")
+            case "later":
+                later: ak.Later[Any] = ak.Later()
+                self.ctx.node.timers.after(1, later.set, ak.Stop(NOT_STARTED))
+                return later
+            case "refuse":
+                refused: ak.Later[Any] = ak.Later()
+                self.ctx.node.timers.after(1, refused.fail, ValueError("no luck"))
+                return refused
+            case "kill":
+                self.ctx.kill()
+                await trio.sleep_forever()
+            case "exit":
+                self.ctx.exit_now(NOT_STARTED)
+        return 42
+
+
+@pytest.mark.parametrize("how", ["ignore", "stop", "raise", "nonsense", "later", "refuse", "kill", "exit"])
+async def test_a_failed_start_is_told_when_it_is_over(autojump_clock: Any, how: str) -> None:
+    """The child is dead and its name free: who starts it again at once gets it. (gen_server, init_it: the name goes
+    before the parent is notified.)"""
+    lab = Lab()
+    lab.inits["a"] = ["ok", "wait", "ok"]
+    lab.inits["then"] = [how]
+    answers: list[Any] = []
+
+    async def again() -> None:
+        try:
+            answers.append(await top().call(S.restart_child, "a"))
+        except ak.StartFailed as error:
+            answers.append(error.reason)
+
+    async with ak.open_node(tree(lab.spec("a", Late, name="svc"))) as node:
+        await top().call(S.terminate_child, "a")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(again)
+            await settled()
+            failing = lab.refs["a"]
+            nursery.start_soon(again)
+            await settled()
+            lab.release.set()
+        assert not failing.alive
+        assert len(answers) == 2
+        assert answers[0] is None or isinstance(answers[0], ak.ExitReason)
+        assert answers[1] is node.whereis("svc") is lab.refs["a"]

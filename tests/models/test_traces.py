@@ -1,0 +1,151 @@
+"""The same seed is the same trace, and a trace that was saved is replayed without trio, to the same actions."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+import actorkit as ak
+import actorkit.behaviours.supervisor as supervisor_module
+from actorkit.policy import supervision_events as ev
+from actorkit.policy.child_spec import DynamicFlags, SupervisorFlags
+from actorkit.policy.dynamic_supervision import DynamicSupervision
+from actorkit.policy.governor import Governor
+from actorkit.policy.supervision import Supervision
+from actorkit.testing import Diverged, Trace
+from tests.effort import times
+from tests.policy.driver import Driver, spec
+from tests.policy.memory_node import LIMIT, Node, crowd
+from tests.policy.reference import NAMES, REASONS, history
+from tests.policy.test_governor_simulated import SETTINGS
+from tests.schedules import run_shuffled
+
+
+def a_supervisor(seed: int) -> Trace:
+    pick = random.Random(seed)
+    specs = [spec(name, backoff=ak.Backoff() if pick.random() < 0.5 else None) for name in NAMES[:4]]
+    flags = SupervisorFlags(strategy="rest_for_one", max_restarts=5)
+    trace = Trace(Supervision, flags, specs, fraction=pick.random)
+    driver = Driver(machine=trace, strategy="rest_for_one").begin()
+    for step in history(seed):
+        if driver.outcome is not None:
+            break
+        driver.now += 0.3
+        match step.kind:
+            case "exit" if driver.states().get(step.name) == "running":
+                driver.exit(step.name, REASONS[step.extra % len(REASONS)])
+            case "fail":
+                driver.failing = {step.name}
+            case "mend":
+                driver.failing = set()
+            case "start_child" | "terminate" | "restart" | "delete" as deed:
+                getattr(driver, deed)(step.name)
+    return trace
+
+
+def a_dynamic_supervisor(seed: int) -> Trace:
+    pick = random.Random(seed)
+    trace = Trace(DynamicSupervision, DynamicFlags(max_restarts=1000), fraction=pick.random)
+    driver = Driver(machine=trace).begin()
+    for name in "abcde":
+        driver.start_child(spec(name, backoff=ak.Backoff()))
+    for name in "abcab":
+        driver.exit(name)
+    driver.terminate(driver.refs["a"])
+    driver.stop()
+    return trace
+
+
+def a_governor(seed: int) -> Trace:
+    trace: Any = Trace(Governor, SETTINGS)
+    made = Node(trace, crowd(seed, 40, liars=0.3, grows=500), base=0.8 * LIMIT, seed=seed)
+    made.run(3)
+    assert made.killed
+    return trace  # type: ignore[no-any-return]
+
+
+MAKERS = [a_supervisor, a_dynamic_supervisor, a_governor]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_the_same_seed_is_the_same_trace(make: Any, tmp_path: Path) -> None:
+    for seed in range(times(5)):
+        traces = make(seed), make(seed)
+        for number, trace in enumerate(traces):
+            trace.save(tmp_path / str(number))
+        assert (tmp_path / "0").read_text() == (tmp_path / "1").read_text()
+        assert Trace.load(tmp_path / "0").replay() == len(traces[0].lines) - 1 > 5
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_replay_that_comes_out_otherwise_is_told(make: Any, tmp_path: Path) -> None:
+    trace = make(1)
+    trace.save(tmp_path / "trace")
+    lines = (tmp_path / "trace").read_text().splitlines()
+    changed = next(n for n in range(len(lines) - 1, 0, -1) if len(json.loads(lines[n])["actions"]) > 0)
+    step = json.loads(lines[changed])
+    step["actions"].pop()
+    lines[changed] = json.dumps(step)
+    (tmp_path / "trace").write_text("\n".join(lines))
+    with pytest.raises(Diverged, match=f"event {changed - 1}"):
+        Trace.load(tmp_path / "trace").replay()
+
+
+def test_fewer_random_numbers_are_told() -> None:
+    trace = a_dynamic_supervisor(1)
+    trace.lines[-1]["draws"].append(0.5)
+    with pytest.raises(Diverged, match="drew 1 random numbers less"):
+        trace.replay()
+
+
+class Crasher(ak.Actor):
+    @ak.cast
+    def crash(self) -> None:
+        raise ValueError("on purpose")
+
+
+def test_a_running_supervisor_is_recorded_and_replayed_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its refs and calls are placeholders there, and no event loop runs."""
+    caplog.set_level(logging.CRITICAL, "actorkit")
+    traces: list[Trace] = []
+
+    def recorded(*args: Any) -> Trace:
+        flags, children, fraction = args
+        traces.append(Trace(Supervision, flags, children, fraction=fraction))
+        return traces[-1]
+
+    monkeypatch.setattr(supervisor_module, "Supervision", recorded)
+
+    async def program() -> None:
+        child = ak.child(Crasher).with_(id="one", name="one", backoff=ak.Backoff(first=0.1))
+        async with ak.open_node(ak.supervisor(child).with_(name="top")) as node:
+            ak.named(Crasher, "one").cast(Crasher.crash)
+            top = ak.named(ak.Supervisor, "top")
+            while node.whereis("one") is not None:
+                await trio.lowlevel.checkpoint()
+            with pytest.raises(ak.ChildRestarting):
+                await top.call(ak.Supervisor.restart_child, "one")
+            await top.call(ak.Supervisor.terminate_child, "one")
+            await top.call(ak.Supervisor.restart_child, "one")
+
+    run_shuffled(1, program)
+    traces[0].save(tmp_path / "trace")
+    kinds = {json.loads(line)["event"]["class"] for line in (tmp_path / "trace").read_text().splitlines()[1:]}
+    assert {f"actorkit.policy.supervision_events:{k.__name__}" for k in (ev.Begin, ev.ChildExited, ev.Stop)} <= kinds
+    program_text = (
+        "import sys, trio; trio.run = None; from actorkit.testing import Trace; print(Trace.load(sys.argv[1]).replay())"
+    )
+    replayed = subprocess.run(
+        [sys.executable, "-c", program_text, str(tmp_path / "trace")], capture_output=True, text=True, check=True
+    )
+    assert int(replayed.stdout) == len(traces[0].lines) - 1
