@@ -374,17 +374,22 @@ class Lifecycle:
         else:
             self.stop_actor(record, reason)
 
+    def reason_of(self, record: Record[Any], error: BaseException, frames: int = RUNTIME_FRAMES) -> ExitReason:
+        """Why it ends whose handler has raised: a kill that is due, what ``exit_now`` said, or the error. ``frames`` of
+        the runtime come first in its traceback."""
+        attention = record.attention
+        if attention is not None and attention.kill is not None:
+            return attention.kill
+        leaf = _alone(error)
+        return leaf.reason if isinstance(leaf, ActorExit) else Crash.from_exception(error, frames)
+
     def crashed(self, record: Record[Any], error: BaseException, reply: Any) -> bool:
         """A handler raised. True: ``terminate`` is its next message; False: it is dead."""
         attention = record.attention
         extra = record.extra
         # OTP calls terminate/2 once, and not for an init that failed.
         terminating = (extra is not None and extra.terminating) or type(reply) is Starting
-        if attention is not None and attention.kill is not None:
-            reason = attention.kill
-        else:
-            leaf = _alone(error)
-            reason = leaf.reason if isinstance(leaf, ActorExit) else Crash.from_exception(error, RUNTIME_FRAMES)
+        reason = self.reason_of(record, error)
         if attention is None or attention.kill is None:
             self.report_end(record, reason)
         template = record.template
