@@ -17,6 +17,7 @@ EXTENSIONS = [
         depends=["actorkit/heap/_blocks.h", "actorkit/heap/_layout.h"],
         optional=True,
     ),
+    Extension("actorkit.heap._refusal", ["actorkit/heap/_refusal.c"], optional=True),
 ]
 
 supported = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
