@@ -231,17 +231,24 @@ class Lifecycle:
         """Enter a newborn: number, name, link. Raises NodeStopped or AlreadyRegistered with nothing done."""
         if self.stopping and record.template.owner is None:  # a supervisor restarts until it is told to stop
             raise self.refuse_start(record.template)
-        # No Python function may be called after the first entry: the stack may end anywhere, and what is half entered
-        # never dies.
         ends = () if link_to is None else ((record.need_extra(), link_to), (link_to.need_extra(), record))
         name = record.template.name
         if name is not None:
             self.names.register(name, record)
-        for extra, far in ends:
-            if extra.links is None:
-                extra.links = {}
-            extra.links[far] = None
-        self.actors[record.number] = record
+        try:
+            # No Python function may be called here: the stack may end anywhere, and what is half entered never dies.
+            for extra, far in ends:
+                if extra.links is None:
+                    extra.links = {}
+                extra.links[far] = None
+            self.actors[record.number] = record
+        except BaseException:  # MemoryError: a table could not grow
+            for extra, far in ends:
+                if extra.links is not None:
+                    extra.links.pop(far, None)
+            if name is not None:
+                self.names.release(name, record)
+            raise
 
     def refuse_start(self, template: Template) -> NodeStopped:
         """What a spawn gets while the node stops."""
@@ -514,9 +521,9 @@ class Lifecycle:
         if extra.idle_timer is not None:
             extra.idle_timer.cancel()
         if extra.timers:
-            for timer in extra.timers:
+            timers, extra.timers = extra.timers, None
+            for timer in list(timers):
                 timer.cancel()
-            extra.timers = None
         if extra.at_exit:
             callbacks, extra.at_exit = extra.at_exit, None
             for callback in callbacks:

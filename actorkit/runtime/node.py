@@ -339,10 +339,12 @@ class Node(Scheduler):
             record.post_info(message)
 
         timer = self.timers.after(seconds, fire)
-        timers[timer] = None
-        if len(timers) > 64:
-            for old in [t for t in timers if not t.pending]:
-                del timers[old]
+        try:
+            timers[timer] = None
+        except MemoryError:
+            timer.cancel()
+            raise
+        timer.held = timers
         return timer
 
     def _fire_at_name(self, to: Ref[Any], message: object) -> None:

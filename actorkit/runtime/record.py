@@ -410,10 +410,15 @@ class Record(Ref[A_co]):
             function = partial(function, **kwargs)
             kwargs.clear()
         reply.bucket = bucket = scheduler.deadlines.newest
-        bucket[reply] = None
-        if not scheduler.deadlines.armed:
-            scheduler.deadlines.arm()
-        self._enqueue_call((function, args, reply), reply)
+        try:
+            if not scheduler.deadlines.armed:
+                scheduler.deadlines.arm()
+            bucket[reply] = None
+            self._enqueue_call((function, args, reply), reply)
+        except BaseException:
+            reply.task = None  # nobody waits: its deadline must not wake the caller from something else
+            reply.abandoned()
+            raise
         del function, args, kwargs
         got = await park(Trap(reply.abort))
         if reply.caller is not None:
@@ -440,9 +445,9 @@ class Record(Ref[A_co]):
         reply = Reply(current_task(), self, scheduler.current)
         deadlines = scheduler.deadlines
         reply.bucket = bucket = deadlines.newest
-        bucket[reply] = None
         if not deadlines.armed:
             deadlines.arm()
+        bucket[reply] = None
         if type(result) is Later:
             result._attach(reply, self)
         else:
@@ -493,6 +498,10 @@ class Record(Ref[A_co]):
             self._enqueue_call((function, args, reply), reply)
             del function, args, kwargs
             return await self._answer(reply)
+        except BaseException:
+            reply.task = None
+            reply.abandoned()
+            raise
         finally:
             if timer is not None:
                 timer.cancel()
