@@ -52,12 +52,12 @@ class Measured(Record[Any]):
         if inbox is None:
             state = self.state
             if state == IDLE:
-                self.inbox = [(function, args, None)]
-                self.state = QUEUED
-                template.runq.append(self)
                 scheduler = template.scheduler
                 if not scheduler.busy:
                     scheduler.wake()
+                self.inbox = [(function, args, None)]
+                self.state = QUEUED
+                template.runq.append(self)
                 return True
             outbox = self.outbox
             if state == DEAD or (outbox is not None and len(outbox) >= template.bound):
@@ -80,12 +80,12 @@ class Measured(Record[Any]):
         if inbox is None:
             state = self.state
             if state == IDLE:
-                self.inbox = [(template.info, arguments, None)]
-                self.state = QUEUED
-                template.runq.append(self)
                 scheduler = template.scheduler
                 if not scheduler.busy:
                     scheduler.wake()
+                self.inbox = [(template.info, arguments, None)]
+                self.state = QUEUED
+                template.runq.append(self)
                 return True
             outbox = self.outbox
             if state == DEAD or (outbox is not None and len(outbox) >= template.bound):

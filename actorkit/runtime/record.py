@@ -119,12 +119,12 @@ class Record(Ref[A_co]):
         if inbox is None:
             state = self.state
             if state == IDLE:
-                self.inbox = [(function, args, None)]
-                self.state = QUEUED
-                template.runq.append(self)
                 scheduler = template.scheduler
                 if not scheduler.busy:
                     scheduler.wake()
+                self.inbox = [(function, args, None)]
+                self.state = QUEUED
+                template.runq.append(self)
                 return True
             outbox = self.outbox
             if state == DEAD or (outbox is not None and len(outbox) >= template.bound):
@@ -143,12 +143,12 @@ class Record(Ref[A_co]):
         if inbox is None:
             state = self.state
             if state == IDLE:
-                self.inbox = [(template.info, (message,), None)]
-                self.state = QUEUED
-                template.runq.append(self)
                 scheduler = template.scheduler
                 if not scheduler.busy:
                     scheduler.wake()
+                self.inbox = [(template.info, (message,), None)]
+                self.state = QUEUED
+                template.runq.append(self)
                 return True
             outbox = self.outbox
             if state == DEAD or (outbox is not None and len(outbox) >= template.bound):
@@ -166,9 +166,9 @@ class Record(Ref[A_co]):
         if self.state == DEAD:
             self._refuse(message, "dead")
         elif self.inbox is None:
-            self.inbox = [message]
             if self.state == IDLE:
                 self.make_ready()
+            self.inbox = [message]
         else:
             self.inbox.append(message)
 
@@ -179,11 +179,11 @@ class Record(Ref[A_co]):
     def make_ready(self) -> None:
         """Put this idle actor, which has something to do, on its run queue."""
         template = self.template
-        self.state = QUEUED
-        template.runq.append(self)
         scheduler = template.scheduler
         if not scheduler.busy:
             scheduler.wake()
+        self.state = QUEUED
+        template.runq.append(self)
 
     @property
     def mailbox_length(self) -> int:
@@ -517,8 +517,8 @@ class Record(Ref[A_co]):
         inbox = self.inbox
         if inbox is None:
             if self.state == IDLE:
-                self.inbox = [message]
                 self.make_ready()
+                self.inbox = [message]
                 return
             if self.mailbox_length < template.bound:
                 self.inbox = [message]

@@ -97,6 +97,7 @@ class World:
     def __init__(self, node: ak.Node) -> None:
         self.node = node
         self.failed = 0
+        self.problems: list[str] = []
 
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
@@ -226,6 +227,21 @@ async def pending_calls(world: World) -> None:
     await trio.sleep(1)
 
 
+async def suspended(world: World) -> None:
+    """As many workers as there are handlers that wait."""
+    refs = world.spawn(1_400)
+    for ref in refs[:700]:
+        ref.cast(Echo.sleep, 5)
+    await trio.sleep(1)
+    for ref in refs[700:]:
+        ref.cast(Echo.sleep, 5)
+        ref.cast(Echo.keep, 1)
+    await trio.sleep(20)
+    done = sum(len(ref.obj.kept) for ref in refs[700:] if ref.alive)
+    if done != len(refs) - 700:
+        world.problems.append(f"{done} of {len(refs) - 700} messages were handled")
+
+
 async def names(world: World) -> None:
     for number in range(3_000):
         with world.attempt():
@@ -352,8 +368,8 @@ async def subscribed(world: World) -> None:
 SCENARIOS: dict[str, Callable[[World], Awaitable[None]]] = {
     scenario.__name__: scenario
     for scenario in (
-        spawning, monitors, linking, spawned_linked, timers, flood, pending_calls, names, registries, dynamic, tasks,
-        crashes, connections, budgets, governed, subscribed,
+        spawning, monitors, linking, spawned_linked, timers, flood, pending_calls, suspended, names, registries, dynamic,
+        tasks, crashes, connections, budgets, governed, subscribed,
     )
 }  # fmt: skip
 
@@ -385,7 +401,7 @@ async def one_run(scenario: Callable[[World], Awaitable[None]], first: int, coun
                     world = World(node)
                     await scenario(world)
                     await trio.sleep(20)
-                    problems += consistent(node)
+                    problems += [*world.problems, *consistent(node)]
                     try:
                         if await ak.named(Echo, "echo").call(Echo.echo, 7) != 7:
                             problems.append("a wrong echo")
