@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench import budget, connections, heap, messaging, million
 from bench.harness import ContenderError, Options, Report
+from bench.soak import __main__ as soak
 from bench.survival import __main__ as survival
 
 BENCHMARKS: dict[str, Callable[[Options], Report]] = {
@@ -23,7 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     if words and words[0] == "survival":  # a benchmark of another kind, with options of its own
         return survival.main(words[1:])
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__, epilog="survival: see --help there")
+    if words and words[0] == "soak":
+        return soak.main(list(words[1:]))
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, epilog="survival, soak: see --help there"
+    )
     parser.add_argument("name", choices=BENCHMARKS)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every round here")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds to take the median of")

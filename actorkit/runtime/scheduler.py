@@ -70,7 +70,7 @@ __all__ = ["PRIORITIES", "Scheduler", "Worker"]
 
 PRIORITIES: Final = {"max": 0, "high": 1, "normal": 2, "low": 3}
 LOW_TURN: Final = 8
-TRY_AGAIN_SECONDS: Final = 0.01
+TRY_AGAIN_SECONDS: Final = 0.05
 """After there was no memory for another worker."""
 
 DRY: Final = "dry"
@@ -424,12 +424,13 @@ class Scheduler(Birth, InlineCalls):
     async def _work(self) -> None:
         task = current_task()
         worker = Worker(self, task)
-        self.holders[task] = worker
         self.starting -= 1
-        self._take(worker)
         again = True
         try:
+            self.holders[task] = worker
+            self._take(worker)
             while again and not worker.retire:
+                worker.scope = None
                 try:
                     with trio.CancelScope(shield=True) as scope:
                         worker.scope = scope
@@ -449,10 +450,17 @@ class Scheduler(Birth, InlineCalls):
                     worker.corrupted = False
                     worker.retire = True
                     again = True
+        except MemoryError:
+            if worker.scope is not None:
+                raise
+            # No room for it in a table, of ours or of trio's: it has not begun, and another one is tried later.
+            worker.token = False
+            self.busy = self.grant = False
+            self.timers.after(TRY_AGAIN_SECONDS, self._wake_again)
         finally:
             worker.scope = None
             self.workers -= 1
-            del self.holders[task]
+            self.holders.pop(task, None)
             if worker.token:
                 self._give_up_token(worker)
 
