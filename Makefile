@@ -6,7 +6,7 @@ N ?= 10000
 # MEMORY=256MiB (N=1000: 80MiB) gives the demo's service a memory limit, and its clients a chain reaction to survive.
 MEMORY ?=
 
-.PHONY: demo test test-pure check sanitize clean
+.PHONY: demo test test-pure prove check sanitize clean
 
 $(VENV)/.ready: pyproject.toml setup.py $(wildcard actorkit/heap/*.[ch])
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,10 @@ test: $(VENV)/.ready
 # The same without the C extension.
 test-pure: $(VENV)/.ready
 	ACTORKIT_PURE=1 $(BIN)/python -m pytest -q -n logical
+
+# The long ones: faults, soak, hostile peers; with one summary at the end. See docs/reliability.md.
+prove: $(VENV)/.ready
+	$(BIN)/python -m tests.prove
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -4,8 +4,9 @@
 
 Each scenario drives a node so far that the runtime's own tables make requests of 64 KiB and more (only those can be
 refused: the interpreter itself does not survive that small ones fail). It runs once to count them; then once for each,
-with that one refused; and with that one and those after it refused, 50 in all: a shortage that passes. A MemoryError may end an actor, a start, a call, or come out
-of the host's own call; it may never end the node otherwise than in order. After each run:
+with that one refused; and with that one and those after it refused, 50 in all: a shortage that passes. A MemoryError
+may end an actor, a start, a call, or come out of the host's own call; it may never end the node otherwise than in
+order. After each run:
 
 * actors are alive if and only if the node knows them; links and monitors are known at both ends; names are held by the
   living; the supervised echo answers, or its supervisor has given up;

@@ -1,0 +1,20 @@
+"""The allocation-failure sweep, quickly: a few scenarios, every fourth request. All of it: ``python -m tests.prove``."""
+
+from __future__ import annotations
+
+import pytest
+
+from actorkit.heap.refusal import WHY_NOT
+
+from .sweep import sweep
+
+
+@pytest.mark.skipif(WHY_NOT is not None, reason="needs the extension")
+@pytest.mark.parametrize("scenario", ["spawned_linked", "tasks", "connections"])
+def test_a_part_of_the_sweep(scenario: str) -> None:
+    """The node goes on or stops in order, with nothing half done and nothing left."""
+    lines: list[str] = []
+    runs, refused, wrong = sweep(scenario, 8, lines.append)
+    assert wrong == []
+    assert runs > 0
+    assert refused > 0

@@ -1,0 +1,54 @@
+"""See the package's docstring. ``python -m tests.prove [part …]`` runs all parts, or those named."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+
+import attrs
+
+from tests.prove import faults
+
+PARTS: dict[str, list[str]] = {
+    **faults.PARTS,
+}
+"""What to run, by name: arguments for Python. The last line of a part's output goes into the summary."""
+
+
+@attrs.frozen
+class Result:
+    """How a part went."""
+
+    name: str
+    passed: bool
+    seconds: float
+    line: str
+
+
+def run(name: str) -> Result:
+    """Run one part; its output goes on to ours."""
+    print(f"=== {name}", flush=True)
+    begun = time.monotonic()
+    process = subprocess.Popen([sys.executable, *PARTS[name]], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    line = ""
+    for each in process.stdout:
+        print(each, end="", flush=True)
+        line = each.strip() or line
+    passed = process.wait() == 0
+    return Result(name, passed, time.monotonic() - begun, re.sub(r"^=+ | =+$", "", line))
+
+
+def main() -> int:
+    """Run the parts, print the summary, and say by the exit status whether all went well."""
+    results = [run(name) for name in sys.argv[1:] or PARTS]
+    print("\n=== summary")
+    for result in results:
+        print(f"{'ok ' if result.passed else 'BAD'} {result.name:<20} {result.seconds:7.0f} s  {result.line}")
+    return 0 if all(result.passed for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
