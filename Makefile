@@ -6,7 +6,10 @@ N ?= 10000
 # MEMORY=256MiB (N=1000: 80MiB) gives the demo's service a memory limit, and its clients a chain reaction to survive.
 MEMORY ?=
 
-.PHONY: demo test test-pure prove check sanitize clean
+# The case that `make survive` shows.
+CASE ?= S2
+
+.PHONY: demo survive test test-pure prove check sanitize clean
 
 $(VENV)/.ready: pyproject.toml setup.py $(wildcard actorkit/heap/*.[ch])
 	$(PYTHON) -m venv $(VENV)
@@ -15,6 +18,10 @@ $(VENV)/.ready: pyproject.toml setup.py $(wildcard actorkit/heap/*.[ch])
 
 demo: $(VENV)/.ready
 	$(BIN)/python -m examples.ten_thousand --connections $(N) $(if $(MEMORY),--memory '$(MEMORY)')
+
+# Less than a minute: memory against the levels while connections want three times the limit; writes survival.svg.
+survive: $(VENV)/.ready
+	$(BIN)/python -m bench survive --case $(CASE)
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -q -n logical

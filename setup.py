@@ -10,11 +10,16 @@ import sysconfig
 from setuptools import Extension, setup
 
 EXTENSIONS = [
-    Extension("actorkit.heap._clock", ["actorkit/heap/_clock.c"], optional=True),
+    Extension(
+        "actorkit.heap._clock",
+        ["actorkit/heap/_clock.c"],
+        depends=["actorkit/heap/_slabs.h"],
+        optional=True,
+    ),
     Extension(
         "actorkit.heap._walk",
         ["actorkit/heap/_walk.c"],
-        depends=["actorkit/heap/_blocks.h", "actorkit/heap/_layout.h"],
+        depends=[f"actorkit/heap/{name}.h" for name in ("_blocks", "_census", "_layout", "_messages")],
         optional=True,
     ),
     Extension("actorkit.heap._refusal", ["actorkit/heap/_refusal.c"], optional=True),

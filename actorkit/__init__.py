@@ -27,6 +27,8 @@ from .behaviours.task_supervisor import task_supervisor as task_supervisor
 from .cli import run as run
 from .errors import *  # noqa: F403
 from .governor.opening import open_node as open_node
+from .governor.subtree import SubtreeGovernor as SubtreeGovernor
+from .governor.subtree import govern_subtree as govern_subtree
 from .heap.capabilities import Capabilities as Capabilities
 from .heap.explain import Explanation as Explanation
 from .heap.memory_limit import LargestType as LargestType

@@ -65,11 +65,17 @@ class NotAMessage(ActorkitError, TypeError):
 
 
 class CallError(ActorkitError):
-    """A call got no answer. ``target`` says who was called, as text."""
+    """A call got no answer. ``target`` says who was called, as text, and ``method`` what was asked of it, where that is
+    known."""
+
+    method = ""
 
     def __init__(self, message: str, *, target: str = "") -> None:
         super().__init__(message)
         self.target: Final = target
+
+    def _asked(self) -> str:
+        return f"call of {self.method} " if self.method else "call "
 
 
 class CalleeDied(CallError):
@@ -77,14 +83,20 @@ class CalleeDied(CallError):
     was dead already). The callee's fault, or its supervisor's decision: call again when it is back."""
 
     def __init__(self, target: str, reason: ExitReason, *, method: str = "") -> None:
-        asked = f"call of {method} " if method else "call "
-        super().__init__(f"{asked}got no answer: {target} ended with {reason}", target=target)
+        super().__init__(f"got no answer: {target} ended with {reason}", target=target)
         self.reason: Final = reason
+        self.method = method
+
+    def __str__(self) -> str:
+        return self._asked() + super().__str__()
 
 
 class CallTimeout(CallError):
     """The deadline passed first. The request may still be served; its late reply is dropped.
     Allow more with ``ref.within(seconds)``, or look why the callee is slow."""
+
+    def __str__(self) -> str:
+        return self._asked() + super().__str__()
 
 
 class CallCycle(CallError):

@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import budget, connections, heap, messaging, million
+from bench import budget, connections, governor, heap, messaging, million, pages
 from bench.harness import ContenderError, Options, Report
 from bench.soak import __main__ as soak
 from bench.survival import __main__ as survival
+from bench.survival import watch
 
 BENCHMARKS: dict[str, Callable[[Options], Report]] = {
     "messaging": messaging.run,
@@ -17,6 +18,8 @@ BENCHMARKS: dict[str, Callable[[Options], Report]] = {
     "connections": connections.run,
     "budget": budget.run,
     "heap": heap.run,
+    "pages": pages.run,
+    "governor": governor.run,
 }
 
 
@@ -26,8 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return survival.main(words[1:])
     if words and words[0] == "soak":
         return soak.main(list(words[1:]))
+    if words and words[0] == "survive":
+        return watch.main(words[1:])
     parser = argparse.ArgumentParser(
-        prog="python -m bench", description=__doc__, epilog="survival, soak: see --help there"
+        prog="python -m bench", description=__doc__, epilog="survival, survive, soak: see --help there"
     )
     parser.add_argument("name", choices=BENCHMARKS)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every round here")

@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -65,9 +65,10 @@ class ContenderError(Exception):
 class Contender:
     """A child process asked one line at a time; it ends when its stdin does, at the latest by a kill."""
 
-    def __init__(self, *command: str, ready_within: float = 180) -> None:
+    def __init__(self, *command: str, ready_within: float = 180, env: Mapping[str, str] | None = None) -> None:
         self.command = command
-        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        environ = {**os.environ, **(env or {})}
+        self._process = subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._received = b""
         try:
             self.hello = self._answer(ready_within)
@@ -76,9 +77,9 @@ class Contender:
             raise
 
     @classmethod
-    def module(cls, name: str, *args: object, ready_within: float = 180) -> Self:
+    def module(cls, name: str, *args: object, ready_within: float = 180, env: Mapping[str, str] | None = None) -> Self:
         """A module of this package, under the interpreter that runs the benchmark."""
-        return cls(sys.executable, "-m", f"bench.{name}", *map(str, args), ready_within=ready_within)
+        return cls(sys.executable, "-m", f"bench.{name}", *map(str, args), ready_within=ready_within, env=env)
 
     def ask(self, *words: object, within: float = 300) -> dict[str, Any]:
         assert self._process.stdin is not None

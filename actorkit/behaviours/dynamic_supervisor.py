@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import trio
 
+from ..errors import InvalidSupervisorFlag
 from ..policy import supervision_events as ev
 from ..policy.child_spec import ChildSpec, DynamicFlags
 from ..policy.dynamic_supervision import DynamicSupervision
@@ -43,6 +44,8 @@ def dynamic_supervisor(
         max_children: one more is refused with MaxChildrenReached; those starting and restarting count.
         extra_arguments: put before each child's own arguments, at restarts too.
 
+    Raises InvalidSupervisorFlag at once.
+
     Example::
 
         sessions = ak.dynamic_supervisor(max_children=1000).with_(name="sessions")
@@ -51,6 +54,9 @@ def dynamic_supervisor(
             ak.DynamicSupervisor.start_child, ak.child(Session, user).with_(restart="temporary"))
     """
     flags = DynamicFlags(max_restarts=max_restarts, max_seconds=max_seconds, max_children=max_children)
+    # Only what is plainly a sequence of arguments: tuple("ab") would be two of them.
+    if not isinstance(extra_arguments, (list, tuple)):
+        raise InvalidSupervisorFlag("extra_arguments", extra_arguments, "give a list or tuple of arguments")
     return ChildSpec(
         DynamicSupervisor,
         args=(flags, tuple(extra_arguments)),

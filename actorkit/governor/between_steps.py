@@ -41,6 +41,9 @@ class BetweenSteps(trio.abc.Instrument):
         self.due = 0.0
         """When the next look is to be taken, on trio's clock."""
 
+    def close(self) -> None:
+        """The governor has ended."""
+
     def after_task_step(self, task: Task) -> None:
         """trio has run a step of some task, ours or not."""
         if self._now() >= self.due:

@@ -1,28 +1,68 @@
 """Everybody's size and standing, for whoever chooses victims.
 
-The walk in C takes some ten nanoseconds an object, and whoever needs a census needs it before another step is made. In
-pure Python it takes a hundred times as long, so there others run in between, and take what they take meanwhile.
+Rows are made in C where there is C: ``PLAN`` says where a record has what. An actor with something rare (a coroutine
+that waits, timers, links, a priority of its own) is looked at in Python. That takes some ten nanoseconds an object, and
+whoever needs a census needs it before another step is made. In pure Python it takes a hundred times as long; so there
+an actor with a budget counts with what its last look found and what it has received since, and only the others are
+walked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable, Iterable
+from itertools import chain
 from typing import Any, Final
 
-import trio
-
 from ..heap import walk
-from ..policy.victims import Candidate, Radius
-from ..runtime.budgets import mailbox_of, roots_of
+from ..policy.memory_sample import Priority
+from ..policy.victims import Candidate, Census, Radius
+from ..runtime.budgets import Budget, mailbox_of, roots_of
 from ..runtime.radius import is_critical, radius_of
 from ..runtime.record import DEAD, IDLE, Record
+from ..runtime.template import Template
 
-__all__ = ["TAKES_CENSUS_AT_ONCE", "candidates", "measured_radius", "sizes_of", "take_census_in_pieces"]
+__all__ = [
+    "PLAN",
+    "count",
+    "measured_radius",
+    "sizes_of",
+    "take_census",
+]
 
-TAKES_CENSUS_AT_ONCE: Final = walk.IMPLEMENTATION == "c"
+Told = tuple[list[Any], list[Any], int, bool, int | None]
 
-PIECE: Final = 16
-"""Actors measured in one go; then others run."""
+
+def _told(record: Record[Any]) -> Told | None:
+    if record.state == DEAD or is_critical(record):
+        return None
+    account = record.account
+    limit = None if account is None or account.owner is None else account.owner.limit.size
+    return roots_of(record), mailbox_of(record), int(record.memory_priority), record.state == IDLE, limit
+
+
+def _rank_of(template: Template) -> int | None:
+    """Of actors without a priority of their own. None: never killed for memory's sake (see ``is_critical``)."""
+    if template.kind == "supervisor" or template.memory_priority is Priority.CRITICAL:
+        return None
+    return int(template.memory_priority)
+
+
+_SLOTS: Final = vars(Record)
+
+PLAN: Final = walk.RecordPlan(
+    kind=Record,
+    held=_SLOTS["obj"],
+    queues=(_SLOTS["inbox"], _SLOTS["outbox"]),
+    state=_SLOTS["state"],
+    idle=IDLE,
+    dead=DEAD,
+    group=_SLOTS["template"],
+    rank_of=_rank_of,
+    account=_SLOTS["account"],
+    limit=("owner", "limit", "size"),
+    rare=(_SLOTS["worker"], _SLOTS["variables"], _SLOTS["attention"], _SLOTS["pending"], _SLOTS["extra"]),
+    told=_told,
+)
 
 
 def sizes_of(records: Iterable[Record[Any]]) -> list[int]:
@@ -30,19 +70,10 @@ def sizes_of(records: Iterable[Record[Any]]) -> list[int]:
     return walk.census([(roots_of(record), mailbox_of(record)) for record in records])
 
 
-def candidates(records: Iterable[Record[Any]]) -> list[Candidate]:
-    """One row for each that may be killed at all; supervisors and the critical are left out."""
-    alive = [record for record in records if record.state != DEAD and not is_critical(record)]
-    return [
-        Candidate(record, record.memory_priority, record.state == IDLE, _over(record, size), size)
-        for record, size in zip(alive, sizes_of(alive), strict=True)
-    ]
-
-
-def _over(record: Record[Any], size: int) -> float | None:
-    account = record.account
-    limit = 0 if account is None or account.owner is None else account.owner.limit.size
-    return size / limit if limit else None
+def count(census: Census, records: list[Record[Any]]) -> None:
+    """Take up a row for each that may be killed at all; supervisors and the critical are left out."""
+    for (rank, idle, budgeted), (rows, size, largest) in walk.census_rows(records, PLAN).items():
+        census.add(rank, idle, budgeted, rows, size, largest)
 
 
 def measured_radius(key: Hashable) -> Radius | None:
@@ -56,12 +87,23 @@ def measured_radius(key: Hashable) -> Radius | None:
     return Radius(frozenset(records), walk.measure(roots, queues).charged, any(map(is_critical, records)))
 
 
-async def take_census_in_pieces(records: Callable[[], list[Record[Any]]]) -> list[Candidate]:
-    """All candidates, a few at a time."""
-    everybody = records()
-    rows: list[Candidate] = []
-    for first in range(0, len(everybody), PIECE):
-        if first:
-            await trio.lowlevel.checkpoint()
-        rows += candidates(everybody[first : first + PIECE])
-    return rows
+def take_census(nodes: Iterable[Iterable[Record[Any]]]) -> Census:
+    """Everybody's row."""
+    census, records = Census(), list(chain.from_iterable(nodes))
+    count(census, records if walk.IMPLEMENTATION == "c" else _counted_as_known(census, records))
+    return census
+
+
+def _counted_as_known(census: Census, records: Iterable[Record[Any]]) -> list[Record[Any]]:
+    """Take up those whose size is known well enough; returns the others."""
+    others: list[Record[Any]] = []
+    for record in records:
+        account = record.account
+        budget = None if account is None else account.owner
+        if account is None or not isinstance(budget, Budget) or not budget.known:
+            others.append(record)
+        elif record.state != DEAD and not is_critical(record):
+            size, idle, rank = budget.known + account.bytes, record.state == IDLE, int(record.memory_priority)
+            row = Candidate(record, rank, idle, size / budget.limit.size, size)
+            census.add(rank, idle, True, (row,), size, size)
+    return others

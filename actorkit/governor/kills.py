@@ -22,6 +22,7 @@ from ..runtime.record import DEAD, Record
 
 if TYPE_CHECKING:
     from .shell import Governor
+    from .subtree import SubtreeGovernor
 
 __all__ = ["Kills", "shown_table"]
 
@@ -31,27 +32,28 @@ logger = logging.getLogger("actorkit")
 class Kills:
     """What one governor ends."""
 
-    def __init__(self, governor: Governor) -> None:
+    def __init__(self, governor: Governor | SubtreeGovernor) -> None:
         self._governor = governor
         self.killed = 0
 
     def kill(self, action: ev.Kill, level: MemoryLevel) -> None:
-        """A round. The ranked table goes to the log, the rule into each victim's reason."""
+        """A round. The ranked table goes to the log and into the events, the rule into each victim's reason."""
         governor = self._governor
         words = "would kill" if action.dry_run else "kills"
+        table = shown_table(action.table)
         logger.warning(
             "governor: %s %d actors for %d B: %s\n%s",
             words,
             len(action.victims),
             action.predicted,
             action.because,
-            shown_table(action.table),
+            table,
         )
         doomed: dict[Record[Any], None] = {}
         for victim in action.victims:
             assert isinstance(victim.key, Record)
             because = f"{victim.because}; {action.because}"
-            governor.emit_kill(victim.key, level, victim.predicted, because, action.dry_run)
+            governor.emit_kill(victim.key, level, victim.predicted, because, action.dry_run, table)
             doomed[victim.key] = None
             doomed.update((record, None) for record in victim.radius if isinstance(record, Record))
         if action.dry_run:

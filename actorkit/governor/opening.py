@@ -44,6 +44,7 @@ class NodeOptions(TypedDict, total=False):
     max_idle: int
     features: Any
     max_heap_size: HeapLimit | int | str | None
+    own_heaps: bool
 
 
 @asynccontextmanager
@@ -76,8 +77,9 @@ async def open_node(
         memory_source: where samples come from; for tests (``actorkit.testing.ScriptedMemory``).
         memory_report: a file that is written before the governor stops the node.
         options: ``name``, ``stop_timeout`` (30 s), ``call_timeout`` (5 s), ``kill_timeout`` (5 s),
-            ``max_heap_size`` (of each actor, unless its spec says otherwise), and the scheduler's ``slice_seconds``,
-            ``quantum``, ``max_idle``, ``features``.
+            ``max_heap_size`` (of each actor, unless its spec says otherwise), ``own_heaps`` (pages of their own for
+            actors with such a limit, on by default), and the scheduler's ``slice_seconds``, ``quantum``, ``max_idle``,
+            ``features``.
 
     Raises:
         StartFailed: the tree did not start.

@@ -83,7 +83,8 @@ class QuotaKeeper:
         ]
         selected = select_over_quota(rows, used, quota)
         because = f"{supervisor.describe()} has a memory quota of {quota:,} B, and those below it hold {used:,} B"
-        logger.warning("%s: it loses %d\n%s", because, len(selected.victims), shown_table(selected.table))
+        table = shown_table(selected.table)
+        logger.warning("%s: it loses %d\n%s", because, len(selected.victims), table)
         events = self._node.events
         for victim in selected.victims:
             record = victim.key
@@ -92,7 +93,14 @@ class QuotaKeeper:
                 if events.wanted(KilledForMemory):
                     events.emit(
                         KilledForMemory(
-                            record, record.pid, record.started_as, MemoryLevel.NORMAL, victim.predicted, because, False
+                            record,
+                            record.pid,
+                            record.started_as,
+                            MemoryLevel.NORMAL,
+                            victim.predicted,
+                            because,
+                            False,
+                            table,
                         )
                     )
                 self._node.end_now(record, MemoryPressure(MemoryLevel.NORMAL, because=because))

@@ -1,4 +1,4 @@
-"""Getting memory back without ending anybody: the cyclic collector, the allocator's free pages, the reserve."""
+"""Getting memory back without ending anybody: the cyclic collector, the allocators' free pages, the reserve."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import gc
 import os
 from collections.abc import Callable
 from time import perf_counter
+from typing import Final
+
+from ..heap import slabs
 
 __all__ = ["Reserve", "collect_garbage", "trim_allocator"]
 
@@ -33,14 +36,19 @@ def _malloc_trim() -> Callable[[int], int] | None:
 
 _TRIM = _malloc_trim()
 
+PURGE_SECONDS: Final = 0.01
+"""One trim purges heaps for so long at most; the rest is for the next."""
+
 
 def trim_allocator(resident: Callable[[], int]) -> tuple[int | None, float]:
-    """Give the C library's free pages back to the system. Returns the resident bytes that went (None: it cannot be done
-    here), and how long it took. Source: malloc_trim(3)."""
-    if _TRIM is None:
+    """Give the free pages of actors' own heaps and the C library's back to the system. Returns the resident bytes that
+    went (None: it cannot be done here), and how long it took. Source: malloc_trim(3)."""
+    if _TRIM is None and not slabs.statistics().resident:
         return None, 0.0
     before, began = resident(), perf_counter()
-    _TRIM(0)
+    slabs.purge(PURGE_SECONDS)
+    if _TRIM is not None:
+        _TRIM(0)
     seconds = perf_counter() - began
     return max(0, before - resident()), seconds
 

@@ -22,7 +22,7 @@ from ..policy import governor_events as ev
 from ..policy.governor import Governor as Machine
 from ..policy.memory_pressure import MemoryPressure
 from ..policy.memory_sample import MemoryLevel, MemorySample
-from ..policy.victims import Candidate
+from ..policy.victims import Census
 from ..pressure.sources import MemorySource
 from ..runtime.events import KilledForMemory, MemoryAlarm, MemoryLevelChanged, MemoryReport, SystemEvent
 from ..runtime.memory_data import MemoryData, Receipt, Receipts
@@ -30,10 +30,11 @@ from ..runtime.node import Node
 from ..runtime.record import Record
 from . import last_report
 from .between_steps import BetweenSteps
-from .census import TAKES_CENSUS_AT_ONCE, candidates, measured_radius, take_census_in_pieces
+from .census import measured_radius, take_census
 from .kills import Kills
 from .reclaim import Reserve, collect_garbage, trim_allocator
 from .shedding import shed_mailboxes
+from .step_fence import StepFence, can_fence
 
 if TYPE_CHECKING:
     from ..admission import NodeAdmission
@@ -73,7 +74,7 @@ class Governor:
         self._busy = False
         self._host: Node | None = None
         self._scope = trio.CancelScope()
-        self._steps = BetweenSteps(self)
+        self._steps = StepFence(self) if machine.settings.step_fence and can_fence() else BetweenSteps(self)
         trio.lowlevel.add_instrument(self._steps)
 
     # --- what one may ask ---------------------------------------------------------------------
@@ -120,6 +121,7 @@ class Governor:
         if self.nodes:
             return True
         trio.lowlevel.remove_instrument(self._steps)
+        self._steps.close()
         self.reserve.release()
         self.source.close()
         return False
@@ -218,11 +220,9 @@ class Governor:
             case ev.CloseGate() | ev.OpenGate():
                 for gate in self.gates.values():
                     gate.set_open(isinstance(action, ev.OpenGate))
-            case ev.TakeCensus() if TAKES_CENSUS_AT_ONCE:
-                began = perf_counter()
-                self._census_taken(action, candidates(self.everybody()), began)
             case ev.TakeCensus():
-                self._soon(self._take_census_in_pieces, action)
+                began = perf_counter()
+                self._census_taken(action, take_census(node.actors.values() for node in self.nodes), began)
             case ev.Kill():
                 self.kills.kill(action, self.level)
             case ev.StopAllButCritical():
@@ -244,27 +244,15 @@ class Governor:
     def _now(self) -> MemorySample:
         return self.source.sample(trio.current_time(), fresh=True)
 
-    def _soon(self, work: Callable[..., Any], *args: Any) -> None:
-        assert self._host is not None
-        assert self._host.nursery is not None
-        self._host.nursery.start_soon(work, *args, name="actorkit: governor's work")
-
-    async def _take_census_in_pieces(self, action: ev.TakeCensus) -> None:
-        began = perf_counter()
-        rows: list[Candidate] = []
-        with trio.CancelScope(shield=True):
-            rows = await take_census_in_pieces(self.everybody)
-        if self.nodes:
-            self._census_taken(action, rows, began)
-
-    def _census_taken(self, action: ev.TakeCensus, rows: list[Candidate], began: float) -> None:
-        if rows:
-            largest = max(rows, key=lambda row: row[4])
-            assert isinstance(largest.key, Record)
-            self.worst = (largest.key, largest.private)
+    def _census_taken(self, action: ev.TakeCensus, census: Census, began: float) -> None:
+        largest = census.largest
+        if largest is not None:
+            who, *_ = largest
+            assert isinstance(who, Record)
+            self.worst = (who, largest[4])
         now = trio.current_time()
         self._receipts.append(Receipt(now, "TakeCensus", action.because, duration=perf_counter() - began))
-        self.tell(ev.CensusTaken(now, action.number, rows, measured_radius))
+        self.tell(ev.CensusTaken(now, action.number, census, measured_radius))
 
     def _level_changed(self, action: ev.LevelChanged) -> None:
         log = logging.WARNING if action.level > action.previous else logging.INFO

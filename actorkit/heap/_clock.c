@@ -60,6 +60,14 @@ inside it without the GIL. An allocator is replaced in several words, so a threa
 function with the former context or the reverse: our functions take any context whose first member is the
 allocator beneath, as tracemalloc's is, and NULL for the standard one.
 
+Heaps of their own. The small blocks of an account that holds much come from pages of its own (`_slabs.h`), which
+are empty when it is gone. `settle` is told what a look has found it to hold, and decides who has one: allocation
+alone says little, since a small actor that is busy allocates much too. In between, the account is due when it has
+allocated as much as would make it one of the large; in the middle of a message it gets its heap when it has
+allocated IN_MESSAGE more, and the look at the boundary takes it back if little of that was left. Blocks of such heaps
+must never reach another allocator's free. So there are none while anybody but the interpreter's own allocator
+lies beneath us, and while there are pages in use our hooks are not taken away.
+
 Fork. The child goes on with the account that the forking thread was in. The request for a pending call may
 have got lost with the parent's queue, so it is forgotten in the child and made anew. Accounts that other
 threads were in stay referenced.
@@ -125,6 +133,13 @@ to one GIL.
 #define PATIENCE 8              /* so many times the code that handles a verdict's exception has a step's time */
 #define DEBUG_CLEAN_BYTE 0xCD   /* what the debug hooks fill fresh memory with (PYMEM_CLEANBYTE) */
 
+#include "_slabs.h"
+
+#define HOLDS_MUCH (8 * 1024)        /* who holds so much gets a heap of its own */
+#define IN_MESSAGE (32 * 1024)       /* so much allocated without a look gets one at once */
+#define LOOK_AT_SOONEST 1024         /* between two looks whether it holds much */
+#define LOOK_AT_LATEST (128 * 1024)  /* the same */
+
 /* --- Accounts ------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -132,6 +147,11 @@ typedef struct {
     uint64_t small;      /* counted with the GIL: requests up to SMALL, and charges */
     uint64_t large;      /* counted atomically */
     uint64_t alarm_at;   /* small + large at which the alarm is due, or NONE_SET */
+    uint64_t watch_at;   /* alarm_at or heap_at, what comes first: what the counting of small requests looks at */
+    Heap *serving;       /* `heap` if small blocks come from it, else NULL */
+    Heap *heap;          /* of its own, or NULL: it never had one */
+    uint64_t heap_at;    /* small + large at which a heap of its own is wanted, or NONE_SET */
+    uint64_t heap_step;  /* what that was counted from the last look; 0: it has not settled yet */
     uint64_t origin;     /* small + large when bytes was 0; may wrap around, the difference counts */
     uint64_t soft;
     uint64_t hard;
@@ -143,7 +163,10 @@ typedef struct {
     uint64_t asked;      /* the activation in which a pending call was asked for; 0 if none */
     uint64_t in_vain;    /* how often the alarm has come with a verdict */
     char due;
+    char heap_near;      /* a look has found it halfway to a heap of its own */
+    char heap_due;       /* heap_at was reached since the last look */
     char measured;       /* receive() leaves all messages to its caller */
+    Py_ssize_t bound;    /* of messages: accept() leaves those beyond it to its caller */
     PyObject *owner;
     PyObject *verdict;
     PyObject *weak_references;
@@ -160,6 +183,9 @@ static PyObject *alarm_function;    /* owned; NULL if not installed */
 static PyObject *boundary_function; /* the same, and NULL if none was given */
 static Py_ssize_t installations;
 
+static bool slabs_wanted = true;
+static bool slabs_serve;            /* found out when the hooks are put in place */
+
 static inline uint64_t
 account_total(Account *account)
 {
@@ -170,6 +196,12 @@ static inline uint64_t
 account_bytes(Account *account)
 {
     return account_total(account) - LOAD(account->origin);
+}
+
+static void
+account_watch(Account *account)
+{
+    account->watch_at = account->heap_at < account->alarm_at ? account->heap_at : account->alarm_at;
 }
 
 /* Recompute alarm_at after origin or soft has changed, and let the alarm be asked for anew. */
@@ -185,7 +217,73 @@ account_arm(Account *account)
         }
     }
     STORE(account->alarm_at, at);
+    account_watch(account);
     account->asked = 0;
+}
+
+/* Let small blocks come from a heap of its own, or not any more. */
+static void
+account_serve(Account *account, bool own)
+{
+#ifdef HAVE_SLABS
+    if (own && account->heap == NULL) {
+        account->heap = heap_new(); /* NULL: no memory, so not now */
+    }
+    account->serving = own ? account->heap : NULL;
+#else
+    (void)account, (void)own;
+#endif
+}
+
+/* Between looks it has allocated as much as a large actor holds. */
+static void
+want_heap(Account *account)
+{
+    if (!account->heap_due) {
+        account->heap_due = 1;
+        STORE(account->due, 1);
+        account->heap_at = account_total(account) + IN_MESSAGE;
+    }
+    else {
+        account->heap_at = NONE_SET;
+        account_serve(account, slabs_serve);
+    }
+    account_watch(account);
+}
+
+/* A look has found that it holds so much. What large blocks have of it, which are malloc's in any case, is guessed from
+   what has been allocated. */
+static void
+account_settle(Account *account, uint64_t held)
+{
+    double small = (double)account->small, large = (double)LOAD(account->large);
+    held = small + large > 0 ? (uint64_t)((double)held * (small / (small + large))) : held;
+    if (!slabs_serve) {
+        account->heap_at = NONE_SET;
+        account->serving = NULL;
+    }
+    else if (held >= HOLDS_MUCH || (account->serving != NULL && held >= HOLDS_MUCH / 2)) {
+        account->heap_at = NONE_SET;
+        account->heap_due = account->heap_near = 0;
+        account_serve(account, true);
+#ifdef HAVE_SLABS
+        if (account->heap != NULL && account->heap->live < account->heap->pages * PAGE_BYTES / 2) {
+            heap_sweep(account->heap); /* hardly used: what is empty is of more use to others */
+        }
+#endif
+    }
+    else if (account->heap_due || account->serving != NULL || account->heap_at == NONE_SET) {
+        uint64_t step = account->heap_step == 0 ? HOLDS_MUCH : account->heap_step * 2;
+        if (held >= HOLDS_MUCH / 2 && !account->heap_near) {
+            account->heap_near = 1; /* if it goes on like this, it will soon be there */
+            step = HOLDS_MUCH - held > LOOK_AT_SOONEST ? HOLDS_MUCH - held : LOOK_AT_SOONEST;
+        }
+        account->heap_step = step > LOOK_AT_LATEST ? LOOK_AT_LATEST : step;
+        account->heap_at = account_total(account) + account->heap_step;
+        account->heap_due = 0;
+        account->serving = NULL;
+    }
+    account_watch(account);
 }
 
 static int ring(void *);
@@ -194,6 +292,12 @@ static int ring(void *);
 static __attribute__((noinline)) void
 want_alarm(Account *account)
 {
+    if (UNLIKELY(account_total(account) >= account->heap_at)) {
+        want_heap(account);
+        if (account_total(account) < account->alarm_at) {
+            return;
+        }
+    }
     STORE(account->due, 1);
     if (account->asked == account->activation || alarm_function == NULL) {
         return;
@@ -260,17 +364,13 @@ large_block(size_t size)
     return ((uint64_t)size + sizeof(size_t) + 15) & ~(uint64_t)15;
 }
 
-/* With the GIL only. True: the alarm of this thread's account has to be asked for. */
+/* With the GIL only. True: the account has to be looked at (`want_alarm`). */
 static inline bool
-count_small(size_t size)
+count_small(Account *account, size_t size)
 {
-    Account *account = counted_account();
-    if (account == NULL) {
-        return false;
-    }
     uint64_t small = account->small + ((size + 15) & ~(size_t)15);
     STORE(account->small, small);
-    return small + LOAD(account->large) >= account->alarm_at;
+    return small + LOAD(account->large) >= account->watch_at;
 }
 
 /* With the GIL only: large requests are counted where there may be none, so their alarm is asked for here,
@@ -443,11 +543,28 @@ object_malloc_large(const PyMemAllocatorEx *base, size_t size)
     return block;
 }
 
-static __attribute__((noinline)) void *
-object_malloc_alarmed(const PyMemAllocatorEx *base, size_t size)
+/* From the account's own heap, or from what lies beneath. */
+static inline void *
+small_malloc(const PyMemAllocatorEx *base, Account *account, size_t size)
 {
-    want_alarm(entered);
+#ifdef HAVE_SLABS
+    if (account->serving != NULL) {
+        void *block = slab_malloc(account->serving, size);
+        if (LIKELY(block != NULL)) {
+            return block;
+        }
+    }
+#else
+    (void)account;
+#endif
     return base->malloc(base->ctx, size);
+}
+
+static __attribute__((noinline)) void *
+object_malloc_alarmed(const PyMemAllocatorEx *base, Account *account, size_t size)
+{
+    want_alarm(account);
+    return small_malloc(base, account, size);
 }
 
 static void *
@@ -457,10 +574,14 @@ object_malloc(void *context, size_t size)
     if (UNLIKELY(size > SMALL)) {
         return object_malloc_large(base, size);
     }
-    if (UNLIKELY(count_small(size))) {
-        return object_malloc_alarmed(base, size);
+    Account *account = counted_account();
+    if (account == NULL) {
+        return base->malloc(base->ctx, size);
     }
-    return base->malloc(base->ctx, size);
+    if (UNLIKELY(count_small(account, size))) {
+        return object_malloc_alarmed(base, account, size);
+    }
+    return small_malloc(base, account, size);
 }
 
 static void *
@@ -468,8 +589,19 @@ object_calloc(void *context, size_t number, size_t size)
 {
     const PyMemAllocatorEx *base = context;
     if (LIKELY(number * size <= SMALL)) {
-        if (UNLIKELY(count_small(number * size))) {
-            want_alarm(entered);
+        Account *account = counted_account();
+        if (account != NULL) {
+            if (UNLIKELY(count_small(account, number * size))) {
+                want_alarm(account);
+            }
+#ifdef HAVE_SLABS
+            if (account->serving != NULL) {
+                void *block = slab_malloc(account->serving, number * size);
+                if (LIKELY(block != NULL)) {
+                    return memset(block, 0, number * size);
+                }
+            }
+#endif
         }
         return base->calloc(base->ctx, number, size);
     }
@@ -479,13 +611,44 @@ object_calloc(void *context, size_t number, size_t size)
     return block;
 }
 
+#ifdef HAVE_SLABS
+/* A block of a slab gets another size. It stays if its class fits well; it may go anywhere else. */
+static __attribute__((noinline)) void *
+slab_realloc(void *context, void *block, size_t size)
+{
+    size_t before = slab_block_size(block);
+    if (size <= before && 4 * size > 3 * before) {
+        if (UNLIKELY(LOAD(counting) && entered != NULL && count_small(entered, size))) {
+            want_alarm(entered);
+        }
+        return block;
+    }
+    void *moved = object_malloc(context, size);
+    if (moved == NULL) {
+        return size <= before ? block : NULL; /* to shrink must not fail */
+    }
+    memcpy(moved, block, size < before ? size : before);
+    slab_free(block);
+    return moved;
+}
+#endif
+
 static void *
 object_realloc(void *context, void *block, size_t size)
 {
     const PyMemAllocatorEx *base = context;
+#ifdef HAVE_SLABS
+    if (slab_is_ours(block)) {
+        return slab_realloc(context, block, size);
+    }
+    if (block == NULL) {
+        return object_malloc(context, size);
+    }
+#endif
     if (LIKELY(size <= SMALL)) {
-        if (UNLIKELY(count_small(size))) {
-            want_alarm(entered);
+        Account *account = counted_account();
+        if (account != NULL && UNLIKELY(count_small(account, size))) {
+            want_alarm(account);
         }
         return base->realloc(base->ctx, block, size);
     }
@@ -499,6 +662,12 @@ static void
 object_free(void *context, void *block)
 {
     const PyMemAllocatorEx *base = context;
+#ifdef HAVE_SLABS
+    if (slab_is_ours(block)) {
+        slab_free(block);
+        return;
+    }
+#endif
     base->free(base->ctx, block);
 }
 
@@ -578,7 +747,7 @@ probe(int index, size_t size, uint64_t *small, uint64_t *large)
 {
     static Account heard; /* no object, nobody but this function sees it */
     heard.small = heard.large = 0;
-    heard.alarm_at = heard.giant = heard.hard = NONE_SET;
+    heard.alarm_at = heard.watch_at = heard.heap_at = heard.giant = heard.hard = NONE_SET;
     Account *before = entered;
     bool was_counting = counting;
     counting = true;
@@ -618,6 +787,36 @@ all_heard(void)
     return true;
 }
 
+/* Can heaps of their own be had here: does the interpreter's own allocator for small blocks, and nobody else, lie
+   beneath the hooks, where they are or would be? */
+static bool
+slabs_may_serve(void)
+{
+#ifdef HAVE_SLABS
+    for (int i = 0; i < DOMAINS; i++) {
+        PyMemAllocatorEx beneath;
+        if (domains[i] == PYMEM_DOMAIN_RAW) {
+            continue;
+        }
+        PyMem_GetAllocator(domains[i], &beneath);
+        if (hooks[i] != NULL && is_heard(i)) {
+            beneath = *hooks[i];
+        }
+        if (!is_pymalloc(&beneath)) {
+            return false;
+        }
+    }
+    PyObject *count = PySys_GetObject("getallocatedblocks"); /* borrowed; 0 where pymalloc is not in use */
+    PyObject *blocks = count == NULL ? NULL : PyObject_CallNoArgs(count);
+    bool pymalloc = blocks != NULL && PyObject_IsTrue(blocks) == 1;
+    Py_XDECREF(blocks);
+    PyErr_Clear();
+    return pymalloc && slabs_have_memory();
+#else
+    return false;
+#endif
+}
+
 /* Put a hook wherever ours is not, or no longer, heard, and find out what lies beneath. */
 static int
 put_hooks(void)
@@ -648,6 +847,7 @@ put_hooks(void)
     }
 #endif
     STORE(size_source, source);
+    slabs_serve = slabs_wanted && slabs_may_serve();
     return 0;
 }
 
@@ -712,17 +912,19 @@ clock_current(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
     return as_object(account);
 }
 
-/* Where the slot `account` is in instances of a class. A class is known by its address and its version tag,
-   which the interpreter never gives twice and takes away when the class changes; so no reference to it is
-   needed. */
+/* Where the slot `account` is in instances of a class, and `inbox` and `outbox`, or 0. A class is known by its
+   address and its version tag, which the interpreter never gives twice and takes away when the class changes; so no
+   reference to it is needed. */
 typedef struct {
     PyTypeObject *type;
     unsigned int version;
-    Py_ssize_t offset;
+    Py_ssize_t offset, inbox, outbox;
 } KnownSlot;
 
 static KnownSlot known_slots[8];
-static PyObject *account_name; /* interned "account" */
+static PyObject *account_name, *inbox_name, *outbox_name; /* interned */
+
+#define SLOT(record, offset) (*(PyObject **)((char *)(record) + (offset)))
 
 static inline KnownSlot *
 known_slot_of(PyTypeObject *type)
@@ -730,21 +932,40 @@ known_slot_of(PyTypeObject *type)
     return &known_slots[((uintptr_t)type >> 4 ^ (uintptr_t)type >> 9) & 7];
 }
 
+/* 0 if instances have no plain slot of this name. */
+static Py_ssize_t
+offset_of(PyTypeObject *type, PyObject *name)
+{
+    PyObject *descriptor = _PyType_Lookup(type, name); /* borrowed; gives the class a version tag */
+    if (descriptor == NULL || Py_TYPE(descriptor) != &PyMemberDescr_Type || type->tp_version_tag == 0
+        || type->tp_getattro != PyObject_GenericGetAttr) {
+        return 0;
+    }
+    PyMemberDef *member = ((PyMemberDescrObject *)descriptor)->d_member;
+    return member->type == T_OBJECT_EX && PyType_IsSubtype(type, PyDescr_TYPE(descriptor)) ? member->offset : 0;
+}
+
 /* Look a class up by the long way. Returns its slot, or NULL if its instances have no plain one. */
 static KnownSlot *
 learn_slot(PyTypeObject *type)
 {
-    PyObject *descriptor = _PyType_Lookup(type, account_name); /* borrowed; gives the class a version tag */
-    if (descriptor == NULL || Py_TYPE(descriptor) != &PyMemberDescr_Type || type->tp_version_tag == 0
-        || type->tp_getattro != PyObject_GenericGetAttr) {
-        return NULL;
-    }
-    PyMemberDef *member = ((PyMemberDescrObject *)descriptor)->d_member;
-    if (member->type != T_OBJECT_EX || !PyType_IsSubtype(type, PyDescr_TYPE(descriptor))) {
+    Py_ssize_t offset = offset_of(type, account_name);
+    if (offset == 0) {
         return NULL;
     }
     KnownSlot *known = known_slot_of(type);
-    *known = (KnownSlot){type, type->tp_version_tag, member->offset};
+    *known = (KnownSlot){type, type->tp_version_tag, offset, offset_of(type, inbox_name), offset_of(type, outbox_name)};
+    return known;
+}
+
+/* NULL if its instances have no plain slot for an account. */
+static inline KnownSlot *
+slots_of(PyTypeObject *type)
+{
+    KnownSlot *known = known_slot_of(type);
+    if (UNLIKELY(known->type != type || known->version != type->tp_version_tag || known->version == 0)) {
+        known = learn_slot(type);
+    }
     return known;
 }
 
@@ -757,14 +978,10 @@ clock_switch(PyObject *Py_UNUSED(module), PyObject *record)
     Account *account = NULL;
     PyObject *found = NULL; /* owned, if the long way was gone */
     if (record != Py_None) {
-        PyTypeObject *type = Py_TYPE(record);
-        KnownSlot *known = known_slot_of(type);
-        if (UNLIKELY(known->type != type || known->version != type->tp_version_tag || known->version == 0)) {
-            known = learn_slot(type);
-        }
+        KnownSlot *known = slots_of(Py_TYPE(record));
         PyObject *value;
         if (LIKELY(known != NULL)) {
-            value = *(PyObject **)((char *)record + known->offset);
+            value = SLOT(record, known->offset);
         }
         else {
             value = found = PyObject_GetAttr(record, account_name);
@@ -844,7 +1061,8 @@ clock_install(PyObject *Py_UNUSED(module), PyObject *arguments)
 
 PyDoc_STRVAR(uninstall_doc, "uninstall()\n--\n\n"
 "One user less; after the last, stop counting and take the hooks away. Returns False if they had to stay,\n"
-"dormant, because another hook stands on top of them (or users are left).");
+"dormant, because another hook stands on top of them (or users are left). They stay as well, and only pass on, while\n"
+"blocks of accounts' own heaps are alive.");
 
 static PyObject *
 clock_uninstall(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
@@ -861,7 +1079,7 @@ clock_uninstall(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
         lost = lost && !is_heard(i);
         removable = removable && on_top(i);
     }
-    if (removable) {
+    if (removable && slab_statistics.pages == 0) {
         /* One of an earlier installation may lie further down, beneath somebody else's; it stays, dormant. */
         for (int i = 0; i < DOMAINS; i++) {
             PyMem_SetAllocator(domains[i], hooks[i]);
@@ -968,7 +1186,9 @@ account_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
     }
     Account *account = (Account *)type->tp_alloc(type, 0);
     if (account != NULL) {
-        account->alarm_at = account->soft = account->hard = account->giant = NONE_SET;
+        account->alarm_at = account->watch_at = account->heap_at = NONE_SET;
+        account->soft = account->hard = account->giant = NONE_SET;
+        account->bound = PY_SSIZE_T_MAX;
         account->owner = Py_NewRef(owner);
     }
     return (PyObject *)account;
@@ -998,6 +1218,11 @@ account_dealloc(Account *account)
         PyObject_ClearWeakRefs((PyObject *)account);
     }
     (void)account_clear(account);
+#ifdef HAVE_SLABS
+    if (account->heap != NULL) {
+        heap_abandon(account->heap);
+    }
+#endif
     Py_TYPE(account)->tp_free(account);
 }
 
@@ -1058,9 +1283,33 @@ account_get_due(Account *account, void *Py_UNUSED(closure))
 }
 
 static PyObject *
-account_get_live(Account *Py_UNUSED(account), void *Py_UNUSED(closure))
+account_get_live(Account *account, void *Py_UNUSED(closure))
 {
+#ifdef HAVE_SLABS
+    if (account->heap != NULL) {
+        return PyLong_FromUnsignedLongLong(account->heap->live);
+    }
+#else
+    (void)account;
+#endif
     Py_RETURN_NONE;
+}
+
+static PyObject *
+account_get_own_heap(Account *account, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(account->serving != NULL);
+}
+
+static int
+account_set_own_heap(Account *account, PyObject *value, void *Py_UNUSED(closure))
+{
+    int own = value == NULL ? 0 : PyObject_IsTrue(value);
+    if (own < 0) {
+        return -1;
+    }
+    account_serve(account, own && slabs_serve);
+    return 0;
 }
 
 static PyObject *
@@ -1110,6 +1359,21 @@ account_reset(Account *account, PyObject *arguments, PyObject *keywords)
     Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(settle_doc, "settle($self, held, /)\n--\n\n"
+"A look has found that it holds so many bytes: whoever holds much gets a heap of its own, whoever does not any more\n"
+"loses it. From the first time on the account is also due when it has allocated as much as would be much.");
+
+static PyObject *
+account_settle_method(Account *account, PyObject *argument)
+{
+    uint64_t held;
+    if (as_size(argument, "what is held", &held) < 0) {
+        return NULL;
+    }
+    account_settle(account, held);
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(charge_doc, "charge($self, n, /)\n--\n\n"
 "Add bytes that others have allocated for it: a message that it receives.");
 
@@ -1140,7 +1404,10 @@ static PyGetSetDef account_getset[] = {
     {"total", (getter)account_get_total, NULL, PyDoc_STR("The same since the account was made."), NULL},
     {"due", (getter)account_get_due, NULL, PyDoc_STR("Has bytes reached soft since the last reset?"), NULL},
     {"live", (getter)account_get_live, NULL,
-     PyDoc_STR("None: net counts come with a later allocator."), NULL},
+     PyDoc_STR("Bytes of the blocks up to 512 bytes in its own heap; None: it never had one."), NULL},
+    {"own_heap", (getter)account_get_own_heap, (setter)account_set_own_heap,
+     PyDoc_STR("Do its blocks up to 512 bytes come from pages of its own? Stays False where that cannot be had."),
+     NULL},
     THRESHOLD(soft, "The alarm is due when bytes has reached this; 0 for never."),
     THRESHOLD(hard, "A request of 64 KiB or more that would take bytes past this is refused; 0 for none."),
     THRESHOLD(giant, "A single request larger than this, and of 64 KiB or more, is refused; 0 for none."),
@@ -1155,6 +1422,8 @@ static PyMemberDef account_members[] = {
     {"owner", T_OBJECT, offsetof(Account, owner), 0, PyDoc_STR("Whose account this is; not looked at.")},
     {"measured", T_BOOL, offsetof(Account, measured), 0,
      PyDoc_STR("receive() leaves every message to its caller, which measures it: what it shares counts too.")},
+    {"bound", T_PYSSIZET, offsetof(Account, bound), 0,
+     PyDoc_STR("accept() leaves messages to its caller when so many wait.")},
     {"verdict", T_OBJECT, offsetof(Account, verdict), 0,
      PyDoc_STR("Set by the budget's judge; stands until cleared.")},
     {NULL, 0, 0, 0, NULL},
@@ -1191,7 +1460,7 @@ account_fits(Account *account, PyObject *argument)
 static Py_ssize_t (*bytes_of_objects)(PyObject *const *, Py_ssize_t);
 static PyObject *sizer; /* owned; asked if there is no such function */
 
-#define SIZER_CAPSULE "actorkit.heap._walk._message_bytes"
+#define SIZER_CAPSULE "actorkit.heap._walk._message_bound"
 
 /* -1 with an exception. */
 static Py_ssize_t
@@ -1239,7 +1508,7 @@ clock_size_with(PyObject *Py_UNUSED(module), PyObject *argument)
 
 PyDoc_STRVAR(receive_doc, "receive($self, arguments, /)\n--\n\n"
 "Charge a message with these arguments if that leaves `bytes` below `soft`, and say whether it did: their size\n"
-"if all others let go of them, and ENVELOPE. False without a look if `measured` is set.");
+"if all others let go of them, or somewhat more, and ENVELOPE. False without a look if `measured` is set.");
 
 static PyObject *
 account_receive(Account *account, PyObject *arguments)
@@ -1258,11 +1527,76 @@ account_receive(Account *account, PyObject *arguments)
     return PyBool_FromLong(account_take(account, (uint64_t)bytes + ENVELOPE));
 }
 
+PyDoc_STRVAR(accept_doc, "accept($self, record, function, arguments, /)\n--\n\n"
+"As `receive`, and append (function, arguments, None) to the record's `inbox`, if fewer than `bound` wait there and\n"
+"in its `outbox`. True: it is behind others; None: it is in an inbox made for it, since there was none; False: nothing\n"
+"was charged or queued.");
+
+static PyObject *
+account_accept(Account *account, PyObject *const *arguments, Py_ssize_t count)
+{
+    if (UNLIKELY(count != 3 || !PyTuple_CheckExact(arguments[2]))) {
+        PyErr_SetString(PyExc_TypeError, "accept takes a record, a function and a tuple of arguments");
+        return NULL;
+    }
+    if (account->measured) {
+        Py_RETURN_FALSE;
+    }
+    Py_ssize_t bytes = bytes_of_arguments(arguments[2]);
+    if (UNLIKELY(bytes < 0)) {
+        return NULL;
+    }
+    /* Sizing may have run Python code, so the record is looked at only now. */
+    PyObject *record = arguments[0];
+    KnownSlot *known = slots_of(Py_TYPE(record));
+    if (UNLIKELY(known == NULL || known->inbox == 0 || known->outbox == 0
+                 || SLOT(record, known->offset) != (PyObject *)account)) {
+        Py_RETURN_FALSE;
+    }
+    PyObject *inbox = SLOT(record, known->inbox), *outbox = SLOT(record, known->outbox);
+    Py_ssize_t waiting = 0;
+    if (inbox != Py_None) {
+        if (inbox == NULL || !PyList_CheckExact(inbox)) {
+            Py_RETURN_FALSE;
+        }
+        waiting = PyList_GET_SIZE(inbox);
+    }
+    if (outbox != NULL && PyList_CheckExact(outbox)) {
+        waiting += PyList_GET_SIZE(outbox);
+    }
+    if (waiting >= account->bound || !account_take(account, (uint64_t)bytes + ENVELOPE)) {
+        Py_RETURN_FALSE;
+    }
+    PyObject *message = PyTuple_Pack(3, arguments[1], arguments[2], Py_None);
+    if (message == NULL) {
+        return NULL;
+    }
+    if (inbox != Py_None) {
+        int status = PyList_Append(inbox, message);
+        Py_DECREF(message);
+        if (status < 0) {
+            return NULL;
+        }
+        Py_RETURN_TRUE;
+    }
+    PyObject *first = PyList_New(1);
+    if (first == NULL) {
+        Py_DECREF(message);
+        return NULL;
+    }
+    PyList_SET_ITEM(first, 0, message);
+    SLOT(record, known->inbox) = first;
+    Py_DECREF(inbox);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef account_methods[] = {
     {"reset", (PyCFunction)(void (*)(void))account_reset, METH_VARARGS | METH_KEYWORDS, reset_doc},
     {"charge", (PyCFunction)account_charge, METH_O, charge_doc},
+    {"settle", (PyCFunction)account_settle_method, METH_O, settle_doc},
     {"fits", (PyCFunction)account_fits, METH_O, fits_doc},
     {"receive", (PyCFunction)account_receive, METH_O, receive_doc},
+    {"accept", (PyCFunction)(void (*)(void))account_accept, METH_FASTCALL, accept_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -1321,6 +1655,56 @@ clock_pymalloc_report(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing))
 #endif
 }
 
+/* --- Heaps of their own --------------------------------------------------------------------------------- */
+
+PyDoc_STRVAR(own_heaps_doc, "own_heaps(wanted=None, /)\n--\n\n"
+"Can accounts have heaps of their own here? An argument says whether they are wanted at all in this process.");
+
+static PyObject *
+clock_own_heaps(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    int wanted = -1;
+    if (!PyArg_ParseTuple(arguments, "|p:own_heaps", &wanted)) {
+        return NULL;
+    }
+    if (wanted >= 0) {
+        slabs_wanted = wanted;
+    }
+    bool possible = slabs_wanted && slabs_may_serve();
+    slabs_serve = possible && installations > 0;
+    return PyBool_FromLong(possible);
+}
+
+PyDoc_STRVAR(purge_doc, "purge(seconds, /)\n--\n\n"
+"Give the free pages of heaps back to the system, for so long at most. Returns the bytes that went.");
+
+static PyObject *
+clock_purge(PyObject *Py_UNUSED(module), PyObject *argument)
+{
+    double seconds = PyFloat_AsDouble(argument);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        return NULL;
+    }
+#ifdef HAVE_SLABS
+    return PyLong_FromUnsignedLongLong(slabs_purge(seconds));
+#else
+    return PyLong_FromLong(0);
+#endif
+}
+
+PyDoc_STRVAR(heap_statistics_doc, "heap_statistics()\n--\n\n"
+"(mapped, pages, cold, live, adopted, heaps, given_back, refusals), see actorkit.heap.slabs.");
+
+static PyObject *
+clock_heap_statistics(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
+{
+    const SlabStatistics *told = &slab_statistics;
+    return Py_BuildValue("KKKKKKKK", (unsigned long long)told->mapped, (unsigned long long)told->pages,
+                         (unsigned long long)told->cold, (unsigned long long)told->live,
+                         (unsigned long long)told->adopted, (unsigned long long)told->heaps,
+                         (unsigned long long)told->given_back, (unsigned long long)told->refusals);
+}
+
 /* --- The module ----------------------------------------------------------------------------------------- */
 
 static PyMethodDef clock_methods[] = {
@@ -1333,6 +1717,9 @@ static PyMethodDef clock_methods[] = {
     {"size_with", clock_size_with, METH_O, size_with_doc},
     {"verify", clock_verify, METH_NOARGS, verify_doc},
     {"reinstall", clock_reinstall, METH_NOARGS, reinstall_doc},
+    {"own_heaps", clock_own_heaps, METH_VARARGS, own_heaps_doc},
+    {"purge", clock_purge, METH_O, purge_doc},
+    {"heap_statistics", clock_heap_statistics, METH_NOARGS, heap_statistics_doc},
     {"can_interrupt", clock_can_interrupt, METH_NOARGS, can_interrupt_doc},
     {"pymalloc_report", clock_pymalloc_report, METH_NOARGS, pymalloc_report_doc},
     {"_at_exit", clock_at_exit, METH_NOARGS, PyDoc_STR("Stop counting, for good.")},
@@ -1362,7 +1749,9 @@ clock_exec(PyObject *module)
     }
     if (!prepared) {
         account_name = PyUnicode_InternFromString("account");
-        if (account_name == NULL || PyType_Ready(&AccountType) < 0 || register_at_exit(module) < 0) {
+        inbox_name = PyUnicode_InternFromString("inbox");
+        outbox_name = PyUnicode_InternFromString("outbox");
+        if (account_name == NULL || inbox_name == NULL || outbox_name == NULL || PyType_Ready(&AccountType) < 0 || register_at_exit(module) < 0) {
             return -1;
         }
 #if !defined(_WIN32)

@@ -125,9 +125,11 @@ typedef struct {
 /* So that the function that a drain follows edges with is known when it is compiled. */
 #ifdef __GNUC__
 #define ALWAYS_INLINE inline __attribute__((always_inline))
+#define LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 #else
 #define ALWAYS_INLINE inline
+#define LIKELY(condition) (condition)
 #define UNLIKELY(condition) (condition)
 #endif
 
@@ -1292,181 +1294,8 @@ walk_census(PyObject *Py_UNUSED(module), PyObject *argument)
     return result;
 }
 
-/* --- Messages ----------------------------------------------------------------------------- */
-
-/* Most messages are atoms, objects without references, or flat: a tuple, list or dict of atoms. Their bytes are
- * the walk's, to the byte, without a table: an atom counts if only its container holds it, so its references there
- * are all that it has. Wherever that would take long to find out, and wherever something was registered for one of
- * these types, NOT_FLAT sends the message to the walk. */
-
-enum { NOT_FLAT = -1, SMALL_CONTAINER = 32 };
-
-static int shortcuts; /* nothing was registered for the types below; see ``walk_register`` */
-
-static inline Py_ssize_t
-atom_bytes(PyObject *object)
-{
-    PyTypeObject *type = Py_TYPE(object);
-    if (is_immortal(object)) {
-        return 0;
-    }
-    if (type == &PyUnicode_Type) {
-        return (Py_ssize_t)str_bytes(object, sizeof(PyUnicodeObject));
-    }
-    if (type == &PyLong_Type) {
-        return (Py_ssize_t)block_bytes(INT_HEADER + int_digits(object) * sizeof(digit));
-    }
-    if (type == &PyFloat_Type) {
-        return (Py_ssize_t)block_bytes(sizeof(PyFloatObject));
-    }
-    if (type == &PyBytes_Type) {
-        return (Py_ssize_t)block_bytes((size_t)type->tp_basicsize + (size_t)Py_SIZE(object));
-    }
-    return object == Py_None || type == &PyBool_Type ? 0 : NOT_FLAT;
-}
-
-/* The bytes of ``items[at]``: 0 if others hold it too, or if it was among those before. */
-static inline Py_ssize_t
-item_bytes(PyObject *const *items, Py_ssize_t length, Py_ssize_t at)
-{
-    PyObject *item = items[at];
-    Py_ssize_t bytes = atom_bytes(item), held = 0;
-    if (bytes <= 0 || Py_REFCNT(item) == 1) {
-        return bytes;
-    }
-    if (Py_REFCNT(item) > length) {
-        return 0;
-    }
-    if (length > SMALL_CONTAINER) {
-        return NOT_FLAT;
-    }
-    for (Py_ssize_t i = 0; i < length; i++) {
-        if (items[i] == item) {
-            if (i < at) {
-                return 0;
-            }
-            held++;
-        }
-    }
-    return Py_REFCNT(item) == held ? bytes : 0;
-}
-
-static Py_ssize_t
-items_bytes(PyObject *const *items, Py_ssize_t length)
-{
-    Py_ssize_t sum = 0;
-    for (Py_ssize_t i = 0; i < length; i++) {
-        Py_ssize_t bytes = items[i] == NULL ? NOT_FLAT : item_bytes(items, length, i);
-        if (bytes < 0) {
-            return NOT_FLAT;
-        }
-        sum += bytes;
-    }
-    return sum;
-}
-
-/* The keys and values of a dict with only str keys, and nothing shared with other dicts. */
-static Py_ssize_t
-entries_bytes(PyDictObject *dict)
-{
-    PyDictKeysObject *keys = dict->ma_keys;
-    if (dict->ma_used == 0) {
-        return 0;
-    }
-    if (dict->ma_values != NULL || keys->dk_kind == DICT_KEYS_GENERAL || keys->dk_refcnt != 1) {
-        return NOT_FLAT;
-    }
-    PyDictUnicodeEntry *entries = DK_UNICODE_ENTRIES(keys);
-    Py_ssize_t length = keys->dk_nentries, sum = 0;
-    PyObject *const *pointers = (PyObject *const *)(void *)entries; /* key, value, key, value … */
-    for (Py_ssize_t i = 0; i < length; i++) {
-        if (entries[i].me_value == NULL) {
-            continue;
-        }
-        Py_ssize_t of_key = item_bytes(pointers, 2 * length, 2 * i);
-        Py_ssize_t of_value = item_bytes(pointers, 2 * length, 2 * i + 1);
-        if (of_key < 0 || of_value < 0) {
-            return NOT_FLAT;
-        }
-        sum += of_key + of_value;
-    }
-    return sum;
-}
-
-/* One exact tuple, list or dict of atoms. */
-static Py_ssize_t
-container_bytes(PyObject *object)
-{
-    PyTypeObject *type = Py_TYPE(object);
-    size_t own;
-    Py_ssize_t items;
-    if (is_immortal(object)) {
-        return 0;
-    }
-    if (type == &PyTuple_Type) {
-        own = (size_t)PyTuple_GET_SIZE(object) * sizeof(PyObject *);
-        items = items_bytes(&PyTuple_GET_ITEM(object, 0), PyTuple_GET_SIZE(object));
-        own = block_bytes(bytes_before_object(type) + (size_t)type->tp_basicsize + own);
-    }
-    else if (type == &PyList_Type) {
-        size_t array = (size_t)((PyListObject *)object)->allocated * sizeof(PyObject *);
-        items = items_bytes(((PyListObject *)object)->ob_item, PyList_GET_SIZE(object));
-        own = block_bytes(bytes_before_object(type) + (size_t)type->tp_basicsize) + (array ? block_bytes(array) : 0);
-    }
-    else if (type == &PyDict_Type) {
-        items = entries_bytes((PyDictObject *)object);
-        own = block_bytes(bytes_before_object(type) + (size_t)type->tp_basicsize)
-            + dict_table_bytes((PyDictObject *)object);
-    }
-    else {
-        return NOT_FLAT;
-    }
-    return items < 0 ? NOT_FLAT : items + (Py_ssize_t)own;
-}
-
-/* Without a walk: the bytes of one flat object, or of a few different atoms. */
-static inline Py_ssize_t
-flat_bytes(PyObject *const *objects, Py_ssize_t count)
-{
-    Py_ssize_t sum = 0;
-    if (!shortcuts || count > SMALL_CONTAINER) {
-        return NOT_FLAT;
-    }
-    for (Py_ssize_t i = 0; i < count; i++) {
-        Py_ssize_t bytes = atom_bytes(objects[i]);
-        if (bytes < 0) {
-            return count == 1 ? container_bytes(objects[0]) : NOT_FLAT;
-        }
-        for (Py_ssize_t j = 0; j < i; j++) {
-            bytes = objects[j] == objects[i] ? 0 : bytes;
-        }
-        sum += bytes;
-    }
-    return sum;
-}
-
-/* What ``size_of`` returns, or -1 with an exception. The clock calls it too. */
-static Py_ssize_t
-message_bytes(PyObject *const *objects, Py_ssize_t count)
-{
-    Py_ssize_t flat = flat_bytes(objects, count);
-    if (flat >= 0) {
-        return flat;
-    }
-    Walk *walk = begin_walk();
-    if (walk == NULL) {
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < count; i++) {
-        mark_root(walk, objects[i]);
-    }
-    for (Py_ssize_t i = 0; i < count && !ended(walk); i++) {
-        charge_root(walk, objects[i]);
-    }
-    drain_with_adapters(walk, release);
-    Py_ssize_t bytes = (Py_ssize_t)walk->bytes;
-    return end_walk(walk) ? bytes : -1;
-}
+#include "_census.h"
+#include "_messages.h"
 
 /* size_of(*objects) */
 static PyObject *
@@ -1529,6 +1358,7 @@ static PyMethodDef walk_methods[] = {
     {"exceeds", (PyCFunction)(void (*)(void))walk_exceeds, METH_FASTCALL,
      "exceeds(roots, mailbox, frames, stacks, limit)"},
     {"census", walk_census, METH_O, "census(actors)"},
+    {"census_rows", (PyCFunction)(void (*)(void))walk_census_rows, METH_FASTCALL, "census_rows(records, plan)"},
     {"size_of", (PyCFunction)(void (*)(void))walk_size_of, METH_FASTCALL, "size_of(*objects)"},
     {"register", walk_register, METH_VARARGS, "register(stop_types, adapters_by_type, adapters_by_name)"},
     {NULL, NULL, 0, NULL},
@@ -1564,13 +1394,28 @@ learn_class_traverse(void)
     return 1;
 }
 
+/* The interpreter's array of small ints, in the order of their values. */
+static int
+learn_small_ints(void)
+{
+    PyObject *first = PyLong_FromLong(-5), *last = PyLong_FromLong(256);
+    if (first != NULL && last != NULL && first < last) {
+        first_small_int = (uintptr_t)first;
+        last_small_int = (uintptr_t)last;
+    }
+    int fine = first != NULL && last != NULL;
+    Py_XDECREF(first);
+    Py_XDECREF(last);
+    return fine;
+}
+
 /* The clock sizes what an actor receives without a call through Python. */
 static int
-export_message_bytes(PyObject *module)
+export_message_bound(PyObject *module)
 {
-    static Py_ssize_t (*const function)(PyObject *const *, Py_ssize_t) = message_bytes;
-    PyObject *capsule = PyCapsule_New((void *)&function, "actorkit.heap._walk._message_bytes", NULL);
-    int status = PyModule_AddObjectRef(module, "_message_bytes", capsule);
+    static Py_ssize_t (*const function)(PyObject *const *, Py_ssize_t) = message_bound;
+    PyObject *capsule = PyCapsule_New((void *)&function, "actorkit.heap._walk._message_bound", NULL);
+    int status = PyModule_AddObjectRef(module, "_message_bound", capsule);
     Py_XDECREF(capsule);
     return status;
 }
@@ -1588,12 +1433,12 @@ PyInit__walk(void)
         bytesio_type = (PyTypeObject *)import_attribute("_io", "BytesIO");
         stdlib_module_names = import_attribute("sys", "stdlib_module_names");
         allocated_blocks = import_attribute("sys", "getallocatedblocks");
-        if (!learn_class_traverse() || PyErr_Occurred()) {
+        if (!learn_class_traverse() || !learn_small_ints() || PyErr_Occurred()) {
             return NULL;
         }
     }
     PyObject *module = PyModule_Create(&walk_module);
-    if (module != NULL && export_message_bytes(module) < 0) {
+    if (module != NULL && export_message_bound(module) < 0) {
         Py_CLEAR(module);
     }
     return module;

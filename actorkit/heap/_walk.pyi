@@ -2,9 +2,9 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
-from actorkit.heap.pure_walk import Figures
+from actorkit.heap.pure_walk import CensusGroups, Figures, RecordPlan
 
-_message_bytes: object
+_message_bound: object
 
 def measure(
     roots: Sequence[object],
@@ -26,6 +26,7 @@ def exceeds(
     /,
 ) -> int | None: ...
 def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]], /) -> list[int]: ...
+def census_rows(records: Sequence[object], plan: RecordPlan, /) -> CensusGroups: ...
 def size_of(*objects: object) -> int: ...
 def register(
     stop_types: tuple[type, ...],

@@ -8,7 +8,7 @@ import threading
 
 import attrs
 
-from . import clock
+from . import clock, slabs
 
 __all__ = ["Capabilities", "capabilities", "remedies"]
 
@@ -22,14 +22,15 @@ class Capabilities:
         clock: allocations are counted as they happen. Otherwise only received messages are.
         stop_in_handler: an actor can be stopped in the middle of a message.
         refuse_large: large requests beyond the hard cap are refused before they are touched.
-        return_pages: what a killed actor held goes back to the operating system.
+        return_pages: actors that hold much have heaps of their own, and what a killed one held can go back to the
+            operating system. Asked of the process as it is; a node may do without (``own_heaps=False``).
     """
 
     exact_heap: bool
     clock: bool
     stop_in_handler: bool
     refuse_large: bool
-    return_pages: bool = False
+    return_pages: bool
 
 
 def _no_exact_heap() -> str | None:
@@ -53,6 +54,7 @@ def capabilities() -> Capabilities:
         clock=counts,
         stop_in_handler=counts and _in_main_thread(),
         refuse_large=counts,
+        return_pages=slabs.why_not() is None,
     )
 
 
@@ -68,9 +70,7 @@ def remedies() -> dict[str, str]:
             missing[name] = clock.WHY_PORTABLE
     elif not found.stop_in_handler:
         missing["stop_in_handler"] = "the interpreter interrupts its main thread only: run trio there"
-    if not found.return_pages:
-        missing["return_pages"] = (
-            "freed memory stays with Python's allocator, for other actors to use; "
-            "this version has no allocator of its own"
-        )
+    why_not = slabs.why_not()
+    if why_not is not None:
+        missing["return_pages"] = f"freed memory stays with Python's allocator, for other actors to use; {why_not}"
     return missing

@@ -13,10 +13,11 @@ activations take, whatever the actor holds. No time is read: the same messages l
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from operator import index
-from typing import Final, final
+from typing import Any, Final, final
 
 __all__ = [
     "COUNTS_ALLOCATIONS",
@@ -27,8 +28,11 @@ __all__ = [
     "can_interrupt",
     "current",
     "enter",
+    "heap_statistics",
     "install",
     "installed",
+    "own_heaps",
+    "purge",
     "pymalloc_report",
     "reinstall",
     "size_with",
@@ -79,6 +83,7 @@ class Account:
         "_origin",
         "_soft",
         "_total",
+        "bound",
         "measured",
         "owner",
         "verdict",
@@ -87,6 +92,8 @@ class Account:
     def __init__(self, owner: object | None = None) -> None:
         self.owner: object | None = owner
         """Whose account this is; not looked at."""
+        self.bound = sys.maxsize
+        """accept() leaves messages to its caller when so many wait."""
         self.measured = False
         """receive() leaves every message to its caller, which measures it: what it shares counts too."""
         self.verdict: object | None = None
@@ -116,8 +123,21 @@ class Account:
 
     @property
     def live(self) -> int | None:
-        """None: net counts come with a later allocator."""
+        """None: it has no heap of its own."""
         return None
+
+    @property
+    def own_heap(self) -> bool:
+        """False: that takes the extension."""
+        return False
+
+    @own_heap.setter
+    def own_heap(self, value: bool) -> None:
+        """Changes nothing."""
+
+    def settle(self, held: int, /) -> None:
+        """A look has found that it holds so many bytes; nothing follows from that here."""
+        _size(held, "what is held")
 
     @property
     def soft(self) -> int:
@@ -193,6 +213,29 @@ class Account:
         if self.measured:
             return False
         return self.fits(_Sizing.sizer(*arguments) + ENVELOPE)
+
+    def accept(self, record: Any, function: object, arguments: tuple[object, ...], /) -> bool | None:
+        """As ``receive``, and append (function, arguments, None) to the record's ``inbox``, if fewer than ``bound``
+        wait there and in its ``outbox``. True: it is behind others; None: it is in an inbox made for it, since there
+        was none; False: nothing was charged or queued."""
+        if type(arguments) is not tuple:
+            raise TypeError(f"the arguments are a tuple, not {type(arguments).__name__}")
+        if self.measured:
+            return False
+        size = _Sizing.sizer(*arguments) + ENVELOPE
+        inbox, outbox = record.inbox, record.outbox  # sizing may have run Python code
+        if (
+            record.account is not self
+            or not (inbox is None or type(inbox) is list)
+            or len(inbox or ()) + len(outbox or ()) >= self.bound
+            or not self.fits(size)
+        ):
+            return False
+        if inbox is None:
+            record.inbox = [(function, arguments, None)]
+            return None
+        inbox.append((function, arguments, None))
+        return True
 
 
 def _no_sizer(*objects: object) -> int:
@@ -299,3 +342,18 @@ def reinstall() -> bool:
 def can_interrupt() -> bool:
     """May the alarm interrupt this thread's code? Never without the extension."""
     return False
+
+
+def own_heaps(wanted: bool = True, /) -> bool:
+    """False: accounts have no heaps of their own here."""
+    return False
+
+
+def purge(seconds: float, /) -> int:
+    """Nothing to give back."""
+    return 0
+
+
+def heap_statistics() -> tuple[int, int, int, int, int, int, int, int]:
+    """There are none."""
+    return (0, 0, 0, 0, 0, 0, 0, 0)

@@ -30,7 +30,7 @@ import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from types import CodeType, EllipsisType, FrameType, FunctionType, ModuleType, NoneType, NotImplementedType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from actorkit.heap.blocks import (
     EXACT,
@@ -46,12 +46,15 @@ from actorkit.heap.blocks import (
 
 __all__ = [
     "Adapter",
+    "CensusGroups",
     "Figures",
     "Followed",
     "PureWalk",
     "Record",
+    "RecordPlan",
     "WalkOver",
     "census",
+    "census_rows",
     "exceeds",
     "measure",
     "register",
@@ -64,6 +67,37 @@ Record: TypeAlias = tuple[int, int, int]
 Figures: TypeAlias = tuple[int, int, int, int, int, bool, list[Record] | dict[type, tuple[int, int]] | None]
 BY_TYPE: Final = 2
 """(private, mailbox, objects, after_gc, shared, exact, records)"""
+CensusRow: TypeAlias = tuple[Any, int, bool, float | None, int]
+"""(record, rank, idle, bytes / limit or None, bytes)"""
+CensusGroups: TypeAlias = dict[tuple[int, bool, bool], tuple[list[CensusRow], int, int]]
+"""{(rank, idle, has a limit): (rows, their bytes, the largest's bytes)}"""
+
+
+class RecordPlan(NamedTuple):
+    """How ``census_rows`` reads its records. Slots are the class's descriptors (``Record.obj``); what is None counts as
+    empty."""
+
+    kind: type
+    held: Any
+    """The slot of what it holds, its root."""
+    queues: tuple[Any, Any]
+    """The slots of its two lists of messages."""
+    state: Any
+    idle: int
+    """What is in ``state`` of one that is idle (a small int)."""
+    dead: int
+    """And of one that is left out."""
+    group: Any
+    rank_of: Callable[[Any], int | None]
+    """The rank, 0 to 7, of those with this ``group``; None: they are left out."""
+    account: Any
+    limit: tuple[str, ...]
+    """Attributes that lead from what is in ``account`` to a number of bytes; None on the way: it has no limit."""
+    rare: tuple[Any, ...]
+    """Slots of which all must be empty for a record to be read as above; the others are told of:"""
+    told: Callable[[Any], tuple[Sequence[object], Sequence[object], int, bool, int | None] | None]
+    """(roots, mailbox, rank, idle, limit) of any record; None: it is left out."""
+
 
 STATE, MAILBOX, AFTER_GC, SHARED = range(4)
 
@@ -162,6 +196,10 @@ class _Entry:
         self.flags = flags
         self.hidden: tuple[int, list[object]] | None = None
 
+    @property
+    def hidden_bytes(self) -> int:
+        return 0 if self.hidden is None else self.hidden[0]
+
 
 Observer: TypeAlias = Callable[[object, int, int, object], None]
 """Told of each object that is counted: the object, its bytes, its group, and the object whose death let
@@ -186,6 +224,7 @@ class PureWalk:
         self._observe = observe
         self._entries: dict[int, _Entry] = {}
         self._pending: list[_Entry] = []
+        self._waiting: list[tuple[_Entry, object]] = []
 
     # --- First pass ---------------------------------------------------------------------------
 
@@ -216,18 +255,23 @@ class PureWalk:
         self._drain()
 
     def _drain(self) -> None:
-        while self._pending:
-            entry = self._pending.pop()
-            self._release_edges(self._edges_of(entry), entry.obj)
+        while self._pending or self._waiting:
+            while self._pending:
+                entry = self._pending.pop()
+                self._release_edges(self._edges_of(entry), entry.obj)
+            if self._waiting:
+                # An adapter's answer holds references, so it is asked only now, and what it tells of is met at once.
+                entry, parent = self._waiting.pop()
+                self._ask_for(entry)
+                self._count(entry.obj, _facts_of(type(entry.obj)).size(entry.obj) + entry.hidden_bytes, parent)
+                self._pending.append(entry)
 
     def _charge(self, entry: _Entry, parent: object) -> None:
         facts = _facts_of(type(entry.obj))
-        size = facts.size(entry.obj)
         if facts.adapter is not None:
-            # The C walk asks later, when it can stand Python code. The sum is the same.
-            entry.hidden = self._ask(facts.adapter, entry.obj)
-            size += entry.hidden[0]
-        self._count(entry.obj, size, parent)
+            self._waiting.append((entry, parent))
+            return
+        self._count(entry.obj, facts.size(entry.obj), parent)
         if not facts.leads_nowhere:
             self._pending.append(entry)
 
@@ -238,6 +282,11 @@ class PureWalk:
             self._observe(obj, size, self._group, parent)
         if 0 <= self.limit < self.bytes:
             raise WalkOver
+
+    def _ask_for(self, entry: _Entry) -> None:
+        adapter = _facts_of(type(entry.obj)).adapter
+        if adapter is not None:
+            entry.hidden = self._ask(adapter, entry.obj)
 
     def _ask(self, adapter: Adapter, obj: object) -> tuple[int, list[object]]:
         try:
@@ -333,12 +382,10 @@ class PureWalk:
     def _open(self, entry: _Entry) -> None:
         if entry.flags & (_DEAD | _STOP | _OPENED):
             return
-        facts = _facts_of(type(entry.obj))
-        if facts.adapter is not None:
-            entry.hidden = self._ask(facts.adapter, entry.obj)
         self._pending.append(entry)
 
     def _count_all(self, parent: _Entry) -> None:
+        self._ask_for(parent)
         hidden = list(map(id, parent.hidden[1])) if parent.hidden is not None else None
         edges = self._edges_of(parent)
         parent.flags |= _OPENED
@@ -380,9 +427,7 @@ class PureWalk:
             if entry.flags & done:
                 continue
             entry.flags |= mark
-            size = _facts_of(type(entry.obj)).size(entry.obj)
-            if entry.hidden is not None:
-                size += entry.hidden[0]
+            size = _facts_of(type(entry.obj)).size(entry.obj) + entry.hidden_bytes
             total += size
             if self._observe is not None:
                 self._observe(entry.obj, size, group, None)
@@ -486,6 +531,24 @@ def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]], /) -> li
         walk.drop(mailbox, MAILBOX)
         result.append(walk.bytes)
     return result
+
+
+def census_rows(records: Sequence[object], plan: RecordPlan, /) -> CensusGroups:
+    """See ``walk.census_rows``. Every record is told of by the plan's function."""
+    groups: dict[tuple[int, bool, bool], list[CensusRow]] = {}
+    for record in records:
+        told = plan.told(record)
+        if told is None:
+            continue
+        roots, mailbox, rank, idle, limit = told
+        walk = PureWalk()
+        walk.drop(roots)
+        walk.drop(mailbox, MAILBOX)
+        size = walk.bytes
+        if size:
+            over = size / limit if limit else None
+            groups.setdefault((rank, idle, bool(limit)), []).append((record, rank, idle, over, size))
+    return {key: (rows, sum(row[4] for row in rows), max(row[4] for row in rows)) for key, rows in groups.items()}
 
 
 def size_of(*objects: object) -> int:

@@ -30,14 +30,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from actorkit.heap import adapters as shipped
 from actorkit.heap import clock, portable_clock, pure_walk
-from actorkit.heap.pure_walk import Adapter
+from actorkit.heap.pure_walk import Adapter, CensusGroups, RecordPlan
 from actorkit.heap.stack_depth import stacks_of
 from actorkit.heap.usage import HeapUsage
 
 __all__ = [
     "IMPLEMENTATION",
+    "CensusGroups",
+    "RecordPlan",
     "adapter",
     "census",
+    "census_rows",
     "exceeds",
     "measure",
     "references_followed",
@@ -164,6 +167,14 @@ def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]]) -> list[
     return _force.census(actors)
 
 
+def census_rows(records: Sequence[object], plan: RecordPlan) -> CensusGroups:
+    """The census of whoever wants to rank: (record, rank, idle, bytes / limit or None, bytes) of each record that holds
+    something and is not left out, grouped, with each group's sum and largest. In C the ``plan`` is read record by
+    record without a call of Python, but for those that have something in a rare slot.
+    """
+    return _force.census_rows(records, plan)
+
+
 # Called for each message, so there is nothing in between.
 size_of = _force.size_of
 """``size_of(*objects) -> int``: the bytes that the receiver of the objects will own if the sender drops
@@ -179,7 +190,7 @@ def references_followed() -> int:
 def size_messages() -> None:
     """Let both clocks size messages as ``size_of`` does; done at import."""
     in_c = IMPLEMENTATION == "c" and clock.COUNTS_ALLOCATIONS
-    clock.size_with(_force._message_bytes if in_c else size_of)
+    clock.size_with(_force._message_bound if in_c else size_of)
     portable_clock.size_with(size_of)
 
 

@@ -37,7 +37,7 @@ from actorkit.policy.kill_rounds import KillRounds
 from actorkit.policy.ladder import Ladder, LadderSettings, Transition
 from actorkit.policy.memory_sample import MemoryLevel, MemorySample
 from actorkit.policy.receipts import GC_PREDICTS, ActionKind, Receipt, ReceiptBook
-from actorkit.policy.victims import select
+from actorkit.policy.victims import Census, select
 
 __all__ = ["Governor"]
 
@@ -166,7 +166,7 @@ class Governor:
         for deed, on, off in SWITCHES:
             wanted = self._does(deed)
             if wanted != (deed in self._switched):
-                self._switched ^= {deed}
+                self._switched.symmetric_difference_update((deed,))
                 self._emit((on if wanted else off)(because=at))
         self._tell(sample, ladder, moved, at)
         self._reserve(sample, ladder, at)
@@ -291,7 +291,7 @@ class Governor:
             return
         killed, candidates = self._rounds.already_killed(), census.candidates
         if killed:
-            candidates = [row for row in candidates if row[0] not in killed]
+            candidates = Census(row for row in candidates if row[0] not in killed)
         settings = self.settings.kills
         chosen = select(candidates, missing, settings.caps, rank=self.settings.rank, radius_of=census.radius_of)
         at = (

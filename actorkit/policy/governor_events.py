@@ -19,7 +19,7 @@ from typing import Literal
 import attrs
 
 from actorkit.policy.memory_sample import MemoryLevel, MemorySample
-from actorkit.policy.victims import Candidate, Radius, Victim, VictimTable
+from actorkit.policy.victims import Candidate, Census, Radius, Victim, VictimTable
 
 __all__ = [
     "Action",
@@ -92,7 +92,7 @@ class CensusTaken:
 
     now: float
     number: int
-    candidates: Sequence[Candidate]
+    candidates: Census | Sequence[Candidate]
     radius_of: Callable[[Hashable], Radius | None] | None = None
 
 

@@ -81,6 +81,9 @@ class GovernorSettings:
             sooner if kills are stopped or find nobody.
         stop_node_after: seconds after that before the node stops.
         exit_status: of the process, then.
+        step_fence: fail what a single step of a task asks for beyond what is left (Linux, RLIMIT_DATA). For processes
+            without the extension, whose budgets see nothing inside a message; what it costs and risks is in
+            ``governor.step_fence``.
         dry_run: decide everything, do nothing.
 
     Raises ValueError for values that cannot be: the author's fault.
@@ -101,6 +104,7 @@ class GovernorSettings:
     stop_all_after: float = 2.0
     stop_node_after: float = 5.0
     exit_status: int = OUT_OF_MEMORY_STATUS
+    step_fence: bool = False
     dry_run: bool = False
 
     def __attrs_post_init__(self) -> None:

@@ -27,6 +27,10 @@ HARD_SHARE: Final = 1.5
 """The hard cap, in limits, unless set."""
 
 
+LARGEST: Final = 2**62 - 1
+"""The largest size that there can be."""
+
+
 def bytes_of(size: int | str) -> int:
     """A size in bytes: an int, or text such as ``"256 KiB"``, ``"1.5 GiB"``, ``"64 kB"`` (1,000 bytes each).
 
@@ -46,7 +50,7 @@ def bytes_of(size: int | str) -> int:
         if match is None or unit is None:
             raise ValueError(f'{size!r} is not a size: give bytes as an int, or text such as "256 KiB" or "1.5 GiB"')
         number = float(match[1]) * unit
-    if number < 0 or number >= 2**62:
+    if number < 0 or number > LARGEST:
         raise ValueError(f"{size!r} is not a size: it must be at least 0 and less than 4 EiB")
     return int(number)
 
@@ -64,8 +68,8 @@ class HeapLimit:
     """How much an actor may hold, and what becomes of it beyond that.
 
     Use it for actors whose state grows with what others send: connections, caches, rooms. Leave it out where the
-    actor's size is bounded by its code. Begin with ``kill=False`` in production, read the peaks from the log, then set
-    the size.
+    actor's size is bounded by its code. Begin with ``kill=False`` in production, read the peaks
+    (``process_info(ref).heap_peak``), then set the size.
 
     Args:
         size: bytes that the actor may hold: what would be freed if it died now, its mailbox included. 0: no limit.
@@ -108,7 +112,7 @@ class HeapLimit:
             return bool(own if own is not None else inherited if inherited is not None else system)
 
         kill = knob("kill", True)
-        hard = math.ceil(self.size * HARD_SHARE) if self.hard is None else self.hard
+        hard = min(math.ceil(self.size * HARD_SHARE), LARGEST) if self.hard is None else self.hard
         return HeapLimit(self.size, kill, knob("log", True), knob("include_shared", False), hard)
 
 

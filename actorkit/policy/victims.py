@@ -11,9 +11,10 @@ budget, then private bytes. Two rules keep that from killing crowds for nothing:
   counted with it: as deaths against the cap, as bytes once. A radius with a critical actor is not eligible. One larger
   than the cap is taken only when nothing else is left, and alone.
 
-Cost is the design: a census has 100,000 rows and a round may take 40 ms. So a Candidate is a tuple (any tuple with its
-layout does), keys are taken in C, only as many rows are ranked as can be taken, and a radius that a candidate does not
-bring along is asked for when its turn has come.
+Cost is the design: a census has 100,000 rows and a round may take 40 ms, most of it for the census itself. So a
+Candidate is a tuple (any tuple with its layout does); rows come grouped by what ranks first, with each group's sum and
+largest, so that most groups are passed over unseen; keys are taken in C, only as many rows are ranked as can be taken,
+and a radius that a candidate does not bring along is asked for when its turn has come.
 
 Sources: the Linux memory killers rank by priority, then size, and skip the small; Envoy resets streams by size class,
 50 a round; Orleans and Ray take the idle first.
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
@@ -32,6 +34,8 @@ from actorkit.policy.memory_sample import Priority
 
 __all__ = [
     "Candidate",
+    "Census",
+    "Group",
     "KillCaps",
     "Radius",
     "Selection",
@@ -69,6 +73,71 @@ class Candidate(NamedTuple):
     """Bytes that would be free if it alone died."""
     radius: Radius | None = None
     """None: it dies alone, or the census's ``radius_of`` knows."""
+
+
+@attrs.define
+class Group:
+    """Rows of a census that rank alike but for how far over their budgets they are, and by size."""
+
+    rows: list[Candidate] = attrs.field(factory=list)
+    bytes: int = 0
+    """Of all of them."""
+    largest: int = 0
+    """Of one of them."""
+
+
+class Census:
+    """Everybody who holds something, grouped by priority, by whether they are idle, and by whether they have a budget.
+
+    Args:
+        rows: in any order; those that hold nothing are left out.
+
+    Example::
+
+        Census([Candidate("a", 0, True, None, 5_000_000)]).bytes  # 5000000
+    """
+
+    __slots__ = ("groups",)
+
+    def __init__(self, rows: Iterable[Candidate] = ()) -> None:
+        self.groups: dict[tuple[int, bool, bool], Group] = {}
+        found: dict[tuple[int, bool, bool], list[Candidate]] = {}
+        for row in rows:
+            if row[4] > 0:
+                found.setdefault((row[1], bool(row[2]), bool(row[3])), []).append(row)
+        for (priority, idle, budgeted), group in found.items():
+            sizes = list(map(_private, group))
+            self.add(priority, idle, budgeted, group, sum(sizes), max(sizes))
+
+    def add(self, priority: int, idle: bool, budgeted: bool, rows: Iterable[Any], size: int, largest: int) -> None:
+        """More rows of one group, whose sum and largest are known."""
+        group = self.groups.setdefault((priority, idle, budgeted), Group())
+        group.rows += rows
+        group.bytes += size
+        group.largest = max(group.largest, largest)
+
+    def __len__(self) -> int:
+        return sum(len(group.rows) for group in self.groups.values())
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return chain.from_iterable(group.rows for group in self.groups.values())
+
+    @property
+    def bytes(self) -> int:
+        """Of everybody, each as if it alone died."""
+        return sum(group.bytes for group in self.groups.values())
+
+    @property
+    def largest(self) -> Candidate | None:
+        """The row with the most bytes; None: there is none."""
+        group = max(self.groups.values(), key=lambda group: group.largest, default=None)
+        return None if group is None else next(row for row in group.rows if row[4] == group.largest)
+
+    def of_priority(self, priority: int) -> list[tuple[bool, Group]]:
+        """A class's groups, best ranked first: the idle, then the busy, of both those with a budget first. With each
+        whether it is one of these."""
+        ranks = [(priority, idle, budgeted) for idle in (True, False) for budgeted in (True, False)]
+        return [(rank[2], self.groups[rank]) for rank in ranks if rank in self.groups]
 
 
 @attrs.frozen
@@ -145,7 +214,6 @@ class KillCaps:
 
 Rank = Callable[[Candidate], Any]
 
-_priority: Final = itemgetter(1)
 _private: Final = itemgetter(4)
 _over_then_private: Final = itemgetter(3, 4)
 
@@ -161,39 +229,65 @@ def _best(rows: list[Candidate], wanted: int, key: Rank, *, largest: bool) -> It
     yield from sorted(rows, key=key, reverse=largest)[len(first) :]
 
 
-def _ranked(rows: list[Candidate], wanted: int) -> Iterator[Candidate]:
-    """Idle ones first, then by how far over the budget, then by size. Split rather than compared, so that the keys are
-    taken in C, and that what is not reached is not ranked."""
-    for idle in (True, False):
-        group = [row for row in rows if row[2]] if idle else [row for row in rows if not row[2]]
-        budgeted = [row for row in group if row[3]]
-        yield from _best(budgeted, wanted, _over_then_private, largest=True)
-        if len(budgeted) < len(group):
-            yield from _best([row for row in group if not row[3]], wanted, _private, largest=True)
+SAMPLED: Final = 500
+
+
+def _largest(rows: list[Candidate], wanted: int) -> Iterator[Candidate]:
+    """As ``_best`` by size, and sooner: a sample tells about how large those are that are wanted, so that only few have
+    to be sorted, even of a crowd of one size."""
+    if len(rows) < 2 * SAMPLED or wanted >= len(rows) // 4:
+        yield from sorted(rows, key=_private, reverse=True)
+        return
+    sizes = sorted(map(_private, rows[:: len(rows) // SAMPLED]), reverse=True)
+    about = sizes[wanted * len(sizes) // len(rows)]
+    yield from sorted([row for row in rows if row[4] > about], key=_private, reverse=True)
+    yield from (row for row in rows if row[4] == about)
+    yield from sorted([row for row in rows if row[4] < about], key=_private, reverse=True)
+
+
+def _ranked(groups: Iterable[tuple[bool, list[Candidate]]], wanted: int) -> Iterator[Candidate]:
+    """By group, then by how far over the budget, then by size."""
+    for budgeted, rows in groups:
+        if budgeted:
+            yield from _best(rows, wanted, _over_then_private, largest=True)
+        else:
+            yield from _largest(rows, wanted)
 
 
 def _in_order(
-    candidates: Sequence[Candidate], missing: int, caps: KillCaps, rank: Rank | None, left: Callable[[], int]
+    census: Census, missing: int, caps: KillCaps, rank: Rank | None, left: Callable[[], int]
 ) -> Iterator[Candidate]:
     """Candidates in the order in which they are considered. ``left`` tells what is still missing by then."""
-    deaths = caps.deaths(len(candidates))
+    deaths = caps.deaths(len(census))
     wanted = 2 * deaths + caps.rows
     if rank is not None:
-        eligible = [row for row in candidates if row[1] < CRITICAL and row[4] > 0]
+        eligible = [row for row in census if row[1] < CRITICAL]
         yield from _best(eligible, wanted, rank, largest=False)
         return
     floor = max(1, int(caps.worthwhile * missing / deaths))
     dwarfs: list[list[Candidate]] = []
-    present = set(map(_priority, candidates))  # a class that is not there is not looked for
-    for priority in filter(present.__contains__, PRIORITIES):
-        yield from _ranked([row for row in candidates if row[1] == priority and row[4] >= floor], wanted)
-        small = [row for row in candidates if row[1] == priority and 0 < row[4] < floor]
-        if sum(map(_private, small)) >= left():
-            yield from _ranked(small, wanted)
+    for priority in PRIORITIES:
+        groups = census.of_priority(priority)
+        yield from _ranked([(budgeted, _from(group, floor)) for budgeted, group in groups], wanted)
+        small = [(budgeted, *_below(group, floor)) for budgeted, group in groups]
+        if sum(size for _, _, size in small) >= left():
+            yield from _ranked([(budgeted, rows) for budgeted, rows, _ in small], wanted)
         else:
-            dwarfs.append(small)
-    for small in dwarfs:
-        yield from _best(small, wanted, _private, largest=True)
+            dwarfs.append(small[0][1] if len(small) == 1 else [row for _, rows, _ in small for row in rows])
+    for rows in dwarfs:
+        yield from _largest(rows, wanted)
+
+
+def _from(group: Group, floor: int) -> list[Candidate]:
+    return [row for row in group.rows if row[4] >= floor] if group.largest >= floor else []
+
+
+def _below(group: Group, floor: int) -> tuple[list[Candidate], int]:
+    """And their bytes."""
+    if group.largest < floor:
+        return group.rows, group.bytes
+    rows = [row for row in group.rows if row[4] < floor]
+    return rows, sum(map(_private, rows))
 
 
 def _told(row: Candidate, deaths: int) -> str:
@@ -249,7 +343,7 @@ class _Round:
 
 
 def select(
-    candidates: Sequence[Candidate],
+    candidates: Census | Sequence[Candidate],
     missing: int,
     caps: KillCaps | None = None,
     *,
@@ -259,7 +353,7 @@ def select(
     """The victims whose predicted reclaim covers ``missing`` bytes, as far as ``caps`` allow.
 
     Args:
-        candidates: a census, in any order. Who holds nothing and who is CRITICAL is never taken.
+        candidates: a census, or its rows in any order. Who holds nothing and who is CRITICAL is never taken.
         missing: bytes that are wanted back.
         rank: replaces the ranking: whose value is smallest goes first. Who is eligible stays a matter of the rules.
         radius_of: the radius of those who do not bring one.
@@ -269,9 +363,10 @@ def select(
         select([Candidate("a", 0, True, None, 5_000_000)], 1_000_000).predicted  # 5000000
     """
     caps = caps or KillCaps()
-    taking = _Round(missing, caps, caps.deaths(len(candidates)))
+    census = candidates if isinstance(candidates, Census) else Census(candidates)
+    taking = _Round(missing, caps, caps.deaths(len(census)))
     if missing > 0:
-        for row in _in_order(candidates, missing, caps, rank, taking.left):
+        for row in _in_order(census, missing, caps, rank, taking.left):
             if taking.full():
                 if len(taking.rows) >= caps.rows:
                     break

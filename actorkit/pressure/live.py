@@ -16,6 +16,9 @@ number of blocks in use (``sys.getallocatedblocks``). When that is at a new heig
 what they hold is their size, and the mean block follows; below that height blocks are counted with that mean. The
 size of the arenas is what is anonymous and resident and not malloc's, nor was there at the start.
 
+Exactly, too: actors' own heaps count their pages, free ones included, and what is in use in them. These pages are
+neither allocator's, so the estimate leaves them out.
+
 Never too much. Retained bytes that are not there would end an alarm early, so the lower of two bounds is told: what
 the allocators say is free, and what is resident beyond all that is in use. The first would be too much after
 ``malloc_trim``, which leaves malloc's count as it was; the second where memory is mapped past both allocators.
@@ -31,7 +34,7 @@ from typing import Any
 
 import attrs
 
-from ..heap import clock
+from ..heap import clock, slabs
 from .process import ProcessPages
 
 ctypes: Any
@@ -213,11 +216,13 @@ class LiveGauge:
         if malloc is None or sys.implementation.name != "cpython":
             return None
         small = self._small()
+        heaps = slabs.statistics()
+        others = attrs.evolve(pages, resident=max(0, pages.resident - heaps.resident))
         self.exact = small is not None
         if small is not None:
-            self._estimate.calibrate(small, malloc, pages)
+            self._estimate.calibrate(small, malloc, others)
         else:
-            small = self._estimate.read(malloc, pages)
-        told_free = small.arenas - small.handed_out + malloc.kept
-        beyond = pages.resident - pages.backed_by_files - small.handed_out - malloc.handed_out
+            small = self._estimate.read(malloc, others)
+        told_free = small.arenas - small.handed_out + malloc.kept + heaps.resident - heaps.live
+        beyond = pages.resident - pages.backed_by_files - small.handed_out - malloc.handed_out - heaps.live
         return max(0, min(told_free, beyond))

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from time import perf_counter
 from types import FrameType
@@ -57,6 +57,7 @@ __all__ = [
     "at_boundary",
     "contents",
     "heap_of",
+    "held_by",
     "mailbox_of",
     "on_stack",
     "roots_of",
@@ -137,6 +138,23 @@ def mailbox_of(record: Record[Any]) -> list[Any]:
     return [queue for queue in (record.inbox, record.outbox) if queue]
 
 
+def held_by(records: Iterable[Record[Any]]) -> list[tuple[Sequence[Any], Sequence[Any]]]:
+    """``roots_of`` and ``mailbox_of`` of each. Most actors are idle, have no messages and nothing but their object, so
+    that is asked in one expression."""
+    return [
+        ((record.obj,), ())
+        if record.extra is None
+        and record.worker is None
+        and record.inbox is None
+        and record.outbox is None
+        and record.pending is None
+        and record.variables is None
+        and record.attention is None
+        else (roots_of(record), mailbox_of(record))
+        for record in records
+    ]
+
+
 def contents(message: Message) -> tuple[Any, ...]:
     """What its receiver gets."""
     function, args, _ = message
@@ -161,18 +179,33 @@ def heap_of(
 class Budget:
     """One actor's limit, and what is known of its heap. The owner of its account."""
 
-    __slots__ = ("account", "alarmed_at", "known", "limit", "over", "peak", "record", "refused", "scheduler")
+    __slots__ = (
+        "account",
+        "alarmed_at",
+        "known",
+        "limit",
+        "over",
+        "own_heap",
+        "peak",
+        "record",
+        "refused",
+        "scheduler",
+    )
 
     def __init__(self, scheduler: Scheduler, record: Record[Any], limit: HeapLimit) -> None:
         self.scheduler = scheduler
         self.record = record
         self.account = clock.Account(self)
+        self.account.bound = int(min(record.template.bound, sys.maxsize))
+        self.own_heap = scheduler.budgets.own_heaps
         self.known = 0
         self.peak = 0
         self.over = False
         self.alarmed_at = 0
         self.refused: tuple[int, int, int] | None = None
         self.set_limit(limit)
+        if self.own_heap:
+            self.account.settle(0)
 
     def set_limit(self, limit: HeapLimit) -> None:
         """Another limit, from now on; the next boundary looks."""
@@ -214,6 +247,8 @@ class Budget:
         self.peak = max(self.peak, charged)
         size = self.limit.size
         account = self.account
+        if self.own_heap:
+            account.settle(charged)
         if charged <= size:
             self.over = False
             if inside:
@@ -378,6 +413,7 @@ class Budgets:
         self.scheduler: Any = scheduler
         self.all: dict[Record[Any], Budget] = {}
         self.installed = False
+        self.own_heaps = True
         self._sweeping = trio.CancelScope()
         self.default: HeapLimit | None = None
 
@@ -453,7 +489,7 @@ class Budgets:
         for first in range(0, len(budgets), CHUNK):
             chunk = [b for b in budgets[first : first + CHUNK] if b.record.state != DEAD and not on_stack(b.record)]
             simple = [b for b in chunk if not b.limit.include_shared]
-            sizes = walk.census([(roots_of(b.record), mailbox_of(b.record)) for b in simple])
+            sizes = walk.census(held_by(b.record for b in simple))
             for budget, size in zip(simple, sizes, strict=True):
                 if size > budget.limit.size:
                     budget.at_boundary()

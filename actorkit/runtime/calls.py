@@ -106,7 +106,7 @@ class Reply(Waiting):
     def expire(self, seconds: float) -> None:
         self.refuse(
             CallTimeout(
-                f"call to {self.callee.describe()} had no answer within {seconds:g} s "
+                f"to {self.callee.describe()} had no answer within {seconds:g} s "
                 f"({self.callee.mailbox_length} messages in its mailbox); allow more with ref.within(seconds)",
                 target=self.callee.describe(),
             )

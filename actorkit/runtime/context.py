@@ -118,6 +118,8 @@ class Context(Record[A_co]):
         """Take a monitor back. True: it was armed, and no Down of it comes. False: its Down came or is queued, or it is
         not this actor's; ``flush`` removes a queued one. Source: erlang:demonitor/2."""
         self._self("demonitor")
+        if not isinstance(monitor, MonitorId):
+            raise TypeError(f"cannot demonitor {monitor!r}: give what monitor returned")
         return links.demonitor(self, monitor, flush)
 
     # --- itself -------------------------------------------------------------------------------

@@ -131,12 +131,14 @@ class MemoryAlarm(SystemEvent):
 @attrs.frozen
 class KilledForMemory(SystemEvent):
     """An actor was ended because the node needed its memory: ``predicted`` bytes, those of its radius included.
-    ``dry_run``: it would have been."""
+    ``dry_run``: it would have been. ``table``: the candidates of its round as they were ranked, a line each with what
+    became of it, the first twenty and how many more there were."""
 
     level: MemoryLevel
     predicted: int
     because: str
     dry_run: bool
+    table: str = attrs.field(default="", repr=False)
 
 
 @attrs.frozen

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
 from ..heap import walk
-from .budgets import CHUNK, mailbox_of, roots_of
+from .budgets import CHUNK, held_by
 from .record import DEAD, Record
 from .ref import Ref
 
@@ -49,15 +50,17 @@ async def heap_census(scheduler: Scheduler) -> HeapCensus:
     learned.begin_pass()
     for first in range(0, len(records), CHUNK):
         piece = [record for record in records[first : first + CHUNK] if record.state != DEAD]
-        sizes = walk.census([(roots_of(record), mailbox_of(record)) for record in piece])
+        sizes = walk.census(held_by(piece))
         found += zip(piece, sizes, strict=True)
         for record, size in zip(piece, sizes, strict=True):
-            learned.living(record, size)
+            if record.template.footprint is not None:
+                learned.living(record, size)
         await trio.lowlevel.checkpoint()
-    sums: dict[str, list[int]] = {}
+    counts: defaultdict[str, int] = defaultdict(int)
+    sums: defaultdict[str, int] = defaultdict(int)
     for record, size in found:
-        total = sums.setdefault(record.template.label, [0, 0])
-        total[0] += 1
-        total[1] += size
-    classes = [ClassHeap(label, count, size) for label, (count, size) in sums.items()]
+        label = record.template.label
+        counts[label] += 1
+        sums[label] += size
+    classes = [ClassHeap(label, count, sums[label]) for label, count in counts.items()]
     return HeapCensus(tuple(found), tuple(sorted(classes, key=lambda row: -row.bytes)))

@@ -25,7 +25,8 @@ class ProcessInfo:
     ``status`` is waiting, runnable, running (on the stack or in an await) or suspended; ``waiting_for`` the actors
                whose answer, or room
     in whose mailbox, it waits for; ``tasks`` the tasks in its nurseries; ``memory`` what it holds, walked now (what its
-    code holds in running frames is not in it); ``max_heap_size`` its limit in bytes.
+    code holds in running frames is not in it); ``max_heap_size`` its limit in bytes; ``heap_peak`` the most that a look
+    has found since it has one.
     """
 
     pid: Pid
@@ -44,6 +45,7 @@ class ProcessInfo:
     waiting_for: tuple[Pid, ...]
     memory: HeapUsage
     max_heap_size: int | None
+    heap_peak: int | None
 
 
 def process_info(scheduler: Scheduler, record: Record[Any]) -> ProcessInfo | None:
@@ -53,6 +55,7 @@ def process_info(scheduler: Scheduler, record: Record[Any]) -> ProcessInfo | Non
     if not record.alive:
         return None
     template, extra = record.template, record.extra
+    budget = scheduler.budgets.all.get(record)
     waiting = []
     link = record.pending
     while link is not None:
@@ -74,7 +77,8 @@ def process_info(scheduler: Scheduler, record: Record[Any]) -> ProcessInfo | Non
         tasks=len(extra.kids or ()) if extra is not None else 0,
         waiting_for=tuple(waiting),
         memory=heap_of(record),
-        max_heap_size=None if (budget := scheduler.budgets.all.get(record)) is None else budget.limit.size,
+        max_heap_size=None if budget is None else budget.limit.size,
+        heap_peak=None if budget is None else budget.peak,
     )
 
 

@@ -36,7 +36,6 @@ class Measured(Record[Any]):
     __slots__ = ()
 
     def cast(self, method: Any, /, *args: Any, **kwargs: Any) -> bool:
-        """As without a budget, once the bytes fit. The hot path: written out, as there."""
         template = self.template
         try:
             function = template.known[method]
@@ -46,62 +45,38 @@ class Measured(Record[Any]):
             function = partial(function, **kwargs)
             kwargs.clear()  # it is not the sender's
             return self._enqueue((function, args, None))
-        if not self.account.receive(args) and not self._squeezed_in((function, args, None)):
-            return Measured._overflow_of_heap(self, (function, args, None))
-        inbox = self.inbox
-        if inbox is None:
-            state = self.state
-            if state == IDLE:
+        accepted = self.account.accept(self, function, args)
+        if accepted:
+            return True
+        if accepted is None:  # it is the first
+            if self.state == IDLE:
+                self.state = QUEUED
+                template.runq.append(self)
                 scheduler = template.scheduler
                 if not scheduler.busy:
                     scheduler.wake()
-                self.inbox = [(function, args, None)]
-                self.state = QUEUED
-                template.runq.append(self)
-                return True
-            outbox = self.outbox
-            if state == DEAD or (outbox is not None and len(outbox) >= template.bound):
-                return self._overflow((function, args, None))
-            self.inbox = [(function, args, None)]
             return True
-        outbox = self.outbox
-        if len(inbox) + (0 if outbox is None else len(outbox)) >= template.bound:
-            return self._overflow((function, args, None))
-        inbox.append((function, args, None))
-        return True
+        return self._enqueue((function, args, None))
 
     def send(self, message: object, /) -> bool:
-        template = self.template
         arguments = (message,)
         del message  # our own variable is not the sender's
-        if not self.account.receive(arguments) and not self._squeezed_in((template.info, arguments, None)):
-            return Measured._overflow_of_heap(self, (template.info, arguments, None))
-        inbox = self.inbox
-        if inbox is None:
-            state = self.state
-            if state == IDLE:
-                scheduler = template.scheduler
-                if not scheduler.busy:
-                    scheduler.wake()
-                self.inbox = [(template.info, arguments, None)]
-                self.state = QUEUED
-                template.runq.append(self)
-                return True
-            outbox = self.outbox
-            if state == DEAD or (outbox is not None and len(outbox) >= template.bound):
-                return self._overflow((template.info, arguments, None))
-            self.inbox = [(template.info, arguments, None)]
+        accepted = self.account.accept(self, self.template.info, arguments)
+        if accepted:
             return True
-        outbox = self.outbox
-        if len(inbox) + (0 if outbox is None else len(outbox)) >= template.bound:
-            return self._overflow((template.info, arguments, None))
-        inbox.append((template.info, arguments, None))
-        return True
+        if accepted is None:
+            if self.state == IDLE:
+                self.make_ready()
+            return True
+        return self._enqueue((self.template.info, arguments, None))
 
     def _enqueue(self, message: Message) -> bool:
+        full = self.mailbox_length >= self.template.bound
+        if full and self.template.overflow != "drop_oldest":
+            return self._overflow(message)  # it is not charged, since it does not come in
         if not self._fits(message):
             return Measured._overflow_of_heap(self, message)
-        if self.state == DEAD or self.mailbox_length >= self.template.bound:
+        if full or self.state == DEAD:
             return self._overflow(message)
         super().post(message)
         return True

@@ -40,6 +40,12 @@ class MemoryData:
     live: int | None
     worst: tuple[Ref[Any], int] | None
 
+    @property
+    def retained(self) -> int | None:
+        """Bytes that Python has freed and the system has not got back: the next allocations have them. None: not
+        known here."""
+        return None if self.live is None else max(0, self.resident - self.live)
+
     @classmethod
     def of(cls, sample: MemorySample, level: MemoryLevel, worst: tuple[Ref[Any], int] | None) -> MemoryData:
         """From the governor's last look."""

@@ -320,6 +320,8 @@ class Node(Scheduler):
             raise ValueError(f"cannot send after {seconds!r} s: give a finite number of seconds, 0 or more")
         if isinstance(to, Record):
             return self._timer_for(to, seconds, message)
+        if not isinstance(to, NamedRef):
+            raise TypeError(f"cannot send after {seconds:g} s to {to!r:.200}: give a ref")
         return self.timers.after(seconds, self._fire_at_name, to, message)
 
     def _timer_for(self, record: Record[Any], seconds: float, message: object) -> Timer:
@@ -347,11 +349,11 @@ class Node(Scheduler):
         timer.held = timers
         return timer
 
-    def _fire_at_name(self, to: Ref[Any], message: object) -> None:
+    def _fire_at_name(self, to: NamedRef[Any], message: object) -> None:
         record = self.resolve(to)
         if record is not None:
             record.post_info(message)
-        elif isinstance(to, NamedRef):
+        else:
             self.dead_name(to.name, "send_after", (message,))
 
     # --- end ----------------------------------------------------------------------------------
@@ -485,6 +487,7 @@ async def open_node(
     max_idle: int = 16,
     features: Features = FEATURES,
     max_heap_size: HeapLimit | int | str | None = None,
+    own_heaps: bool = True,
     prepare: Callable[[Node], None] | None = None,
 ) -> AsyncIterator[Node]:
     """Run a supervision tree inside any trio program, for the length of a ``with`` block. See the module's docstring
@@ -500,6 +503,9 @@ async def open_node(
         slice_seconds, quantum, max_idle: see ``runtime.scheduler``; the defaults are measured.
         max_heap_size: what each actor may hold unless its spec says otherwise: bytes, text such as ``"8 MiB"``, or a
             ``HeapLimit``, whose other knobs are the defaults of all. None: no limit.
+        own_heaps: actors that have a limit and hold more than a few KiB get pages of their own, so that killing them
+            returns memory to the system (where ``capabilities().return_pages`` is true). False: they share
+            Python's allocator with all others.
         features: which private names of trio to use; ``Features.degraded()`` for tests.
         prepare: called with the node before anything is started on it.
 
@@ -523,6 +529,7 @@ async def open_node(
         features=features,
         max_heap_size=max_heap_size,
     )
+    node.budgets.own_heaps = own_heaps
     error: BaseException | None = None
     token = CURRENT_SCHEDULER.set(node)
     try:

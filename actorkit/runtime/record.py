@@ -20,7 +20,7 @@ from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..errors import CallCycle, CalleeDied, MailboxFull
+from ..errors import CallCycle, CalleeDied, CallTimeout, MailboxFull
 from ..reasons import KILL, NOPROC, NORMAL, ExitReason, bounded
 from .activations import ACTIVATIONS
 from .calls import Later, Reply, SenderWaiting, waits_for
@@ -181,7 +181,13 @@ class Record(Ref[A_co]):
         template = self.template
         scheduler = template.scheduler
         if not scheduler.busy:
-            scheduler.wake()
+            try:
+                scheduler.wake()
+            except BaseException:  # the stack is full; what it has already must be run by whoever is woken next
+                if self.inbox is not None or self.outbox:
+                    self.state = QUEUED
+                    template.runq.append(self)
+                raise
         self.state = QUEUED
         template.runq.append(self)
 
@@ -426,7 +432,7 @@ class Record(Ref[A_co]):
         if got is not WAKE:
             got.unwrap()
         if reply.error is not None:
-            raise reply.error
+            raise _naming(method, reply.error)
         if scheduler.step_hook is not None:
             scheduler.received(reply.value)
         return reply.value
@@ -462,16 +468,17 @@ class Record(Ref[A_co]):
                 self.outbox.append(message)
             if self.state == IDLE:
                 self.make_ready()
-        return await self._answer(reply)
+        return await self._answer(reply, method)
 
-    async def _answer(self, reply: Reply) -> Any:
+    async def _answer(self, reply: Reply, asked: Any) -> Any:
+        """Wait for it. ``asked``: the method, or as text what an error says instead."""
         got = await park(Trap(reply.abort))
         if reply.caller is not None:
             reply.forget_caller()
         if got is not WAKE:
             got.unwrap()
         if reply.error is not None:
-            raise reply.error
+            raise _naming(asked, reply.error)
         scheduler = self.template.scheduler
         if scheduler.step_hook is not None:
             scheduler.received(reply.value)
@@ -497,7 +504,7 @@ class Record(Ref[A_co]):
                 kwargs.clear()
             self._enqueue_call((function, args, reply), reply)
             del function, args, kwargs
-            return await self._answer(reply)
+            return await self._answer(reply, method)
         except BaseException:
             reply.task = None
             reply.abandoned()
@@ -634,6 +641,13 @@ class Record(Ref[A_co]):
 
     def __repr__(self) -> str:
         return bounded(f"<Ref {self.describe()}>", 200)
+
+
+def _naming(asked: Any, error: BaseException) -> BaseException:
+    """The error of a call, telling what was asked for; ``asked`` is the method, or text."""
+    if isinstance(error, (CalleeDied, CallTimeout)) and not error.method:
+        error.method = asked if isinstance(asked, str) else asked.__qualname__
+    return error
 
 
 def _carry_on(_: Any, coro: Any) -> Any:

@@ -42,6 +42,21 @@ def _actor_class(start: Any) -> type | None:
     return origin if isinstance(origin, type) else None
 
 
+def _name_of(start: Any) -> str:
+    return getattr(start, "__qualname__", None) or repr(start)
+
+
+def _context_of(made: Any) -> Record[Any] | None:
+    """The record of an object that is, or was, an actor already; an object is one actor, once."""
+    if not isinstance(made, Callbacks):
+        return None
+    try:
+        context: Record[Any] = object.__getattribute__(made, "ctx")
+    except AttributeError:
+        return None
+    return context
+
+
 def process_template(scheduler: Scheduler, function: Any, **options: Any) -> Template:
     """The template of a process: it has no declared messages, and is labelled with its function's name."""
     template = Template(scheduler, Process, base=Process, **options)
@@ -131,15 +146,23 @@ class Starter:
             reason: ExitReason = Crash.from_exception(error, 1)
             error.__traceback__ = None
         else:
-            if isinstance(made, Callbacks):
+            began = _context_of(made)
+            if began is not None:
+                reason = BadReturn(
+                    f"{_name_of(self.start)}, the start of {child_id!r}, which must return an actor that was not "
+                    "started already",
+                    f"the object of {began.describe()}",
+                )
+            elif isinstance(made, Callbacks):
                 template = self.template
                 if template is None or template.cls is not type(made):
                     template = self.template = Template(self.scheduler, type(made), base=Callbacks, **self.options)
                 return made, template
-            name = getattr(self.start, "__qualname__", repr(self.start))
-            reason = BadReturn(
-                f"{name}, the start of {child_id!r}, which must return an actor", bounded(repr(made), 200)
-            )
+            else:
+                reason = BadReturn(
+                    f"{_name_of(self.start)}, the start of {child_id!r}, which must return an actor",
+                    bounded(repr(made), 200),
+                )
         raise StartFailed(child_id, reason)
 
     @staticmethod

@@ -215,7 +215,7 @@ async def _ask(ref: Ref[Any], what: str, serve: Callable[[Record[Any]], R]) -> R
         deadlines.arm()
     reply.remember_caller()
     try:
-        await record._answer(reply)
+        await record._answer(reply, f"sys.{what}")
     finally:
         deferred.pop(reply, None)
     return outcome[0]

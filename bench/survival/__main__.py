@@ -21,7 +21,7 @@ from bench.load import raise_descriptor_limit
 from bench.survival import cases, report
 from bench.survival.contenders import CONTENDERS, Contender
 from bench.survival.limit import remove_stale
-from bench.survival.runner import run_case
+from bench.survival.runner import Watch, run_case
 
 Document = dict[str, Any]
 
@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "limit": limit,
             "quick": options.quick,
             "pace": options.pace,
+            "rlimit": options.rlimit,
             "where": "",
             "cases": {},
             "runs": [],
@@ -88,9 +89,11 @@ def run_all(
                 progress(f"survival {case}: " + " | ".join(report.cells(name, [result])[:5]) + f" | {seconds:.0f} s")
 
 
-def run_one(contender: Contender, plan: cases.Plan, limit: int, scratch: Path, cgroups: bool) -> Document:
+def run_one(
+    contender: Contender, plan: cases.Plan, limit: int, scratch: Path, cgroups: bool, watch: Watch | None = None
+) -> Document:
     try:
-        return trio.run(run_case, contender, plan, limit, scratch, cgroups)
+        return trio.run(run_case, contender, plan, limit, scratch, cgroups, watch)
     except BaseExceptionGroup as group:  # trio wraps a Ctrl-C like any other exception
         if group.subgroup(KeyboardInterrupt) is not None:
             raise KeyboardInterrupt from None
@@ -111,8 +114,14 @@ def resumed(options: argparse.Namespace, limit: int) -> Document | None:
     if not options.json.exists():
         return None
     document: Document = json.loads(options.json.read_text())
-    asked = {"connections": options.connections, "limit": limit, "quick": options.quick, "pace": options.pace}
-    found = {name: document[name] for name in asked}
+    asked: Document = {
+        "connections": options.connections,
+        "limit": limit,
+        "quick": options.quick,
+        "pace": options.pace,
+        "rlimit": options.rlimit,
+    }
+    found = {name: document.get(name, False) for name in asked}
     if asked != found:
         raise SystemExit(f"--resume: {options.json} has {found}; asked for {asked}")
     return document

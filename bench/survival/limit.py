@@ -231,7 +231,10 @@ def make_limit(size: int, cgroups: bool = True) -> tuple[Limit, str]:
         except NoPermission as error:
             reasons.append(str(error))
     if v2 is not None:
-        for parent in v2_parents(v2):
+        parents = list(v2_parents(v2))
+        if not parents:
+            reasons.append(f"neither {v2} nor its parent may hand out the memory controller of cgroup v2")
+        for parent in parents:
             try:
                 return CgroupV2(parent, size), f"cgroup v2 below {parent}"
             except NoPermission as error:

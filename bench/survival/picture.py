@@ -1,9 +1,9 @@
 """Memory over time as an SVG, two contenders side by side: `python -m bench.survival.picture FILE.json CASE OUT.svg`.
 
-Usage against the limit and the four levels, from the timeline in the JSON; below it a mark for each tenth of a second
-in which connections were lost or refused, or the server says that it killed or restarted. A contender that the kernel
-has killed ends with a cross. Both panels have the same axes, so that they can be compared by eye. Plain text out, no
-dependency.
+Usage against the limit and the levels of the ladder, from the timeline in the JSON, and what Python itself holds where
+the server tells; below it a mark for each tenth of a second in which connections were lost or refused, or the server
+says that it killed or restarted. A contender that the kernel has killed ends with a cross. Both panels have the same
+axes, so that they can be compared by eye. The background is light whatever is around it. Plain text out, no dependency.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -18,15 +19,24 @@ from pathlib import Path
 from typing import Any
 
 PANELS = ("actorkit", "trio")
-THRESHOLDS = ((0.70, "CONSERVE"), (0.80, "SHED"), (0.90, "KILL"), (0.96, "EXHAUSTED"))
-WIDTH, HEIGHT = 420, 240
-LEFT, TOP, GAP, BELOW = 64, 48, 36, 96
+LEVELS = (
+    (0.70, "CONSERVE", "#fdf6d8"),
+    (0.80, "SHED", "#fbe6c8"),
+    (0.90, "KILL", "#f8d2c4"),
+    (0.96, "EXHAUSTED", "#efb3b3"),
+)
+"""Where each is entered, its name, and its colour up to the next."""
+WIDTH, HEIGHT = 440, 300
+LEFT, TOP, GAP, LANE = 132, 66, 60, 18
+AXIS, LEGEND = 44, 44
+"""Below a panel, and below its lanes."""
+INK, FAINT, RED, LINE, NEEDED, PRESSURE = "#222", "#666", "#b3261e", "#1f3a5f", "#0b7a75", "#3b5b8c"
 LANES = {
-    "good lost": ("well-behaved lost", "#c0392b"),
-    "lost": ("others cut", "#e67e22"),
-    "refused": ("refused politely", "#2980b9"),
-    "kills": ("killed", "#8e44ad"),
-    "restarts": ("restarted", "#27ae60"),
+    "good lost": ("well-behaved lost", "#b3261e"),
+    "lost": ("others cut off", "#b26a00"),
+    "refused": ("refused politely", "#1e6fb3"),
+    "kills": ("killed by the node", "#7b3fa0"),
+    "restarts": ("restarted", "#1d7a3f"),
 }
 """Kind of mark, its name, its colour. A lane without a mark in either panel is left out."""
 
@@ -68,24 +78,36 @@ def picture(document: dict[str, Any], case: str, names: Sequence[str] = PANELS) 
     marks = [marks_of(run) for run in runs]
     lanes = [lane for lane in LANES if any(kind == lane for found in marks for _, kind, _ in found)]
     width = LEFT + len(runs) * (WIDTH + GAP)
-    height = TOP + HEIGHT + BELOW + 14 * len(lanes)
+    height = TOP + HEIGHT + AXIS + LANE * len(lanes) + LEGEND
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        'font-family="sans-serif" font-size="11">',
-        f'<rect width="{width}" height="{height}" fill="white"/>',
-        _text(LEFT, 18, f"{case} {document['cases'][case]}", size=13),
+        'font-family="Helvetica, Arial, DejaVu Sans, sans-serif" font-size="12">',
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+        _text(LEFT, 24, f"{case} {document['cases'][case]}", size=15, bold=True),
     ]
     for number, (name, run, found) in enumerate(zip(names, runs, marks, strict=True)):
         axes = Axes(LEFT + number * (WIDTH + GAP), first, last, run["limit"])
         lines += _panel(name, run, axes, labelled=number == 0)
         lines += _lanes(axes, found, lanes, labelled=number == 0)
-    legend = LEFT
-    for lane in lanes:
-        label, colour = LANES[lane]
-        lines.append(f'<rect x="{legend}" y="{height - 18}" width="9" height="9" fill="{colour}"/>')
-        lines.append(_text(legend + 13, height - 10, label))
-        legend += 26 + 6 * len(label)
+    lines += _legend(height - 16, any(_needed(run) for run in runs))
     return "\n".join([*lines, "</svg>", ""])
+
+
+def _legend(y: float, needed: bool) -> Iterable[str]:
+    x = float(LEFT)
+    entries = [
+        (f'<line x1="{{x}}" y1="{y - 4}" x2="{{e}}" y2="{y - 4}" stroke="{LINE}" stroke-width="2"/>', "memory in use"),
+        (
+            f'<line x1="{{x}}" y1="{y - 4}" x2="{{e}}" y2="{y - 4}" stroke="{NEEDED}" stroke-width="2" '
+            'stroke-dasharray="5 3"/>',
+            "of it needed; the rest is free for the next who allocates",
+        ),
+        (f'<line x1="{{x}}" y1="{y - 4}" x2="{{e}}" y2="{y - 4}" stroke="{PRESSURE}" stroke-width="5"/>', "pressure"),
+    ]
+    for shape, label in entries if needed else (entries[0], entries[2]):
+        yield shape.format(x=x, e=x + 24)
+        yield _text(x + 30, y, label)
+        x += 56 + 6.5 * len(label)
 
 
 def _run(document: dict[str, Any], case: str, name: str) -> dict[str, Any]:
@@ -96,53 +118,87 @@ def _run(document: dict[str, Any], case: str, name: str) -> dict[str, Any]:
     raise ValueError(f"no run of {name} in {case} with a timeline: run it with --case {case} --only {name}")
 
 
+def _needed(run: dict[str, Any]) -> list[tuple[float, int]]:
+    """What is in use without what Python has freed, where the server tells of that."""
+    at = [seconds for seconds, _, _ in run["timeline"]]
+    found = []
+    for seconds, told in run["told"]:
+        if told.get("live") is not None and at[0] <= seconds <= at[-1]:
+            used = run["timeline"][bisect_left(at, seconds)][1]
+            found.append((seconds, max(0, used - max(0, told["resident"] - told["live"]))))
+    return found
+
+
 def _panel(name: str, run: dict[str, Any], axes: Axes, labelled: bool) -> Iterable[str]:
-    right, floor = axes.x + WIDTH, axes.up(0)
+    right, floor, ceiling = axes.x + WIDTH, axes.up(0), axes.up(axes.limit)
+    yield _text(axes.x, TOP - 12, name, size=14, bold=True)
     kept = f"{run['kept']:,} of {run['good']:,} well-behaved connections kept"
-    yield _text(axes.x, TOP - 12, f"{name}: {kept}", bold=True)
-    yield f'<rect x="{axes.x}" y="{TOP}" width="{WIDTH}" height="{HEIGHT}" fill="none" stroke="#999"/>'
+    if run.get("capacity"):
+        kept += f", {run['capacity']:.0%} of what fits"
+    yield _text(right, TOP - 12, kept, anchor="end", colour=INK if run["kept"] else RED, size=13)
+    yield from _bands(axes, labelled)
+    for share in (0.25, 0.5):
+        y = axes.up(share * axes.limit)
+        yield f'<line x1="{axes.x}" y1="{y}" x2="{right}" y2="{y}" stroke="#e4e4e4"/>'
+        if labelled:
+            yield _text(axes.x - 6, y + 4, f"{share:.0%}", anchor="end", colour=FAINT)
+    points = [(axes.across(at), axes.up(used)) for at, used, _ in run["timeline"]]
+    drawn = " ".join(f"{x},{y}" for x, y in points)
+    yield (
+        f'<polygon points="{points[0][0]},{floor} {drawn} {points[-1][0]},{floor}" fill="{LINE}" fill-opacity="0.10"/>'
+    )
+    yield f'<polyline points="{drawn}" fill="none" stroke="{LINE}" stroke-width="2" stroke-linejoin="round"/>'
+    needed = " ".join(f"{axes.across(at)},{axes.up(bytes_)}" for at, bytes_ in _needed(run))
+    if needed:
+        yield f'<polyline points="{needed}" fill="none" stroke="{NEEDED}" stroke-width="1.5" stroke-dasharray="5 3"/>'
+    yield f'<rect x="{axes.x}" y="{ceiling}" width="{WIDTH}" height="{floor - ceiling:.1f}" fill="none" stroke="#888"/>'
+    yield f'<line x1="{axes.x}" y1="{ceiling}" x2="{right}" y2="{ceiling}" stroke="{RED}" stroke-width="2"/>'
+    if labelled:
+        yield _text(axes.x - 6, ceiling - 1, f"{axes.limit / 2**20:.0f} MiB", anchor="end", colour=RED)
+        yield _text(axes.x - 6, floor + 4, "0", anchor="end", colour=FAINT)
     press, relax = axes.across(run["times"]["press"]), axes.across(run["times"]["relax"])
     if relax > press:
-        yield f'<rect x="{press}" y="{TOP}" width="{relax - press:.1f}" height="{HEIGHT}" fill="#f4f1e8"/>'
-    for share, level in THRESHOLDS:
-        y = axes.up(share * axes.limit)
-        yield f'<line x1="{axes.x}" y1="{y}" x2="{right}" y2="{y}" stroke="#bbb" stroke-dasharray="3 3"/>'
-        if labelled:
-            yield _text(axes.x - 4, y + 4, f"{share:.0%}", anchor="end")
-        else:
-            yield _text(right - 4, y - 2, level, anchor="end", colour="#999", size=8)
-    top = axes.up(axes.limit)
-    yield f'<line x1="{axes.x}" y1="{top}" x2="{right}" y2="{top}" stroke="#c0392b" stroke-width="1.5"/>'
-    if labelled:
-        yield _text(axes.x - 4, top - 1, f"{axes.limit / 2**20:.0f} MiB", anchor="end")
-    points = " ".join(f"{axes.across(at)},{axes.up(used)}" for at, used, _ in run["timeline"])
-    yield f'<polyline points="{points}" fill="none" stroke="#2c3e50" stroke-width="1.5"/>'
+        yield f'<line x1="{press}" y1="{floor}" x2="{relax}" y2="{floor}" stroke="{PRESSURE}" stroke-width="5"/>'
     if run.get("killed_by_kernel"):
-        x, y = axes.across(run["timeline"][-1][0]), axes.up(max(used for _, used, _ in run["timeline"]))
-        yield f'<path d="M{x - 5} {y - 5}l10 10m0 -10l-10 10" stroke="#c0392b" stroke-width="3"/>'
-        yield _text(x + 9, y + 14, "killed by the kernel", colour="#c0392b")
+        x, y = points[-1][0], min(y for _, y in points)
+        yield f'<path d="M{x - 7} {y - 7}l14 14m0 -14l-14 14" stroke="{RED}" stroke-width="4"/>'
+        beyond = x > axes.x + WIDTH / 2
+        side, anchor = (-14, "end") if beyond else (14, "start")
+        yield _text(x + side, y + 30, "killed by the kernel", anchor=anchor, colour=RED, size=14, bold=True)
     for seconds in _ticks(axes.first, axes.last):
         x = axes.across(seconds)
-        yield f'<line x1="{x}" y1="{floor}" x2="{x}" y2="{floor + 4}" stroke="#999"/>'
-        yield _text(x, floor + 15, f"{seconds:g} s", anchor="middle")
+        yield f'<line x1="{x}" y1="{floor}" x2="{x}" y2="{floor + 6}" stroke="#888"/>'
+        yield _text(x, floor + 20, f"{seconds:g} s", anchor="middle", colour=FAINT)
+
+
+def _bands(axes: Axes, labelled: bool) -> Iterable[str]:
+    ends = [share for share, _, _ in LEVELS[1:]] + [1.0]
+    for (share, level, colour), end in zip(LEVELS, ends, strict=True):
+        low, high = axes.up(share * axes.limit), axes.up(end * axes.limit)
+        yield f'<rect x="{axes.x}" y="{high}" width="{WIDTH}" height="{low - high:.1f}" fill="{colour}"/>'
+        yield f'<line x1="{axes.x}" y1="{low}" x2="{axes.x + WIDTH}" y2="{low}" stroke="#c9a58f" stroke-width="0.7"/>'
+        yield _text(axes.x + 5, (low + high) / 2 + 3.5, level, colour="#7a4a35", size=10)
+        if labelled:
+            yield _text(axes.x - 6, low + 4, f"{share:.0%}", anchor="end", colour=FAINT)
 
 
 def _lanes(axes: Axes, marks: list[tuple[float, str, int]], lanes: Sequence[str], labelled: bool) -> Iterable[str]:
     for number, lane in enumerate(lanes):
         label, colour = LANES[lane]
-        y = TOP + HEIGHT + 26 + 14 * number
+        floor = TOP + HEIGHT + AXIS + LANE * number
         total = sum(count for _, kind, count in marks if kind == lane)
+        yield f'<line x1="{axes.x}" y1="{floor}" x2="{axes.x + WIDTH}" y2="{floor}" stroke="#ddd"/>'
         for at, kind, count in marks:
             if kind == lane and axes.first <= at <= axes.last:
                 title = escape(f"{label}: {count} at {at:.1f} s")
-                size = min(10, 3 + count.bit_length())
+                size = min(LANE - 3, 4 + 2 * count.bit_length())
                 yield (
-                    f'<rect x="{axes.across(at) - 1}" y="{y + 10 - size}" width="2" height="{size}" fill="{colour}">'
+                    f'<rect x="{axes.across(at) - 1.5}" y="{floor - size}" width="3" height="{size}" fill="{colour}">'
                     f"<title>{title}</title></rect>"
                 )
-        yield _text(axes.x + WIDTH + 3, y + 9, f"{total:,}", colour=colour, size=9)
+        yield _text(axes.x + WIDTH + 6, floor - 1, f"{total:,}", colour=colour if total else FAINT, bold=total > 0)
         if labelled:
-            yield _text(axes.x - 4, y + 9, label.split()[0], anchor="end", colour=colour, size=9)
+            yield _text(axes.x - 6, floor - 1, label, anchor="end", colour=colour)
 
 
 def _ticks(first: float, last: float) -> list[float]:
@@ -152,7 +208,7 @@ def _ticks(first: float, last: float) -> list[float]:
 
 
 def _text(
-    x: float, y: float, text: str, *, anchor: str = "start", colour: str = "#333", size: int = 11, bold: bool = False
+    x: float, y: float, text: str, *, anchor: str = "start", colour: str = INK, size: int = 12, bold: bool = False
 ) -> str:
     weight = ' font-weight="bold"' if bold else ""
     return (

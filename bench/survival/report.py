@@ -64,7 +64,7 @@ def cells(name: str, runs: list[dict[str, Any]]) -> list[str]:
         middle((run["kills_per_minute"] for run in done), "{:.0f}"),
         middle((run["restarts_per_minute"] for run in done), "{:.0f}"),
         middle((run["p99_ms"]["press"] if run["alive"] else None for run in done), "{:,.0f}"),
-        middle((run.get("refusal_p99_ms") for run in done), "{:,.0f}", ""),
+        middle((run["refusal_p99_ms"] for run in done), "{:,.0f}", ""),
         middle((run["back_seconds"] for run in done), "{:.1f}", "never"),
         middle((run["capacity"] for run in done), "{:.2f}", ""),
     ]

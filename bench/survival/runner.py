@@ -15,7 +15,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,18 @@ def shares(plan: cases.Plan, ports: dict[str, int], rate: float) -> list[dict[st
     return cut
 
 
+Watch = Callable[["Run"], Awaitable[None]]
+
+
 async def run_case(
-    contender: Contender, plan: cases.Plan, size: int, scratch: Path, cgroups: bool = True
+    contender: Contender,
+    plan: cases.Plan,
+    size: int,
+    scratch: Path,
+    cgroups: bool = True,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
-    """One run's result, as it goes into the JSON."""
+    """One run's result, as it goes into the JSON. ``watch`` runs beside it, for whoever wants to see it happen."""
     limit, where = make_limit(size, cgroups)
     result: dict[str, Any] = {"limit": size, "limit_kind": limit.kind, "where": where}
     deadline = READY_SECONDS + 60 + 3 * plan.press_seconds + RECOVERY_SECONDS * plan.pace
@@ -67,7 +75,10 @@ async def run_case(
             with trio.fail_after(deadline):
                 async with trio.open_nursery() as nursery:
                     try:
-                        await Run(contender, plan, limit, scratch, nursery, children, result).go()
+                        run = Run(contender, plan, limit, scratch, nursery, children, result)
+                        if watch is not None:
+                            nursery.start_soon(watch, run)
+                        await run.go()
                     finally:
                         for child in children:
                             if child.alive():
@@ -107,6 +118,8 @@ class Run:
         self.children = children
         self.result = result
         self.generators: list[Child] = []
+        self.observer: Observer | None = None
+        self.phase = "starts"
 
     async def child(self, name: str, command: list[str], env: dict[str, str] | None = None) -> Child:
         child = await Child.start(self.nursery, name, command, env)
@@ -134,7 +147,7 @@ class Run:
             return
         result["version"] = ready.get("version")
         result["capabilities"] = ready.get("capabilities")
-        observer = Observer(limit, server, [], [])
+        observer = self.observer = Observer(limit, server, [], [])
         self.nursery.start_soon(observer.watch)
         self.nursery.start_soon(observer.ask, ready["control"])
         await trio.sleep(5 * TICK)
@@ -145,11 +158,14 @@ class Run:
             await generator.tell(json.dumps(share))
             self.generators.append(generator)
         async with self.until_gone(server):
+            self.phase = "connects"
             await self.all("connect", "connected")
             idle = observer.used()
             size = cases.fill(plan, limit.size, idle) if plan.fill_to else 0
             await self.all(f"before {size}", "prepared")
+            self.phase = "steady"
             await trio.sleep(STEADY_SECONDS * plan.pace)
+            self.phase = "PRESSURE"
             times["press"] = time.monotonic()
             result["fill"] = size
             result["idle"] = idle
@@ -157,6 +173,7 @@ class Run:
                 await self.pressure(size)
         times.setdefault("press", time.monotonic())
         times["relax"] = time.monotonic()
+        self.phase = "relaxes"
         await self.all("relax")
         async with self.until_gone(server):
             with trio.move_on_after(RECOVERY_SECONDS * plan.pace):
@@ -169,7 +186,7 @@ class Run:
             with trio.move_on_after(5 * plan.pace):
                 while len(observer.told) == answers and server.alive():  # noqa: ASYNC110
                     await trio.sleep(TICK)
-        result.update(summary(plan, limit, observer, reports, times, base))
+        result.update(summary(plan, limit, observer, reports, times, base, self.contender.row))
         alive = server.alive() and (result["kept"] > 0 or len(observer.told) > answers)
         result["alive"] = alive
         result["exit"] = server.process.poll()

@@ -18,6 +18,7 @@ def summary(
     reports: list[dict[str, Any]],
     times: dict[str, float],
     base: int,
+    row: int,
 ) -> dict[str, Any]:
     """The columns of one run, and what they were made of."""
     good, kept, counts = Counter[str](), Counter[str](), Counter[str]()
@@ -56,7 +57,7 @@ def summary(
         "back_seconds": None if back is None else round(back, 1),
         "outside_seconds": round(len(outside) * TICK, 1),
         "peak": max((used for _, used, _ in observer.timeline), default=0),
-        "capacity": _capacity(plan, limit.size, base, sum(kept.values())) if plan.footprint else None,
+        "capacity": _capacity(plan, limit.size, base, sum(kept.values()), row) if plan.footprint else None,
         "times": {name: round(at - start, 2) for name, at in times.items()},
         "timeline": [(round(at - start, 2), used, level) for at, used, level in observer.timeline],
         "marks": sorted([round(at - start, 1), kind, count] for at, kind, count in marks),
@@ -73,7 +74,8 @@ def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1000, 1)
 
 
-def _capacity(plan: cases.Plan, limit: int, base: int, kept: int) -> float:
+def _capacity(plan: cases.Plan, limit: int, base: int, kept: int, row: int) -> float:
     """What was kept, of what the limit could hold for good."""
-    room = max(1, (cases.LEAVE_SHED * limit - base) / plan.footprint)
+    footprint = plan.footprint * row / protocol.ROW
+    room = max(1, (cases.LEAVE_SHED * limit - base) / footprint)
     return round(kept / room, 3)

@@ -7,6 +7,7 @@ import os
 import pytest
 
 import actorkit as ak
+from tests.conformance.marks import conforms
 
 from .actors import Idle, settled
 
@@ -36,6 +37,7 @@ def at(key):
     return ak.partitioned(Cell, "cells", key)
 
 
+@conforms("PART")
 async def test_partitions_have_the_ids_from_zero():
     """PART: n children in order; which_children, count_children and partitions tell them."""
     async with ak.open_node(cells()):
@@ -45,18 +47,21 @@ async def test_partitions_have_the_ids_from_zero():
         assert await supervisor.call(P.partitions) == 3
 
 
+@conforms("PART")
 async def test_one_partition_for_each_processor_by_default():
     """PART: the default number."""
     async with ak.open_node(ak.partition_supervisor(ak.child(Cell), name="cells")):
         assert await ak.named(P, "cells").call(P.partitions) == os.cpu_count()
 
 
+@conforms("PART")
 async def test_with_arguments_makes_each_partitions_own():
     """PART: it gets the spec's arguments and the number."""
     async with ak.open_node(cells(with_arguments=lambda args, number: (*args, number))):
         assert [await at(n).call(Cell.arguments) for n in range(3)] == [("x", 0), ("x", 1), ("x", 2)]
 
 
+@conforms("PART")
 async def test_keys_are_routed_by_number_or_hash():
     """PART: an int by abs(key) % n, anything else by a hash that does not change."""
     async with ak.open_node(cells()):
@@ -69,6 +74,7 @@ async def test_keys_are_routed_by_number_or_hash():
         assert {at(f"user-{n}").pid for n in range(100)} == set(pids)
 
 
+@conforms("PART")
 async def test_a_ref_follows_its_partition_through_restarts():
     """PART: while a partition is down there is nobody; the others are untouched."""
     async with ak.open_node(cells()):
@@ -87,6 +93,7 @@ async def test_a_ref_follows_its_partition_through_restarts():
         assert await at(2).call(Cell.arguments) == ("x",)
 
 
+@conforms("PART")
 async def test_no_partition_supervisor():
     """PART: a name that nobody holds, or another actor does, leads nowhere."""
     async with ak.open_node(ak.child(Idle).with_(name="cells")):
@@ -94,6 +101,7 @@ async def test_no_partition_supervisor():
         assert not ak.partitioned(Cell, "nowhere", 1).alive
 
 
+@conforms("PART")
 async def test_partitions_may_be_supervisors():
     """PART: dynamic supervisors as partitions spread the starting of children."""
     D = ak.DynamicSupervisor
@@ -109,6 +117,7 @@ async def test_partitions_may_be_supervisors():
         assert node.tree() is not None
 
 
+@conforms("PART")
 async def test_strategy_and_intensity_are_passed_on():
     """PART: one_for_all restarts every partition."""
     async with ak.open_node(cells(strategy="one_for_all")):
@@ -118,6 +127,7 @@ async def test_strategy_and_intensity_are_passed_on():
         assert before.isdisjoint({at(n).pid for n in range(3)})
 
 
+@conforms("PART")
 @pytest.mark.parametrize("number", [0, -1, 1.5, True, "2"])
 def test_a_bad_number_of_partitions_is_refused(number):
     """PART: an int of 1 or more."""
@@ -125,6 +135,7 @@ def test_a_bad_number_of_partitions_is_refused(number):
         cells(number)
 
 
+@conforms("PART")
 def test_bad_specs_are_refused():
     """PART: what is no spec, or has a name, cannot be partitioned; a name of its own is mandatory."""
     for spec in (Cell, ak.child(Cell).with_(name="cell")):

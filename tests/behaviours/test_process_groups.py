@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import actorkit as ak
+from tests.conformance.marks import conforms
 
 from .actors import Idle, Notes, settled
 
@@ -19,6 +20,7 @@ def scope(name="g"):
     return ak.process_groups(name=name)
 
 
+@conforms("PG")
 async def test_groups_appear_and_vanish():
     """PG: a group is there from its first member to its last."""
     async with ak.open_node(scope()) as node:
@@ -34,6 +36,7 @@ async def test_groups_appear_and_vanish():
         assert await ref().call(G.which_groups) == [("b", 1)]
 
 
+@conforms("PG")
 async def test_n_joins_need_n_leaves():
     """PG: a member is listed once for each join, and is one until as many leaves."""
     async with ak.open_node(scope()) as node:
@@ -48,6 +51,7 @@ async def test_n_joins_need_n_leaves():
         assert not one.extra.at_exit
 
 
+@conforms("PG")
 async def test_who_may_join():
     """PG: living actors of this node; the rest is the caller's fault and the scope goes on."""
     async with ak.open_node(scope()) as node, ak.open_node(name="other") as other:
@@ -67,6 +71,7 @@ async def test_who_may_join():
         assert await groups.call(G.which_groups) == []
 
 
+@conforms("PG")
 async def test_the_dead_leave_all_their_groups():
     """PG: membership is gone in the step in which the member ends."""
     async with ak.open_node(scope()) as node:
@@ -80,6 +85,7 @@ async def test_the_dead_leave_all_their_groups():
         assert await ref().call(G.which_groups) == ["a"]
 
 
+@conforms("PG")
 async def test_subscribers_hear_of_every_change():
     """PG: a snapshot, then Joined and Left with the group, one for each join of one who dies."""
     async with ak.open_node(scope()) as node:
@@ -99,6 +105,7 @@ async def test_subscribers_hear_of_every_change():
         ]
 
 
+@conforms("PG")
 async def test_monitor_one_group_and_demonitor():
     """PG: only that group's changes; none after demonitor, which may be repeated."""
     async with ak.open_node(scope()) as node:
@@ -117,6 +124,7 @@ async def test_monitor_one_group_and_demonitor():
             await ref().call(G.monitor, "nobody")
 
 
+@conforms("PG")
 async def test_a_dead_subscriber_is_forgotten():
     """PG: its subscription ends with it, also while it is a member."""
     async with ak.open_node(scope()) as node:
@@ -144,6 +152,7 @@ async def test_broadcast_reaches_each_member_once():
         assert await ref().call(G.broadcast, "nobody", "hello") == 0
 
 
+@conforms("PG")
 async def test_scopes_are_separate():
     """PG: the same group in two scopes is two groups."""
     async with ak.open_node(ak.supervisor(scope("g"), scope("h"))) as node:
@@ -155,6 +164,7 @@ async def test_scopes_are_separate():
         assert await ref("h").call(G.members, "a") == [one]
 
 
+@conforms("PG")
 async def test_a_restarted_scope_is_empty():
     """PG: membership is lost with the scope, and the members carry nothing of it."""
     async with ak.open_node(ak.supervisor(scope())) as node:

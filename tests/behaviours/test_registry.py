@@ -9,6 +9,7 @@ import pytest
 
 import actorkit as ak
 from actorkit.behaviours.registry_table import RegistryTable, strict
+from tests.conformance.marks import conforms
 
 from .actors import Idle, Notes, settled
 
@@ -27,6 +28,7 @@ def ref():
     return ak.named(R, "r")
 
 
+@conforms("REG-U")
 async def test_a_registered_actor_is_found_by_its_key():
     """REG-U: lookup, whereis, keys, values and count show an entry, and its absence."""
     async with ak.open_node(unique()) as node:
@@ -43,6 +45,7 @@ async def test_a_registered_actor_is_found_by_its_key():
         assert await ref().call(R.count) == 2
 
 
+@conforms("REG-U")
 async def test_a_unique_key_has_one_holder():
     """REG-U: a second registration is refused, also of the holder itself, and leaves no trace."""
     async with ak.open_node(unique()) as node:
@@ -57,6 +60,7 @@ async def test_a_unique_key_has_one_holder():
         assert await ref().call(R.count) == 1
 
 
+@conforms("REG-L")
 @pytest.mark.parametrize("end", ["crash", "kill", "stop"])
 async def test_entries_go_in_the_step_in_which_their_holder_ends(end):
     """REG-L: whoever hears of the end finds the key free, however the holder ended."""
@@ -88,6 +92,7 @@ async def test_entries_go_in_the_step_in_which_their_holder_ends(end):
         assert await ref().call(R.count) == 1
 
 
+@conforms("REG-U")
 async def test_keys_are_compared_strictly():
     """REG-U: 1, 1.0 and True are three keys, also inside tuples; equal keys of one type are one."""
     async with ak.open_node(unique()) as node:
@@ -124,6 +129,7 @@ def test_strict_keys_do_not_collide_with_their_own_form():
     assert strict((tuple, (1,))) != strict((1,))
 
 
+@conforms("REG-U")
 async def test_only_living_local_actors_can_be_registered():
     """REG-U: a dead actor, one of another node and what is no ref are the caller's faults; the registry goes on."""
     async with ak.open_node(unique()) as node, ak.open_node(name="other") as other:
@@ -140,6 +146,7 @@ async def test_only_living_local_actors_can_be_registered():
         assert registry.alive
 
 
+@conforms("REG-U")
 async def test_unregister_is_always_well():
     """REG-U: it takes back what is there and does not mind what is not; the actor is followed no more."""
     async with ak.open_node(unique()) as node:
@@ -154,6 +161,7 @@ async def test_unregister_is_always_well():
         assert not one.extra.at_exit
 
 
+@conforms("REG-U")
 async def test_registering_and_unregistering_leaves_nothing_behind():
     """REG-U: no table and no list of callbacks grows."""
     async with ak.open_node(unique()) as node:
@@ -166,6 +174,7 @@ async def test_registering_and_unregistering_leaves_nothing_behind():
         assert len(one.extra.at_exit) == 1
 
 
+@conforms("REG-U")
 async def test_update_value_is_the_holders():
     """REG-U: it replaces the value and tells both; others, and functions that raise, change nothing."""
     async with ak.open_node(unique()) as node:
@@ -179,6 +188,7 @@ async def test_update_value_is_the_holders():
         assert await ref().call(R.lookup, "a") == [(one, 2)]
 
 
+@conforms("REG-D")
 async def test_duplicate_keys_have_many_entries():
     """REG-D: several actors, and one actor several times; unregister takes all entries of one actor."""
     async with ak.open_node(duplicate()) as node:
@@ -195,6 +205,7 @@ async def test_duplicate_keys_have_many_entries():
         assert await ref().call(R.count) == 0
 
 
+@conforms("REG-D")
 async def test_what_needs_unique_keys_is_refused_by_others():
     """REG-D: update_value and via are for unique keys."""
     async with ak.open_node(duplicate()) as node:
@@ -206,6 +217,7 @@ async def test_what_needs_unique_keys_is_refused_by_others():
             await ak.via(Idle, "r", "a").call(Idle.number)
 
 
+@conforms("REG-U")
 async def test_match_looks_at_every_entry():
     """REG-U: a predicate selects; one that raises is its author's fault."""
     async with ak.open_node(unique()) as node:
@@ -218,6 +230,7 @@ async def test_match_looks_at_every_entry():
         assert await ref().call(R.count) == 2
 
 
+@conforms("REG-D")
 async def test_dispatch_runs_in_the_caller():
     """REG-D: with the entries, once; not at all without; what it raises comes out, and the registry lives."""
     async with ak.open_node(duplicate()) as node:
@@ -233,6 +246,7 @@ async def test_dispatch_runs_in_the_caller():
         assert ref().alive
 
 
+@conforms("REG-U")
 async def test_listeners_hear_of_entries():
     """REG-U: Registered and Unregistered, in order, at death too; a listener may be a name."""
     listener = ak.child(Notes).with_(name="listener")
@@ -251,6 +265,7 @@ async def test_listeners_hear_of_entries():
         ]
 
 
+@conforms("REG-U")
 async def test_via_follows_the_key():
     """REG-U: each send finds who holds the key then; nobody is NoProc, False and a dead letter."""
     async with ak.open_node(unique()) as node:
@@ -272,6 +287,7 @@ async def test_via_follows_the_key():
         assert node.resolve(via) is two
 
 
+@conforms("REG-U")
 async def test_a_via_ref_can_be_monitored_linked_and_sent_to_later():
     """REG-U: what takes a named ref takes one via a registry."""
 
@@ -307,6 +323,7 @@ def test_via_refs_are_equal_when_they_mean_the_same():
         ak.via(Idle, "r", [])
 
 
+@conforms("REG-U")
 async def test_no_such_registry():
     """REG-U: a via ref to a registry that is not there, or to another actor of that name, finds nobody."""
     async with ak.open_node(ak.child(Idle).with_(name="r")):
@@ -314,6 +331,7 @@ async def test_no_such_registry():
         assert not ak.via(Idle, "nowhere", 1).alive
 
 
+@conforms("REG-L")
 async def test_a_restarted_registry_is_empty_and_leaves_no_callbacks():
     """REG-L: the entries of a registry go with it, and its holders do not call a dead one."""
     async with ak.open_node(ak.supervisor(unique())) as node:
@@ -338,6 +356,7 @@ async def test_a_registry_may_hold_itself():
         assert await ref().call(R.count) == 0
 
 
+@conforms("REG-D")
 @pytest.mark.parametrize("fields", [{"keys": "many"}, {"listeners": ["r"]}, {"name": ""}])
 def test_bad_options_are_refused_at_once(fields):
     """REG-D: kind, listeners and name are checked when the spec is made."""

@@ -12,6 +12,7 @@ import pytest
 import trio
 
 import actorkit as ak
+from tests.conformance.marks import conforms
 
 from .actors import Notes, settled
 
@@ -46,6 +47,7 @@ async def running():
 # --- Results --------------------------------------------------------------------------------------
 
 
+@conforms("TASK")
 async def test_a_task_gives_its_result():
     """TASK: to whoever asks, as often as asked; arguments by position and name."""
     async with ak.open_node(tree()):
@@ -58,6 +60,7 @@ async def test_a_task_gives_its_result():
         assert await running() == 0
 
 
+@conforms("TASK")
 async def test_a_running_task_has_no_outcome_yet(autojump_clock):
     """TASK: poll is None, done False; giving up the wait leaves the task running."""
     async with ak.open_node(tree()):
@@ -71,6 +74,7 @@ async def test_a_running_task_has_no_outcome_yet(autojump_clock):
         assert await task.result() == 1
 
 
+@conforms("TASK")
 async def test_a_failing_task_tells_its_reason():
     """TASK: result raises TaskFailed with the Crash; supervisor and siblings go on, nothing is restarted."""
     async with ak.open_node(tree()) as node:
@@ -84,6 +88,7 @@ async def test_a_failing_task_tells_its_reason():
         assert await (await jobs().call(S.run, double, 2)).result() == 4
 
 
+@conforms("TASK")
 async def test_a_killed_task_has_no_result():
     """TASK: even if its function swallows the cancellation and returns."""
 
@@ -133,6 +138,7 @@ async def test_reports_name_the_function():
         assert node.process_info(task.ref).kind == "sleep_forever"
 
 
+@conforms("TASK")
 async def test_start_gives_a_ref_and_no_result():
     """TASK: start_child runs for its effect; its end is silent."""
     done = trio.Event()
@@ -147,6 +153,7 @@ async def test_start_gives_a_ref_and_no_result():
         assert await running() == 0
 
 
+@conforms("TASK")
 async def test_results_do_not_leak():
     """TASK: a result that nobody asks for is free with its handle, arguments when the task has ended; no label keeps a
     closure."""
@@ -174,6 +181,7 @@ async def test_results_do_not_leak():
 # --- Limits and ends ----------------------------------------------------------------------------
 
 
+@conforms("TASK")
 async def test_a_full_supervisor_refuses():
     """TASK: MaxChildrenReached for run and start; room again when one has ended."""
     async with ak.open_node(tree(max_children=1)):
@@ -187,6 +195,7 @@ async def test_a_full_supervisor_refuses():
         assert await (await jobs().call(S.run, double, 1)).result() == 2
 
 
+@conforms("TASK")
 async def test_shutdown_ends_a_task():
     """TASK: it is cancelled in its await, its finally blocks run; one that has ended tells its outcome."""
     cleaned = []
@@ -214,6 +223,7 @@ async def test_shutdown_ends_a_task():
         assert (await task.shutdown()).reason.type == "ValueError"
 
 
+@conforms("TASK")
 async def test_shutdown_waits_for_a_shield(autojump_clock):
     """TASK: what cannot be cancelled is waited for."""
 
@@ -229,6 +239,7 @@ async def test_shutdown_waits_for_a_shield(autojump_clock):
         assert trio.current_time() - start == pytest.approx(3)
 
 
+@conforms("TASK")
 async def test_tasks_end_with_their_supervisor(autojump_clock):
     """TASK: its shutdown ends them; whoever waits gets TaskFailed."""
     async with ak.open_node(ak.supervisor(tree())) as node:
@@ -260,6 +271,7 @@ class Trapping(Owner):
     trap_exit = True
 
 
+@conforms("TASK")
 async def test_a_linked_task_takes_its_owner_along():
     """TASK: async: the owner dies of the task's failure, and not of its normal end."""
     async with ak.open_node(tree()) as node:
@@ -272,6 +284,7 @@ async def test_a_linked_task_takes_its_owner_along():
         assert not owner.alive
 
 
+@conforms("TASK")
 async def test_a_linked_task_ends_with_its_owner():
     """TASK: async: the task dies of the owner's end."""
     async with ak.open_node(tree()) as node:
@@ -283,6 +296,7 @@ async def test_a_linked_task_ends_with_its_owner():
         assert caught.value.reason == ak.KILLED
 
 
+@conforms("TASK")
 async def test_an_owner_that_traps_exits_gets_them_as_messages():
     """TASK: async: Exit with Normal or the failure."""
     async with ak.open_node(tree()) as node:
@@ -295,6 +309,7 @@ async def test_an_owner_that_traps_exits_gets_them_as_messages():
         assert [(e.source, type(e.reason)) for e in exits] == [(good.ref, ak.Normal), (bad.ref, ak.Crash)]
 
 
+@conforms("TASK")
 async def test_shutdown_of_a_linked_task_spares_its_owner():
     """TASK: shutdown unlinks first."""
     async with ak.open_node(tree()) as node:
@@ -306,6 +321,7 @@ async def test_shutdown_of_a_linked_task_spares_its_owner():
         assert await trapping.call(Notes.taken) == []
 
 
+@conforms("TASK")
 async def test_a_dead_owner_is_refused():
     """TASK: async: no task is started for nobody."""
     async with ak.open_node(tree()) as node:
@@ -323,6 +339,7 @@ async def values(stream):
     return [each.value if isinstance(each, ak.TaskResult) else each async for each in stream]
 
 
+@conforms("TASK")
 async def test_a_stream_gives_outcomes_in_order(autojump_clock):
     """TASK: async_stream: in the order of the items, however long each takes."""
 
@@ -335,6 +352,7 @@ async def test_a_stream_gives_outcomes_in_order(autojump_clock):
         assert await values(ak.task_stream(jobs(), double, [])) == []
 
 
+@conforms("TASK")
 async def test_an_unordered_stream_gives_them_as_they_come(autojump_clock):
     """TASK: async_stream, ordered: false."""
 
@@ -347,6 +365,7 @@ async def test_an_unordered_stream_gives_them_as_they_come(autojump_clock):
         assert await values(stream) == [3, 2, 1, 0]
 
 
+@conforms("TASK")
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_so_many_run_at_a_time(autojump_clock, ordered):
     """TASK: async_stream: never more than max_concurrency, and not fewer while there are items."""
@@ -368,6 +387,7 @@ async def test_so_many_run_at_a_time(autojump_clock, ordered):
         assert trio.current_time() - start <= 7
 
 
+@conforms("TASK")
 async def test_failures_are_outcomes():
     """TASK: async_stream_nolink: a failed item is told in its place, the others go on."""
 
@@ -402,6 +422,7 @@ async def test_items_may_be_async_and_endless(autojump_clock):
         assert await running() == 0
 
 
+@conforms("TASK")
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_a_slow_item_raises(autojump_clock, ordered):
     """TASK: async_stream, timeout: TaskTimeout out of the loop, and all that runs is killed."""
@@ -415,6 +436,7 @@ async def test_a_slow_item_raises(autojump_clock, ordered):
         assert await values(stream) == []
 
 
+@conforms("TASK")
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_a_slow_item_is_killed(autojump_clock, ordered):
     """TASK: async_stream, on_timeout: :kill_task: TaskTimeout in its place, the others go on."""
@@ -454,6 +476,7 @@ async def test_a_shielded_item_does_not_hold_up_the_others(autojump_clock):
             assert got[1:] == [1, 2]
 
 
+@conforms("TASK")
 @pytest.mark.parametrize("way", ["break", "raise", "cancel", "aclose", "drop", "context"])
 async def test_leaving_a_stream_kills_what_runs(way):
     """TASK: async_stream: halting stops unused tasks, by whatever way, without a warning."""
@@ -492,6 +515,7 @@ async def test_leaving_a_stream_kills_what_runs(way):
         assert await running() == 0
 
 
+@conforms("TASK")
 async def test_a_stream_in_an_actor_ends_with_it():
     """TASK: what an actor streams is killed with the actor."""
 
@@ -511,6 +535,7 @@ async def test_a_stream_in_an_actor_ends_with_it():
         assert await running() == 0
 
 
+@conforms("TASK")
 async def test_a_full_supervisor_ends_a_stream():
     """TASK: async_stream: MaxChildrenReached comes out of the loop, what had been started is killed."""
     async with ak.open_node(tree(max_children=2)):

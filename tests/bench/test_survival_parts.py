@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -12,11 +13,14 @@ import pytest
 
 from bench.survival import __main__ as command
 from bench.survival import cases, protocol, report
+from bench.survival import limit as limits
 from bench.survival.contenders import CONTENDERS
 from bench.survival.latency import bucket, quantile
 from bench.survival.limit import CgroupV1, CgroupV2, NoPermission, keyed, own_groups, v2_parents
 from bench.survival.picture import marks_of, picture
 from bench.survival.runner import shares
+from bench.survival.terminal import ROWS, Screen, chart
+from bench.survival.watch import verdict
 
 MIB = 2**20
 
@@ -111,6 +115,36 @@ def test_a_v2_group_needs_a_parent_that_hands_out_memory(tmp_path: Path) -> None
     assert list(v2_parents(own)) == [tmp_path]  # its own has no such file here
 
 
+def test_without_permission_the_address_space_is_limited_and_the_reason_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "pod" / "own"
+    own.mkdir(parents=True)
+    monkeypatch.setattr(limits, "_groups", lambda: (tmp_path / "nowhere", own))
+    limit, where = limits.make_limit(64 * MIB)
+    assert (limit.kind, limit.shared) == ("RLIMIT_AS", False)
+    assert "cannot make a group below" in where
+    assert "may hand out the memory controller of cgroup v2" in where
+    assert limits.make_limit(64 * MIB, cgroups=False)[1].endswith("(as asked)")
+
+
+def test_version_2_where_the_parent_hands_out_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (tmp_path / "cgroup.subtree_control").write_text("memory")
+    monkeypatch.setattr(limits, "_groups", lambda: (None, own))
+    limit, where = limits.make_limit(64 * MIB)
+    assert isinstance(limit, CgroupV2)
+    assert where == f"cgroup v2 below {tmp_path}"
+    assert (limit.path / "memory.max").read_text() == str(64 * MIB)
+    assert (limit.path / "memory.swap.max").read_text() == "0"
+    (limit.path / "memory.events").write_text("low 0\nmax 12\noom 2\noom_kill 1\n")
+    (limit.path / "memory.current").write_text("9000")
+    (limit.path / "memory.stat").write_text("anon 5000\ninactive_file 3000\n")
+    assert limit.oom_kills() == 1
+    assert (limit.usage(1).used, limit.usage(1).cached) == (6000, 3000)
+
+
 # --- plans ----------------------------------------------------------------------------------------
 
 
@@ -188,6 +222,7 @@ def run(contender: str, number: int = 0, **changes: Any) -> dict[str, Any]:
         "kills_per_minute": 60.0,
         "restarts_per_minute": 0.0,
         "p99_ms": {"steady": 1.0, "press": 12.0, "after": None},
+        "refusal_p99_ms": 7.0,
         "back_seconds": 0.5,
         "capacity": None,
         "times": {"began": -3.0, "press": 0.0, "relax": 5.0, "verify": 6.0},
@@ -230,10 +265,10 @@ def row_of(table: str, name: str) -> list[str]:
 def test_the_dead_and_the_living_in_one_table() -> None:
     table = report.table(document(run("actorkit"), run("trio", **DEAD)))
     assert row_of(table, "actorkit") == [
-        "actorkit", "1", "yes", "0", "277 of 277", "0/0/0", "4", "23", "60", "0", "12", "0.5", "",
+        "actorkit", "1", "yes", "0", "277 of 277", "0/0/0", "4", "23", "60", "0", "12", "7", "0.5", "",
     ]  # fmt: skip
     assert row_of(table, "trio") == [
-        "trio", "1", "NO", "1", "0 of 277", "93/92/92", "4", "23", "n/a", "0", "n/a", "never", "",
+        "trio", "1", "NO", "1", "0 of 277", "93/92/92", "4", "23", "n/a", "0", "n/a", "7", "never", "",
     ]  # fmt: skip
 
 
@@ -282,6 +317,19 @@ def test_the_picture_is_well_formed_and_shows_who_was_killed() -> None:
     assert len(list(root.iter("{http://www.w3.org/2000/svg}polyline"))) == 2
 
 
+def test_what_is_needed_is_drawn_where_the_server_tells_it() -> None:
+    told = [
+        [-2.0, {"live": 30 * MIB, "resident": 40 * MIB}],
+        [4.9, {"live": 50 * MIB, "resident": 90 * MIB}],
+        [9.0, {}],
+    ]
+    root = ElementTree.fromstring(picture(document(run("actorkit", told=told)), "S1", ["actorkit"]))
+    used, needed = root.iter("{http://www.w3.org/2000/svg}polyline")
+    assert len(needed.attrib["points"].split()) == 2
+    lowest = min(float(point.split(",")[1]) for point in used.attrib["points"].split())
+    assert min(float(point.split(",")[1]) for point in needed.attrib["points"].split()) > lowest
+
+
 def test_usage_at_the_limit_is_drawn_on_its_line() -> None:
     full = run("actorkit", timeline=[[-3.0, 0, None], [5.0, 100 * MIB, None]])
     root = ElementTree.fromstring(picture(document(full), "S1", ["actorkit"]))
@@ -297,6 +345,48 @@ def test_the_picture_says_which_run_it_lacks() -> None:
         picture(document(run("actorkit")), "S1")
 
 
+# --- watching -------------------------------------------------------------------------------------
+
+
+def test_the_chart_has_a_bar_for_each_half_second_and_a_digit_where_something_was_counted() -> None:
+    timeline = [(10.0, 50 * MIB, None), (10.5, 75 * MIB, None), (10.9, 100 * MIB, None)]
+    told = [(10.0, {"kills": 0}), (10.6, {"kills": 3, "refused": 12})]
+    lines = chart(timeline, told, 100 * MIB, width=40, colour=False)
+    assert {len(line) for line in lines} == {40}
+    bars = [line[18:] for line in lines[1 : 1 + ROWS]]
+    assert [sum(row[column] == "█" for row in bars) for column in range(3)] == [ROWS // 2, ROWS, 0]
+    assert [line.split() for line in lines[-3:]] == [
+        ["kills", "3", "·3" + "·" * 20], ["refused", "12", "·+" + "·" * 20], ["restarts", "0", "·" * 22],
+    ]  # fmt: skip
+    for level in ("CONSERVE 70%", "SHED 80%", "KILL 90%", "EXHAUSTED 96%"):
+        assert sum(level in line for line in lines) == 1
+
+
+def test_the_chart_of_a_long_run_shows_its_end() -> None:
+    timeline = [(at / 10, 100 * MIB * at // 1000, None) for at in range(1001)]
+    lines = chart(timeline, [], 100 * MIB, width=40, colour=False)
+    assert lines[1].endswith("█") or lines[1].endswith("▇")
+    assert lines[ROWS].count("█") == 22
+
+
+def test_without_a_terminal_there_is_a_line_a_second() -> None:
+    out = io.StringIO()
+    screen = Screen(out)
+    screen.show("actorkit", [], [], MIB, "starts")
+    for tenth in range(25):
+        screen.show("actorkit", [(0.0, MIB, None), (tenth / 10, MIB // 2, None)], [(0.0, {"kills": 1})], MIB, "steady")
+    assert len(out.getvalue().splitlines()) == 3
+    assert "50.0%" in out.getvalue()
+    assert "kills 1" in out.getvalue()
+    assert "\x1b" not in out.getvalue()
+
+
+def test_the_verdict_of_a_run_that_was_watched() -> None:
+    assert "alive; 277 of 277" in verdict(run("actorkit", where="here"))
+    assert "killed by the kernel" in verdict(run("trio", **DEAD, where="here"))
+    assert verdict({"n/a": "no erl", "where": "here"}) == "no erl (here)"
+
+
 # --- resuming -------------------------------------------------------------------------------------
 
 
@@ -306,11 +396,36 @@ def test_resume_refuses_figures_of_another_size(tmp_path: Path) -> None:
     command.save(file, saved)
     options = command.parsed(["--quick", "--resume", "--json", str(file)])
     assert command.resumed(options, cases.limit_for(300)) == saved
+    with pytest.raises(SystemExit, match="'rlimit': True"):  # figures of another kind of limit
+        command.resumed(command.parsed(["--quick", "--rlimit", "--resume", "--json", str(file)]), cases.limit_for(300))
     other = copy.copy(options)
     other.connections = 400
     with pytest.raises(SystemExit, match="asked for"):
         command.resumed(other, cases.limit_for(400))
     assert json.loads(file.read_text()) == saved
+
+
+def test_resume_runs_what_is_not_there_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def run_one(contender: Any, *_: Any) -> dict[str, Any]:
+        ran.append(contender.name)
+        return {"n/a": "a test", "where": "here"}
+
+    monkeypatch.setattr(command, "run_one", run_one)
+    file = tmp_path / "survival.json"
+    options = command.parsed(
+        ["--case", "S1", "--runs", "3", "--only", "actorkit", "--only", "trio", "--json", str(file)]
+    )
+    done = document(run("actorkit", 0), run("actorkit", 2))
+    plans = {"S1": cases.plan("S1", 300, cases.limit_for(300))}
+    command.run_all(options, done, plans, cases.limit_for(300), tmp_path)
+    assert ran == ["actorkit", "trio"]
+    assert [(one["contender"], one["number"]) for one in json.loads(file.read_text())["runs"]] == [
+        ("actorkit", 0), ("actorkit", 2), ("actorkit", 1), ("trio", 0),
+    ]  # fmt: skip
+    command.run_all(options, done, plans, cases.limit_for(300), tmp_path)
+    assert ran == ["actorkit", "trio"]
 
 
 def test_each_contender_in_python_has_its_module() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import trio
@@ -27,6 +29,11 @@ def block() -> bytes:
 def append_for_ever(to: Any) -> None:
     while True:
         to.append(block())
+
+
+async def blocks() -> AsyncGenerator[bytes, None]:
+    while True:
+        yield block()
 
 
 class Hog(ak.Actor):
@@ -100,6 +107,23 @@ class Hog(ak.Actor):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._task)
 
+    @ak.cast
+    async def in_a_task_of_a_task(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Hog.in_a_task, self)
+
+    @ak.cast
+    async def in_a_task_that_catches(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Hog.catching, self, Hog._task)
+
+    @ak.cast
+    async def in_an_async_generator(self) -> None:
+        held = []
+        async with aclosing(blocks()) as parts:
+            async for part in parts:
+                held.append(part)
+
     async def _task(self) -> None:
         held = []
         while True:
@@ -132,6 +156,17 @@ class Hog(ak.Actor):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(trio.lowlevel.checkpoint)
                     self.held += [block() for _ in range(30)]
+            except BaseException:
+                continue
+
+    @ak.cast
+    async def catching(self, where: Any) -> None:
+        """Each of the others, in a loop that swallows whatever comes out of it."""
+        while True:
+            try:
+                going_on = where(self)
+                if going_on is not None:
+                    await going_on
             except BaseException:
                 continue
 
@@ -173,6 +208,19 @@ async def growing(ctx: ak.ProcessContext) -> None:
         held.append(block())
         if not len(held) % 50:
             await trio.lowlevel.checkpoint()
+
+
+async def growing_and_catching(ctx: ak.ProcessContext) -> None:
+    """Nothing that is raised in it ends it."""
+    held: list[bytes] = []
+    while True:
+        try:
+            while True:
+                held.append(block())
+                if not len(held) % 50:
+                    await trio.lowlevel.checkpoint()
+        except BaseException:
+            continue
 
 
 async def growing_at_once(ctx: ak.ProcessContext) -> None:

@@ -154,7 +154,7 @@ async def test_the_gate_sees_it(node: ak.Node) -> None:
     held: list[int] = []
 
     class Gate:
-        def hold(self, spec: Any, delay: float, go: Any) -> Any:
+        def hold(self, spec: Any, delay: float, go: Any, counts: bool = True, key: object = None) -> Any:
             held.append(known(node, spec).predict())
             return node.timers.after(delay, go)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ import actorkit as ak
 from actorkit.heap import clock
 from actorkit.runtime import budgets
 
-from .conftest import KIB, Ends, needs_the_extension
+from .conftest import KIB, MIB, Ends, needs_the_extension
+from .hogs import Hog, Meter
 
 
 class Busy(ak.Actor):
@@ -111,6 +113,7 @@ class Talker(ak.Actor):
                 self.grow()
 
 
+@needs_the_extension
 @pytest.mark.parametrize("seed", range(6))
 async def test_an_alarm_at_every_allocation(ends: Ends, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With an alarm at every single allocation of an actor's code, in the middle of nurseries' starts, of memory
@@ -160,14 +163,49 @@ async def test_an_alarm_at_every_allocation(ends: Ends, seed: int, monkeypatch: 
     assert node.statistics().actors == 1
 
 
+@pytest.mark.own_process
+@needs_the_extension
 async def test_the_clock_is_put_back(ends: Ends) -> None:
-    """tracemalloc, started before the clock and stopped beneath it, takes its hook away: the sweep notices."""
+    """tracemalloc, started before the clock and stopped beneath it, takes its hook away: the sweep notices, and the
+    next one that runs away is stopped as before."""
     node = ends.node
-    ref = node.spawn(ak.child(Echo).with_(max_heap_size="1 MiB"))
-    await ref.call(Echo.echo, b"x")
-    assert clock.verify()
+    assert not clock.installed()
+    tracemalloc.start()
+    try:
+        ref = node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
+        assert clock.verify()
+        await ref.call(Hog.make, 100 * KIB)
+    finally:
+        tracemalloc.stop()
+    assert not clock.verify()
     await node.budgets.look_at_all()
     assert clock.verify()
+    ref.cast(Hog.in_a_handler)
+    assert isinstance(await ends.of(ref), ak.MemoryLimit)
+
+
+@needs_the_extension
+@pytest.mark.parametrize("before", [False, True])
+async def test_with_tracemalloc(ends: Ends, before: bool) -> None:
+    """It may be started before the clock, or after it; what runs away is stopped, and the clock can go."""
+    node = ends.node
+    if before:
+        tracemalloc.start()
+    try:
+        ref = node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
+        if not before:
+            tracemalloc.start()
+        assert clock.verify()
+        Meter.made = 0
+        ref.cast(Hog.in_a_handler)
+        assert isinstance(await ends.of(ref), ak.MemoryLimit)
+        assert MIB // 2 < Meter.made <= 2 * MIB
+        if not before:
+            tracemalloc.stop()
+    finally:
+        node.budgets.close()
+        tracemalloc.stop()
+    assert not clock.installed()
 
 
 async def test_a_node_without_budgets_has_no_clock() -> None:

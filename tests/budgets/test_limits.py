@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ import trio
 import actorkit as ak
 from actorkit.heap import clock, portable_clock, walk
 from actorkit.runtime.budgets import heap_of
+from tests.conformance.marks import conforms
 
 from .conftest import KIB, MIB, Ends, needs_the_extension, without_the_extension
-from .hogs import Hog, Meter, growing, growing_at_once
+from .hogs import Hog, Meter, growing, growing_and_catching, growing_at_once
 
 
 def over(reason: Any, limit: int) -> int:
@@ -32,7 +34,10 @@ PLACES = [
     "in_a_lambda",
     "between_awaits",
     "in_an_open_nursery",
+    "in_an_async_generator",
     "in_a_task",
+    "in_a_task_of_a_task",
+    "in_a_task_that_catches",
     "catching_all",
     "catching_for_ever",
     "catching_in_a_nursery",
@@ -44,6 +49,7 @@ def leeway(limit: int) -> int:
     return max(limit // 10, MIB)
 
 
+@conforms("HEAP-06")
 @needs_the_extension
 @pytest.mark.parametrize("limit", [2 * MIB, 16 * MIB])
 @pytest.mark.parametrize("where", PLACES)
@@ -74,6 +80,17 @@ async def test_who_has_called_it_inline_hears_of_the_same_reason(ends: Ends) -> 
 
 
 @needs_the_extension
+@pytest.mark.parametrize("where", [place for place in PLACES if "catch" not in place])
+async def test_the_same_in_a_loop_that_catches_all(ends: Ends, where: str) -> None:
+    """``try: ... except BaseException: continue`` around it gains nothing."""
+    Meter.made = 0
+    ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=2 * MIB))
+    ref.cast(Hog.catching, getattr(Hog, where))
+    assert over(await ends.of(ref), 2 * MIB) > 0
+    assert 1.4 * MIB < Meter.made <= 2 * MIB + leeway(2 * MIB)
+
+
+@needs_the_extension
 async def test_a_thousand_neighbours_never_notice(ends: Ends) -> None:
     """They have the same state after each of those deaths as before."""
     others = [ends.node.spawn(Hog) for _ in range(1000)]
@@ -88,12 +105,24 @@ async def test_a_thousand_neighbours_never_notice(ends: Ends) -> None:
         ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
         ref.cast(Hog.in_c, how)
         await ends.of(ref)
+    for process in (growing, growing_at_once, growing_and_catching):
+        over(await ends.of(ends.node.spawn(ak.child(process).with_(max_heap_size=MIB))), MIB)
+    ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
+    ref.cast(Hog.in_a_thread)
+    over(await ends.of(ref), MIB)
     for number, other in enumerate(others):
         assert await other.call(Hog.size) == number % 3
     assert ends.node.statistics().repairs == 0
 
 
-@pytest.mark.parametrize("function", [growing, pytest.param(growing_at_once, marks=needs_the_extension)])
+@pytest.mark.parametrize(
+    "function",
+    [
+        growing,
+        pytest.param(growing_at_once, marks=needs_the_extension),
+        pytest.param(growing_and_catching, marks=needs_the_extension),
+    ],
+)
 async def test_a_process(ends: Ends, function: Any) -> None:
     """Each suspension of a process is a boundary; and it is stopped in between, too."""
     Meter.made = 0
@@ -161,6 +190,7 @@ async def test_garbage_is_not_held(ends: Ends) -> None:
     assert ref.alive
 
 
+@conforms("HEAP-06")
 @needs_the_extension
 @pytest.mark.parametrize("how", ["list", "sorted", "set", "dict"])
 async def test_loops_in_c(ends: Ends, how: str) -> None:
@@ -178,6 +208,7 @@ async def test_loops_in_c(ends: Ends, how: str) -> None:
     assert held <= 2 * 6 * MIB
 
 
+@conforms("HEAP-06")
 @needs_the_extension
 async def test_a_giant(ends: Ends) -> None:
     """bytes(10**10) is a MemoryError in that actor, and in no other."""
@@ -269,6 +300,7 @@ async def test_an_object_of_two(ends: Ends) -> None:
     assert charged(second) >= size
 
 
+@conforms("HEAP-02")
 async def test_include_shared(ends: Ends) -> None:
     """With include_shared what others hold counts too, as include_shared_binaries does."""
     node = ends.node
@@ -286,6 +318,7 @@ async def test_include_shared(ends: Ends) -> None:
         assert isinstance(await ends.of(ref), ak.MemoryLimit)
 
 
+@conforms("HEAP-01")
 async def test_only_watched(ends: Ends) -> None:
     """kill=False: one event for each time that it passes its limit, and it goes on."""
     node = ends.node
@@ -306,6 +339,70 @@ async def test_only_watched(ends: Ends) -> None:
         assert node.budgets.all[ref].peak > 390 * KIB  # type: ignore[index]
 
 
+async def test_it_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """One line for each time that the limit is passed, with what there is of which types; none with log=False."""
+    async with ak.open_node() as node:
+        for log in (True, False):
+            ref = node.spawn(ak.child(Hog).with_(max_heap_size=ak.HeapLimit(100 * KIB, kill=False, log=log)))
+            for _ in range(8):
+                await ref.call(Hog.make, 50 * KIB)
+                await node.budgets.look_at_all()
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "actorkit"]
+    assert "passed its max_heap_size" in line
+    assert "of 102400 B" in line
+    assert "bytes" in line
+    assert "only watched" in line
+
+
+async def test_the_peak_is_told(ends: Ends) -> None:
+    """It says what the limit should be: the most that any look has found, also when it has gone down since."""
+    node = ends.node
+    for limit in (ak.HeapLimit(100 * KIB, kill=False), ak.HeapLimit(MIB)):
+        ref = node.spawn(ak.child(Hog).with_(max_heap_size=limit))
+        for _ in range(6):
+            await ref.call(Hog.make, 50 * KIB)
+            await node.budgets.look_at_all()
+        await ref.call(Hog.forget)
+        await node.budgets.look_at_all()
+        info = node.process_info(ref)
+        assert info is not None
+        assert info.memory.charged < 10 * KIB
+        assert info.heap_peak is not None
+        assert 300 * KIB <= info.heap_peak <= 310 * KIB
+    info = node.process_info(node.spawn(Hog))
+    assert info is not None
+    assert info.heap_peak is None
+
+
+async def test_who_cannot_be_ended_is_reported(ends: Ends, mock_clock: trio.testing.MockClock) -> None:
+    """The verdict stands while it hides, and is the reason when it comes out at last."""
+
+    class Hiding(Hog):
+        @ak.cast
+        async def hide(self) -> None:
+            with suppress(BaseException):
+                self.held.append(bytes(2 * MIB))
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1000)
+
+    node = ends.node
+    ref = node.spawn(ak.child(Hiding).with_(max_heap_size=4 * MIB))
+    await ref.call(Hog.make, 3 * MIB)
+    with node.subscribe(ak.Unkillable) as unkillable:
+        ref.cast(Hiding.hide)
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(100)
+        await node.budgets.look_at_all()
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(100)
+        await trio.testing.wait_all_tasks_blocked()
+        assert [event.ref for event in unkillable.drain() if isinstance(event, ak.Unkillable)] == [ref]
+    assert ref.alive
+    mock_clock.jump(1000)
+    over(await ends.of(ref), 4 * MIB)
+
+
+@conforms("HEAP-01")
 async def test_a_node_s_default(caplog: pytest.LogCaptureFixture) -> None:
     """It applies to whoever has no limit of its own; 0 is none; knobs that are left open are inherited."""
     caplog.set_level("CRITICAL", "actorkit")

@@ -1,4 +1,4 @@
-"""The allocation-failure sweep, quickly: a few scenarios, every fourth request. All of it: ``python -m tests.prove``."""
+"""The allocation-failure sweep, quickly: a few scenarios, every eighth request. All: ``python -m tests.prove``."""
 
 from __future__ import annotations
 

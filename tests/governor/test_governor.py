@@ -109,6 +109,7 @@ async def test_a_node_whose_pages_never_go_back_kills_once_and_recovers(
         await trio.sleep(60)
         assert sum(ref.alive for ref in refs) == alive
         assert node.memory.data().allocated > 90 * MIB
+        assert node.memory.data().retained > 10 * MIB
 
 
 async def test_a_dry_run_decides_and_does_nothing(memory: Memory, autojump_clock: trio.testing.MockClock) -> None:

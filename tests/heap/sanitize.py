@@ -32,7 +32,12 @@ LIBRARIES = ("libasan.so", "libubsan.so")
 # a while, which the tests of leaks would see.
 RUNS = {
     "malloc": ("tests/heap", "--ignore=tests/heap/test_truth.py", "--ignore=tests/heap/test_leaks.py"),
-    "default": ("tests/heap/test_clock.py", "tests/heap/test_clock_layers.py", "tests/heap/test_refusal.py"),
+    "default": (
+        "tests/heap/test_clock.py",
+        "tests/heap/test_clock_layers.py",
+        "tests/heap/test_slabs.py",
+        "tests/heap/test_refusal.py",
+    ),
 }
 
 IN_FORCE = """

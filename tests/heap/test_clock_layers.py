@@ -52,6 +52,7 @@ def counts_once() -> None:
     assert len(small) + len(large) + len(grown) == 281_000
 
 
+@pytest.mark.own_process
 def test_tracemalloc_first() -> None:
     tracemalloc.start()
     clock.install(alarm)
@@ -95,6 +96,7 @@ def test_uninstall_beneath_tracemalloc_leaves_a_dormant_hook() -> None:
     assert len(kept) == 200_000
 
 
+@pytest.mark.own_process
 def test_tracemalloc_stopped_beneath_the_clock_takes_its_hook_away() -> None:
     tracemalloc.start()
     clock.install(alarm)
@@ -109,6 +111,7 @@ def test_tracemalloc_stopped_beneath_the_clock_takes_its_hook_away() -> None:
     assert not clock.reinstall()
 
 
+@pytest.mark.own_process
 def test_uninstall_when_the_hook_is_lost() -> None:
     tracemalloc.start()
     clock.install(alarm)

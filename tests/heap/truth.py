@@ -19,7 +19,7 @@ from typing import Any
 
 from actorkit.heap import walk
 from tests.heap.frees import load
-from tests.heap.graphs import Graph, build, recipe_of
+from tests.heap.graphs import UNCOUNTED, Graph, build, recipe_of
 
 TUPLE_SIZES = range(1, 8)
 TUPLES_KEPT = 2000
@@ -86,11 +86,11 @@ def main(hook_path: str, graphs: int) -> None:
     stock = Stock(graphs + 3)
     gc.freeze()
     for seed in range(3):  # code paths warm up: caches, specialisation
-        judge(hook, build(recipe_of(seed, 200, 10, 0)), stock)
+        judge(hook, build(recipe_of(seed, 200, 10, 0, UNCOUNTED)), stock)
     results = []
     for seed in range(graphs):
         size, held, cycles = SHAPES[seed % len(SHAPES)]
-        results.append(judge(hook, build(recipe_of(1000 + seed, size, held, cycles)), stock))
+        results.append(judge(hook, build(recipe_of(1000 + seed, size, held, cycles, UNCOUNTED)), stock))
     print(json.dumps(results))
 
 

@@ -12,6 +12,7 @@ import trio.testing
 from trio.testing import MockClock
 
 import actorkit as ak
+from tests.conformance.marks import conforms
 
 from .kit import Gate, Puppet, Trapper, crash, gate, settle
 
@@ -113,6 +114,7 @@ async def pending(node: ak.Node) -> int:
 # --- answers -------------------------------------------------------------------------------------
 
 
+@conforms("SRV-04")
 async def test_both_kinds_answer(node: ak.Node, clock: MockClock) -> None:
     """SRV-04: sync and async methods answer, with positional and keyword arguments, called plainly or within a
     deadline."""
@@ -168,6 +170,7 @@ async def test_a_cast_only_method_cannot_be_called(node: ak.Node, clock: MockClo
 # --- Later ---------------------------------------------------------------------------------------
 
 
+@conforms("SRV-04")
 @pytest.mark.parametrize("method", [Desk.later, Desk.later_async])
 async def test_later_set_after_the_return(node: ak.Node, clock: MockClock, method: Any) -> None:
     """SRV-04: an answer set in a later message reaches the caller; the callee serves others meanwhile."""
@@ -307,6 +310,7 @@ async def test_one_later_for_several_callers(node: ak.Node, clock: MockClock) ->
     assert await desk.call(Desk.join) == "all"
 
 
+@conforms("SRV-08")
 async def test_later_too_late(node: ak.Node, clock: MockClock) -> None:
     """SRV-08: an answer after the deadline, or for a caller that was cancelled, is dropped without harm."""
     desk = node.spawn(Desk)
@@ -366,6 +370,7 @@ async def test_later_returned_by_a_dying_handler(node: ak.Node, clock: MockClock
 # --- deadlines -----------------------------------------------------------------------------------
 
 
+@conforms("SRV-04")
 async def test_the_default_deadline_is_five_seconds(node: ak.Node, clock: MockClock) -> None:
     """SRV-04: a call without an answer raises CallTimeout after 5 s (at most a twentieth more); the callee goes on."""
     desk = node.spawn(Desk)
@@ -377,6 +382,7 @@ async def test_the_default_deadline_is_five_seconds(node: ak.Node, clock: MockCl
     assert await desk.call(Desk.seen) == ["begun", "done"]
 
 
+@conforms("SRV-06")
 @pytest.mark.parametrize("seconds", [0.001, 2, 30])
 async def test_within_sets_the_deadline(node: ak.Node, clock: MockClock, seconds: float) -> None:
     """SRV-06: within(seconds) replaces the default, shorter or longer, exactly."""
@@ -406,6 +412,7 @@ async def test_the_deadline_of_a_node_can_be_set(clock: MockClock) -> None:
         assert 1.0 <= trio.current_time() - started <= 1.06
 
 
+@conforms("SRV-08")
 async def test_a_late_reply_is_dropped(node: ak.Node, clock: MockClock) -> None:
     """SRV-08: a reply after the timeout is dropped: the next call of the same caller gets its own answer."""
     desk = node.spawn(Desk)
@@ -426,6 +433,7 @@ async def test_nothing_is_armed_while_no_call_waits(node: ak.Node, clock: MockCl
 # --- deaths --------------------------------------------------------------------------------------
 
 
+@conforms("SRV-06")
 async def test_a_dead_callee(node: ak.Node, clock: MockClock) -> None:
     """SRV-06: calling the dead raises CalleeDied with NoProc at once."""
     desk = node.spawn(Desk)
@@ -458,6 +466,7 @@ async def wait_for_death(
     return reasons[0]
 
 
+@conforms("SRV-03")
 @pytest.mark.parametrize("queued", [False, True])
 async def test_a_callee_that_dies_meanwhile(node: ak.Node, clock: MockClock, queued: bool) -> None:
     """SRV-03: whoever waits, served or queued, gets CalleeDied with the callee's reason, at once."""
@@ -489,6 +498,7 @@ async def test_a_queued_call_of_a_stopped_callee(node: ak.Node, clock: MockClock
     assert await wait_for_death(node, ref, lambda: ref.call(Gate.count), stop) == ak.SHUTDOWN
 
 
+@conforms("SRV-03")
 @pytest.mark.parametrize("method", [Desk.raises, Desk.raises_later])
 async def test_a_callee_that_crashes(node: ak.Node, clock: MockClock, method: Any) -> None:
     """SRV-03: a crash while serving is the callee's: CalleeDied with the Crash, inline too; the caller lives."""
@@ -508,6 +518,7 @@ async def test_a_callee_that_crashes(node: ak.Node, clock: MockClock, method: An
     assert not desk.alive
 
 
+@conforms("SRV-03")
 async def test_exit_now_in_a_call(node: ak.Node, clock: MockClock) -> None:
     """SRV-03: an actor that exits with its own reason while serving: its caller gets that reason, and nothing is
     logged."""
@@ -579,6 +590,7 @@ async def test_a_linked_caller_dies_with_its_callee(node: ak.Node, clock: MockCl
 # --- cycles --------------------------------------------------------------------------------------
 
 
+@conforms("SRV-05")
 async def test_calling_oneself(node: ak.Node, clock: MockClock) -> None:
     """SRV-05: a call to oneself, by ref or by name, is refused at once."""
     puppet = node.spawn(ak.child(Puppet).with_(name="me"))
@@ -699,6 +711,7 @@ async def test_a_cancelled_caller_asks_nothing(node: ak.Node, clock: MockClock, 
     assert await desk.call(Desk.seen) == []
 
 
+@conforms("SRV-04")
 async def test_a_cancelled_call_is_still_served(node: ak.Node, clock: MockClock) -> None:
     """SRV-04: cancelling a waiting caller does not take the request back; its answer is dropped."""
     desk = node.spawn(Desk)
@@ -762,6 +775,7 @@ async def test_a_killed_caller(node: ak.Node, clock: MockClock) -> None:
     assert await ref.call(Gate.hold) == "held"
 
 
+@conforms("SRV-07")
 async def test_many_calls_at_once(node: ak.Node, clock: MockClock) -> None:
     """SRV-07: overlapping calls of many callers each get their own answer, in the order of their asking."""
     desk = node.spawn(Desk)

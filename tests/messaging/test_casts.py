@@ -13,6 +13,7 @@ import pytest
 from trio.testing import MockClock
 
 import actorkit as ak
+from tests.conformance.marks import conforms
 
 from .kit import Puppet, settle
 
@@ -60,6 +61,7 @@ async def lines(room: ak.Ref[Any]) -> list[str]:
     return found
 
 
+@conforms("SRV-09")
 async def test_cast_runs_the_method_with_its_arguments(node: ak.Node, clock: MockClock) -> None:
     """SRV-09: a cast is accepted at once and handled later, positional and keyword arguments included."""
     room = node.spawn(Room)
@@ -256,6 +258,7 @@ async def test_every_kind_of_class(node: ak.Node, clock: MockClock, cls: Any) ->
     assert await ref.call(cls.all) == ["t:x"]
 
 
+@conforms("SRV-20")
 async def test_default_handle_info_logs_and_drops(
     node: ak.Node, clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -269,6 +272,7 @@ async def test_default_handle_info_logs_and_drops(
     assert len(caplog.text) < 2_000
 
 
+@conforms("SRV-10")
 async def test_send_reaches_handle_info(node: ak.Node, clock: MockClock) -> None:
     """SRV-10: any object may be sent, None and tuples included."""
     puppet = node.spawn(Puppet)
@@ -286,6 +290,7 @@ async def test_wrong_arguments_crash_the_receiver_only(node: ak.Node, clock: Moc
     assert not room.alive
 
 
+@conforms("SRV-09")
 async def test_a_cast_to_the_dead_is_refused_and_counted(node: ak.Node, clock: MockClock) -> None:
     """SRV-09: casting to a dead actor is no error for the sender: False, and a dead letter."""
     room = node.spawn(Room)
@@ -296,6 +301,7 @@ async def test_a_cast_to_the_dead_is_refused_and_counted(node: ak.Node, clock: M
     assert node.statistics().dead_letters == before + 2
 
 
+@conforms("SIG-14")
 async def test_casts_from_inside_keep_their_order(node: ak.Node, clock: MockClock) -> None:
     """SIG-14: what one sender sends to one receiver arrives in that order, casts and infos alike, across turns."""
     puppet = node.spawn(ak.child(Puppet).with_(mailbox=10_000))

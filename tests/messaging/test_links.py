@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 import actorkit as ak
 from actorkit.testing import Probe
+from tests.conformance.marks import conforms
 
 from .kit import Puppet, Trapper, linked_to, settle
 
@@ -35,6 +36,7 @@ def leave(me: Puppet, reason: ak.ExitReason) -> None:
 # --- the table -----------------------------------------------------------------------------------
 
 
+@conforms("SIG-11")
 @pytest.mark.parametrize("reason", REASONS)
 async def test_over_a_link_to_one_that_does_not_trap(node: ak.Node, clock: MockClock, reason: ak.ExitReason) -> None:
     """SIG-11: a link carries every reason but Normal, Kill unchanged: the receiver ends with that very reason."""
@@ -51,6 +53,7 @@ async def test_over_a_link_to_one_that_does_not_trap(node: ak.Node, clock: MockC
         assert (await probe.receive(ak.Down)).reason == reason
 
 
+@conforms("SIG-11", "SIG-18")
 @pytest.mark.parametrize("reason", REASONS)
 async def test_over_a_link_to_one_that_traps(node: ak.Node, clock: MockClock, reason: ak.ExitReason) -> None:
     """SIG-11, SIG-18: one that traps gets a message for every reason, Normal and Kill too, and lives."""
@@ -61,6 +64,7 @@ async def test_over_a_link_to_one_that_traps(node: ak.Node, clock: MockClock, re
     assert linked_to(node, linked) == 0
 
 
+@conforms("SIG-03", "SIG-16")
 @pytest.mark.parametrize("reason", REASONS)
 @pytest.mark.parametrize("by", ["host", "actor"])
 async def test_exit_of_another_that_does_not_trap(
@@ -80,6 +84,7 @@ async def test_exit_of_another_that_does_not_trap(
         assert (await probe.receive(ak.Exit)).reason == (ak.KILLED if reason == ak.KILL else reason)
 
 
+@conforms("SIG-18")
 @pytest.mark.parametrize("reason", REASONS)
 async def test_exit_of_another_that_traps(node: ak.Node, clock: MockClock, reason: ak.ExitReason) -> None:
     """SIG-18: a trapping receiver gets a message, for Normal too; only Kill cannot be trapped."""
@@ -99,6 +104,7 @@ async def test_exit_by_the_host_has_no_source(node: ak.Node, clock: MockClock) -
     assert await seen(target) == [ak.Exit(None, OTHER)]
 
 
+@conforms("SIG-05", "SIG-06", "SIG-16")
 @pytest.mark.parametrize("reason", REASONS)
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_exit_of_oneself(node: ak.Node, clock: MockClock, reason: ak.ExitReason, asynchronous: bool) -> None:
@@ -118,6 +124,7 @@ async def test_exit_of_oneself(node: ak.Node, clock: MockClock, reason: ak.ExitR
     assert (await probe.receive(ak.Down)).reason == (ak.KILLED if reason == ak.KILL else reason)
 
 
+@conforms("SIG-04")
 @pytest.mark.parametrize("reason", [ak.NORMAL, OTHER])
 async def test_exit_of_oneself_trapping(node: ak.Node, clock: MockClock, reason: ak.ExitReason) -> None:
     """SIG-04: one that traps and exits itself gets a message, 200 times."""
@@ -130,6 +137,7 @@ async def test_exit_of_oneself_trapping(node: ak.Node, clock: MockClock, reason:
 # --- reasons -------------------------------------------------------------------------------------
 
 
+@conforms("SIG-01", "SIG-02")
 async def test_big_reasons_arrive_intact(node: ak.Node, clock: MockClock) -> None:
     """SIG-01, SIG-02: a big reason arrives as it is, by its own exit over a link and by another's exit; its text is
     bounded."""
@@ -147,6 +155,7 @@ async def test_big_reasons_arrive_intact(node: ak.Node, clock: MockClock) -> Non
     assert len(str(ak.CalleeDied("x", BIG))) < 5_000
 
 
+@conforms("SIG-07")
 async def test_exit_cannot_be_caught(node: ak.Node, clock: MockClock) -> None:
     """SIG-07: exit(self, R) inside try/except still ends the actor, at its next await at the latest."""
     target, probe = node.spawn(Puppet), Probe(node)
@@ -164,6 +173,7 @@ async def test_exit_cannot_be_caught(node: ak.Node, clock: MockClock) -> None:
     assert (await probe.receive(ak.Down)).reason == OTHER
 
 
+@conforms("SIG-08")
 async def test_a_run_time_error_names_the_function(node: ak.Node, clock: MockClock) -> None:
     """SIG-08: an exception becomes Crash with its type, text and bounded traceback, of the user's frames only."""
     target, watcher = node.spawn(Puppet), node.spawn(Trapper)
@@ -179,6 +189,7 @@ async def test_a_run_time_error_names_the_function(node: ak.Node, clock: MockClo
     assert "scheduler.py" not in message.reason.traceback
 
 
+@conforms("SIG-09")
 async def test_signal_and_deadline_at_once(node: ak.Node, clock: MockClock) -> None:
     """SIG-09: a signal and a timeout in the same instant: it ends with the signal's reason."""
     target, probe = node.spawn(Puppet), Probe(node)
@@ -195,6 +206,7 @@ async def test_signal_and_deadline_at_once(node: ak.Node, clock: MockClock) -> N
     assert (await probe.receive(ak.Down)).reason == OTHER
 
 
+@conforms("SIG-10")
 @pytest.mark.parametrize("second", [ak.KILL, ak.Failure("second"), ak.SHUTDOWN])
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_the_first_reason_counts(
@@ -219,6 +231,7 @@ async def test_the_first_reason_counts(
 # --- links ---------------------------------------------------------------------------------------
 
 
+@conforms("SIG-11")
 async def test_spawn_link_and_unlink(node: ak.Node, clock: MockClock) -> None:
     """SIG-11: spawn_link shows at both ends, unlink from the child clears both, link again; gone after death."""
     parent = node.spawn(Trapper)
@@ -236,6 +249,7 @@ async def test_spawn_link_and_unlink(node: ak.Node, clock: MockClock) -> None:
     assert linked_to(node, parent) == 0
 
 
+@conforms("SIG-11")
 async def test_a_link_to_oneself_is_none(node: ak.Node, clock: MockClock) -> None:
     """SIG-11: link(self) and unlink(self) are allowed and do nothing."""
     puppet = node.spawn(Puppet)
@@ -245,6 +259,7 @@ async def test_a_link_to_oneself_is_none(node: ak.Node, clock: MockClock) -> Non
     assert puppet.alive
 
 
+@conforms("SIG-11")
 async def test_a_link_to_the_dead(node: ak.Node, clock: MockClock) -> None:
     """A link to a dead actor, or to a name that nobody has, is a NoProc signal: a message if trapped, else the end."""
     dead = node.spawn(Puppet)
@@ -276,6 +291,7 @@ async def test_spawn_link_is_atomic(node: ak.Node, clock: MockClock) -> None:
         assert await seen(parent) == [ak.Exit(child, OTHER)]
 
 
+@conforms("SRV-01")
 async def test_a_constructor_that_raises_sends_no_signal(node: ak.Node, clock: MockClock) -> None:
     """SRV-01: a start that fails in the constructor is StartFailed for the parent, and no exit signal."""
 
@@ -294,6 +310,7 @@ async def test_a_constructor_that_raises_sends_no_signal(node: ak.Node, clock: M
     assert linked_to(node, parent) == 0
 
 
+@conforms("SIG-12")
 async def test_unlink_flushes(node: ak.Node, clock: MockClock) -> None:
     """SIG-12: after unlink no Exit of that link arrives, also not one that is in the mailbox already; Exits of others,
     and one that the other has sent by exit(), stay."""
@@ -313,6 +330,7 @@ async def test_unlink_flushes(node: ak.Node, clock: MockClock) -> None:
     assert await seen(trapper) == [ak.Exit(one, ak.Failure("sent")), ak.Exit(two, OTHER)]
 
 
+@conforms("SIG-12")
 async def test_exit_then_unlink(node: ak.Node, clock: MockClock) -> None:
     """SIG-12: exit(child) directly followed by unlink: nothing comes afterwards."""
     trapper = node.spawn(Trapper)
@@ -327,6 +345,7 @@ async def test_exit_then_unlink(node: ak.Node, clock: MockClock) -> None:
     assert await seen(trapper) == []
 
 
+@conforms("SIG-14")
 async def test_signals_come_after_the_messages_before_them(node: ak.Node, clock: MockClock) -> None:
     """SIG-14: what was sent before an exit signal may be seen, what was sent after is not; a trapped one keeps the
     order."""
@@ -345,6 +364,7 @@ async def test_signals_come_after_the_messages_before_them(node: ak.Node, clock:
         assert await seen(trapper) == [1, ak.Exit(sender, OTHER), 2]
 
 
+@conforms("SIG-14")
 async def test_a_death_is_told_after_what_the_dead_have_sent(node: ak.Node, clock: MockClock) -> None:
     """SIG-14: an actor's messages come before its Exit and its Down."""
     trapper, child = node.spawn(Trapper), node.spawn(Puppet)
@@ -366,6 +386,7 @@ async def test_a_death_is_told_after_what_the_dead_have_sent(node: ak.Node, cloc
     assert sorted(type(m).__name__ for m in got[100:]) == ["Down", "Exit"]
 
 
+@conforms("SIG-15")
 @pytest.mark.parametrize("length", [1, 2, 9, 10, 3_000])
 @pytest.mark.parametrize("way", ["by another", "by itself", "exit_now"])
 async def test_kill_over_chains(node: ak.Node, clock: MockClock, length: int, way: str) -> None:

@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 import actorkit as ak
 from actorkit.testing import Probe
+from tests.conformance.marks import conforms
 
 from .kit import Gate, Puppet, gate, settle
 
@@ -557,6 +558,7 @@ async def test_a_flood_does_not_starve_the_node(node: ak.Node, clock: MockClock)
     assert not flooder.alive
 
 
+@conforms("SIG-14")
 @hypothesis.given(
     bound=st.integers(1, 6),
     policy=st.sampled_from(POLICIES),

@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 import actorkit as ak
 from actorkit.testing import Probe
+from tests.conformance.marks import conforms
 
 from .kit import Puppet, Trapper, settle
 
@@ -34,6 +35,7 @@ async def seen(ref: ak.Ref[Puppet]) -> list[Any]:
     return found
 
 
+@conforms("MON-10", "MON-12")
 @pytest.mark.parametrize("reason", [ak.NORMAL, ak.SHUTDOWN, ak.KILL, OTHER, ak.Failure("x" * 100_000)])
 async def test_down_has_the_reason(node: ak.Node, clock: MockClock, reason: ak.ExitReason) -> None:
     """MON-10, MON-12: Down carries the real reason, big ones intact; ref is what was given to monitor."""
@@ -43,6 +45,7 @@ async def test_down_has_the_reason(node: ak.Node, clock: MockClock, reason: ak.E
     assert await seen(watcher) == [ak.Down(monitor, target, reason)]
 
 
+@conforms("MON-10", "MON-16", "MON-17")
 async def test_monitoring_the_dead(node: ak.Node, clock: MockClock) -> None:
     """MON-10, MON-16: a dead actor, or a name that nobody has, gives NoProc at once; so does a second monitor after
     death."""
@@ -53,6 +56,7 @@ async def test_monitoring_the_dead(node: ak.Node, clock: MockClock) -> None:
     assert await seen(watcher) == [ak.Down(i, r, ak.NOPROC) for i, r in zip(ids, (target, target, nobody), strict=True)]
 
 
+@conforms("MON-10")
 async def test_monitoring_by_name(node: ak.Node, clock: MockClock) -> None:
     """MON-10: a name is resolved once, when the monitor is made, and stays what Down shows."""
     watcher, target = node.spawn(Puppet), node.spawn(ak.child(Puppet).with_(name="svc"))
@@ -64,6 +68,7 @@ async def test_monitoring_by_name(node: ak.Node, clock: MockClock) -> None:
     assert await seen(watcher) == [ak.Down(monitor, ref, ak.KILLED)]
 
 
+@conforms("MON-10")
 async def test_spawn_monitor(node: ak.Node, clock: MockClock) -> None:
     """MON-10: spawn_monitor makes both; a start that fails raises."""
     watcher = node.spawn(Puppet)
@@ -72,6 +77,7 @@ async def test_spawn_monitor(node: ak.Node, clock: MockClock) -> None:
     assert await seen(watcher) == [ak.Down(monitor, target, OTHER)]
 
 
+@conforms("MON-08")
 async def test_every_monitor_is_separate(node: ak.Node, clock: MockClock) -> None:
     """MON-08: of four monitors on one actor, one taken back is silent, the others get a Down each, in their order."""
     watcher, target = node.spawn(Puppet), node.spawn(Puppet)
@@ -81,6 +87,7 @@ async def test_every_monitor_is_separate(node: ak.Node, clock: MockClock) -> Non
     assert [m.monitor for m in await seen(watcher)] == [ids[0], ids[2], ids[3]]
 
 
+@conforms("MON-08", "MON-09")
 async def test_demonitor_with_the_down_in_the_mailbox(node: ak.Node, clock: MockClock) -> None:
     """MON-08, MON-09: once the Down is queued, demonitor says False and leaves it, unless flush removes it, and it
     alone."""
@@ -96,6 +103,7 @@ async def test_demonitor_with_the_down_in_the_mailbox(node: ak.Node, clock: Mock
     assert [m.monitor for m in await seen(watcher)] == ids[1:]
 
 
+@conforms("MON-09", "MON-18", "MON-06")
 async def test_demonitor_says_whether_a_down_comes(node: ak.Node, clock: MockClock) -> None:
     """MON-09, MON-18: True means that no Down comes, False that it has come or is queued; 200 times in both orders."""
     for n in range(200):
@@ -108,6 +116,7 @@ async def test_demonitor_says_whether_a_down_comes(node: ak.Node, clock: MockClo
         assert armed == (len(await seen(watcher)) == 0) == (n % 2 == 0)
 
 
+@conforms("MON-02", "MON-04", "MON-17")
 async def test_only_the_owner_may_demonitor(node: ak.Node, clock: MockClock) -> None:
     """MON-02, MON-04, MON-17: somebody else's demonitor says False and removes nothing."""
     watcher, stranger, target = (node.spawn(Puppet) for _ in range(3))
@@ -117,6 +126,7 @@ async def test_only_the_owner_may_demonitor(node: ak.Node, clock: MockClock) -> 
     assert await seen(watcher) == [ak.Down(monitor, target, ak.NORMAL)]
 
 
+@conforms("MON-05", "MON-06")
 async def test_unknown_and_old_monitors(node: ak.Node, clock: MockClock) -> None:
     """MON-05, MON-06: demonitor of an unknown or used monitor is no error."""
     watcher, target = node.spawn(Puppet), node.spawn(Puppet)
@@ -126,6 +136,7 @@ async def test_unknown_and_old_monitors(node: ak.Node, clock: MockClock) -> None
     assert await unwatch(watcher, ak.MonitorId(99)) is False
 
 
+@conforms("MON-03")
 async def test_bad_targets_are_refused(node: ak.Node, clock: MockClock) -> None:
     """MON-03: what is no ref is refused in the one who asks."""
     watcher = node.spawn(Puppet)
@@ -140,6 +151,7 @@ async def test_bad_targets_are_refused(node: ak.Node, clock: MockClock) -> None:
     await watcher.call(Puppet.do, run)
 
 
+@conforms("MON-06", "MON-17")
 async def test_monitoring_oneself(node: ak.Node, clock: MockClock) -> None:
     """MON-06, MON-17: it makes no entry and no message."""
     puppet, probe = node.spawn(Puppet), Probe(node)
@@ -155,6 +167,7 @@ async def test_monitoring_oneself(node: ak.Node, clock: MockClock) -> None:
     assert len(probe.received) == 1
 
 
+@conforms("MON-13", "MON-17")
 async def test_the_tables_of_both_ends(node: ak.Node, clock: MockClock) -> None:
     """MON-13: monitors and monitored_by, right after monitor, demonitor, the watched one's end and the watcher's
     end."""
@@ -179,6 +192,7 @@ async def test_the_tables_of_both_ends(node: ak.Node, clock: MockClock) -> None:
     assert not record.extra.monitored_by
 
 
+@conforms("MON-14")
 async def test_many_monitors_in_both_directions(node: ak.Node, clock: MockClock) -> None:
     """MON-14: mixed monitors both ways, taken back in any order: the lists equal the sets, and are empty at the end."""
     one, two = node.spawn(Puppet), node.spawn(Puppet)
@@ -195,6 +209,7 @@ async def test_many_monitors_in_both_directions(node: ak.Node, clock: MockClock)
         assert info.monitors == info.monitored_by == ()
 
 
+@conforms("MON-01")
 async def test_a_watcher_that_is_ended_by_the_one_it_watches(node: ak.Node, clock: MockClock) -> None:
     """MON-01: the watched one exits its watcher while it dies itself: both end, nobody crashes."""
     watcher, target, probe = node.spawn(Puppet), node.spawn(Puppet), Probe(node)
@@ -210,6 +225,7 @@ async def test_a_watcher_that_is_ended_by_the_one_it_watches(node: ak.Node, cloc
     assert node.statistics().crashes == 1
 
 
+@conforms("MON-15")
 async def test_the_name_is_free_when_down_arrives(node: ak.Node, clock: MockClock) -> None:
     """MON-15: when the Down of a named actor arrives, its name can be registered; at once, not later."""
     target = node.spawn(ak.child(Puppet).with_(name="taken"))
@@ -238,6 +254,7 @@ async def test_down_does_not_end_anybody(node: ak.Node, clock: MockClock) -> Non
         assert [type(m) for m in await seen(watcher)] == [ak.Down]
 
 
+@conforms("MON-16")
 async def test_the_incarnation_is_part_of_the_pid(node: ak.Node, clock: MockClock) -> None:
     """MON-16: an actor of a former node is dead to a watcher: NoProc at once, and its pid is never one of this
     node's."""

@@ -11,6 +11,7 @@ from trio.testing import MockClock
 
 import actorkit as ak
 from actorkit.testing import Probe
+from tests.conformance.marks import conforms
 
 from .kit import Puppet, settle
 
@@ -29,6 +30,7 @@ async def test_register_and_whereis(node: ak.Node, clock: MockClock) -> None:
     assert node.names.registered() == ["other"]
 
 
+@conforms("SRV-01")
 async def test_a_taken_name(node: ak.Node, clock: MockClock) -> None:
     """SRV-01: a second holder is refused, by register and by spec, and told who has it; nothing is started."""
     first = node.spawn(ak.child(Puppet).with_(name="svc"))
@@ -47,6 +49,7 @@ async def test_a_taken_name(node: ak.Node, clock: MockClock) -> None:
     assert node.whereis("svc") is first
 
 
+@conforms("SIG-19")
 async def test_one_name_each(node: ak.Node, clock: MockClock) -> None:
     """SIG-19: an actor has at most one name, from its spec or its own."""
     named, puppet = node.spawn(ak.child(Puppet).with_(name="a")), node.spawn(Puppet)
@@ -61,6 +64,7 @@ async def test_one_name_each(node: ak.Node, clock: MockClock) -> None:
     assert node.whereis("b") is None
 
 
+@conforms("SIG-19")
 @pytest.mark.parametrize("bad", ["", None, 7, ("a",), ["a"]])
 async def test_bad_names(node: ak.Node, clock: MockClock, bad: Any) -> None:
     """SIG-19: what is no name is refused."""
@@ -76,6 +80,7 @@ async def test_bad_names(node: ak.Node, clock: MockClock, bad: Any) -> None:
             ak.child(Puppet).with_(name=bad)
 
 
+@conforms("SIG-19")
 async def test_short_lives_under_one_name(node: ak.Node, clock: MockClock) -> None:
     """SIG-19: spawn, register and end under one name, a thousand times: nothing is left behind."""
     for n in range(1_000):
@@ -88,6 +93,7 @@ async def test_short_lives_under_one_name(node: ak.Node, clock: MockClock) -> No
     assert node.names.registered() == []
 
 
+@conforms("SRV-15")
 async def test_the_name_of_a_failed_start_is_free(node: ak.Node, clock: MockClock) -> None:
     """SRV-15: when a start fails or is not needed, its name is free the moment the start returns."""
 
@@ -140,6 +146,7 @@ async def test_a_named_ref_outlives_restarts(node: ak.Node, clock: MockClock) ->
     assert not exited.alive
 
 
+@conforms("SRV-09", "SRV-06")
 async def test_a_name_that_nobody_has(node: ak.Node, clock: MockClock) -> None:
     """SRV-09, SRV-06: sends return False and are counted, calls and waits raise CalleeDied with NoProc, control is
     nothing."""

@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 import actorkit as ak
 from actorkit.testing import Probe
+from tests.conformance.marks import conforms
 
 from .kit import Gate, Puppet, gate, settle
 
@@ -50,6 +51,7 @@ class Fragile(Gate):
 # --- state ---------------------------------------------------------------------------------------
 
 
+@conforms("SRV-18")
 async def test_get_state(node: ak.Node, clock: MockClock) -> None:
     """SRV-18: the attributes by name, slots included, by ref and by name; not through format_status; a shallow copy."""
     assert await ak.sys.get_state(node.spawn(Slotted, 1)) == {"a": 1, "b": "b"}
@@ -60,6 +62,7 @@ async def test_get_state(node: ak.Node, clock: MockClock) -> None:
     assert await ak.sys.get_state(ak.named(Secretive, "svc")) == {"seen": []}
 
 
+@conforms("SRV-18")
 async def test_replace_state(node: ak.Node, clock: MockClock) -> None:
     """SRV-18: the function gets the attributes and returns the new ones; what it leaves out is deleted."""
     slotted, puppet = node.spawn(Slotted, 1), node.spawn(Puppet)
@@ -69,6 +72,7 @@ async def test_replace_state(node: ak.Node, clock: MockClock) -> None:
     assert await ak.sys.get_state(puppet) == {"other": 1}
 
 
+@conforms("SRV-18")
 @pytest.mark.parametrize("suspended", [False, True])
 async def test_replace_state_that_fails(node: ak.Node, clock: MockClock, suspended: bool) -> None:
     """SRV-18: a function that raises, or a state that cannot be set, leaves the state: CallbackFailed; also while
@@ -87,6 +91,7 @@ async def test_replace_state_that_fails(node: ak.Node, clock: MockClock, suspend
         assert await ak.sys.get_state(slotted) == {"a": 1, "b": "b"}
 
 
+@conforms("SRV-17")
 async def test_get_status(node: ak.Node, clock: MockClock) -> None:
     """SRV-17: process_info and the state as format_status shows it, bounded; a crash in it loses nothing."""
     secretive = node.spawn(Secretive)
@@ -103,6 +108,7 @@ async def test_get_status(node: ak.Node, clock: MockClock) -> None:
 # --- when they are served ------------------------------------------------------------------------
 
 
+@conforms("INFO-05")
 async def test_requests_overtake_the_mailbox(node: ak.Node, clock: MockClock) -> None:
     """INFO-05: an idle or queued actor is served at once; one in its handler after that message, before those that
     wait."""
@@ -214,6 +220,7 @@ async def test_processes_are_refused(node: ak.Node, clock: MockClock) -> None:
 # --- suspension ----------------------------------------------------------------------------------
 
 
+@conforms("SYS-01")
 @pytest.mark.parametrize("when", ["idle", "queued", "running"])
 async def test_suspend_and_resume(node: ak.Node, clock: MockClock, when: str) -> None:
     """A suspended actor handles nothing but system requests; messages and calls wait and are served after resume; both
@@ -267,6 +274,7 @@ async def test_suspending_again_and_again(node: ak.Node, clock: MockClock) -> No
     assert await ref.call(Puppet.all_seen) == [1]
 
 
+@conforms("SYS-01")
 async def test_a_call_to_a_suspended_actor_times_out(node: ak.Node, clock: MockClock) -> None:
     """Calls wait within their deadline; suspension stops no clock."""
     puppet = node.spawn(Puppet)
@@ -348,6 +356,7 @@ async def test_waiting_senders_of_a_suspended_actor(node: ak.Node, clock: MockCl
 # --- tracing and statistics ----------------------------------------------------------------------
 
 
+@conforms("SYS-01")
 async def test_trace(node: ak.Node, clock: MockClock) -> None:
     """The callback gets each message that begins to be handled, in order, those queued before included; no_trace ends
     it."""
@@ -378,6 +387,7 @@ async def test_trace(node: ak.Node, clock: MockClock) -> None:
     assert len(got) == 4
 
 
+@conforms("SYS-01")
 async def test_a_trace_callback_that_raises(node: ak.Node, clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
     """It is logged, tracing ends, and the actor does not notice."""
     puppet = node.spawn(Puppet)
@@ -394,6 +404,7 @@ async def test_a_trace_callback_that_raises(node: ak.Node, clock: MockClock, cap
     assert await puppet.call(Puppet.all_seen) == [0, 1, 2]
 
 
+@conforms("SYS-01")
 async def test_statistics(node: ak.Node, clock: MockClock) -> None:
     """Counting begins when switched on, counts calls, casts and infos, and is None when off; beside a trace."""
     puppet = node.spawn(Puppet)

@@ -12,10 +12,12 @@ from trio.testing import MockClock
 
 import actorkit as ak
 from actorkit.testing import Probe
+from tests.conformance.marks import conforms
 
 from .kit import Puppet, settle
 
 
+@conforms("TMR-01")
 async def test_send_after(node: ak.Node, clock: MockClock) -> None:
     """The message comes after the seconds, not before, from the host and from an actor."""
     probe, puppet = Probe(node), node.spawn(Puppet)
@@ -28,6 +30,7 @@ async def test_send_after(node: ak.Node, clock: MockClock) -> None:
     assert trio.current_time() - started == pytest.approx(10)
 
 
+@conforms("TMR-01")
 async def test_timers_fire_in_order(node: ak.Node, clock: MockClock) -> None:
     """Several timers fire in the order of their times, those of one instant in the order of their making."""
     probe = Probe(node)
@@ -37,6 +40,7 @@ async def test_timers_fire_in_order(node: ak.Node, clock: MockClock) -> None:
     assert probe.received == [(0, 4), (1, 1), (1, 3), (2, 2), (3, 0)]
 
 
+@conforms("TMR-01")
 async def test_cancel_returns_the_seconds_left(node: ak.Node, clock: MockClock) -> None:
     """cancel tells what was left; None when it has fired or was cancelled before; a cancelled one does not fire."""
     probe = Probe(node)
@@ -53,6 +57,7 @@ async def test_cancel_returns_the_seconds_left(node: ak.Node, clock: MockClock) 
     assert node.statistics().timers == 0
 
 
+@conforms("TMR-01")
 async def test_a_timer_dies_with_its_actor(node: ak.Node, clock: MockClock) -> None:
     """A timer to an actor goes with that actor; one to a dead actor never is; neither makes a dead letter."""
     puppet = node.spawn(Puppet)
@@ -75,6 +80,7 @@ async def test_a_timer_outlives_the_one_that_made_it(node: ak.Node, clock: MockC
     assert await probe.receive(within=6) == "x"
 
 
+@conforms("TMR-01")
 async def test_a_timer_to_a_name(node: ak.Node, clock: MockClock) -> None:
     """A name is resolved when the timer fires: the holder may have changed; nobody is a dead letter."""
     ref = ak.named(Puppet, "svc")
@@ -90,6 +96,7 @@ async def test_a_timer_to_a_name(node: ak.Node, clock: MockClock) -> None:
     assert node.statistics().dead_letters == 1
 
 
+@conforms("TMR-01")
 @pytest.mark.parametrize("bad", [-1, math.inf, math.nan, "1", None])
 async def test_bad_times(node: ak.Node, clock: MockClock, bad: Any) -> None:
     """Negative, infinite and other times are refused in the one who asks."""
@@ -122,6 +129,7 @@ async def test_a_timer_wakes_an_idle_process(node: ak.Node, clock: MockClock) ->
     assert (message, when - started) == ("tick", pytest.approx(5))
 
 
+@conforms("SRV-12")
 async def test_idle_timeout(node: ak.Node, clock: MockClock) -> None:
     """SRV-12: IdleTimeout comes after so many seconds without a message, again and again; every message counts it
     anew."""

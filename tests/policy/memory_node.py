@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections import Counter
+from collections.abc import Hashable
 
 import attrs
 
@@ -17,7 +18,7 @@ from actorkit.policy import governor_events as ev
 from actorkit.policy.governor import Governor
 from actorkit.policy.governor_settings import GovernorSettings
 from actorkit.policy.memory_sample import MemoryLevel, MemorySample, Priority
-from actorkit.policy.victims import Candidate
+from actorkit.policy.victims import Candidate, Radius
 
 LIMIT = 100_000
 
@@ -47,6 +48,8 @@ class Node:
     knows_live: bool = True
     seed: int = 0
     garbage: float = 0.0
+    tied: int = 1
+    """So many die together, by their numbers."""
     now: float = 0.0
     rss: float = 0.0
     admits: bool = True
@@ -114,7 +117,7 @@ class Node:
     def perform(self, action: ev.Action) -> None:
         match action:
             case ev.TakeCensus(number=number):
-                self.feed(ev.CensusTaken(self.now, number, self.census()))
+                self.feed(ev.CensusTaken(self.now, number, self.census(), self.radius_of))
             case ev.Kill(number=number, victims=victims):
                 self.rounds.append((self.now, action))
                 self.end(number, tuple(key for victim in victims for key in victim.radius))
@@ -138,6 +141,16 @@ class Node:
             for key, actor in self.actors.items()
             if not actor.dying
         ]
+
+    def radius_of(self, key: Hashable) -> Radius | None:
+        assert isinstance(key, int)
+        if self.tied == 1:
+            return None
+        first = key // self.tied * self.tied
+        keys = [one for one in range(first, first + self.tied) if one in self.actors]
+        actors = [self.actors[one] for one in keys]
+        critical = any(actor.priority == Priority.CRITICAL for actor in actors)
+        return Radius(frozenset(keys), round(sum(actor.size for actor in actors)), critical)
 
     def end(self, number: int, keys: tuple[int, ...]) -> None:
         for key in keys:

@@ -13,9 +13,11 @@ from actorkit.errors import DuplicateChildId, InvalidChildSpec, InvalidSuperviso
 from actorkit.policy.backoff import Backoff
 from actorkit.policy.child_spec import ChildSpec, DynamicFlags, SupervisorFlags, validate_children
 from actorkit.reasons import SHUTDOWN
+from tests.conformance.marks import conforms
 from tests.policy.strategies import child_specs, worker
 
 
+@conforms("SUP-13")
 def test_sup_13_defaults_are_filled_in():
     spec = ChildSpec(worker)
     assert (spec.id, spec.restart, spec.shutdown, spec.kind) == ("worker", "permanent", 5.0, "worker")
@@ -60,6 +62,7 @@ REFUSED = [
 ]
 
 
+@conforms("SUP-16")
 @pytest.mark.parametrize(("field", "value"), REFUSED)
 def test_sup_16_every_bad_field_has_its_own_error(field, value):
     with pytest.raises(InvalidChildSpec) as caught:
@@ -73,6 +76,7 @@ def test_sup_16_every_bad_field_has_its_own_error(field, value):
         ChildSpec(worker).with_(**{field: value})
 
 
+@conforms("SUP-16")
 def test_sup_16_the_full_product_of_good_values():
     product = itertools.product(
         ["permanent", "transient", "temporary"],
@@ -90,6 +94,7 @@ def test_sup_16_the_full_product_of_good_values():
             assert all(getattr(spec, name) == value for name, value in fields.items() if value is not None)
 
 
+@conforms("SUP-15")
 def test_sup_15_unknown_fields_are_pythons_affair():
     with pytest.raises(TypeError, match="colour"):
         ChildSpec(worker, colour="red")
@@ -137,6 +142,7 @@ def test_what_was_left_open_stays_open_in_a_copy():
     assert fixed.with_(backoff=Backoff()).backoff == Backoff()
 
 
+@conforms("SUP-16")
 def test_sup_16_duplicates_and_strangers_in_a_list():
     validate_children([])
     validate_children([ChildSpec(worker), ChildSpec(worker, id="2")])
@@ -154,6 +160,7 @@ def test_significant_needs_a_supervisor_that_shuts_itself_down():
         validate_children([spec], "never")
 
 
+@conforms("SUP-17", "DYN-05")
 @pytest.mark.parametrize("kind", [SupervisorFlags, DynamicFlags])
 @pytest.mark.parametrize(
     ("field", "value"),
@@ -177,6 +184,7 @@ def test_sup_17_dyn_05_bad_intensity(kind, field, value):
     assert f"{field}={value!r}" in str(caught.value)
 
 
+@conforms("SUP-17", "DYN-05")
 @pytest.mark.parametrize(
     ("kind", "field", "value"),
     [
@@ -195,6 +203,7 @@ def test_sup_17_dyn_05_bad_flags(kind, field, value):
     assert caught.value.field == field
 
 
+@conforms("DYN-04", "ESUP-03")
 def test_dyn_04_esup_03_defaults():
     flags = SupervisorFlags()
     assert (flags.strategy, flags.max_restarts, flags.max_seconds) == ("one_for_one", 3, 5.0)

@@ -10,6 +10,7 @@ from actorkit.policy.backoff import Backoff
 from actorkit.policy.child_spec import DynamicFlags
 from actorkit.policy.dynamic_supervision import DynamicSupervision
 from actorkit.reasons import KILLED, NORMAL, SHUTDOWN, Shutdown
+from tests.conformance.marks import conforms
 from tests.policy.driver import DIED, NOT_STARTED, Driver, spec
 
 
@@ -39,6 +40,7 @@ def end_all(driver, reason=SHUTDOWN):
         driver.exit(name, reason)
 
 
+@conforms("DYN-01", "SUP-31")
 def test_dyn_01_sup_31_empty():
     driver = begun()
     assert driver.ask(ev.WhichChildren) == ()
@@ -48,6 +50,7 @@ def test_dyn_01_sup_31_empty():
     assert driver.trace == ["finished"]
 
 
+@conforms("DYN-16")
 def test_dyn_16_the_answers_to_a_start():
     driver = begun()
     driver.infos["a"] = "extra"
@@ -86,18 +89,21 @@ def test_ids_are_ignored():
     assert driver.counts() == [2, 2, 0, 2]
 
 
+@conforms("DYN-15")
 def test_dyn_15_significant_is_refused():
     driver = begun()
     answer = driver.start_child(spec("a", restart="temporary", significant=True))
     assert is_error(answer, errors.InvalidChildSpec)
 
 
+@conforms("DYN-18")
 def test_dyn_18_no_children_allowed():
     answer = begun(max_children=0).start_child("a")
     assert is_error(answer, errors.MaxChildrenReached)
     assert answer.limit == 0
 
 
+@conforms("DYN-19")
 @pytest.mark.parametrize("reason", [NORMAL, SHUTDOWN, DIED])
 def test_dyn_19_temporary_is_never_restarted(reason):
     driver = begun()
@@ -108,6 +114,7 @@ def test_dyn_19_temporary_is_never_restarted(reason):
     assert driver.report_kinds() == ["child_terminated"] * reason.abnormal
 
 
+@conforms("DYN-20")
 @pytest.mark.parametrize(
     ("restart", "reason", "restarted"),
     [
@@ -133,6 +140,7 @@ def test_dyn_20_21_transient_and_permanent(restart, reason, restarted):
         assert driver.terminate(driver.refs["a"]) is None
 
 
+@conforms("DYN-22")
 def test_dyn_22_23_24_restarts_that_fail_or_ignore():
     driver = begun(max_restarts=99, max_children=2)
     driver.start_child("a")
@@ -150,6 +158,7 @@ def test_dyn_22_23_24_restarts_that_fail_or_ignore():
     assert is_error(driver.terminate(driver.refs["a"]), errors.ChildNotFound)
 
 
+@conforms("DYN-26")
 def test_dyn_26_trying_again():
     driver = begun(max_restarts=2)
     driver.start_child("a")
@@ -161,6 +170,7 @@ def test_dyn_26_trying_again():
     assert driver.counts() == [1, 1, 0, 1]
 
 
+@conforms("DYN-27", "SUP-54")
 def test_dyn_27_sup_54_exceeding_the_intensity_ends_it():
     driver = begun(max_restarts=1)
     driver.start_child("a")
@@ -176,6 +186,7 @@ def test_dyn_27_sup_54_exceeding_the_intensity_ends_it():
     assert report.because.endswith("2 restarts in 5 s, 1 allowed")
 
 
+@conforms("DYN-28", "SUP-56")
 def test_dyn_28_sup_56_exceeding_it_by_trying_again():
     driver = begun(max_restarts=10)
     driver.start_child("a")
@@ -187,6 +198,7 @@ def test_dyn_28_sup_56_exceeding_it_by_trying_again():
     assert driver.outcome == ev.Finished(Shutdown("reached_max_restart_intensity"))
 
 
+@conforms("DYN-31", "SUP-29")
 def test_dyn_31_32_38_sup_29_stop_asks_all_at_once_in_groups():
     driver = begun()
     for name, shutdown in [("a", 5.0), ("b", "brutal_kill"), ("c", math.inf), ("d", 5), ("e", "brutal_kill")]:
@@ -210,6 +222,7 @@ def test_dyn_31_32_38_sup_29_stop_asks_all_at_once_in_groups():
         assert is_error(command("a"), errors.SupervisorStopping)
 
 
+@conforms("SUP-26", "DYN-33")
 @pytest.mark.parametrize("restart", ["permanent", "transient", "temporary"])
 @pytest.mark.parametrize("reason", [NORMAL, SHUTDOWN, Shutdown("x"), DIED])
 def test_sup_26_dyn_33_35_37_ends_of_their_own_during_shutdown(restart, reason):
@@ -223,6 +236,7 @@ def test_sup_26_dyn_33_35_37_ends_of_their_own_during_shutdown(restart, reason):
     assert driver.report_kinds() == ["shutdown_error"] * expected
 
 
+@conforms("DYN-39")
 def test_dyn_39_40_terminate_child():
     driver = begun()
     for shutdown in ("brutal_kill", 1.0):
@@ -251,6 +265,7 @@ def test_terminate_child_that_takes_its_time():
     assert driver.take_trace() == []
 
 
+@conforms("DYN-41", "SUP-61")
 def test_dyn_41_sup_61_terminate_a_restarting_child_by_its_old_ref():
     driver = begun()
     old, _ = driver.start_child("a")
@@ -304,6 +319,7 @@ def test_static_commands_have_their_reasons_to_be_refused():
         assert is_error(command(old), errors.ChildRestarting)
 
 
+@conforms("SUP-14")
 def test_sup_14_32_specs_and_infos_by_ref():
     driver = begun()
     kept, _ = driver.start_child("a")
@@ -443,6 +459,7 @@ def test_late_and_odd_events_are_dropped():
     assert states(driver) == ["running"]
 
 
+@conforms("SUP-33")
 def test_sup_33_34_counting_many():
     driver = begun()
     for number in range(1000):
@@ -452,6 +469,7 @@ def test_sup_33_34_counting_many():
     assert driver.counts() == [0, 0, 0, 0]
 
 
+@conforms("SUP-43")
 def test_sup_43_44_nothing_is_kept_of_temporary_children():
     driver = begun()
     machine = driver.machine

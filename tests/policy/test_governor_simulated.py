@@ -42,6 +42,7 @@ def any_node(**fixed: Any) -> st.SearchStrategy[Node]:
         "dying": st.sampled_from([0.0, 0.1, 3.0]),
         "knows_live": st.booleans(),
         "garbage": st.floats(0, 0.2 * LIMIT),
+        "tied": st.sampled_from([1, 1, 3]),
         "rss": st.floats(0, LIMIT),
         "seed": st.integers(0, 1000),
     } | {name: st.just(value) for name, value in fixed.items()}
@@ -82,6 +83,7 @@ def test_kills_are_bounded_and_wait_for_their_effect(made: Node) -> None:
 @quick
 @given(any_node())
 def test_critical_actors_are_never_killed(made: Node) -> None:
+    """Nor with somebody who would take one along. Fault: looking at the victim alone."""
     made.run(15)
     assert not [actor for actor in made.killed if actor.priority == Priority.CRITICAL]
 
@@ -96,6 +98,24 @@ def test_nothing_is_killed_or_stopped_that_need_not_be(made: Node) -> None:
             assert newest.needed >= LADDER.kill.leave * LIMIT
         elif isinstance(action, ev.StopAllButCritical | ev.StopNode):
             assert newest.needed >= LADDER.exhausted.leave * LIMIT
+
+
+@quick
+@given(any_node(noise=0.0, leaks=0.0, newcomers=0.0), st.floats(0.83, 1.0))
+def test_no_more_is_killed_than_is_missing(made: Node, full: float) -> None:
+    """Fault: a round sized by ``used``, or by what an earlier round is about to give back."""
+    made.actors = {n: actor for n, actor in made.actors.items() if not actor.liar}
+    for actor in made.actors.values():
+        actor.grows = 0.0
+    made.base = max(0.0, full * LIMIT - made.live)
+    largest = max((actor.size for actor in made.actors.values()), default=0.0)
+    before = made.live
+    made.run(15)
+    if made.did(ev.StopAllButCritical):
+        return  # they end whatever they hold
+    target = (LADDER.kill.leave - KILLS.margin) * LIMIT
+    freed_otherwise = before - made.live - sum(actor.size for actor in made.killed)
+    assert made.live >= min(before, target) - freed_otherwise - made.tied * largest - 1
 
 
 @quick
@@ -130,17 +150,19 @@ def test_every_level_is_left_when_live_bytes_fall(made: Node, live: float) -> No
 @quick
 @given(
     actors(st.just(0.0), 0.0, most=10), st.floats(0.75, 0.95), st.booleans(), st.booleans(),
-    st.sampled_from([0.0, 0.1, 0.5]), st.floats(0, 6_000),
+    st.sampled_from([0.0, 0.1, 0.5]), st.floats(0, 6_000), st.sampled_from([0.0, 0.002]),
 )  # fmt: skip
 def test_kills_enough_when_kills_work(
-    made_of: dict[int, Actor], full: float, returns: bool, knows_live: bool, dying: float, filling: float
+    made_of: dict[int, Actor], full: float, returns: bool, knows_live: bool, dying: float, filling: float, noise: float
 ) -> None:
     """So that the last rung is never needed. Faults: one victim a round; waiting for the resident set to fall."""
     for n in range(200):
         made_of[1000 + n] = Actor(Priority.NORMAL, 200, grows=filling / 200)
     for actor in made_of.values():
         actor.priority = min(actor.priority, Priority.HIGH)
-    made = node(SETTINGS, actors=made_of, returns=returns or not knows_live, knows_live=knows_live, dying=dying)
+    made = node(
+        SETTINGS, actors=made_of, returns=returns or not knows_live, knows_live=knows_live, dying=dying, noise=noise
+    )
     made.base = max(0.0, full * LIMIT - made.live)
     made.run(12)
     for actor in made.actors.values():

@@ -2,6 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actorkit.policy.restart_window import RestartWindow
+from tests.conformance.marks import conforms
 
 
 @given(
@@ -47,6 +48,7 @@ def test_time_that_steps_back_stands_still():
     assert not RestartWindow(2, 1.0).add(3.0)
 
 
+@conforms("SUP-45")
 def test_sup_45_restarts_far_enough_apart_are_survived():
     window = RestartWindow(1, 1.0)
     assert not any(window.add(2.1 * n) for n in range(4))

@@ -10,6 +10,7 @@ from actorkit.policy.backoff import Backoff
 from actorkit.policy.child_spec import SupervisorFlags
 from actorkit.policy.supervision import Supervision
 from actorkit.reasons import KILLED, NORMAL, SHUTDOWN, FailedToStart, Failure, Shutdown
+from tests.conformance.marks import conforms
 from tests.policy.driver import DIED, NOT_STARTED, Driver, spec
 from tests.policy.strategies import worker
 
@@ -29,6 +30,7 @@ def is_error(answer, kind):
 # --- Start and stop -----------------------------------------------------------------------------
 
 
+@conforms("SUP-01")
 def test_sup_01_an_empty_supervisor_starts_and_stops():
     driver = Driver().begin()
     driver.stop()
@@ -36,6 +38,7 @@ def test_sup_01_an_empty_supervisor_starts_and_stops():
     assert driver.outcome == ev.Finished(SHUTDOWN)
 
 
+@conforms("SUP-28")
 def test_sup_28_started_in_order_and_stopped_in_reverse():
     driver = Driver("cab").begin()
     assert driver.take_trace() == ["start c", "start a", "start b", "ready"]
@@ -44,6 +47,7 @@ def test_sup_28_started_in_order_and_stopped_in_reverse():
     assert driver.report_kinds() == []
 
 
+@conforms("SUP-03")
 def test_sup_03_04_ignore():
     driver = Driver(["a", spec("t", restart="temporary"), "b"])
     driver.ignoring = {"a", "t"}
@@ -58,6 +62,7 @@ def test_sup_03_04_ignore():
     assert driver.restart("x") is None
 
 
+@conforms("SUP-21")
 def test_sup_21_a_child_that_does_not_start_fails_the_supervisors_init():
     driver = Driver("abc")
     driver.failing = {"c"}
@@ -95,6 +100,7 @@ def test_stopped_before_it_began():
     assert driver.trace == ["finished"]
 
 
+@conforms("SUP-22")
 def test_sup_22_23_shutdown_times():
     driver = begun([spec("inf", shutdown=math.inf), spec("slow", shutdown=1.0)])
     driver.stubborn = {"slow", "inf"}
@@ -111,6 +117,7 @@ def test_sup_22_23_shutdown_times():
     assert [(report.kind, report.child_id) for report in driver.reports[-1:]] == [("shutdown_error", "slow")]
 
 
+@conforms("SUP-24")
 def test_sup_24_brutal_kill():
     driver = begun([spec("a", shutdown="brutal_kill"), "b"])
     actions = []
@@ -121,6 +128,7 @@ def test_sup_24_brutal_kill():
     assert driver.report_kinds() == []
 
 
+@conforms("SUP-25")
 @pytest.mark.parametrize("restart", ["permanent", "transient", "temporary"])
 @pytest.mark.parametrize("reason", [NORMAL, SHUTDOWN, Shutdown("x"), DIED, KILLED])
 def test_sup_25_a_child_that_ends_on_its_own_during_shutdown(restart, reason):
@@ -148,6 +156,7 @@ def test_the_first_reason_to_stop_wins():
 # --- Administrative calls -----------------------------------------------------------------------
 
 
+@conforms("SUP-10")
 def test_sup_10_11_a_start_that_fails():
     driver = begun("a")
     driver.failing = {"a", "x"}
@@ -160,12 +169,14 @@ def test_sup_10_11_a_start_that_fails():
     assert driver.states() == {"a": "undefined"}
 
 
+@conforms("SUP-13")
 def test_sup_13_get_child_spec():
     driver = begun("a")
     assert driver.ask(ev.GetChildSpec, "a") == spec("a")
     assert is_error(driver.ask(ev.GetChildSpec, "x"), errors.ChildNotFound)
 
 
+@conforms("SUP-16")
 def test_sup_16_a_spec_that_does_not_fit_is_refused():
     driver = begun()
     assert is_error(driver.start_child(spec("a", restart="temporary", significant=True)), errors.InvalidChildSpec)
@@ -173,6 +184,7 @@ def test_sup_16_a_spec_that_does_not_fit_is_refused():
         Supervision(SupervisorFlags(), [spec("a"), spec("a")])
 
 
+@conforms("SUP-18")
 def test_sup_18_extra_return_and_life_cycle():
     driver = begun()
     driver.infos["a"] = "extra"
@@ -192,6 +204,7 @@ def test_sup_18_extra_return_and_life_cycle():
     assert driver.counts() == [0, 0, 0, 0]
 
 
+@conforms("SUP-30")
 def test_sup_30_child_adm():
     driver = begun()
     ref, _ = driver.start_child("a")
@@ -210,6 +223,7 @@ def test_sup_30_child_adm():
     assert driver.states() == {"a": "running"}
 
 
+@conforms("SUP-32")
 def test_sup_32_34_listings():
     driver = begun(["a", spec("s", kind="supervisor", restart="transient")])
     assert driver.ask(ev.WhichChildren) == (
@@ -221,6 +235,7 @@ def test_sup_32_34_listings():
     assert driver.counts() == [2, 2, 1, 1]
 
 
+@conforms("SUP-35")
 def test_sup_35_restarting_children_are_counted_but_not_active():
     driver = begun("abc", max_restarts=9)
     driver.hold_restarts = True
@@ -289,6 +304,7 @@ def test_stop_during_the_init():
 # --- Restart types ------------------------------------------------------------------------------
 
 
+@conforms("SUP-37")
 @pytest.mark.parametrize("reason", [NORMAL, SHUTDOWN, Shutdown("x"), DIED, KILLED])
 def test_sup_37_permanent_is_always_restarted(reason):
     driver = begun("a")
@@ -297,6 +313,7 @@ def test_sup_37_permanent_is_always_restarted(reason):
     assert driver.report_kinds() == ["child_terminated"]
 
 
+@conforms("SUP-38")
 @pytest.mark.parametrize("reason", [NORMAL, SHUTDOWN, Shutdown("x")])
 def test_sup_38_transient_is_not_restarted_after_an_orderly_end(reason):
     driver = begun([spec("a", restart="transient")])
@@ -306,12 +323,14 @@ def test_sup_38_transient_is_not_restarted_after_an_orderly_end(reason):
     assert driver.restart("a") == (driver.refs["a"], None)
 
 
+@conforms("SUP-39")
 def test_sup_39_transient_is_restarted_after_an_abnormal_end():
     driver = begun([spec("a", restart="transient")])
     driver.exit("a")
     assert driver.counts() == [1, 1, 0, 1]
 
 
+@conforms("SUP-40")
 @pytest.mark.parametrize("reason", [NORMAL, SHUTDOWN, DIED])
 def test_sup_40_42_temporary_is_forgotten(reason):
     driver = begun([spec("a", restart="temporary")])
@@ -324,6 +343,7 @@ def test_sup_40_42_temporary_is_forgotten(reason):
     assert driver.report_kinds() == ["child_terminated"] * (5 if reason.abnormal else 0)
 
 
+@conforms("SUP-42")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_sup_42_present_or_started_after_its_end(strategy):
     for restart, end, kind in [
@@ -353,6 +373,7 @@ def test_a_restart_that_ignores_leaves_the_child_undefined():
 # --- Waiting for restarts -----------------------------------------------------------------------
 
 
+@conforms("SUP-59")
 def test_sup_59_hanging_restart_loop():
     driver = begun("a", max_restarts=8, max_seconds=10)
     driver.failing = {"a"}
@@ -380,6 +401,7 @@ def test_sup_59_hanging_restart_loop():
     assert driver.take_trace() == ["cancel a", "finished"]
 
 
+@conforms("SUP-60")
 def test_sup_60_hanging_restart_loop_rest_for_one():
     driver = begun("abc", strategy="rest_for_one", max_restarts=8)
     driver.hold_restarts = True
@@ -461,6 +483,7 @@ def significant(child_id, restart="temporary"):
     return spec(child_id, restart=restart, significant=True)
 
 
+@conforms("SUP-63")
 @pytest.mark.parametrize("auto_shutdown", ["never", "any_significant", "all_significant"])
 @pytest.mark.parametrize("restart", ["temporary", "transient"])
 @pytest.mark.parametrize("reason", [NORMAL, SHUTDOWN, DIED])
@@ -470,6 +493,7 @@ def test_sup_63_the_insignificant_never_shut_it_down(auto_shutdown, restart, rea
     assert driver.outcome is None
 
 
+@conforms("SUP-64")
 @pytest.mark.parametrize("reason", [NORMAL, DIED, KILLED])
 def test_sup_64_significant_temporary(reason):
     driver = begun([significant("a"), significant("b"), "c"], auto_shutdown="any_significant")
@@ -487,6 +511,7 @@ def test_sup_64_significant_temporary(reason):
     assert driver.outcome == ev.Finished(Shutdown("auto_shutdown"))
 
 
+@conforms("SUP-65")
 def test_sup_65_significant_transient():
     for reason in (DIED, KILLED):
         driver = begun([significant("a", "transient")], auto_shutdown="any_significant")
@@ -498,6 +523,7 @@ def test_sup_65_significant_transient():
         assert driver.outcome == ev.Finished(Shutdown("auto_shutdown"))
 
 
+@conforms("SUP-67")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("auto_shutdown", ["any_significant", "all_significant"])
 def test_sup_67_a_significant_bystander_does_not_trigger(strategy, auto_shutdown):

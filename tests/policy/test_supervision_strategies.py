@@ -5,6 +5,7 @@ import pytest
 from actorkit.policy import supervision_events as ev
 from actorkit.policy.strategy import taken_along
 from actorkit.reasons import Shutdown
+from tests.conformance.marks import conforms
 from tests.policy.driver import Driver, spec
 
 STRATEGIES = ["one_for_one", "one_for_all", "rest_for_one"]
@@ -34,6 +35,7 @@ def rest_for_one(strategy):
 SCENARIOS = {scenario.__name__: scenario for scenario in (one_for_one, one_for_all, rest_for_one)}
 
 
+@conforms("SUP-28")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_sup_28_46_48_51_each_strategy_is_like_no_other(name, strategy):
@@ -50,6 +52,7 @@ def test_taken_along():
     assert list(taken_along("rest_for_one", "abc", "b")) == list("bc")
 
 
+@conforms("SUP-46")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_sup_46_48_51_54_the_third_failure_ends_it(strategy):
     driver = Driver("ab", strategy=strategy, max_restarts=2, max_seconds=10).begin()
@@ -66,6 +69,7 @@ def test_sup_46_48_51_54_the_third_failure_ends_it(strategy):
     assert report.because == ("permanent child exited with Failure(detail='died'); 3 restarts in 10 s, 2 allowed")
 
 
+@conforms("SUP-45")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_sup_45_failures_far_enough_apart_are_survived(strategy):
     driver = Driver("ab", strategy=strategy, max_restarts=1, max_seconds=1).begin()
@@ -75,6 +79,7 @@ def test_sup_45_failures_far_enough_apart_are_survived(strategy):
     assert driver.outcome is None
 
 
+@conforms("SUP-47")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_sup_47_49_52_a_restart_that_always_fails_ends_it_after_as_many_attempts_as_allowed(strategy):
     driver = Driver("ab", strategy=strategy, max_restarts=4, max_seconds=10).begin()
@@ -86,6 +91,7 @@ def test_sup_47_49_52_a_restart_that_always_fails_ends_it_after_as_many_attempts
     assert driver.counts()[1] == 0
 
 
+@conforms("SUP-50")
 def test_sup_50_one_for_all_other_child_fails_restart():
     driver = Driver("ab", strategy="one_for_all").begin()
     driver.take_trace()
@@ -102,6 +108,7 @@ def test_sup_50_one_for_all_other_child_fails_restart():
     assert driver.outcome is None
 
 
+@conforms("SUP-53")
 def test_sup_53_rest_for_one_other_child_fails_restart():
     driver = Driver("abc", strategy="rest_for_one").begin()
     driver.hold_restarts = True
@@ -115,6 +122,7 @@ def test_sup_53_rest_for_one_other_child_fails_restart():
     assert driver.take_trace() == ["start b", "start c"]
 
 
+@conforms("SUP-41")
 @pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
 def test_sup_41_a_temporary_bystander_is_not_restarted(strategy):
     driver = Driver(["a", spec("t", restart="temporary"), "z"], strategy=strategy).begin()
@@ -124,6 +132,7 @@ def test_sup_41_a_temporary_bystander_is_not_restarted(strategy):
     assert driver.states() == {"a": "running", "z": "running"}
 
 
+@conforms("SUP-58")
 def test_sup_58_a_child_stopped_by_hand_comes_back_with_its_group():
     driver = Driver("abc", strategy="one_for_all").begin()
     driver.terminate("b")

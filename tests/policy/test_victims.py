@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actorkit.policy.memory_sample import Priority
-from actorkit.policy.victims import Candidate, KillCaps, Radius, Selection, select, select_over_quota
+from actorkit.policy.victims import Candidate, Census, KillCaps, Radius, Selection, select, select_over_quota
 
 LOW, NORMAL, HIGH, CRITICAL = Priority
 
@@ -215,6 +216,29 @@ def test_ranked_few_first_or_all_it_is_one_order(drawn: Any) -> None:
     )
     few = [victim.key for victim in select(rows, 10**6, KillCaps(count=1, worthwhile=0, rows=1)).victims]
     assert few == everybody[:1]
+
+
+@given(st.integers(0, 2**32), st.sampled_from([1, 3, 1_000, 10**6]), st.sampled_from([1_200, 5_000]))
+@settings(max_examples=20, deadline=None)
+def test_a_sample_of_the_sizes_changes_no_order(seed: int, sizes: int, count: int) -> None:
+    """Fault: a threshold, guessed from a sample, that loses some, or breaks the order among equals."""
+    pick = random.Random(seed)
+    rows = [Candidate(n, NORMAL, True, None, pick.randint(1, sizes)) for n in range(count)]
+    chosen = select(rows, 10**12, KillCaps(count=count - 1, worthwhile=0)).victims
+    few = select(rows, 10**12, KillCaps(count=50, worthwhile=0)).victims
+    order = sorted(range(count), key=lambda n: (-rows[n].private, n))
+    assert [victim.key for victim in chosen] == order[: count - 1]
+    assert [victim.key for victim in few] == order[:50]
+
+
+def test_a_census_knows_its_sum_and_its_largest() -> None:
+    census = Census([one("a", LOW, size=5), one("b", NORMAL, idle=True, size=7), one("c", NORMAL, size=0)])
+    assert (len(census), census.bytes, census.largest) == (2, 12, one("b", NORMAL, idle=True, size=7))
+    assert Census().largest is None
+    census.add(int(LOW), False, False, [one("d", LOW, size=9)], 9, 9)
+    assert census.largest == one("d", LOW, size=9)
+    assert sorted(row[0] for row in census) == ["a", "b", "d"]
+    assert keys(select(census, 1)) == "d"
 
 
 def test_crumbs_come_last() -> None:

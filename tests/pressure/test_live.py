@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from actorkit.heap import slabs
 from actorkit.pressure.live import LiveGauge, SmallBlocks, malloc_bytes, small_blocks
 from actorkit.pressure.process import ProcessPages
 from tests.pressure.programs import PROGRAMS
@@ -154,3 +155,55 @@ def test_never_less_than_nothing(resident: int) -> None:
     """Figures that contradict each other."""
     gauge = LiveGauge(small=lambda: SmallBlocks(500 * MIB, 0))
     assert gauge.read(ProcessPages(0, resident, 0, None)) == resident
+
+
+OWN_HEAP = """if True:
+    import gc
+    from actorkit.heap import clock, slabs
+    from actorkit.pressure.live import LiveGauge
+    from actorkit.pressure.process import ProcessMemory
+
+    clock.install(lambda account, activation: account.reset())
+    process, exact, estimate = ProcessMemory(), LiveGauge(), LiveGauge(small=lambda: None)
+
+    def look():
+        pages = process.read()
+        print(pages.resident, exact.read(pages, fresh=True), estimate.read(pages, fresh=True))
+
+    look()
+    account = clock.Account()
+    account.own_heap = True
+    clock.enter(account)
+    kept = [{"number": n + 1000, "text": f"text {n}"} for n in range(100_000)]
+    clock.enter(None)
+    look()
+    del kept[::2]
+    look()
+    slabs.purge(10.0)
+    look()
+    kept.clear()
+    gc.collect()
+    look()
+    slabs.purge(10.0)
+    look()
+"""
+
+
+@needs_glibc
+@pytest.mark.skipif(slabs.why_not() is not None, reason="no heaps of their own")
+def test_own_heaps_are_live_as_far_as_they_are_in_use() -> None:
+    """Free pages and free blocks in used ones are retained; a purge changes the resident set, and not what is live."""
+    run = subprocess.run([sys.executable, "-c", OWN_HEAP], capture_output=True, text=True, timeout=170)
+    assert run.returncode == 0, run.stderr
+    looks = [tuple(map(int, line.split())) for line in run.stdout.splitlines()]
+    for which in (1, 2):
+        empty, full, half, trimmed, freed, purged = (look[which] for look in looks)
+        grown = full - empty
+        assert grown > 20 * MIB
+        assert 0.4 * grown < half - empty < 0.65 * grown
+        assert abs(trimmed - half) < 2 * MIB
+        assert freed - empty < 0.1 * grown
+        assert abs(purged - freed) < 2 * MIB
+    resident = [look[0] for look in looks]
+    assert resident[4] > resident[0] + 15 * MIB
+    assert resident[5] < resident[0] + 8 * MIB

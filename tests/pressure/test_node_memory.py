@@ -155,6 +155,7 @@ def test_the_process_s_own_limits() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
+@pytest.mark.own_process
 def test_this_machine() -> None:
     """Every figure is plausible, and what we allocate is seen."""
     memory = NodeMemory()

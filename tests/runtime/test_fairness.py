@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 import actorkit as ak
+from tests.conformance.marks import conforms
 
 from .conftest import OpenNode
 
@@ -270,6 +271,7 @@ class Logger(ak.Actor):
         self.log.append(self.word)
 
 
+@conforms("PRIO-01")
 @pytest.mark.parametrize("method", [Logger.note, Logger.note_dirty])
 async def test_priorities(opened: OpenNode, method: Any) -> None:
     """max before high before the others; low gets a turn at least once per eight of normal, and does not wait for its

@@ -17,6 +17,7 @@ import trio
 import trio.testing
 
 import actorkit as ak
+from tests.conformance.marks import conforms
 
 from .conftest import OpenNode
 
@@ -107,6 +108,7 @@ async def test_calls_wait_for_an_async_init(opened: OpenNode, autojump_clock: An
         assert log == ["init"]
 
 
+@conforms("SRV-01", "PL-01")
 @pytest.mark.parametrize(
     ("what", "reason"),
     [
@@ -134,6 +136,7 @@ async def test_an_init_that_fails(opened: OpenNode, what: Any, reason: ak.ExitRe
         assert node.statistics().actors == 0
 
 
+@conforms("SRV-01")
 async def test_an_init_that_ignores(opened: OpenNode) -> None:
     """No error, no actor, reason Normal, no terminate."""
     async with opened() as node, node.subscribe(ak.ActorExited) as events:
@@ -144,6 +147,7 @@ async def test_an_init_that_ignores(opened: OpenNode) -> None:
         assert log == ["init", "init returned"]
 
 
+@conforms("SRV-01", "PL-01")
 async def test_an_init_that_is_late_is_killed(opened: OpenNode, autojump_clock: Any) -> None:
     """Within its spec's ``init_timeout``; its reason says so; no terminate."""
     async with opened() as node:
@@ -215,6 +219,7 @@ async def test_killed_in_its_constructor(opened: OpenNode) -> None:
         assert log == []
 
 
+@conforms("SRV-11")
 async def test_continuations_run_before_queued_messages(opened: OpenNode) -> None:
     """From init and from a message; chained; in the order in which they were asked for."""
     async with opened() as node:
@@ -357,6 +362,7 @@ async def test_signals_to_one_that_traps_exits(opened: OpenNode, act: Any, reaso
         assert [type(entry) for entry in log] == ([] if reason else [ak.Exit])
 
 
+@conforms("SRV-16")
 @pytest.mark.parametrize("trap", [False, True])
 async def test_the_parents_shutdown(opened: OpenNode, trap: bool) -> None:
     """With terminate if it traps exits, else without; the node is the parent of actors outside a tree."""
@@ -366,6 +372,7 @@ async def test_the_parents_shutdown(opened: OpenNode, trap: bool) -> None:
     assert log == ([("terminate", ak.SHUTDOWN)] if trap else [])
 
 
+@conforms("SRV-16")
 @pytest.mark.parametrize("trap", [False, True])
 async def test_the_shutdown_by_a_supervisor(opened: OpenNode, trap: bool) -> None:
     """The same from a supervisor."""
@@ -527,6 +534,7 @@ class Idle(ak.Actor):
         self.log.append(trio.current_time())
 
 
+@conforms("SRV-12")
 async def test_the_idle_timeout(opened: OpenNode, autojump_clock: Any) -> None:
     """Comes again and again, counts anew from each message, not while a handler runs, and can be switched off."""
     async with opened() as node:
@@ -845,6 +853,7 @@ class Fat(ak.Actor):
         return super().format_status() if self.status is None else self.status
 
 
+@conforms("SRV-21", "PL-01")
 @pytest.mark.parametrize("kind", ["bytes", "text", "list", "dict", "nested", "objects", "int"])
 async def test_a_crash_report_of_a_large_state_is_small(
     opened: OpenNode, kind: str, caplog: pytest.LogCaptureFixture
@@ -875,6 +884,7 @@ async def test_a_crash_report_of_a_large_state_is_small(
     assert "mailbox: 0 messages" in report
 
 
+@conforms("SRV-17")
 @pytest.mark.parametrize(
     "error", [ValueError("no"), SystemExit(1), KeyboardInterrupt(), GeneratorExit(), RecursionError()]
 )

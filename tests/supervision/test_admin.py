@@ -9,10 +9,12 @@ import pytest
 import trio
 
 import actorkit as ak
+from tests.conformance.marks import conforms
 
 from .kit import Lab, S, Worker, counts, settled, states, top, tree, under
 
 
+@conforms("SUP-18", "SUP-30", "ESUP-16")
 async def test_the_life_of_a_child():
     """SUP-18, SUP-30, ESUP-16: start, terminate, restart, delete, each answer and each refusal in turn."""
     lab = Lab()
@@ -45,6 +47,7 @@ async def test_the_life_of_a_child():
         assert await counts() == (0, 0, 0, 0)
 
 
+@conforms("SUP-18", "SUP-30", "SUP-32")
 @pytest.mark.parametrize("method", ["terminate_child", "restart_child", "delete_child", "get_childspec", "which_child"])
 @pytest.mark.parametrize("unknown", ["x", 1, None, []])
 async def test_unknown_children_are_not_found(method, unknown):
@@ -57,6 +60,7 @@ async def test_unknown_children_are_not_found(method, unknown):
         assert repr(unknown) in str(caught.value)
 
 
+@conforms("SUP-30")
 async def test_a_ref_is_not_an_id():
     """SUP-30: terminate by ref on a static supervisor is not found, and the child lives."""
     lab = Lab()
@@ -66,6 +70,7 @@ async def test_a_ref_is_not_an_id():
         assert lab.refs["a"].alive
 
 
+@conforms("SUP-30")
 async def test_a_dead_supervisor_is_noproc():
     """SUP-30: every call raises CalleeDied."""
     async with ak.open_node(under()) as node:
@@ -77,6 +82,7 @@ async def test_a_dead_supervisor_is_noproc():
             assert caught.value.reason == ak.NOPROC
 
 
+@conforms("SUP-32")
 async def test_which_children_and_which_child():
     """SUP-32: id, ref, state, kind, restart; in start order."""
     lab = Lab()
@@ -92,6 +98,7 @@ async def test_which_children_and_which_child():
         assert await counts() == (3, 3, 1, 2)
 
 
+@conforms("SUP-42")
 async def test_temporary_children_are_deleted_when_terminated():
     """SUP-42: their specs go with them, so nothing is found the second time."""
     lab = Lab()
@@ -102,6 +109,7 @@ async def test_temporary_children_are_deleted_when_terminated():
             await top().call(S.terminate_child, "a")
 
 
+@conforms("SUP-30")
 async def test_terminate_child_is_no_restart():
     """SUP-30: it counts for nothing, and starts nothing."""
     lab = Lab()
@@ -139,6 +147,7 @@ async def test_a_caller_that_gives_up_does_no_harm(autojump_clock):
         assert await states() == {"a": "undefined"}
 
 
+@conforms("SUP-43")
 @pytest.mark.parametrize("kind", ["class", "closure", "name"])
 async def test_arguments_of_temporary_children_are_not_kept(kind):
     """SUP-43: neither the spec nor what was made for one start outlives the child."""

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 import actorkit as ak
+from tests.conformance.marks import conforms
 
 from .kit import DIED, Lab, S, Worker, settled, states, top, tree, under
 
@@ -23,6 +24,7 @@ def end(ref, how):
         ref.cast(Worker.end, {"normal": ak.NORMAL, "shutdown": ak.SHUTDOWN, "failure": DIED}[how])
 
 
+@conforms("SUP-63")
 @pytest.mark.parametrize("mode", [*MODES, "never"])
 @pytest.mark.parametrize("restart", ["temporary", "transient"])
 @pytest.mark.parametrize("how", ["normal", "shutdown", "failure", "kill"])
@@ -36,6 +38,7 @@ async def test_others_do_not_end_their_supervisor(mode, restart, how):
         assert ref.alive
 
 
+@conforms("SUP-64")
 @pytest.mark.parametrize("how", ["normal", "shutdown", "failure", "kill"])
 async def test_a_significant_temporary_child(how):
     """SUP-64: its end of any kind ends the supervisor with Shutdown, and its siblings with it; terminate_child does
@@ -54,6 +57,7 @@ async def test_a_significant_temporary_child(how):
         assert node.statistics().restarts == 0
 
 
+@conforms("SUP-64")
 @pytest.mark.parametrize("how", ["normal", "failure"])
 async def test_all_significant_waits_for_the_last(how):
     """SUP-64: only the end of the last active significant child ends it; a terminated one is not active."""
@@ -71,6 +75,7 @@ async def test_all_significant_waits_for_the_last(how):
         assert not ref.alive
 
 
+@conforms("SUP-65")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("how", ["normal", "shutdown", "failure", "kill"])
 async def test_a_significant_transient_child(mode, how):
@@ -84,6 +89,7 @@ async def test_a_significant_transient_child(mode, how):
         assert len(lab.lives["a"]) == 1 + ref.alive
 
 
+@conforms("SUP-67")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
 async def test_a_significant_bystander(mode, strategy):
@@ -100,6 +106,7 @@ async def test_a_significant_bystander(mode, strategy):
         }  # fmt: skip
 
 
+@conforms("SUP-68")
 @pytest.mark.parametrize("matters", [True, False])
 async def test_auto_shutdown_escalates_through_significant_supervisors(matters):
     """SUP-68: a significant sub-supervisor's own shutdown ends its parent; another's does not."""
@@ -116,6 +123,7 @@ async def test_auto_shutdown_escalates_through_significant_supervisors(matters):
             assert await states() == {"inner": "undefined", "b": "running"}
 
 
+@conforms("SUP-66", "DYN-15")
 async def test_significant_children_of_dynamic_supervisors_are_refused():
     """SUP-66, DYN-15: a dynamic supervisor does not shut itself down."""
     lab = Lab()

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 import actorkit as ak
+from tests.conformance.marks import conforms
 
 from .kit import DIED, NOT_STARTED, D, Lab, Own, Quiet, Reasons, S, Slow, Worker, counts, dyn, settled, top
 
@@ -32,6 +33,7 @@ async def stop(node):
     return await node.stopped(ref)
 
 
+@conforms("DYN-01", "DYN-06")
 async def test_it_can_be_supervised():
     """DYN-01, DYN-06: as a child by name, without children at first; ids of its children may repeat."""
     lab = Lab()
@@ -49,6 +51,7 @@ async def test_it_can_be_supervised():
         assert not any(ref.alive for ref in refs)
 
 
+@conforms("DYN-14", "DYN-25")
 async def test_extra_arguments_come_first():
     """DYN-14, DYN-25: before the child's own, at restarts too."""
 
@@ -75,6 +78,7 @@ async def test_extra_arguments_come_first():
             await dyn().call(D.terminate_child, info.ref)
 
 
+@conforms("SUP-06", "SUP-07", "SUP-12", "DYN-16", "DYN-17")
 @pytest.mark.parametrize(
     ("plan", "reason"),
     [
@@ -104,6 +108,7 @@ async def test_starts_that_fail(autojump_clock, plan, reason, restart):
         assert await stop(node) == ak.SHUTDOWN
 
 
+@conforms("DYN-18", "DYN-23", "DYN-24")
 async def test_max_children():
     """DYN-18, DYN-23, DYN-24: running, starting and restarting ones count."""
     lab = Lab()
@@ -130,6 +135,7 @@ async def test_max_children():
             await start(lab, "d")
 
 
+@conforms("DYN-19", "DYN-20", "DYN-21", "SUP-54")
 @pytest.mark.parametrize("restart", ["permanent", "transient", "temporary"])
 @pytest.mark.parametrize("how", [*ENDS, "kill"])
 async def test_restart_types(restart, how):
@@ -146,6 +152,7 @@ async def test_restart_types(restart, how):
         assert await counts(dyn()) == (1 + again, 1 + again, 0, 1 + again)
 
 
+@conforms("DYN-22", "SUP-57")
 async def test_restarts_with_other_outcomes(autojump_clock):
     """DYN-22, SUP-57: a restart that ignores removes the child; one that fails leaves a restarting entry."""
     lab = Lab()
@@ -160,6 +167,7 @@ async def test_restarts_with_other_outcomes(autojump_clock):
         assert await counts(dyn()) == (3, 1, 0, 3)
 
 
+@conforms("DYN-26")
 async def test_trying_again():
     """DYN-26: the first restart fails, the second works."""
     lab = Lab()
@@ -172,6 +180,7 @@ async def test_trying_again():
         assert await counts(dyn()) == (1, 1, 0, 1)
 
 
+@conforms("DYN-27", "DYN-28", "SUP-54", "SUP-56")
 @pytest.mark.parametrize("failing", [False, True])
 async def test_the_intensity(failing):
     """DYN-27, DYN-28, SUP-54, SUP-56: one too many, by exits or by failing restarts, ends it and all its children."""
@@ -190,6 +199,7 @@ async def test_the_intensity(failing):
         assert not lab.refs["b"].alive
 
 
+@conforms("DYN-39", "DYN-40", "SUP-31")
 async def test_terminate_child():
     """DYN-39, DYN-40, SUP-31: by ref, a name included; the second time it is not found; a stranger lives."""
     lab = Lab()
@@ -208,6 +218,7 @@ async def test_terminate_child():
         assert await counts(dyn()) == (0, 0, 0, 0)
 
 
+@conforms("DYN-41", "SUP-61")
 async def test_terminating_a_restarting_child():
     """DYN-41, SUP-61: through its last ref; the restart is given up."""
     lab = Lab()
@@ -223,6 +234,7 @@ async def test_terminating_a_restarting_child():
         assert await counts(dyn()) == (0, 0, 0, 0)
 
 
+@conforms("SUP-29", "DYN-34", "DYN-36")
 async def test_all_are_asked_at_once(autojump_clock):
     """SUP-29, DYN-34, DYN-36: the slowest sets the time, one timer for each shutdown value, late ones are killed."""
     lab = Lab()
@@ -247,6 +259,7 @@ async def test_all_are_asked_at_once(autojump_clock):
             assert reasons[ref] == ak.SHUTDOWN
 
 
+@conforms("SUP-24", "SUP-26", "DYN-31", "DYN-32", "DYN-33", "DYN-34", "DYN-35", "DYN-36")
 @pytest.mark.parametrize(
     ("fields", "cls", "reason"),
     [
@@ -272,6 +285,7 @@ async def test_shutdown_kinds(autojump_clock, fields, cls, reason):
             assert reasons[ref] == ak.SHUTDOWN
 
 
+@conforms("DYN-38")
 async def test_mixed_shutdowns(autojump_clock):
     """DYN-38: brutal_kill and infinity side by side."""
     lab = Lab()
@@ -283,6 +297,7 @@ async def test_mixed_shutdowns(autojump_clock):
             assert (reasons[slow], reasons[killed]) == (ak.SHUTDOWN, ak.KILLED)
 
 
+@conforms("SUP-43", "SUP-44")
 async def test_arguments_of_temporary_children_are_not_kept():
     """SUP-43, SUP-44: while the child runs nothing but the child holds them; after its end nothing does."""
 
@@ -314,6 +329,7 @@ async def test_arguments_of_temporary_children_are_not_kept():
         assert running.alive
 
 
+@conforms("SUP-33", "SUP-34", "SUP-72")
 async def test_many_children():
     """SUP-33, SUP-34, SUP-72: counts of hundreds; listing changes nothing; ending them leaves nothing."""
     async with ak.open_node(root()):
@@ -409,6 +425,7 @@ async def test_processes_and_supervisors_as_children():
         assert lab.log == ["start a", "stop a shutdown"]
 
 
+@conforms("DYN-02")
 async def test_a_name_taken_is_a_failed_start():
     """DYN-02: two children of one name: the second is refused; the name is free when the first has ended."""
     lab = Lab()
@@ -421,6 +438,7 @@ async def test_a_name_taken_is_a_failed_start():
         await start(lab, "b", name="n", restart="temporary")
 
 
+@conforms("DYN-05")
 @pytest.mark.parametrize(
     "flags", [{"max_restarts": -1}, {"max_seconds": 0}, {"max_children": -1}, {"max_children": 1.5}]
 )
@@ -430,6 +448,7 @@ def test_bad_flags_are_refused(flags):
         ak.dynamic_supervisor(**flags)
 
 
+@conforms("DYN-01")
 async def test_it_is_restarted_empty_by_its_supervisor():
     """DYN-01: a restart of the supervisor begins without children."""
     lab = Lab()

@@ -6,6 +6,7 @@ import pytest
 import trio
 
 import actorkit as ak
+from tests.conformance.marks import conforms
 
 from .kit import DIED, Lab, Quiet, S, Worker, counts, settled, states, top, tree, under
 
@@ -36,6 +37,7 @@ def end(ref, how):
 # --- Restart types ------------------------------------------------------------------------------
 
 
+@conforms("SUP-37", "SUP-38", "SUP-39", "SUP-40")
 @pytest.mark.parametrize("restart", RESTARTS)
 @pytest.mark.parametrize("how", ENDS)
 async def test_restart_types(restart, how):
@@ -60,6 +62,7 @@ async def test_restart_types(restart, how):
         assert node.statistics().restarts == again
 
 
+@conforms("SUP-41")
 @pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
 async def test_a_temporary_bystander_is_forgotten(strategy):
     """SUP-41: a temporary sibling that a strategy stops is not started again, its spec is gone."""
@@ -71,6 +74,7 @@ async def test_a_temporary_bystander_is_forgotten(strategy):
         assert lab.log[-2:] == ["stop t shutdown", "start a"]
 
 
+@conforms("SUP-42")
 @pytest.mark.parametrize("restart", RESTARTS)
 @pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
 async def test_start_child_after_each_end(restart, strategy):
@@ -104,6 +108,7 @@ async def test_start_child_after_each_end(restart, strategy):
 # --- Strategies ---------------------------------------------------------------------------------
 
 
+@conforms("SUP-28", "SUP-46", "SUP-48", "SUP-51")
 @pytest.mark.parametrize(
     ("strategy", "log"),
     [
@@ -127,6 +132,7 @@ async def test_strategies(strategy, log):
         assert await states() == dict.fromkeys("abcd", "running")
 
 
+@conforms("SUP-50", "SUP-53")
 @pytest.mark.parametrize(
     ("strategy", "log"),
     [
@@ -163,6 +169,7 @@ async def test_another_childs_restart_fails(strategy, log):
 # --- Intensity ------------------------------------------------------------------------------------
 
 
+@conforms("SUP-46", "SUP-48", "SUP-51")
 @pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
 async def test_the_intensity_ends_a_supervisor(strategy):
     """SUP-46, SUP-48, SUP-51: with max_restarts 2 the third failure ends it with Shutdown, and all its children with
@@ -182,6 +189,7 @@ async def test_the_intensity_ends_a_supervisor(strategy):
         assert len(lab.lives["a"]) == 3
 
 
+@conforms("ESUP-03")
 async def test_intensity_zero_allows_nothing():
     """ESUP-03: the first failure ends it; a transient child's normal end does not."""
     lab = Lab()
@@ -195,6 +203,7 @@ async def test_intensity_zero_allows_nothing():
         assert not ref.alive
 
 
+@conforms("SUP-45")
 async def test_failures_far_apart_are_survived(autojump_clock):
     """SUP-45: what is longer ago than max_seconds does not count."""
     lab = Lab()
@@ -205,6 +214,7 @@ async def test_failures_far_apart_are_survived(autojump_clock):
         assert len(lab.lives["a"]) == 5
 
 
+@conforms("SUP-47", "SUP-49", "SUP-52")
 @pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
 async def test_a_restart_that_keeps_failing_escalates(strategy):
     """SUP-47, SUP-49, SUP-52: every attempt counts; in the end supervisor and siblings are gone."""
@@ -220,6 +230,7 @@ async def test_a_restart_that_keeps_failing_escalates(strategy):
         assert lab.take().count("stop b") == 4
 
 
+@conforms("SUP-58")
 async def test_escalation_through_a_tree():
     """SUP-58: a sub-supervisor that gives up is restarted by its parent with its siblings; added grandchildren are
     gone."""
@@ -243,6 +254,7 @@ async def test_escalation_through_a_tree():
         assert [len(lab.lives[name]) for name in ("l", "r", "o", "added")] == [3, 2, 2, 1]
 
 
+@conforms("SUP-46")
 async def test_the_root_giving_up_comes_out_of_open_node(autojump_clock):
     """SUP-46: SupervisorGaveUp, not in a group; the body is cancelled and everything has stopped."""
     lab = Lab()
@@ -263,6 +275,7 @@ async def test_the_root_giving_up_comes_out_of_open_node(autojump_clock):
 # --- Restarts that take their time ----------------------------------------------------------------
 
 
+@conforms("SUP-35", "SUP-59")
 async def test_a_failing_restart_is_shown_and_calls_are_served(autojump_clock):
     """SUP-35, SUP-59: restarting, present, not active; the calls' refusals; terminate_child cancels, restart_child
     works after."""
@@ -290,6 +303,7 @@ async def test_a_failing_restart_is_shown_and_calls_are_served(autojump_clock):
         assert (await states())["slow"] == "running"
 
 
+@conforms("SUP-59", "SUP-60")
 @pytest.mark.parametrize("strategy", ["one_for_one", "rest_for_one"])
 async def test_a_hanging_restart_loop(autojump_clock, strategy):
     """SUP-59, SUP-60: inits that hang and fail, again and again: calls are served between, terminate_child ends it, and
@@ -405,6 +419,7 @@ async def test_restarts_are_told_as_events():
         assert "permanent child exited" in report.because
 
 
+@conforms("ESUP-08")
 async def test_a_restarted_child_gets_the_same_arguments_and_a_clean_state():
     """ESUP-08: a restart is a start from the spec, under the same name."""
 

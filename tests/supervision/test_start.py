@@ -6,10 +6,12 @@ import pytest
 import trio
 
 import actorkit as ak
+from tests.conformance.marks import conforms
 
 from .kit import NOT_STARTED, Lab, Quiet, S, Worker, counts, settled, states, top, tree, under
 
 
+@conforms("SUP-01")
 async def test_an_empty_supervisor_starts_and_stops():
     """SUP-01: it starts without children, and ends with Shutdown when it is told to."""
     async with ak.open_node(under()) as node:
@@ -19,6 +21,7 @@ async def test_an_empty_supervisor_starts_and_stops():
         assert await node.stopped(ref) == ak.SHUTDOWN
 
 
+@conforms("SUP-28")
 async def test_children_start_in_order_and_stop_in_reverse():
     """SUP-28: one after the other, each after the init of the one before."""
     lab = Lab()
@@ -37,6 +40,7 @@ async def test_children_start_in_order_and_stop_in_reverse():
     assert lab.take() == ["start b", "body", "stop b shutdown", "stop a shutdown", "stop c shutdown"]
 
 
+@conforms("SUP-08", "SUP-09", "SUP-10", "SUP-21")
 @pytest.mark.parametrize(
     ("plan", "reason"),
     [
@@ -86,6 +90,7 @@ async def test_init_timeout_is_the_specs(autojump_clock):
     assert lab.log == ["hang a"]
 
 
+@conforms("SUP-02", "SUP-03", "SUP-04", "SUP-05")
 async def test_an_ignored_child_keeps_its_spec_unless_temporary():
     """SUP-02, SUP-03, SUP-04, SUP-05: in the list and by start_child; the answer is None."""
     lab = Lab()
@@ -103,6 +108,7 @@ async def test_an_ignored_child_keeps_its_spec_unless_temporary():
         assert await top().call(S.restart_child, "a") is lab.refs["a"]
 
 
+@conforms("SUP-02")
 async def test_a_supervisor_that_ignores_itself_is_ignored():
     """SUP-02: a root factory that returns an actor whose init says IGNORE leaves a node that runs on."""
 
@@ -115,6 +121,7 @@ async def test_a_supervisor_that_ignores_itself_is_ignored():
         assert node.statistics().actors == 0
 
 
+@conforms("SUP-10", "SUP-20")
 @pytest.mark.parametrize("start", ["constructor", "factory raises", "factory returns", "no actor", "name taken"])
 async def test_start_functions_that_fail(start):
     """SUP-10, SUP-20: raising constructors and factories, and factories that return nonsense; the supervisor goes
@@ -149,6 +156,7 @@ async def test_start_functions_that_fail(start):
         assert await states() == {"a": "running"}
 
 
+@conforms("SUP-10", "SUP-11")
 async def test_a_failed_start_is_told_and_forgotten():
     """SUP-10, SUP-11: start_child drops the spec, restart_child keeps it undefined."""
     lab = Lab()
@@ -168,6 +176,7 @@ async def test_a_failed_start_is_told_and_forgotten():
         assert await states() == {"a": "undefined"}
 
 
+@conforms("SUP-62")
 @pytest.mark.parametrize("plan", ["raise", "stop", "ignore", "hang"])
 async def test_names_are_free_after_failed_starts(autojump_clock, plan):
     """SUP-62: whoever did not start holds no name, also when its constructor raised."""
@@ -224,6 +233,7 @@ async def test_an_actor_may_look_at_the_tree_while_it_starts():
         assert seen == [[("a", "running"), ("c", "starting")]]
 
 
+@conforms("SUP-59")
 async def test_an_actor_may_have_its_supervisor_start_a_sibling():
     """SUP-59: a child's handler may call its supervisor; so may its init, for what does not need it to be done."""
     lab = Lab()
@@ -277,6 +287,7 @@ async def test_a_factory_makes_its_child_anew_at_each_start():
         assert lab.log == ["start a", "start a"]
 
 
+@conforms("SUP-15", "SUP-16", "ESUP-14")
 async def test_specs_are_validated_before_anything_starts():
     """SUP-15, SUP-16, ESUP-14: a duplicate id, a significant child without auto_shutdown, and what is no spec, by
     start_child too."""
@@ -289,6 +300,7 @@ async def test_specs_are_validated_before_anything_starts():
         assert await states() == {"a": "running"}
 
 
+@conforms("SUP-13", "SUP-14")
 async def test_get_childspec_shows_what_was_given():
     """SUP-13, SUP-14: with the defaults filled in; unknown ids are not found."""
     lab = Lab()
@@ -300,6 +312,7 @@ async def test_get_childspec_shows_what_was_given():
             await top().call(S.get_childspec, "x")
 
 
+@conforms("SUP-15")
 async def test_what_is_no_spec_is_the_callers_fault():
     """SUP-15: start_child of a non-spec refuses the call; the supervisor and its children live."""
     lab = Lab()

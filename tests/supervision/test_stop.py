@@ -9,6 +9,7 @@ import pytest
 import trio
 
 import actorkit as ak
+from tests.conformance.marks import conforms
 
 from .kit import Lab, Own, Quiet, Reasons, S, Slow, settled, states, top, tree, under
 
@@ -19,6 +20,7 @@ async def stop_top(node):
     return await node.stopped(ref)
 
 
+@conforms("SUP-23")
 async def test_a_child_that_takes_too_long_is_killed(autojump_clock):
     """SUP-23: shutdown in seconds: who is quick ends with Shutdown, who is blocked with Killed after that time."""
     lab = Lab()
@@ -33,6 +35,7 @@ async def test_a_child_that_takes_too_long_is_killed(autojump_clock):
             assert reasons[lab.refs["b"]] == ak.SHUTDOWN
 
 
+@conforms("SUP-22")
 async def test_infinity_waits(autojump_clock):
     """SUP-22: a child with shutdown infinity has all the time, worker or supervisor."""
     lab = Lab()
@@ -44,6 +47,7 @@ async def test_infinity_waits(autojump_clock):
         assert lab.log == ["start a", "start b", "stop b shutdown", "stop a shutdown"]
 
 
+@conforms("SUP-24")
 async def test_brutal_kill_does_not_ask():
     """SUP-24: the child ends with Killed, without terminate; its sibling with Shutdown."""
     lab = Lab()
@@ -55,6 +59,7 @@ async def test_brutal_kill_does_not_ask():
         assert lab.log == ["start a", "start b", "stop b shutdown"]
 
 
+@conforms("ESUP-15", "DYN-29")
 async def test_shutdown_zero_is_valid(autojump_clock):
     """ESUP-15, DYN-29: asked, and killed at once."""
     lab = Lab()
@@ -76,6 +81,7 @@ async def test_who_does_not_trap_exits_dies_at_once():
         assert lab.log == ["start a"]
 
 
+@conforms("SUP-25", "SUP-26", "DYN-33", "DYN-35", "DYN-37")
 @pytest.mark.parametrize("restart", ["permanent", "transient", "temporary"])
 @pytest.mark.parametrize("reason", [ak.NORMAL, ak.SHUTDOWN, ak.Shutdown("mine"), ak.Failure("mine")])
 async def test_children_may_end_with_a_reason_of_their_own(caplog, restart, reason):
@@ -91,6 +97,7 @@ async def test_children_may_end_with_a_reason_of_their_own(caplog, restart, reas
         assert reported == (isinstance(reason, ak.Failure) or (reason == ak.NORMAL and restart == "permanent"))
 
 
+@conforms("SUP-25")
 @pytest.mark.parametrize("reason", [ak.NORMAL, ak.SHUTDOWN, ak.Failure("raced")])
 async def test_children_that_end_while_others_stop(autojump_clock, reason):
     """SUP-25: a child that ends by itself during the shutdown is not restarted and does not hold it up."""
@@ -104,6 +111,7 @@ async def test_children_that_end_while_others_stop(autojump_clock, reason):
         assert len(lab.lives["a"]) == 1
 
 
+@conforms("SUP-27")
 async def test_a_naughty_child_cannot_hang_its_supervisor():
     """SUP-27: unlinking the supervisor changes nothing: it is stopped all the same, and its end is noticed."""
     lab = Lab()

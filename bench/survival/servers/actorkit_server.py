@@ -12,6 +12,7 @@ import attrs
 import trio
 
 import actorkit as ak
+from actorkit.heap.capabilities import capabilities
 from bench.survival import protocol
 from bench.survival.servers.arguments import Arguments, arguments
 from bench.worker import asker_gone, say
@@ -124,8 +125,10 @@ class Watch:
 
 
 def governed(args: Arguments) -> dict[str, Any]:
-    """The options of ``open_node`` that put a governor in charge of the whole node."""
-    wanted: dict[str, Any] = {"memory_limit": args.memory_limit}
+    """The options of ``open_node`` that put a governor in charge of the whole node; where nothing is seen inside a
+    message, with a fence around each step."""
+    fence = ak.GovernorSettings(step_fence=not capabilities().stop_in_handler)
+    wanted: dict[str, Any] = {"memory_limit": args.memory_limit, "governor": fence}
     accepted = inspect.signature(ak.open_node).parameters
     return {name: value for name, value in wanted.items() if name in accepted}
 
@@ -213,7 +216,7 @@ async def main() -> None:
             ports=ports,
             control=await port(node, "control"),
             version=f"actorkit with {governor}",
-            capabilities=f"in force: {in_force}",
+            capabilities=f"in force: {in_force}" + ("" if found["stop_in_handler"] else ", a fence around each step"),
         )
         await asker_gone()
         nursery.cancel_scope.cancel()

@@ -1,0 +1,329 @@
+/* The census by records: what each of them would free if it alone died, in rows for whoever ranks them.
+ *
+ * A record is an instance of a class with slots. The plan says which slot holds what: the *held* object and the two
+ * queues are the roots, *state* tells the idle from the dead, *group* knows the rank, *account* leads to a limit. Most
+ * records have nothing else, and of those everything is read here, in some ten nanoseconds beside the walk. A record
+ * with something in one of its *rare* slots, or of another class, is asked for through the plan's Python function
+ * instead.
+ *
+ * References. The records are held by a tuple of ours, all else is borrowed from them during one record's walk, as
+ * ``_walk.c`` does it. Python code may run between two records (rows are allocated, and the plan's functions called),
+ * never within, but for adapters; nothing borrowed is kept over that. Included by ``_walk.c``. */
+
+#include <structmember.h>
+
+enum { PLAN_KIND, PLAN_HELD, PLAN_QUEUES, PLAN_STATE, PLAN_IDLE, PLAN_DEAD, PLAN_GROUP, PLAN_RANK, PLAN_ACCOUNT,
+       PLAN_LIMIT, PLAN_RARE, PLAN_TOLD, PLAN_LENGTH };
+enum { MOST_RARE = 16, RANKS = 8, GROUPS = RANKS * 4 };
+
+typedef struct {
+    PyTypeObject *kind;
+    Py_ssize_t held, inbox, outbox, state, group, account, rare[MOST_RARE], rare_count;
+    PyObject *idle, *dead, *rank_of, *limit, *told;
+    PyObject *ranks; /* of the groups met so far */
+    struct {
+        PyObject *rows;
+        size_t bytes, largest;
+    } groups[GROUPS];
+} Census;
+
+/* What one record has: its rank (borrowed; None: it is left out), its state and its limit. */
+typedef struct {
+    PyObject *rank;
+    int idle;
+    double limit;
+} Standing;
+
+static Py_ssize_t
+slot_offset(PyTypeObject *kind, PyObject *slot)
+{
+    if (!Py_IS_TYPE(slot, &PyMemberDescr_Type) || !PyType_IsSubtype(kind, PyDescr_TYPE(slot))
+        || ((PyMemberDescrObject *)slot)->d_member->type != T_OBJECT_EX) {
+        PyErr_Format(PyExc_TypeError, "%R is not a slot of %R", slot, kind);
+        return -1;
+    }
+    return ((PyMemberDescrObject *)slot)->d_member->offset;
+}
+
+/* Borrowed; NULL if it is empty or None. */
+static inline PyObject *
+in_slot(PyObject *record, Py_ssize_t offset)
+{
+    PyObject *value = *(PyObject **)((char *)record + offset);
+    return value == Py_None ? NULL : value;
+}
+
+static int
+read_plan(Census *census, PyObject *plan)
+{
+    if (!PyTuple_Check(plan) || PyTuple_GET_SIZE(plan) != PLAN_LENGTH
+        || !PyType_Check(PyTuple_GET_ITEM(plan, PLAN_KIND)) || !PyTuple_Check(PyTuple_GET_ITEM(plan, PLAN_QUEUES))
+        || PyTuple_GET_SIZE(PyTuple_GET_ITEM(plan, PLAN_QUEUES)) != 2
+        || !PyTuple_Check(PyTuple_GET_ITEM(plan, PLAN_LIMIT)) || !PyTuple_Check(PyTuple_GET_ITEM(plan, PLAN_RARE))
+        || PyTuple_GET_SIZE(PyTuple_GET_ITEM(plan, PLAN_RARE)) > MOST_RARE) {
+        PyErr_SetString(PyExc_TypeError, "not a RecordPlan");
+        return 0;
+    }
+    PyObject *queues = PyTuple_GET_ITEM(plan, PLAN_QUEUES), *rare = PyTuple_GET_ITEM(plan, PLAN_RARE);
+    census->kind = (PyTypeObject *)PyTuple_GET_ITEM(plan, PLAN_KIND);
+    census->held = slot_offset(census->kind, PyTuple_GET_ITEM(plan, PLAN_HELD));
+    census->inbox = census->held < 0 ? -1 : slot_offset(census->kind, PyTuple_GET_ITEM(queues, 0));
+    census->outbox = census->inbox < 0 ? -1 : slot_offset(census->kind, PyTuple_GET_ITEM(queues, 1));
+    census->state = census->outbox < 0 ? -1 : slot_offset(census->kind, PyTuple_GET_ITEM(plan, PLAN_STATE));
+    census->group = census->state < 0 ? -1 : slot_offset(census->kind, PyTuple_GET_ITEM(plan, PLAN_GROUP));
+    census->account = census->group < 0 ? -1 : slot_offset(census->kind, PyTuple_GET_ITEM(plan, PLAN_ACCOUNT));
+    for (Py_ssize_t i = 0; census->account >= 0 && i < PyTuple_GET_SIZE(rare); i++) {
+        census->rare[i] = slot_offset(census->kind, PyTuple_GET_ITEM(rare, i));
+        census->rare_count++;
+        if (census->rare[i] < 0) {
+            return 0;
+        }
+    }
+    census->idle = PyTuple_GET_ITEM(plan, PLAN_IDLE);
+    census->dead = PyTuple_GET_ITEM(plan, PLAN_DEAD);
+    census->rank_of = PyTuple_GET_ITEM(plan, PLAN_RANK);
+    census->limit = PyTuple_GET_ITEM(plan, PLAN_LIMIT);
+    census->told = PyTuple_GET_ITEM(plan, PLAN_TOLD);
+    return census->account >= 0;
+}
+
+static inline int
+is_plain(const Census *census, PyObject *record)
+{
+    if (!PyObject_TypeCheck(record, census->kind)) {
+        return 0;
+    }
+    for (Py_ssize_t i = 0; i < census->rare_count; i++) {
+        if (in_slot(record, census->rare[i]) != NULL) {
+            return 0;
+        }
+    }
+    PyObject *inbox = in_slot(record, census->inbox), *outbox = in_slot(record, census->outbox);
+    return (inbox == NULL || PyList_CheckExact(inbox)) && (outbox == NULL || PyList_CheckExact(outbox))
+        && in_slot(record, census->group) != NULL && in_slot(record, census->held) != NULL;
+}
+
+/* Drop these, as ``drop_all`` does. */
+static void
+drop_objects(Walk *walk, PyObject *const *objects, int count)
+{
+    for (int i = 0; i < count; i++) {
+        mark_root(walk, objects[i]);
+    }
+    for (int i = 0; i < count && !ended(walk); i++) {
+        charge_root(walk, objects[i]);
+    }
+    drain_with_adapters(walk, release);
+}
+
+/* The bytes of what was dropped since the last call, or -1 with an exception; ready for the next record. */
+static Py_ssize_t
+bytes_dropped(Walk *walk)
+{
+    Py_ssize_t bytes = (Py_ssize_t)walk->bytes;
+    if (walk->no_memory || walk->raised) {
+        return -1;
+    }
+    walk->over = 0;
+    walk->bytes = walk->objects = 0;
+    walk->group = GROUP_STATE;
+    clear_table(walk);
+    return bytes;
+}
+
+static Py_ssize_t
+plain_bytes(Walk *walk, const Census *census, PyObject *record)
+{
+    PyObject *held = in_slot(record, census->held), *queues[2];
+    PyObject *inbox = in_slot(record, census->inbox), *outbox = in_slot(record, census->outbox);
+    int count = 0;
+    drop_objects(walk, &held, 1);
+    if (inbox != NULL && PyList_GET_SIZE(inbox)) {
+        queues[count++] = inbox;
+    }
+    if (outbox != NULL && PyList_GET_SIZE(outbox)) {
+        queues[count++] = outbox;
+    }
+    if (count && !ended(walk)) {
+        walk->group = GROUP_MAILBOX;
+        drop_objects(walk, queues, count);
+    }
+    return bytes_dropped(walk);
+}
+
+static int
+plain_standing(Census *census, PyObject *record, Standing *standing)
+{
+    PyObject *group = in_slot(record, census->group);
+    *standing = (Standing){PyDict_GetItemWithError(census->ranks, group), 0, 0.0};
+    if (standing->rank == NULL) {
+        if (PyErr_Occurred()) {
+            return 0;
+        }
+        Py_INCREF(group);
+        PyObject *rank = PyObject_CallOneArg(census->rank_of, group);
+        int status = rank == NULL ? -1 : PyDict_SetItem(census->ranks, group, rank);
+        Py_DECREF(group);
+        Py_XDECREF(rank);
+        if (status < 0) {
+            return 0;
+        }
+        standing->rank = rank; /* the dictionary holds it */
+    }
+    standing->idle = in_slot(record, census->state) == census->idle;
+    PyObject *step = Py_XNewRef(in_slot(record, census->account));
+    for (Py_ssize_t i = 0; step != NULL && step != Py_None && i < PyTuple_GET_SIZE(census->limit); i++) {
+        Py_SETREF(step, PyObject_GetAttr(step, PyTuple_GET_ITEM(census->limit, i)));
+        if (step == NULL) {
+            return 0;
+        }
+    }
+    if (step != NULL && step != Py_None) {
+        standing->limit = PyFloat_AsDouble(step);
+    }
+    Py_XDECREF(step);
+    return !PyErr_Occurred();
+}
+
+static int
+add_row(Census *census, PyObject *record, const Standing *standing, Py_ssize_t bytes)
+{
+    long rank = PyLong_AsLong(standing->rank);
+    if (rank < 0 || rank >= RANKS) {
+        if (!PyErr_Occurred()) {
+            PyErr_Format(PyExc_ValueError, "a rank is 0 to %d, not %ld", RANKS - 1, rank);
+        }
+        return 0;
+    }
+    int index = (int)rank * 4 + standing->idle * 2 + (standing->limit > 0);
+    if (census->groups[index].rows == NULL && (census->groups[index].rows = PyList_New(0)) == NULL) {
+        return 0;
+    }
+    PyObject *over = standing->limit > 0 ? PyFloat_FromDouble((double)bytes / standing->limit) : Py_NewRef(Py_None);
+    PyObject *size = PyLong_FromSsize_t(bytes);
+    PyObject *row = over == NULL || size == NULL ? NULL : PyTuple_New(5);
+    if (row == NULL) {
+        Py_XDECREF(over);
+        Py_XDECREF(size);
+        return 0;
+    }
+    PyTuple_SET_ITEM(row, 0, Py_NewRef(record));
+    PyTuple_SET_ITEM(row, 1, Py_NewRef(standing->rank));
+    PyTuple_SET_ITEM(row, 2, PyBool_FromLong(standing->idle));
+    PyTuple_SET_ITEM(row, 3, over);
+    PyTuple_SET_ITEM(row, 4, size);
+    int status = PyList_Append(census->groups[index].rows, row);
+    Py_DECREF(row);
+    census->groups[index].bytes += (size_t)bytes;
+    if ((size_t)bytes > census->groups[index].largest) {
+        census->groups[index].largest = (size_t)bytes;
+    }
+    return status == 0;
+}
+
+/* As Python tells of it: None, or (roots, mailbox, rank, idle, limit or None). */
+static int
+count_told(Walk *walk, Census *census, PyObject *record)
+{
+    PyObject *told = PyObject_CallOneArg(census->told, record);
+    if (told == NULL || told == Py_None) {
+        Py_XDECREF(told);
+        return told != NULL;
+    }
+    PyObject *arguments[2] = {NULL, NULL}, *rank, *limit;
+    int idle, fine = 0;
+    if (PyTuple_Check(told) && PyArg_ParseTuple(told, "OOOpO", &arguments[0], &arguments[1], &rank, &idle, &limit)
+        && check_sequences(arguments, 2)) {
+        Standing standing = {rank, idle, limit == Py_None ? 0.0 : PyFloat_AsDouble(limit)};
+        if (!PyErr_Occurred()) {
+            drop_state_and_mailbox(walk, arguments[0], arguments[1], NULL, NULL);
+            Py_ssize_t bytes = bytes_dropped(walk);
+            fine = bytes < 0 ? 0 : bytes == 0 || add_row(census, record, &standing, bytes);
+        }
+    }
+    else if (!PyErr_Occurred()) {
+        PyErr_SetString(PyExc_TypeError, "a record is told of as (roots, mailbox, rank, idle, limit)");
+    }
+    Py_DECREF(told);
+    return fine;
+}
+
+static int
+count_plain(Walk *walk, Census *census, PyObject *record)
+{
+    Standing standing;
+    if (in_slot(record, census->state) == census->dead) {
+        return 1;
+    }
+    if (!plain_standing(census, record, &standing)) {
+        return 0;
+    }
+    if (standing.rank == Py_None) {
+        return 1;
+    }
+    if (!is_plain(census, record)) { /* Python code has run meanwhile */
+        return count_told(walk, census, record);
+    }
+    Py_ssize_t bytes = plain_bytes(walk, census, record);
+    return bytes < 0 ? 0 : bytes == 0 || add_row(census, record, &standing, bytes);
+}
+
+/* {(rank, idle, budgeted): (rows, bytes, largest)} */
+static PyObject *
+groups_found(const Census *census)
+{
+    PyObject *result = PyDict_New();
+    for (int i = 0; result != NULL && i < GROUPS; i++) {
+        if (census->groups[i].rows == NULL) {
+            continue;
+        }
+        PyObject *key = Py_BuildValue("(iNN)", i / 4, PyBool_FromLong(i / 2 % 2), PyBool_FromLong(i % 2));
+        PyObject *group = Py_BuildValue("(Onn)", census->groups[i].rows, (Py_ssize_t)census->groups[i].bytes,
+                                        (Py_ssize_t)census->groups[i].largest);
+        if (key == NULL || group == NULL || PyDict_SetItem(result, key, group) < 0) {
+            Py_CLEAR(result);
+        }
+        Py_XDECREF(key);
+        Py_XDECREF(group);
+    }
+    return result;
+}
+
+/* census_rows(records, plan) */
+static PyObject *
+walk_census_rows(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count)
+{
+    Census census = {.kind = NULL};
+    if (count != 2) {
+        PyErr_SetString(PyExc_TypeError, "census_rows() takes records and a plan");
+        return NULL;
+    }
+    if (!read_plan(&census, arguments[1])) {
+        return NULL;
+    }
+    PyObject *plan = Py_NewRef(arguments[1]), *result = NULL;
+    PyObject *records = PySequence_Tuple(arguments[0]);
+    census.ranks = records == NULL ? NULL : PyDict_New();
+    Walk *walk = census.ranks == NULL ? NULL : begin_walk();
+    int fine = walk != NULL;
+    for (Py_ssize_t i = 0; fine && i < PyTuple_GET_SIZE(records); i++) {
+        PyObject *record = PyTuple_GET_ITEM(records, i);
+        fine = (is_plain(&census, record) ? count_plain : count_told)(walk, &census, record);
+    }
+    if (walk != NULL) {
+        if (!fine && PyErr_Occurred()) {
+            walk->raised = 1;
+        }
+        fine = end_walk(walk) && fine;
+    }
+    if (fine) {
+        result = groups_found(&census);
+    }
+    for (int i = 0; i < GROUPS; i++) {
+        Py_XDECREF(census.groups[i].rows);
+    }
+    Py_XDECREF(census.ranks);
+    Py_XDECREF(records);
+    Py_DECREF(plan);
+    return result;
+}

@@ -1,0 +1,243 @@
+"""The census by records: in C as in Python, whatever is in the slots, and nothing left behind."""
+
+from __future__ import annotations
+
+import gc
+import random
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from actorkit.heap import pure_walk, walk
+from actorkit.heap.pure_walk import RecordPlan
+
+try:
+    from actorkit.heap import _walk
+except ImportError:
+    IMPLEMENTATIONS: list[ModuleType] = [pure_walk]
+else:
+    IMPLEMENTATIONS = [_walk, pure_walk]
+
+
+@pytest.fixture(autouse=True, params=IMPLEMENTATIONS, ids=lambda module: module.__name__.rpartition(".")[2])
+def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    module: ModuleType = request.param
+    monkeypatch.setattr(walk, "_force", module)
+    return module
+
+
+IDLE, BUSY, DEAD = 0, 1, 3
+
+
+class Group:
+    def __init__(self, rank: int | None) -> None:
+        self.rank = rank
+
+
+class Limit:
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+class Account:
+    def __init__(self, owner: Limit | None) -> None:
+        self.owner = owner
+
+
+class Entry:
+    """As an actor's record."""
+
+    __slots__ = ("account", "extra", "group", "held", "inbox", "outbox", "state", "waits")
+
+    def __init__(self, group: Group, held: object, state: int = IDLE, limit: int | None = None) -> None:
+        self.group = group
+        self.held = held
+        self.state = state
+        self.inbox: list[Any] | None = None
+        self.outbox: list[Any] | None = None
+        self.account = None if limit is None else Account(Limit(limit))
+        self.extra: Any = None
+        self.waits: Any = None
+
+
+def told(record: Any) -> tuple[list[Any], list[Any], int, bool, int | None] | None:
+    if record.state == DEAD or record.group.rank is None:
+        return None
+    owner = None if record.account is None else record.account.owner
+    roots = [record.held] if record.extra is None else [record.held, record.extra]
+    queues = [queue for queue in (record.inbox, record.outbox) if queue]
+    return roots, queues, record.group.rank, record.state == IDLE, None if owner is None else owner.size
+
+
+def plan(**changes: Any) -> RecordPlan:
+    made = RecordPlan(
+        kind=Entry, held=Entry.held, queues=(Entry.inbox, Entry.outbox), state=Entry.state, idle=IDLE, dead=DEAD,
+        group=Entry.group, rank_of=lambda group: group.rank, account=Entry.account, limit=("owner", "size"),
+        rare=(Entry.extra, Entry.waits), told=told,
+    )  # fmt: skip
+    return made._replace(**changes)
+
+
+def entries(seed: int, count: int = 60) -> list[Entry]:
+    """Of all kinds."""
+    pick = random.Random(seed)
+    groups = [Group(0), Group(1), Group(2), Group(None)]
+    shared = [float(seed)]
+    made = []
+    for n in range(count):
+        entry = Entry(
+            pick.choice(groups), [f"entry {n}", n + 0.5, shared, {"key": [n + 0.25]}],
+            pick.choice([IDLE, IDLE, BUSY, DEAD]), pick.choice([None, None, 0, 500, 10_000]),
+        )  # fmt: skip
+        if pick.random() < 0.3:
+            entry.inbox = [("message", n + 0.75)]
+        if pick.random() < 0.3:
+            entry.outbox = [] if pick.random() < 0.3 else [("earlier", n + 0.125), entry.held]
+        if pick.random() < 0.3:
+            entry.extra = {"extra": bytes(n)}
+        if pick.random() < 0.1:
+            entry.waits = entry
+        if pick.random() < 0.1:
+            entry.account = Account(None)
+        if pick.random() < 0.1:
+            entry.held = None
+        made.append(entry)
+    return made
+
+
+def expected(records: list[Entry]) -> dict[Entry, tuple[int, bool, float | None, int]]:
+    rows: dict[Entry, tuple[int, bool, float | None, int]] = {}
+    for record in records:
+        about = told(record)
+        if about is not None:
+            roots, queues, rank, idle, limit = about
+            size = walk.measure(roots, queues).charged
+            if size:
+                rows[record] = rank, idle, size / limit if limit else None, size
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_each_row_is_what_one_measures_alone(seed: int) -> None:
+    records = entries(seed)
+    want = expected(records)
+    groups = walk.census_rows(records, plan())
+    rows = [row for found, _, _ in groups.values() for row in found]
+    assert {row[0]: row[1:] for row in rows} == want
+    assert len(rows) == len(want) > 10
+    for (rank, idle, limited), (found, size, largest) in groups.items():
+        assert {(row[1], row[2], row[3] is not None) for row in found} == {(rank, idle, limited)}
+        assert size == sum(row[4] for row in found)
+        assert largest == max(row[4] for row in found)
+        assert [type(field) for field in found[0][1:3]] == [int, bool]
+        order = [records.index(row[0]) for row in found]
+        assert order == sorted(order)
+
+
+def test_another_class_is_told_of() -> None:
+    class Foreign:
+        state, group, account, extra, inbox, outbox = BUSY, Group(1), None, None, None, [["late", 0.5]]
+        held = [0.75]
+
+    one = Foreign()
+    [(key, (rows, size, _))] = walk.census_rows([one], plan()).items()
+    assert key == (1, False, False)
+    assert rows == [(one, 1, False, None, walk.measure([one.held], [one.outbox]).charged)]
+    assert size == rows[0][4]
+
+
+def test_a_group_is_asked_once_and_what_it_is_asked_for_may_change_everything(implementation: ModuleType) -> None:
+    asked = []
+    group = Group(1)
+    records = [Entry(group, [n + 0.5]) for n in range(5)]
+
+    def rank_of(one: Group) -> int:
+        asked.append(one)
+        records[0].extra = bytes(1_000)
+        records[0].held = None
+        records[1].state = DEAD
+        del records[2:]
+        gc.collect()
+        return 1
+
+    given = tuple(records)
+    [(rows, _, _)] = walk.census_rows(given, plan(rank_of=rank_of)).values()
+    if implementation is not pure_walk:  # which is told of all, and asks nobody
+        assert asked == [group]
+        assert [row[0] for row in rows] == [given[0], *given[2:]]
+        assert rows[0][4] > 1_000
+
+
+def test_what_goes_wrong_is_raised() -> None:
+    record = Entry(Group(1), [0.5])
+    rare = Entry(Group(1), [0.5])
+    rare.extra = []
+
+    def failing(_: object) -> Any:
+        raise LookupError("nobody knows")
+
+    with pytest.raises(LookupError):
+        walk.census_rows([rare], plan(told=failing))
+    assert walk.census_rows([], plan()) == {}
+    assert walk.census_rows([record], plan())
+
+
+@pytest.mark.skipif(len(IMPLEMENTATIONS) == 1, reason="the extension is not built")
+def test_the_extension_checks_what_it_is_given() -> None:
+    record, rare = Entry(Group(1), [0.5]), Entry(Group(1), [0.5])
+    rare.extra = []
+
+    def failing(_: object) -> Any:
+        raise LookupError("nobody knows")
+
+    class Plain:
+        __slots__ = ("held",)
+
+    for wrong in (
+        {"held": Plain.held}, {"held": "held"}, {"kind": 7}, {"queues": (Entry.inbox,)}, {"rare": (Plain.held,)},  # type: ignore[attr-defined]
+        {"rare": (Entry.extra,) * 17}, {"limit": None}, {"account": object()},
+    ):  # fmt: skip
+        with pytest.raises(TypeError):
+            _walk.census_rows([record], plan(**wrong))
+    with pytest.raises(TypeError):
+        _walk.census_rows([record], ())  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        _walk.census_rows(7, plan())  # type: ignore[arg-type]
+    with pytest.raises(LookupError):
+        _walk.census_rows([record], plan(rank_of=failing))
+    for rank in (-1, 8):
+        with pytest.raises(ValueError, match="a rank is 0 to 7"):
+            _walk.census_rows([record], plan(rank_of=lambda _, rank=rank: rank))
+    with pytest.raises(TypeError):
+        _walk.census_rows([record], plan(rank_of=lambda _: "first"))
+    for wrong_told in (7, (), ([], [], 1, True), (7, [], 1, True, None), ([[0.5]], [], 1, True, "large")):
+        with pytest.raises(TypeError):
+            _walk.census_rows([rare], plan(told=lambda _, wrong_told=wrong_told: wrong_told))
+    record.account = 7  # type: ignore[assignment]
+    with pytest.raises(AttributeError):
+        _walk.census_rows([record], plan())
+
+
+def test_nothing_is_left_behind() -> None:
+    records = entries(3)
+    watched = [records, *records, *[record.group for record in records], None, True, False, Entry]
+    the_plan = plan()
+
+    def counts() -> list[int]:
+        gc.collect()
+        return list(map(sys.getrefcount, watched))
+
+    def failing(_: object) -> Any:
+        raise LookupError
+
+    walk.census_rows(records, the_plan)
+    before = counts()
+    for n in range(50):
+        walk.census_rows(records, the_plan)
+        with pytest.raises(LookupError):
+            walk.census_rows(records, the_plan._replace(told=failing))
+        del n
+    after = counts()
+    assert all(abs(now - then) < 40 for now, then in zip(after, before, strict=True)), (before, after)
