@@ -59,6 +59,7 @@ async def soak(minutes: float, seed: int, round_seconds: float) -> dict[str, Any
         try:
             async with trio.open_nursery() as nursery:
                 crowd: trio.CancelScope | None = None
+                over = False
 
                 async def run_peers(scope: trio.CancelScope) -> None:
                     assert peers is not None
@@ -86,7 +87,8 @@ async def soak(minutes: float, seed: int, round_seconds: float) -> dict[str, Any
                         elif event == "sample":
                             samples.append(told)
                             print(progress(time.monotonic() - started, told), file=sys.stderr, flush=True)
-                            crowd = come()
+                            if not over:
+                                crowd = come()
                         else:
                             result.update(told)
                 if overall.cancelled_caught:

@@ -29,6 +29,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -42,6 +43,7 @@ from bench.soak.invariants import consistent, left, records
 
 MANY = 6_000
 EXPECTED = (MemoryError, ak.ActorkitError, trio.BrokenResourceError, trio.ClosedResourceError, OSError)
+ROOT = Path(__file__).parent.parent.parent
 SHORTAGE = 50
 SECONDS = 120.0
 """A run that takes longer hangs: its process shows where, and ends."""
@@ -490,25 +492,28 @@ def sweep(name: str, every: int, tell: Callable[[str], None]) -> tuple[int, int,
     begin = 1
     while True:
         command = [sys.executable, "-X", "faulthandler", "-m", "tests.faults.sweep", "--child", name, str(begin)]
-        process = subprocess.Popen([*command, str(every)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert process.stdout is not None
         at = 0
         started = time.monotonic()
-        for line in process.stdout:
-            told = json.loads(line)
-            if "starting" in told:
-                at = told["starting"]
-                continue
-            if told["nth"] == 0:
-                tell(f"  {name}: {told['total']} large requests")
-                wrong += [f"{name}, nothing refused: {problem}" for problem in told["problems"]]
-                continue
-            runs += 1
-            refused += told["refused"]
-            how = "" if told["count"] == 1 else f" and those after it, {SHORTAGE} in all"
-            wrong += [f"{name}, request {told['nth']}{how}: {problem}" for problem in told["problems"]]
-        errors = process.stderr.read() if process.stderr is not None else ""
-        status = process.wait()
+        with subprocess.Popen(
+            [*command, str(every)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            for line in process.stdout:
+                told = json.loads(line)
+                if "starting" in told:
+                    at = told["starting"]
+                    continue
+                if told["nth"] == 0:
+                    tell(f"  {name}: {told['total']} large requests")
+                    wrong += [f"{name}, nothing refused: {problem}" for problem in told["problems"]]
+                    continue
+                runs += 1
+                refused += told["refused"]
+                how = "" if told["count"] == 1 else f" and those after it, {SHORTAGE} in all"
+                wrong += [f"{name}, request {told['nth']}{how}: {problem}" for problem in told["problems"]]
+            errors = process.stderr.read()
+            status = process.wait()
         if status == 0:
             tell(f"  {name}: {runs} runs in {time.monotonic() - started:.0f} s, {refused} requests refused")
             return runs, refused, wrong
