@@ -58,6 +58,8 @@ P = ParamSpec("P")
 
 _incarnations = itertools.count(1)
 
+STOP_AGAIN_SECONDS = 0.05
+
 ORPHAN_SHUTDOWN = 5.0
 """Seconds that actors outside the tree get to stop in: what a worker gets by default."""
 
@@ -426,6 +428,16 @@ class Node(Scheduler):
         if reason is not None:
             raise StartFailed(tree.id, reason)
 
+    async def _stop_surely(self) -> None:
+        """``_stop``, again and again while there is no memory for a list of all actors. If it gave up, the workers
+        would never be told, and the host would wait for them for ever."""
+        while True:
+            try:
+                return await self._stop()
+            except MemoryError:
+                logger.error("node %r has no memory to stop its %d actors: trying again", self.name, len(self.actors))
+                await trio.sleep(STOP_AGAIN_SECONDS)
+
     async def _stop(self) -> None:
         """Root first, in its own order; then the others; then by force."""
         self.stopping = True
@@ -546,7 +558,7 @@ async def open_node(
                 error = raised
             node._body = None
             with trio.CancelScope(shield=True):
-                await node._stop()
+                await node._stop_surely()
                 for callback in node.at_close:
                     callback()
                 node.budgets.close()

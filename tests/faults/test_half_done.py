@@ -159,3 +159,19 @@ async def test_a_call_from_a_full_stack(autojump_clock: Any) -> None:
         caller, callee = node.spawn(Idle), node.spawn(Idle)
         assert await caller.within(100).call(Idle.run, often, callee) == "fine"
         assert node.deadlines.pending == 0
+
+
+async def test_a_stop(autojump_clock: Any) -> None:
+    """A node that cannot list its actors at its end tries again, instead of leaving its workers waiting for ever."""
+    with trio.fail_after(1_000):
+        async with ak.open_node() as node:
+            for _ in range(9_000):
+                node.spawn(Idle)
+            await node.spawn(Idle).call(Idle.busy, 0.1)
+            with refusing(1) as told:
+                node.shutdown()
+                with trio.CancelScope(shield=True):
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(node._stop_surely)
+    assert told.refused == 1
+    assert list(left(node)) == []
