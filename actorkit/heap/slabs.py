@@ -6,9 +6,9 @@ What an actor's death empties is *cold*: free for any heap, resident until ``pur
 does under pressure. Pages of the dead in which others still hold blocks (messages, mostly) are *adopted*: the last
 block frees them.
 
-It takes the extension on 64-bit Linux above CPython's own allocator; ``why_not`` says what is in the way. There are two
-ways not to have it: ``open_node(own_heaps=False)`` for one node, ``ACTORKIT_OWN_HEAPS=0`` in the environment for the
-process. ``ACTORKIT_OWN_HEAPS`` is read at import.
+It takes the extension on 64-bit Linux above CPython's own allocator; ``why_not`` says what is in the way. A node asks
+for it: ``open_node(own_heaps=True)``. ``ACTORKIT_OWN_HEAPS=0`` in the environment forbids it in the process; that is
+read at import.
 """
 
 from __future__ import annotations

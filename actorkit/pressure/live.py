@@ -16,8 +16,8 @@ number of blocks in use (``sys.getallocatedblocks``). When that is at a new heig
 what they hold is their size, and the mean block follows; below that height blocks are counted with that mean. The
 size of the arenas is what is anonymous and resident and not malloc's, nor was there at the start.
 
-Exactly, too: actors' own heaps count their pages, free ones included, and what is in use in them. These pages are
-neither allocator's, so the estimate leaves them out.
+Exactly, too: actors' own heaps count their pages. These are neither allocator's, so the estimate leaves them out. A
+page with one block in it is its owner's alone, and nobody else can have what is free there: it counts as live, whole.
 
 Never too much. Retained bytes that are not there would end an alarm early, so the lower of two bounds is told: what
 the allocators say is free, and what is resident beyond all that is in use. The first would be too much after
@@ -223,6 +223,6 @@ class LiveGauge:
             self._estimate.calibrate(small, malloc, others)
         else:
             small = self._estimate.read(malloc, others)
-        told_free = small.arenas - small.handed_out + malloc.kept + heaps.resident - heaps.live
-        beyond = pages.resident - pages.backed_by_files - small.handed_out - malloc.handed_out - heaps.live
+        told_free = small.arenas - small.handed_out + malloc.kept + heaps.cold
+        beyond = pages.resident - pages.backed_by_files - small.handed_out - malloc.handed_out - heaps.pages
         return max(0, min(told_free, beyond))

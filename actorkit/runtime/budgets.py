@@ -413,7 +413,7 @@ class Budgets:
         self.scheduler: Any = scheduler
         self.all: dict[Record[Any], Budget] = {}
         self.installed = False
-        self.own_heaps = True
+        self.own_heaps = False
         self._sweeping = trio.CancelScope()
         self.default: HeapLimit | None = None
 

@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
+import attrs
 import trio
 
 from ..errors import NodeOutOfMemory, StartFailed, SupervisorGaveUp
@@ -279,7 +280,8 @@ class Node(Scheduler):
     @property
     def capabilities(self) -> Capabilities:
         """What of the memory budgets is in force here; ``python -m actorkit doctor`` says how to get the rest."""
-        return capabilities()
+        found = capabilities()
+        return attrs.evolve(found, return_pages=found.return_pages and self.budgets.own_heaps)
 
     def tree(self) -> TreeEntry | None:
         """The supervision tree, now; None without one. ``print("\\n".join(node.tree().lines()))``"""
@@ -499,7 +501,7 @@ async def open_node(
     max_idle: int = 16,
     features: Features = FEATURES,
     max_heap_size: HeapLimit | int | str | None = None,
-    own_heaps: bool = True,
+    own_heaps: bool = False,
     prepare: Callable[[Node], None] | None = None,
 ) -> AsyncIterator[Node]:
     """Run a supervision tree inside any trio program, for the length of a ``with`` block. See the module's docstring
@@ -516,8 +518,9 @@ async def open_node(
         max_heap_size: what each actor may hold unless its spec says otherwise: bytes, text such as ``"8 MiB"``, or a
             ``HeapLimit``, whose other knobs are the defaults of all. None: no limit.
         own_heaps: actors that have a limit and hold more than a few KiB get pages of their own, so that killing them
-            returns memory to the system (where ``capabilities().return_pages`` is true). False: they share
-            Python's allocator with all others.
+            returns memory to the system (where the process can: ``actorkit.heap.slabs.why_not()`` is None). Worth it
+            for actors of 100 KB and more; small ones take a quarter more memory. False: they share Python's
+            allocator with all others.
         features: which private names of trio to use; ``Features.degraded()`` for tests.
         prepare: called with the node before anything is started on it.
 

@@ -226,10 +226,10 @@ class Hoarder(ak.Actor):
         return clock.current()
 
 
-async def test_actors_with_a_limit_have_them_unless_the_node_does_without() -> None:
+async def test_actors_with_a_limit_have_them_if_the_node_asks_for_it() -> None:
     for own in (True, False):
         async with ak.open_node(max_heap_size="8 MiB", own_heaps=own) as node:
-            assert node.capabilities.return_pages
+            assert node.capabilities.return_pages is own
             ref = node.spawn(Hoarder)
             for _ in range(20):
                 await ref.call(Hoarder.keep, 20)

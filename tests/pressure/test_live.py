@@ -177,7 +177,7 @@ OWN_HEAP = """if True:
     kept = [{"number": n + 1000, "text": f"text {n}"} for n in range(100_000)]
     clock.enter(None)
     look()
-    del kept[::2]
+    del kept[:50_000]
     look()
     slabs.purge(10.0)
     look()
@@ -192,7 +192,7 @@ OWN_HEAP = """if True:
 @needs_glibc
 @pytest.mark.skipif(slabs.why_not() is not None, reason="no heaps of their own")
 def test_own_heaps_are_live_as_far_as_they_are_in_use() -> None:
-    """Free pages and free blocks in used ones are retained; a purge changes the resident set, and not what is live."""
+    """Free pages are retained, what is free in used ones is not; a purge changes the resident set, not what is live."""
     run = subprocess.run([sys.executable, "-c", OWN_HEAP], capture_output=True, text=True, timeout=170)
     assert run.returncode == 0, run.stderr
     looks = [tuple(map(int, line.split())) for line in run.stdout.splitlines()]
@@ -205,5 +205,5 @@ def test_own_heaps_are_live_as_far_as_they_are_in_use() -> None:
         assert freed - empty < 0.1 * grown
         assert abs(purged - freed) < 2 * MIB
     resident = [look[0] for look in looks]
-    assert resident[4] > resident[0] + 15 * MIB
+    assert resident[4] > resident[0] + 10 * MIB
     assert resident[5] < resident[0] + 8 * MIB
