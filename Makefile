@@ -30,7 +30,8 @@ test: $(VENV)/.ready
 test-pure: $(VENV)/.ready
 	ACTORKIT_PURE=1 $(BIN)/python -m pytest -q -n logical
 
-# The long ones: models and schedules with twenty times as many tries, coverage. See docs/reliability.md.
+# The long ones: models and schedules with twenty times as many tries, faults, soak, hostile peers, coverage; with one
+# summary at the end. See docs/reliability.md.
 prove: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[prove]'
 	$(BIN)/python -m tests.prove

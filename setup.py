@@ -22,6 +22,7 @@ EXTENSIONS = [
         depends=[f"actorkit/heap/{name}.h" for name in ("_blocks", "_census", "_layout", "_messages")],
         optional=True,
     ),
+    Extension("actorkit.heap._refusal", ["actorkit/heap/_refusal.c"], optional=True),
 ]
 
 supported = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench import budget, connections, governor, heap, messaging, million, pages
 from bench.harness import ContenderError, Options, Report
+from bench.soak import __main__ as soak
 from bench.survival import __main__ as survival
 from bench.survival import watch
 
@@ -26,10 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     if words and words[0] == "survival":  # a benchmark of another kind, with options of its own
         return survival.main(words[1:])
+    if words and words[0] == "soak":
+        return soak.main(list(words[1:]))
     if words and words[0] == "survive":
         return watch.main(words[1:])
     parser = argparse.ArgumentParser(
-        prog="python -m bench", description=__doc__, epilog="survival, survive: see --help there"
+        prog="python -m bench", description=__doc__, epilog="survival, survive, soak: see --help there"
     )
     parser.add_argument("name", choices=BENCHMARKS)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every round here")

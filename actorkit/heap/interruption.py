@@ -23,6 +23,9 @@ __all__ = ["is_foreign", "is_own", "may_raise"]
 
 FOREIGN: Final = frozenset({"actorkit", "contextlib", "outcome", "trio"})
 
+STAND_IN: Final = "actorkit.testing."
+"""Code that stands in for an actor's own: injected faults must be stopped as the user's are."""
+
 _CACHE: Final = dis.opmap.get("CACHE", 0)
 _PRECALL: Final = dis.opmap.get("PRECALL")
 _CALL: Final = dis.opmap["CALL"]
@@ -36,13 +39,13 @@ def is_foreign(frame: FrameType) -> bool:
     is two look-ups.
     """
     name = frame.f_globals.get("__name__")
-    return isinstance(name, str) and name.partition(".")[0] in FOREIGN
+    return isinstance(name, str) and name.partition(".")[0] in FOREIGN and not name.startswith(STAND_IN)
 
 
 def is_own(frame: FrameType) -> bool:
     """Is this the runtime's code?"""
     name = frame.f_globals.get("__name__")
-    return isinstance(name, str) and name.partition(".")[0] == "actorkit"
+    return isinstance(name, str) and name.partition(".")[0] == "actorkit" and not name.startswith(STAND_IN)
 
 
 def may_raise(

@@ -121,6 +121,11 @@ class Reply(Waiting):
             self.later._forget(self)
             self.later = None
 
+    def abandoned(self) -> None:
+        """It was never waited for: the call itself has failed, for want of memory or of stack."""
+        self.discard()
+        self.forget_caller()
+
     def abort(self, _: Callable[[], Any]) -> Abort:
         """The caller was cancelled; a late reply will be dropped."""
         self.discard()
@@ -322,10 +327,11 @@ class Deadlines:
         self.buckets: deque[dict[Reply, None]] = deque([{} for _ in range(self.BUCKETS)] + [self.newest])
 
     def arm(self) -> None:
-        self.armed = True
         self.timers.after(self.seconds / self.BUCKETS, self._rotate)
+        self.armed = True
 
     def _rotate(self) -> None:
+        self.armed = False
         oldest = self.buckets.popleft()
         for reply in list(oldest):
             reply.expire(self.seconds)
@@ -334,8 +340,6 @@ class Deadlines:
         self.buckets.append(oldest)
         if any(self.buckets):
             self.arm()
-        else:
-            self.armed = False
 
     @property
     def pending(self) -> int:

@@ -12,8 +12,8 @@ from typing import Any
 
 from trio.lowlevel import Task, cancel_shielded_checkpoint, checkpoint
 
-from ..errors import ActorExit, CalleeDied
-from ..reasons import Crash, ExitReason
+from ..errors import CalleeDied
+from ..reasons import Crash
 from .lifecycle import Lifecycle
 from .record import Record
 from .trio_internals import is_fatal
@@ -36,7 +36,7 @@ class InlineCalls(Lifecycle):
             self.crashed(callee, error, None)
             return error
         target = callee.describe()
-        reason: ExitReason = error.reason if isinstance(error, ActorExit) else Crash.from_exception(error, 1)
+        reason = self.reason_of(callee, error, 1)
         if self.crashed(callee, error, None):
             self._requeue(callee)
         return CalleeDied(target, reason)

@@ -240,17 +240,24 @@ class Lifecycle:
         """Enter a newborn: number, name, link. Raises NodeStopped or AlreadyRegistered with nothing done."""
         if self.stopping and record.template.owner is None:  # a supervisor restarts until it is told to stop
             raise self.refuse_start(record.template)
-        # No Python function may be called after the first entry: the stack may end anywhere, and what is half entered
-        # never dies.
         ends = () if link_to is None else ((record.need_extra(), link_to), (link_to.need_extra(), record))
         name = record.template.name
         if name is not None:
             self.names.register(name, record)
-        for extra, far in ends:
-            if extra.links is None:
-                extra.links = {}
-            extra.links[far] = None
-        self.actors[record.number] = record
+        try:
+            # No Python function may be called here: the stack may end anywhere, and what is half entered never dies.
+            for extra, far in ends:
+                if extra.links is None:
+                    extra.links = {}
+                extra.links[far] = None
+            self.actors[record.number] = record
+        except BaseException:  # MemoryError: a table could not grow
+            for extra, far in ends:
+                if extra.links is not None:
+                    extra.links.pop(far, None)
+            if name is not None:
+                self.names.release(name, record)
+            raise
 
     def refuse_start(self, template: Template) -> NodeStopped:
         """What a spawn gets while the node stops."""
@@ -383,17 +390,22 @@ class Lifecycle:
         else:
             self.stop_actor(record, reason)
 
+    def reason_of(self, record: Record[Any], error: BaseException, frames: int = RUNTIME_FRAMES) -> ExitReason:
+        """Why it ends whose handler has raised: a kill that is due, what ``exit_now`` said, or the error. ``frames`` of
+        the runtime come first in its traceback."""
+        attention = record.attention
+        if attention is not None and attention.kill is not None:
+            return attention.kill
+        leaf = _alone(error)
+        return leaf.reason if isinstance(leaf, ActorExit) else Crash.from_exception(error, frames)
+
     def crashed(self, record: Record[Any], error: BaseException, reply: Any) -> bool:
         """A handler raised. True: ``terminate`` is its next message; False: it is dead."""
         attention = record.attention
         extra = record.extra
         # OTP calls terminate/2 once, and not for an init that failed.
         terminating = (extra is not None and extra.terminating) or type(reply) is Starting
-        if attention is not None and attention.kill is not None:
-            reason = attention.kill
-        else:
-            leaf = _alone(error)
-            reason = leaf.reason if isinstance(leaf, ActorExit) else Crash.from_exception(error, RUNTIME_FRAMES)
+        reason = self.reason_of(record, error)
         if attention is None or attention.kill is None:
             self.report_end(record, reason)
         template = record.template
@@ -518,9 +530,9 @@ class Lifecycle:
         if extra.idle_timer is not None:
             extra.idle_timer.cancel()
         if extra.timers:
-            for timer in extra.timers:
+            timers, extra.timers = extra.timers, None
+            for timer in list(timers):
                 timer.cancel()
-            extra.timers = None
         if extra.at_exit:
             callbacks, extra.at_exit = extra.at_exit, None
             for callback in callbacks:

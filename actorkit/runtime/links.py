@@ -66,11 +66,17 @@ def link(lifecycle: Lifecycle, one: Record[Any], other: Record[Any]) -> None:
     if other.state == DEAD:
         send_signal(lifecycle, one, NOPROC, other, Source.LINK)
         return
-    for end, far in ((one, other), (other, one)):
-        extra = end.need_extra()
-        if extra.links is None:
-            extra.links = {}
-        extra.links[far] = None
+    ends = ((one.need_extra(), other), (other.need_extra(), one))
+    try:
+        for extra, far in ends:
+            if extra.links is None:
+                extra.links = {}
+            extra.links[far] = None
+    except BaseException:  # MemoryError: a table could not grow; half a link would never end
+        for extra, far in ends:
+            if extra.links is not None:
+                extra.links.pop(far, None)
+        raise
 
 
 def unlink(one: Record[Any], other: Record[Any]) -> None:
@@ -89,14 +95,17 @@ def monitor(lifecycle: Lifecycle, watcher: Record[Any], target: Record[Any] | No
         watcher.post_info(Down(id, ref, NOPROC))
     elif target is not watcher:
         one = Monitor(id, watcher, target, ref)
-        extra = watcher.need_extra()
-        if extra.monitors is None:
-            extra.monitors = {}
-        extra.monitors[id] = one
-        extra = target.need_extra()
-        if extra.monitored_by is None:
-            extra.monitored_by = {}
-        extra.monitored_by[id] = one
+        near, far = watcher.need_extra(), target.need_extra()
+        if near.monitors is None:
+            near.monitors = {}
+        if far.monitored_by is None:
+            far.monitored_by = {}
+        near.monitors[id] = one
+        try:
+            far.monitored_by[id] = one
+        except BaseException:  # MemoryError, as with links
+            del near.monitors[id]
+            raise
     return id
 
 

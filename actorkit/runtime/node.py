@@ -59,6 +59,8 @@ P = ParamSpec("P")
 
 _incarnations = itertools.count(1)
 
+STOP_AGAIN_SECONDS = 0.05
+
 ORPHAN_SHUTDOWN = 5.0
 """Seconds that actors outside the tree get to stop in: what a worker gets by default."""
 
@@ -343,10 +345,12 @@ class Node(Scheduler):
             record.post_info(message)
 
         timer = self.timers.after(seconds, fire)
-        timers[timer] = None
-        if len(timers) > 64:
-            for old in [t for t in timers if not t.pending]:
-                del timers[old]
+        try:
+            timers[timer] = None
+        except MemoryError:
+            timer.cancel()
+            raise
+        timer.held = timers
         return timer
 
     def _fire_at_name(self, to: NamedRef[Any], message: object) -> None:
@@ -425,6 +429,16 @@ class Node(Scheduler):
         reason, _ = outcome[0]
         if reason is not None:
             raise StartFailed(tree.id, reason)
+
+    async def _stop_surely(self) -> None:
+        """``_stop``, again and again while there is no memory for a list of all actors. If it gave up, the workers
+        would never be told, and the host would wait for them for ever."""
+        while True:
+            try:
+                return await self._stop()
+            except MemoryError:
+                logger.error("node %r has no memory to stop its %d actors: trying again", self.name, len(self.actors))
+                await trio.sleep(STOP_AGAIN_SECONDS)
 
     async def _stop(self) -> None:
         """Root first, in its own order; then the others; then by force."""
@@ -547,7 +561,7 @@ async def open_node(
                 error = raised
             node._body = None
             with trio.CancelScope(shield=True):
-                await node._stop()
+                await node._stop_surely()
                 for callback in node.at_close:
                     callback()
                 node.budgets.close()

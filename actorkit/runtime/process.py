@@ -25,7 +25,7 @@ from .context import Context
 from .dispatch import interruptible
 from .record import DEAD, IDLE, RUNNING, Record
 from .stepping import BEGIN, Driver
-from .trio_internals import WAKE, Trap, caller_is_cancelled, close_nurseries, fatal_within, park
+from .trio_internals import WAKE, WAKE_FRAMES, Trap, caller_is_cancelled, close_nurseries, fatal_within, park, room
 
 if TYPE_CHECKING:
     from .scheduler import Scheduler
@@ -73,10 +73,11 @@ class ProcessContext(Context[Process]):
     def make_ready(self) -> None:
         worker: ProcessWorker = self.worker
         receiver = worker.receiver
-        self.state = RUNNING
         if receiver is not None:
+            room(WAKE_FRAMES)
             worker.receiver = None
             reschedule(receiver, WAKE)
+        self.state = RUNNING
 
     @overload
     async def receive(self) -> Any: ...
@@ -214,16 +215,21 @@ def start_process(
     if template.limit is not None:
         scheduler.budgets.begin(record, template.limit).account.charge(size_of(*args, kwargs))
     record.variables = scheduler.base_context.copy()
-    scheduler.start_task(
-        _run,
-        scheduler,
-        record,
-        worker,
-        interruptible(function),
-        args,
-        kwargs,
-        name=f"actorkit {scheduler.name}: {template.label}",
-    )
+    try:
+        scheduler.start_task(
+            _run,
+            scheduler,
+            record,
+            worker,
+            interruptible(function),
+            args,
+            kwargs,
+            name=f"actorkit {scheduler.name}: {template.label}",
+        )
+    except MemoryError as error:
+        record.worker = None
+        scheduler.stillborn(record, error, link_to)
+        raise
     if scheduler.events.listened:
         scheduler.announce(record)
     return record

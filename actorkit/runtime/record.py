@@ -119,12 +119,12 @@ class Record(Ref[A_co]):
         if inbox is None:
             state = self.state
             if state == IDLE:
-                self.inbox = [(function, args, None)]
-                self.state = QUEUED
-                template.runq.append(self)
                 scheduler = template.scheduler
                 if not scheduler.busy:
                     scheduler.wake()
+                self.inbox = [(function, args, None)]
+                self.state = QUEUED
+                template.runq.append(self)
                 return True
             outbox = self.outbox
             if state == DEAD or (outbox is not None and len(outbox) >= template.bound):
@@ -143,12 +143,12 @@ class Record(Ref[A_co]):
         if inbox is None:
             state = self.state
             if state == IDLE:
-                self.inbox = [(template.info, (message,), None)]
-                self.state = QUEUED
-                template.runq.append(self)
                 scheduler = template.scheduler
                 if not scheduler.busy:
                     scheduler.wake()
+                self.inbox = [(template.info, (message,), None)]
+                self.state = QUEUED
+                template.runq.append(self)
                 return True
             outbox = self.outbox
             if state == DEAD or (outbox is not None and len(outbox) >= template.bound):
@@ -166,9 +166,9 @@ class Record(Ref[A_co]):
         if self.state == DEAD:
             self._refuse(message, "dead")
         elif self.inbox is None:
-            self.inbox = [message]
             if self.state == IDLE:
                 self.make_ready()
+            self.inbox = [message]
         else:
             self.inbox.append(message)
 
@@ -179,11 +179,17 @@ class Record(Ref[A_co]):
     def make_ready(self) -> None:
         """Put this idle actor, which has something to do, on its run queue."""
         template = self.template
-        self.state = QUEUED
-        template.runq.append(self)
         scheduler = template.scheduler
         if not scheduler.busy:
-            scheduler.wake()
+            try:
+                scheduler.wake()
+            except BaseException:  # the stack is full; what it has already must be run by whoever is woken next
+                if self.inbox is not None or self.outbox:
+                    self.state = QUEUED
+                    template.runq.append(self)
+                raise
+        self.state = QUEUED
+        template.runq.append(self)
 
     @property
     def mailbox_length(self) -> int:
@@ -410,10 +416,15 @@ class Record(Ref[A_co]):
             function = partial(function, **kwargs)
             kwargs.clear()
         reply.bucket = bucket = scheduler.deadlines.newest
-        bucket[reply] = None
-        if not scheduler.deadlines.armed:
-            scheduler.deadlines.arm()
-        self._enqueue_call((function, args, reply), reply)
+        try:
+            if not scheduler.deadlines.armed:
+                scheduler.deadlines.arm()
+            bucket[reply] = None
+            self._enqueue_call((function, args, reply), reply)
+        except BaseException:
+            reply.task = None  # nobody waits: its deadline must not wake the caller from something else
+            reply.abandoned()
+            raise
         del function, args, kwargs
         got = await park(Trap(reply.abort))
         if reply.caller is not None:
@@ -440,9 +451,9 @@ class Record(Ref[A_co]):
         reply = Reply(current_task(), self, scheduler.current)
         deadlines = scheduler.deadlines
         reply.bucket = bucket = deadlines.newest
-        bucket[reply] = None
         if not deadlines.armed:
             deadlines.arm()
+        bucket[reply] = None
         if type(result) is Later:
             result._attach(reply, self)
         else:
@@ -494,6 +505,10 @@ class Record(Ref[A_co]):
             self._enqueue_call((function, args, reply), reply)
             del function, args, kwargs
             return await self._answer(reply, method)
+        except BaseException:
+            reply.task = None
+            reply.abandoned()
+            raise
         finally:
             if timer is not None:
                 timer.cancel()
@@ -509,8 +524,8 @@ class Record(Ref[A_co]):
         inbox = self.inbox
         if inbox is None:
             if self.state == IDLE:
-                self.inbox = [message]
                 self.make_ready()
+                self.inbox = [message]
                 return
             if self.mailbox_length < template.bound:
                 self.inbox = [message]

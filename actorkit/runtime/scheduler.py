@@ -50,7 +50,9 @@ from .stepping import Attribution, Driver, SteppedAttribution
 from .template import Template
 from .trio_internals import (
     FEATURES,
+    START_FRAMES,
     WAKE,
+    WAKE_FRAMES,
     Features,
     cancel_status,
     close_nurseries,
@@ -60,12 +62,16 @@ from .trio_internals import (
     lock_holders,
     make_trap,
     park,
+    room,
+    take_back_unborn,
 )
 
 __all__ = ["PRIORITIES", "Scheduler", "Worker"]
 
 PRIORITIES: Final = {"max": 0, "high": 1, "normal": 2, "low": 3}
 LOW_TURN: Final = 8
+TRY_AGAIN_SECONDS: Final = 0.05
+"""After there was no memory for another worker."""
 
 DRY: Final = "dry"
 OWN: Final = "own"
@@ -201,24 +207,40 @@ class Scheduler(Birth, InlineCalls):
     # --- the token ----------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """The run queue is not empty and nobody holds the token: give it to a worker."""
+        """The run queue is not empty (or will be, before trio runs anybody) and nobody holds the token: give it to a
+        worker. Raises RecursionError with nothing done."""
         if self.idle:
+            room(WAKE_FRAMES)
             self.busy = self.grant = True
             reschedule(self.idle.pop().task, WAKE)
         elif not self.starting and self.nursery is not None and not self.closing:
+            room(START_FRAMES)
+            try:
+                self.start_task(self._work, name=f"actorkit {self.name}: worker")
+            except MemoryError:
+                self.timers.after(TRY_AGAIN_SECONDS, self._wake_again)
+                return
             self.busy = self.grant = True
             self.starting = 1
             self.workers += 1
             self.workers_started += 1
-            self.start_task(self._work, name=f"actorkit {self.name}: worker")
+
+    def _wake_again(self) -> None:
+        """There was no memory for another worker."""
+        if self.has_work and not self.busy:
+            self.wake()
 
     def start_task(self, function: Any, *args: Any, name: str) -> None:
         """Start a task that runs users' code."""
         assert self.nursery is not None
-        if self.features.nested_child_finished:
-            self.nursery.start_soon(function, *args, name=name)
-        else:
-            self.nursery.start_soon(_contain, function, args, name, name=name)
+        try:
+            if self.features.nested_child_finished:
+                self.nursery.start_soon(function, *args, name=name)
+            else:
+                self.nursery.start_soon(_contain, function, args, name, name=name)
+        except MemoryError:
+            take_back_unborn(self.nursery)
+            raise
 
     @property
     def has_work(self) -> bool:
@@ -402,12 +424,13 @@ class Scheduler(Birth, InlineCalls):
     async def _work(self) -> None:
         task = current_task()
         worker = Worker(self, task)
-        self.holders[task] = worker
         self.starting -= 1
-        self._take(worker)
         again = True
         try:
+            self.holders[task] = worker
+            self._take(worker)
             while again and not worker.retire:
+                worker.scope = None
                 try:
                     with trio.CancelScope(shield=True) as scope:
                         worker.scope = scope
@@ -427,10 +450,17 @@ class Scheduler(Birth, InlineCalls):
                     worker.corrupted = False
                     worker.retire = True
                     again = True
+        except MemoryError:
+            if worker.scope is not None:
+                raise
+            # No room for it in a table, of ours or of trio's: it has not begun, and another one is tried later.
+            worker.token = False
+            self.busy = self.grant = False
+            self.timers.after(TRY_AGAIN_SECONDS, self._wake_again)
         finally:
             worker.scope = None
             self.workers -= 1
-            del self.holders[task]
+            self.holders.pop(task, None)
             if worker.token:
                 self._give_up_token(worker)
 

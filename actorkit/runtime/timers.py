@@ -24,18 +24,22 @@ logger = logging.getLogger("actorkit")
 class Timer:
     """One pending callback. ``cancel`` may be called at any time, also when it has fired."""
 
-    __slots__ = ("_timers", "callback", "when")
+    __slots__ = ("_timers", "callback", "held", "when")
 
     def __init__(self, timers: Timers, when: float, callback: Callable[[], None]) -> None:
         self._timers = timers
         self.when = when
         self.callback: Callable[[], None] | None = callback
+        self.held: dict[Timer, None] | None = None
+        """Where its owner keeps it; it leaves that when it is cancelled."""
 
     def cancel(self) -> float | None:
         """Seconds that were left, or None if it has fired or was cancelled before. Source: erlang:cancel_timer/1."""
         if self.callback is None:
             return None
         self.callback = None
+        if self.held is not None:
+            self.held.pop(self, None)
         self._timers.note_cancelled()
         return max(0.0, self.when - trio.current_time())
 

@@ -12,9 +12,11 @@ once, and what it yields is kept.
 
 from __future__ import annotations
 
+import inspect
 import math
 import types
 from collections.abc import Callable, Generator
+from inspect import CORO_CREATED
 from typing import Any, Final
 
 import attrs
@@ -137,6 +139,34 @@ is_fatal = _is_fatal
 """True for what must leave the runtime: KeyboardInterrupt and SystemExit, alone or in a group."""
 
 
+WAKE_FRAMES: Final = 5
+START_FRAMES: Final = 30
+"""More calls than trio makes, one within the other, to reschedule a task and to start one."""
+
+
+def room(frames: int) -> None:
+    """Raise RecursionError now, while nothing is half done, if so many more calls would not fit on the stack."""
+    if frames:
+        room(frames - 1)
+
+
+def take_back_unborn(nursery: trio.Nursery) -> None:
+    """``start_soon`` has raised MemoryError, since one of trio's tables could not grow. The task is in some of them and
+    will never run: take it out, or ``trio.run`` would wait for it for ever."""
+    try:
+        from trio._core._run import GLOBAL_RUN_CONTEXT
+
+        tasks: set[Any] = GLOBAL_RUN_CONTEXT.runner.tasks
+        children: set[Any] = nursery._children
+        unborn = [t for t in tasks if t._next_send_fn is None and inspect.getcoroutinestate(t.coro) == CORO_CREATED]
+    except (ImportError, AttributeError):
+        return
+    for task in unborn:
+        tasks.discard(task)
+        children.discard(task)
+        task.coro.close()
+
+
 def _never(_: Callable[[], Any]) -> Abort:
     return Abort.SUCCEEDED
 
@@ -163,7 +193,9 @@ def park(trap: Any) -> Generator[Any, Any, Any]:
 
 __all__ = [
     "FEATURES",
+    "START_FRAMES",
     "WAKE",
+    "WAKE_FRAMES",
     "Features",
     "Trap",
     "caller_is_cancelled",
@@ -177,4 +209,6 @@ __all__ = [
     "lock_holders",
     "make_trap",
     "park",
+    "room",
+    "take_back_unborn",
 ]

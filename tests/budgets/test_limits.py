@@ -64,6 +64,22 @@ async def test_within_one_message(ends: Ends, where: str, limit: int) -> None:
 
 
 @needs_the_extension
+async def test_who_has_called_it_inline_hears_of_the_same_reason(ends: Ends) -> None:
+    """The caller of an inline call, links and monitors are told one reason."""
+
+    class Greedy(Hog):
+        @ak.call
+        def eat(self) -> None:
+            self.in_a_handler()
+
+    ref = ends.node.spawn(ak.child(Greedy).with_(max_heap_size=MIB))
+    with pytest.raises(ak.CalleeDied) as caught:
+        await ref.call(Greedy.eat)
+    assert caught.value.reason == await ends.of(ref)
+    assert over(caught.value.reason, MIB) > 0
+
+
+@needs_the_extension
 @pytest.mark.parametrize("where", [place for place in PLACES if "catch" not in place])
 async def test_the_same_in_a_loop_that_catches_all(ends: Ends, where: str) -> None:
     """``try: ... except BaseException: continue`` around it gains nothing."""

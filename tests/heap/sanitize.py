@@ -1,4 +1,4 @@
-"""A program: the heap's own tests with both extensions under AddressSanitizer and UndefinedBehaviorSanitizer.
+"""A program: the heap's own tests with the extensions under AddressSanitizer and UndefinedBehaviorSanitizer.
 
     python -m tests.heap.sanitize [PYTEST ARGUMENT ...]
 
@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 COPIED = ("actorkit", "tests", "bench", "pyproject.toml")
-EXTENSIONS = ("_walk", "_clock")
+EXTENSIONS = ("_walk", "_clock", "_refusal")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer")
 LIBRARIES = ("libasan.so", "libubsan.so")
 
@@ -32,13 +32,18 @@ LIBRARIES = ("libasan.so", "libubsan.so")
 # a while, which the tests of leaks would see.
 RUNS = {
     "malloc": ("tests/heap", "--ignore=tests/heap/test_truth.py", "--ignore=tests/heap/test_leaks.py"),
-    "default": ("tests/heap/test_clock.py", "tests/heap/test_clock_layers.py", "tests/heap/test_slabs.py"),
+    "default": (
+        "tests/heap/test_clock.py",
+        "tests/heap/test_clock_layers.py",
+        "tests/heap/test_slabs.py",
+        "tests/heap/test_refusal.py",
+    ),
 }
 
 IN_FORCE = """
 import ctypes
-from actorkit.heap import _clock, _walk
-for module in (_walk, _clock):
+from actorkit.heap import _clock, _refusal, _walk
+for module in (_walk, _clock, _refusal):
     path = module.__file__
     assert path.startswith(TREE), f"{path} was loaded, which is not the one with the sanitizers"
     assert b"__asan_init" in open(path, "rb").read(), f"{path} was built without AddressSanitizer"
@@ -51,7 +56,7 @@ def compiler() -> list[str]:
 
 
 def build(tree: Path) -> None:
-    """Both extensions, in place, in a copy of the sources."""
+    """The extensions, in place, in a copy of the sources."""
     heap = tree / "actorkit" / "heap"
     for name in EXTENSIONS:
         target = heap / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"

@@ -172,3 +172,18 @@ async def test_a_timer_that_is_cancelled_after_its_node(clock: MockClock) -> Non
     assert timer.cancel() is None, "it went with its actor"
     assert other.cancel() == pytest.approx(10)
     assert node.statistics().timers == 0
+
+
+async def test_a_cancelled_timer_is_let_go_of(node: ak.Node, clock: MockClock) -> None:
+    """An actor's timers are those that are pending, at once: nobody has to look through all of them."""
+    puppet = node.spawn(Puppet)
+    record = node.resolve(puppet)
+    assert record is not None
+    timers = [node.send_after(10, puppet, n) for n in range(50)]
+    assert record.extra is not None
+    assert record.extra.timers is not None
+    for timer in timers[:20]:
+        timer.cancel()
+    assert list(record.extra.timers) == timers[20:]
+    await trio.sleep(11)
+    assert not record.extra.timers

@@ -9,6 +9,8 @@ import time
 
 import attrs
 
+from tests.prove import faults
+
 MODELS = [
     "tests/policy/test_supervision_reference.py",
     "tests/policy/test_supervision_stateful.py",
@@ -28,6 +30,7 @@ LONG = ["--hypothesis-profile=prove", "-o", "timeout=1800", "-o", "faulthandler_
 PARTS: dict[str, list[str]] = {
     "models": ["-m", "pytest", "-q", *LONG, *MODELS],
     "schedules": ["-m", "pytest", "-q", *LONG, "tests/models/test_races.py"],
+    **faults.PARTS,
     "coverage of policy": [
         "-m", "pytest", "-q", "tests/policy",
         "--cov=actorkit.policy", "--cov-branch", "--cov-report=term-missing:skip-covered", "--cov-fail-under=100",

@@ -1,0 +1,169 @@
+"""The kinds of faults that a ``FaultPlan`` knows: what happens, and when. Frozen data; see ``fault_plan`` for what is
+done with them.
+
+A fault of a message happens at the message number ``on`` of a life (1: the first; callbacks ``init`` and ``terminate``
+are not messages), or, with ``chance``, at any message with that probability. ``times`` bounds how often it happens in
+all lives together.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import attrs
+from attrs.validators import and_, ge, gt, in_, le, optional
+
+from ..heap.refusal import REFUSABLE
+from ..policy.heap_limit import bytes_of
+
+__all__ = [
+    "Allocate",
+    "Crash",
+    "Fault",
+    "Hang",
+    "InjectedFault",
+    "MessageFault",
+    "Raise",
+    "RefuseAllocation",
+    "RefuseStart",
+    "SwallowCancellation",
+]
+
+
+class InjectedFault(Exception):
+    """What an injected fault raises. Nobody's fault: a test asked for it."""
+
+
+@attrs.frozen
+class Fault:
+    """The base of all; not used by itself."""
+
+    @property
+    def label(self) -> str:
+        """Its name in ``FaultPlan.injected``."""
+        return type(self).__name__
+
+
+@attrs.frozen(kw_only=True)
+class MessageFault(Fault):
+    """A fault at a message.
+
+    Args:
+        on: which message of each life, counted from 1.
+        chance: instead of ``on``, the probability at each message, from the plan's seed.
+        times: how often at most, in all lives together.
+
+    Raises ValueError for what cannot be.
+    """
+
+    on: int = attrs.field(default=1, validator=ge(1))
+    chance: float | None = attrs.field(default=None, validator=optional(and_(gt(0), le(1))))
+    times: float = attrs.field(default=math.inf, validator=ge(0))
+
+
+@attrs.frozen(kw_only=True)
+class Crash(MessageFault):
+    """The handler raises ``InjectedFault`` before it does anything.
+
+    Example::
+
+        FaultPlan(faults.Crash(on=3, times=2))
+    """
+
+
+@attrs.frozen(kw_only=True)
+class RefuseStart(Fault):
+    """The constructor raises, ``times`` times; the first ``after`` starts are let through.
+
+    Args:
+        times: how many starts are refused.
+        after: how many come first that are not; 1 for a tree that starts and has a child that does not restart.
+    """
+
+    times: int = attrs.field(default=1, validator=ge(0))
+    after: int = attrs.field(default=0, validator=ge(0))
+
+
+@attrs.frozen(kw_only=True)
+class Hang(MessageFault):
+    """``init``, ``terminate`` or a handler sleeps before it does anything. It can be cancelled.
+
+    All handlers of a class with a plan that has such a fault for handlers are async, also those that were not: a
+    synchronous handler cannot wait.
+
+    Args:
+        where: what hangs.
+        seconds: how long, of trio's clock; inf: until it is cancelled.
+    """
+
+    where: Literal["init", "terminate", "handler"] = attrs.field(
+        default="handler", validator=in_(("init", "terminate", "handler"))
+    )
+    seconds: float = attrs.field(default=math.inf, validator=ge(0))
+
+    @property
+    def label(self) -> str:
+        return f"Hang in {self.where}"
+
+
+@attrs.frozen(kw_only=True)
+class SwallowCancellation(MessageFault):
+    """The handler sleeps. If it is cancelled meanwhile, it takes no notice, sleeps on, shielded, and then does what it
+    does. A kill must wait for it, and the node says so.
+
+    Args:
+        seconds: how long it sleeps, of trio's clock. Finite: nothing could ever end it.
+    """
+
+    seconds: float = attrs.field(default=10.0, validator=ge(0))
+
+    def __attrs_post_init__(self) -> None:
+        if math.isinf(self.seconds):
+            raise ValueError("SwallowCancellation(seconds=inf): nothing could end it, so give seconds")
+
+
+@attrs.frozen(kw_only=True)
+class Allocate(MessageFault):
+    """The handler allocates, and keeps what it has, until something stops it.
+
+    Args:
+        step: bytes of each piece; text such as ``"64 KiB"`` too.
+        most: it raises MemoryError by itself when it has as much: a test without a budget must not take the machine
+            along.
+    """
+
+    step: int = attrs.field(default=4096, converter=bytes_of, validator=ge(1))
+    most: int = attrs.field(default=2**30, converter=bytes_of, validator=ge(1))
+
+
+@attrs.frozen(kw_only=True)
+class Raise(Fault):
+    """A special method of the actor, and of a value in its state, raises ``InjectedFault`` whenever it is called.
+
+    Args:
+        where: ``__del__``, ``__repr__`` or ``__eq__``.
+    """
+
+    where: Literal["__del__", "__repr__", "__eq__"] = attrs.field(validator=in_(("__del__", "__repr__", "__eq__")))
+
+    @property
+    def label(self) -> str:
+        return f"Raise in {self.where}"
+
+
+@attrs.frozen(kw_only=True)
+class RefuseAllocation(MessageFault):
+    """While the handler's own code runs, the ``nth`` request for 64 KiB or more is refused: MemoryError. (No smaller
+    one: the interpreter does not survive that.) It counts as injected when a request was refused.
+
+    Without the C extension requests cannot be refused: then the handler raises MemoryError before it does anything.
+
+    Args:
+        nth: which of the message's large requests.
+    """
+
+    nth: int = attrs.field(default=1, validator=ge(1))
+
+
+assert REFUSABLE == 65_536  # the docstring's figure

@@ -1,0 +1,60 @@
+"""What must hold of a node at any moment, and of one that has closed; read from its own tables."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import actorkit as ak
+from actorkit.runtime.record import DEAD, Record
+
+
+def consistent(node: ak.Node) -> Iterator[str]:
+    """What is wrong with a node that runs."""
+    for number, record in node.actors.items():
+        if record.state == DEAD or record.number != number:
+            yield f"{record} is among the actors, dead"
+        extra = record.extra
+        if extra is None:
+            continue
+        for far in extra.links or ():
+            if far.state == DEAD or far.number not in node.actors:
+                yield f"{record} is linked with {far}, which is not alive"
+            elif far.extra is None or record not in (far.extra.links or ()):
+                yield f"{record} is linked with {far}, which does not know"
+        for id, one in (extra.monitors or {}).items():
+            if one.target.state == DEAD:
+                yield f"{record} monitors {one.target}, which is dead"
+            elif one.target.extra is None or id not in (one.target.extra.monitored_by or {}):
+                yield f"{record} monitors {one.target}, which does not know"
+        for id, one in (extra.monitored_by or {}).items():
+            if one.watcher.state == DEAD:
+                yield f"{record} is monitored by {one.watcher}, which is dead"
+            elif one.watcher.extra is None or id not in (one.watcher.extra.monitors or {}):
+                yield f"{record} is monitored by {one.watcher}, which does not know"
+    for name in node.names.registered():
+        holder = node.names.whereis(name)
+        if holder is None or holder.state == DEAD or holder.number not in node.actors:
+            yield f"{name!r} is held by {holder}, which is not alive"
+    if node.current is not None:
+        yield f"current is {node.current} in the host's task"
+
+
+def left(node: ak.Node) -> Iterator[str]:
+    """What a closed node has left behind."""
+    for what in ("actors", "workers", "idle", "current", "holders", "busy", "grant", "starting", "unkillable", "dying"):
+        if getattr(node, what):
+            yield f"left behind: {what} = {getattr(node, what)!r:.200}"
+    if node.deadlines.pending:
+        yield f"{node.deadlines.pending} calls are pending"
+    if len(node.timers):
+        yield f"{len(node.timers)} timers are left"
+    if node.names.registered():
+        yield f"names are left: {node.names.registered()[:5]}"
+    if node.budgets.all:
+        yield f"budgets are left: {len(node.budgets.all)}"
+
+
+def records() -> int:
+    gc.collect()
+    return sum(isinstance(thing, Record) for thing in gc.get_objects())

@@ -1,0 +1,177 @@
+"""What a refused allocation interrupts in the middle is undone: nothing is half linked, half born or half called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+import actorkit as ak
+from actorkit.heap.refusal import WHY_NOT, refusing
+from actorkit.runtime import links
+from bench.soak.invariants import consistent, left
+
+pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason="needs the extension")
+
+
+class Idle(ak.Actor):
+    trap_exit = True
+
+    @ak.call
+    def here(self) -> int:
+        return 1
+
+    @ak.call
+    async def busy(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+
+    @ak.call
+    def do(self, function: Callable[..., Any], *args: Any) -> Any:
+        return function(self, *args)
+
+    @ak.call
+    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        return await function(*args)
+
+
+def until_refused(function: Callable[[int], object]) -> int:
+    """Call it with 0, 1, 2, … until its tables must grow by so much that the growth is refused; how often it went."""
+    with refusing(1) as told:
+        for number in range(20_000):
+            try:
+                function(number)
+            except MemoryError:
+                break
+    assert told.refused == 1
+    return number
+
+
+async def test_a_link(autojump_clock: Any) -> None:
+    async with ak.open_node() as node:
+        hub, others = node.spawn(Idle), [node.spawn(Idle) for _ in range(6_000)]
+        one, two = node.resolve(hub), [node.resolve(other) for other in others]
+        assert one is not None
+        for turned in (False, True):
+            count = until_refused(
+                lambda n, turned=turned: links.link(node, *((two[n], one) if turned else (one, two[n])))  # type: ignore[misc]
+            )
+            assert list(consistent(node)) == []
+            links.link(node, one, two[count])  # type: ignore[arg-type]
+            assert list(consistent(node)) == []
+            assert one.extra is not None
+            one.extra.links = None
+            for other in two:
+                if other is not None and other.extra is not None:
+                    other.extra.links = None
+
+
+async def test_a_monitor(autojump_clock: Any) -> None:
+    async with ak.open_node() as node:
+        hub, others = node.spawn(Idle), [node.spawn(Idle) for _ in range(6_000)]
+        one, two = node.resolve(hub), [node.resolve(other) for other in others]
+        until_refused(lambda n: links.monitor(node, two[n], one, hub))  # type: ignore[arg-type]
+        assert list(consistent(node)) == []
+
+
+async def test_a_birth(autojump_clock: Any) -> None:
+    """Who cannot be entered among the actors is not linked, named or waited for either."""
+    async with ak.open_node() as node:
+        hub = node.spawn(Idle)
+
+        def spawn(self: Idle, number: int) -> None:
+            self.ctx.spawn_link(ak.child(Idle).with_(name=f"name {number}"))
+
+        def all_of_them(self: Idle) -> None:
+            self.last = until_refused(lambda number: spawn(self, number))  # type: ignore[attr-defined]
+
+        await hub.call(Idle.do, all_of_them)
+        assert list(consistent(node)) == []
+        hub.kill()
+        await trio.sleep(1)
+        assert not node.dying
+    assert list(left(node)) == []
+
+
+@pytest.mark.parametrize("within", [None, 5.0])
+async def test_a_call(autojump_clock: Any, within: float | None) -> None:
+    """The caller goes on, and the deadline of the call that was not made wakes nobody."""
+    async with ak.open_node() as node:
+        callee = node.spawn(ak.child(Idle).with_(mailbox=100_000))
+        with trio.move_on_after(1):
+            await callee.call(Idle.busy, 100)
+        for _ in range(8_000):
+            callee.cast(Idle.busy, 0)
+        outcomes: list[str] = []
+
+        async def call() -> None:
+            ref = callee if within is None else callee.within(within)
+            try:
+                await ref.call(Idle.busy, 0)
+            except MemoryError:
+                outcomes.append("refused")
+                await trio.sleep(20)  # its deadline must not end this
+                outcomes.append("slept")
+            except ak.CallTimeout:
+                outcomes.append("late")
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(400):
+                nursery.start_soon(call)
+            with refusing(1) as told:
+                for _ in range(3):
+                    await trio.lowlevel.checkpoint()
+        assert told.refused == 1
+        assert (outcomes.count("refused"), outcomes.count("slept"), outcomes.count("late")) == (1, 1, 399)
+        assert node.deadlines.pending == 0
+        callee.kill()
+
+
+async def test_a_timer(autojump_clock: Any) -> None:
+    """A timer that could not be entered does not fire."""
+    async with ak.open_node() as node:
+        actor = node.spawn(Idle)
+        made = until_refused(lambda number: node.send_after(50, actor, number))
+        assert node.statistics().timers == made
+
+
+async def test_a_call_from_a_full_stack(autojump_clock: Any) -> None:
+    """The same where it is the stack that ends in the middle of a call."""
+
+    async def down(callee: ak.Ref[Idle]) -> None:
+        try:
+            await down(callee)
+        except RecursionError:
+            await callee.call(Idle.busy, 0.1)
+
+    async def often(callee: ak.Ref[Idle]) -> str:
+        for _ in range(3):
+            try:
+                await down(callee)
+            except RecursionError:
+                pass
+        await trio.sleep(20)
+        return "fine"
+
+    async with ak.open_node() as node:
+        caller, callee = node.spawn(Idle), node.spawn(Idle)
+        assert await caller.within(100).call(Idle.run, often, callee) == "fine"
+        assert node.deadlines.pending == 0
+
+
+async def test_a_stop(autojump_clock: Any) -> None:
+    """A node that cannot list its actors at its end tries again, instead of leaving its workers waiting for ever."""
+    with trio.fail_after(1_000):
+        async with ak.open_node() as node:
+            for _ in range(9_000):
+                node.spawn(Idle)
+            await node.spawn(Idle).call(Idle.busy, 0.1)
+            with refusing(1) as told:
+                node.shutdown()
+                with trio.CancelScope(shield=True):
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(node._stop_surely)
+    assert told.refused == 1
+    assert list(left(node)) == []
