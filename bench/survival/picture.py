@@ -134,7 +134,7 @@ def _panel(name: str, run: dict[str, Any], axes: Axes, labelled: bool) -> Iterab
     yield _text(axes.x, TOP - 12, name, size=14, bold=True)
     kept = f"{run['kept']:,} of {run['good']:,} well-behaved connections kept"
     if run.get("capacity"):
-        kept += f", {run['capacity']:.0%} of what fits"
+        kept = f"{run['kept']:,} of {run['good']:,} kept, {run['capacity']:.0%} of what fits"
     yield _text(right, TOP - 12, kept, anchor="end", colour=INK if run["kept"] else RED, size=13)
     yield from _bands(axes, labelled)
     for share in (0.25, 0.5):
