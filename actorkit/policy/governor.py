@@ -12,8 +12,7 @@ shedding gave back since the last sample is taken off what a round must free.
 
 ``used`` may stand at the limit by pages that Python has freed and can use again. Then the level is EXHAUSTED, and yet
 nobody is killed and nothing stopped: kills and stops go by ``needed``, against the fraction at which their level is
-left. But what is retained is worth nothing if it is not reused: when ``used`` has *grown* beyond KILL all the same, by
-``regrowth`` since the last round, a round frees what is over the mark at which EXHAUSTED is left.
+left.
 
 EXHAUSTED: the reserve is released at once, and kills go on. If memory is still needed after ``stop_all_after``, or if
 kills are stopped or find nobody, all but critical actors are stopped, once; if it is still needed ``stop_node_after``
@@ -96,7 +95,6 @@ class Governor:
         self._freed = 0
         self._told_at = -math.inf
         self._left_by_trim = 0
-        self._floor = 0
         self._reserve_out = False
         self._census = 0
         self._census_not_before = -math.inf
@@ -136,7 +134,6 @@ class Governor:
     def _sampled(self, sample: MemorySample) -> None:
         settings = self.settings
         self._sample, self._freed = sample, 0
-        self._floor = min(self._floor, sample.used) if self._floor else sample.used
         self._rate.note(sample)
         if settings.thresholds is not None:
             self._ladder.settings = settings.thresholds(sample)
@@ -261,16 +258,7 @@ class Governor:
     # --- Killing ------------------------------------------------------------------------------
 
     def _missing(self, sample: MemorySample, ladder: LadderSettings) -> int:
-        missing = max(self._rounds.missing(sample, ladder.kill.leave), self._not_reused(sample, ladder))
-        return max(0, missing - self._freed)
-
-    def _not_reused(self, sample: MemorySample, ladder: LadderSettings) -> int:
-        """Bytes to be freed though enough seems to be retained: growth beyond KILL has not used it. (Blocks of another
-        size, or another allocator's.)"""
-        beyond = sample.used >= ladder.kill.enter * sample.limit
-        if not beyond or sample.used - self._floor < ladder.regrowth * sample.limit:
-            return 0
-        return math.ceil(sample.used - ladder.exhausted.leave * sample.limit)
+        return max(0, self._rounds.missing(sample, ladder.kill.leave) - self._freed)
 
     def _ask_for_census(self, sample: MemorySample, ladder: LadderSettings, at: str) -> None:
         now, missing = sample.now, self._missing(sample, ladder)
@@ -318,7 +306,6 @@ class Governor:
         because = f"{at}; {len(chosen.victims)} victims, {chosen.deaths} deaths, {chosen.predicted:,} bytes predicted"
         sent = self._emit(ev.Kill(chosen.victims, chosen.predicted, chosen.table, because=because))
         if isinstance(sent, ev.Kill):
-            self._floor = sample.used
             dead = frozenset().union(*(victim.radius for victim in sent.victims))
             self._rounds.begin(
                 sent.number, census.now, sample, self._rate.mean(), sent.predicted, dead, judged=not sent.dry_run
