@@ -70,8 +70,8 @@ class ActionDone:
 
     ``realised``: bytes that it freed, where the shell can tell: live before less live after for CollectGarbage,
     resident before less after for TrimAllocator, what was dropped for ShedMailboxes; None: not known, the next sample
-    decides. For a Kill it is not looked at: kills are judged by samples, since the figures that they were decided on
-    may be the very thing that is wrong. ``duration``: how long the node stood still for it. ``failure``: why it could
+    decides. For a Kill: live before less live after, if all victims ended on the spot; else it is judged by a later
+    sample. ``duration``: how long the node stood still for it. ``failure``: why it could
     not be done, "" if it was.
     """
 
