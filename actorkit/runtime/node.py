@@ -569,6 +569,7 @@ async def open_node(
     except BaseExceptionGroup as group:
         error = _unwrapped(group)
     finally:
+        node.closed()
         try:
             CURRENT_SCHEDULER.reset(token)
         except ValueError:

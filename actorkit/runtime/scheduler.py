@@ -200,6 +200,9 @@ class Scheduler(Birth, InlineCalls):
         self.timers.close()
         while self.idle:
             reschedule(self.idle.pop().task, WAKE)
+
+    def closed(self) -> None:
+        """Every task has gone, those in nurseries that handlers left open too: nothing is left to attribute."""
         if self._instrument is not None:
             trio.lowlevel.remove_instrument(self._instrument)
             self._instrument = None
