@@ -11,11 +11,11 @@ in: the footprints of their kind, and ``overhead`` for what a footprint does not
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import trio
 
 from .errors import AdmissionRefused
@@ -43,7 +43,8 @@ class NodeAdmission:
     def __init__(self, node: Node, settings: AdmissionSettings) -> None:
         self._node = node
         self._policy = Admission(settings)
-        self._counts: dict[str, AdmissionCounts] = {}
+        self._admitted: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
         self._learned: dict[str, int] = {}
         self.last_refusal = ""
 
@@ -84,17 +85,15 @@ class NodeAdmission:
 
     def counts(self, kind: str) -> AdmissionCounts:
         """How many there are, and were."""
-        known = self._counts.get(kind, AdmissionCounts(0, 0, 0))
-        return attrs.evolve(known, now=self._policy.count(kind))
+        return AdmissionCounts(self._policy.count(kind), self._admitted[kind], self._refused[kind])
 
     def _ask(self, kind: str, exempt: bool) -> Refuse | None:
         verdict = self._policy.ask(kind, trio.current_time(), exempt=exempt)
-        known = self._counts.get(kind) or AdmissionCounts(0, 0, 0)
         if isinstance(verdict, Refuse):
             self.last_refusal = verdict.because
-            self._counts[kind] = attrs.evolve(known, refused=known.refused + 1)
+            self._refused[kind] += 1
             return verdict
-        self._counts[kind] = attrs.evolve(known, admitted=known.admitted + 1)
+        self._admitted[kind] += 1
         return None
 
     # --- what the governor tells --------------------------------------------------------------
@@ -102,7 +101,7 @@ class NodeAdmission:
     def sampled(self, sample: MemorySample, level: MemoryLevel) -> None:
         """The governor has looked: what was admitted shows by now, and footprints may have been learned."""
         self._policy.looked(sample)
-        for kind in list(self._counts):
+        for kind in {*self._admitted, *self._refused}:
             footprint = self._node.footprint_of(kind)
             if footprint is not None and self._learned.get(kind) != footprint.count:
                 self._learned[kind] = footprint.count

@@ -29,6 +29,8 @@ __all__ = ["Acceptor", "Where", "bind_tcp", "bind_unix"]
 logger = logging.getLogger("actorkit")
 
 ACCEPTS_PER_PASS: Final = 32
+REFUSALS_PER_PASS: Final = 256
+"""Of those that were accepted: refusing costs little, and it is what a node does that has no time left."""
 LOG_SECONDS: Final = 5.0
 OUT_OF_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 ABORTED: Final = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR)
@@ -99,7 +101,8 @@ class Acceptor:
                 await wait_readable(listening)
                 if scope.cancel_called:  # closed after it was seen to be readable
                     return
-                for _ in range(ACCEPTS_PER_PASS):
+                admissions, refusals = ACCEPTS_PER_PASS, REFUSALS_PER_PASS
+                while admissions and refusals:
                     try:
                         sock, peer = listening.accept()
                     except BlockingIOError:
@@ -120,7 +123,10 @@ class Acceptor:
                     except BaseException:
                         sock.close()
                         raise
-                    if not admitted:
+                    if admitted:
+                        admissions -= 1
+                    else:
+                        refusals -= 1
                         self._refusals.refuse(sock, self._node.nursery)
                     if self._scope.cancel_called:
                         return  # another task cancels it meanwhile

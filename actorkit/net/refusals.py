@@ -22,6 +22,8 @@ __all__ = ["Refusals"]
 AT_A_TIME: Final = 256
 SECONDS: Final = 1.0
 CHUNK: Final = 65_536
+WITH_THE_END: Final = getattr(socket, "MSG_MORE", 0)
+"""Linux sends the words together with the end of the stream: one packet, and half the time."""
 
 
 class Refusals:
@@ -42,7 +44,7 @@ class Refusals:
         self.count += 1
         if self._words:
             with contextlib.suppress(OSError):
-                sock.send(self._words)
+                sock.send(self._words, WITH_THE_END)
                 sock.shutdown(socket.SHUT_WR)
         if not self._words or nursery is None:
             _close(sock)

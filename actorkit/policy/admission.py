@@ -190,6 +190,7 @@ class Admission:
         self._promised_bytes = 0
         self._sample: MemorySample | None = None
         self._refusing = ""
+        self._refusals: dict[str, Refuse] = {}
 
     # --- What is known ---
 
@@ -202,6 +203,7 @@ class Admission:
     def refuse_all(self, because: str) -> None:
         """RefuseAdmission: from now on all but exempt kinds are refused."""
         self._refusing = because or "memory is short"
+        self._refusals.clear()
 
     def allow(self) -> None:
         """AllowAdmission: the rules decide again."""
@@ -284,7 +286,10 @@ class Admission:
     def _refusal(self, known: _Kind, kind: str, now: float, predicted: int) -> Refuse | None:
         later = self.settings.retry_after
         if self._refusing:
-            return Refuse(later, f"no {kind} is admitted: {self._refusing}")
+            refusal = self._refusals.get(kind)
+            if refusal is None:
+                refusal = self._refusals[kind] = Refuse(later, f"no {kind} is admitted: {self._refusing}")
+            return refusal
         count = known.limits.count
         if count is not None and known.count >= count:
             return Refuse(later, f"no {kind} is admitted: {known.count:,} are in, and {count:,} may be")
