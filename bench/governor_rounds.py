@@ -11,14 +11,13 @@ Fifty die in each, however many there are, since what the end of one takes has n
 garbage and trimming are left out of what the levels do, since their cost is that of the program's whole heap, and paced
 by itself.
 
-``undisturbed`` is the sum of what each part takes at best; a census counts piece by piece. See heap_walks.py for why.
+``undisturbed`` is the sum of what each part takes at best. See heap_walks.py for why.
 """
 
 import gc
 import logging
 import statistics
 import time
-from functools import partial
 from typing import Any
 
 import trio
@@ -33,13 +32,12 @@ from actorkit.policy.kill_rounds import KillSettings
 from actorkit.policy.ladder import LadderSettings
 from actorkit.policy.victims import Census, KillCaps, select
 from actorkit.testing import ScriptedMemory
-from bench.heap_walks import Small, undisturbed
+from bench.heap_walks import Small
 from bench.worker import questions, rss, say
 
 MIB = 2**20
 LIMIT = 1000 * MIB
 CAPS = KillCaps(count=50)
-PIECE = 250
 TICKS = 50
 PURE_ROUNDS, ROUNDS = 2, 12
 A_HOG_IN, HOG_BYTES = 100, 100_000
@@ -56,6 +54,7 @@ def at_once(**changes: Any) -> ak.GovernorSettings:
     return ak.GovernorSettings(
         ladder=LadderSettings(dwell=0.0, forecast=False),
         kills=KillSettings(caps=CAPS, round_interval=1e-6, effect_delay=1e-6, futile_rounds=1_000_000),
+        answer_within=0.0,  # nobody is asked to free something, and waiting is no cost
         actions=without("gc", "trim", "stop_all", "stop_node"),
         **changes,
     )
@@ -143,26 +142,24 @@ async def rounds(actors: int, kind: str) -> dict[str, object]:
             for _ in kills[0].victims:
                 start(node, kind, 0 if kind == "hogs" else 1)
             await trio.testing.wait_all_tasks_blocked()
-        records = governor.everybody()
-        pieces = [records[first : first + PIECE] for first in range(0, len(records), PIECE)]
-        if walk.IMPLEMENTATION == "python":
-            counting = sum(whole) / len(whole) - best(looks) - best(ends)
-        else:
-            counting = undisturbed([partial(census.count, Census(), piece) for piece in pieces])
-        rows = Census()
-        for piece in pieces:
-            census.count(rows, piece)
+        pure = walk.IMPLEMENTATION == "python"
+        counts, rows = [], Census()
+        for _ in range(0 if pure else ROUNDS):
+            rows = Census()
+            began = time.thread_time()
+            rows = census.take_census([node.actors.values()], CAPS)
+            counts.append(time.thread_time() - began)
+        counting = sum(whole) / len(whole) - best(looks) - best(ends) if pure else best(counts)
+        if pure:
+            rows = census.take_census([node.actors.values()], CAPS)
         missing = governor.machine._rounds.missing(kills_sample(), governor.machine.settings.ladder.kill.leave)
-        for _ in range(1 if walk.IMPLEMENTATION == "python" else 10):
+        for _ in range(1 if pure else 10):
             began = time.thread_time()
             select(rows, missing, CAPS, radius_of=census.measured_radius)
             choices.append(time.thread_time() - began)
         return {
             "value": sum(whole) / len(whole),
-            "undisturbed": best(looks)
-            + counting
-            + (0 if walk.IMPLEMENTATION == "python" else best(choices))
-            + best(ends),
+            "undisturbed": best(looks) + counting + (0 if pure else best(choices)) + best(ends),
             "look": best(looks),
             "census": counting,
             "choice": best(choices),

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ..heap import walk
 from ..policy.memory_sample import Priority
-from ..policy.victims import Candidate, Census, Radius
+from ..policy.victims import Candidate, Census, KillCaps, Radius
 from ..runtime.budgets import Budget, mailbox_of, roots_of
 from ..runtime.radius import is_critical, radius_of
 from ..runtime.record import DEAD, IDLE, Record
@@ -70,10 +70,11 @@ def sizes_of(records: Iterable[Record[Any]]) -> list[int]:
     return walk.census([(roots_of(record), mailbox_of(record)) for record in records])
 
 
-def count(census: Census, records: list[Record[Any]]) -> None:
-    """Take up a row for each that may be killed at all; supervisors and the critical are left out."""
-    for (rank, idle, budgeted), (rows, size, largest) in walk.census_rows(records, PLAN).items():
-        census.add(rank, idle, budgeted, rows, size, largest)
+def count(census: Census, records: list[Record[Any]], best: int | None = None) -> None:
+    """Take up those that may be killed at all; supervisors and the critical are left out. ``best``: rows of a group at
+    most, those that rank first; None: one for each."""
+    for (rank, idle, budgeted), found in walk.census_rows(records, PLAN, best).items():
+        census.add(rank, idle, budgeted, *found)
 
 
 def measured_radius(key: Hashable) -> Radius | None:
@@ -87,10 +88,11 @@ def measured_radius(key: Hashable) -> Radius | None:
     return Radius(frozenset(records), walk.measure(roots, queues).charged, any(map(is_critical, records)))
 
 
-def take_census(nodes: Iterable[Iterable[Record[Any]]]) -> Census:
-    """Everybody's row."""
+def take_census(nodes: Iterable[Iterable[Record[Any]]], caps: KillCaps | None = None) -> Census:
+    """Everybody; ``caps``: with so many rows as a round by these may want, None: with all."""
     census, records = Census(), list(chain.from_iterable(nodes))
-    count(census, records if walk.IMPLEMENTATION == "c" else _counted_as_known(census, records))
+    best = None if caps is None else caps.wanted(len(records))
+    count(census, records if walk.IMPLEMENTATION == "c" else _counted_as_known(census, records), best)
     return census
 
 
@@ -105,5 +107,5 @@ def _counted_as_known(census: Census, records: Iterable[Record[Any]]) -> list[Re
         elif record.state != DEAD and not is_critical(record):
             size, idle, rank = budget.known + account.bytes, record.state == IDLE, int(record.memory_priority)
             row = Candidate(record, rank, idle, size / budget.limit.size, size)
-            census.add(rank, idle, True, (row,), size, size)
+            census.add(rank, idle, True, (row,), 1, size, row)
     return others

@@ -220,9 +220,9 @@ class Governor:
             case ev.CloseGate() | ev.OpenGate():
                 for gate in self.gates.values():
                     gate.set_open(isinstance(action, ev.OpenGate))
-            case ev.TakeCensus():
+            case ev.TakeCensus(caps=caps):
                 began = perf_counter()
-                self._census_taken(action, take_census(node.actors.values() for node in self.nodes), began)
+                self._census_taken(action, take_census((node.actors.values() for node in self.nodes), caps), began)
             case ev.Kill():
                 self.kills.kill(action, self.level)
             case ev.StopAllButCritical():

@@ -6,6 +6,10 @@
  * with something in one of its *rare* slots, or of another class, is asked for through the plan's Python function
  * instead.
  *
+ * Who ranks wants the best of each group, and 100,000 rows cost as much as the walk for them. So what was found is kept
+ * as numbers, of each group only the ``best`` so many (in a heap whose root is the worst of them), and rows are made
+ * of these at the end. The groups' counts and sums are of all.
+ *
  * References. The records are held by a tuple of ours, all else is borrowed from them during one record's walk, as
  * ``_walk.c`` does it. Python code may run between two records (rows are allocated, and the plan's functions called),
  * never within, but for adapters; nothing borrowed is kept over that. Included by ``_walk.c``. */
@@ -16,15 +20,25 @@ enum { PLAN_KIND, PLAN_HELD, PLAN_QUEUES, PLAN_STATE, PLAN_IDLE, PLAN_DEAD, PLAN
        PLAN_LIMIT, PLAN_RARE, PLAN_TOLD, PLAN_LENGTH };
 enum { MOST_RARE = 16, RANKS = 8, GROUPS = RANKS * 4 };
 
+/* A record that holds something: its place among the records, its bytes, and bytes / limit, or 0. */
+typedef struct {
+    Py_ssize_t index, bytes;
+    double over;
+} Found;
+
+typedef struct {
+    Found *found, largest;
+    Py_ssize_t kept, room, count;
+    size_t bytes;
+} FoundGroup;
+
 typedef struct {
     PyTypeObject *kind;
     Py_ssize_t held, inbox, outbox, state, group, account, rare[MOST_RARE], rare_count;
     PyObject *idle, *dead, *rank_of, *limit, *told;
     PyObject *ranks; /* of the groups met so far */
-    struct {
-        PyObject *rows;
-        size_t bytes, largest;
-    } groups[GROUPS];
+    Py_ssize_t best; /* so many rows of a group at most */
+    FoundGroup groups[GROUPS];
 } Census;
 
 /* What one record has: its rank (borrowed; None: it is left out), its state and its limit. */
@@ -185,8 +199,77 @@ plain_standing(Census *census, PyObject *record, Standing *standing)
     return !PyErr_Occurred();
 }
 
+/* Does one rank after another: less over its limit, or alike and smaller, or alike and later. */
+static inline int
+is_worse(const Found *one, const Found *other)
+{
+    if (one->over != other->over) {
+        return one->over < other->over;
+    }
+    return one->bytes != other->bytes ? one->bytes < other->bytes : one->index > other->index;
+}
+
+/* The root of the heap has changed. */
+static void
+sink_root(Found *found, Py_ssize_t count)
+{
+    Found root = found[0];
+    Py_ssize_t at = 0;
+    for (Py_ssize_t child = 1; child < count; child = 2 * at + 1) {
+        child += child + 1 < count && is_worse(&found[child + 1], &found[child]);
+        if (!is_worse(&found[child], &root)) {
+            break;
+        }
+        found[at] = found[child];
+        at = child;
+    }
+    found[at] = root;
+}
+
+/* The last of the heap is new. */
+static void
+rise_last(Found *found, Py_ssize_t count)
+{
+    Found last = found[count - 1];
+    Py_ssize_t at = count - 1;
+    for (Py_ssize_t parent; at > 0 && is_worse(&last, &found[parent = (at - 1) / 2]); at = parent) {
+        found[at] = found[parent];
+    }
+    found[at] = last;
+}
+
+/* Keep it if it is among the best. */
 static int
-add_row(Census *census, PyObject *record, const Standing *standing, Py_ssize_t bytes)
+keep_found(FoundGroup *group, Py_ssize_t best, const Found *found)
+{
+    group->bytes += (size_t)found->bytes;
+    if (group->count++ == 0 || found->bytes > group->largest.bytes) {
+        group->largest = *found;
+    }
+    if (group->kept == best) {
+        if (best > 0 && is_worse(&group->found[0], found)) {
+            group->found[0] = *found;
+            sink_root(group->found, best);
+        }
+        return 1;
+    }
+    if (group->kept == group->room) {
+        Py_ssize_t room = group->room ? 2 * group->room : 64;
+        Found *grown = PyMem_RawRealloc(group->found, (size_t)room * sizeof(Found));
+        if (grown == NULL) {
+            PyErr_NoMemory();
+            return 0;
+        }
+        group->found = grown;
+        group->room = room;
+    }
+    group->found[group->kept++] = *found;
+    rise_last(group->found, group->kept);
+    return 1;
+}
+
+static int
+add_found(Census *census, Py_ssize_t index, const Standing *standing, Py_ssize_t bytes)
 {
     long rank = PyLong_AsLong(standing->rank);
     if (rank < 0 || rank >= RANKS) {
@@ -195,35 +278,14 @@ add_row(Census *census, PyObject *record, const Standing *standing, Py_ssize_t b
         }
         return 0;
     }
-    int index = (int)rank * 4 + standing->idle * 2 + (standing->limit > 0);
-    if (census->groups[index].rows == NULL && (census->groups[index].rows = PyList_New(0)) == NULL) {
-        return 0;
-    }
-    PyObject *over = standing->limit > 0 ? PyFloat_FromDouble((double)bytes / standing->limit) : Py_NewRef(Py_None);
-    PyObject *size = PyLong_FromSsize_t(bytes);
-    PyObject *row = over == NULL || size == NULL ? NULL : PyTuple_New(5);
-    if (row == NULL) {
-        Py_XDECREF(over);
-        Py_XDECREF(size);
-        return 0;
-    }
-    PyTuple_SET_ITEM(row, 0, Py_NewRef(record));
-    PyTuple_SET_ITEM(row, 1, Py_NewRef(standing->rank));
-    PyTuple_SET_ITEM(row, 2, PyBool_FromLong(standing->idle));
-    PyTuple_SET_ITEM(row, 3, over);
-    PyTuple_SET_ITEM(row, 4, size);
-    int status = PyList_Append(census->groups[index].rows, row);
-    Py_DECREF(row);
-    census->groups[index].bytes += (size_t)bytes;
-    if ((size_t)bytes > census->groups[index].largest) {
-        census->groups[index].largest = (size_t)bytes;
-    }
-    return status == 0;
+    int limited = standing->limit > 0;
+    Found found = {index, bytes, limited ? (double)bytes / standing->limit : 0.0};
+    return keep_found(&census->groups[(int)rank * 4 + standing->idle * 2 + limited], census->best, &found);
 }
 
 /* As Python tells of it: None, or (roots, mailbox, rank, idle, limit or None). */
 static int
-count_told(Walk *walk, Census *census, PyObject *record)
+count_told(Walk *walk, Census *census, Py_ssize_t index, PyObject *record)
 {
     PyObject *told = PyObject_CallOneArg(census->told, record);
     if (told == NULL || told == Py_None) {
@@ -238,7 +300,7 @@ count_told(Walk *walk, Census *census, PyObject *record)
         if (!PyErr_Occurred()) {
             drop_state_and_mailbox(walk, arguments[0], arguments[1], NULL, NULL);
             Py_ssize_t bytes = bytes_dropped(walk);
-            fine = bytes < 0 ? 0 : bytes == 0 || add_row(census, record, &standing, bytes);
+            fine = bytes < 0 ? 0 : bytes == 0 || add_found(census, index, &standing, bytes);
         }
     }
     else if (!PyErr_Occurred()) {
@@ -249,7 +311,7 @@ count_told(Walk *walk, Census *census, PyObject *record)
 }
 
 static int
-count_plain(Walk *walk, Census *census, PyObject *record)
+count_plain(Walk *walk, Census *census, Py_ssize_t index, PyObject *record)
 {
     Standing standing;
     if (in_slot(record, census->state) == census->dead) {
@@ -262,25 +324,70 @@ count_plain(Walk *walk, Census *census, PyObject *record)
         return 1;
     }
     if (!is_plain(census, record)) { /* Python code has run meanwhile */
-        return count_told(walk, census, record);
+        return count_told(walk, census, index, record);
     }
     Py_ssize_t bytes = plain_bytes(walk, census, record);
-    return bytes < 0 ? 0 : bytes == 0 || add_row(census, record, &standing, bytes);
+    return bytes < 0 ? 0 : bytes == 0 || add_found(census, index, &standing, bytes);
 }
 
-/* {(rank, idle, budgeted): (rows, bytes, largest)} */
+static int
+by_index(const void *one, const void *other)
+{
+    Py_ssize_t first = ((const Found *)one)->index, second = ((const Found *)other)->index;
+    return (first > second) - (first < second);
+}
+
+/* (record, rank, idle, over, bytes) of one of the group with this number. */
 static PyObject *
-groups_found(const Census *census)
+row_of(PyObject *records, int number, const Found *found)
+{
+    PyObject *over = number % 2 ? PyFloat_FromDouble(found->over) : Py_NewRef(Py_None);
+    PyObject *rank = PyLong_FromLong(number / 4), *size = PyLong_FromSsize_t(found->bytes);
+    PyObject *row = over == NULL || rank == NULL || size == NULL ? NULL : PyTuple_New(5);
+    if (row == NULL) {
+        Py_XDECREF(over);
+        Py_XDECREF(rank);
+        Py_XDECREF(size);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(row, 0, Py_NewRef(PyTuple_GET_ITEM(records, found->index)));
+    PyTuple_SET_ITEM(row, 1, rank);
+    PyTuple_SET_ITEM(row, 2, PyBool_FromLong(number / 2 % 2));
+    PyTuple_SET_ITEM(row, 3, over);
+    PyTuple_SET_ITEM(row, 4, size);
+    return row;
+}
+
+/* (rows, count, bytes, largest) */
+static PyObject *
+group_found(PyObject *records, int number, const FoundGroup *group)
+{
+    qsort(group->found, (size_t)group->kept, sizeof(Found), by_index);
+    PyObject *rows = PyList_New(group->kept), *largest = row_of(records, number, &group->largest);
+    int fine = rows != NULL && largest != NULL;
+    for (Py_ssize_t i = 0; fine && i < group->kept; i++) {
+        PyObject *row = row_of(records, number, &group->found[i]);
+        fine = row != NULL;
+        PyList_SET_ITEM(rows, i, row);
+    }
+    PyObject *told = fine ? Py_BuildValue("(OnnO)", rows, group->count, (Py_ssize_t)group->bytes, largest) : NULL;
+    Py_XDECREF(rows);
+    Py_XDECREF(largest);
+    return told;
+}
+
+/* {(rank, idle, has a limit): (rows, count, bytes, largest)} */
+static PyObject *
+groups_found(const Census *census, PyObject *records)
 {
     PyObject *result = PyDict_New();
     for (int i = 0; result != NULL && i < GROUPS; i++) {
-        if (census->groups[i].rows == NULL) {
+        if (census->groups[i].count == 0) {
             continue;
         }
         PyObject *key = Py_BuildValue("(iNN)", i / 4, PyBool_FromLong(i / 2 % 2), PyBool_FromLong(i % 2));
-        PyObject *group = Py_BuildValue("(Onn)", census->groups[i].rows, (Py_ssize_t)census->groups[i].bytes,
-                                        (Py_ssize_t)census->groups[i].largest);
-        if (key == NULL || group == NULL || PyDict_SetItem(result, key, group) < 0) {
+        PyObject *group = key == NULL ? NULL : group_found(records, i, &census->groups[i]);
+        if (group == NULL || PyDict_SetItem(result, key, group) < 0) {
             Py_CLEAR(result);
         }
         Py_XDECREF(key);
@@ -289,14 +396,23 @@ groups_found(const Census *census)
     return result;
 }
 
-/* census_rows(records, plan) */
+/* census_rows(records, plan, best) */
 static PyObject *
 walk_census_rows(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count)
 {
-    Census census = {.kind = NULL};
-    if (count != 2) {
-        PyErr_SetString(PyExc_TypeError, "census_rows() takes records and a plan");
+    Census census = {.kind = NULL, .best = PY_SSIZE_T_MAX};
+    if (count != 3) {
+        PyErr_SetString(PyExc_TypeError, "census_rows() takes records, a plan, and how many rows of a group or None");
         return NULL;
+    }
+    if (arguments[2] != Py_None) {
+        census.best = PyLong_AsSsize_t(arguments[2]);
+        if (census.best < 0) {
+            if (!PyErr_Occurred()) {
+                PyErr_Format(PyExc_ValueError, "%zd rows cannot be: give 0 or more, or None", census.best);
+            }
+            return NULL;
+        }
     }
     if (!read_plan(&census, arguments[1])) {
         return NULL;
@@ -308,7 +424,7 @@ walk_census_rows(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssi
     int fine = walk != NULL;
     for (Py_ssize_t i = 0; fine && i < PyTuple_GET_SIZE(records); i++) {
         PyObject *record = PyTuple_GET_ITEM(records, i);
-        fine = (is_plain(&census, record) ? count_plain : count_told)(walk, &census, record);
+        fine = (is_plain(&census, record) ? count_plain : count_told)(walk, &census, i, record);
     }
     if (walk != NULL) {
         if (!fine && PyErr_Occurred()) {
@@ -317,10 +433,10 @@ walk_census_rows(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssi
         fine = end_walk(walk) && fine;
     }
     if (fine) {
-        result = groups_found(&census);
+        result = groups_found(&census, records);
     }
     for (int i = 0; i < GROUPS; i++) {
-        Py_XDECREF(census.groups[i].rows);
+        PyMem_RawFree(census.groups[i].found);
     }
     Py_XDECREF(census.ranks);
     Py_XDECREF(records);

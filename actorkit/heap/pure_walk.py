@@ -29,6 +29,7 @@ import sys
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from types import CodeType, EllipsisType, FrameType, FunctionType, ModuleType, NoneType, NotImplementedType
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -69,8 +70,8 @@ BY_TYPE: Final = 2
 """(private, mailbox, objects, after_gc, shared, exact, records)"""
 CensusRow: TypeAlias = tuple[Any, int, bool, float | None, int]
 """(record, rank, idle, bytes / limit or None, bytes)"""
-CensusGroups: TypeAlias = dict[tuple[int, bool, bool], tuple[list[CensusRow], int, int]]
-"""{(rank, idle, has a limit): (rows, their bytes, the largest's bytes)}"""
+CensusGroups: TypeAlias = dict[tuple[int, bool, bool], tuple[list[CensusRow], int, int, CensusRow]]
+"""{(rank, idle, has a limit): (rows, how many there are, the bytes of all, the largest)}"""
 
 
 class RecordPlan(NamedTuple):
@@ -533,7 +534,7 @@ def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]], /) -> li
     return result
 
 
-def census_rows(records: Sequence[object], plan: RecordPlan, /) -> CensusGroups:
+def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None, /) -> CensusGroups:
     """See ``walk.census_rows``. Every record is told of by the plan's function."""
     groups: dict[tuple[int, bool, bool], list[CensusRow]] = {}
     for record in records:
@@ -548,7 +549,18 @@ def census_rows(records: Sequence[object], plan: RecordPlan, /) -> CensusGroups:
         if size:
             over = size / limit if limit else None
             groups.setdefault((rank, idle, bool(limit)), []).append((record, rank, idle, over, size))
-    return {key: (rows, sum(row[4] for row in rows), max(row[4] for row in rows)) for key, rows in groups.items()}
+    return {
+        key: (_best_of(rows, best), len(rows), sum(row[4] for row in rows), max(rows, key=itemgetter(4)))
+        for key, rows in groups.items()
+    }
+
+
+def _best_of(rows: list[CensusRow], best: int | None) -> list[CensusRow]:
+    """Those that rank first, in their old order; of those alike the earlier ones."""
+    if best is None or best >= len(rows):
+        return rows
+    order = sorted(range(len(rows)), key=lambda at: (rows[at][3] or 0.0, rows[at][4]), reverse=True)
+    return [rows[at] for at in sorted(order[:best])]
 
 
 def size_of(*objects: object) -> int:

@@ -37,7 +37,7 @@ from actorkit.policy.kill_rounds import KillRounds
 from actorkit.policy.ladder import Ladder, LadderSettings, Transition
 from actorkit.policy.memory_sample import MemoryLevel, MemorySample
 from actorkit.policy.receipts import GC_PREDICTS, ActionKind, Receipt, ReceiptBook
-from actorkit.policy.victims import Census, select
+from actorkit.policy.victims import Census, KillCaps, select
 
 __all__ = ["Governor"]
 
@@ -278,7 +278,11 @@ class Governor:
             self._report("kills_resumed", f"{at}: one more round, to see whether kills help now")
         # Until it is answered; and if it never is, another will be asked for.
         self._census_not_before = now + self.settings.kills.census_again
-        sent = self._emit(ev.TakeCensus(missing, because=f"{at}: {missing:,} bytes to be freed"), observed=True)
+        caps = self.settings.kills.caps if self.settings.rank is None else None
+        self._take_census(missing, caps, f"{at}: {missing:,} bytes to be freed")
+
+    def _take_census(self, missing: int, caps: KillCaps | None, because: str) -> None:
+        sent = self._emit(ev.TakeCensus(missing, caps, because=because), observed=True)
         self._census = sent.number if sent is not None else 0
 
     def _kill(self, census: ev.CensusTaken) -> None:
@@ -290,14 +294,19 @@ class Governor:
         if not missing or not self._does("kill") or not self._rounds.may_begin(census.now):
             return
         killed, candidates = self._rounds.already_killed(), census.candidates
+        if not isinstance(candidates, Census):
+            candidates = Census(candidates)
         if killed:
-            candidates = Census(row for row in candidates if row[0] not in killed)
+            candidates = candidates.without(killed)
         settings = self.settings.kills
         chosen = select(candidates, missing, settings.caps, rank=self.settings.rank, radius_of=census.radius_of)
         at = (
             f"{self.level.name}: {sample.needed:,} bytes needed, KILL is left below {ladder.kill.leave:.0%} of "
             f"{sample.limit:,} ({sample.source}), with {settings.margin:.0%} to spare: {missing:,} bytes to be freed"
         )
+        if not chosen.victims and candidates.partial:
+            self._take_census(missing, None, f"{at}; none of those who rank first may be killed for it")
+            return
         self._nobody_left = not chosen.victims
         if not chosen.victims:
             self._census_not_before = census.now + settings.census_again

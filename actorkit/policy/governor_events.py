@@ -19,7 +19,7 @@ from typing import Literal
 import attrs
 
 from actorkit.policy.memory_sample import MemoryLevel, MemorySample
-from actorkit.policy.victims import Candidate, Census, Radius, Victim, VictimTable
+from actorkit.policy.victims import Candidate, Census, KillCaps, Radius, Victim, VictimTable
 
 __all__ = [
     "Action",
@@ -182,9 +182,11 @@ class OpenGate(_Action):
 
 @attrs.frozen
 class TakeCensus(_Action):
-    """Measure everybody, and answer with CensusTaken. ``wanted``: bytes that are to be freed."""
+    """Measure everybody, and answer with CensusTaken. ``wanted``: bytes that are to be freed. ``caps``: of a large
+    group the rows that a round by these may want are enough (``KillCaps.wanted``); None: each must have one."""
 
     wanted: int
+    caps: KillCaps | None = None
 
 
 @attrs.frozen

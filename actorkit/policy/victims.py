@@ -80,14 +80,22 @@ class Group:
     """Rows of a census that rank alike but for how far over their budgets they are, and by size."""
 
     rows: list[Candidate] = attrs.field(factory=list)
+    """All of them, or those that rank first."""
+    count: int = 0
+    """How many there are."""
     bytes: int = 0
     """Of all of them."""
-    largest: int = 0
-    """Of one of them."""
+    largest: Candidate | None = None
+
+    @property
+    def most(self) -> int:
+        """Bytes of the largest."""
+        return 0 if self.largest is None else self.largest[4]
 
 
 class Census:
     """Everybody who holds something, grouped by priority, by whether they are idle, and by whether they have a budget.
+    Of a large group the rows that rank first may be enough (see ``KillCaps.wanted``).
 
     Args:
         rows: in any order; those that hold nothing are left out.
@@ -106,18 +114,41 @@ class Census:
             if row[4] > 0:
                 found.setdefault((row[1], bool(row[2]), bool(row[3])), []).append(row)
         for (priority, idle, budgeted), group in found.items():
-            sizes = list(map(_private, group))
-            self.add(priority, idle, budgeted, group, sum(sizes), max(sizes))
+            self.add(priority, idle, budgeted, group, len(group), sum(map(_private, group)), max(group, key=_private))
 
-    def add(self, priority: int, idle: bool, budgeted: bool, rows: Iterable[Any], size: int, largest: int) -> None:
-        """More rows of one group, whose sum and largest are known."""
+    def add(
+        self, priority: int, idle: bool, budgeted: bool, rows: Iterable[Any], count: int, size: int, largest: Any
+    ) -> None:
+        """More of one group: ``count`` of ``size`` bytes in all, of which these rows rank first, and the largest."""
         group = self.groups.setdefault((priority, idle, budgeted), Group())
         group.rows += rows
+        group.count += count
         group.bytes += size
-        group.largest = max(group.largest, largest)
+        if largest[4] > group.most:
+            group.largest = largest
+
+    def without(self, keys: frozenset[Hashable]) -> Census:
+        """What is left when these are taken out."""
+        left = Census()
+        for (priority, idle, budgeted), group in self.groups.items():
+            rows = [row for row in group.rows if row[0] not in keys]
+            gone = len(group.rows) - len(rows)
+            if group.count > gone:
+                size = group.bytes - sum(map(_private, group.rows)) + sum(map(_private, rows))
+                largest = group.largest
+                if largest is None or largest[0] in keys:
+                    largest = max(rows, key=_private, default=None)
+                if largest is not None:
+                    left.add(priority, idle, budgeted, rows, group.count - gone, size, largest)
+        return left
+
+    @property
+    def partial(self) -> bool:
+        """Are there more than there are rows? Then only the first in rank can be chosen from."""
+        return any(group.count > len(group.rows) for group in self.groups.values())
 
     def __len__(self) -> int:
-        return sum(len(group.rows) for group in self.groups.values())
+        return sum(group.count for group in self.groups.values())
 
     def __iter__(self) -> Iterator[Candidate]:
         return chain.from_iterable(group.rows for group in self.groups.values())
@@ -130,8 +161,8 @@ class Census:
     @property
     def largest(self) -> Candidate | None:
         """The row with the most bytes; None: there is none."""
-        group = max(self.groups.values(), key=lambda group: group.largest, default=None)
-        return None if group is None else next(row for row in group.rows if row[4] == group.largest)
+        group = max(self.groups.values(), key=lambda group: group.most, default=None)
+        return None if group is None else group.largest
 
     def of_priority(self, priority: int) -> list[tuple[bool, Group]]:
         """A class's groups, best ranked first: the idle, then the busy, of both those with a budget first. With each
@@ -209,6 +240,10 @@ class KillCaps:
         """How many may die in a round, of so many candidates."""
         return max(COUNT, int(SHARE * candidates)) if self.count is None else self.count
 
+    def wanted(self, candidates: int) -> int:
+        """How many rows of a group are enough, of so many candidates: some may turn out not to be eligible."""
+        return 2 * self.deaths(candidates) + self.rows
+
 
 # --- Ranking -----------------------------------------------------------------------------------
 
@@ -258,8 +293,7 @@ def _in_order(
     census: Census, missing: int, caps: KillCaps, rank: Rank | None, left: Callable[[], int]
 ) -> Iterator[Candidate]:
     """Candidates in the order in which they are considered. ``left`` tells what is still missing by then."""
-    deaths = caps.deaths(len(census))
-    wanted = 2 * deaths + caps.rows
+    deaths, wanted = caps.deaths(len(census)), caps.wanted(len(census))
     if rank is not None:
         eligible = [row for row in census if row[1] < CRITICAL]
         yield from _best(eligible, wanted, rank, largest=False)
@@ -279,15 +313,15 @@ def _in_order(
 
 
 def _from(group: Group, floor: int) -> list[Candidate]:
-    return [row for row in group.rows if row[4] >= floor] if group.largest >= floor else []
+    return [row for row in group.rows if row[4] >= floor] if group.most >= floor else []
 
 
 def _below(group: Group, floor: int) -> tuple[list[Candidate], int]:
-    """And their bytes."""
-    if group.largest < floor:
+    """And the bytes of all such: of those without a row too, who are hardly larger."""
+    if group.most < floor:
         return group.rows, group.bytes
     rows = [row for row in group.rows if row[4] < floor]
-    return rows, sum(map(_private, rows))
+    return rows, group.bytes - sum(row[4] for row in group.rows if row[4] >= floor)
 
 
 def _told(row: Candidate, deaths: int) -> str:

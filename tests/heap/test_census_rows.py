@@ -124,16 +124,29 @@ def test_each_row_is_what_one_measures_alone(seed: int) -> None:
     records = entries(seed)
     want = expected(records)
     groups = walk.census_rows(records, plan())
-    rows = [row for found, _, _ in groups.values() for row in found]
+    rows = [row for found, *_ in groups.values() for row in found]
     assert {row[0]: row[1:] for row in rows} == want
     assert len(rows) == len(want) > 10
-    for (rank, idle, limited), (found, size, largest) in groups.items():
+    for (rank, idle, limited), (found, count, size, largest) in groups.items():
         assert {(row[1], row[2], row[3] is not None) for row in found} == {(rank, idle, limited)}
         assert size == sum(row[4] for row in found)
-        assert largest == max(row[4] for row in found)
+        assert largest == max(found, key=lambda row: row[4])
+        assert count == len(found)
         assert [type(field) for field in found[0][1:3]] == [int, bool]
         order = [records.index(row[0]) for row in found]
         assert order == sorted(order)
+
+
+@pytest.mark.parametrize("best", [0, 1, 2, 5, 63, 64, 65, 1_000])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_best_of_each_group(seed: int, best: int) -> None:
+    """Many alike among them: of those the earlier ones."""
+    records = [*entries(seed, 400), *[Entry(Group(1), [n + 0.5], limit=(None, 900)[n % 2]) for n in range(200)]]
+    whole, some = walk.census_rows(records, plan()), walk.census_rows(records, plan(), best)
+    assert some.keys() == whole.keys()
+    for key, (rows, *totals) in whole.items():
+        order = sorted(range(len(rows)), key=lambda at: (-(rows[at][3] or 0), -rows[at][4], at))[:best]
+        assert some[key] == ([rows[at] for at in sorted(order)], *totals)
 
 
 def test_another_class_is_told_of() -> None:
@@ -142,10 +155,10 @@ def test_another_class_is_told_of() -> None:
         held = [0.75]
 
     one = Foreign()
-    [(key, (rows, size, _))] = walk.census_rows([one], plan()).items()
+    [(key, (rows, count, size, largest))] = walk.census_rows([one], plan()).items()
     assert key == (1, False, False)
     assert rows == [(one, 1, False, None, walk.measure([one.held], [one.outbox]).charged)]
-    assert size == rows[0][4]
+    assert (count, size, largest) == (1, rows[0][4], rows[0])
 
 
 def test_a_group_is_asked_once_and_what_it_is_asked_for_may_change_everything(implementation: ModuleType) -> None:
@@ -163,7 +176,7 @@ def test_a_group_is_asked_once_and_what_it_is_asked_for_may_change_everything(im
         return 1
 
     given = tuple(records)
-    [(rows, _, _)] = walk.census_rows(given, plan(rank_of=rank_of)).values()
+    [(rows, *_)] = walk.census_rows(given, plan(rank_of=rank_of)).values()
     if implementation is not pure_walk:  # which is told of all, and asks nobody
         assert asked == [group]
         assert [row[0] for row in rows] == [given[0], *given[2:]]
@@ -200,24 +213,30 @@ def test_the_extension_checks_what_it_is_given() -> None:
         {"rare": (Entry.extra,) * 17}, {"limit": None}, {"account": object()},
     ):  # fmt: skip
         with pytest.raises(TypeError):
-            _walk.census_rows([record], plan(**wrong))
+            _walk.census_rows([record], plan(**wrong), None)
     with pytest.raises(TypeError):
-        _walk.census_rows([record], ())  # type: ignore[arg-type]
+        _walk.census_rows([record], (), None)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        _walk.census_rows(7, plan())  # type: ignore[arg-type]
+        _walk.census_rows(7, plan(), None)  # type: ignore[arg-type]
     with pytest.raises(LookupError):
-        _walk.census_rows([record], plan(rank_of=failing))
+        _walk.census_rows([record], plan(rank_of=failing), None)
+    with pytest.raises(ValueError, match="give 0 or more"):
+        _walk.census_rows([record], plan(), -1)
+    with pytest.raises(TypeError):
+        _walk.census_rows([record], plan(), "all")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        _walk.census_rows([record], plan())  # type: ignore[call-arg]
     for rank in (-1, 8):
         with pytest.raises(ValueError, match="a rank is 0 to 7"):
-            _walk.census_rows([record], plan(rank_of=lambda _, rank=rank: rank))
+            _walk.census_rows([record], plan(rank_of=lambda _, rank=rank: rank), None)
     with pytest.raises(TypeError):
-        _walk.census_rows([record], plan(rank_of=lambda _: "first"))
+        _walk.census_rows([record], plan(rank_of=lambda _: "first"), None)
     for wrong_told in (7, (), ([], [], 1, True), (7, [], 1, True, None), ([[0.5]], [], 1, True, "large")):
         with pytest.raises(TypeError):
-            _walk.census_rows([rare], plan(told=lambda _, wrong_told=wrong_told: wrong_told))
+            _walk.census_rows([rare], plan(told=lambda _, wrong_told=wrong_told: wrong_told), None)
     record.account = 7  # type: ignore[assignment]
     with pytest.raises(AttributeError):
-        _walk.census_rows([record], plan())
+        _walk.census_rows([record], plan(), None)
 
 
 def test_nothing_is_left_behind() -> None:

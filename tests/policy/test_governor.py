@@ -15,7 +15,7 @@ from actorkit.policy.kill_rounds import KillSettings
 from actorkit.policy.ladder import LadderSettings
 from actorkit.policy.memory_sample import MemoryLevel, MemorySample, Priority
 from actorkit.policy.receipts import PaceSettings
-from actorkit.policy.victims import Candidate, KillCaps, Radius
+from actorkit.policy.victims import Candidate, Census, KillCaps, Radius
 
 NORMAL, CONSERVE, SHED, KILL, EXHAUSTED = MemoryLevel
 
@@ -58,7 +58,7 @@ def test_what_each_level_adds_in_which_order() -> None:
     assert node.look(2, 800) == ["LevelChanged", "RefuseAdmission", "TellActors", "ShedMailboxes", "CollectGarbage"]
     assert node.the(ev.ShedMailboxes) == ev.ShedMailboxes(60)
     assert node.look(2.1, 900) == ["LevelChanged", "CloseGate", "TellActors", "TakeCensus"]
-    assert node.the(ev.TakeCensus) == ev.TakeCensus(100)
+    assert node.the(ev.TakeCensus) == ev.TakeCensus(100, KillCaps())
     assert node.look(2.2, 960) == ["LevelChanged", "TellActors", "ReleaseReserve"]
     assert node.look(2.3, 960) == []
 
@@ -403,6 +403,33 @@ def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
 def test_kills_that_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"give|must be"):
         KillSettings(**wrong)
+
+
+def test_where_nobody_of_the_first_may_be_killed_everybody_is_asked_for() -> None:
+    """Fault: the node is given up for want of victims, and one of ten thousand was looked at."""
+    node = Driven()
+    node.look(0, 900)
+    asked = node.the(ev.TakeCensus)
+    assert asked.caps == KillCaps()
+    some = Census()
+    rows = [Candidate(n, Priority.NORMAL, True, None, 100 - n) for n in range(9)]
+    some.add(1, True, False, rows[:2], 9, 800, rows[0])
+
+    def radius_of(key: Any) -> Radius | None:
+        return Radius(frozenset({key, "critical"}), 100, True) if key < 2 else None
+
+    assert node.tell(ev.CensusTaken(0.1, asked.number, some, radius_of)) == ["TakeCensus"]
+    again = node.the(ev.TakeCensus)
+    assert again.caps is None
+    assert "none of those who rank first" in again.because
+    assert node.tell(ev.CensusTaken(0.2, again.number, Census(rows), radius_of)) == ["Kill"]
+    assert [victim.key for victim in node.the(ev.Kill).victims] == [2, 3]
+
+
+def test_a_ranking_of_ones_own_sees_everybody() -> None:
+    node = Driven(rank=lambda row: row[4])
+    node.look(0, 900)
+    assert node.the(ev.TakeCensus).caps is None
 
 
 def test_exhausted_with_nobody_left_to_kill_does_not_wait() -> None:

@@ -235,10 +235,49 @@ def test_a_census_knows_its_sum_and_its_largest() -> None:
     census = Census([one("a", LOW, size=5), one("b", NORMAL, idle=True, size=7), one("c", NORMAL, size=0)])
     assert (len(census), census.bytes, census.largest) == (2, 12, one("b", NORMAL, idle=True, size=7))
     assert Census().largest is None
-    census.add(int(LOW), False, False, [one("d", LOW, size=9)], 9, 9)
+    census.add(int(LOW), False, False, [one("d", LOW, size=9)], 1, 9, one("d", LOW, size=9))
     assert census.largest == one("d", LOW, size=9)
     assert sorted(row[0] for row in census) == ["a", "b", "d"]
     assert keys(select(census, 1)) == "d"
+    assert not census.partial
+    census.add(int(LOW), False, False, [one("e", LOW, size=8)], 3, 20, one("f", LOW, size=10))
+    assert (len(census), census.bytes, census.largest) == (6, 41, one("f", LOW, size=10))
+    assert census.partial
+
+
+def test_a_census_without_some() -> None:
+    census = Census([one("a", LOW, size=5), one("b", LOW, size=7), one("c", NORMAL, idle=True, size=6)])
+    left = census.without(frozenset("bx"))
+    assert (len(left), left.bytes, left.largest, left.partial) == (2, 11, one("c", NORMAL, idle=True, size=6), False)
+    assert [row[0] for row in left.without(frozenset("c"))] == ["a"]
+    assert not left.without(frozenset("ac")).groups
+    census.add(int(LOW), False, False, [], 3, 6, one("d", LOW, size=3))
+    left = census.without(frozenset("ab"))
+    assert (len(left), left.bytes, left.partial) == (1, 6, False)
+    assert [row[0] for row in left] == ["c"]
+
+
+@given(data=st.data(), best=st.integers(1, 12))
+def test_the_best_rows_of_each_group_are_enough(data: st.DataObject, best: int) -> None:
+    """With as many rows as a round may want, and nobody who is not eligible, the choice is that of the whole."""
+    rows = [
+        Candidate(
+            n, data.draw(st.sampled_from([LOW, NORMAL, HIGH])), data.draw(st.booleans()), None,
+            data.draw(st.integers(1, 40)),
+        )
+        for n in range(data.draw(st.integers(0, 60)))
+    ]  # fmt: skip
+    caps = KillCaps(count=best, rows=1)
+    missing = data.draw(st.integers(1, 400))
+    whole, some = Census(rows), Census()
+    for key, group in whole.groups.items():
+        order = sorted(range(group.count), key=lambda at: (-group.rows[at].private, at))[: caps.wanted(len(whole))]
+        kept = [group.rows[at] for at in sorted(order)]
+        some.add(*key, kept, group.count, group.bytes, group.largest)
+    first, second = select(whole, missing, caps), select(some, missing, caps)
+    assert first.victims == second.victims
+    assert first.predicted == second.predicted
+    assert len(some) == len(whole)
 
 
 def test_crumbs_come_last() -> None:
