@@ -378,6 +378,7 @@ class Connection:
                 await close_nurseries(task, scheduler.features)
             if status is not None:
                 close_left_open(task, status)
+        self._scope = None  # it is left in any case, and to cancel it costs a tenth of a short connection
         if record.state != DEAD:
             scheduler.stop_actor(record, reason)
 

@@ -44,6 +44,9 @@ C = TypeVar("C", bound=StreamActor)
 
 FULL: Final = b"the server is full; try again later\n"
 UNIX_PATH_BYTES: Final = 107
+BACKLOG: Final = 65_535
+"""As much as the system allows (``net.core.somaxconn``): of whom the backlog does not take the kernel drops the first
+packet, and they try again a second later."""
 
 
 def tcp_listener(
@@ -54,7 +57,7 @@ def tcp_listener(
     max_line: int | None = None,
     max_frame: int | None = None,
     max_children: float = 10_000,
-    backlog: int = 1_024,
+    backlog: int = BACKLOG,
     refusal: bytes | None = None,
     max_unsent: int = 65_536,
     slow_reader: Literal["disconnect", "drop"] = "disconnect",
@@ -78,7 +81,7 @@ def tcp_listener(
         (not both).
             With neither it gets whatever was read.
         max_children: connections at a time. One more is sent ``refusal`` and closed.
-        backlog: what the kernel may hold before it is accepted.
+        backlog: what the kernel may hold before it is accepted; by default as much as it allows.
         refusal: default: one line that says so, if ``max_line`` is set; else nothing.
         max_unsent, slow_reader: see ``StreamActor.write``.
         drain: seconds that connections get to end in when the listener stops (their ``shutdown``).
@@ -107,7 +110,7 @@ def tls_listener(
     max_line: int | None = None,
     max_frame: int | None = None,
     max_children: float = 10_000,
-    backlog: int = 1_024,
+    backlog: int = BACKLOG,
     max_unsent: int = 65_536,
     slow_reader: Literal["disconnect", "drop"] = "disconnect",
     handshake: float = 5.0,
@@ -132,7 +135,7 @@ def unix_listener(
     max_line: int | None = None,
     max_frame: int | None = None,
     max_children: float = 10_000,
-    backlog: int = 1_024,
+    backlog: int = BACKLOG,
     refusal: bytes | None = None,
     max_unsent: int = 65_536,
     slow_reader: Literal["disconnect", "drop"] = "disconnect",
