@@ -29,7 +29,7 @@ import attrs
 import trio
 from trio.lowlevel import Abort, Task, current_task, notify_closing, reschedule, wait_readable, wait_writable
 
-from ..reasons import NORMAL, ExitReason, Failure, Shutdown
+from ..reasons import NORMAL, Crash, ExitReason, Failure, Shutdown
 from ..runtime.record import DEAD, IDLE, Record
 from ..runtime.trio_internals import (
     FEATURES,
@@ -318,6 +318,9 @@ class Connection:
             if scheduler.features.cancel_status or "ancel scope" not in str(error):
                 raise
             scheduler.blame(record, "its handler left a cancel scope open: leave it in the message that opened it")
+        except MemoryError as error:  # for its scope or for what was read: it costs this connection, not the node
+            if record.state != DEAD:
+                scheduler.end_now(record, Crash.from_exception(error))
         finally:
             self._scope = None
             del scheduler.holders[task]

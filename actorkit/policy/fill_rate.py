@@ -41,7 +41,7 @@ class LookSettings:
     shortest: float = 0.002
     longest: float = 1.0
     share: float = 0.25
-    assumed: float = 1e9
+    assumed: float = 400e6
     window: float = 2.0
     span: float = 0.1
     reaction: float = 0.05

@@ -104,9 +104,9 @@ class Birth(Lifecycle):
         record: Context[Any] = Context(template, number, parent)
         hook = self.step_hook
         self.admit(record, link_to)
-        if template.limit is not None:
-            self.budgets.begin(record, template.limit).account.charge(size_of(*args, kwargs))
         try:
+            if template.limit is not None:
+                self.budgets.begin(record, template.limit).account.charge(size_of(*args, kwargs))
             self.current = record
             if hook is not None:
                 hook(record)
@@ -141,7 +141,7 @@ class Birth(Lifecycle):
     def _not_born(
         self, record: Record[Any], error: BaseException, parent: Record[Any] | None, link_to: Record[Any] | None
     ) -> BaseException:
-        """The constructor raised: what the spawner gets."""
+        """The constructor raised, or there was no memory for its budget: what the spawner gets."""
         self.current = parent
         try:
             if self.step_hook is not None:

@@ -455,11 +455,11 @@ class Budgets:
     def install(self) -> None:
         """Start the clock and the sweep."""
         if not self.installed:
+            # First what may fail for want of memory.
+            self.scheduler.start_task(self._sweep, name=f"actorkit {self.scheduler.name}: heap sweep")
             self.installed = True
             clock.install(alarm, at_boundary)
             self.scheduler.step_hook = clock.switch
-            assert self.scheduler.nursery is not None
-            self.scheduler.nursery.start_soon(self._sweep, name=f"actorkit {self.scheduler.name}: heap sweep")
 
     def close(self) -> None:
         """The node has ended."""
@@ -476,7 +476,14 @@ class Budgets:
             while True:
                 await trio.sleep(pause)
                 began = perf_counter()
-                await self.look_at_all()
+                try:
+                    await self.look_at_all()
+                except MemoryError:
+                    logger.error(
+                        "node %r has no memory to look at all of its %d budgets: trying again",
+                        self.scheduler.name,
+                        len(self.all),
+                    )
                 pause = max(SWEEP_SECONDS, (perf_counter() - began) / SWEEP_SHARE)
 
     async def look_at_all(self) -> None:

@@ -548,24 +548,27 @@ async def open_node(
     error: BaseException | None = None
     token = CURRENT_SCHEDULER.set(node)
     try:
+        # The scope is there so that those within need no room in the nursery's, where every worker has its own: a node
+        # that is short of memory must be able to stop.
         async with trio.open_nursery() as nursery:
-            node.open(nursery)
-            try:
-                if prepare is not None:
-                    prepare(node)
-                with trio.CancelScope() as node._body:
-                    if tree is not None:
-                        await node._start_root(tree)
-                    yield node
-            except BaseException as raised:
-                error = raised
-            node._body = None
-            with trio.CancelScope(shield=True):
-                await node._stop_surely()
-                for callback in node.at_close:
-                    callback()
-                node.budgets.close()
-                node.close()
+            with trio.CancelScope():
+                node.open(nursery)
+                try:
+                    if prepare is not None:
+                        prepare(node)
+                    with trio.CancelScope() as node._body:
+                        if tree is not None:
+                            await node._start_root(tree)
+                        yield node
+                except BaseException as raised:
+                    error = raised
+                node._body = None
+                with trio.CancelScope(shield=True):
+                    await node._stop_surely()
+                    for callback in node.at_close:
+                        callback()
+                    node.budgets.close()
+                    node.close()
     except BaseExceptionGroup as group:
         error = _unwrapped(group)
     finally:

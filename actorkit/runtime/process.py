@@ -212,10 +212,10 @@ def start_process(
     scheduler.admit(record, link_to)
     record.state = RUNNING
     record.worker = worker = ProcessWorker(record)
-    if template.limit is not None:
-        scheduler.budgets.begin(record, template.limit).account.charge(size_of(*args, kwargs))
     record.variables = scheduler.base_context.copy()
     try:
+        if template.limit is not None:
+            scheduler.budgets.begin(record, template.limit).account.charge(size_of(*args, kwargs))
         scheduler.start_task(
             _run,
             scheduler,

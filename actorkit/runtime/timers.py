@@ -85,12 +85,15 @@ class Timers:
 
     async def run(self) -> None:
         """Fire timers until ``close``."""
-        while not self._closed:
-            deadline = self._heap[0][0] if self._heap else math.inf
-            with trio.CancelScope(deadline=deadline, shield=True) as self._scope:
-                await trio.sleep_forever()
-            self._scope = None
-            self._fire(trio.current_time())
+        # trio enters a scope in a set that the one around it has. The nursery's has every worker's too, and is as large
+        # as these are many: to grow it may be refused. Ours has one.
+        with trio.CancelScope():
+            while not self._closed:
+                deadline = self._heap[0][0] if self._heap else math.inf
+                with trio.CancelScope(deadline=deadline, shield=True) as self._scope:
+                    await trio.sleep_forever()
+                self._scope = None
+                self._fire(trio.current_time())
 
     def _fire(self, now: float) -> None:
         heap = self._heap

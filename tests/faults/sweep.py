@@ -340,10 +340,12 @@ async def budgets(world: World) -> None:
     for _ in range(3_000):
         with world.attempt():
             refs.append(world.node.spawn(ak.child(Echo).with_(max_heap_size="1 MiB")))
-    for ref in refs[:50]:
+    for ref in refs[:6]:  # one keeps within its limit, the next does not
         with world.attempt():
             ref.cast(Echo.keep, bytes(100_000))
-            await ref.call(Echo.run, lambda self: self.kept.extend(bytes(70_000) for _ in range(20)))
+            await ref.call(Echo.run, lambda self: self.kept.extend(bytes(70_000) for _ in range(4)))
+        with world.attempt():
+            await ref.call(Echo.run, lambda self: self.kept.extend(bytes(400_000) for _ in range(4)))
     await trio.sleep(3)
     with world.attempt():
         await world.node.heap_census()

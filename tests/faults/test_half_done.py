@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -37,13 +38,14 @@ class Idle(ak.Actor):
         return await function(*args)
 
 
-def until_refused(function: Callable[[int], object]) -> int:
-    """Call it with 0, 1, 2, … until its tables must grow by so much that the growth is refused; how often it went."""
-    with refusing(1) as told:
+def until_refused(function: Callable[[int], object], nth: int = 1) -> int:
+    """Call it with 0, 1, 2, … until its tables must grow by so much that the growth is refused, the ``nth`` time; how
+    often it went."""
+    with refusing(nth) as told:
         for number in range(20_000):
             try:
                 function(number)
-            except MemoryError:
+            except (MemoryError, ak.StartFailed):
                 break
     assert told.refused == 1
     return number
@@ -93,6 +95,38 @@ async def test_a_birth(autojump_clock: Any) -> None:
         await trio.sleep(1)
         assert not node.dying
     assert list(left(node)) == []
+
+
+@pytest.mark.parametrize("nth", range(1, 5))
+async def test_a_birth_with_a_budget(autojump_clock: Any, nth: int) -> None:
+    """For whose budget there is no room is not born, and the node can stop. Fault: it stays among the living for ever,
+    without an object."""
+    async with ak.open_node() as node:
+        spec = ak.child(Idle).with_(max_heap_size="1 MiB")
+        until_refused(lambda _: node.spawn(spec), nth)
+        assert list(consistent(node)) == []
+        assert all(ref.obj is not None for ref in node.processes())
+    assert list(left(node)) == []
+
+
+async def test_the_forced_look(autojump_clock: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Without room for a list of all budgets it is taken later. Fault: it ends, and the node with it."""
+    from actorkit.heap import _refusal
+
+    caplog.set_level(logging.ERROR, "actorkit")
+    requests = 0
+    # What is done once; then how many requests there are before the look; then the next one is refused.
+    for first in (0, 0, 1):
+        with refusing(first and requests + 1) as told:
+            async with ak.open_node() as node:
+                refs = [node.spawn(ak.child(Idle).with_(max_heap_size="1 MiB")) for _ in range(9_000)]
+                requests = _refusal.seen()
+                await trio.sleep(4)
+                info = node.process_info(refs[0])
+                assert info is not None
+                assert info.memory.private > 0
+        assert told.refused == first
+    assert "no memory to look at all of its 9000 budgets" in caplog.text
 
 
 @pytest.mark.parametrize("within", [None, 5.0])

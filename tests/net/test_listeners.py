@@ -91,11 +91,15 @@ async def test_an_address_that_is_not_ours_is_named(host: str) -> None:
             pytest.fail("it started")
 
 
+def longest_backlog() -> int:
+    most = pathlib.Path("/proc/sys/net/core/somaxconn")
+    return int(most.read_text()) if most.exists() else 128
+
+
 async def test_a_crowd_at_the_door() -> None:
     """Who comes while the node is busy waits in the kernel's backlog. Fault: one of 1,024, so that the kernel drops the
     first packet of the next one, who tries again a second later."""
-    most = pathlib.Path("/proc/sys/net/core/somaxconn")
-    crowd = min(1_200, int(most.read_text()) if most.exists() else 128)
+    crowd = min(1_200, longest_backlog())
     async with serving(listener()) as server:
         address = await server.address()
         peers = [socket.create_connection(address, timeout=0.9) for _ in range(crowd)]
