@@ -31,6 +31,7 @@ from ..runtime.lifecycle import Stop
 from ..runtime.node import Node
 from ..runtime.record import Record
 from ..runtime.starting import Starter, Watcher
+from ..runtime.trio_internals import start_or_not
 from .acceptor import Acceptor, Where, bind_tcp, bind_unix
 from .connection import Connection, ConnectionLimits, Peer
 from .framing import Framer, Frames, Lines, Raw
@@ -45,8 +46,8 @@ C = TypeVar("C", bound=StreamActor)
 FULL: Final = b"the server is full; try again later\n"
 UNIX_PATH_BYTES: Final = 107
 BACKLOG: Final = 65_535
-"""As much as the system allows (``net.core.somaxconn``): of whom the backlog does not take the kernel drops the first
-packet, and they try again a second later."""
+"""As much as Linux allows at most (``net.core.somaxconn``): of those whom the backlog does not take the kernel drops the
+first packet, and they try again a second later."""
 
 
 def tcp_listener(
@@ -428,9 +429,10 @@ class Listener(DynamicSupervisor):
         self.connections[record] = connection
         self.door.began += 1
         record.obj.connection = connection
-        nursery = self.ctx.node.nursery
-        assert nursery is not None
-        nursery.start_soon(connection.serve, name="actorkit: a connection")
+        node = self.ctx.node
+        assert node.nursery is not None
+        if not start_or_not(node.nursery, connection.serve, name="actorkit: a connection"):
+            node.end_now(record, Crash.from_exception(MemoryError("no memory for the task of a connection")))
         return record
 
 
