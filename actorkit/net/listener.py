@@ -422,6 +422,17 @@ class Listener(DynamicSupervisor):
         if record.obj is None:  # it has ended in its constructor
             sock.close()
             return record
+        node = self.ctx.node
+        try:
+            self._connect(record, sock, peer)
+        except MemoryError as error:
+            if record not in self.connections:  # else that closes it
+                sock.close()
+            node.end_now(record, Crash.from_exception(error))
+        return record
+
+    def _connect(self, record: Record[Any], sock: socket.socket, peer: Peer) -> None:
+        """Give the actor its connection. Raises MemoryError where there is no room for it in some table."""
         template = record.template
         if "received" not in template.options:
             template.options = {**template.options, **stream_callbacks(template.cls)}
@@ -429,11 +440,10 @@ class Listener(DynamicSupervisor):
         self.connections[record] = connection
         self.door.began += 1
         record.obj.connection = connection
-        node = self.ctx.node
-        assert node.nursery is not None
-        if not start_or_not(node.nursery, connection.serve, name="actorkit: a connection"):
-            node.end_now(record, Crash.from_exception(MemoryError("no memory for the task of a connection")))
-        return record
+        nursery = self.ctx.node.nursery
+        assert nursery is not None
+        if not start_or_not(nursery, connection.serve, name="actorkit: a connection"):
+            raise MemoryError("no memory for the task of a connection")
 
 
 class _Outcome(Later[Any]):
