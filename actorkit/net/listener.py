@@ -46,8 +46,8 @@ C = TypeVar("C", bound=StreamActor)
 FULL: Final = b"the server is full; try again later\n"
 UNIX_PATH_BYTES: Final = 107
 BACKLOG: Final = 65_535
-"""As much as Linux allows at most (``net.core.somaxconn``): of those whom the backlog does not take the kernel drops the
-first packet, and they try again a second later."""
+"""As much as Linux allows at most (``net.core.somaxconn``): of those whom the backlog does not take the kernel drops
+the first packet, and they try again a second later."""
 
 
 def tcp_listener(
