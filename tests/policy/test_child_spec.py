@@ -70,6 +70,7 @@ def test_sup_16_every_bad_field_has_its_own_error(field, value):
     error = caught.value
     assert error.field == field
     assert error.value is value or error.value == value
+    assert error.remedy.startswith("give ")
     for part in (field, error.why, error.remedy):
         assert part in str(error)
     with pytest.raises(InvalidChildSpec):
@@ -104,8 +105,9 @@ def test_sup_15_unknown_fields_are_pythons_affair():
 
 def test_a_start_without_a_name_needs_an_id():
     partial = functools.partial(worker)
-    with pytest.raises(InvalidChildSpec, match="give id="):
+    with pytest.raises(InvalidChildSpec, match=r"start has no __qualname__ .*give id=") as caught:
         ChildSpec(partial)
+    assert caught.value.field == "id"
     assert ChildSpec(partial, id="p").id == "p"
 
 
@@ -255,3 +257,8 @@ def test_validate_children_agrees_with_a_plain_reading(specs, auto_shutdown):
             validate_children(specs, auto_shutdown)
     else:
         validate_children(specs, auto_shutdown)
+
+
+def test_the_choices_are_said():
+    with pytest.raises(InvalidChildSpec, match='give one of "permanent", "transient", "temporary"'):
+        ChildSpec(worker, restart="sometimes")

@@ -483,3 +483,42 @@ def test_sup_43_44_nothing_is_kept_of_temporary_children():
     driver.terminate(driver.refs["p"])
     for table in (machine._by_ref, machine._running, machine._starting, machine._waiting, machine._ending):
         assert not table
+
+
+# --- What mutants have shown to be missing ------------------------------------------------------
+
+
+def test_a_spec_that_is_not_kept_and_one_that_was_never_there():
+    driver = begun()
+    driver.start_child(spec("t", restart="temporary"))
+    assert driver.ask(ev.GetChildSpec, driver.refs["t"]).state == "temporary"
+    stranger = driver.ask(ev.GetChildSpec, "x")
+    assert is_error(stranger, errors.ChildNotFound)
+    assert stranger.state is None
+
+
+def test_a_start_that_was_given_up_is_answered_once():
+    """Fault: a slow init that was killed and ends at last is told to a caller that there is not."""
+    for end in (ev.ChildStartFailed, ev.ChildIgnored):
+        driver = begun()
+        driver.held = {"a"}
+        call = next(driver.calls)
+        driver.feed(ev.StartChildCommand(0.0, call, spec("a")))
+        instance = driver.starting["a"]
+        driver.feed(ev.KillTimeout(0.0, instance))
+        assert list(driver.answers) == [call]
+        driver.feed(end(0.0, instance, KILLED) if end is ev.ChildStartFailed else end(0.0, instance))
+        assert list(driver.answers) == [call]
+
+
+def test_a_restart_that_fails_is_reported_with_its_life_and_its_reason():
+    driver = begun()
+    driver.start_child("a")
+    driver.exit("a")
+    driver.failing = {"a"}
+    due(driver, "a")
+    report = driver.reports[-1]
+    assert (report.kind, report.child_id, report.reason, report.instance) == ("start_error", "a", NOT_STARTED, 2)
+    assert report.because == f"restart failed with {NOT_STARTED}"
+    (scheduled,) = driver.due.values()
+    assert scheduled.because.startswith(f"restart failed with {NOT_STARTED}; 2 restarts in")

@@ -120,3 +120,11 @@ def test_a_wrong_quantile_is_refused(quantile):
 def test_a_negative_size_is_refused():
     with pytest.raises(ValueError, match="-1 B is no size of a Room"):
         FootprintLearner("Room").learn(-1)
+
+
+def test_a_reading_says_whose_it_is():
+    reading = FootprintLearner("Room", "lobby")
+    reading.learn(1)
+    found = reading.reading()
+    assert found is not None
+    assert (found.kind, found.id) == ("Room", "lobby")

@@ -727,3 +727,76 @@ def test_reasons_in_texts_are_bounded():
     driver.exit("a", Failure("x" * 10_000))
     assert all(len(report.because) < 500 for report in driver.reports)
     assert worker() is None
+
+
+# --- What mutants have shown to be missing ------------------------------------------------------
+
+
+def test_each_life_is_killed_anew():
+    """Fault: a child that was killed once for not stopping is never killed again."""
+    driver = begun([spec("a", shutdown=1.0)])
+    for _ in range(3):
+        driver.stubborn = {"a"}
+        driver.terminate("a")
+        driver.feed(ev.StopTimeout(driver.now, driver.refs["a"][1]))
+        driver.exit("a", KILLED)
+        driver.restart("a")
+        assert driver.take_trace() == ["stop a", "kill a", "start a"]
+
+
+def test_a_temporary_child_that_does_not_start_is_forgotten_once():
+    driver = begun()
+    driver.failing = {"t"}
+    assert is_error(driver.start_child(spec("t", restart="temporary")), errors.StartFailed)
+    assert driver.states() == {}
+
+
+@pytest.mark.parametrize("command", ["start_child", "restart"])
+def test_who_waits_for_a_start_is_told_of_the_stop(command):
+    driver = begun("a")
+    driver.terminate("a")
+    driver.held = {"a", "b"}
+    call = next(driver.calls)
+    if command == "restart":
+        driver.feed(ev.RestartChildCommand(0.0, call, "a"))
+    else:
+        driver.feed(ev.StartChildCommand(0.0, call, spec("b")))
+    driver.stop()
+    assert is_error(driver.answers[call], errors.SupervisorStopping)
+
+
+def test_a_backoff_goes_by_how_long_a_life_was_not_by_when_it_began():
+    """Fault: on a supervisor that has run for a while each failure is a first one."""
+    driver = Driver([spec("a", backoff=Backoff(first=1, factor=2, limit=8, jitter=0))], max_restarts=99)
+    driver.now = 1000.0
+    driver.begin()
+    driver.hold_restarts = True
+    delays = []
+    for _ in range(3):
+        driver.now += 0.5
+        driver.exit("a")
+        delays.append(driver.due["a"].delay)
+        driver.restart_due("a")
+    assert delays == [1, 2, 4]
+
+
+def test_what_is_done_says_why():
+    """Whose end, and with what reason."""
+    driver = begun("a")
+    assert driver.start_child("a").child_id == "a"
+    driver.hold_restarts = True
+    driver.failing = {"a"}
+    driver.exit("a")
+    assert str(DIED) in driver.due["a"].because
+    driver.restart_due("a")
+    assert f"restart failed with {NOT_STARTED}" in driver.due["a"].because
+    driver = begun([spec("a", restart="transient", significant=True)], auto_shutdown="any_significant")
+    driver.exit("a", NORMAL)
+    assert driver.outcome.because == (
+        f"significant transient child exited with {NORMAL}; auto_shutdown is any_significant"
+    )
+    driver = begun([spec("a", shutdown=1.0)])
+    driver.stubborn = {"a"}
+    driver.terminate("a")
+    driver.exit("a", DIED)
+    assert driver.reports[-1].because == f"asked to stop, the permanent child ended with {DIED}"
