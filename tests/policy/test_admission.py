@@ -187,7 +187,8 @@ def test_each_refusal_says_why_and_when_to_ask_again() -> None:
 
 def test_who_is_exempt_takes_nobody_s_turn() -> None:
     """Fault: a health check uses up the rate of the kind that it is of."""
-    made = admission(a=KindLimits(rate=1, burst=1, first_guess=0))
+    made = admission(a=KindLimits(rate=1, burst=2, first_guess=0))
+    assert isinstance(made.ask("a", 0), Admit)
     for _ in range(3):
         assert isinstance(made.ask("a", 0, exempt=True), Admit)
     assert isinstance(made.ask("a", 0), Admit)
@@ -224,6 +225,14 @@ def test_sizes_are_halved_when_so_many_are_kept(noted: int, seen: float) -> None
     for _ in range(noted):
         learned.note(100)
     assert learned.seen == seen
+
+
+def test_a_size_that_came_once_is_kept_by_half_once() -> None:
+    """Fault: whatever came once is forgotten at the first halving."""
+    learned = LearnedSize(keep=2)
+    learned.note(1)
+    learned.note(1024)
+    assert (learned.seen, learned.quantile(1.0)) == (1.0, 1024)
 
 
 def test_a_time_after_which_to_ask_again_is_a_time() -> None:

@@ -127,6 +127,7 @@ def test_a_round() -> None:
     assert node.census(0.01, 50, 50, 50) == ["Kill"]
     kill = node.the(ev.Kill)
     assert ([victim.key for victim in kill.victims], kill.predicted) == ([0, 1], 100)
+    assert [(row.key, row.verdict) for row in kill.table.rows] == [(0, "killed"), (1, "killed"), (2, "not needed")]
     assert node.look(0.5, 900, 900) == ["ShedMailboxes"], "its victims have not ended"
     assert node.done(0.6, kill.number) == []
     assert node.governor.look_at == 0.6, "look at once"
@@ -444,7 +445,7 @@ def test_where_nobody_of_the_first_may_be_killed_everybody_is_asked_for() -> Non
 
     assert node.tell(ev.CensusTaken(0.1, asked.number, some, radius_of)) == ["TakeCensus"]
     again = node.the(ev.TakeCensus)
-    assert again.caps is None
+    assert (again.wanted, again.caps) == (100, None)
     assert "none of those who rank first" in again.because
     assert node.tell(ev.CensusTaken(0.2, again.number, Census(rows), radius_of)) == ["Kill"]
     assert [victim.key for victim in node.the(ev.Kill).victims] == [2, 3]

@@ -190,3 +190,24 @@ def test_a_dry_round_is_over_when_it_could_have_shown() -> None:
 def test_times_that_never_end(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         KillSettings(**{name: math.inf})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "realised"),
+    [
+        ((950, 800), (900, 700), 100),
+        ((950, None), (920, 700), 230),
+        ((950, 700), (600, None), 150),
+        ((950, None), (900, None), 50),
+    ],
+)
+def test_a_round_is_judged_by_what_lives_only_where_that_is_known_before_and_after(
+    before: tuple[int, int | None], after: tuple[int, int | None], realised: int
+) -> None:
+    """(used, live), while 900 bytes are resident: of what is used, some is not Python's, or not this process's."""
+    rounds = KillRounds(SETTINGS)
+    samples = [MemorySample(now, 1000, used, "test", 900, live) for now, (used, live) in ((0.0, before), (2.0, after))]
+    rounds.begin(1, 0.0, samples[0], 0.0, 100, frozenset({1}))
+    judgement = rounds.look(samples[1])
+    assert judgement is not None
+    assert judgement.receipt.realised == realised

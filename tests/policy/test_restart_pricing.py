@@ -334,3 +334,9 @@ def test_first_come_first_served_within_a_size_class() -> None:
     for now in range(10, 60, 10):
         order += keys(made.handle(look(now)))
     assert order == ["a", "b", "c", "d"]
+
+
+def test_a_byte_of_room_is_room() -> None:
+    made = gate(899, ample=0)
+    assert made.room() == 1
+    assert keys(made.handle(hold(1, "a", 1))) == ["a"]
