@@ -142,17 +142,17 @@ async def rounds(actors: int, kind: str) -> dict[str, object]:
             for _ in kills[0].victims:
                 start(node, kind, 0 if kind == "hogs" else 1)
             await trio.testing.wait_all_tasks_blocked()
+        missing = governor.machine._rounds.missing(kills_sample(), governor.machine.settings.ladder.kill.leave)
         pure = walk.IMPLEMENTATION == "python"
         counts, rows = [], Census()
         for _ in range(0 if pure else ROUNDS):
             rows = Census()
             began = time.thread_time()
-            rows = census.take_census([node.actors.values()], CAPS)
+            rows = census.take_census([node.actors.values()], CAPS, missing)
             counts.append(time.thread_time() - began)
         counting = sum(whole) / len(whole) - best(looks) - best(ends) if pure else best(counts)
         if pure:
-            rows = census.take_census([node.actors.values()], CAPS)
-        missing = governor.machine._rounds.missing(kills_sample(), governor.machine.settings.ladder.kill.leave)
+            rows = census.take_census([node.actors.values()], CAPS, missing)
         for _ in range(1 if pure else 10):
             began = time.thread_time()
             select(rows, missing, CAPS, radius_of=census.measured_radius)

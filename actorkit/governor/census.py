@@ -70,10 +70,13 @@ def sizes_of(records: Iterable[Record[Any]]) -> list[int]:
     return walk.census([(roots_of(record), mailbox_of(record)) for record in records])
 
 
-def count(census: Census, records: list[Record[Any]], best: int | None = None) -> None:
-    """Take up those that may be killed at all; supervisors and the critical are left out. ``best``: rows of a group at
-    most, those that rank first; None: one for each."""
-    for (rank, idle, budgeted), found in walk.census_rows(records, PLAN, best).items():
+def count(census: Census, records: list[Record[Any]], caps: KillCaps | None = None, missing: int = 0) -> None:
+    """Take up those that may be killed at all; supervisors and the critical are left out. ``caps``: with so many rows
+    as a round by these may want, for ``missing`` bytes; None: with one for each."""
+    best, floor = None, 0
+    if caps is not None:
+        best, floor = caps.wanted(len(records)), caps.floor(missing, len(records))
+    for (rank, idle, budgeted), found in walk.census_rows(records, PLAN, best, floor).items():
         census.add(rank, idle, budgeted, *found)
 
 
@@ -88,11 +91,10 @@ def measured_radius(key: Hashable) -> Radius | None:
     return Radius(frozenset(records), walk.measure(roots, queues).charged, any(map(is_critical, records)))
 
 
-def take_census(nodes: Iterable[Iterable[Record[Any]]], caps: KillCaps | None = None) -> Census:
-    """Everybody; ``caps``: with so many rows as a round by these may want, None: with all."""
+def take_census(nodes: Iterable[Iterable[Record[Any]]], caps: KillCaps | None = None, missing: int = 0) -> Census:
+    """Everybody; see ``count``."""
     census, records = Census(), list(chain.from_iterable(nodes))
-    best = None if caps is None else caps.wanted(len(records))
-    count(census, records if walk.IMPLEMENTATION == "c" else _counted_as_known(census, records), best)
+    count(census, records if walk.IMPLEMENTATION == "c" else _counted_as_known(census, records), caps, missing)
     return census
 
 

@@ -220,9 +220,10 @@ class Governor:
             case ev.CloseGate() | ev.OpenGate():
                 for gate in self.gates.values():
                     gate.set_open(isinstance(action, ev.OpenGate))
-            case ev.TakeCensus(caps=caps):
+            case ev.TakeCensus(wanted=wanted, caps=caps):
                 began = perf_counter()
-                self._census_taken(action, take_census((node.actors.values() for node in self.nodes), caps), began)
+                everybody = (node.actors.values() for node in self.nodes)
+                self._census_taken(action, take_census(everybody, caps, wanted), began)
             case ev.Kill():
                 self.kills.kill(action, self.level)
             case ev.StopAllButCritical():

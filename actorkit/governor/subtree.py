@@ -229,9 +229,9 @@ class SubtreeGovernor:
             case ev.CloseGate() | ev.OpenGate():
                 if self.gate is not None:
                     self.gate.set_open(isinstance(action, ev.OpenGate))
-            case ev.TakeCensus(caps=caps):
-                census, records = Census(), self.everybody()
-                count(census, records, None if caps is None else caps.wanted(len(records)))
+            case ev.TakeCensus(wanted=wanted, caps=caps):
+                census = Census()
+                count(census, self.everybody(), caps, wanted)
                 largest = census.largest
                 if largest is not None:
                     who, *_ = largest

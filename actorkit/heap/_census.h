@@ -7,12 +7,13 @@
  * instead.
  *
  * Who ranks wants the best of each group, and 100,000 rows cost as much as the walk for them. So what was found is kept
- * as numbers, of each group only the ``best`` so many (in a heap whose root is the worst of them), and rows are made
- * of these at the end. The groups' counts and sums are of all.
+ * as numbers, of each group only the ``best`` so many of those that hold at least ``floor`` bytes and of those that do
+ * not (in heaps whose root is the worst of them), and rows are made of these at the end. The groups' counts and sums
+ * are of all.
  *
  * References. The records are held by a tuple of ours, all else is borrowed from them during one record's walk, as
- * ``_walk.c`` does it. Python code may run between two records (rows are allocated, and the plan's functions called),
- * never within, but for adapters; nothing borrowed is kept over that. Included by ``_walk.c``. */
+ * ``_walk.c`` does it. Python code may run between two records (the plan's functions are called), never within, but
+ * for adapters; nothing borrowed is kept over that. Included by ``_walk.c``. */
 
 #include <structmember.h>
 
@@ -26,9 +27,16 @@ typedef struct {
     double over;
 } Found;
 
+/* The best of some, the worst of them first. */
 typedef struct {
-    Found *found, largest;
-    Py_ssize_t kept, room, count;
+    Found *found;
+    Py_ssize_t count, room;
+} Best;
+
+typedef struct {
+    Best large, small;
+    Found largest;
+    Py_ssize_t count;
     size_t bytes;
 } FoundGroup;
 
@@ -37,7 +45,8 @@ typedef struct {
     Py_ssize_t held, inbox, outbox, state, group, account, rare[MOST_RARE], rare_count;
     PyObject *idle, *dead, *rank_of, *limit, *told;
     PyObject *ranks; /* of the groups met so far */
-    Py_ssize_t best; /* so many rows of a group at most */
+    Py_ssize_t best;  /* so many rows at most, of those in a group with at least `floor` bytes and of the others */
+    Py_ssize_t floor;
     FoundGroup groups[GROUPS];
 } Census;
 
@@ -149,14 +158,15 @@ static Py_ssize_t
 plain_bytes(Walk *walk, const Census *census, PyObject *record)
 {
     PyObject *held = in_slot(record, census->held), *queues[2];
-    PyObject *inbox = in_slot(record, census->inbox), *outbox = in_slot(record, census->outbox);
     int count = 0;
     drop_objects(walk, &held, 1);
-    if (inbox != NULL && PyList_GET_SIZE(inbox)) {
-        queues[count++] = inbox;
-    }
-    if (outbox != NULL && PyList_GET_SIZE(outbox)) {
-        queues[count++] = outbox;
+    /* Read now: an adapter may have run, and have ended the actor. */
+    const Py_ssize_t slots[2] = {census->inbox, census->outbox};
+    for (int i = 0; i < 2; i++) {
+        PyObject *queue = in_slot(record, slots[i]);
+        if (queue != NULL && PyList_CheckExact(queue) && PyList_GET_SIZE(queue)) {
+            queues[count++] = queue;
+        }
     }
     if (count && !ended(walk)) {
         walk->group = GROUP_MAILBOX;
@@ -240,31 +250,27 @@ rise_last(Found *found, Py_ssize_t count)
 
 /* Keep it if it is among the best. */
 static int
-keep_found(FoundGroup *group, Py_ssize_t best, const Found *found)
+keep_best(Best *kept, Py_ssize_t best, const Found *found)
 {
-    group->bytes += (size_t)found->bytes;
-    if (group->count++ == 0 || found->bytes > group->largest.bytes) {
-        group->largest = *found;
-    }
-    if (group->kept == best) {
-        if (best > 0 && is_worse(&group->found[0], found)) {
-            group->found[0] = *found;
-            sink_root(group->found, best);
+    if (kept->count == best) {
+        if (best > 0 && is_worse(&kept->found[0], found)) {
+            kept->found[0] = *found;
+            sink_root(kept->found, best);
         }
         return 1;
     }
-    if (group->kept == group->room) {
-        Py_ssize_t room = group->room ? 2 * group->room : 64;
-        Found *grown = PyMem_RawRealloc(group->found, (size_t)room * sizeof(Found));
+    if (kept->count == kept->room) {
+        Py_ssize_t room = kept->room ? 2 * kept->room : 64;
+        Found *grown = PyMem_RawRealloc(kept->found, (size_t)room * sizeof(Found));
         if (grown == NULL) {
             PyErr_NoMemory();
             return 0;
         }
-        group->found = grown;
-        group->room = room;
+        kept->found = grown;
+        kept->room = room;
     }
-    group->found[group->kept++] = *found;
-    rise_last(group->found, group->kept);
+    kept->found[kept->count++] = *found;
+    rise_last(kept->found, kept->count);
     return 1;
 }
 
@@ -280,7 +286,12 @@ add_found(Census *census, Py_ssize_t index, const Standing *standing, Py_ssize_t
     }
     int limited = standing->limit > 0;
     Found found = {index, bytes, limited ? (double)bytes / standing->limit : 0.0};
-    return keep_found(&census->groups[(int)rank * 4 + standing->idle * 2 + limited], census->best, &found);
+    FoundGroup *group = &census->groups[(int)rank * 4 + standing->idle * 2 + limited];
+    group->bytes += (size_t)bytes;
+    if (group->count++ == 0 || bytes > group->largest.bytes) {
+        group->largest = found;
+    }
+    return keep_best(bytes >= census->floor ? &group->large : &group->small, census->best, &found);
 }
 
 /* As Python tells of it: None, or (roots, mailbox, rank, idle, limit or None). */
@@ -358,18 +369,32 @@ row_of(PyObject *records, int number, const Found *found)
     return row;
 }
 
-/* (rows, count, bytes, largest) */
+/* (rows, count, bytes, largest); the rows in the order of the records. */
 static PyObject *
 group_found(PyObject *records, int number, const FoundGroup *group)
 {
-    qsort(group->found, (size_t)group->kept, sizeof(Found), by_index);
-    PyObject *rows = PyList_New(group->kept), *largest = row_of(records, number, &group->largest);
+    Py_ssize_t large = group->large.count, small = group->small.count, count = large + small;
+    Found *found = count ? PyMem_RawMalloc((size_t)count * sizeof(Found)) : NULL;
+    if (count && found == NULL) {
+        return PyErr_NoMemory();
+    }
+    if (large) {
+        memcpy(found, group->large.found, (size_t)large * sizeof(Found));
+    }
+    if (small) {
+        memcpy(found + large, group->small.found, (size_t)small * sizeof(Found));
+    }
+    if (count) {
+        qsort(found, (size_t)count, sizeof(Found), by_index);
+    }
+    PyObject *rows = PyList_New(count), *largest = row_of(records, number, &group->largest);
     int fine = rows != NULL && largest != NULL;
-    for (Py_ssize_t i = 0; fine && i < group->kept; i++) {
-        PyObject *row = row_of(records, number, &group->found[i]);
+    for (Py_ssize_t i = 0; fine && i < count; i++) {
+        PyObject *row = row_of(records, number, &found[i]);
         fine = row != NULL;
         PyList_SET_ITEM(rows, i, row);
     }
+    PyMem_RawFree(found);
     PyObject *told = fine ? Py_BuildValue("(OnnO)", rows, group->count, (Py_ssize_t)group->bytes, largest) : NULL;
     Py_XDECREF(rows);
     Py_XDECREF(largest);
@@ -396,13 +421,18 @@ groups_found(const Census *census, PyObject *records)
     return result;
 }
 
-/* census_rows(records, plan, best) */
+/* census_rows(records, plan, best, floor) */
 static PyObject *
 walk_census_rows(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count)
 {
     Census census = {.kind = NULL, .best = PY_SSIZE_T_MAX};
-    if (count != 3) {
-        PyErr_SetString(PyExc_TypeError, "census_rows() takes records, a plan, and how many rows of a group or None");
+    if (count != 4) {
+        PyErr_SetString(PyExc_TypeError,
+                        "census_rows() takes records, a plan, how many rows of a group or None, and a number of bytes");
+        return NULL;
+    }
+    census.floor = PyLong_AsSsize_t(arguments[3]);
+    if (census.floor == -1 && PyErr_Occurred()) {
         return NULL;
     }
     if (arguments[2] != Py_None) {
@@ -436,7 +466,8 @@ walk_census_rows(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssi
         result = groups_found(&census, records);
     }
     for (int i = 0; i < GROUPS; i++) {
-        PyMem_RawFree(census.groups[i].found);
+        PyMem_RawFree(census.groups[i].large.found);
+        PyMem_RawFree(census.groups[i].small.found);
     }
     Py_XDECREF(census.ranks);
     Py_XDECREF(records);

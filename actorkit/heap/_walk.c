@@ -1358,7 +1358,7 @@ static PyMethodDef walk_methods[] = {
     {"exceeds", (PyCFunction)(void (*)(void))walk_exceeds, METH_FASTCALL,
      "exceeds(roots, mailbox, frames, stacks, limit)"},
     {"census", walk_census, METH_O, "census(actors)"},
-    {"census_rows", (PyCFunction)(void (*)(void))walk_census_rows, METH_FASTCALL, "census_rows(records, plan, best)"},
+    {"census_rows", (PyCFunction)(void (*)(void))walk_census_rows, METH_FASTCALL, "census_rows(records, plan, best, floor)"},
     {"size_of", (PyCFunction)(void (*)(void))walk_size_of, METH_FASTCALL, "size_of(*objects)"},
     {"register", walk_register, METH_VARARGS, "register(stop_types, adapters_by_type, adapters_by_name)"},
     {NULL, NULL, 0, NULL},

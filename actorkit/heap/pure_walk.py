@@ -534,7 +534,7 @@ def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]], /) -> li
     return result
 
 
-def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None, /) -> CensusGroups:
+def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None, floor: int, /) -> CensusGroups:
     """See ``walk.census_rows``. Every record is told of by the plan's function."""
     groups: dict[tuple[int, bool, bool], list[CensusRow]] = {}
     for record in records:
@@ -550,17 +550,19 @@ def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None, /
             over = size / limit if limit else None
             groups.setdefault((rank, idle, bool(limit)), []).append((record, rank, idle, over, size))
     return {
-        key: (_best_of(rows, best), len(rows), sum(row[4] for row in rows), max(rows, key=itemgetter(4)))
+        key: (_best_of(rows, best, floor), len(rows), sum(row[4] for row in rows), max(rows, key=itemgetter(4)))
         for key, rows in groups.items()
     }
 
 
-def _best_of(rows: list[CensusRow], best: int | None) -> list[CensusRow]:
-    """Those that rank first, in their old order; of those alike the earlier ones."""
+def _best_of(rows: list[CensusRow], best: int | None, floor: int) -> list[CensusRow]:
+    """Those that rank first, of the large and of the small, in their old order; of those alike the earlier ones."""
     if best is None or best >= len(rows):
         return rows
     order = sorted(range(len(rows)), key=lambda at: (rows[at][3] or 0.0, rows[at][4]), reverse=True)
-    return [rows[at] for at in sorted(order[:best])]
+    large = [at for at in order if rows[at][4] >= floor]
+    small = [at for at in order if rows[at][4] < floor]
+    return [rows[at] for at in sorted(large[:best] + small[:best])]
 
 
 def size_of(*objects: object) -> int:

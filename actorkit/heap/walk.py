@@ -167,16 +167,17 @@ def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]]) -> list[
     return _force.census(actors)
 
 
-def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None = None) -> CensusGroups:
+def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None = None, floor: int = 0) -> CensusGroups:
     """The census of whoever wants to rank: (record, rank, idle, bytes / limit or None, bytes) of each record that holds
     something and is not left out, grouped, with each group's count, sum and largest. In C the ``plan`` is read record
     by record without a call of Python, but for those that have something in a rare slot.
 
     Args:
-        best: rows of a group at most: those that are most over their limits, or largest where there is none. Counts and
-            sums are of all. None: all.
+        best: rows at most, of those in a group that hold at least ``floor`` bytes, and again of the others: those that
+            are most over their limits, or largest where there is none. Counts and sums are of all. None: all.
+        floor: see ``best``.
     """
-    return _force.census_rows(records, plan, best)
+    return _force.census_rows(records, plan, best, floor)
 
 
 # Called for each message, so there is nothing in between.

@@ -39,6 +39,7 @@ from ..runtime.trio_internals import (
     close_left_open,
     close_nurseries,
     park,
+    start_or_not,
 )
 from .framing import Framer, FrameTooLong
 from .tls import Tls
@@ -230,7 +231,9 @@ class Connection:
             self._sender = trio.CancelScope(shield=True)
             nursery = self._scheduler.nursery
             assert nursery is not None
-            nursery.start_soon(self._send_rest, name="actorkit: unsent output of a connection")
+            if not start_or_not(nursery, self._send_rest, name="actorkit: unsent output of a connection"):
+                self._sender = None
+                self._broken(MemoryError("no memory for the task that sends the rest"))
 
     def _send_some(self) -> None:
         chunks = self._unsent
@@ -272,21 +275,22 @@ class Connection:
 
     async def _send_rest(self) -> None:
         """Send what the kernel did not take, as it takes it."""
-        assert self._sender is not None
-        with self._sender:
-            try:
+        sender = self._sender
+        assert sender is not None
+        try:
+            with sender:
                 while self.unsent:
                     await wait_writable(self._socket)
                     self._send_some()
-            except (trio.ClosedResourceError, OSError) as error:
-                self._broken(error)
-        late = self._sender.cancelled_caught
+        except (trio.ClosedResourceError, OSError, MemoryError) as error:
+            self._broken(error)
+        late = sender.cancelled_caught
         self._sender = None
         if self._record is None:
             self._close(orderly=not late)
 
     def _broken(self, error: Exception) -> None:
-        """The peer has gone while we wrote."""
+        """The peer has gone while we wrote, or there is no memory to go on."""
         self._unsent = None
         self.unsent = 0
         if self._secure is not None:
@@ -309,8 +313,8 @@ class Connection:
             return
         scheduler = self._scheduler
         task = current_task()
-        scheduler.holders[task] = self
         try:
+            scheduler.holders[task] = self
             with trio.CancelScope(shield=True) as self._scope:
                 await self._read(record, scheduler, task)
         except RuntimeError as error:
@@ -323,7 +327,7 @@ class Connection:
                 scheduler.end_now(record, Crash.from_exception(error))
         finally:
             self._scope = None
-            del scheduler.holders[task]
+            scheduler.holders.pop(task, None)
 
     async def _read(self, record: Record[Any], scheduler: Scheduler, task: Task) -> None:
         status = cancel_status(task, scheduler.features)
@@ -476,13 +480,12 @@ class Connection:
                 still = sock.recv(CHUNK)
             except OSError:
                 still = b""
-            if still:
-                nursery.start_soon(self._see_off, name="actorkit: a connection's peer still sends")
+            if still and start_or_not(nursery, self._see_off, name="actorkit: a connection's peer still sends"):
                 return
         self._close_socket()
 
     async def _see_off(self) -> None:
-        with trio.move_on_after(self._limits.linger, shield=True):
+        with contextlib.suppress(MemoryError), trio.move_on_after(self._limits.linger, shield=True):
             await read_away(self._socket)
         self._close_socket()
 

@@ -31,6 +31,7 @@ from ..runtime.lifecycle import Stop
 from ..runtime.node import Node
 from ..runtime.record import Record
 from ..runtime.starting import Starter, Watcher
+from ..runtime.trio_internals import start_or_not
 from .acceptor import Acceptor, Where, bind_tcp, bind_unix
 from .connection import Connection, ConnectionLimits, Peer
 from .framing import Framer, Frames, Lines, Raw
@@ -45,8 +46,8 @@ C = TypeVar("C", bound=StreamActor)
 FULL: Final = b"the server is full; try again later\n"
 UNIX_PATH_BYTES: Final = 107
 BACKLOG: Final = 65_535
-"""As much as the system allows (``net.core.somaxconn``): of whom the backlog does not take the kernel drops the first
-packet, and they try again a second later."""
+"""As much as Linux allows at most (``net.core.somaxconn``): of those whom the backlog does not take the kernel drops
+the first packet, and they try again a second later."""
 
 
 def tcp_listener(
@@ -421,6 +422,17 @@ class Listener(DynamicSupervisor):
         if record.obj is None:  # it has ended in its constructor
             sock.close()
             return record
+        node = self.ctx.node
+        try:
+            self._connect(record, sock, peer)
+        except MemoryError as error:
+            if record not in self.connections:  # else that closes it
+                sock.close()
+            node.end_now(record, Crash.from_exception(error))
+        return record
+
+    def _connect(self, record: Record[Any], sock: socket.socket, peer: Peer) -> None:
+        """Give the actor its connection. Raises MemoryError where there is no room for it in some table."""
         template = record.template
         if "received" not in template.options:
             template.options = {**template.options, **stream_callbacks(template.cls)}
@@ -430,8 +442,8 @@ class Listener(DynamicSupervisor):
         record.obj.connection = connection
         nursery = self.ctx.node.nursery
         assert nursery is not None
-        nursery.start_soon(connection.serve, name="actorkit: a connection")
-        return record
+        if not start_or_not(nursery, connection.serve, name="actorkit: a connection"):
+            raise MemoryError("no memory for the task of a connection")
 
 
 class _Outcome(Later[Any]):

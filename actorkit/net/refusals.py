@@ -17,6 +17,8 @@ from typing import Final
 
 import trio
 
+from ..runtime.trio_internals import start_or_not
+
 __all__ = ["Refusals"]
 
 AT_A_TIME: Final = 256
@@ -53,8 +55,11 @@ class Refusals:
         if len(self._open) > AT_A_TIME:
             _close(self._open.popleft()[1])
         if self._seeing_off is None:
-            self._seeing_off = trio.CancelScope(shield=True)
-            nursery.start_soon(self._see_off, self._seeing_off, name="actorkit: refused connections")
+            scope = trio.CancelScope(shield=True)
+            if start_or_not(nursery, self._see_off, scope, name="actorkit: refused connections"):
+                self._seeing_off = scope
+            else:
+                self.close_all()
 
     def close_all(self) -> None:
         """Close those that are still open: their descriptors are needed."""
@@ -76,6 +81,8 @@ class Refusals:
                         _close(sock)
                     else:
                         await trio.sleep_until(until)
+        except MemoryError:  # for the scope
+            pass
         finally:
             self._seeing_off = None
             self.close_all()

@@ -97,6 +97,7 @@ class Governor:
         self._left_by_trim = 0
         self._reserve_out = False
         self._census = 0
+        self._everybody = False
         self._census_not_before = -math.inf
         self._nobody_left = False
         self._were_stopped = False
@@ -282,6 +283,7 @@ class Governor:
         self._take_census(missing, caps, f"{at}: {missing:,} bytes to be freed")
 
     def _take_census(self, missing: int, caps: KillCaps | None, because: str) -> None:
+        self._everybody = caps is None
         sent = self._emit(ev.TakeCensus(missing, caps, because=because), observed=True)
         self._census = sent.number if sent is not None else 0
 
@@ -296,7 +298,9 @@ class Governor:
         killed, candidates = self._rounds.already_killed(), census.candidates
         if not isinstance(candidates, Census):
             candidates = Census(candidates)
+        out = 0
         if killed:
+            out = sum(row[0] in killed for row in candidates)
             candidates = candidates.without(killed)
         settings = self.settings.kills
         chosen = select(candidates, missing, settings.caps, rank=self.settings.rank, radius_of=census.radius_of)
@@ -304,9 +308,13 @@ class Governor:
             f"{self.level.name}: {sample.needed:,} bytes needed, KILL is left below {ladder.kill.leave:.0%} of "
             f"{sample.limit:,} ({sample.source}), with {settings.margin:.0%} to spare: {missing:,} bytes to be freed"
         )
-        if not chosen.victims and candidates.partial:
-            self._take_census(missing, None, f"{at}; none of those who rank first may be killed for it")
-            return
+        if candidates.partial and not self._everybody:
+            unfit = chosen.passed_over + out
+            if not chosen.victims or unfit > settings.caps.spare(len(candidates)):
+                # Others of a class would have to go before those of the next one, and have no row.
+                self._census_not_before = census.now + settings.census_again
+                self._take_census(missing, None, f"{at}; {unfit} of those who rank first may not be killed for it")
+                return
         self._nobody_left = not chosen.victims
         if not chosen.victims:
             self._census_not_before = census.now + settings.census_again

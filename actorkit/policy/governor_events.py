@@ -84,7 +84,7 @@ class ActionDone:
 
 @attrs.frozen
 class CensusTaken:
-    """The answer to TakeCensus: everybody, in no particular order.
+    """The answer to TakeCensus: everybody is counted, in no particular order.
 
     ``radius_of`` is asked for those alone that are about to be killed, since to find the radius of everybody would
     cost more than the round; a Candidate's own ``radius`` goes before it.

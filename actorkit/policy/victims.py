@@ -11,10 +11,11 @@ budget, then private bytes. Two rules keep that from killing crowds for nothing:
   counted with it: as deaths against the cap, as bytes once. A radius with a critical actor is not eligible. One larger
   than the cap is taken only when nothing else is left, and alone.
 
-Cost is the design: a census has 100,000 rows and a round may take 40 ms, most of it for the census itself. So a
+Cost is the design: a census is of 100,000 and a round may take 40 ms, most of it for the census itself. So a
 Candidate is a tuple (any tuple with its layout does); rows come grouped by what ranks first, with each group's sum and
-largest, so that most groups are passed over unseen; keys are taken in C, only as many rows are ranked as can be taken,
-and a radius that a candidate does not bring along is asked for when its turn has come.
+largest, so that most groups are passed over unseen; of a large group only those rows are made that rank first; keys are
+taken in C, only as many rows are ranked as can be taken, and a radius that a candidate does not bring along is asked
+for when its turn has come.
 
 Sources: the Linux memory killers rank by priority, then size, and skip the small; Envoy resets streams by size class,
 50 a round; Orleans and Ray take the idle first.
@@ -130,16 +131,15 @@ class Census:
     def without(self, keys: frozenset[Hashable]) -> Census:
         """What is left when these are taken out."""
         left = Census()
-        for (priority, idle, budgeted), group in self.groups.items():
+        for key, group in self.groups.items():
             rows = [row for row in group.rows if row[0] not in keys]
             gone = len(group.rows) - len(rows)
             if group.count > gone:
                 size = group.bytes - sum(map(_private, group.rows)) + sum(map(_private, rows))
                 largest = group.largest
-                if largest is None or largest[0] in keys:
+                if largest is not None and largest[0] in keys:
                     largest = max(rows, key=_private, default=None)
-                if largest is not None:
-                    left.add(priority, idle, budgeted, rows, group.count - gone, size, largest)
+                left.groups[key] = Group(rows, group.count - gone, size, largest)
         return left
 
     @property
@@ -210,6 +210,8 @@ class Selection:
     predicted: int
     deaths: int
     table: VictimTable
+    passed_over: int = 0
+    """How many were considered and could not be taken."""
 
 
 def _positive(instance: object, field: attrs.Attribute[Any], value: Any) -> None:
@@ -241,8 +243,17 @@ class KillCaps:
         return max(COUNT, int(SHARE * candidates)) if self.count is None else self.count
 
     def wanted(self, candidates: int) -> int:
-        """How many rows of a group are enough, of so many candidates: some may turn out not to be eligible."""
-        return 2 * self.deaths(candidates) + self.rows
+        """How many rows of those in a group that are worthwhile, and of the others, are enough, of so many candidates,
+        as long as no more than ``spare`` turn out not to be eligible."""
+        return self.deaths(candidates) + self.spare(candidates)
+
+    def spare(self, candidates: int) -> int:
+        """See ``wanted``."""
+        return self.deaths(candidates) + self.rows
+
+    def floor(self, missing: int, candidates: int) -> int:
+        """Bytes from which on one is worthwhile."""
+        return max(1, int(self.worthwhile * missing / self.deaths(candidates)))
 
 
 # --- Ranking -----------------------------------------------------------------------------------
@@ -293,12 +304,12 @@ def _in_order(
     census: Census, missing: int, caps: KillCaps, rank: Rank | None, left: Callable[[], int]
 ) -> Iterator[Candidate]:
     """Candidates in the order in which they are considered. ``left`` tells what is still missing by then."""
-    deaths, wanted = caps.deaths(len(census)), caps.wanted(len(census))
+    wanted = caps.wanted(len(census))
     if rank is not None:
         eligible = [row for row in census if row[1] < CRITICAL]
         yield from _best(eligible, wanted, rank, largest=False)
         return
-    floor = max(1, int(caps.worthwhile * missing / deaths))
+    floor = caps.floor(missing, len(census))
     dwarfs: list[list[Candidate]] = []
     for priority in PRIORITIES:
         groups = census.of_priority(priority)
@@ -317,7 +328,7 @@ def _from(group: Group, floor: int) -> list[Candidate]:
 
 
 def _below(group: Group, floor: int) -> tuple[list[Candidate], int]:
-    """And the bytes of all such: of those without a row too, who are hardly larger."""
+    """And the bytes of all such, with a row or without."""
     if group.most < floor:
         return group.rows, group.bytes
     rows = [row for row in group.rows if row[4] < floor]
@@ -344,6 +355,7 @@ class _Round:
         self.predicted = 0
         self.rows: list[TableRow] = []
         self.too_large: tuple[Candidate, Radius] | None = None
+        self.passed_over = 0
 
     def left(self) -> int:
         return self.missing - self.predicted
@@ -357,9 +369,11 @@ class _Round:
         if row[0] in self.dead:
             return "dies in an earlier radius"
         if radius is not None and radius.critical:
+            self.passed_over += 1
             return "its radius has a critical actor"
         fresh = len(keys - self.dead)
         if len(self.dead) + fresh > self.deaths:
+            self.passed_over += 1
             if radius is not None and self.too_large is None:
                 self.too_large = (row, radius)
             return f"its radius of {len(keys)} does not fit into the round"
@@ -416,7 +430,7 @@ def select(
             row, radius = taking.too_large
             taking.take(row, radius.keys | {row[0]}, radius.bytes)
     table = VictimTable(tuple(taking.rows), len(candidates) - len(taking.rows))
-    return Selection(tuple(taking.victims), taking.predicted, len(taking.dead), table)
+    return Selection(tuple(taking.victims), taking.predicted, len(taking.dead), table, taking.passed_over)
 
 
 def select_over_quota(

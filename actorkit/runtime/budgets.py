@@ -455,7 +455,7 @@ class Budgets:
     def install(self) -> None:
         """Start the clock and the sweep."""
         if not self.installed:
-            # First what may fail for want of memory.
+            # First what is most likely to fail for want of memory.
             self.scheduler.start_task(self._sweep, name=f"actorkit {self.scheduler.name}: heap sweep")
             self.installed = True
             clock.install(alarm, at_boundary)

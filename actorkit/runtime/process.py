@@ -25,7 +25,17 @@ from .context import Context
 from .dispatch import interruptible
 from .record import DEAD, IDLE, RUNNING, Record
 from .stepping import BEGIN, Driver
-from .trio_internals import WAKE, WAKE_FRAMES, Trap, caller_is_cancelled, close_nurseries, fatal_within, park, room
+from .trio_internals import (
+    START_FRAMES,
+    WAKE,
+    WAKE_FRAMES,
+    Trap,
+    caller_is_cancelled,
+    close_nurseries,
+    fatal_within,
+    park,
+    room,
+)
 
 if TYPE_CHECKING:
     from .scheduler import Scheduler
@@ -207,13 +217,14 @@ def start_process(
     link_to: Record[Any] | None,
 ) -> ProcessContext:
     """Make a process; its function begins at the next trio pass. Its ref is good at once."""
+    room(START_FRAMES)
     scheduler.numbers = number = scheduler.numbers + 1
     record = ProcessContext(template, number, scheduler.current)
     scheduler.admit(record, link_to)
     record.state = RUNNING
-    record.worker = worker = ProcessWorker(record)
-    record.variables = scheduler.base_context.copy()
     try:
+        record.worker = worker = ProcessWorker(record)
+        record.variables = scheduler.base_context.copy()
         if template.limit is not None:
             scheduler.budgets.begin(record, template.limit).account.charge(size_of(*args, kwargs))
         scheduler.start_task(
@@ -226,9 +237,12 @@ def start_process(
             kwargs,
             name=f"actorkit {scheduler.name}: {template.label}",
         )
-    except MemoryError as error:
+    except (MemoryError, RecursionError) as error:
         record.worker = None
-        scheduler.stillborn(record, error, link_to)
+        try:
+            scheduler.stillborn(record, error, link_to)
+        except RecursionError:
+            scheduler.doomed.append(record)
         raise
     if scheduler.events.listened:
         scheduler.announce(record)
@@ -244,10 +258,10 @@ async def _run(
     kwargs: dict[str, Any],
 ) -> None:
     task = current_task()
-    scheduler.holders[task] = worker
     error: BaseException | None = None
     context: contextvars.Context | None = record.variables
     try:
+        scheduler.holders[task] = worker
         with trio.CancelScope(shield=True) as scope:
             worker.scope = scope
             if worker.interrupted:
@@ -269,7 +283,7 @@ async def _run(
             if fatal_within(raised) is not None:
                 error = raised
     worker.scope = worker.coro = None
-    del scheduler.holders[task]
+    scheduler.holders.pop(task, None)
     fatal = None if error is None else fatal_within(error)
     try:
         record.ended(error if fatal is None else fatal)

@@ -23,6 +23,7 @@ process priorities).
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 from collections import deque
 from collections.abc import Callable
@@ -204,7 +205,8 @@ class Scheduler(Birth, InlineCalls):
     def closed(self) -> None:
         """Every task has gone, those in nurseries that handlers left open too: nothing is left to attribute."""
         if self._instrument is not None:
-            trio.lowlevel.remove_instrument(self._instrument)
+            with contextlib.suppress(KeyError):  # somebody has removed it, or trio has
+                trio.lowlevel.remove_instrument(self._instrument)
             self._instrument = None
 
     # --- the token ----------------------------------------------------------------------------
@@ -234,14 +236,14 @@ class Scheduler(Birth, InlineCalls):
             self.wake()
 
     def start_task(self, function: Any, *args: Any, name: str) -> None:
-        """Start a task that runs users' code."""
+        """Start a task, in which users' code may run. Raises MemoryError, RecursionError with nothing begun."""
         assert self.nursery is not None
         try:
             if self.features.nested_child_finished:
                 self.nursery.start_soon(function, *args, name=name)
             else:
                 self.nursery.start_soon(_contain, function, args, name, name=name)
-        except MemoryError:
+        except (MemoryError, RecursionError):
             take_back_unborn(self.nursery)
             raise
 

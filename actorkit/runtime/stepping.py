@@ -11,6 +11,7 @@ Both look like coroutines to trio's introspection (``Task.iter_await_frames``, C
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -132,11 +133,15 @@ class Kid(Stepped):
         self.task = task
         self.scheduler = scheduler
         self.actor = actor
-        scheduler.holders[task] = self
         extra = actor.need_extra()
         if extra.kids is None:
             extra.kids = set()
         extra.kids.add(self)
+        try:
+            scheduler.holders[task] = self
+        except MemoryError:
+            extra.kids.discard(self)
+            raise
 
     @enable_ki_protection
     def send(self, value: Any) -> Any:
@@ -182,7 +187,9 @@ class Attribution(trio.abc.Instrument):
     def task_spawned(self, task: Task) -> None:
         actor = owner_of(self.scheduler, task)
         if actor is not None:
-            task.coro = Kid(task, self.scheduler, actor)  # type: ignore[assignment]
+            # trio drops an instrument that raises. Better one task is nobody's than all that come after it.
+            with contextlib.suppress(MemoryError, RecursionError):
+                task.coro = Kid(task, self.scheduler, actor)  # type: ignore[assignment]
 
 
 class SteppedAttribution(trio.abc.Instrument):
@@ -195,7 +202,8 @@ class SteppedAttribution(trio.abc.Instrument):
     def task_spawned(self, task: Task) -> None:
         actor = owner_of(self.scheduler, task)
         if actor is not None:
-            self.kids[task] = Kid(task, self.scheduler, actor)
+            with contextlib.suppress(MemoryError, RecursionError):
+                self.kids[task] = Kid(task, self.scheduler, actor)
 
     def before_task_step(self, task: Task) -> None:
         kid = self.kids.get(task)

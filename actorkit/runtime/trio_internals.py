@@ -167,6 +167,16 @@ def take_back_unborn(nursery: trio.Nursery) -> None:
         task.coro.close()
 
 
+def start_or_not(nursery: trio.Nursery, function: Any, *args: Any, name: str) -> bool:
+    """Start a task of the runtime's own; False: there was no memory for it, and nothing is left of it."""
+    try:
+        nursery.start_soon(function, *args, name=name)
+    except MemoryError:
+        take_back_unborn(nursery)
+        return False
+    return True
+
+
 def _never(_: Callable[[], Any]) -> Abort:
     return Abort.SUCCEEDED
 
@@ -210,5 +220,6 @@ __all__ = [
     "make_trap",
     "park",
     "room",
+    "start_or_not",
     "take_back_unborn",
 ]

@@ -24,6 +24,7 @@ from typing import Any
 import attrs
 
 from ..policy.governor_events import CensusTaken
+from ..policy.victims import Census
 from ..reasons import bounded
 
 __all__ = ["Diverged", "Trace"]
@@ -83,6 +84,8 @@ class _Writer:
                 return {"stranger": value.number, "text": value.text}
             case _Absent():
                 return {"named": value.name}
+            case Census():
+                return {"census": [[self.write(key), self.write(group)] for key, group in value.groups.items()]}
         kind: Any = type(value)
         if attrs.has(kind):
             fields = {f.alias: self.write(getattr(value, f.name)) for f in attrs.fields(kind) if f.init}
@@ -124,6 +127,10 @@ def _read(value: Json) -> Any:
             return _find(name)(**{key: _read(each) for key, each in fields.items()})
         case {"stranger": number, "text": text}:
             return _Stranger(number, text)
+        case {"census": groups}:
+            census = Census()
+            census.groups.update((_read(key), _read(group)) for key, group in groups)
+            return census
         case {"answers": answers}:
             return {_read(key): _read(each) for key, each in answers}.get
     return value
@@ -191,7 +198,8 @@ class Trace:
         asked: list[tuple[Any, Any]] = []
         radius_of = None
         if isinstance(event, CensusTaken):
-            event = attrs.evolve(event, candidates=list(event.candidates))
+            if not isinstance(event.candidates, Census):
+                event = attrs.evolve(event, candidates=list(event.candidates))
             radius_of = event.radius_of
             if radius_of is not None:
                 event = attrs.evolve(event, radius_of=lambda key: _noting(asked, key, radius_of(key)))

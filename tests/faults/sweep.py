@@ -224,7 +224,7 @@ async def pending_calls(world: World) -> None:
         for _ in range(1_400):
             ref.cast(Echo.keep, 1)
     callers = []
-    for _ in range(700):
+    for _ in range(1_500):
         with world.attempt():
             callers.append(world.node.spawn(waiting, refs[0]))
     for caller in callers:

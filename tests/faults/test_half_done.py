@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +15,7 @@ import trio.testing
 import actorkit as ak
 from actorkit.heap.refusal import WHY_NOT, refusing
 from actorkit.runtime import links
+from bench.load import raise_descriptor_limit
 from bench.soak.invariants import consistent, left
 
 pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason="needs the extension")
@@ -161,6 +164,53 @@ async def test_a_call(autojump_clock: Any, within: float | None) -> None:
         assert (outcomes.count("refused"), outcomes.count("slept"), outcomes.count("late")) == (1, 1, 399)
         assert node.deadlines.pending == 0
         callee.kill()
+
+
+async def started(ctx: ak.ProcessContext) -> None:
+    await trio.sleep(100)
+
+
+@pytest.mark.parametrize("nth", range(1, 8))
+async def test_processes(autojump_clock: Any, nth: int) -> None:
+    """Where there is no room for one more in some table, it ends, and the others go on. Fault: the node ends; or it
+    never does, since a process that nobody runs counts as alive."""
+    with refusing(nth) as told:
+        async with ak.open_node() as node:
+            for _ in range(1_500):
+                with contextlib.suppress(MemoryError, ak.StartFailed):
+                    node.spawn(started)
+                await trio.lowlevel.checkpoint()
+            await trio.sleep(1)
+            assert list(consistent(node)) == []
+            assert len(list(node.processes())) >= 1_498
+    assert told.refused == (nth <= told.seen)
+    assert list(left(node)) == []
+
+
+class Quiet(ak.StreamActor):
+    pass
+
+
+@pytest.mark.parametrize("nth", range(1, 8))
+async def test_connections(nth: int) -> None:
+    """The same: one is closed, and the others are served; unless it is the listener itself that has no room, which ends
+    then, and is started again."""
+    count = 1_500
+    raise_descriptor_limit(2 * count + 200)
+    with refusing(nth) as told:
+        async with ak.open_node(ak.supervisor(ak.tcp_listener(Quiet, port=0, name="listener"))) as node:
+            listener = ak.named(ak.Listener, "listener")
+            [address] = await listener.call(ak.Listener.addresses)
+            with contextlib.ExitStack() as peers, contextlib.suppress(ConnectionRefusedError):
+                for _ in range(count):
+                    peers.enter_context(socket.create_connection(address))
+                    await trio.lowlevel.checkpoint()
+                with trio.fail_after(20):
+                    while (await listener.call(ak.Listener.counts))[0] + node.statistics().exited < count:
+                        await trio.lowlevel.checkpoint()
+                assert (await listener.call(ak.Listener.counts))[0] >= count - 2
+            assert list(consistent(node)) == []
+    assert list(left(node)) == []
 
 
 async def test_a_timer(autojump_clock: Any) -> None:

@@ -57,7 +57,7 @@ async def test_rows_are_the_same_in_c_and_in_python(autojump_clock: trio.testing
             refs[0].cast(Busy.hold, 700)
         records = list(node.processes())
         told = flat(walk.census_rows(records, PLAN))
-        assert told == flat(pure_walk.census_rows(records, PLAN, None))
+        assert told == flat(pure_walk.census_rows(records, PLAN, None, 0))
         assert set(told) == set(refs) - {refs[5]}
         assert told[refs[4]][0] == P.HIGH
         assert told[refs[0]][:2] == (P.LOW, False)

@@ -138,15 +138,18 @@ def test_each_row_is_what_one_measures_alone(seed: int) -> None:
 
 
 @pytest.mark.parametrize("best", [0, 1, 2, 5, 63, 64, 65, 1_000])
-@pytest.mark.parametrize("seed", range(4))
-def test_the_best_of_each_group(seed: int, best: int) -> None:
+@pytest.mark.parametrize("floor", [0, 400, 10**9])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_best_of_each_group(seed: int, floor: int, best: int) -> None:
     """Many alike among them: of those the earlier ones."""
     records = [*entries(seed, 400), *[Entry(Group(1), [n + 0.5], limit=(None, 900)[n % 2]) for n in range(200)]]
-    whole, some = walk.census_rows(records, plan()), walk.census_rows(records, plan(), best)
+    whole, some = walk.census_rows(records, plan()), walk.census_rows(records, plan(), best, floor)
     assert some.keys() == whole.keys()
     for key, (rows, *totals) in whole.items():
-        order = sorted(range(len(rows)), key=lambda at: (-(rows[at][3] or 0), -rows[at][4], at))[:best]
-        assert some[key] == ([rows[at] for at in sorted(order)], *totals)
+        order = sorted(range(len(rows)), key=lambda at: (-(rows[at][3] or 0), -rows[at][4], at))
+        large = [at for at in order if rows[at][4] >= floor][:best]
+        small = [at for at in order if rows[at][4] < floor][:best]
+        assert some[key] == ([rows[at] for at in sorted(large + small)], *totals)
 
 
 def test_another_class_is_told_of() -> None:
@@ -213,30 +216,32 @@ def test_the_extension_checks_what_it_is_given() -> None:
         {"rare": (Entry.extra,) * 17}, {"limit": None}, {"account": object()},
     ):  # fmt: skip
         with pytest.raises(TypeError):
-            _walk.census_rows([record], plan(**wrong), None)
+            _walk.census_rows([record], plan(**wrong), None, 0)
     with pytest.raises(TypeError):
-        _walk.census_rows([record], (), None)  # type: ignore[arg-type]
+        _walk.census_rows([record], (), None, 0)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        _walk.census_rows(7, plan(), None)  # type: ignore[arg-type]
+        _walk.census_rows(7, plan(), None, 0)  # type: ignore[arg-type]
     with pytest.raises(LookupError):
-        _walk.census_rows([record], plan(rank_of=failing), None)
+        _walk.census_rows([record], plan(rank_of=failing), None, 0)
     with pytest.raises(ValueError, match="give 0 or more"):
-        _walk.census_rows([record], plan(), -1)
+        _walk.census_rows([record], plan(), -1, 0)
     with pytest.raises(TypeError):
-        _walk.census_rows([record], plan(), "all")  # type: ignore[arg-type]
+        _walk.census_rows([record], plan(), "all", 0)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        _walk.census_rows([record], plan(), None, "much")  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         _walk.census_rows([record], plan())  # type: ignore[call-arg]
     for rank in (-1, 8):
         with pytest.raises(ValueError, match="a rank is 0 to 7"):
-            _walk.census_rows([record], plan(rank_of=lambda _, rank=rank: rank), None)
+            _walk.census_rows([record], plan(rank_of=lambda _, rank=rank: rank), None, 0)
     with pytest.raises(TypeError):
-        _walk.census_rows([record], plan(rank_of=lambda _: "first"), None)
+        _walk.census_rows([record], plan(rank_of=lambda _: "first"), None, 0)
     for wrong_told in (7, (), ([], [], 1, True), (7, [], 1, True, None), ([[0.5]], [], 1, True, "large")):
         with pytest.raises(TypeError):
-            _walk.census_rows([rare], plan(told=lambda _, wrong_told=wrong_told: wrong_told), None)
+            _walk.census_rows([rare], plan(told=lambda _, wrong_told=wrong_told: wrong_told), None, 0)
     record.account = 7  # type: ignore[assignment]
     with pytest.raises(AttributeError):
-        _walk.census_rows([record], plan(), None)
+        _walk.census_rows([record], plan(), None, 0)
 
 
 def test_nothing_is_left_behind() -> None:

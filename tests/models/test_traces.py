@@ -15,11 +15,15 @@ import trio
 
 import actorkit as ak
 import actorkit.behaviours.supervisor as supervisor_module
+from actorkit.policy import governor_events as gev
 from actorkit.policy import supervision_events as ev
 from actorkit.policy.child_spec import DynamicFlags, SupervisorFlags
 from actorkit.policy.dynamic_supervision import DynamicSupervision
 from actorkit.policy.governor import Governor
+from actorkit.policy.governor_settings import GovernorSettings
+from actorkit.policy.memory_sample import MemorySample
 from actorkit.policy.supervision import Supervision
+from actorkit.policy.victims import Candidate, Census, Radius
 from actorkit.testing import Diverged, Trace
 from tests.effort import times
 from tests.policy.driver import Driver, spec
@@ -70,6 +74,22 @@ def a_governor(seed: int) -> Trace:
     made.run(3)
     assert made.killed
     return trace  # type: ignore[no-any-return]
+
+
+def test_a_census_is_told_as_it_is() -> None:
+    """With its counts, and with what has no row. Fault: a governor that is traced decides otherwise."""
+    rows = [Candidate(n, 1, True, None, 60) for n in range(30)]
+    census = Census()
+    census.add(1, True, False, rows[:3], 30, 1_800, rows[0])
+    told = []
+    for machine in (Governor(GovernorSettings(answer_within=0)), Trace(Governor, GovernorSettings(answer_within=0))):
+        [*_, asked] = machine.handle(gev.Sampled(MemorySample(0.0, 1_000, 950, "test", 950)))
+        told.append(
+            machine.handle(gev.CensusTaken(0.1, asked.number, census, lambda key: Radius(frozenset(), 0, True)))
+        )
+    assert told[0] == told[1]
+    assert [type(action) for action in told[0]] == [gev.TakeCensus]
+    assert machine.replay() == 2  # type: ignore[union-attr]
 
 
 MAKERS = [a_supervisor, a_dynamic_supervisor, a_governor]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import pathlib
+import resource
 import socket
 import ssl
 import stat
@@ -22,6 +24,7 @@ import trio.testing
 import trustme
 
 import actorkit as ak
+from bench.load import raise_descriptor_limit
 
 from .helpers import Client, Echo, RawEcho, Server, living, serving, settled
 
@@ -99,12 +102,13 @@ def longest_backlog() -> int:
 async def test_a_crowd_at_the_door() -> None:
     """Who comes while the node is busy waits in the kernel's backlog. Fault: one of 1,024, so that the kernel drops the
     first packet of the next one, who tries again a second later."""
-    crowd = min(1_200, longest_backlog())
+    crowd = min(1_200, longest_backlog(), (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 200) // 2)
+    raise_descriptor_limit(2 * crowd + 200)
     async with serving(listener()) as server:
         address = await server.address()
-        peers = [socket.create_connection(address, timeout=0.9) for _ in range(crowd)]
-        for peer in peers:
-            peer.close()
+        with contextlib.ExitStack() as peers:
+            for _ in range(crowd):
+                peers.enter_context(socket.create_connection(address, timeout=0.9))
         await settled()
 
 

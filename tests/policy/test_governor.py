@@ -446,8 +446,57 @@ def test_where_nobody_of_the_first_may_be_killed_everybody_is_asked_for() -> Non
     assert node.tell(ev.CensusTaken(0.1, asked.number, some, radius_of)) == ["TakeCensus"]
     again = node.the(ev.TakeCensus)
     assert (again.wanted, again.caps) == (100, None)
-    assert "none of those who rank first" in again.because
+    assert "2 of those who rank first may not be killed" in again.because
     assert node.tell(ev.CensusTaken(0.2, again.number, Census(rows), radius_of)) == ["Kill"]
+    assert [victim.key for victim in node.the(ev.Kill).victims] == [2, 3]
+
+
+def of_which(census: Census, rows: list[Candidate], kept: int) -> Census:
+    """``rows``, of which the first have one."""
+    size = sum(row.private for row in rows)
+    census.add(rows[0].priority, rows[0].idle, rows[0].over is not None, rows[:kept], len(rows), size, rows[0])
+    return census
+
+
+def test_a_class_is_not_passed_over_because_its_first_may_not_be_killed() -> None:
+    """Fault: HIGH dies though NORMAL has a thousand more, since these had no row."""
+    node = Driven(kills=KillSettings(caps=KillCaps(count=3, rows=1)))
+    node.look(0, 900)
+    normal = [Candidate(n, Priority.NORMAL, True, None, 60) for n in range(30)]
+    high = [Candidate(100 + n, Priority.HIGH, True, None, 60) for n in range(5)]
+    some = of_which(of_which(Census(), normal, 7), high, 5)
+
+    def radius_of(key: Any) -> Radius | None:
+        return Radius(frozenset({key, "critical"}), 60, True) if key < 7 else None
+
+    assert node.tell(ev.CensusTaken(0.1, node.the(ev.TakeCensus).number, some, radius_of)) == ["TakeCensus"]
+    whole = Census([*normal, *high])
+    assert node.tell(ev.CensusTaken(0.1, node.the(ev.TakeCensus).number, whole, radius_of)) == ["Kill"]
+    assert [victim.key for victim in node.the(ev.Kill).victims] == [7, 8]
+
+
+def test_an_answer_to_the_second_census_is_the_last_word_and_none_is_not_asked_for_at_each_look() -> None:
+    """Faults: one census after the other without end, in one moment; one at each look, at the limit."""
+    node = Driven()
+    node.look(0, 900)
+    some = of_which(Census(), [Candidate(n, Priority.NORMAL, True, None, 60) for n in range(30)], 0)
+    assert node.tell(ev.CensusTaken(0.1, node.the(ev.TakeCensus).number, some)) == ["TakeCensus"]
+    again = node.the(ev.TakeCensus).number
+    assert node.look(0.2, 900) == []
+    assert node.tell(ev.CensusTaken(0.3, again, some)) == ["Report"]
+    assert node.the(ev.Report).kind == "no_victims"
+
+
+def test_those_who_have_not_ended_are_not_all() -> None:
+    """All who have a row have been killed and do not end: others have none. Fault: nobody is left, it seems."""
+    kills = KillSettings(caps=KillCaps(count=3, rows=1), round_interval=0.01, effect_delay=0.5)
+    node = Driven(kills=kills)
+    node.look(0, 900)
+    rows = [Candidate(n, Priority.NORMAL, True, None, 60) for n in range(30)]
+    assert node.tell(ev.CensusTaken(0.1, node.the(ev.TakeCensus).number, of_which(Census(), rows, 2))) == ["Kill"]
+    assert "TakeCensus" in node.look(0.7, 900)
+    assert node.tell(ev.CensusTaken(0.7, node.the(ev.TakeCensus).number, of_which(Census(), rows, 2))) == ["TakeCensus"]
+    assert node.tell(ev.CensusTaken(0.7, node.the(ev.TakeCensus).number, Census(rows))) == ["Kill"]
     assert [victim.key for victim in node.the(ev.Kill).victims] == [2, 3]
 
 

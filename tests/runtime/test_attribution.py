@@ -581,3 +581,12 @@ async def test_tasks_of_an_actor_are_counted(features: Features) -> None:
         await trio.testing.wait_all_tasks_blocked()
         assert not ref.alive
         assert not [task for task in node.holders if node.holders[task].actor is ref]
+
+
+async def test_what_comes_out_of_a_node_whose_instrument_was_taken_away() -> None:
+    """trio drops instruments that raise. Fault: a KeyError in the place of what was on its way out."""
+    with pytest.raises(ValueError, match="on its way out"):
+        async with ak.open_node() as node:
+            assert node._instrument is not None
+            trio.lowlevel.remove_instrument(node._instrument)
+            raise ValueError("on its way out")
