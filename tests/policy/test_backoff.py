@@ -96,6 +96,7 @@ def test_wrong_values_are_refused_by_name(field, value):
     assert caught.value.value is value
     assert f"backoff.{field}=" in str(caught.value)
     assert caught.value.remedy in str(caught.value)
+    assert caught.value.why in str(caught.value)
 
 
 @pytest.mark.parametrize("first", [math.ulp(0.0), 1, math.nextafter(math.inf, 0.0)])

@@ -522,3 +522,63 @@ def test_a_restart_that_fails_is_reported_with_its_life_and_its_reason():
     assert report.because == f"restart failed with {NOT_STARTED}"
     (scheduled,) = driver.due.values()
     assert scheduled.because.startswith(f"restart failed with {NOT_STARTED}; 2 restarts in")
+
+
+def test_what_is_reported_of_a_child_and_what_its_restart_says():
+    """Whom it is about, in each report; and a permanent child's orderly end is reported too."""
+    driver = begun()
+    first, _ = driver.start_child("a")
+    driver.exit("a", NORMAL)
+    assert [(report.kind, report.child_id, report.instance, report.ref) for report in driver.reports] == [
+        ("progress", "a", 1, first),
+        ("child_terminated", "a", 1, first),
+    ]
+    (scheduled,) = driver.due.values()
+    assert scheduled.because.startswith(f"permanent child exited with {NORMAL}; 1 restarts in")
+    due(driver, "a")
+    assert driver.automatic == [("a", False), ("a", True)]
+    driver.start_child(spec("t", restart="temporary"))
+    assert (driver.reports[-1].kind, driver.reports[-1].child_id) == ("progress", None)
+
+
+def test_why_a_start_is_refused():
+    driver = begun(max_children=0)
+    assert driver.start_child("a").child_id == "a"
+    error = begun().start_child(spec("a", restart="transient", significant=True))
+    assert is_error(error, errors.InvalidChildSpec)
+    assert (error.field, error.value) == ("significant", True)
+    assert error.why in str(error)
+    assert error.remedy in str(error)
+
+
+def test_a_child_that_starts_is_listed_as_what_it_will_be():
+    driver = begun()
+    driver.held = {"a"}
+    driver.start_child(spec("a", kind="supervisor", restart="transient"))
+    assert driver.ask(ev.WhichChildren) == (ev.ChildInfo(None, None, "starting", "supervisor", "transient"),)
+
+
+def test_a_start_that_the_stop_has_refused_is_not_answered_again():
+    driver = begun()
+    driver.held = {"a"}
+    call = next(driver.calls)
+    driver.feed(ev.StartChildCommand(0.0, call, spec("a")))
+    driver.stop()
+    assert is_error(driver.answers[call], errors.SupervisorStopping)
+    driver.start_failed("a", KILLED)
+    assert list(driver.answers) == [call]
+    assert driver.outcome == ev.Finished(SHUTDOWN)
+
+
+def test_a_backoff_goes_by_how_long_a_life_was_not_by_when_it_began():
+    """Fault: under a supervisor that has run for a while each failure is a first one."""
+    driver = begun(max_restarts=99)
+    driver.now = 1000.0
+    driver.start_child(spec("a", backoff=Backoff(first=1, factor=2, limit=8, jitter=0)))
+    delays = []
+    for _ in range(3):
+        driver.now += 0.5
+        driver.exit("a")
+        delays.append(next(iter(driver.due.values())).delay)
+        due(driver, "a")
+    assert delays == [1, 2, 4]

@@ -800,6 +800,7 @@ def test_a_dry_run_marks_what_it_would_do_and_stops_nothing() -> None:
     said = [name for now in range(1, 20) for name in node.look(now, 970)]
     assert said.count("StopAllButCritical") == said.count("StopNode") == 1
     assert not node.governor.over
+    assert node.governor.receipts == (), "nothing was done that could be judged"
     for now in range(20, 30):
         said += node.look(now, 100)
     assert said[-1] == "RebuildReserve"
@@ -816,3 +817,28 @@ def test_a_stop_that_is_revised_away_is_not_the_end() -> None:
 def test_what_the_others_may_do_is_said() -> None:
     with pytest.raises(ValueError, match=r"the others may do alarm, tell, gc, trim, refuse, shed, close_gate, kill,"):
         GovernorSettings(actions={KILL: {"pray"}})
+
+
+@pytest.mark.parametrize(("critical", "then"), [(2, "Kill"), (3, "TakeCensus")])
+def test_those_killed_before_and_those_who_may_not_be_use_up_the_spare_rows(critical: int, then: str) -> None:
+    """Seven rows of thirty; four may be of no use. Two have been killed before and have not ended."""
+    node = Driven(kills=KillSettings(caps=KillCaps(count=3, rows=1), effect_delay=0.5))
+    node.look(0, 900)
+    rows = [Candidate(f"k{n}", Priority.NORMAL, True, None, 60) for n in range(30)]
+    sacred = {f"k{n}" for n in range(2, 2 + critical)}
+
+    def radius_of(key: Any) -> Radius | None:
+        return Radius(frozenset({key, "critical"}), 60, True) if key in sacred else None
+
+    census = node.the(ev.TakeCensus).number
+    assert node.tell(ev.CensusTaken(0.1, census, of_which(Census(), rows, 7), radius_of)) == ["Kill"]
+    assert "TakeCensus" in node.look(0.7, 900)
+    census = node.the(ev.TakeCensus).number
+    assert node.tell(ev.CensusTaken(0.7, census, of_which(Census(), rows, 7), radius_of)) == [then]
+
+
+def test_rows_of_a_group_are_enough_by_the_default_caps() -> None:
+    node = Driven()
+    node.look(0, 900)
+    rows = [Candidate(n, Priority.NORMAL, True, None, 60) for n in range(9)]
+    assert node.tell(ev.CensusTaken(0.1, node.the(ev.TakeCensus).number, of_which(Census(), rows, 3))) == ["Kill"]

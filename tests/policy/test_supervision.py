@@ -800,3 +800,42 @@ def test_what_is_done_says_why():
     driver.terminate("a")
     driver.exit("a", DIED)
     assert driver.reports[-1].because == f"asked to stop, the permanent child ended with {DIED}"
+
+
+def test_a_report_has_the_ref_of_the_life_that_it_is_about():
+    driver = begun("a")
+    first = driver.refs["a"]
+    driver.exit("a")
+    assert [(report.kind, report.ref) for report in driver.reports] == [
+        ("progress", first),
+        ("child_terminated", first),
+        ("progress", driver.refs["a"]),
+    ]
+    assert driver.refs["a"] != first
+
+
+def test_a_significant_child_of_a_supervisor_that_never_shuts_itself_down():
+    with pytest.raises(errors.InvalidChildSpec, match="significant"):
+        Supervision(SupervisorFlags(), [spec("a", restart="transient", significant=True)])
+
+
+def test_a_significant_child_may_be_added_where_the_supervisor_shuts_itself_down():
+    driver = begun(auto_shutdown="any_significant")
+    child = spec("a", restart="transient", significant=True)
+    assert driver.start_child(child) == (driver.refs["a"], None)
+
+
+def test_a_restart_that_the_shell_has_not_heard_of_is_not_cancelled_with_it():
+    """Also when an earlier one of that child was."""
+    driver = begun("ab", strategy="one_for_all", max_restarts=9)
+    driver.hold_restarts = True
+    driver.exit("a")
+    driver.terminate("a")
+    driver.restart("a")
+    driver.restart("b")
+    driver.stubborn = {"b"}
+    assert driver.take_trace() == ["stop b", "restart a", "cancel a", "start a", "start b"]
+    driver.exit("a")
+    driver.stop()
+    driver.exit("b", SHUTDOWN)
+    assert driver.take_trace() == ["stop b", "finished"]

@@ -481,3 +481,12 @@ def test_who_is_not_in_its_own_radius_dies_too() -> None:
     selection = select(rows, 4000)
     assert selection.victims[0].radius == frozenset(range(100)) | {"a"}
     assert (selection.deaths, selection.predicted) == (101, 5000)
+
+
+def test_those_who_could_not_be_taken_are_counted() -> None:
+    """Whether enough rows were seen goes by that."""
+    sacred, large = Radius(frozenset("z"), 1, critical=True), Radius(frozenset("vwxyz"), 1)
+    rows = [one(key, size=900, idle=True)._replace(radius=sacred) for key in "ab"]
+    rows += [one(key, size=800)._replace(radius=large) for key in "cd"]
+    selection = select([*rows, one("e")], 100, KillCaps(count=3))
+    assert (keys(selection), selection.passed_over) == ("e", 4)
