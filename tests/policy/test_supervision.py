@@ -839,3 +839,13 @@ def test_a_restart_that_the_shell_has_not_heard_of_is_not_cancelled_with_it():
     driver.stop()
     driver.exit("b", SHUTDOWN)
     assert driver.take_trace() == ["stop b", "finished"]
+
+
+@pytest.mark.parametrize("restart", ["transient", "temporary"])
+def test_the_last_significant_child_that_ends_ends_the_supervisor_also_if_the_others_are_still_listed(restart):
+    children = [spec(name, restart=restart, significant=True) for name in "ab"]
+    driver = begun(children, auto_shutdown="all_significant")
+    driver.exit("a", NORMAL)
+    assert driver.outcome is None
+    driver.exit("b", NORMAL)
+    assert driver.outcome == ev.Finished(Shutdown("auto_shutdown"))
