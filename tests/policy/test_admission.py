@@ -160,3 +160,81 @@ def test_limits_that_cannot_be(wrong: dict[str, Any]) -> None:
 def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="give"):
         AdmissionSettings(**wrong)
+
+
+# --- What mutants have shown to be missing ---
+
+
+def test_each_refusal_says_why_and_when_to_ask_again() -> None:
+    made = Admission(
+        AdmissionSettings(
+            {"a": KindLimits(count=0), "b": KindLimits(rate=4, burst=1, first_guess=0), "c": KindLimits(first_guess=1)},
+            retry_after=3.0,
+        )
+    )
+    made.looked(look(0, 900))
+    made.ask("b", 0)
+    answers = {kind: refusal(made.ask(kind, 0)) for kind in "abc"}
+    assert {kind: (answer.retry_after, answer.because) for kind, answer in answers.items()} == {
+        "a": (3.0, "no a is admitted: 0 are in, and 0 may be"),
+        "b": (0.25, "no b is admitted: 4 a second are, the next in 0.25 s"),
+        "c": (3.0, "no c is admitted: 1 bytes are predicted for it, and 0 may be taken up"),
+    }
+    made.refuse_all("")
+    assert refusal(made.ask("c", 0)) == Refuse(3.0)
+    assert refusal(made.ask("c", 0)).because == "no c is admitted: memory is short"
+
+
+def test_who_is_exempt_takes_nobody_s_turn() -> None:
+    """Fault: a health check uses up the rate of the kind that it is of."""
+    made = admission(a=KindLimits(rate=1, burst=2, first_guess=0))
+    assert isinstance(made.ask("a", 0), Admit)
+    for _ in range(3):
+        assert isinstance(made.ask("a", 0, exempt=True), Admit)
+    assert isinstance(made.ask("a", 0), Admit)
+    assert isinstance(made.ask("a", 0), Refuse)
+
+
+@pytest.mark.parametrize(
+    ("used", "guess", "capacity"), [(None, 10, math.inf), (0, 0, math.inf), (350, 100, 4), (800, 1, 0)]
+)
+def test_capacity_is_in_whole_ones(used: int | None, guess: int, capacity: float) -> None:
+    made = admission(used, a=KindLimits(first_guess=guess))
+    assert made.capacity("a") == capacity
+
+
+def test_one_end_ends_one() -> None:
+    made = admission()
+    for _ in range(3):
+        made.ask("a", 0)
+    made.ended("a")
+    assert made.count("a") == 2
+
+
+def test_enough_have_been_seen() -> None:
+    made = Admission(AdmissionSettings(other=KindLimits(first_guess=100), enough=2))
+    made.learn("a", [10])
+    assert made.predicted("a") == 100
+    made.learn("a", [10])
+    assert made.predicted("a") == 12, "the bucket of 10"
+
+
+@pytest.mark.parametrize(("noted", "seen"), [(3, 3), (4, 2), (5, 3), (6, 2)])
+def test_sizes_are_halved_when_so_many_are_kept(noted: int, seen: float) -> None:
+    learned = LearnedSize(keep=4)
+    for _ in range(noted):
+        learned.note(100)
+    assert learned.seen == seen
+
+
+def test_a_size_that_came_once_is_kept_by_half_once() -> None:
+    """Fault: whatever came once is forgotten at the first halving."""
+    learned = LearnedSize(keep=2)
+    learned.note(1)
+    learned.note(1024)
+    assert (learned.seen, learned.quantile(1.0)) == (1.0, 1024)
+
+
+def test_a_time_after_which_to_ask_again_is_a_time() -> None:
+    with pytest.raises(ValueError, match="retry_after=inf"):
+        AdmissionSettings(retry_after=math.inf)

@@ -96,3 +96,11 @@ def test_wrong_values_are_refused_by_name(field, value):
     assert caught.value.value is value
     assert f"backoff.{field}=" in str(caught.value)
     assert caught.value.remedy in str(caught.value)
+    assert caught.value.why in str(caught.value)
+
+
+@pytest.mark.parametrize("first", [math.ulp(0.0), 1, math.nextafter(math.inf, 0.0)])
+@pytest.mark.parametrize("jitter", [0, 1])
+def test_what_is_just_allowed(first, jitter):
+    made = Backoff(first=first, factor=1, limit=first, jitter=jitter, reset_after=math.ulp(0.0))
+    assert made.base(1) == made.base(100) == first

@@ -59,6 +59,8 @@ REFUSED = [
     ("mailbox", True),
     ("mailbox", None),
     ("overflow", "drop"),
+    ("priority", 1),
+    ("memory_quota", 1000),  # of a worker
 ]
 
 
@@ -70,6 +72,7 @@ def test_sup_16_every_bad_field_has_its_own_error(field, value):
     error = caught.value
     assert error.field == field
     assert error.value is value or error.value == value
+    assert error.remedy.startswith("give ")
     for part in (field, error.why, error.remedy):
         assert part in str(error)
     with pytest.raises(InvalidChildSpec):
@@ -104,8 +107,9 @@ def test_sup_15_unknown_fields_are_pythons_affair():
 
 def test_a_start_without_a_name_needs_an_id():
     partial = functools.partial(worker)
-    with pytest.raises(InvalidChildSpec, match="give id="):
+    with pytest.raises(InvalidChildSpec, match=r"start has no __qualname__ .*give id=") as caught:
         ChildSpec(partial)
+    assert caught.value.field == "id"
     assert ChildSpec(partial, id="p").id == "p"
 
 
@@ -148,16 +152,21 @@ def test_sup_16_duplicates_and_strangers_in_a_list():
     validate_children([ChildSpec(worker), ChildSpec(worker, id="2")])
     with pytest.raises(DuplicateChildId, match="'worker'"):
         validate_children([ChildSpec(worker), ChildSpec(worker)])
-    with pytest.raises(InvalidChildSpec, match="not a ChildSpec"):
+    with pytest.raises(InvalidChildSpec, match="not a ChildSpec") as caught:
         validate_children([worker])
+    assert (caught.value.field, caught.value.value) == ("spec", worker)
+    assert "make one" in caught.value.remedy
 
 
 def test_significant_needs_a_supervisor_that_shuts_itself_down():
     spec = ChildSpec(worker, restart="transient", significant=True)
     validate_children([spec], "any_significant")
     validate_children([spec], "all_significant")
-    with pytest.raises(InvalidChildSpec, match="auto_shutdown"):
+    with pytest.raises(InvalidChildSpec, match="auto_shutdown") as caught:
         validate_children([spec], "never")
+    assert (caught.value.field, caught.value.value) == ("significant", True)
+    assert "'worker' is significant" in caught.value.why
+    assert caught.value.remedy.startswith("give the supervisor auto_shutdown=")
 
 
 @conforms("SUP-17", "DYN-05")
@@ -182,6 +191,7 @@ def test_sup_17_dyn_05_bad_intensity(kind, field, value):
         kind(**{field: value})
     assert (caught.value.field, caught.value.value) == (field, value) or value != value
     assert f"{field}={value!r}" in str(caught.value)
+    assert "give " in str(caught.value)
 
 
 @conforms("SUP-17", "DYN-05")
@@ -200,7 +210,8 @@ def test_sup_17_dyn_05_bad_intensity(kind, field, value):
 def test_sup_17_dyn_05_bad_flags(kind, field, value):
     with pytest.raises(InvalidSupervisorFlag) as caught:
         kind(**{field: value})
-    assert caught.value.field == field
+    assert (caught.value.field, caught.value.value) == (field, value)
+    assert "give " in str(caught.value)
 
 
 @conforms("DYN-04", "ESUP-03")
@@ -255,3 +266,43 @@ def test_validate_children_agrees_with_a_plain_reading(specs, auto_shutdown):
             validate_children(specs, auto_shutdown)
     else:
         validate_children(specs, auto_shutdown)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "choices"),
+    [
+        (ChildSpec, "restart", ["permanent", "transient", "temporary"]),
+        (ChildSpec, "kind", ["worker", "supervisor"]),
+        (ChildSpec, "scheduling", None),
+        (ChildSpec, "overflow", ["reject", "wait", "drop_oldest", "drop_newest"]),
+        (SupervisorFlags, "strategy", ["one_for_one", "one_for_all", "rest_for_one"]),
+        (SupervisorFlags, "auto_shutdown", ["never", "any_significant", "all_significant"]),
+    ],
+)
+def test_the_choices_are_said(kind, field, choices):
+    with pytest.raises(SpecError) as caught:
+        kind(**{field: "sometimes"} | ({"start": worker} if kind is ChildSpec else {}))
+    if choices is None:
+        assert 'give one of "' in str(caught.value)
+    else:
+        assert "give one of " + ", ".join(f'"{choice}"' for choice in choices) in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["max_heap_size", "memory_quota"])
+@pytest.mark.parametrize("value", ["lots", object()])
+def test_a_size_that_is_none_says_so(field, value):
+    with pytest.raises(InvalidChildSpec, match=field) as caught:
+        ChildSpec(worker, kind="supervisor", **{field: value})
+    error = caught.value
+    assert (error.field, error.value) == (field, value)
+    assert "is not a size" in error.why
+    assert error.remedy.startswith("give bytes")
+
+
+def test_significant_and_permanent_says_why_not():
+    with pytest.raises(InvalidChildSpec) as caught:
+        ChildSpec(worker, significant=True)
+    error = caught.value
+    assert (error.field, error.value) == ("significant", True)
+    assert error.why.startswith("a permanent child is always restarted")
+    assert error.remedy.startswith("give restart=")

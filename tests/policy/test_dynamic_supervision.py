@@ -483,3 +483,102 @@ def test_sup_43_44_nothing_is_kept_of_temporary_children():
     driver.terminate(driver.refs["p"])
     for table in (machine._by_ref, machine._running, machine._starting, machine._waiting, machine._ending):
         assert not table
+
+
+# --- What mutants have shown to be missing ------------------------------------------------------
+
+
+def test_a_spec_that_is_not_kept_and_one_that_was_never_there():
+    driver = begun()
+    driver.start_child(spec("t", restart="temporary"))
+    assert driver.ask(ev.GetChildSpec, driver.refs["t"]).state == "temporary"
+    stranger = driver.ask(ev.GetChildSpec, "x")
+    assert is_error(stranger, errors.ChildNotFound)
+    assert stranger.state is None
+
+
+def test_a_start_that_was_given_up_is_answered_once():
+    """Fault: a slow init that was killed and ends at last is told to a caller that there is not."""
+    for end in (ev.ChildStartFailed, ev.ChildIgnored):
+        driver = begun()
+        driver.held = {"a"}
+        call = next(driver.calls)
+        driver.feed(ev.StartChildCommand(0.0, call, spec("a")))
+        instance = driver.starting["a"]
+        driver.feed(ev.KillTimeout(0.0, instance))
+        assert list(driver.answers) == [call]
+        driver.feed(end(0.0, instance, KILLED) if end is ev.ChildStartFailed else end(0.0, instance))
+        assert list(driver.answers) == [call]
+
+
+def test_a_restart_that_fails_is_reported_with_its_life_and_its_reason():
+    driver = begun()
+    driver.start_child("a")
+    driver.exit("a")
+    driver.failing = {"a"}
+    due(driver, "a")
+    report = driver.reports[-1]
+    assert (report.kind, report.child_id, report.reason, report.instance) == ("start_error", "a", NOT_STARTED, 2)
+    assert report.because == f"restart failed with {NOT_STARTED}"
+    (scheduled,) = driver.due.values()
+    assert scheduled.because.startswith(f"restart failed with {NOT_STARTED}; 2 restarts in")
+
+
+def test_what_is_reported_of_a_child_and_what_its_restart_says():
+    """Whom it is about, in each report; and a permanent child's orderly end is reported too."""
+    driver = begun()
+    first, _ = driver.start_child("a")
+    driver.exit("a", NORMAL)
+    assert [(report.kind, report.child_id, report.instance, report.ref) for report in driver.reports] == [
+        ("progress", "a", 1, first),
+        ("child_terminated", "a", 1, first),
+    ]
+    (scheduled,) = driver.due.values()
+    assert scheduled.because.startswith(f"permanent child exited with {NORMAL}; 1 restarts in")
+    due(driver, "a")
+    assert driver.automatic == [("a", False), ("a", True)]
+    driver.start_child(spec("t", restart="temporary"))
+    assert (driver.reports[-1].kind, driver.reports[-1].child_id) == ("progress", None)
+
+
+def test_why_a_start_is_refused():
+    driver = begun(max_children=0)
+    assert driver.start_child("a").child_id == "a"
+    error = begun().start_child(spec("a", restart="transient", significant=True))
+    assert is_error(error, errors.InvalidChildSpec)
+    assert (error.field, error.value) == ("significant", True)
+    assert error.why in str(error)
+    assert error.remedy in str(error)
+
+
+def test_a_child_that_starts_is_listed_as_what_it_will_be():
+    driver = begun()
+    driver.held = {"a"}
+    driver.start_child(spec("a", kind="supervisor", restart="transient"))
+    assert driver.ask(ev.WhichChildren) == (ev.ChildInfo(None, None, "starting", "supervisor", "transient"),)
+
+
+def test_a_start_that_the_stop_has_refused_is_not_answered_again():
+    driver = begun()
+    driver.held = {"a"}
+    call = next(driver.calls)
+    driver.feed(ev.StartChildCommand(0.0, call, spec("a")))
+    driver.stop()
+    assert is_error(driver.answers[call], errors.SupervisorStopping)
+    driver.start_failed("a", KILLED)
+    assert list(driver.answers) == [call]
+    assert driver.outcome == ev.Finished(SHUTDOWN)
+
+
+def test_a_backoff_goes_by_how_long_a_life_was_not_by_when_it_began():
+    """Fault: under a supervisor that has run for a while each failure is a first one."""
+    driver = begun(max_restarts=99)
+    driver.now = 1000.0
+    driver.start_child(spec("a", backoff=Backoff(first=1, factor=2, limit=8, jitter=0)))
+    delays = []
+    for _ in range(3):
+        driver.now += 0.5
+        driver.exit("a")
+        delays.append(next(iter(driver.due.values())).delay)
+        due(driver, "a")
+    assert delays == [1, 2, 4]

@@ -96,6 +96,8 @@ def test_truncated_samples_are_counted():
     reading = learner.reading()
     assert reading is not None
     assert (reading.count, reading.truncated) == (3, 1)
+    learner.learn(4, truncated=True)
+    assert learner.truncated == 2
     assert "1 of them at least" in str(reading)
 
 
@@ -120,3 +122,20 @@ def test_a_wrong_quantile_is_refused(quantile):
 def test_a_negative_size_is_refused():
     with pytest.raises(ValueError, match="-1 B is no size of a Room"):
         FootprintLearner("Room").learn(-1)
+
+
+def test_a_reading_says_whose_it_is():
+    reading = FootprintLearner("Room", "lobby")
+    reading.learn(1)
+    found = reading.reading()
+    assert found is not None
+    assert (found.kind, found.id) == ("Room", "lobby")
+
+
+def test_the_recent_ones_are_just_so_many():
+    learner = FootprintLearner("Room", quantile=1.0)
+    for size in [10**9] + [1] * (WINDOW - 1):
+        learner.learn(size)
+    assert learner.quantile == 10**9
+    learner.learn(1)
+    assert learner.quantile == 1

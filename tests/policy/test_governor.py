@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, get_args
 
 import attrs
 import pytest
@@ -14,14 +15,16 @@ from actorkit.policy.governor_settings import SUBTREE_ACTIONS, GovernorSettings
 from actorkit.policy.kill_rounds import KillSettings
 from actorkit.policy.ladder import LadderSettings
 from actorkit.policy.memory_sample import MemoryLevel, MemorySample, Priority
-from actorkit.policy.receipts import PaceSettings
+from actorkit.policy.receipts import PaceSettings, Receipt
 from actorkit.policy.victims import Candidate, Census, KillCaps, Radius
 
 NORMAL, CONSERVE, SHED, KILL, EXHAUSTED = MemoryLevel
+REPORT_KINDS = get_args(ev.ReportKind)
+OBSERVATIONS = (ev.LevelChanged, ev.TakeCensus, ev.Report)
 
 
 class Driven:
-    """A governor of 1,000 bytes, and what it said last."""
+    """A governor of 1,000 bytes, and what it said last. Of each action it checks what holds for all."""
 
     def __init__(self, **about: Any) -> None:
         about.setdefault("looks", LookSettings(assumed=0))
@@ -30,13 +33,34 @@ class Driven:
         about.setdefault("tell_again", 5)
         self.governor = Governor(GovernorSettings(**about))
         self.said: list[ev.Action] = []
+        self._level = NORMAL
+        self._number = 0
 
     def look(self, now: float, used: int, live: int | None = None, **about: Any) -> list[str]:
         return self.tell(ev.Sampled(MemorySample(now, 1000, used, "test", used, live, **about)))
 
     def tell(self, event: ev.Event) -> list[str]:
         self.said = self.governor.handle(event)
+        for action in self.said:
+            self.check(action)
         return [type(action).__name__ for action in self.said]
+
+    def check(self, action: ev.Action) -> None:
+        """It says why, has a number of its own, and is marked in a dry run unless it is an observation."""
+        assert isinstance(action.because, str)
+        assert action.because
+        assert "None" not in action.because
+        assert action.number > self._number
+        self._number = action.number
+        dry_run = self.governor.settings.dry_run
+        assert action.dry_run is (dry_run and not isinstance(action, OBSERVATIONS))
+        match action:
+            case ev.LevelChanged(level=level, previous=previous):
+                assert (level, previous) == (self.governor.level, self._level)
+                self._level = level
+            case ev.Report(kind=kind, level=level):
+                assert kind in REPORT_KINDS
+                assert level == self.governor.level
 
     def done(self, now: float, number: int, *about: Any) -> list[str]:
         return self.tell(ev.ActionDone(now, number, *about))
@@ -103,6 +127,7 @@ def test_a_round() -> None:
     assert node.census(0.01, 50, 50, 50) == ["Kill"]
     kill = node.the(ev.Kill)
     assert ([victim.key for victim in kill.victims], kill.predicted) == ([0, 1], 100)
+    assert [(row.key, row.verdict) for row in kill.table.rows] == [(0, "killed"), (1, "killed"), (2, "not needed")]
     assert node.look(0.5, 900, 900) == ["ShedMailboxes"], "its victims have not ended"
     assert node.done(0.6, kill.number) == []
     assert node.governor.look_at == 0.6, "look at once"
@@ -420,7 +445,7 @@ def test_where_nobody_of_the_first_may_be_killed_everybody_is_asked_for() -> Non
 
     assert node.tell(ev.CensusTaken(0.1, asked.number, some, radius_of)) == ["TakeCensus"]
     again = node.the(ev.TakeCensus)
-    assert again.caps is None
+    assert (again.wanted, again.caps) == (100, None)
     assert "2 of those who rank first may not be killed" in again.because
     assert node.tell(ev.CensusTaken(0.2, again.number, Census(rows), radius_of)) == ["Kill"]
     assert [victim.key for victim in node.the(ev.Kill).victims] == [2, 3]
@@ -505,3 +530,315 @@ def test_exhausted_when_kills_do_not_help_does_not_wait() -> None:
     node.done(0.1, node.the(ev.Kill).number)
     node.look(3, 970)
     assert "kills do not help" in node.the(ev.StopAllButCritical).because
+
+
+# --- What mutants have shown to be missing ---
+
+
+def test_before_the_first_look() -> None:
+    """Fault: the first look is never due, or nothing is decided from the beginning."""
+    governor = Governor()
+    assert (governor.look_at, governor.over, governor.level) == (-math.inf, False, NORMAL)
+
+
+def test_a_census_that_nobody_asked_for() -> None:
+    """Fault: an answer whose number is another action's, or comes again, kills."""
+    rows = [Candidate(1, 1, True, None, 500)]
+    node = Driven(answer_within=0.05)
+    node.look(0, 910)
+    assert node.tell(ev.CensusTaken(0, 1, rows)) == [], "the number of the change of level"
+    node = Driven()
+    node.look(0, 910)
+    assert node.census(0) == ["Report"]
+    assert node.tell(ev.CensusTaken(0, 1, rows)) == [], "the one that was asked for is answered"
+    node = Driven(revise=lambda action: None if isinstance(action, ev.TakeCensus) else action)
+    assert "TakeCensus" not in node.look(0, 910)
+    assert node.tell(ev.CensusTaken(0, 1, rows)) == [], "the question was revised away"
+
+
+def test_a_census_for_a_level_that_has_been_left() -> None:
+    """Fault: memory is wanted at SHED too, where nobody is killed."""
+    node = Driven()
+    node.look(0, 900)
+    asked = node.the(ev.TakeCensus)
+    node.look(1, 700)
+    node.look(1.1, 850)
+    assert node.governor.level == SHED
+    assert node.tell(ev.CensusTaken(1.2, asked.number, [Candidate(1, 1, True, None, 500)])) == []
+
+
+def test_where_nobody_is_asked_nobody_is_waited_for() -> None:
+    """Fault: a node whose levels ask no actors waits for their answer for ever."""
+    node = Driven(answer_within=0.05, actions={KILL: {"kill"}})
+    assert node.look(0, 900) == ["LevelChanged", "TakeCensus"]
+
+
+@pytest.mark.parametrize(("before", "waits"), [(660, True), (600, False), (599, False)])
+def test_an_answer_is_waited_for_while_the_limit_is_farther_than_twice_that_time(before: int, waits: bool) -> None:
+    """Headroom of 100 bytes at 80, 100 or more a second; twice the time for an answer is 1 s."""
+    node = Driven(answer_within=0.5)
+    node.look(0, before)
+    assert ("TakeCensus" not in node.look(3, 900)) is waits
+
+
+def test_kills_are_resumed_once() -> None:
+    """Fault: each further question for a census says that kills are resumed."""
+    node = Driven(kills=KillSettings(futile_rounds=1, effect_delay=1.0))
+    node.look(0, 900)
+    node.census(0, 200)
+    node.look(1, 900)
+    assert node.the(ev.Report).kind == "kills_futile"
+    node.look(31, 900)
+    assert node.the(ev.Report).kind == "kills_resumed"
+    assert node.the(ev.TakeCensus).wanted == 100
+    said = node.look(33, 900)
+    assert "TakeCensus" in said
+    assert "Report" not in said
+
+
+def test_what_a_kill_freed_is_as_measured_on_the_spot_unless_it_failed() -> None:
+    node = Driven()
+    node.look(0, 900, 900)
+    node.census(0, 50, 50)
+    node.done(0.01, node.the(ev.Kill).number, 98)
+    node.look(0.02, 900, 900)
+    assert node.the(ev.Report).kind == "kill_judged"
+    assert node.governor.receipts == (Receipt("kill", 0, 100, 98, 0.02),)
+    node = Driven()
+    node.look(0, 900, 900)
+    node.census(0, 50, 50)
+    assert node.done(0.01, node.the(ev.Kill).number, 98, 0.0, "no such actors") == ["Report"]
+    assert node.the(ev.Report).kind == "action_failed"
+    assert "no such actors" in node.the(ev.Report).because
+    node.look(0.02, 900, 900)
+    assert node.governor.receipts == ()
+
+
+def test_a_round_is_given_up_when_the_limit_is_nearer_than_its_effect() -> None:
+    """Fault: the governor does not tell its rounds how near the limit is."""
+    node = Driven()
+    node.look(0, 900, 900)
+    node.census(0, 100)
+    node.done(0.01, node.the(ev.Kill).number)
+    assert "TakeCensus" in node.look(0.2, 990, 990)
+
+
+@pytest.mark.parametrize(("freed", "victims"), [((), 5), ((30,), 4), ((30, 30), 2)])
+def test_all_that_was_freed_since_the_last_look_is_taken_off(freed: tuple[int, ...], victims: int) -> None:
+    """Fault: of several actions the last alone counts, and more are killed than need be."""
+    node = Driven()
+    node.look(0, 900)
+    asked = node.the(ev.TakeCensus)
+    numbers = [node.the(kind).number for kind in (ev.CollectGarbage, ev.ShedMailboxes)]
+    for number, size in zip(numbers, freed, strict=False):
+        node.done(0.01, number, size, 0.001)
+    node.tell(ev.CensusTaken(0.02, asked.number, [Candidate(n, 1, True, None, 20) for n in range(9)]))
+    assert len(node.the(ev.Kill).victims) == victims
+
+
+def test_pages_given_back_need_not_be_killed_less_for() -> None:
+    """What is trimmed was not needed: it must not be taken off what a round must free."""
+    node = Driven()
+    node.look(0, 950, 850)
+    asked = node.the(ev.TakeCensus)
+    node.done(0.01, node.the(ev.TrimAllocator).number, 60, 0.001)
+    node.tell(ev.CensusTaken(0.02, asked.number, [Candidate(n, 1, True, None, 25) for n in range(9)]))
+    assert node.the(ev.Kill).predicted == 50
+
+
+def test_a_trim_is_judged_by_the_resident_set_and_the_others_by_what_lives() -> None:
+    node = Driven()
+    node.look(0, 700, 680)
+    trim, collect = node.the(ev.TrimAllocator).number, node.the(ev.CollectGarbage).number
+    node.done(0.1, trim, None, 0.001)
+    node.done(0.1, collect, None, 0.002)
+    node.look(0.5, 690, 681)
+    assert node.governor.receipts == (Receipt("trim", 0.1, 20, 10, 0.001), Receipt("gc", 0.1, 34, 0, 0.002))
+
+
+def test_a_trim_as_the_shell_tells_it() -> None:
+    node = Driven()
+    node.look(0, 700, 680)
+    node.done(0.1, node.the(ev.TrimAllocator).number, 15, 0.001)
+    assert node.governor.receipts == (Receipt("trim", 0.1, 20, 15, 0.001),)
+
+
+def test_what_is_worth_trimming() -> None:
+    """A hundredth of the limit; and after one that gave nothing two hundredths more than it left."""
+    assert "TrimAllocator" not in Driven().look(0, 700, 691)
+    assert "TrimAllocator" in Driven().look(0, 700, 690)
+    node = Driven()
+    node.look(0, 700, 680)
+    node.done(0.01, node.the(ev.TrimAllocator).number, 0, 0.001)
+    assert "TrimAllocator" not in node.look(0.5, 719, 680)
+    assert "TrimAllocator" in node.look(0.6, 720, 680)
+
+
+@pytest.mark.parametrize(("needed", "wanted"), [(740, None), (741, 1), (742, 2)])
+def test_messages_are_shed_down_to_where_the_level_is_left(needed: int, wanted: int | None) -> None:
+    node = Driven()
+    node.look(0, 800, needed)
+    assert [action.wanted for action in node.said if isinstance(action, ev.ShedMailboxes)] == (
+        [wanted] if wanted else []
+    )
+
+
+def test_a_pause_is_predicted_by_what_lives_and_not_minded_at_kill() -> None:
+    """Collecting took 80 ms for 700 bytes, so 102 for 899. 100 are allowed, and as many as it takes at KILL."""
+    node = Driven()
+    node.look(0, 700, 700)
+    node.done(0.1, node.the(ev.CollectGarbage).number, 100, 0.08)
+    assert "CollectGarbage" not in node.look(10, 899, 899)
+    assert "CollectGarbage" in node.look(11, 900, 900)
+
+
+def test_paces_can_be_set() -> None:
+    node = Driven(paces={"gc": PaceSettings(first=7)})
+    node.look(0, 750)
+    assert "CollectGarbage" not in node.look(6.9, 750)
+    assert "CollectGarbage" in node.look(7, 750)
+
+
+def test_the_reserve_must_fit_below_where_kill_is_left() -> None:
+    node = Driven(reserve=300)
+    node.look(0, 960, 960)
+    for now in range(1, 6):
+        assert "RebuildReserve" not in node.look(now, 520, 100)
+    assert node.governor.level == NORMAL
+    assert node.look(6, 519, 100) == ["RebuildReserve"]
+
+
+def test_the_next_look_at_each_level() -> None:
+    """While nothing moves: after the longest wait below SHED, after ``alert_look`` from there on."""
+    node = Driven()
+    for now, used, wait in [(0, 700, 1.0), (10, 700, 1.0), (40, 800, 0.25), (50, 800, 0.25), (90, 810, 0.25)]:
+        node.look(now, used)
+        assert node.governor.look_at == now + wait, (now, used)
+
+
+def test_a_level_is_entered_early_by_the_rate_and_the_next_look() -> None:
+    """350 bytes are left at 6,500 a second: 54 ms, and the next look is in 13, whose effect takes 50 more."""
+    node = Driven(ladder=LadderSettings())
+    node.look(0, 0)
+    node.look(0.1, 650)
+    assert node.governor.level == CONSERVE
+    assert "early" in node.the(ev.LevelChanged).because
+    node = Driven(ladder=LadderSettings())
+    node.look(0, 0)
+    node.look(0.2, 650)
+    assert node.governor.level == NORMAL, "108 ms are left"
+
+
+def test_thresholds_are_asked_for_each_sample() -> None:
+    def thresholds(sample: MemorySample) -> LadderSettings:
+        return LadderSettings(conserve=(0.5, 0.4) if sample.now >= 5 else (0.7, 0.65), forecast=False)
+
+    node = Driven(thresholds=thresholds)
+    node.look(4, 600)
+    assert node.governor.level == NORMAL
+    node.look(5, 600)
+    assert node.governor.level == CONSERVE
+
+
+def test_actors_are_asked_for_the_last_byte_and_no_sooner_than_again() -> None:
+    node = Driven()
+    node.look(10, 720)
+    assert "TellActors" not in node.look(11, 720)
+    assert "TellActors" in node.look(15, 651)
+    assert node.the(ev.TellActors).please_free == 1
+
+
+def test_nothing_is_asked_of_actors_while_the_level_falls() -> None:
+    node = Driven()
+    node.look(0, 960)
+    node.look(1, 890)
+    assert node.the(ev.TellActors) == ev.TellActors(KILL, 0)
+
+
+def test_the_look_that_finds_it_exhausted_stops_nobody() -> None:
+    """Fault: actors are stopped before the reserve that was released in this moment could help."""
+    node = Driven(reserve=10)
+    node.look(0, 900)
+    assert node.census(0) == ["Report"]
+    assert node.look(0.4, 970) == ["LevelChanged", "TellActors", "ReleaseReserve"]
+    assert node.look(0.45, 970) == ["StopAllButCritical"]
+
+
+@pytest.mark.parametrize(("needed", "stops"), [(899, False), (900, True)])
+def test_exhausted_as_long_as_the_level_would_not_be_left(needed: int, stops: bool) -> None:
+    node = Driven(ladder=LadderSettings(dwell=99, forecast=False))
+    node.look(0, 970, 970)
+    node.look(1, 970, needed)
+    assert ("StopAllButCritical" in node.look(2, 970, needed)) is stops
+
+
+def test_why_all_are_stopped() -> None:
+    node = Driven()
+    node.look(1, 970)
+    assert node.tell(ev.Tick(2)) == [], "nobody has found out yet that nobody is left"
+    assert node.tell(ev.Tick(3)) == ["StopAllButCritical"]
+    assert node.the(ev.StopAllButCritical).because == (
+        "EXHAUSTED for 2 s, 970 bytes needed of 1,000 (test): more than 2 s"
+    )
+
+
+def test_a_node_that_was_well_before_is_stopped_too() -> None:
+    node = Driven()
+    node.look(0, 100)
+    node.look(1, 970)
+    assert node.tell(ev.Tick(3)) == ["StopAllButCritical"]
+    assert node.tell(ev.Tick(8)) == ["StopNode"]
+    assert node.governor.over
+
+
+def test_a_dry_run_marks_what_it_would_do_and_stops_nothing() -> None:
+    """What is marked, ``Driven`` checks. The node is "stopped" once, and the governor goes on."""
+    node = Driven(dry_run=True, reserve=10, kills=KillSettings(futile_rounds=1))
+    for used in (700, 800, 900):
+        node.look(used / 1000, used)
+    assert node.census(0.9, 500) == ["Kill"]
+    said = [name for now in range(1, 20) for name in node.look(now, 970)]
+    assert said.count("StopAllButCritical") == said.count("StopNode") == 1
+    assert not node.governor.over
+    assert node.governor.receipts == (), "nothing was done that could be judged"
+    for now in range(20, 30):
+        said += node.look(now, 100)
+    assert said[-1] == "RebuildReserve"
+
+
+def test_a_stop_that_is_revised_away_is_not_the_end() -> None:
+    node = Driven(revise=lambda action: None if isinstance(action, ev.StopNode) else action)
+    node.look(0, 970)
+    node.tell(ev.Tick(2))
+    assert node.tell(ev.Tick(7)) == []
+    assert not node.governor.over
+
+
+def test_what_the_others_may_do_is_said() -> None:
+    with pytest.raises(ValueError, match=r"the others may do alarm, tell, gc, trim, refuse, shed, close_gate, kill,"):
+        GovernorSettings(actions={KILL: {"pray"}})
+
+
+@pytest.mark.parametrize(("critical", "then"), [(2, "Kill"), (3, "TakeCensus")])
+def test_those_killed_before_and_those_who_may_not_be_use_up_the_spare_rows(critical: int, then: str) -> None:
+    """Seven rows of thirty; four may be of no use. Two have been killed before and have not ended."""
+    node = Driven(kills=KillSettings(caps=KillCaps(count=3, rows=1), effect_delay=0.5))
+    node.look(0, 900)
+    rows = [Candidate(f"k{n}", Priority.NORMAL, True, None, 60) for n in range(30)]
+    sacred = {f"k{n}" for n in range(2, 2 + critical)}
+
+    def radius_of(key: Any) -> Radius | None:
+        return Radius(frozenset({key, "critical"}), 60, True) if key in sacred else None
+
+    census = node.the(ev.TakeCensus).number
+    assert node.tell(ev.CensusTaken(0.1, census, of_which(Census(), rows, 7), radius_of)) == ["Kill"]
+    assert "TakeCensus" in node.look(0.7, 900)
+    census = node.the(ev.TakeCensus).number
+    assert node.tell(ev.CensusTaken(0.7, census, of_which(Census(), rows, 7), radius_of)) == [then]
+
+
+def test_rows_of_a_group_are_enough_by_the_default_caps() -> None:
+    node = Driven()
+    node.look(0, 900)
+    rows = [Candidate(n, Priority.NORMAL, True, None, 60) for n in range(9)]
+    assert node.tell(ev.CensusTaken(0.1, node.the(ev.TakeCensus).number, of_which(Census(), rows, 3))) == ["Kill"]

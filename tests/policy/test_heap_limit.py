@@ -80,3 +80,10 @@ def test_what_max_heap_size_takes() -> None:
     assert as_heap_limit(None) is None
     assert as_heap_limit(limit) is limit
     assert as_heap_limit("1 KiB") == HeapLimit(1024)
+
+
+def test_a_hard_cap_of_ones_own() -> None:
+    """At least the size, and kept as it is. Fault: it is always one and a half times the size."""
+    assert HeapLimit(100, hard=100).over(None).hard == 100
+    assert HeapLimit(100, hard=120).over(HeapLimit(7, hard=9)).hard == 120
+    assert HeapLimit(2**62 - 1).over(None).hard == 2**62 - 1, "there is no larger size"

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 
-from actorkit.policy.kill_rounds import KillRounds, KillSettings
+import attrs
+import pytest
+
+from actorkit.policy.kill_rounds import Judgement, KillRounds, KillSettings
 from actorkit.policy.memory_sample import MemorySample
+from actorkit.policy.receipts import Receipt
 
 SETTINGS = KillSettings(round_interval=0.01, effect_delay=2.0, futile_rounds=3, pause=30.0)
 
@@ -72,3 +76,138 @@ def test_but_not_when_the_limit_is_nearer_and_not_for_ever() -> None:
     rounds.ended(9, 0.32)
     assert rounds.look(sample(0.33, 970), 0.2) is None
     assert not rounds.may_begin(0.4)
+
+
+# --- What mutants have shown to be missing ---
+
+
+def judged(
+    realised: int, *, begun_at: float = 0.0, looked_at: float = 2.0, settings: KillSettings = SETTINGS
+) -> Judgement:
+    """The judgement of one round of 100 bytes, by the fall of what lives."""
+    rounds = KillRounds(settings)
+    begun(rounds, 1, begun_at)
+    rounds.ended(1, begun_at)
+    judgement = rounds.look(sample(looked_at, 950 - realised))
+    assert judgement is not None
+    return judgement
+
+
+@pytest.mark.parametrize(("needed", "missing"), [(810, 0), (819, 0), (820, 20), (821, 21), (900, 100)])
+def test_what_is_missing_until_kill_is_left_for_good(needed: int, missing: int) -> None:
+    """Fault: bytes are missing where KILL would be left already, or none where it would just not be."""
+    assert KillRounds(SETTINGS).missing(sample(0.0, needed), 0.82) == missing
+
+
+def test_a_fraction_of_a_byte_beyond_is_beyond() -> None:
+    just = MemorySample(0.0, limit=1001, used=821, source="test", resident=821, live=821)  # 0.18 beyond 0.82
+    assert KillRounds(SETTINGS).missing(just, 0.82) == 21
+
+
+@pytest.mark.parametrize(("realised", "futile"), [(-10, True), (0, True), (24, True), (25, False), (100, False)])
+def test_futile_is_less_than_a_quarter(realised: int, futile: bool) -> None:
+    judgement = judged(realised)
+    assert judgement.futile is futile
+    assert judgement.receipt == Receipt("kill", 0.0, 100, max(0, realised), 2.0)
+    assert f"freed {max(0, realised)} (fell by {realised}, 0 refilled)" in judgement.because
+
+
+def test_why_a_round_is_judged_so() -> None:
+    assert judged(50).because == "round 1 was to free 100 bytes and freed 50 (fell by 50, 0 refilled)"
+    assert judged(0).because.endswith("less than 25%: futile, 1 in a row")
+    assert "there are none for 30 s" in judged(0, settings=attrs.evolve(SETTINGS, futile_rounds=1)).because
+
+
+def test_how_long_a_round_took_is_from_its_beginning() -> None:
+    """Fault: times are taken from zero, so that a round of a node that has run for a while is judged at once."""
+    assert judged(50, begun_at=5.0, looked_at=7.5).receipt == Receipt("kill", 5.0, 100, 50, 2.5)
+    rounds = KillRounds(SETTINGS)
+    begun(rounds, 1, 5.0)
+    rounds.ended(1, 5.0)
+    assert rounds.look(sample(6.9, 950)) is None
+    assert rounds.look(sample(7.0, 950)) is not None
+
+
+def test_the_moment_itself_shows_nothing() -> None:
+    """Fault: a round is judged by a sample from before its kills, or from before their victims' end."""
+    rounds = KillRounds(SETTINGS)
+    begun(rounds, 1, 1.0)
+    rounds.ended(1, 1.0, 98)
+    assert rounds.look(sample(1.0, 800)) is None
+    assert rounds.look(sample(1.1, 800)) is not None
+    rounds = KillRounds(SETTINGS)
+    begun(rounds, 1, 1.0)
+    rounds.ended(1, 1.5)
+    assert rounds.look(sample(1.5, 800)) is None
+    assert rounds.look(sample(1.6, 800)) is not None
+
+
+def test_the_limit_must_be_nearer_than_the_rest_of_the_wait() -> None:
+    rounds = KillRounds(SETTINGS)
+    begun(rounds, 1, 0.0)
+    rounds.ended(1, 0.5)
+    assert rounds.look(sample(1.0, 950), 1.0) is None
+    assert not rounds.may_begin(1.0)
+    assert rounds.look(sample(1.0, 950), 0.99) is None
+    assert rounds.may_begin(1.0), "given up"
+
+
+def test_a_judgement_ends_a_row_of_rounds_given_up() -> None:
+    """Three more may be given up after it, not two, nor none."""
+    rounds = KillRounds(SETTINGS)
+    begun(rounds, 0, 0.0)
+    rounds.ended(0, 0.1, 100)
+    assert rounds.look(sample(0.2, 950)) is not None
+    for number in range(1, 5):
+        begun(rounds, number, float(number))
+        rounds.ended(number, number + 0.1)
+        assert rounds.look(sample(number + 0.2, 970), 0.1) is None
+        assert rounds.may_begin(number + 0.9) is (number < 4)
+
+
+def test_a_success_ends_a_row_of_futile_rounds() -> None:
+    rounds = KillRounds(SETTINGS)
+    stopped = []
+    for number, measured in enumerate([0, 0, 98, 0, 0, 0]):
+        begun(rounds, number, float(number))
+        rounds.ended(number, float(number), measured)
+        judgement = rounds.look(sample(number + 0.5, 950))
+        assert judgement is not None
+        stopped.append(judgement.stopped_for)
+    assert stopped == [0, 0, 0, 0, 0, 30.0]
+
+
+def test_a_dry_round_is_over_when_it_could_have_shown() -> None:
+    rounds = KillRounds(SETTINGS)
+    rounds.begin(1, 5.0, sample(5.0, 950), 0.0, 100, frozenset({1}), judged=False)
+    assert rounds.look(sample(6.9, 950)) is None
+    assert not rounds.may_begin(6.9)
+    assert rounds.look(sample(7.0, 950)) is None
+    assert rounds.may_begin(7.0)
+
+
+@pytest.mark.parametrize("name", ["round_interval", "effect_delay", "futile_rounds", "census_again"])
+def test_times_that_never_end(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        KillSettings(**{name: math.inf})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "realised"),
+    [
+        ((950, 800), (900, 700), 100),
+        ((950, None), (920, 700), 230),
+        ((950, 700), (600, None), 150),
+        ((950, None), (900, None), 50),
+    ],
+)
+def test_a_round_is_judged_by_what_lives_only_where_that_is_known_before_and_after(
+    before: tuple[int, int | None], after: tuple[int, int | None], realised: int
+) -> None:
+    """(used, live), while 900 bytes are resident: of what is used, some is not Python's, or not this process's."""
+    rounds = KillRounds(SETTINGS)
+    samples = [MemorySample(now, 1000, used, "test", 900, live) for now, (used, live) in ((0.0, before), (2.0, after))]
+    rounds.begin(1, 0.0, samples[0], 0.0, 100, frozenset({1}))
+    judgement = rounds.look(samples[1])
+    assert judgement is not None
+    assert judgement.receipt.realised == realised

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from actorkit.policy.fill_rate import FillRate, LookSettings
+from actorkit.policy.fill_rate import FillRate, LookSettings, gauge
 from actorkit.policy.ladder import Ladder, LadderSettings
 from actorkit.policy.memory_sample import MemoryLevel, MemorySample
 
@@ -178,3 +178,131 @@ def test_the_next_look_follows_from_headroom_and_rate() -> None:
 def test_looks_that_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"give|need"):
         LookSettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"share": 1.5}, {"longest": float("inf")}, {"span": 0}, {"reaction": -0.1}, {"window": 0.05}]
+)
+def test_looks_that_can_just_not_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"give|need"):
+        LookSettings(**wrong)
+
+
+def test_looks_that_just_can() -> None:
+    made = LookSettings(share=1.0, shortest=1.0, longest=1.0, reaction=0, span=2.0, window=2.0, assumed=0)
+    assert made.share == 1.0
+
+
+# --- What mutants have shown to be missing ---
+
+
+def test_a_ladder_may_end_at_the_limit() -> None:
+    assert LadderSettings(exhausted=(1.0, 0.9)).exhausted.enter == 1.0
+
+
+def test_before_the_first_step() -> None:
+    ladder = Ladder()
+    assert (ladder.level, ladder.since) == (NORMAL, float("-inf"))
+    ladder.step(sample(3, 900))
+    assert (ladder.level, ladder.since) == (KILL, 3)
+
+
+def test_no_forecast_without_a_next_look() -> None:
+    assert Ladder().step(sample(0, 600), 0.5) is None
+
+
+def test_a_forecast_takes_nobody_further_than_kill() -> None:
+    """Fault: at KILL each forecast enters KILL anew, and it is never left."""
+    ladder = Ladder()
+    moved = ladder.step(sample(0, 900), 0.01, 1.0)
+    assert moved is not None
+    assert moved.because == "900 bytes used: enters KILL at 90% of 1,000 bytes (test)"
+    assert ladder.step(sample(0.5, 850), 0.01, 1.0) is None
+    assert ladder.since == 0
+
+
+def test_why_it_is_left_and_entered_by_growth() -> None:
+    ladder = Ladder()
+    ladder.step(sample(0, 920, 920))
+    moved = ladder.step(sample(1, 920, 300))
+    assert moved is not None
+    assert moved.because == (
+        "300 bytes needed (920 used, 620 retained): leaves KILL below 82% of 1,000 bytes (test), after 1 s at least"
+    )
+    moved = ladder.step(sample(1.5, 945, 300))
+    assert moved is not None
+    assert moved.because == (
+        "945 bytes used, grown by 25 since it was left, which is 2% or more of the limit: enters KILL at 90% of 1,000 "
+        "bytes (test)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("lowest", "levels"),
+    [(820, "KSSS"), (819, "KSSK")],
+)
+def test_a_mark_goes_below_where_the_level_is_left(lowest: int, levels: str) -> None:
+    """By ``used``; and with a regrowth that cannot be reached, so that nothing else lets it in again."""
+    assert climb((0, 910, 910), (1, 910, 300), (1.1, lowest, 300), (1.2, 900, 300), regrowth=0.2) == [*levels]
+
+
+def test_what_went_back_leaves_no_mark() -> None:
+    """Left with ``used`` below where it is left: the plain rule."""
+    assert climb((0, 910, 910), (1, 810, 810), (1.1, 900, 300), regrowth=0.2) == [*"KSK"]
+
+
+def test_those_above_are_marked_where_used_stands_at_their_leave() -> None:
+    assert climb((0, 900, 900), (1, 900, 300), (1.5, 960, 300), regrowth=0.2) == [*"KSS"]
+    assert climb((0, 910, 910), (1, 899, 300), (1.5, 960, 300), regrowth=0.2) == [*"KSE"]
+
+
+def test_those_below_are_marked_when_they_are_left_themselves() -> None:
+    """Fault: SHED is marked when KILL is left; falls to 800 meanwhile; and is entered again for having grown to 860."""
+    assert climb((0, 910, 910), (1, 910, 300), (1.5, 800, 300), (2, 850, 300), (2.1, 860, 300)) == [*"KSSCC"]
+
+
+def test_a_level_that_is_entered_again_loses_its_mark() -> None:
+    """Entered by what is needed, over SHED; both are left again at 950, and 955 is no growth."""
+    assert climb(
+        (0, 920, 920), (1, 920, 300), (2, 920, 300), (2.5, 920, 900), (3.5, 950, 300), (4.5, 950, 300), (4.6, 955, 300)
+    ) == [*"KSCKSCC"]
+
+
+def test_a_sample_that_comes_too_soon_says_nothing() -> None:
+    """Half a second is wanted between two; a quarter, and not less, between the last and the one before it."""
+    spaced = LookSettings(assumed=0, span=0.5, window=2.0)
+    for gap, climb_per_second in [(0.01, 0), (0.2, 0), (0.25, 100 / 0.75), (0.4, 100 / 0.6)]:
+        rate = FillRate(spaced)
+        for each in (sample(10, 100), sample(10 + gap, 0), sample(11, 100)):
+            rate.note(each)
+        assert rate.worst() == pytest.approx(climb_per_second), gap
+    assert rates(sample(10, 100), sample(10, 300), sample(11, 300)).worst() == 0, "the same moment, seen again"
+
+
+def test_a_climb_is_over_at_least_the_span() -> None:
+    spaced = LookSettings(assumed=0, span=0.5, window=2.0)
+    for later, climb_per_second in [(10.25, 0), (10.5, 200)]:
+        rate = FillRate(spaced)
+        rate.note(sample(10, 100, 100))
+        rate.note(sample(later, 200, 200))
+        assert (rate.worst(), rate.mean()) == (climb_per_second, climb_per_second)
+
+
+@pytest.mark.parametrize(("times", "mean"), [((0, 1, 10), 0), ((0, 1, 3), 300), ((0, 1, 3.5), 0), ((0, 1, 2), 450)])
+def test_one_that_is_older_than_the_window_stays(times: tuple[float, ...], mean: float) -> None:
+    """0, 900, 900 live: by the oldest that stays it has grown, or has not."""
+    rate = rates(*(sample(now, 900, live) for now, live in zip(times, (0, 900, 900), strict=True)))
+    assert rate.mean() == pytest.approx(mean)
+
+
+def test_slow_climbs_are_climbs() -> None:
+    """Half a byte a second, one byte left."""
+    rate = rates(sample(0, 998), sample(2, 999))
+    assert rate.time_to_limit() == 2.0
+    assert rate.look_after() == 0.5
+    assert rates(sample(0, 998, 998), sample(2, 999, 999)).mean() == 0.5
+
+
+def test_kills_are_judged_by_live_bytes_where_they_are_known() -> None:
+    assert gauge(MemorySample(0, 1000, 500, "test", 300, 200)) == 200
+    assert gauge(MemorySample(0, 1000, 500, "test", 300)) == 500

@@ -75,3 +75,42 @@ def test_the_book_keeps_the_last_ones() -> None:
 def test_paces_that_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="give"):
         PaceSettings(**wrong)
+
+
+# --- What mutants have shown to be missing ---
+
+
+def test_a_pause_without_a_size_is_as_the_last_one() -> None:
+    """Fault: what has no size is reckoned as one byte."""
+    pace = Pace(PaceSettings(first=1, longest=30, longest_pause=0.5))
+    pace.note(done(0, 1000, duration=0.6))
+    assert pace.predicted_pause(300) == 0.6
+    pace.begun(0)
+    pace.note(done(0, 1000, duration=0.6))
+    assert pace.predicted_pause(300) == 0.6
+    pace.begun(0, 1000)
+    pace.note(done(0, 1000, duration=0.6))
+    assert "0.6 s" in pace.why_not(10)
+
+
+def test_a_pause_that_is_just_allowed_and_one_that_is_not_any_more_believed() -> None:
+    pace = Pace(PaceSettings(first=1, longest=30, longest_pause=0.5))
+    pace.begun(100, 1000)
+    pace.note(done(100, 1000, duration=0.5))
+    assert not pace.why_not(110, 1000)
+    assert "predicted" in pace.why_not(110, 1001)
+    assert "predicted" in pace.why_not(129.9, 1001)
+    assert not pace.why_not(130, 1001)
+
+
+def test_how_long_to_wait_is_said() -> None:
+    pace = Pace(PaceSettings(first=3))
+    pace.begun(10)
+    assert pace.why_not(11) == "not before 2 s have passed"
+
+
+def test_the_book_keeps_a_hundred() -> None:
+    book = ReceiptBook()
+    for at in range(101):
+        book.note(done(at, 100))
+    assert len(book.receipts) == 100

@@ -258,3 +258,85 @@ def test_gates_that_cannot_be(wrong: dict[str, Any]) -> None:
         GateSettings(**wrong)
     with pytest.raises(ValueError, match="weight=0"):
         NodeDeaths(weight=0)
+
+
+# --- What mutants have shown to be missing ---
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"reserve": -0.1}, {"ample": -0.1}, {"stagger": float("inf")}, {"settle": float("inf")}, {"burst": 0}]
+)
+def test_gates_that_can_just_not_be(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        GateSettings(**wrong)
+
+
+def test_no_room_is_none_at_all() -> None:
+    """Fault: a byte, or what is predicted to take none, gets in where nothing may."""
+    assert gate(used=None).room() == 0
+    for made, event in [(gate(), Closed(0)), (gate(), look(0, 900)), (gate(), look(0, 1000))]:
+        made.handle(event)
+        assert made.room() == 0
+        assert made.handle(hold(1, "a", 0)) == []
+        assert made.handle(hold(1, "b", 1)) == []
+        assert made.wake_at is None
+
+
+def test_why_it_is_let_through() -> None:
+    (released,) = gate().handle(hold(1, "a", 900))
+    assert released.because == (
+        "worker waited 0 s (killed for memory); 900 bytes predicted fit into the 900 that restarts may take (test)"
+    )
+    made = gate()
+    made.handle(hold(1, "b", 10_000, delay=2.5, priority=Priority.CRITICAL))
+    (released,) = made.handle(Tick(3.5))
+    assert released.because == "worker waited 2.5 s (killed for memory); CRITICAL: not kept waiting for memory"
+
+
+def test_one_that_was_cancelled_does_not_keep_up_the_next() -> None:
+    made = gate(burst=9)
+    made.handle(hold(1, "a", delay=1))
+    made.handle(hold(1, "b", delay=2))
+    made.handle(Cancelled(1, "a"))
+    assert keys(made.handle(Tick(3))) == ["b"]
+
+
+def test_time_does_not_go_back() -> None:
+    made = gate()
+    made.handle(Tick(10))
+    assert keys(made.handle(hold(5, "a", delay=2))) == ["a"]
+    assert made.handle(hold(6, "b")) == []
+    assert made.wake_at == 11, "a second after the last, which was let through at 10"
+
+
+@pytest.mark.parametrize(("first", "released"), [(649, "ab"), (650, "ab"), (651, "a")])
+def test_ample_is_up_to_its_bound(first: int, released: str) -> None:
+    made = gate(burst=3, ample=0.25)
+    made.handle(Closed(0))
+    made.handle(hold(1, "a", first))
+    made.handle(hold(1, "b", 100))
+    assert keys(made.handle(Opened(2))) == [*released]
+
+
+def test_what_does_not_wait_for_memory_takes_it_up_all_the_same() -> None:
+    made = gate()
+    made.handle(hold(1, "a", 600, priority=Priority.CRITICAL))
+    assert made.room() == 300
+
+
+def test_first_come_first_served_within_a_size_class() -> None:
+    """And between classes: who would be first of all."""
+    made = gate()
+    made.handle(Closed(0))
+    for key, size in [("a", 300), ("b", 5), ("c", 257), ("d", 4)]:
+        made.handle(hold(1, key, size))
+    order = keys(made.handle(Opened(1)))
+    for now in range(10, 60, 10):
+        order += keys(made.handle(look(now)))
+    assert order == ["a", "b", "c", "d"]
+
+
+def test_a_byte_of_room_is_room() -> None:
+    made = gate(899, ample=0)
+    assert made.room() == 1
+    assert keys(made.handle(hold(1, "a", 1))) == ["a"]

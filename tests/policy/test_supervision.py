@@ -727,3 +727,125 @@ def test_reasons_in_texts_are_bounded():
     driver.exit("a", Failure("x" * 10_000))
     assert all(len(report.because) < 500 for report in driver.reports)
     assert worker() is None
+
+
+# --- What mutants have shown to be missing ------------------------------------------------------
+
+
+def test_each_life_is_killed_anew():
+    """Fault: a child that was killed once for not stopping is never killed again."""
+    driver = begun([spec("a", shutdown=1.0)])
+    for _ in range(3):
+        driver.stubborn = {"a"}
+        driver.terminate("a")
+        driver.feed(ev.StopTimeout(driver.now, driver.refs["a"][1]))
+        driver.exit("a", KILLED)
+        driver.restart("a")
+        assert driver.take_trace() == ["stop a", "kill a", "start a"]
+
+
+def test_a_temporary_child_that_does_not_start_is_forgotten_once():
+    driver = begun()
+    driver.failing = {"t"}
+    assert is_error(driver.start_child(spec("t", restart="temporary")), errors.StartFailed)
+    assert driver.states() == {}
+
+
+@pytest.mark.parametrize("command", ["start_child", "restart"])
+def test_who_waits_for_a_start_is_told_of_the_stop(command):
+    driver = begun("a")
+    driver.terminate("a")
+    driver.held = {"a", "b"}
+    call = next(driver.calls)
+    if command == "restart":
+        driver.feed(ev.RestartChildCommand(0.0, call, "a"))
+    else:
+        driver.feed(ev.StartChildCommand(0.0, call, spec("b")))
+    driver.stop()
+    assert is_error(driver.answers[call], errors.SupervisorStopping)
+
+
+def test_a_backoff_goes_by_how_long_a_life_was_not_by_when_it_began():
+    """Fault: on a supervisor that has run for a while each failure is a first one."""
+    driver = Driver([spec("a", backoff=Backoff(first=1, factor=2, limit=8, jitter=0))], max_restarts=99)
+    driver.now = 1000.0
+    driver.begin()
+    driver.hold_restarts = True
+    delays = []
+    for _ in range(3):
+        driver.now += 0.5
+        driver.exit("a")
+        delays.append(driver.due["a"].delay)
+        driver.restart_due("a")
+    assert delays == [1, 2, 4]
+
+
+def test_what_is_done_says_why():
+    """Whose end, and with what reason."""
+    driver = begun("a")
+    assert driver.start_child("a").child_id == "a"
+    driver.hold_restarts = True
+    driver.failing = {"a"}
+    driver.exit("a")
+    assert str(DIED) in driver.due["a"].because
+    driver.restart_due("a")
+    assert f"restart failed with {NOT_STARTED}" in driver.due["a"].because
+    driver = begun([spec("a", restart="transient", significant=True)], auto_shutdown="any_significant")
+    driver.exit("a", NORMAL)
+    assert driver.outcome.because == (
+        f"significant transient child exited with {NORMAL}; auto_shutdown is any_significant"
+    )
+    driver = begun([spec("a", shutdown=1.0)])
+    driver.stubborn = {"a"}
+    driver.terminate("a")
+    driver.exit("a", DIED)
+    assert driver.reports[-1].because == f"asked to stop, the permanent child ended with {DIED}"
+
+
+def test_a_report_has_the_ref_of_the_life_that_it_is_about():
+    driver = begun("a")
+    first = driver.refs["a"]
+    driver.exit("a")
+    assert [(report.kind, report.ref) for report in driver.reports] == [
+        ("progress", first),
+        ("child_terminated", first),
+        ("progress", driver.refs["a"]),
+    ]
+    assert driver.refs["a"] != first
+
+
+def test_a_significant_child_of_a_supervisor_that_never_shuts_itself_down():
+    with pytest.raises(errors.InvalidChildSpec, match="significant"):
+        Supervision(SupervisorFlags(), [spec("a", restart="transient", significant=True)])
+
+
+def test_a_significant_child_may_be_added_where_the_supervisor_shuts_itself_down():
+    driver = begun(auto_shutdown="any_significant")
+    child = spec("a", restart="transient", significant=True)
+    assert driver.start_child(child) == (driver.refs["a"], None)
+
+
+def test_a_restart_that_the_shell_has_not_heard_of_is_not_cancelled_with_it():
+    """Also when an earlier one of that child was."""
+    driver = begun("ab", strategy="one_for_all", max_restarts=9)
+    driver.hold_restarts = True
+    driver.exit("a")
+    driver.terminate("a")
+    driver.restart("a")
+    driver.restart("b")
+    driver.stubborn = {"b"}
+    assert driver.take_trace() == ["stop b", "restart a", "cancel a", "start a", "start b"]
+    driver.exit("a")
+    driver.stop()
+    driver.exit("b", SHUTDOWN)
+    assert driver.take_trace() == ["stop b", "finished"]
+
+
+@pytest.mark.parametrize("restart", ["transient", "temporary"])
+def test_the_last_significant_child_that_ends_ends_the_supervisor_also_if_the_others_are_still_listed(restart):
+    children = [spec(name, restart=restart, significant=True) for name in "ab"]
+    driver = begun(children, auto_shutdown="all_significant")
+    driver.exit("a", NORMAL)
+    assert driver.outcome is None
+    driver.exit("b", NORMAL)
+    assert driver.outcome == ev.Finished(Shutdown("auto_shutdown"))

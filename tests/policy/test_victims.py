@@ -295,3 +295,198 @@ def test_crumbs_come_last() -> None:
     busy = [Candidate(("busy", n), 1, False, None, 30_000) for n in range(50)]
     chosen = select([*crumbs, *busy], 8_000_000, KillCaps(count=50))
     assert {victim.key for victim in chosen.victims} == {row.key for row in busy}
+
+
+# --- What mutants have shown to be missing ---
+
+
+def test_how_many_rows_are_enough() -> None:
+    """Twice those that may die, and those of the table. Fault: those who rank first turn out not to be eligible."""
+    assert KillCaps(count=4, rows=20).wanted(10**6) == 28
+    assert [KillCaps().wanted(of) for of in (0, 1000, 1019, 1020, 4000)] == [120, 120, 120, 122, 420]
+
+
+def test_a_byte_is_something() -> None:
+    census = Census([one("a", size=1)])
+    assert (len(census), census.bytes, census.largest) == (1, 1, one("a", size=1))
+    assert keys(select(census, 1)) == "a"
+    assert keys(select(census, 0)) == ""
+
+
+def test_of_equals_the_first_is_the_largest() -> None:
+    census = Census([one("a", size=5), one("b", size=5)])
+    census.add(int(NORMAL), False, False, [one("c", size=5)], 1, 5, one("c", size=5))
+    assert census.largest == one("a", size=5)
+    assert keys(select(census, 15)) == "abc"
+
+
+@pytest.mark.parametrize(
+    ("idle", "busy", "order"),
+    [(100, 101, "ab"), (100, 300, "ab"), (99, 100, "ba"), (99, 99, "ab"), (101, 100, "ab")],
+)
+def test_worthwhile_is_a_quarter_of_what_each_would_have_to_give(idle: int, busy: int, order: str) -> None:
+    """4,000 bytes are missing and ten may die: a hundred each."""
+    rows = [one("a", idle=True, size=idle), one("b", size=busy)]
+    assert chosen(*rows, missing=4000, caps=KillCaps(count=10)) == order
+
+
+def test_the_least_that_is_worthwhile_is_a_byte() -> None:
+    rows = [one("a", idle=True, size=1), one("b", size=2)]
+    assert chosen(*rows, missing=1, caps=KillCaps(count=10)) == "a"
+
+
+@pytest.mark.parametrize(("missing", "order"), [(299, "abc"), (300, "abc"), (301, "ha")])
+def test_the_small_of_a_class_go_first_if_they_just_cover_it(missing: int, order: str) -> None:
+    rows = [one(key, LOW, size=100) for key in "abc"] + [one("h", NORMAL, size=250)]
+    found = chosen(*rows, missing=missing, caps=KillCaps(count=3, worthwhile=1.5))
+    assert found == order
+
+
+def test_those_without_a_row_count_as_small() -> None:
+    """A group whose first rows are small covers what is missing with those that were not listed."""
+    census = Census([one("h", NORMAL, size=900)])
+    census.add(
+        int(LOW), True, False, [one("a", LOW, size=10), one("b", LOW, size=10)], 100, 1000, one("a", LOW, size=10)
+    )
+    assert keys(select(census, 1000, KillCaps(count=2))) == "ab"
+    census = Census([one("h", NORMAL, size=900)])
+    rows = [one("l", LOW, size=500), one("a", LOW, size=10)]
+    census.add(int(LOW), True, False, rows, 100, 1000, one("l", LOW, size=500))
+    assert keys(select(census, 1000, KillCaps(count=2))) == "la", "500 in sight, 500 that are small"
+    assert keys(select(census, 1001, KillCaps(count=2))) == "lh"
+
+
+def test_nobody_is_looked_at_twice() -> None:
+    rows = [one("a", size=100), one("b", size=100), one("c", size=50)]
+    table = select(rows, 800, KillCaps(count=2)).table
+    assert [(row.key, row.verdict) for row in table.rows] == [
+        ("a", "killed"), ("b", "killed"), ("c", "not in this round"),
+    ]  # fmt: skip
+    assert table.rest == 0
+
+
+def test_why_each_was_chosen() -> None:
+    rows = [
+        one("a", LOW, size=1_000)._replace(radius=Radius(frozenset("axy"), 3_000)),
+        one("b", NORMAL, over=1.0, size=200)._replace(radius=Radius(frozenset("b"), 200)),
+        one("c", HIGH, idle=True),
+    ]
+    assert [victim.because for victim in select(rows, 10**6).victims] == [
+        "LOW, busy, 1,000 bytes, and 2 more in its radius",
+        "NORMAL, busy, 1 of its budget, 200 bytes",
+        "HIGH, idle, 100 bytes",
+    ]
+
+
+def test_a_radius_that_does_not_fit_says_so_and_the_others_go_on() -> None:
+    rows = [
+        one("a", LOW, size=900)._replace(radius=Radius(frozenset("apq"), 900)),
+        one("b", LOW, size=800)._replace(radius=Radius(frozenset("bq"), 800)),
+        one("c", LOW, size=700),
+    ]
+    selection = select(rows, 10**6, KillCaps(count=2))
+    assert [row.verdict for row in selection.table.rows] == [
+        "its radius of 3 does not fit into the round", "killed", "not in this round",
+    ]  # fmt: skip
+    assert (selection.deaths, selection.predicted) == (2, 800)
+    selection = select(rows, 10**6, KillCaps(count=3))
+    assert (keys(selection), selection.deaths) == ("a", 3)
+
+
+def test_what_an_earlier_radius_brings_is_taken_off_and_never_more() -> None:
+    rows = [
+        one("a", LOW, size=900)._replace(radius=Radius(frozenset("ax"), 1000)),
+        one("b", LOW, size=800)._replace(radius=Radius(frozenset("bx"), 850)),
+        one("c", LOW, size=700)._replace(radius=Radius(frozenset("cy"), 701)),
+    ]
+    selection = select(rows, 10**6)
+    assert [victim.predicted for victim in selection.victims] == [1000, 0, 701]
+    assert (selection.predicted, selection.deaths) == (1701, 5)
+
+
+def test_a_cap_of_bytes_is_enough() -> None:
+    rows = [one(key, size=100) for key in "abc"]
+    assert chosen(*rows, missing=10**6, caps=KillCaps(bytes=200)) == "ab"
+    assert chosen(*rows, missing=150, caps=KillCaps(bytes=10**6)) == "ab"
+
+
+def test_a_census_without_all_of_a_group_that_has_more() -> None:
+    """Fault: the largest is one that has been taken out, or a group is lost with its rows."""
+    census = Census()
+    census.add(int(LOW), False, False, [one("a", LOW, size=9), one("b", LOW, size=8)], 3, 20, one("a", LOW, size=9))
+    left = census.without(frozenset("a"))
+    assert (len(left), left.bytes, left.largest, left.partial) == (2, 11, one("b", LOW, size=8), True)
+    left = census.without(frozenset("ab"))
+    assert (len(left), left.bytes, left.largest, left.partial) == (1, 3, None, True), "one without a row"
+    assert len(census.without(frozenset())) == 3
+
+
+def test_a_crowd_is_looked_at_in_order_to_its_end() -> None:
+    """Fault: beyond those that are usually wanted the order is another, or some come twice. 1,001 of 1,202 die with a
+    critical actor each."""
+    rows = [Candidate(n, NORMAL, True, None, n * 7919 % 601 + 1) for n in range(1_202)]
+    order = sorted(range(len(rows)), key=lambda n: (-rows[n].private, n))
+    sacred = frozenset(order[:1_001])
+    asked = []
+
+    def radius_of(key: Any) -> Radius | None:
+        asked.append(key)
+        return Radius(frozenset({key, "critical"}), 1, critical=True) if key in sacred else None
+
+    found = select(rows, 10**9, KillCaps(count=50, worthwhile=0), radius_of=radius_of)
+    assert [victim.key for victim in found.victims] == order[1_001:1_051]
+    assert asked == order[:1_051]
+
+
+def test_a_ranking_of_ones_own_goes_by_the_smallest_of_many() -> None:
+    rows = [Candidate(n, NORMAL, True, None, 10) for n in range(20)]
+    found = select(rows, 20, KillCaps(count=2, rows=1), rank=lambda row: (row[0] * 7) % 20)
+    assert [victim.key for victim in found.victims] == [0, 3]
+
+
+def test_where_nothing_is_missing_nobody_is_looked_at() -> None:
+    table = select([one("a"), one("b")], 0).table
+    assert (table.rows, table.rest) == ((), 2)
+
+
+def test_a_pair_says_who_else_dies() -> None:
+    rows = [one("a", LOW, size=10)._replace(radius=Radius(frozenset("ab"), 20))]
+    assert select(rows, 1).victims[0].because == "LOW, busy, 10 bytes, and 1 more in its radius"
+
+
+def test_who_is_just_worthwhile_is_not_counted_among_the_small() -> None:
+    """3,900 are still missing, and the small ones have 3,800: they come last."""
+    small = [Candidate(n, LOW, False, None, 50) for n in range(76)]
+    found = select([*small, one("x", LOW, size=100), one("h", NORMAL, size=200)], 4000, KillCaps(count=10))
+    assert [victim.key for victim in found.victims][:3] == ["x", "h", 0]
+
+
+def test_the_largest_of_what_is_left() -> None:
+    """It need not be among the rows, nor have the last of the names."""
+    census = Census()
+    rows = [one("b", LOW, size=8), one("c", LOW, size=7)]
+    census.add(int(LOW), False, False, rows, 9, 60, one("a", LOW, size=9))
+    assert census.without(frozenset("x")).largest == one("a", LOW, size=9)
+    assert census.without(frozenset("a")).largest == one("b", LOW, size=8)
+
+
+def test_the_table_ends_with_its_last_line_whoever_is_killed() -> None:
+    rows = [Candidate(n, NORMAL, False, None, 100) for n in range(9)]
+    assert len(select(rows, 10**9, KillCaps(rows=5)).table.rows) == 5
+    assert [row.verdict for row in select(rows, 200).table.rows[:3]] == ["killed", "killed", "not needed"]
+
+
+def test_who_is_not_in_its_own_radius_dies_too() -> None:
+    rows = [Candidate("a", LOW, True, None, 900, Radius(frozenset(range(100)), 5000))]
+    selection = select(rows, 4000)
+    assert selection.victims[0].radius == frozenset(range(100)) | {"a"}
+    assert (selection.deaths, selection.predicted) == (101, 5000)
+
+
+def test_those_who_could_not_be_taken_are_counted() -> None:
+    """Whether enough rows were seen goes by that."""
+    sacred, large = Radius(frozenset("z"), 1, critical=True), Radius(frozenset("vwxyz"), 1)
+    rows = [one(key, size=900, idle=True)._replace(radius=sacred) for key in "ab"]
+    rows += [one(key, size=800)._replace(radius=large) for key in "cd"]
+    selection = select([*rows, one("e")], 100, KillCaps(count=3))
+    assert (keys(selection), selection.passed_over) == ("e", 4)
