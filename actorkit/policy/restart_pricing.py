@@ -238,8 +238,8 @@ class RestartGate:
                 self._closed = True
             case Opened():
                 self._closed = False
-            case Tick():
-                pass
+            case _:
+                assert isinstance(event, Tick)
         return self._release()
 
     def room(self) -> int:

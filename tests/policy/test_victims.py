@@ -245,6 +245,18 @@ def test_a_census_knows_its_sum_and_its_largest() -> None:
     assert census.partial
 
 
+def test_the_smallest_of_a_crowd_are_found_where_nobody_else_may_be_killed() -> None:
+    """Fault: a sample of the sizes tells how few need to be sorted, and the rest is forgotten."""
+    rows = [Candidate(n, NORMAL, True, None, 10_000 - n) for n in range(2_000)]
+
+    def radius_of(key: Any) -> Radius | None:
+        return Radius(frozenset({key}), 1, True) if key < 1_995 else None
+
+    chosen = select(rows, 10**9, KillCaps(count=3, rows=1, worthwhile=0), radius_of=radius_of)
+    assert [victim.key for victim in chosen.victims] == [1_995, 1_996, 1_997]
+    assert chosen.passed_over == 1_995
+
+
 def test_a_census_without_some() -> None:
     census = Census([one("a", LOW, size=5), one("b", LOW, size=7), one("c", NORMAL, idle=True, size=6)])
     left = census.without(frozenset("bx"))
