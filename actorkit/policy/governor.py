@@ -298,9 +298,8 @@ class Governor:
         killed, candidates = self._rounds.already_killed(), census.candidates
         if not isinstance(candidates, Census):
             candidates = Census(candidates)
-        out = 0
+        counted = len(candidates)
         if killed:
-            out = sum(row[0] in killed for row in candidates)
             candidates = candidates.without(killed)
         settings = self.settings.kills
         chosen = select(candidates, missing, settings.caps, rank=self.settings.rank, radius_of=census.radius_of)
@@ -309,7 +308,7 @@ class Governor:
             f"{sample.limit:,} ({sample.source}), with {settings.margin:.0%} to spare: {missing:,} bytes to be freed"
         )
         if candidates.partial and not self._everybody:
-            unfit = chosen.passed_over + out
+            unfit = chosen.passed_over + counted - len(candidates)
             if not chosen.victims or unfit > settings.caps.spare(len(candidates)):
                 # Others of a class would have to go before those of the next one, and have no row.
                 self._census_not_before = census.now + settings.census_again
