@@ -13,7 +13,7 @@ EXTENSIONS = [
     Extension(
         "actorkit.heap._clock",
         ["actorkit/heap/_clock.c"],
-        depends=["actorkit/heap/_slabs.h"],
+        depends=["actorkit/heap/_heaps.h", "actorkit/heap/_pages.h"],
         optional=True,
     ),
     Extension(

@@ -60,13 +60,12 @@ inside it without the GIL. An allocator is replaced in several words, so a threa
 function with the former context or the reverse: our functions take any context whose first member is the
 allocator beneath, as tracemalloc's is, and NULL for the standard one.
 
-Heaps of their own. The small blocks of an account that holds much come from pages of its own (`_slabs.h`), which
+Heaps of their own. The small blocks of an account that holds much come from pages of its own (`_heaps.h`), which
 are empty when it is gone. `settle` is told what a look has found it to hold, and decides who has one: allocation
-alone says little, since a small actor that is busy allocates much too. In between, the account is due when it has
-allocated as much as would make it one of the large; in the middle of a message it gets its heap when it has
-allocated IN_MESSAGE more, and the look at the boundary takes it back if little of that was left. Blocks of such heaps
-must never reach another allocator's free. So there are none while anybody but the interpreter's own allocator
-lies beneath us, and while there are pages in use our hooks are not taken away.
+alone says little, since a small actor that is busy allocates much too. In between, an account that has allocated as
+much as would make it one of the large is served at once, and due: the look at the boundary takes the heap back if
+little was left. Blocks of such heaps must never reach another allocator's free. So there are none while anybody but the
+interpreter's own allocator lies beneath us, and while there are pages in use our hooks are not taken away.
 
 Fork. The child goes on with the account that the forking thread was in. The request for a pending call may
 have got lost with the parent's queue, so it is forgotten in the child and made anew. Accounts that other
@@ -133,10 +132,9 @@ to one GIL.
 #define PATIENCE 8              /* so many times the code that handles a verdict's exception has a step's time */
 #define DEBUG_CLEAN_BYTE 0xCD   /* what the debug hooks fill fresh memory with (PYMEM_CLEANBYTE) */
 
-#include "_slabs.h"
+#include "_heaps.h"
 
 #define HOLDS_MUCH (8 * 1024)        /* who holds so much gets a heap of its own */
-#define IN_MESSAGE (32 * 1024)       /* so much allocated without a look gets one at once */
 #define LOOK_AT_SOONEST 1024         /* between two looks whether it holds much */
 #define LOOK_AT_LATEST (128 * 1024)  /* the same */
 
@@ -230,24 +228,27 @@ account_serve(Account *account, bool own)
         account->heap = heap_new(); /* NULL: no memory, so not now */
     }
     account->serving = own ? account->heap : NULL;
+    if (!own && account->heap != NULL) {
+        heap_sweep(account->heap);
+        if (account->heap->pages == 0) {
+            heap_free(account->heap);
+            account->heap = NULL;
+        }
+    }
 #else
     (void)account, (void)own;
 #endif
 }
 
-/* Between looks it has allocated as much as a large actor holds. */
+/* Between looks it has allocated as much as a large actor holds: it is served from now on, lest what it is about to keep
+   stays behind elsewhere. The next look takes the heap away again if little of it was left. */
 static void
 want_heap(Account *account)
 {
-    if (!account->heap_due) {
-        account->heap_due = 1;
-        STORE(account->due, 1);
-        account->heap_at = account_total(account) + IN_MESSAGE;
-    }
-    else {
-        account->heap_at = NONE_SET;
-        account_serve(account, slabs_serve);
-    }
+    account->heap_due = 1;
+    STORE(account->due, 1);
+    account->heap_at = NONE_SET;
+    account_serve(account, slabs_serve);
     account_watch(account);
 }
 
@@ -260,7 +261,7 @@ account_settle(Account *account, uint64_t held)
     held = small + large > 0 ? (uint64_t)((double)held * (small / (small + large))) : held;
     if (!slabs_serve) {
         account->heap_at = NONE_SET;
-        account->serving = NULL;
+        account_serve(account, false);
     }
     else if (held >= HOLDS_MUCH || (account->serving != NULL && held >= HOLDS_MUCH / 2)) {
         account->heap_at = NONE_SET;
@@ -281,7 +282,7 @@ account_settle(Account *account, uint64_t held)
         account->heap_step = step > LOOK_AT_LATEST ? LOOK_AT_LATEST : step;
         account->heap_at = account_total(account) + account->heap_step;
         account->heap_due = 0;
-        account->serving = NULL;
+        account_serve(account, false);
     }
     account_watch(account);
 }
@@ -1699,8 +1700,13 @@ static PyObject *
 clock_heap_statistics(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
 {
     const SlabStatistics *told = &slab_statistics;
+#ifdef HAVE_SLABS
+    uint64_t live = slabs_live();
+#else
+    uint64_t live = 0;
+#endif
     return Py_BuildValue("KKKKKKKK", (unsigned long long)told->mapped, (unsigned long long)told->pages,
-                         (unsigned long long)told->cold, (unsigned long long)told->live,
+                         (unsigned long long)told->cold, (unsigned long long)live,
                          (unsigned long long)told->adopted, (unsigned long long)told->heaps,
                          (unsigned long long)told->given_back, (unsigned long long)told->refusals);
 }

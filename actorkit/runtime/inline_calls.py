@@ -7,7 +7,7 @@ the caller makes a checkpoint, with the clock read at an adaptive stride.
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import perf_counter_ns
 from typing import Any
 
 from trio.lowlevel import Task, cancel_shielded_checkpoint, checkpoint
@@ -24,11 +24,11 @@ __all__ = ["InlineCalls"]
 class InlineCalls(Lifecycle):
     """See the module's docstring. The scheduler is built on top of it."""
 
-    slice_seconds: float
+    slice_ns: int
     repairs: int
     inline_left: int
-    inline_checked: float
-    inline_since: float
+    inline_checked: int
+    inline_since: int
 
     def inline_crash(self, callee: Record[Any], error: BaseException) -> BaseException:
         """A synchronous handler raised in its caller's task. The crash is the callee's; the caller gets CalleeDied."""
@@ -56,10 +56,10 @@ class InlineCalls(Lifecycle):
 
     def slice_is_over(self) -> bool:
         """Has the caller's task made inline calls for longer than a slice? Asked with an adaptive stride."""
-        now = perf_counter()
-        self.inline_left = 8 if now - self.inline_checked < self.slice_seconds / 8 else 1
+        now = perf_counter_ns()
+        self.inline_left = 8 if now - self.inline_checked < self.slice_ns // 8 else 1
         self.inline_checked = now
-        return now - self.inline_since > self.slice_seconds
+        return now - self.inline_since > self.slice_ns
 
     def received(self, value: object) -> None:
         """The current actor has got an answer: what it holds alone is its own from now on."""
@@ -71,12 +71,12 @@ class InlineCalls(Lifecycle):
     async def checkpoint(self) -> None:
         """Let trio run others; raises Cancelled if the task is cancelled."""
         await checkpoint()
-        self.inline_since = self.inline_checked = perf_counter()
+        self.inline_since = self.inline_checked = perf_counter_ns()
 
     async def breathe(self) -> None:
         """Let trio run others, after an operation that has been done and so cannot be cancelled any more."""
         await cancel_shielded_checkpoint()
-        self.inline_since = self.inline_checked = perf_counter()
+        self.inline_since = self.inline_checked = perf_counter_ns()
 
     async def yield_if_due(self, task: Task) -> None:
         """After an operation that did not have to wait."""
