@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import budget, connections, governor, heap, messaging, million, pages
+from bench import budget, connections, governor, heap, messaging, million, page_costs, pages
 from bench.harness import ContenderError, Options, Report
 from bench.soak import __main__ as soak
 from bench.survival import __main__ as survival
@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, Callable[[Options], Report]] = {
     "budget": budget.run,
     "heap": heap.run,
     "pages": pages.run,
+    "page_costs": page_costs.run,
     "governor": governor.run,
 }
 

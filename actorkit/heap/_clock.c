@@ -268,7 +268,7 @@ account_settle(Account *account, uint64_t held)
         account->heap_due = account->heap_near = 0;
         account_serve(account, true);
 #ifdef HAVE_SLABS
-        if (account->heap != NULL && account->heap->live < account->heap->pages * PAGE_BYTES / 2) {
+        if (account->heap != NULL && heap_live(account->heap) < account->heap->pages * PAGE_BYTES / 2) {
             heap_sweep(account->heap); /* hardly used: what is empty is of more use to others */
         }
 #endif
@@ -1288,7 +1288,7 @@ account_get_live(Account *account, void *Py_UNUSED(closure))
 {
 #ifdef HAVE_SLABS
     if (account->heap != NULL) {
-        return PyLong_FromUnsignedLongLong(account->heap->live);
+        return PyLong_FromUnsignedLongLong(heap_live(account->heap));
     }
 #else
     (void)account;
@@ -1705,8 +1705,8 @@ clock_heap_statistics(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments
 #else
     uint64_t live = 0;
 #endif
-    return Py_BuildValue("KKKKKKKK", (unsigned long long)told->mapped, (unsigned long long)told->pages,
-                         (unsigned long long)told->cold, (unsigned long long)live,
+    return Py_BuildValue("KKKKKKKK", (unsigned long long)told->mapped, (unsigned long long)(told->pages - told->empty),
+                         (unsigned long long)(told->cold + told->empty), (unsigned long long)live,
                          (unsigned long long)told->adopted, (unsigned long long)told->heaps,
                          (unsigned long long)told->given_back, (unsigned long long)told->refusals);
 }

@@ -3,21 +3,27 @@
 Theory of operation
 ===================
 
-A page (`_pages.h`) begins with its header; the rest is cut into blocks of 16 to 512 bytes as they are asked for, of
-all sizes side by side. An actor of a few KiB would hold more air than objects, if each size had pages, or parts of
-pages, to itself. The header has a bit for each 16 bytes at which a block begins, so the size of a block, which a free
-does not tell, is the distance to the next bit.
+A page (`_pages.h`) is cut into blocks of 16 to 512 bytes as they are asked for, of all sizes side by side. An actor of a
+few KiB would hold more air than objects, if each size had pages, or parts of pages, to itself. The page's record has a
+bit for each 16 bytes at which a block begins, so the size of a block, which a free does not tell, is the distance to
+the next bit.
 
-A heap cuts blocks off its *extent*, a free piece of a page, at `bump`. What is freed goes onto a list of its size, and
-is the first to be taken again. When the extent is too short, its rest goes onto a list as well, and the next extent is
-an empty page of the heap, or else the largest block that is free, or else a new page. Before a new page is taken,
-free blocks that lie side by side are merged, if a quarter of the heap is free and it has grown by a quarter since that
-was done last.
+A heap cuts blocks off its *extent*, a free piece of a page, at `bump`. What is freed on a page where the heap is at work,
+one with blocks on the heap's lists, with the extent, or the one settled last, goes onto the list of its size, and is the first to be taken
+again. Elsewhere it goes onto its page's own list, and the page becomes *pending*: so a free, of a block of another actor
+as well, touches the block and the page's record only. When the extent is too short, the blocks of a pending page move to
+the lists of sizes (it is *settled*), until there is one that fits. So what is taken in a row lies on one page, in
+whatever order it was freed, and a page whose blocks are all freed in the meantime has never been on those lists.
 
-The lists are linked both ways, so that an empty page can leave them: for use as an extent, or to be given back, which
-`heap_sweep` does. A page that becomes empty stays with its heap at first, since it may be needed at once; when half of the
-pages are empty they are swept. The link to the block before is only valid for blocks that are not the first of their
-list.
+When the extent is too short its rest goes onto a list as well. Then comes, in this order: an empty page of the heap; what
+pending pages have; the largest block that is free, as the next extent, if it is twice as large as what is wanted; a new
+page. Before that, free blocks that lie side by side are merged, and the largest is taken in any case, if a quarter of
+the heap is free and it has grown by a quarter since that was looked at last.
+
+The lists of sizes are linked both ways, so that an empty page can leave them: for use as an extent, or to be given back,
+which `heap_sweep` does. A page that becomes empty stays with its heap at first, since it may be needed at once; when half
+of the pages are empty they are swept. The link to the block before is only valid for blocks that are not the first of
+their list; a page's own list has none.
 
 A heap outlives its account while there are blocks on its pages (*adopted*). Nothing is taken from it any more, so its
 lists are forgotten, and every page that becomes empty is given back, and with the last page the heap goes.
@@ -34,23 +40,20 @@ The GIL protects everything here: the object and the memory domain are called wi
 #define LARGER 33   /* the list of free blocks that were merged into larger ones */
 #define LISTS 34
 #define EMPTIES 4   /* so many pages may be empty in any heap */
-#define FIRST_BLOCK (sizeof(Page) / GRANULE)
 #define PAGE_GRANULES (PAGE_BYTES / GRANULE)
 
 struct Heap {
     void *free[LISTS];
-    char *bump, *bump_end; /* the extent */
-    uint64_t live;         /* bytes of blocks handed out */
+    Page *extent;          /* where the extent is, or NULL */
+    char *bump, *bump_end; /* what is left of it */
+    Page *warm;            /* the page that was settled last, or NULL */
     uint64_t pages;
     uint64_t empties;      /* of them without a block handed out */
     uint64_t merge_at;     /* pages with which free blocks may be merged again */
-    Page *in_use, *empty;
+    Links settled, pending, empty;
     Heap *next, *previous; /* among all heaps */
     bool adopted;
 };
-
-_Static_assert(sizeof(Page) % GRANULE == 0 && sizeof(((Page *)0)->starts) * 8 >= PAGE_GRANULES + 64,
-               "blocks are aligned, and eight bytes can be read from where the last bit is");
 
 static Heap *heaps;
 
@@ -93,16 +96,10 @@ set_previous(void *block, void *previous)
 
 /* --- Pages and the blocks in them ----------------------------------------------------------------------- */
 
-static inline Page *
-page_of(const void *block)
-{
-    return (Page *)((uintptr_t)block & ~(uintptr_t)(PAGE_BYTES - 1));
-}
-
 static inline unsigned
-granule_of(const Page *page, const void *place)
+granule_of(const void *block)
 {
-    return (unsigned)((size_t)((const char *)place - (const char *)page) / GRANULE);
+    return (unsigned)((uintptr_t)block % PAGE_BYTES / GRANULE);
 }
 
 static inline void
@@ -115,7 +112,7 @@ mark_start(Page *page, unsigned granule)
 static inline unsigned
 class_of_block(const Page *page, const void *block)
 {
-    unsigned after = granule_of(page, block) + 1;
+    unsigned after = granule_of(block) + 1;
     uint64_t starts;
     memcpy(&starts, (const char *)page->starts + after / 8, sizeof(starts));
     return (unsigned)__builtin_ctzll(starts >> (after & 7)) + 1;
@@ -136,11 +133,12 @@ length_of_block(const Page *page, unsigned granule)
 static inline void *
 block_at(Page *page, unsigned granule)
 {
-    return (char *)page + (size_t)granule * GRANULE;
+    return start_of(page) + (size_t)granule * GRANULE;
 }
 
+/* Put a free block onto the list of its size. */
 static inline void
-list_push(Heap *heap, void *block, unsigned class)
+list_push(Heap *heap, Page *page, void *block, unsigned class)
 {
     void *first = heap->free[class];
     set_next(block, first);
@@ -148,6 +146,7 @@ list_push(Heap *heap, void *block, unsigned class)
         set_previous(first, block);
     }
     heap->free[class] = block;
+    page->listed++;
 }
 
 static void
@@ -172,70 +171,125 @@ list_for(unsigned granules)
 }
 
 static void
-page_enter(Page **list, Page *page)
+ring_enter(Links *ring, Page *page)
 {
-    page->previous = NULL;
-    page->next = *list;
-    if (*list != NULL) {
-        (*list)->previous = page;
-    }
-    *list = page;
+    Links *links = links_of(page);
+    links->previous = ring;
+    links->next = ring->next;
+    ring->next->previous = links;
+    ring->next = links;
 }
 
 static void
-page_leave(Page **list, Page *page)
+ring_leave(Page *page)
 {
-    if (page->previous != NULL) {
-        page->previous->next = page->next;
-    }
-    else {
-        *list = page->next;
-    }
-    if (page->next != NULL) {
-        page->next->previous = page->previous;
-    }
+    Links *links = links_of(page);
+    links->previous->next = links->next;
+    links->next->previous = links->previous;
 }
 
+static inline void
+count_empty(Heap *heap, int64_t more)
+{
+    heap->empties += (uint64_t)more;
+    slab_statistics.empty += (uint64_t)more * PAGE_BYTES;
+}
+
+/* An empty page gets its first block. */
 static __attribute__((noinline)) void
 page_begins(Heap *heap, Page *page)
 {
-    page_leave(&heap->empty, page);
-    page_enter(&heap->in_use, page);
-    heap->empties--;
+    ring_leave(page);
+    ring_enter(page->freed != NULL ? &heap->pending : &heap->settled, page);
+    count_empty(heap, -1);
+}
+
+/* Move what was freed on a page to the lists of sizes. */
+static void
+page_settle(Heap *heap, Page *page)
+{
+    void *next;
+    for (void *block = page->freed; block != NULL; block = next) {
+        next = next_of(block);
+        list_push(heap, page, block, class_of_block(page, block));
+    }
+    page->freed = NULL;
+}
+
+static void
+extent_set(Heap *heap, Page *page, char *start, size_t length)
+{
+    heap->extent = page;
+    heap->bump = start;
+    heap->bump_end = start + length;
+    page->listed++;
+}
+
+/* Its rest goes onto a list. */
+static void
+extent_end(Heap *heap)
+{
+    Page *page = heap->extent;
+    if (page != NULL) {
+        if (heap->bump < heap->bump_end) {
+            list_push(heap, page, heap->bump, list_for((unsigned)(heap->bump_end - heap->bump) / GRANULE));
+        }
+        page->listed--;
+        heap->extent = NULL;
+        heap->bump = heap->bump_end = NULL;
+    }
+}
+
+static void
+warm_set(Heap *heap, Page *page)
+{
+    if (heap->warm != NULL) {
+        heap->warm->listed--;
+    }
+    heap->warm = page;
+    if (page != NULL) {
+        page->listed++;
+    }
 }
 
 /* Take an empty page out of everything that knows of its blocks. */
 static void
 page_forget(Heap *heap, Page *page)
 {
-    for (unsigned granule = FIRST_BLOCK; granule < PAGE_GRANULES;) {
-        void *block = block_at(page, granule);
+    if (heap->extent == page) {
+        extent_end(heap);
+    }
+    if (heap->warm == page) {
+        warm_set(heap, NULL);
+    }
+    if (page->listed == 0) {
+        return;
+    }
+    page_settle(heap, page);
+    for (unsigned granule = 0; granule < PAGE_GRANULES;) {
         unsigned length = length_of_block(page, granule);
-        if (heap->bump == block && heap->bump < heap->bump_end) {
-            heap->bump = heap->bump_end = NULL;
-        }
-        else {
-            list_remove(heap, block, list_for(length));
-        }
+        list_remove(heap, block_at(page, granule), list_for(length));
         granule += length;
     }
 }
 
-/* It is one free block now, and in no list. */
+/* It is one free block now, on no list. */
 static void
 page_reset(Page *page)
 {
+    page->freed = NULL;
+    page->used = page->listed = 0;
     memset(page->starts, 0, sizeof(page->starts));
-    mark_start(page, FIRST_BLOCK);
+    mark_start(page, 0);
     mark_start(page, PAGE_GRANULES);
-    POISON(block_at(page, FIRST_BLOCK), PAGE_BYTES - sizeof(Page));
+    POISON(start_of(page), PAGE_BYTES);
 }
 
-/* Give a page back that is in none of the heap's lists any more. */
+/* Give a page back that is in no ring any more. */
 static void
 page_release(Heap *heap, Page *page)
 {
-    UNPOISON(page, PAGE_BYTES);
+    UNPOISON(start_of(page), PAGE_BYTES);
     page_give(page);
     heap->pages--;
     slab_statistics.pages -= PAGE_BYTES;
@@ -251,6 +305,10 @@ heap_new(void)
 {
     Heap *heap = calloc(1, sizeof(Heap));
     if (heap != NULL) {
+        Links *rings[] = {&heap->settled, &heap->pending, &heap->empty};
+        for (int i = 0; i < 3; i++) {
+            rings[i]->next = rings[i]->previous = rings[i];
+        }
         heap->next = heaps;
         if (heaps != NULL) {
             heaps->previous = heap;
@@ -277,18 +335,31 @@ heap_free(Heap *heap)
     free(heap);
 }
 
+/* Bytes of blocks handed out. */
+static uint64_t
+heap_live(Heap *heap)
+{
+    uint64_t live = 0;
+    Links *rings[] = {&heap->settled, &heap->pending};
+    for (int i = 0; i < 2; i++) {
+        for (Links *links = rings[i]->next; links != rings[i]; links = links->next) {
+            live += page_with(links)->used;
+        }
+    }
+    return live * GRANULE;
+}
+
 /* Give the pages that are empty back. */
 static void
 heap_sweep(Heap *heap)
 {
-    Page *next;
-    for (Page *page = heap->empty; page != NULL; page = next) {
-        next = page->next;
+    while (heap->empty.next != &heap->empty) {
+        Page *page = page_with(heap->empty.next);
         page_forget(heap, page);
+        ring_leave(page);
+        count_empty(heap, -1);
         page_release(heap, page);
     }
-    heap->empty = NULL;
-    heap->empties = 0;
     if (heap->merge_at > heap->pages + heap->pages / 4) {
         heap->merge_at = heap->pages + heap->pages / 4;
     }
@@ -298,22 +369,28 @@ heap_sweep(Heap *heap)
 static void
 heap_abandon(Heap *heap)
 {
-    Page *next;
-    for (Page *page = heap->empty; page != NULL; page = next) {
-        next = page->next;
+    while (heap->empty.next != &heap->empty) {
+        Page *page = page_with(heap->empty.next);
+        ring_leave(page);
+        count_empty(heap, -1);
         page_release(heap, page);
     }
-    heap->empty = NULL;
-    heap->empties = 0;
     if (heap->pages == 0) {
         heap_free(heap);
         return;
     }
     heap->adopted = true;
+    Links *rings[] = {&heap->settled, &heap->pending};
+    for (int i = 0; i < 2; i++) {
+        for (Links *links = rings[i]->next; links != rings[i]; links = links->next) {
+            page_with(links)->listed = 0;
+        }
+    }
     slab_statistics.adopted += heap->pages * PAGE_BYTES;
 }
 
-/* Make one of free blocks that lie side by side. There is no extent, and no empty page. */
+/* Make one of free blocks that lie side by side. There is no extent, and all pages are settled, so `freed` can point to
+   where it is noted which of a page's blocks are free. */
 static void
 heap_merge(Heap *heap)
 {
@@ -322,98 +399,107 @@ heap_merge(Heap *heap)
     if (free_blocks == NULL) {
         return;
     }
-    uint32_t number = 0;
-    for (Page *page = heap->in_use; page != NULL; page = page->next) {
-        page->number = number++;
+    size_t pages = 0;
+    for (Links *links = heap->settled.next; links != &heap->settled; links = links->next) {
+        page_with(links)->freed = free_blocks[pages++];
     }
     for (unsigned class = 1; class < LISTS; class++) {
         for (void *block = heap->free[class]; block != NULL; block = next_of(block)) {
-            Page *page = page_of(block);
-            unsigned granule = granule_of(page, block);
-            free_blocks[page->number][granule / 64] |= (uint64_t)1 << (granule & 63);
+            unsigned granule = granule_of(block);
+            ((uint64_t *)page_of(block)->freed)[granule / 64] |= (uint64_t)1 << (granule & 63);
         }
         heap->free[class] = NULL;
     }
-    for (Page *page = heap->in_use; page != NULL; page = page->next) {
-        const uint64_t *is_free = free_blocks[page->number];
-        unsigned first = 0; /* where a row of free blocks began */
-        for (unsigned granule = FIRST_BLOCK; granule <= PAGE_GRANULES;) {
+    for (Links *links = heap->settled.next; links != &heap->settled; links = links->next) {
+        Page *page = page_with(links);
+        const uint64_t *is_free = page->freed;
+        int first = -1; /* where a row of free blocks began */
+        page->listed = 0;
+        for (unsigned granule = 0;; granule += length_of_block(page, granule)) {
             bool free_here = granule < PAGE_GRANULES && (is_free[granule / 64] >> (granule & 63) & 1);
-            if (!free_here && first != 0) {
-                list_push(heap, block_at(page, first), list_for(granule - first));
-                first = 0;
+            if (!free_here && first >= 0) {
+                list_push(heap, page, block_at(page, (unsigned)first), list_for(granule - (unsigned)first));
+                first = -1;
             }
-            else if (free_here && first != 0) {
+            else if (free_here && first >= 0) {
                 page->starts[granule / 64] &= ~((uint64_t)1 << (granule & 63));
             }
             else if (free_here) {
-                first = granule;
+                first = (int)granule;
             }
             if (granule == PAGE_GRANULES) {
                 break;
             }
-            granule += length_of_block(page, granule);
         }
+        page->freed = NULL;
     }
     free(free_blocks);
 }
 
 /* Let the extent be the largest free block, if it has so many granules. */
 static bool
-heap_reuse(Heap *heap, unsigned class)
+heap_reuse(Heap *heap, unsigned least)
 {
-    for (unsigned larger = LARGER; larger >= class; larger--) {
-        void *block = heap->free[larger];
+    for (unsigned class = LARGER; class >= list_for(least); class--) {
+        void *block = heap->free[class];
         if (block != NULL) {
             Page *page = page_of(block);
-            heap->free[larger] = next_of(block);
-            heap->bump = block;
-            heap->bump_end = heap->bump + (size_t)length_of_block(page, granule_of(page, block)) * GRANULE;
+            heap->free[class] = next_of(block);
+            page->listed--;
+            extent_set(heap, page, block, (size_t)length_of_block(page, granule_of(block)) * GRANULE);
             return true;
         }
     }
     return false;
 }
 
-/* Find an extent for a block of this class. False: there is no page to be had. */
+/* There is no block of this class on its list, and none can be cut off the extent: change one or the other. False:
+   there is no page to be had. */
 static __attribute__((noinline)) bool
 heap_extend(Heap *heap, unsigned class)
 {
-    if (heap->bump < heap->bump_end) {
-        list_push(heap, heap->bump, (unsigned)(heap->bump_end - heap->bump) / GRANULE);
-    }
-    heap->bump = heap->bump_end = NULL;
-    Page *page = heap->empty;
-    if (page != NULL) {
+    extent_end(heap);
+    Page *page;
+    if (heap->empty.next != &heap->empty) {
+        page = page_with(heap->empty.next);
         page_forget(heap, page);
     }
     else {
-        if (heap_reuse(heap, class)) {
-            return true;
-        }
-        if (heap->pages >= heap->merge_at && heap->live < heap->pages * (PAGE_BYTES / 4 * 3)) {
-            heap_merge(heap);
-            heap->merge_at = heap->pages + heap->pages / 4;
-            if (heap_reuse(heap, class)) {
+        while (heap->pending.next != &heap->pending) {
+            page = page_with(heap->pending.next);
+            page_settle(heap, page);
+            ring_leave(page);
+            ring_enter(&heap->settled, page);
+            warm_set(heap, page);
+            if (heap->free[class] != NULL) {
                 return true;
             }
         }
-        Region *region;
-        page = page_take(&region);
+        if (heap_reuse(heap, 2 * class)) { /* of less there would hardly anything be left */
+            return true;
+        }
+        if (heap->pages >= heap->merge_at) {
+            heap->merge_at = heap->pages + heap->pages / 4;
+            if (heap_live(heap) < heap->pages * (PAGE_BYTES / 4 * 3)) {
+                warm_set(heap, NULL);
+                heap_merge(heap);
+                if (heap_reuse(heap, class)) {
+                    return true;
+                }
+            }
+        }
+        page = page_take();
         if (page == NULL) {
-            return false;
+            return heap_reuse(heap, class);
         }
         page->heap = heap;
-        page->region = region;
-        page->used = 0;
-        page_enter(&heap->empty, page);
-        heap->empties++;
+        ring_enter(&heap->empty, page);
+        count_empty(heap, 1);
         heap->pages++;
         slab_statistics.pages += PAGE_BYTES;
     }
     page_reset(page);
-    heap->bump = block_at(page, FIRST_BLOCK);
-    heap->bump_end = (char *)page + PAGE_BYTES;
+    extent_set(heap, page, start_of(page), PAGE_BYTES);
     return true;
 }
 
@@ -431,37 +517,53 @@ slab_malloc(Heap *heap, size_t size)
 {
     unsigned class = class_of(size);
     size_t bytes = (size_t)class * GRANULE;
-    void *block = heap->free[class];
-    Page *page;
-    if (block != NULL) {
-        heap->free[class] = next_of(block);
-        page = page_of(block);
-    }
-    else {
-        if (UNLIKELY((size_t)(heap->bump_end - heap->bump) < bytes) && !heap_extend(heap, class)) {
+    for (;;) {
+        void *block = heap->free[class];
+        Page *page;
+        if (block != NULL) {
+            heap->free[class] = next_of(block);
+            page = page_of(block);
+            page->listed--;
+        }
+        else if ((size_t)(heap->bump_end - heap->bump) >= bytes) {
+            block = heap->bump;
+            page = heap->extent;
+            heap->bump += bytes;
+            mark_start(page, granule_of(block) + class);
+        }
+        else if (heap_extend(heap, class)) {
+            continue;
+        }
+        else {
             return NULL;
         }
-        block = heap->bump;
-        page = page_of(block);
-        heap->bump += bytes;
-        mark_start(page, granule_of(page, heap->bump));
+        UNPOISON(block, bytes);
+        unsigned before = page->used;
+        page->used = before + class;
+        if (UNLIKELY(before == 0)) {
+            page_begins(heap, page);
+        }
+        return block;
     }
-    UNPOISON(block, bytes);
-    if (UNLIKELY(page->used++ == 0)) {
-        page_begins(heap, page);
-    }
-    heap->live += bytes;
-    return block;
+}
+
+/* A page has its first block freed since it was settled. */
+static __attribute__((noinline)) void
+page_pends(Heap *heap, Page *page)
+{
+    ring_leave(page);
+    ring_enter(&heap->pending, page);
 }
 
 /* The last block of a page is gone. */
 static __attribute__((noinline)) void
 page_ends(Heap *heap, Page *page)
 {
-    page_leave(&heap->in_use, page);
+    ring_leave(page);
     if (!heap->adopted) {
-        page_enter(&heap->empty, page);
-        if (++heap->empties > EMPTIES && heap->empties > heap->pages / 2) {
+        ring_enter(&heap->empty, page);
+        count_empty(heap, 1);
+        if (heap->empties > EMPTIES && heap->empties > heap->pages / 2) {
             heap_sweep(heap);
         }
         return;
@@ -476,15 +578,23 @@ static inline void
 slab_free(void *block)
 {
     Page *page = page_of(block);
-    Heap *heap = page->heap;
     unsigned class = class_of_block(page, block);
-    heap->live -= (uint64_t)class * GRANULE;
-    if (LIKELY(!heap->adopted)) {
-        list_push(heap, block, class);
+    bool pends = false;
+    if (page->listed != 0) { /* its heap is at work here */
+        list_push(page->heap, page, block, class);
+    }
+    else {
+        pends = page->freed == NULL;
+        set_next(block, page->freed);
+        page->freed = block;
     }
     POISON(block, (size_t)class * GRANULE);
-    if (UNLIKELY(--page->used == 0)) {
-        page_ends(heap, page);
+    page->used -= class;
+    if (UNLIKELY(page->used == 0)) {
+        page_ends(page->heap, page);
+    }
+    else if (UNLIKELY(pends)) {
+        page_pends(page->heap, page);
     }
 }
 
@@ -494,12 +604,14 @@ slab_block_size(const void *block)
     return (size_t)class_of_block(page_of(block), block) * GRANULE;
 }
 
+/* --- Giving back ---------------------------------------------------------------------------------------- */
+
 static uint64_t
 slabs_live(void)
 {
     uint64_t live = 0;
     for (Heap *heap = heaps; heap != NULL; heap = heap->next) {
-        live += heap->live;
+        live += heap_live(heap);
     }
     return live;
 }
@@ -523,7 +635,7 @@ slabs_purge(double seconds)
         if (region->cold_pages > 0 && !region_purge(region, until, &given)) {
             break;
         }
-        if (!first && region->clean_pages == REGION_WORDS * 64) {
+        if (!first && region->clean_pages == REGION_PAGES) {
             region_unmap(place);
             if (*place != region) {
                 continue;

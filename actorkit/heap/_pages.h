@@ -5,14 +5,16 @@ Theory of operation
 
 A *region* is 16 MiB of address space, aligned, mapped when the ones before are used up. A *page* is 4 KiB of it
 and belongs to one heap, or is free: *cold* while it is resident, *clean* when it is not. Which is which stands in
-the region's record, outside the pages, so that looking for a free page, or giving it back, touches none.
+the region's record, which is its first pages, so that looking for a free page, or giving it back, touches no other.
+What there is to know of each page stands there too: at the start of the pages themselves it would lie in the same few
+sets of the processor's cache for all of them.
 
 Whether a block is ours is told by its address: a bound, the span of all regions, and then a bit for each 16 MiB.
 
 `slab_is_ours` may be asked by threads of interpreters with another GIL, about blocks that are not ours; it reads, and
 answers no. All else is done with the GIL.
 
-Nothing here allocates through Python. Records come from malloc.
+Nothing here allocates through Python.
 */
 
 #if defined(__linux__) && defined(__LP64__) && (defined(__x86_64__) || defined(__aarch64__))
@@ -23,8 +25,9 @@ typedef struct Heap Heap;
 
 typedef struct {
     uint64_t mapped;     /* bytes of address space */
-    uint64_t pages;      /* bytes of pages with blocks */
+    uint64_t pages;      /* bytes of pages that heaps have */
     uint64_t cold;       /* bytes of free pages that are resident */
+    uint64_t empty;      /* bytes of `pages` that have no blocks, and stay with their heap for the time being */
     uint64_t adopted;    /* bytes of pages whose account is gone */
     uint64_t heaps;      /* that have pages, or an account */
     uint64_t given_back; /* bytes, since the start */
@@ -46,26 +49,36 @@ static SlabStatistics slab_statistics;
 #define REGION_WORDS (REGION_BYTES / PAGE_BYTES / 64)
 #define MAPPING_PAUSE 4096  /* so many requests after a mapping has failed, the next is tried */
 
-typedef struct Page Page;
 typedef struct Region Region;
+typedef struct Links Links;
 
-/* What stands at the start of a page; the rest is its heap's. */
-struct Page {
-    Heap *heap;
-    Page *next, *previous; /* among the heap's pages in use, or among its empty ones */
-    Region *region;
-    uint32_t number;       /* among its heap's, while free blocks are merged */
-    uint32_t used;         /* blocks handed out */
-    uint64_t starts[5];    /* a bit for each 16 bytes where a block begins, and for the end of the page */
+struct Links {
+    Links *next, *previous;
 };
 
+/* What is known of a page; but for `links`, its heap's. */
+typedef struct {
+    Heap *heap;
+    void *freed;        /* blocks freed since it was last settled, linked by their first words */
+    uint32_t used;      /* blocks handed out, in units of 16 bytes */
+    uint32_t listed;    /* free blocks on the heap's lists; one more for the extent, one if it was settled last */
+    uint64_t starts[5]; /* a bit for each 16 bytes where a block begins, and for the end of the page */
+} Page;
+
+_Static_assert(sizeof(Page) == 64, "one line of the cache");
+_Static_assert(sizeof(((Page *)0)->starts) * 8 >= PAGE_BYTES / 16 + 64, "eight bytes can be read from any bit on");
+
 struct Region {
-    char *start;
     Region *next;
     uint32_t cold_pages, clean_pages, cold_word;
     uint64_t cold[REGION_WORDS];
     uint64_t clean[REGION_WORDS];
+    Links links[REGION_WORDS * 64]; /* of the pages: each is in a ring of its heap's */
+    _Alignas(64) Page pages[REGION_WORDS * 64];
 };
+
+#define RECORD_PAGES ((sizeof(Region) + PAGE_BYTES - 1) / PAGE_BYTES)
+#define REGION_PAGES (REGION_WORDS * 64 - RECORD_PAGES) /* that there are for heaps */
 
 static uint8_t region_bits[(size_t)1 << (ADDRESS_BITS - REGION_BITS - 3)];
 static uintptr_t regions_start, regions_span;
@@ -87,7 +100,7 @@ measure_span(void)
 {
     uintptr_t first = UINTPTR_MAX, end = 0;
     for (Region *region = regions; region != NULL; region = region->next) {
-        uintptr_t start = (uintptr_t)region->start;
+        uintptr_t start = (uintptr_t)region;
         first = start < first ? start : first;
         end = start + REGION_BYTES > end ? start + REGION_BYTES : end;
     }
@@ -102,9 +115,7 @@ region_map(void)
         mapping_pause--;
         return NULL;
     }
-    Region *region = calloc(1, sizeof(Region));
-    char *start = region == NULL ? MAP_FAILED : mmap(NULL, 2 * REGION_BYTES, PROT_READ | PROT_WRITE,
-                                                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *start = mmap(NULL, 2 * REGION_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (start == MAP_FAILED) {
         goto refused;
     }
@@ -119,9 +130,11 @@ region_map(void)
         goto refused;
     }
     (void)madvise(start, REGION_BYTES, MADV_NOHUGEPAGE);
-    region->start = start;
-    memset(region->clean, 0xFF, sizeof(region->clean));
-    region->clean_pages = REGION_WORDS * 64;
+    Region *region = (Region *)start;
+    for (size_t page = RECORD_PAGES; page < REGION_WORDS * 64; page++) {
+        region->clean[page / 64] |= (uint64_t)1 << (page & 63);
+    }
+    region->clean_pages = REGION_PAGES;
     clean_pages += region->clean_pages;
     region->next = regions;
     regions = region;
@@ -130,7 +143,6 @@ region_map(void)
     slab_statistics.mapped += REGION_BYTES;
     return region;
 refused:
-    free(region);
     mapping_pause = MAPPING_PAUSE;
     slab_statistics.refusals++;
     return NULL;
@@ -139,31 +151,63 @@ refused:
 static void
 region_unmap(Region **place)
 {
-    Region *region = *place;
-    uintptr_t start = (uintptr_t)region->start;
-    if (munmap(region->start, REGION_BYTES) != 0) {
+    Region *region = *place, *next = region->next;
+    uintptr_t start = (uintptr_t)region;
+    uint32_t gone = region->clean_pages;
+    if (munmap(region, REGION_BYTES) != 0) {
         return;
     }
-    *place = region->next;
+    *place = next;
     region_bits[start >> (REGION_BITS + 3)] &= (uint8_t)~(1 << (start >> REGION_BITS & 7));
-    clean_pages -= region->clean_pages;
+    clean_pages -= gone;
     if (cold_hint == region) {
         cold_hint = NULL;
     }
-    free(region);
     measure_span();
     slab_statistics.mapped -= REGION_BYTES;
 }
 
-static Page *
-page_at(Region *region, unsigned word, unsigned bit)
+static inline Region *
+region_of(const void *place)
 {
-    return (Page *)(region->start + ((size_t)word * 64 + bit) * PAGE_BYTES);
+    return (Region *)((uintptr_t)place & ~(uintptr_t)(REGION_BYTES - 1));
+}
+
+static inline Page *
+page_of(const void *block)
+{
+    return &region_of(block)->pages[(uintptr_t)block / PAGE_BYTES % (REGION_WORDS * 64)];
+}
+
+static inline size_t
+number_of(const Page *page)
+{
+    return (size_t)(page - region_of(page)->pages);
+}
+
+/* Where its blocks are. */
+static inline char *
+start_of(const Page *page)
+{
+    return (char *)region_of(page) + number_of(page) * PAGE_BYTES;
+}
+
+static inline Links *
+links_of(const Page *page)
+{
+    return &region_of(page)->links[number_of(page)];
+}
+
+static inline Page *
+page_with(const Links *links)
+{
+    Region *region = region_of(links);
+    return &region->pages[links - region->links];
 }
 
 /* A free page: a cold one, which is resident already, before a clean one, before a new region. */
 static Page *
-page_take(Region **from)
+page_take(void)
 {
     Region *region;
     if (slab_statistics.cold > 0) {
@@ -182,8 +226,7 @@ page_take(Region **from)
         region->cold[word] &= region->cold[word] - 1;
         region->cold_pages--;
         slab_statistics.cold -= PAGE_BYTES;
-        *from = region;
-        return page_at(region, word, bit);
+        return &region->pages[word * 64 + bit];
     }
     if (clean_pages == 0) {
         region = region_map();
@@ -203,15 +246,14 @@ page_take(Region **from)
     region->clean[word] &= region->clean[word] - 1;
     region->clean_pages--;
     clean_pages--;
-    *from = region;
-    return page_at(region, word, bit);
+    return &region->pages[word * 64 + bit];
 }
 
 static void
 page_give(Page *page)
 {
-    Region *region = page->region;
-    size_t number = (size_t)((char *)page - region->start) / PAGE_BYTES;
+    Region *region = region_of(page);
+    size_t number = number_of(page);
     region->cold[number / 64] |= (uint64_t)1 << (number & 63);
     region->cold_word = (uint32_t)(number / 64);
     region->cold_pages++;
@@ -245,7 +287,7 @@ region_purge(Region *region, double until, uint64_t *given)
             end++;
         }
         size_t bytes = (size_t)(end - first) * PAGE_BYTES;
-        if (madvise(region->start + (size_t)first * PAGE_BYTES, bytes, MADV_DONTNEED) != 0) {
+        if (madvise((char *)region + (size_t)first * PAGE_BYTES, bytes, MADV_DONTNEED) != 0) {
             return false; /* locked in memory, say */
         }
         for (unsigned page = first; page < end; page++) {

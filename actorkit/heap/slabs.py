@@ -1,9 +1,9 @@
 """Heaps of their own: the small blocks of actors that hold much, on pages that go back when the actor is gone.
 
 CPython's allocator keeps the blocks of everybody side by side, so the memory of a killed actor rarely goes back to the
-operating system. The clock's extension can give an account a heap of its own instead, for blocks of up to 512 bytes.
-What an actor's death empties is *cold*: free for any heap, resident until ``purge`` gives it back, which the governor
-does under pressure. Pages of the dead in which others still hold blocks (messages, mostly) are *adopted*: the last
+operating system. The clock's extension can give an account a heap of its own instead, for blocks of up to 512 bytes:
+pages of 4 KiB with nobody else's blocks in them (``_heaps.h``). What an actor's death empties is *cold*: free for any
+heap, resident until ``purge`` gives it back, which the governor does under pressure. Pages of the dead in which others still hold blocks (messages, mostly) are *adopted*: the last
 block frees them.
 
 It takes the extension on 64-bit Linux above CPython's own allocator; ``why_not`` says what is in the way. A node asks
@@ -33,7 +33,7 @@ class HeapStatistics:
     Args:
         mapped: address space taken; most of it may never have been touched.
         pages: in pages that have blocks in them, all resident.
-        cold: in pages that are free and resident: what ``purge`` can give back.
+        cold: in pages without blocks that are resident: what ``purge`` can give back.
         live: in blocks that are handed out.
         adopted: of ``pages``, those whose account is gone.
         heaps: how many there are, adopted ones included.
