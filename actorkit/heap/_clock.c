@@ -550,10 +550,7 @@ small_malloc(const PyMemAllocatorEx *base, Account *account, size_t size)
 {
 #ifdef HAVE_SLABS
     if (account->serving != NULL) {
-        void *block = slab_malloc(account->serving, size);
-        if (LIKELY(block != NULL)) {
-            return block;
-        }
+        return slab_malloc(account->serving, size, base);
     }
 #else
     (void)account;
@@ -597,10 +594,8 @@ object_calloc(void *context, size_t number, size_t size)
             }
 #ifdef HAVE_SLABS
             if (account->serving != NULL) {
-                void *block = slab_malloc(account->serving, number * size);
-                if (LIKELY(block != NULL)) {
-                    return memset(block, 0, number * size);
-                }
+                void *block = slab_malloc(account->serving, number * size, base);
+                return block == NULL ? NULL : memset(block, 0, number * size);
             }
 #endif
         }

@@ -105,7 +105,7 @@ granule_of(const void *block)
 static inline void
 mark_start(Page *page, unsigned granule)
 {
-    page->starts[granule / 64] |= (uint64_t)1 << (granule & 63);
+    page->starts[granule / 32] |= (uint32_t)1 << (granule & 31);
 }
 
 /* What it takes of a block that is at most 512 bytes, in granules: the distance to where the next begins. */
@@ -122,12 +122,12 @@ class_of_block(const Page *page, const void *block)
 static unsigned
 length_of_block(const Page *page, unsigned granule)
 {
-    unsigned after = granule + 1, word = after / 64;
-    uint64_t starts = page->starts[word] & ~(uint64_t)0 << (after & 63);
+    unsigned after = granule + 1, word = after / 32;
+    uint32_t starts = page->starts[word] & ~(uint32_t)0 << (after & 31);
     while (starts == 0) {
         starts = page->starts[++word];
     }
-    return word * 64 + (unsigned)__builtin_ctzll(starts) - granule;
+    return word * 32 + (unsigned)__builtin_ctz(starts) - granule;
 }
 
 static inline void *
@@ -195,13 +195,14 @@ count_empty(Heap *heap, int64_t more)
     slab_statistics.empty += (uint64_t)more * PAGE_BYTES;
 }
 
-/* An empty page gets its first block. */
-static __attribute__((noinline)) void
-page_begins(Heap *heap, Page *page)
+/* An empty page gets its first block, which is returned. */
+static __attribute__((noinline)) void *
+page_begins(Heap *heap, Page *page, void *block)
 {
     ring_leave(page);
     ring_enter(page->freed != NULL ? &heap->pending : &heap->settled, page);
     count_empty(heap, -1);
+    return block;
 }
 
 /* Move what was freed on a page to the lists of sizes. */
@@ -422,7 +423,7 @@ heap_merge(Heap *heap)
                 first = -1;
             }
             else if (free_here && first >= 0) {
-                page->starts[granule / 64] &= ~((uint64_t)1 << (granule & 63));
+                page->starts[granule / 32] &= ~((uint32_t)1 << (granule & 31));
             }
             else if (free_here) {
                 first = (int)granule;
@@ -511,40 +512,47 @@ class_of(size_t size)
     return (unsigned)((size + (size == 0) + GRANULE - 1) / GRANULE);
 }
 
-/* NULL if there is no page to be had. At most 512 bytes. */
+static void *slab_malloc_extended(Heap *heap, size_t size, const PyMemAllocatorEx *otherwise);
+
+/* At most 512 bytes. If there is no page to be had, from the other allocator. What is rare is called last, so that the
+   rest needs no stack frame. */
 static inline void *
-slab_malloc(Heap *heap, size_t size)
+slab_malloc(Heap *heap, size_t size, const PyMemAllocatorEx *otherwise)
 {
     unsigned class = class_of(size);
     size_t bytes = (size_t)class * GRANULE;
-    for (;;) {
-        void *block = heap->free[class];
-        Page *page;
-        if (block != NULL) {
-            heap->free[class] = next_of(block);
-            page = page_of(block);
-            page->listed--;
-        }
-        else if ((size_t)(heap->bump_end - heap->bump) >= bytes) {
-            block = heap->bump;
-            page = heap->extent;
-            heap->bump += bytes;
-            mark_start(page, granule_of(block) + class);
-        }
-        else if (heap_extend(heap, class)) {
-            continue;
-        }
-        else {
-            return NULL;
-        }
-        UNPOISON(block, bytes);
-        unsigned before = page->used;
-        page->used = before + class;
-        if (UNLIKELY(before == 0)) {
-            page_begins(heap, page);
-        }
-        return block;
+    void *block = heap->free[class];
+    Page *page;
+    if (block != NULL) {
+        heap->free[class] = next_of(block);
+        page = page_of(block);
+        page->listed--;
     }
+    else {
+        block = heap->bump;
+        if (UNLIKELY((size_t)(heap->bump_end - heap->bump) < bytes)) {
+            return slab_malloc_extended(heap, size, otherwise);
+        }
+        page = heap->extent;
+        heap->bump += bytes;
+        mark_start(page, granule_of(block) + class);
+    }
+    UNPOISON(block, bytes);
+    unsigned before = page->used;
+    page->used = before + class;
+    if (UNLIKELY(before == 0)) {
+        return page_begins(heap, page, block);
+    }
+    return block;
+}
+
+static __attribute__((noinline)) void *
+slab_malloc_extended(Heap *heap, size_t size, const PyMemAllocatorEx *otherwise)
+{
+    if (heap_extend(heap, class_of(size))) {
+        return slab_malloc(heap, size, otherwise);
+    }
+    return otherwise->malloc(otherwise->ctx, size);
 }
 
 /* A page has its first block freed since it was settled. */

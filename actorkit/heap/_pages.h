@@ -56,13 +56,14 @@ struct Links {
     Links *next, *previous;
 };
 
-/* What is known of a page; but for `links`, its heap's. */
+/* What is known of a page; but for `links`, its heap's. `used` and `listed` are apart, lest a compiler makes one access of
+   two: they are written singly as well, and the processor would wait for both. */
 typedef struct {
     Heap *heap;
-    void *freed;        /* blocks freed since it was last settled, linked by their first words */
-    uint32_t used;      /* blocks handed out, in units of 16 bytes */
-    uint32_t listed;    /* free blocks on the heap's lists; one more for the extent, one if it was settled last */
-    uint64_t starts[5]; /* a bit for each 16 bytes where a block begins, and for the end of the page */
+    void *freed;         /* blocks freed since it was last settled, linked by their first words */
+    uint32_t used;       /* blocks handed out, in units of 16 bytes */
+    uint32_t starts[10]; /* a bit for each 16 bytes where a block begins, and for the end of the page */
+    uint32_t listed;     /* free blocks on the heap's lists; one more for the extent, one if it was settled last */
 } Page;
 
 _Static_assert(sizeof(Page) == 64, "one line of the cache");
