@@ -78,7 +78,7 @@ class PaceSettings:
 
 DEFAULT_PACES: Final[Mapping[ActionKind, PaceSettings]] = {
     "gc": PaceSettings(first=1.0, longest=60.0, effective=1.0, share=0.05, longest_pause=0.1),
-    "trim": PaceSettings(first=2.0, longest=60.0, effective=0.05, share=0.05),
+    "trim": PaceSettings(first=0.25, longest=60.0, effective=0.05, share=0.05),
     "shed": PaceSettings(first=0.5, longest=10.0, effective=0.05, share=0.25),
 }
 

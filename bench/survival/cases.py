@@ -1,4 +1,4 @@
-"""The seven cases: who the clients are, what they do, and for how long.
+"""The eight cases: who the clients are, what they do, and for how long.
 
 A case is a plan: groups of clients, each with a script of requests for *before* the pressure and one for during it.
 What is called ``{fill}`` in a script is known only when all are connected: the size that brings the node's usage to a
@@ -223,6 +223,29 @@ def _dump(connections: int, limit: int, quick: bool) -> Plan:
     )
 
 
+def _shift(connections: int, limit: int, quick: bool) -> Plan:
+    """What is killed held small blocks, what comes wants large ones: it helps only if the memory is really free."""
+    readers = 2 * connections // 3
+    writers = connections - readers
+    each = int(0.7 * limit) // writers
+    steps = 24
+    grow = (Step(f"KEEP {each // steps}", steps, 0.1),)
+    return Plan(
+        "S8",
+        (
+            Group("readers", readers, good=True, echo=True, before=(Step("HOLD {fill}"),), spread=2.0),
+            Group("writers", writers, good=True, echo=True, press=grow, after=(Step("DROP"),), spread=4.0),
+        ),
+        connections,
+        max(BUDGET, 2 * each),
+        f"{readers} connections hold rows of 256 bytes, three fifths of the limit; {writers} others take seven tenths of "
+        "it in pieces of 4 KiB",
+        press_seconds=30,
+        fill_to=0.6,
+        fillers=readers,
+    )
+
+
 CASES: dict[str, tuple[str, Callable[[int, int, bool], Plan]]] = {
     "S1": ("hog", _hog),
     "S2": ("crowd", _crowd),
@@ -231,6 +254,7 @@ CASES: dict[str, tuple[str, Callable[[int, int, bool], Plan]]] = {
     "S5": ("flood", _flood),
     "S6": ("giant", _giant),
     "S7": ("dump", _dump),
+    "S8": ("shift", _shift),
 }
 
 

@@ -45,6 +45,7 @@ CONTENDERS = {
     contender.name: contender
     for contender in (
         Contender("actorkit", "actorkit_server", {"ACTORKIT_PURE": ""}, subject=True),
+        Contender("actorkit-shared", "actorkit_server", {"ACTORKIT_PURE": "", "ACTORKIT_OWN_HEAPS": "0"}, subject=True),
         Contender("actorkit-pure", "actorkit_server", {"ACTORKIT_PURE": "1"}, subject=True),
         Contender("trio", "plain_trio"),
         Contender("asyncio", "plain_asyncio"),

@@ -6,6 +6,7 @@ one was lost, doubled or belongs to another. Replies come in the order of the re
     HELLO 0 <client> <class>     HELLO 0 welcome           class: low, normal, high (what to lose first)
     ECHO  <seq> <text>           ECHO  <seq> <text>
     HOLD  <seq> <bytes>          HOLD  <seq> <total>       the connection's state grows by rows of 256 bytes
+    KEEP  <seq> <bytes>          KEEP  <seq> <bytes>       the same, in pieces of 4 KiB
     DROP  <seq>                  DROP  <seq> 0             it forgets them
     CACHE <seq> <bytes>          CACHE <seq> <entries>     the server's one cache gets entries of 16 KiB
     GIANT <seq> <bytes> <how>    GIANT <seq> <bytes>       one handler allocates so much: in a ``loop`` or one ``piece``
@@ -29,6 +30,7 @@ CLASSES = ("low", "normal", "high")
 LEVELS = ("NORMAL", "CONSERVE", "SHED", "KILL", "EXHAUSTED")
 MAX_LINE = 4096
 ROW = 256
+PIECE = 4096
 CACHED = 16 * 1024
 SLOW = 0.01
 """Seconds that the slow consumer takes for a message."""
@@ -85,6 +87,11 @@ def row(number: int) -> bytes:
 
 def rows(size: int) -> list[bytes]:
     return [row(number) for number in range(max(1, size // ROW))]
+
+
+def pieces(size: int) -> list[bytes]:
+    """Part of an upload, a picture."""
+    return [b"%-*d" % (PIECE, number) for number in range(max(1, size // PIECE))]
 
 
 def cached(size: int) -> list[bytes]:

@@ -239,6 +239,7 @@ class World:
                 self.gates.append(gate)
                 ref.cast(getattr(Holder, verb), gate, kind, size)
             case "open":
+                self.inherits |= self.sharers  # drops that waited may run now
                 while self.gates:
                     self.gates.pop().set()
             case "limit":

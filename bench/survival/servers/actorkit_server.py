@@ -73,6 +73,9 @@ class Connection(ak.StreamActor):
             case [b"HOLD", size]:
                 self.held += protocol.rows(int(size))
                 self.write(protocol.reply(request, len(self.held) * protocol.ROW))
+            case [b"KEEP", size]:
+                self.held += protocol.pieces(int(size))
+                self.write(protocol.reply(request, int(size)))
             case [b"DROP"]:
                 self.held = []
                 self.write(protocol.reply(request, 0))

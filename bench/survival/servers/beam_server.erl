@@ -13,6 +13,7 @@
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -define(ROW, 256).
+-define(PIECE, 4096).
 -define(CACHED, 16384).
 -define(SLOW, 10).
 -define(BUSY, "BUSY try again later\n").
@@ -119,6 +120,9 @@ do(<<"HELLO">>, _, Held) ->
 do(<<"HOLD">>, [Size], Held) ->
     Now = rows(number(Size) div ?ROW, Held),
     {integer_to_list(length(Now) * ?ROW), Now};
+do(<<"KEEP">>, [Size], Held) ->
+    Pieces = [binary:copy(<<Number:64>>, ?PIECE div 8) || Number <- lists:seq(1, max(1, number(Size) div ?PIECE))],
+    {Size, Pieces ++ Held};
 do(<<"DROP">>, [], _) ->
     {"0", []};
 do(<<"CACHE">>, [Size], Held) ->

@@ -56,6 +56,9 @@ class Server:
                 case [b"HOLD", size]:
                     held += protocol.rows(int(size))
                     writer.write(protocol.reply(request, len(held) * protocol.ROW))
+                case [b"KEEP", size]:
+                    held += protocol.pieces(int(size))
+                    writer.write(protocol.reply(request, int(size)))
                 case [b"DROP"]:
                     held = []
                     writer.write(protocol.reply(request, 0))

@@ -68,6 +68,9 @@ class Server:
                 case [b"HOLD", size]:
                     held += protocol.rows(int(size))
                     await stream.send_all(protocol.reply(request, len(held) * protocol.ROW))
+                case [b"KEEP", size]:
+                    held += protocol.pieces(int(size))
+                    await stream.send_all(protocol.reply(request, int(size)))
                 case [b"DROP"]:
                     held = []
                     await stream.send_all(protocol.reply(request, 0))
