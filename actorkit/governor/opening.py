@@ -78,8 +78,8 @@ async def open_node(
         memory_report: a file that is written before the governor stops the node.
         options: ``name``, ``stop_timeout`` (30 s), ``call_timeout`` (5 s), ``kill_timeout`` (5 s),
             ``max_heap_size`` (of each actor, unless its spec says otherwise), ``own_heaps`` (pages of their own for
-            actors with such a limit, off by default), and the scheduler's ``slice_seconds``, ``quantum``, ``max_idle``,
-            ``features``.
+            actors with such a limit, which go back to the system when they die; on), and the scheduler's
+            ``slice_seconds``, ``quantum``, ``max_idle``, ``features``.
 
     Raises:
         StartFailed: the tree did not start.

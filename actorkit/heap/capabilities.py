@@ -23,7 +23,7 @@ class Capabilities:
         stop_in_handler: an actor can be stopped in the middle of a message.
         refuse_large: large requests beyond the hard cap are refused before they are touched.
         return_pages: actors that hold much have heaps of their own, and what a killed one held can go back to the
-            operating system. Asked of the process as it is; a node asks for it (``own_heaps=True``).
+            operating system. Asked of the process as it is; a node may do without (``own_heaps=False``).
     """
 
     exact_heap: bool

@@ -3,12 +3,12 @@
 CPython's allocator keeps the blocks of everybody side by side, so the memory of a killed actor rarely goes back to the
 operating system. The clock's extension can give an account a heap of its own instead, for blocks of up to 512 bytes:
 pages of 4 KiB with nobody else's blocks in them (``_heaps.h``). What an actor's death empties is *cold*: free for any
-heap, resident until ``purge`` gives it back, which the governor does under pressure. Pages of the dead in which others still hold blocks (messages, mostly) are *adopted*: the last
-block frees them.
+heap, resident until ``purge`` gives it back, which the governor does under pressure. Pages of the dead in which others
+still hold blocks (messages, mostly) are *adopted*: the last block frees them.
 
-It takes the extension on 64-bit Linux above CPython's own allocator; ``why_not`` says what is in the way. A node asks
-for it: ``open_node(own_heaps=True)``. ``ACTORKIT_OWN_HEAPS=0`` in the environment forbids it in the process; that is
-read at import.
+It takes the extension on 64-bit Linux above CPython's own allocator; ``why_not`` says what is in the way. Actors of
+every node that have a ``max_heap_size`` get one when they hold 8 KiB; ``open_node(own_heaps=False)`` opts out, and
+``ACTORKIT_OWN_HEAPS=0`` in the environment for the whole process; that is read at import.
 """
 
 from __future__ import annotations

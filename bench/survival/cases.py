@@ -238,8 +238,8 @@ def _shift(connections: int, limit: int, quick: bool) -> Plan:
         ),
         connections,
         max(BUDGET, 2 * each),
-        f"{readers} connections hold rows of 256 bytes, three fifths of the limit; {writers} others take seven tenths of "
-        "it in pieces of 4 KiB",
+        f"{readers} connections hold rows of 256 bytes, three fifths of the limit; {writers} others take seven tenths "
+        "of it in pieces of 4 KiB",
         press_seconds=30,
         fill_to=0.6,
         fillers=readers,
