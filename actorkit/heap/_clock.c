@@ -1292,6 +1292,19 @@ account_get_live(Account *account, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+account_get_resident(Account *account, void *Py_UNUSED(closure))
+{
+#ifdef HAVE_SLABS
+    if (account->heap != NULL) {
+        return PyLong_FromUnsignedLongLong(account->heap->pages * PAGE_BYTES);
+    }
+#else
+    (void)account;
+#endif
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 account_get_own_heap(Account *account, void *Py_UNUSED(closure))
 {
     return PyBool_FromLong(account->serving != NULL);
@@ -1401,6 +1414,8 @@ static PyGetSetDef account_getset[] = {
     {"due", (getter)account_get_due, NULL, PyDoc_STR("Has bytes reached soft since the last reset?"), NULL},
     {"live", (getter)account_get_live, NULL,
      PyDoc_STR("Bytes of the blocks up to 512 bytes in its own heap; None: it never had one."), NULL},
+    {"resident", (getter)account_get_resident, NULL,
+     PyDoc_STR("What the pages of its own heap take, in bytes; None if it has none."), NULL},
     {"own_heap", (getter)account_get_own_heap, (setter)account_set_own_heap,
      PyDoc_STR("Do its blocks up to 512 bytes come from pages of its own? Stays False where that cannot be had."),
      NULL},

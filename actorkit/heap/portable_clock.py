@@ -127,6 +127,11 @@ class Account:
         return None
 
     @property
+    def resident(self) -> int | None:
+        """None: it has no heap of its own."""
+        return None
+
+    @property
     def own_heap(self) -> bool:
         """False: that takes the extension."""
         return False

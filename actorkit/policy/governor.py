@@ -149,10 +149,9 @@ class Governor:
 
     def _judge(self, sample: MemorySample) -> None:
         for asked, at, duration in self._unjudged:
-            fell = (
-                asked.before.resident - sample.resident if asked.kind == "trim" else gauge(asked.before) - gauge(sample)
-            )
-            self._note(Receipt(asked.kind, at, asked.predicted, max(0, fell), duration))
+            returned = max(0, asked.before.resident - sample.resident)
+            fell = returned if asked.kind == "trim" else max(0, gauge(asked.before) - gauge(sample))
+            self._note(Receipt(asked.kind, at, asked.predicted, fell, duration, returned))
         self._unjudged.clear()
         judgement = self._rounds.look(sample, self._rate.time_to_limit())
         if judgement is not None:

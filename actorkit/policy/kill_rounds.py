@@ -173,10 +173,11 @@ class KillRounds:
                 return None
         self._hurried = 0
         self._round = None
-        receipt = Receipt("kill", this.at, this.predicted, realised, sample.now - this.at)
+        returned = max(0, this.before.resident - sample.resident)
+        receipt = Receipt("kill", this.at, this.predicted, realised, sample.now - this.at, returned)
         what = (
             f"round {this.number} was to free {this.predicted:,} bytes and freed {realised:,} "
-            f"(fell by {fell:,}, {filled:,} refilled)"
+            f"(fell by {fell:,}, {filled:,} refilled; {returned:,} went back to the system)"
         )
         if not futile:
             self._futile, self._pause = 0, settings.pause

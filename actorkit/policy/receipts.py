@@ -31,13 +31,15 @@ GC_PREDICTS: Final = 0.05
 
 @attrs.frozen
 class Receipt:
-    """One action, done. Bytes and seconds; ``realised`` None: nobody could tell."""
+    """One action, done. Bytes and seconds; ``realised`` None: nobody could tell. ``returned``: by how much the resident
+    set fell meanwhile, which is what the system got back of it; None where no later sample was taken for it."""
 
     action: ActionKind
     at: float
     predicted: int
     realised: int | None
     duration: float
+    returned: int | None = None
 
     @property
     def ratio(self) -> float | None:

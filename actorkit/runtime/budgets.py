@@ -34,7 +34,7 @@ from ..errors import MemoryLimitExceeded
 from ..heap import clock, walk
 from ..heap.interruption import is_own, may_raise
 from ..heap.memory_limit import LargestType, MemoryLimit
-from ..heap.usage import HeapUsage
+from ..heap.usage import HeapUsage, OwnHeap
 from ..policy.heap_limit import HeapLimit
 from ..reasons import bounded
 from .activations import ACTIVATIONS
@@ -260,6 +260,11 @@ class Budget:
             # It is watched only: look again when it may have grown by a quarter, for its peak.
             account.reset()
             account.soft = charged // 4 + SHORT
+
+    def own_pages(self) -> OwnHeap | None:
+        """What its heap of its own says; None: it has none."""
+        live, resident = self.account.live, self.account.resident
+        return None if live is None or resident is None else OwnHeap(live, resident)
 
     @property
     def is_over(self) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from ..heap import walk
+from ..heap.walk import census
 from .budgets import CHUNK, held_by
 from .record import DEAD, Record
 from .ref import Ref
@@ -42,20 +42,11 @@ class HeapCensus:
         return sum(size for _, size in self.actors)
 
 
-async def heap_census(scheduler: Scheduler) -> HeapCensus:
-    """Walk all actors. Between pieces of a few hundred others run, so the figures are not of one moment."""
-    found: list[tuple[Record[Any], int]] = []
+async def heap_census(scheduler: Scheduler, *, walk: bool = True) -> HeapCensus:
+    """Walk all actors. Between pieces of a few hundred others run, so the figures are not of one moment. Without
+    ``walk`` see ``_known``."""
     records = list(scheduler.actors.values())
-    learned = scheduler.learned
-    learned.begin_pass()
-    for first in range(0, len(records), CHUNK):
-        piece = [record for record in records[first : first + CHUNK] if record.state != DEAD]
-        sizes = walk.census(held_by(piece))
-        found += zip(piece, sizes, strict=True)
-        for record, size in zip(piece, sizes, strict=True):
-            if record.template.footprint is not None:
-                learned.living(record, size)
-        await trio.lowlevel.checkpoint()
+    found = await _walked(scheduler, records) if walk else _known(scheduler, records)
     counts: defaultdict[str, int] = defaultdict(int)
     sums: defaultdict[str, int] = defaultdict(int)
     for record, size in found:
@@ -64,3 +55,28 @@ async def heap_census(scheduler: Scheduler) -> HeapCensus:
         sums[label] += size
     classes = [ClassHeap(label, count, sums[label]) for label, count in counts.items()]
     return HeapCensus(tuple(found), tuple(sorted(classes, key=lambda row: -row.bytes)))
+
+
+def _known(scheduler: Scheduler, records: list[Record[Any]]) -> list[tuple[Record[Any], int]]:
+    """Of those with a budget: what the last look found, or what its own heap has in use now, if that is more."""
+    found = []
+    for record in records:
+        budget = scheduler.budgets.all.get(record)
+        if budget is not None and record.state != DEAD:
+            found.append((record, max(budget.known, budget.account.live or 0)))
+    return found
+
+
+async def _walked(scheduler: Scheduler, records: list[Record[Any]]) -> list[tuple[Record[Any], int]]:
+    found: list[tuple[Record[Any], int]] = []
+    learned = scheduler.learned
+    learned.begin_pass()
+    for first in range(0, len(records), CHUNK):
+        piece = [record for record in records[first : first + CHUNK] if record.state != DEAD]
+        sizes = census(held_by(piece))
+        found += zip(piece, sizes, strict=True)
+        for record, size in zip(piece, sizes, strict=True):
+            if record.template.footprint is not None:
+                learned.living(record, size)
+        await trio.lowlevel.checkpoint()
+    return found

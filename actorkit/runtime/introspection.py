@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from ..heap.usage import HeapUsage
+from ..heap.usage import HeapUsage, OwnHeap
 from .budgets import heap_of
 from .messages import Pid
 from .record import STATES, Record
@@ -26,7 +26,7 @@ class ProcessInfo:
                whose answer, or room
     in whose mailbox, it waits for; ``tasks`` the tasks in its nurseries; ``memory`` what it holds, walked now (what its
     code holds in running frames is not in it); ``max_heap_size`` its limit in bytes; ``heap_peak`` the most that a look
-    has found since it has one.
+    has found since it has one; ``own_heap`` what its pages of its own hold, if it has any (that costs no walk).
     """
 
     pid: Pid
@@ -46,6 +46,7 @@ class ProcessInfo:
     memory: HeapUsage
     max_heap_size: int | None
     heap_peak: int | None
+    own_heap: OwnHeap | None
 
 
 def process_info(scheduler: Scheduler, record: Record[Any]) -> ProcessInfo | None:
@@ -79,6 +80,7 @@ def process_info(scheduler: Scheduler, record: Record[Any]) -> ProcessInfo | Non
         memory=heap_of(record),
         max_heap_size=None if budget is None else budget.limit.size,
         heap_peak=None if budget is None else budget.peak,
+        own_heap=None if budget is None else budget.own_pages(),
     )
 
 

@@ -226,10 +226,15 @@ class Node(Scheduler):
         record = self.resolve(ref)
         return None if record is None else process_info(self, record)
 
-    async def heap_census(self) -> HeapCensus:
+    async def heap_census(self, *, walk: bool = True) -> HeapCensus:
         """What every actor holds, and every class: one pass, in pieces, with others running in between. A few
-        microseconds an actor with the extension."""
-        return await heap_census(self)
+        microseconds an actor with the extension.
+
+        Args:
+            walk: False is cheaper, and less: only actors with a budget, each with what its last look found, or with
+                what its own heap has in use now, if that is more.
+        """
+        return await heap_census(self, walk=walk)
 
     def heap_explain(self, ref: Ref[Any]) -> Explanation | None:
         """What one actor's heap consists of: its largest types, and the paths that hold the most; None if it is dead.

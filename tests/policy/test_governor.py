@@ -604,7 +604,7 @@ def test_what_a_kill_freed_is_as_measured_on_the_spot_unless_it_failed() -> None
     node.done(0.01, node.the(ev.Kill).number, 98)
     node.look(0.02, 900, 900)
     assert node.the(ev.Report).kind == "kill_judged"
-    assert node.governor.receipts == (Receipt("kill", 0, 100, 98, 0.02),)
+    assert node.governor.receipts == (Receipt("kill", 0, 100, 98, 0.02, 0),)
     node = Driven()
     node.look(0, 900, 900)
     node.census(0, 50, 50)
@@ -654,7 +654,7 @@ def test_a_trim_is_judged_by_the_resident_set_and_the_others_by_what_lives() -> 
     node.done(0.1, trim, None, 0.001)
     node.done(0.1, collect, None, 0.002)
     node.look(0.5, 690, 681)
-    assert node.governor.receipts == (Receipt("trim", 0.1, 20, 10, 0.001), Receipt("gc", 0.1, 34, 0, 0.002))
+    assert node.governor.receipts == (Receipt("trim", 0.1, 20, 10, 0.001, 10), Receipt("gc", 0.1, 34, 0, 0.002, 10))
 
 
 def test_a_trim_as_the_shell_tells_it() -> None:

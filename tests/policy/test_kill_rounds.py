@@ -108,19 +108,21 @@ def test_a_fraction_of_a_byte_beyond_is_beyond() -> None:
 def test_futile_is_less_than_a_quarter(realised: int, futile: bool) -> None:
     judgement = judged(realised)
     assert judgement.futile is futile
-    assert judgement.receipt == Receipt("kill", 0.0, 100, max(0, realised), 2.0)
-    assert f"freed {max(0, realised)} (fell by {realised}, 0 refilled)" in judgement.because
+    freed = max(0, realised)
+    assert judgement.receipt == Receipt("kill", 0.0, 100, freed, 2.0, freed)
+    assert f"freed {freed} (fell by {realised}, 0 refilled; {freed} went back to the system)" in judgement.because
 
 
 def test_why_a_round_is_judged_so() -> None:
-    assert judged(50).because == "round 1 was to free 100 bytes and freed 50 (fell by 50, 0 refilled)"
+    because = "round 1 was to free 100 bytes and freed 50 (fell by 50, 0 refilled; 50 went back to the system)"
+    assert judged(50).because == because
     assert judged(0).because.endswith("less than 25%: futile, 1 in a row")
     assert "there are none for 30 s" in judged(0, settings=attrs.evolve(SETTINGS, futile_rounds=1)).because
 
 
 def test_how_long_a_round_took_is_from_its_beginning() -> None:
     """Fault: times are taken from zero, so that a round of a node that has run for a while is judged at once."""
-    assert judged(50, begun_at=5.0, looked_at=7.5).receipt == Receipt("kill", 5.0, 100, 50, 2.5)
+    assert judged(50, begun_at=5.0, looked_at=7.5).receipt == Receipt("kill", 5.0, 100, 50, 2.5, 50)
     rounds = KillRounds(SETTINGS)
     begun(rounds, 1, 5.0)
     rounds.ended(1, 5.0)
