@@ -75,8 +75,17 @@ class StaticWorld(World):
             later = self.later_than(self.lives[action.instance])
             assert not self.up() & later, "a group is stopped in reverse order"
         super().perform(action)
-        # The order of start follows the specs as the machine has them: forget what it forgot.
-        if isinstance(action, ev.Reply | ev.ReplyError | ev.Report) and self.machine is not None:
+        if isinstance(action, ev.Reply | ev.ReplyError | ev.Report):
+            self.forget()
+
+    def feed(self, event: Any) -> list[Any]:
+        actions = super().feed(event)
+        self.forget()  # a temporary child that ends as it should is forgotten without a word
+        return actions
+
+    def forget(self) -> None:
+        """The order of start follows the specs as the machine has them: forget what it forgot."""
+        if self.machine is not None:
             known = [child.spec.id for child in self.machine._children]
             self.order = [each for each in self.order if each in known] + [
                 each for each in known if each not in self.order
