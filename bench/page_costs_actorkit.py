@@ -15,6 +15,7 @@ from bench.worker import gc_settings, questions, rss, say
 MODE, PROGRAM = sys.argv[1:3]
 KEPT = 300
 PLAYERS = 100
+WORKERS = 20
 WORDS = [f"word{number}" for number in range(1000)]
 
 
@@ -75,19 +76,20 @@ async def main() -> None:
     async with ak.open_node(max_heap_size=limit, own_heaps=MODE == "own") as node:
         before = rss()
         players: list[ak.Ref[Player]] = []
-        worker: Any = None
+        workers: list[ak.Ref[Any]] = []
         if PROGRAM == "messages":
             players = [node.spawn(Player) for _ in range(PLAYERS)]
             for player in players:
                 await player.call(Player.meet, players)
         else:
-            worker = node.spawn(Objects if PROGRAM == "objects" else Texts)
-            await worker.call(worker_class.work, 1)
+            workers = [node.spawn(worker_class) for _ in range(WORKERS)]
+            for worker in workers:
+                await worker.call(worker_class.work, 1)
 
         async def work(times: int) -> None:
-            if worker is not None:
-                for _ in range(times):
-                    await worker.call(worker_class.work, 1)
+            if workers:
+                for number in range(times):
+                    await workers[number % WORKERS].call(worker_class.work, 1)
                 return
             finished = trio.Event()
             players[0].cast(Player.play, times, {"left": 0, "text": "begin"}, finished)

@@ -43,7 +43,7 @@ PURGE_SECONDS: Final = 0.01
 def trim_allocator(resident: Callable[[], int]) -> tuple[int | None, float]:
     """Give the free pages of actors' own heaps and the C library's back to the system. Returns the resident bytes that
     went (None: it cannot be done here), and how long it took. Source: malloc_trim(3)."""
-    if _TRIM is None and not slabs.statistics().resident:
+    if _TRIM is None and not slabs.statistics(live=False).resident:
         return None, 0.0
     before, began = resident(), perf_counter()
     slabs.purge(PURGE_SECONDS)

@@ -134,7 +134,10 @@ to one GIL.
 
 #include "_heaps.h"
 
-#define HOLDS_MUCH (8 * 1024)        /* who holds so much gets a heap of its own */
+#define AIR (16 * 1024)              /* so much of a heap's pages may be free, however little it holds */
+#define REST_AT_FIRST (1024 * 1024)  /* so much is allocated elsewhere by who leaves its heap more air than that */
+#define REST_AT_MOST ((uint64_t)1 << 30)
+#define HOLDS_MUCH (6 * 1024)        /* who holds so much gets a heap of its own */
 #define LOOK_AT_SOONEST 1024         /* between two looks whether it holds much */
 #define LOOK_AT_LATEST (128 * 1024)  /* the same */
 
@@ -150,6 +153,8 @@ typedef struct {
     Heap *heap;          /* of its own, or NULL: it never had one */
     uint64_t heap_at;    /* small + large at which a heap of its own is wanted, or NONE_SET */
     uint64_t heap_step;  /* what that was counted from the last look; 0: it has not settled yet */
+    uint64_t rests_until; /* small + large before which it gets no heap: it left the last one full of air */
+    uint64_t rest;       /* how long the last such rest was */
     uint64_t origin;     /* small + large when bytes was 0; may wrap around, the difference counts */
     uint64_t soft;
     uint64_t hard;
@@ -225,7 +230,7 @@ account_serve(Account *account, bool own)
 {
 #ifdef HAVE_SLABS
     if (own && account->heap == NULL) {
-        account->heap = heap_new(); /* NULL: no memory, so not now */
+        account->heap = heap_new(&account->due); /* NULL: no memory, so not now */
     }
     account->serving = own ? account->heap : NULL;
     if (!own && account->heap != NULL) {
@@ -252,26 +257,53 @@ want_heap(Account *account)
     account_watch(account);
 }
 
+/* Is more than a quarter of its heap free? Whoever allocates much for a moment and keeps little of it, here and there, would
+   hold all pages that it ever needed, with room that nobody else can use. */
+static bool
+account_is_airy(Account *account)
+{
+#ifdef HAVE_SLABS
+    Heap *heap = account->heap;
+    if (heap != NULL && account->serving != NULL) {
+        uint64_t live = heap_live(heap);
+        if (live < heap->pages * PAGE_BYTES / 2) {
+            heap_sweep(heap);
+        }
+        uint64_t air = heap->pages * PAGE_BYTES - live;
+        heap->look_at = 2 * heap->pages + FIRST_LOOK;
+        return air > AIR && air > live / 3;
+    }
+#else
+    (void)account;
+#endif
+    return false;
+}
+
 /* A look has found that it holds so much. What large blocks have of it, which are malloc's in any case, is guessed from
    what has been allocated. */
 static void
 account_settle(Account *account, uint64_t held)
 {
-    double small = (double)account->small, large = (double)LOAD(account->large);
-    held = small + large > 0 ? (uint64_t)((double)held * (small / (small + large))) : held;
+    uint64_t total = account_total(account);
+    held = total > 0 ? (uint64_t)((double)held * ((double)account->small / (double)total)) : held;
     if (!slabs_serve) {
         account->heap_at = NONE_SET;
         account_serve(account, false);
+    }
+    else if (account_is_airy(account)) {
+        account->rest = account->rest == 0 ? REST_AT_FIRST : 2 * account->rest;
+        account->rest = account->rest > REST_AT_MOST ? REST_AT_MOST : account->rest;
+        account->heap_at = account->rests_until = total + account->rest;
+        account->heap_due = account->heap_near = 0;
+        account_serve(account, false);
+    }
+    else if (total < account->rests_until) {
+        account_serve(account, false); /* gives back what has become empty */
     }
     else if (held >= HOLDS_MUCH || (account->serving != NULL && held >= HOLDS_MUCH / 2)) {
         account->heap_at = NONE_SET;
         account->heap_due = account->heap_near = 0;
         account_serve(account, true);
-#ifdef HAVE_SLABS
-        if (account->heap != NULL && heap_live(account->heap) < account->heap->pages * PAGE_BYTES / 2) {
-            heap_sweep(account->heap); /* hardly used: what is empty is of more use to others */
-        }
-#endif
     }
     else if (account->heap_due || account->serving != NULL || account->heap_at == NONE_SET) {
         uint64_t step = account->heap_step == 0 ? HOLDS_MUCH : account->heap_step * 2;
@@ -280,7 +312,7 @@ account_settle(Account *account, uint64_t held)
             step = HOLDS_MUCH - held > LOOK_AT_SOONEST ? HOLDS_MUCH - held : LOOK_AT_SOONEST;
         }
         account->heap_step = step > LOOK_AT_LATEST ? LOOK_AT_LATEST : step;
-        account->heap_at = account_total(account) + account->heap_step;
+        account->heap_at = total + account->heap_step;
         account->heap_due = 0;
         account_serve(account, false);
     }
@@ -1703,17 +1735,21 @@ clock_purge(PyObject *Py_UNUSED(module), PyObject *argument)
 #endif
 }
 
-PyDoc_STRVAR(heap_statistics_doc, "heap_statistics()\n--\n\n"
-"(mapped, pages, cold, live, adopted, heaps, given_back, refusals), see actorkit.heap.slabs.");
+PyDoc_STRVAR(heap_statistics_doc, "heap_statistics(live=False, /)\n--\n\n"
+"(mapped, pages, cold, live, adopted, heaps, given_back, refusals), see actorkit.heap.slabs. Live bytes are summed up over\n"
+"all pages, if they are asked for; else 0.");
 
 static PyObject *
-clock_heap_statistics(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
+clock_heap_statistics(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
+    int with_live = 0;
+    if (!PyArg_ParseTuple(arguments, "|p:heap_statistics", &with_live)) {
+        return NULL;
+    }
     const SlabStatistics *told = &slab_statistics;
-#ifdef HAVE_SLABS
-    uint64_t live = slabs_live();
-#else
     uint64_t live = 0;
+#ifdef HAVE_SLABS
+    live = with_live ? slabs_live() : 0;
 #endif
     return Py_BuildValue("KKKKKKKK", (unsigned long long)told->mapped, (unsigned long long)(told->pages - told->empty),
                          (unsigned long long)(told->cold + told->empty), (unsigned long long)live,
@@ -1735,7 +1771,7 @@ static PyMethodDef clock_methods[] = {
     {"reinstall", clock_reinstall, METH_NOARGS, reinstall_doc},
     {"own_heaps", clock_own_heaps, METH_VARARGS, own_heaps_doc},
     {"purge", clock_purge, METH_O, purge_doc},
-    {"heap_statistics", clock_heap_statistics, METH_NOARGS, heap_statistics_doc},
+    {"heap_statistics", clock_heap_statistics, METH_VARARGS, heap_statistics_doc},
     {"can_interrupt", clock_can_interrupt, METH_NOARGS, can_interrupt_doc},
     {"pymalloc_report", clock_pymalloc_report, METH_NOARGS, pymalloc_report_doc},
     {"_at_exit", clock_at_exit, METH_NOARGS, PyDoc_STR("Stop counting, for good.")},

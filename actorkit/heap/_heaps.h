@@ -40,6 +40,7 @@ The GIL protects everything here: the object and the memory domain are called wi
 #define LARGER 33   /* the list of free blocks that were merged into larger ones */
 #define LISTS 34
 #define EMPTIES 4   /* so many pages may be empty in any heap */
+#define FIRST_LOOK 8 /* pages; then twice as many as the last look has found */
 #define PAGE_GRANULES (PAGE_BYTES / GRANULE)
 
 struct Heap {
@@ -50,6 +51,8 @@ struct Heap {
     uint64_t pages;
     uint64_t empties;      /* of them without a block handed out */
     uint64_t merge_at;     /* pages with which free blocks may be merged again */
+    uint64_t look_at;      /* pages with which its account is due again */
+    char *due;             /* of its account */
     Links settled, pending, empty;
     Heap *next, *previous; /* among all heaps */
     bool adopted;
@@ -302,7 +305,7 @@ page_release(Heap *heap, Page *page)
 /* --- Heaps ---------------------------------------------------------------------------------------------- */
 
 static Heap *
-heap_new(void)
+heap_new(char *due)
 {
     Heap *heap = calloc(1, sizeof(Heap));
     if (heap != NULL) {
@@ -310,6 +313,8 @@ heap_new(void)
         for (int i = 0; i < 3; i++) {
             rings[i]->next = rings[i]->previous = rings[i];
         }
+        heap->due = due;
+        heap->look_at = FIRST_LOOK;
         heap->next = heaps;
         if (heaps != NULL) {
             heaps->previous = heap;
@@ -498,6 +503,10 @@ heap_extend(Heap *heap, unsigned class)
         count_empty(heap, 1);
         heap->pages++;
         slab_statistics.pages += PAGE_BYTES;
+        if (heap->pages >= heap->look_at) {
+            heap->look_at = UINT64_MAX;
+            __atomic_store_n(heap->due, 1, __ATOMIC_RELAXED);
+        }
     }
     page_reset(page);
     extent_set(heap, page, start_of(page), PAGE_BYTES);

@@ -359,6 +359,6 @@ def purge(seconds: float, /) -> int:
     return 0
 
 
-def heap_statistics() -> tuple[int, int, int, int, int, int, int, int]:
+def heap_statistics(live: bool = False, /) -> tuple[int, int, int, int, int, int, int, int]:
     """There are none."""
     return (0, 0, 0, 0, 0, 0, 0, 0)

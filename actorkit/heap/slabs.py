@@ -21,9 +21,11 @@ import attrs
 
 from . import clock
 
-__all__ = ["HeapStatistics", "purge", "statistics", "why_not"]
+__all__ = ["HeapStatistics", "decay", "purge", "statistics", "why_not"]
 
 _SWITCH: Final = "ACTORKIT_OWN_HEAPS"
+_KEPT_COLD: Final = 256 * 1024
+_DECAY_SECONDS: Final = 0.002
 
 
 @attrs.frozen
@@ -98,6 +100,18 @@ def purge(max_seconds: float = 0.01) -> int:
     return clock.purge(max_seconds)
 
 
-def statistics() -> HeapStatistics:
-    """The figures of this moment; cheap."""
-    return HeapStatistics(*clock.heap_statistics())
+def statistics(*, live: bool = True) -> HeapStatistics:
+    """The figures of this moment.
+
+    Args:
+        live: False is cheap however many pages there are; ``live`` is then 0.
+    """
+    return HeapStatistics(*clock.heap_statistics(live))
+
+
+def decay() -> int:
+    """Give back some of what has stayed cold, if it is more than an eighth of what is in use: a node without a governor
+    would else keep all pages that it ever needed at once. Called once a second; takes 2 ms at most. Returns the bytes
+    by which the resident set has shrunk."""
+    told = statistics(live=False)
+    return purge(_DECAY_SECONDS) if told.cold > max(_KEPT_COLD, told.pages // 8) else 0

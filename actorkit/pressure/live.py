@@ -216,7 +216,7 @@ class LiveGauge:
         if malloc is None or sys.implementation.name != "cpython":
             return None
         small = self._small()
-        heaps = slabs.statistics()
+        heaps = slabs.statistics(live=False)
         others = attrs.evolve(pages, resident=max(0, pages.resident - heaps.resident))
         self.exact = small is not None
         if small is not None:

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from ..errors import MemoryLimitExceeded
-from ..heap import clock, walk
+from ..heap import clock, slabs, walk
 from ..heap.interruption import is_own, may_raise
 from ..heap.memory_limit import LargestType, MemoryLimit
 from ..heap.usage import HeapUsage, OwnHeap
@@ -489,6 +489,7 @@ class Budgets:
                         self.scheduler.name,
                         len(self.all),
                     )
+                slabs.decay()
                 pause = max(SWEEP_SECONDS, (perf_counter() - began) / SWEEP_SHARE)
 
     async def look_at_all(self) -> None:
