@@ -16,7 +16,7 @@ from bench.harness import Contender, Goal, Options, Report, Row, in_turn, progre
 
 COLUMNS = ("own heaps", "pymalloc", "malloc")
 MODES = {"own heaps": "own", "pymalloc": "shared", "malloc": "shared"}
-SIZES = {"1 KB": (1_000, 50_000), "20 KB": (20_000, 10_000), "130 KB": (130_000, 2_000), "2 MB": (2_000_000, 130)}
+SIZES = {"1 KB": (1_000, 50_000), "20 KB": (20_000, 10_000), "130 KB": (130_000, 3_000), "2 MB": (2_000_000, 130)}
 ORDERS = ("age", "random", "largest")
 
 

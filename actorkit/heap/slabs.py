@@ -7,7 +7,7 @@ heap, resident until ``purge`` gives it back, which the governor does under pres
 still hold blocks (messages, mostly) are *adopted*: the last block frees them.
 
 It takes the extension on 64-bit Linux above CPython's own allocator; ``why_not`` says what is in the way. Actors of
-every node that have a ``max_heap_size`` get one when they hold 8 KiB; ``open_node(own_heaps=False)`` opts out, and
+every node that have a ``max_heap_size`` get one when they hold 6 KiB; ``open_node(own_heaps=False)`` opts out, and
 ``ACTORKIT_OWN_HEAPS=0`` in the environment for the whole process; that is read at import.
 """
 
