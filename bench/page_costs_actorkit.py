@@ -99,6 +99,8 @@ async def main() -> None:
         for (question,) in questions():
             count = int(question)
             if not count:
+                gc.collect()
+                await trio.sleep(3)
                 say(held=rss() - before)
                 continue
             gc.collect()

@@ -134,9 +134,9 @@ to one GIL.
 
 #include "_heaps.h"
 
-#define AIR (16 * 1024)              /* so much of a heap's pages may be free, however little it holds */
-#define REST_AT_FIRST (1024 * 1024)  /* so much is allocated elsewhere by who leaves its heap more air than that */
-#define REST_AT_MOST ((uint64_t)1 << 30)
+#define AIR (16 * 1024)                  /* so much of a heap's pages may be free, however little it holds */
+#define REST_AT_FIRST (64 * 1024 * 1024) /* so much is allocated elsewhere by who leaves its heap more air than that */
+#define REST_AT_MOST ((uint64_t)1 << 34)
 #define HOLDS_MUCH (6 * 1024)        /* who holds so much gets a heap of its own */
 #define LOOK_AT_SOONEST 1024         /* between two looks whether it holds much */
 #define LOOK_AT_LATEST (128 * 1024)  /* the same */
@@ -155,6 +155,7 @@ typedef struct {
     uint64_t heap_step;  /* what that was counted from the last look; 0: it has not settled yet */
     uint64_t rests_until; /* small + large before which it gets no heap: it left the last one full of air */
     uint64_t rest;       /* how long the last such rest was */
+    uint64_t held_then;  /* what it held when that began: who holds twice as much has begun to grow */
     uint64_t origin;     /* small + large when bytes was 0; may wrap around, the difference counts */
     uint64_t soft;
     uint64_t hard;
@@ -294,10 +295,11 @@ account_settle(Account *account, uint64_t held)
         account->rest = account->rest == 0 ? REST_AT_FIRST : 2 * account->rest;
         account->rest = account->rest > REST_AT_MOST ? REST_AT_MOST : account->rest;
         account->heap_at = account->rests_until = total + account->rest;
+        account->held_then = held;
         account->heap_due = account->heap_near = 0;
         account_serve(account, false);
     }
-    else if (total < account->rests_until) {
+    else if (total < account->rests_until && held < 2 * account->held_then + HOLDS_MUCH) {
         account_serve(account, false); /* gives back what has become empty */
     }
     else if (held >= HOLDS_MUCH || (account->serving != NULL && held >= HOLDS_MUCH / 2)) {

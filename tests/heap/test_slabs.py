@@ -281,6 +281,31 @@ async def test_the_runtime_leaves_nothing_on_the_pages_of_the_dead() -> None:
 
 
 @pytest.mark.usefixtures("installed")
+def test_who_leaves_it_full_of_air_goes_without_until_it_grows() -> None:
+    account = Account()
+    account.settle(0)
+    kept = within(account, 2_000)
+    assert account.own_heap
+    assert account.due, "its pages have doubled"
+    del kept[:1_800]
+    account.reset()
+    account.settle(account.live or 0)
+    assert not account.own_heap
+    kept += within(account, 2_000)
+    assert not account.own_heap, "allocating is no reason any more"
+    del kept[200:]
+    account.settle(100 * KIB)
+    assert not account.own_heap
+    resident = account.resident or 0
+    kept.clear()
+    gc.collect()  # what freelists hold, too
+    account.settle(100 * KIB)
+    assert (account.resident or 0) < resident / 4, "what has become empty goes back"
+    account.settle(1_000 * KIB)
+    assert account.own_heap
+
+
+@pytest.mark.usefixtures("installed")
 def test_what_is_free_side_by_side_is_merged_before_the_heap_grows() -> None:
     """Blocks of 32 bytes between others that stay, then blocks of 480 in their place."""
     account = Account()
