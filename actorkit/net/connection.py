@@ -344,6 +344,7 @@ class Connection:
             received = options["received"]
             while record.state != DEAD:
                 await wait_readable(sock)
+                await scheduler.turn_if_due()
                 try:
                     data = sock.recv(CHUNK)
                 except OSError as error:
@@ -431,8 +432,11 @@ class Connection:
                 raise _LeftOpen("cancel scope or nursery")
             if scheduler._locks and task in scheduler._locks:
                 raise _LeftOpen("trio lock")
-            if self._lines:
-                await trio.lowlevel.checkpoint()  # a slice's worth of lines was handled, and there are more
+            if self._lines:  # a quantum of lines was handled, or a slice's worth, and there are more
+                if scheduler.slice_is_over():
+                    await scheduler.take_turn()
+                else:
+                    await trio.lowlevel.checkpoint()
         else:
             while record.state != DEAD:
                 turn = _Turn(task)

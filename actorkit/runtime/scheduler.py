@@ -68,6 +68,7 @@ from .trio_internals import (
     room,
     take_back_unborn,
 )
+from .turns import Turns
 
 __all__ = ["PRIORITIES", "Scheduler", "Worker"]
 
@@ -151,6 +152,7 @@ class Scheduler(Birth, InlineCalls):
         features: Features = FEATURES,
     ) -> None:
         super().__init__(kill_timeout)
+        Turns.__init__(self)
         self.name = name
         self.incarnation = incarnation
         self.slice_ns = int(slice_seconds * 1e9)
@@ -176,9 +178,6 @@ class Scheduler(Birth, InlineCalls):
         self.step_hook: Callable[[Record[Any] | None], None] | None = None
         self.flushes: list[Callable[[], None]] = []
         self.flush_promised = False
-        self.inline_left = 8
-        self.inline_checked = 0
-        self.inline_since = 0
         self.deadlines = Deadlines(self.timers, call_timeout)
         self.templates: dict[type, Template] = {}
         self.base_context = contextvars.copy_context()
@@ -196,11 +195,13 @@ class Scheduler(Birth, InlineCalls):
         trio.lowlevel.add_instrument(instrument)
         self._instrument = instrument
         nursery.start_soon(self.timers.run, name=f"actorkit {self.name}: timers")
+        self.open_turnstile(nursery, f"actorkit {self.name}: turns")
 
     def close(self) -> None:
         """No actor is left: send the workers home."""
         self.closing = True
         self.timers.close()
+        self.close_turnstile()
         while self.idle:
             reschedule(self.idle.pop().task, WAKE)
 
