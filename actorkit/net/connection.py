@@ -38,6 +38,7 @@ from ..runtime.trio_internals import (
     cancel_status,
     close_left_open,
     close_nurseries,
+    is_fatal,
     park,
     start_or_not,
 )
@@ -383,7 +384,12 @@ class Connection:
             scheduler.repairs += 1
             scheduler.blame(record, f"its handler left a {what} open: leave it in the message that opened it")
             with trio.CancelScope(shield=True):
-                await close_nurseries(task, scheduler.features)
+                try:
+                    await close_nurseries(task, scheduler.features)
+                except BaseException as error:
+                    if not is_fatal(error):
+                        raise
+                    scheduler.leave(error)
             if status is not None:
                 close_left_open(task, status)
         self._scope = None  # it is left in any case, and to cancel it costs a tenth of a short connection

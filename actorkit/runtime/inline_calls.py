@@ -27,15 +27,13 @@ class InlineCalls(Lifecycle, Turns):
     repairs: int
 
     def inline_crash(self, callee: Record[Any], error: BaseException) -> BaseException:
-        """A synchronous handler raised in its caller's task. The crash is the callee's; the caller gets CalleeDied."""
-        if is_fatal(error):
-            self.crashed(callee, error, None)
-            return error
+        """A synchronous handler raised in its caller's task. The crash is the callee's; the caller gets CalleeDied, or
+        KeyboardInterrupt and SystemExit as they are."""
         target = callee.describe()
         reason = self.reason_of(callee, error, 1)
         if self.crashed(callee, error, None):
             self._requeue(callee)
-        return CalleeDied(target, reason)
+        return error if is_fatal(error) else CalleeDied(target, reason)
 
     def left_scope_open(self, callee: Record[Any]) -> BaseException:
         """An inline handler broke rule 5 in its caller's task: what the caller gets."""
