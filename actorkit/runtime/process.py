@@ -131,7 +131,7 @@ class ProcessContext(Context[Process]):
         worker: ProcessWorker = self.worker
         if worker.receiver is not None:
             raise self._busy()
-        test = _as_test(wanted)
+        test = None if wanted is None else (lambda m: isinstance(m, wanted)) if isinstance(wanted, type) else wanted
         refused = 0
         late = False
         while True:
@@ -197,7 +197,7 @@ class ProcessContext(Context[Process]):
         worker: ProcessWorker = self.worker
         if worker.receiver is not None:
             raise self._busy()
-        test = _as_test(wanted)
+        test = None if wanted is None else _as_test(wanted)
         if not self._is_killed(current_task()):
             refused = 0
             while True:
@@ -392,8 +392,8 @@ async def _run(
         error = fatal = None
 
 
-def _as_test(wanted: Any) -> Callable[[Any], object] | None:
-    """A class, a predicate, or None for any message, as a predicate or None."""
+def _as_test(wanted: Any) -> Callable[[Any], object]:
+    """A class, or a predicate, as a predicate."""
     return (lambda message: isinstance(message, wanted)) if isinstance(wanted, type) else wanted
 
 
