@@ -145,6 +145,7 @@ async def siege(
         address = (host, port)
         base = len(node.actors)
         sizes: list[int] = []
+
         def hear() -> None:
             for event in crashes.drain():
                 assert isinstance(event, ak.ActorCrashed)
