@@ -306,8 +306,8 @@ class World:
 
 
 def test_random_abuse(caplog: pytest.LogCaptureFixture) -> None:
-    """Many rounds, each with a seed of its own, and no invariant broken. Its clock is the real one: deadlines may come at
-    any point of anything."""
+    """Many rounds, each with a seed of its own, and no invariant broken. The clock is the real one: deadlines may come
+    at any point of anything."""
     caplog.set_level(logging.CRITICAL, "actorkit")
     end = time.monotonic() + SECONDS
     seed = FIRST_SEED
