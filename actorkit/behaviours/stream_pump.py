@@ -191,7 +191,9 @@ class Pump(Generic[I, T]):
         """A time-out will be raised: nothing more is started."""
         self.error: BaseException | None = None
         self.fallen: tuple[Record[Any], ExitReason] | None = None
-        """Who has ended that the stream cannot do without."""
+        """Who has ended that the stream cannot do without: the feeder, or the supervisor."""
+        self.lost: CalleeDied | None = None
+        """The same, found out by calling the supervisor."""
         self.closed = False
         self.node: Node | None = None
         self.feeder: Record[Any] | None = None
@@ -204,7 +206,12 @@ class Pump(Generic[I, T]):
     @property
     def over(self) -> bool:
         """Nothing more is started."""
-        return self.closed or self.doomed or self.error is not None or self.fallen is not None
+        return self.closed or self.doomed or self.error is not None or self.cut_off
+
+    @property
+    def cut_off(self) -> bool:
+        """Nothing more can be started, but what was started has its outcomes."""
+        return self.fallen is not None or self.lost is not None
 
     @property
     def begun(self) -> bool:
@@ -249,9 +256,21 @@ class Pump(Generic[I, T]):
     def take_error(self) -> BaseException | None:
         """What has ended the stream, once."""
         error, self.error = self.error, None
-        if error is None and self.fallen is not None and not self.closed:
-            who, reason = self.fallen
-            error = CalleeDied(who.describe(), reason, method="task_stream")
+        if error is not None or self.closed or not self.cut_off:
+            return error
+        if not all(item.done for item in self.alive):
+            return None  # they go with their supervisor, and that is told for each
+        if self.fallen is None:
+            return self.lost
+        who, reason = self.fallen
+        return CalleeDied(who.describe(), reason, method="task_stream")
+
+    def take_fatal(self) -> BaseException | None:
+        """What does not wait until the outcomes that are ready have been taken: KeyboardInterrupt, SystemExit."""
+        error = self.error
+        if error is None or not is_fatal(error):
+            return None
+        self.error = None
         return error
 
     async def gone(self) -> None:
@@ -368,6 +387,7 @@ class Pump(Generic[I, T]):
         return self.closed
 
     def _feeder_ended(self, record: Record[Any], reason: ExitReason) -> None:
+        self.source = None
         if not self.exhausted and not self.over:
             self.fallen = (record, reason)
         self._tell()
@@ -401,9 +421,12 @@ class Pump(Generic[I, T]):
             self.driver = None
 
     async def _feed(self) -> None:
+        # Held by this frame alone, the source is in the consumer's heap.
+        source: Any = self.source
+        self.source = None
         try:
             while await self._has_room():
-                item = await self._fetch()
+                item = await self._fetch(source)
                 if item is END:
                     self.exhausted = True
                     self._tell()
@@ -420,7 +443,6 @@ class Pump(Generic[I, T]):
             self.error = error
             self._tell()
         finally:
-            source, self.source = self.source, None
             if inspect.isasyncgen(source):
                 await source.aclose()
 
@@ -440,9 +462,8 @@ class Pump(Generic[I, T]):
         return False
 
     @disable_ki_protection
-    async def _fetch(self) -> Any:
+    async def _fetch(self, source: Any) -> Any:
         """The source's next item, or END."""
-        source: Any = self.source
         if self.is_async:
             try:
                 return await anext(source)
@@ -478,7 +499,12 @@ class Pump(Generic[I, T]):
 
         starting = self.supervisor.call(TaskSupervisor._run_item, begun, self.function, value)
         del value
-        await starting
+        try:
+            await starting
+        except CalleeDied as error:
+            self.lost = error
+            self._tell()
+            return
         self._arm(item.deadline - trio.current_time())
 
 

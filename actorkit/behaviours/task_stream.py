@@ -117,6 +117,9 @@ class TaskStream(Generic[I, T]):
             outcome = await self._next()
         except BaseException:
             self._pump.close()
+            fatal = self._pump.take_fatal()
+            if fatal is not None:  # it came while this one was being cancelled
+                raise fatal
             raise
         if outcome is None:
             self._pump.close()
@@ -157,6 +160,9 @@ class TaskStream(Generic[I, T]):
         if not pump.begun:
             pump.begin()
         while True:
+            fatal = pump.take_fatal()
+            if fatal is not None:
+                raise fatal
             item = basket.take()
             if item is not None:
                 pump.taken()
