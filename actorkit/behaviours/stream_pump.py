@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 import trio
 from trio.lowlevel import current_task, disable_ki_protection, enable_ki_protection
 
-from ..errors import CalleeDied, TaskFailed, TaskTimeout
+from ..errors import CalleeDied, NodeStopped, TaskFailed, TaskTimeout
 from ..policy.child_spec import ChildSpec
 from ..reasons import SHUTDOWN, ExitReason, Failure
 from ..runtime.names import CURRENT_SCHEDULER, NamedRef
@@ -133,6 +133,20 @@ class Basket(Generic[T]):
         return due
 
 
+class Feeders:
+    """The owner of all feeders. One that has an owner is started while its node stops, too: an actor may stream in its
+    ``terminate``."""
+
+    __slots__ = ()
+
+    def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
+        """Its stream has been told."""
+
+    def companions(self, record: Record[Any]) -> list[Record[Any]]:
+        """It takes nobody along."""
+        return []
+
+
 class Source(Driver):
     """The feeder's work, stepped as the consumer: in the place of a task in one of its nurseries."""
 
@@ -220,6 +234,7 @@ class Pump(Generic[I, T]):
 
     # --- the consumer's side ------------------------------------------------------------------
 
+    @enable_ki_protection
     def begin(self) -> None:
         """The first step: start the feeder. Raises NodeStopped, NotInsideActor."""
         here = CURRENT_SCHEDULER.get(None)
@@ -231,10 +246,12 @@ class Pump(Generic[I, T]):
             assert isinstance(supervisor, NamedRef)
             supervisor.resolve()  # says what is wrong
         node = self.node = cast("Node", here)
+        if node.closing:
+            raise NodeStopped(f"cannot start a task stream: node {node.name!r} has stopped; open another one")
         starter = node._starters.get(feed_stream)
         if starter is None:
             spec = ChildSpec(feed_stream, max_heap_size=0, id="task_stream")
-            starter = node._starters[feed_stream] = Starter(node, spec)
+            starter = node._starters[feed_stream] = Starter(node, spec, Feeders())
             assert starter.template is not None
             starter.template.label = "task_stream"
         feeder = starter((self,), {})
@@ -309,16 +326,16 @@ class Pump(Generic[I, T]):
             self.soon()
 
     def _end_soon(self) -> None:
+        self.closed = True
         try:
-            self.closed = True
             self._end_all()
+        except MemoryError:
+            self.soon()  # again in trio's next pass
         except Exception:  # trio would end with it
-            logger.exception("a task stream that was dropped could not be ended")
+            logger.exception("a task stream could not be ended")
 
     def _end_all(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        """May be done again, when there was no memory for all of it."""
         for item in list(self.alive):
             if item.task is not None:
                 item.task.cancel()
@@ -327,6 +344,9 @@ class Pump(Generic[I, T]):
             self.source = None
         elif feeder.state != DEAD:
             feeder.template.scheduler.end_now(feeder, SHUTDOWN)
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
         self._forget_others()
         self._tell()
 
@@ -381,8 +401,10 @@ class Pump(Generic[I, T]):
             self.timer = self.node.timers.after(seconds, self._expire)
 
     def _abandoned(self) -> bool:
-        """Has the stream gone without a word?"""
-        if not self.closed and self.basket() is None:
+        """Has the stream gone, with or without a word? Then all of it ends."""
+        if self.closed:
+            self._end_soon()
+        elif self.basket() is None:
             self.close()
         return self.closed
 
@@ -405,6 +427,7 @@ class Pump(Generic[I, T]):
 
     # --- the feeder ---------------------------------------------------------------------------
 
+    @enable_ki_protection
     async def drive(self, ctx: ProcessContext) -> None:
         """The feeder's process."""
         consumer = self.consumer
@@ -420,6 +443,7 @@ class Pump(Generic[I, T]):
             driver.close()
             self.driver = None
 
+    @enable_ki_protection
     async def _feed(self) -> None:
         # Held by this frame alone, the source is in the consumer's heap.
         source: Any = self.source

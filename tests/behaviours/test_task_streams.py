@@ -480,7 +480,8 @@ async def test_a_full_supervisor_ends_a_stream_in_order(autojump_clock, consumer
 @pytest.mark.parametrize("waits", ["for the source", "for a task", "for nothing"])
 @pytest.mark.parametrize("ordered", ORDERS)
 async def test_a_supervisor_that_dies_ends_a_stream(autojump_clock, ordered, waits, consumer):
-    """CalleeDied, when each that had been started has its outcome: also when the source is quiet or the consumer is busy."""
+    """CalleeDied, when each that had been started has its outcome: also when the source is quiet, and when the consumer
+    is busy."""
 
     async def item(n):
         if n or waits == "for a task":
@@ -571,26 +572,40 @@ async def test_a_stream_whose_feeder_is_killed_ends(autojump_clock, ordered):
             await anext(stream)
 
 
-async def test_a_stopping_node_starts_no_stream(autojump_clock):
-    """NodeStopped in the first step; a stream that runs ends in its loop, as its node does."""
-    ends = []
+class Flushing(ak.Actor):
+    """Streams what is left when it ends."""
 
-    class Late(ak.Actor):
-        trap_exit = True
+    trap_exit = True
 
-        async def terminate(self, reason):
-            for supervisor in (jobs(), self.supervisor):
-                try:
-                    await anext(ak.task_stream(supervisor, double, [1]))
-                except (ak.NodeStopped, ak.CalleeDied) as error:
-                    ends.append(type(error))
+    def __init__(self, told):
+        self.told = told
 
-        def __init__(self, supervisor):
-            self.supervisor = supervisor
+    async def terminate(self, reason):
+        try:
+            self.told += [each.value async for each in ak.task_stream(jobs(), double, source("async", range(3)))]
+        except ak.CalleeDied as error:
+            self.told.append(type(error))
 
+
+@pytest.mark.parametrize("in_the_tree", [True, False])
+async def test_an_actor_may_stream_in_its_last_message(autojump_clock, in_the_tree):
+    """As long as there is the supervisor: also while the node stops."""
+    told = []
+    flushing = ak.child(Flushing, told)
+    tree = ak.supervisor(ak.task_supervisor(name="jobs"), *([flushing] if in_the_tree else []))
+    async with ak.open_node(tree) as node:
+        if not in_the_tree:
+            node.spawn(flushing)
+    assert told == ([0, 2, 4] if in_the_tree else [ak.CalleeDied])
+    assert node.statistics().actors == 0
+
+
+async def test_a_node_that_has_stopped_starts_no_stream():
+    """NodeStopped in the first step."""
     async with node_of_jobs() as node:
-        node.spawn(Late, node.whereis("jobs"))
-    assert len(ends) == 2
+        supervisor = node.whereis("jobs")
+    with pytest.raises(ak.NodeStopped):
+        await collected(ak.task_stream(supervisor, double, [1]))
 
 
 # --- The source -----------------------------------------------------------------------------------
@@ -1022,7 +1037,7 @@ def test_ctrl_c_in_a_source_is_not_lost():
 
     async def items():
         yield 0
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         raise KeyboardInterrupt
 
     async def main():
