@@ -191,8 +191,8 @@ class TaskFailed(ActorkitError):
     """A task ended without a result; ``reason`` is its exit reason: Crash when its function raised, Killed or Shutdown
     when somebody ended it. The fault is the function's, or a decision of whoever ended it.
 
-    From a task stream it says which item it belongs to: ``item`` is what the source gave, ``index`` its position, from
-    0; both are None for a task that was started alone.
+    From a task stream it says which item it belongs to: ``item`` is what the source gave, ``index``
+    its position, from 0; both are None for a task that was started alone.
     """
 
     def __init__(self, task: str, reason: ExitReason, *, item: object = None, index: int | None = None) -> None:
@@ -220,7 +220,8 @@ class TaskTimeout(TaskFailed):
 
 
 def shown_item(item: object) -> str:
-    """An item of a stream, for messages: it is the caller's own object, of any size, and its repr may raise."""
+    """An item of a stream, for messages: it is the caller's own object, of any size, and its repr
+    may raise."""
     try:
         return bounded(repr(item), 200)
     except Exception as error:

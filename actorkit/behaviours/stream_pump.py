@@ -2,20 +2,24 @@
 
 How it works. Three things go on by themselves, from the first step of the stream to its end:
 
-1. *Fetching*: a process, the feeder, takes items from the source and starts tasks. It waits while ``concurrency``
-   tasks run, or while as many again are finished and not taken. So a quiet source holds up nobody but itself.
-2. *Time-outs*: one timer of the node, set to the oldest task's deadline. It neither asks nor waits for the consumer.
+1. *Fetching*: a process, the feeder, takes items from the source and starts tasks. It waits while
+   ``concurrency`` tasks run, or while as many again are finished and not taken. So a quiet source
+   holds up nobody but itself.
+2. *Time-outs*: one timer of the node, set to the oldest task's deadline. It neither asks nor waits
+   for the consumer.
 3. *Results*: a task's end is noted by the task itself, in the step in which it dies.
 
-Who holds whom decides when it all ends. The stream holds the pump and the basket, in which outcomes lie until they
-are taken; the pump, which is held by all that goes on, knows the basket by a weak reference only. So outcomes belong to
-the consumer's heap, and a stream that nobody has any more is really gone. Its finaliser may run in any thread, at any
-point of the runtime's own code, when trio or the node have ended: it does nothing but ask trio to run ``close`` soon
-(``TrioToken.run_sync_soon``, which is made for that). Should even that fail, whatever goes on next finds the basket
-gone.
+Who holds whom decides when it all ends. The stream holds the pump and the basket, in which outcomes
+lie until they are taken; the pump, which is held by all that goes on, knows the basket by a weak
+reference only. So outcomes belong to the consumer's heap, and a stream that nobody has any more is
+really gone. Its finaliser may run in any thread, at any point of the runtime's own code, when trio
+or the node have ended: it does nothing but ask trio to run ``close`` soon
+(``TrioToken.run_sync_soon``, which is made for that). Should even that fail, whatever goes on next
+finds the basket gone.
 
-The feeder steps the source *as its consumer* when that is an actor: ``self.ctx``, calls, the heap's account and tasks
-in nurseries are the consumer's, as if it had fetched the item itself. The feeder ends with it.
+The feeder steps the source *as its consumer* when that is an actor: ``self.ctx``, calls, the heap's
+account and tasks in nurseries are the consumer's, as if it had fetched the item itself. The feeder
+ends with it.
 """
 
 from __future__ import annotations
@@ -81,7 +85,8 @@ class Item(Generic[T]):
         """The one that was finished next."""
 
     def outcome(self, seconds: float) -> TaskResult[T] | TaskFailed:
-        """Made when it is taken, by the consumer: what raises here (a reason's str) must not raise in a task's end."""
+        """Made when it is taken, by the consumer: what raises here (a reason's str) must not raise
+        in a task's end."""
         task = self.task
         assert task is not None
         if self.timed_out:
@@ -92,8 +97,8 @@ class Item(Generic[T]):
 
 
 class Basket(Generic[T]):
-    """The items that have not been taken: those that run and those that wait. Noting that one is finished allocates
-    nothing, so it cannot fail."""
+    """The items that have not been taken: those that run and those that wait. Noting that one is
+    finished allocates nothing, so it cannot fail."""
 
     __slots__ = ("__weakref__", "first", "items", "last", "ordered")
 
@@ -134,8 +139,8 @@ class Basket(Generic[T]):
 
 
 class Feeders:
-    """The owner of all feeders. One that has an owner is started while its node stops, too: an actor may stream in its
-    ``terminate``."""
+    """The owner of all feeders. One that has an owner is started while its node stops, too: an
+    actor may stream in its ``terminate``."""
 
     __slots__ = ()
 
@@ -148,7 +153,8 @@ class Feeders:
 
 
 class Source(Driver):
-    """The feeder's work, stepped as the consumer: in the place of a task in one of its nurseries."""
+    """The feeder's work, stepped as the consumer: in the place of a task in one of its
+    nurseries."""
 
     __slots__ = ("task",)
 
@@ -283,7 +289,8 @@ class Pump(Generic[I, T]):
         return CalleeDied(who.describe(), reason, method="task_stream")
 
     def take_fatal(self) -> BaseException | None:
-        """What does not wait until the outcomes that are ready have been taken: KeyboardInterrupt, SystemExit."""
+        """What does not wait until the outcomes that are ready have been taken: KeyboardInterrupt,
+        SystemExit."""
         error = self.error
         if error is None or not is_fatal(error):
             return None
@@ -301,7 +308,8 @@ class Pump(Generic[I, T]):
             self.room.set()
 
     def close(self) -> None:
-        """End it: kill what runs. Waits for nothing, and may be called from anywhere in trio's thread."""
+        """End it: kill what runs. Waits for nothing, and may be called from anywhere in trio's
+        thread."""
         if self.closed:
             return
         self.closed = True
@@ -317,11 +325,12 @@ class Pump(Generic[I, T]):
         try:
             if node is not None:
                 node.trio_token.run_sync_soon(self._end_soon)
-        except Exception:  # trio has ended, and all tasks with it; or there is no memory: see ``_abandoned``
+        except Exception:  # trio has ended, and all tasks with it; or no memory: see _abandoned
             pass
 
     def dropped(self) -> None:
-        """The stream is being finalised. See the module's docstring for what must not be done here."""
+        """The stream is being finalised. See the module's docstring for what must not be done
+        here."""
         if self.begun and not self.closed:
             self.soon()
 
@@ -499,7 +508,8 @@ class Pump(Generic[I, T]):
             return END
 
     async def _start(self, value: Any) -> None:
-        """Start a task for it. Whatever becomes of the call, a task that starts is known here, or ended at once."""
+        """Start a task for it. Whatever becomes of the call, a task that starts is known here, or
+        ended at once."""
         if self.over:
             return
         item = Item[T](value, self.fetched)

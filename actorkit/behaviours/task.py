@@ -32,8 +32,9 @@ class TaskResult(Generic[T_co]):
     """A task has ended with ``value``. (The other outcome is TaskFailed, an exception that is also handed out
     as a value.)
 
-    From a task stream it says which item it belongs to: ``item`` is what the source gave, ``index`` its position,
-    from 0. They are None for a task that was started alone, and do not count when two outcomes are compared.
+    From a task stream it says which item it belongs to: ``item`` is what the source gave, ``index``
+    its position, from 0. They are None for a task that was started alone, and do not count when two
+    outcomes are compared.
     """
 
     value: T_co

@@ -1,9 +1,10 @@
 """A stream of tasks: one function over many items, so many at a time.
 
-How it works. The stream is an async iterator that hands out what its pump has ready (``stream_pump``): fetching items,
-time-outs and results go on by themselves, whatever the consumer does. It opens no nursery, so nothing is open between
-two outcomes; and whenever it ends, by its last outcome, an exception, a cancellation, ``aclose`` or by being dropped in
-the middle of a loop, in whatever thread, what still runs is killed.
+How it works. The stream is an async iterator that hands out what its pump has ready
+(``stream_pump``): fetching items, time-outs and results go on by themselves, whatever the consumer
+does. It opens no nursery, so nothing is open between two outcomes; and whenever it ends, by its
+last outcome, an exception, a cancellation, ``aclose`` or by being dropped in the middle of a loop,
+in whatever thread, what still runs is killed.
 Source: Elixir's Task.Supervisor.async_stream_nolink.
 """
 
@@ -42,19 +43,23 @@ def task_stream(
     """Run ``function(item)`` for each item as a task of ``supervisor``, and iterate over the outcomes:
     TaskResult or TaskFailed.
 
-    Nothing runs before the first step. From then on fetching items, time-outs and results each go on at their own
-    pace: an outcome is handed out when it is there, also while the source is quiet, and a task's time runs while the
-    consumer is busy. Items are fetched as there is room: at most ``max_concurrency`` run, and at most twice as many
-    have been fetched and their outcomes not taken, so ``items`` may be endless, a slow consumer slows the fetching
-    down, and an ordered stream keeps no more than that while it waits for a slow item.
+    Nothing runs before the first step. From then on fetching items, time-outs and results each go
+    on at their own pace: an outcome is handed out when it is there, also while the source is quiet,
+    and a task's time runs while the consumer is busy. Items are fetched as there is room: at most
+    ``max_concurrency`` tasks run, and at most twice as many items have been fetched and their
+    outcomes not taken. So ``items`` may be endless, a slow consumer slows the fetching down, and an
+    ordered stream keeps no more than that while it waits for a slow item.
 
-    An outcome says which item it belongs to: ``outcome.item`` and ``outcome.index``, from 0.
+    An outcome says which item it belongs to: ``outcome.item``, and ``outcome.index``, from 0.
 
-    Leaving the loop early kills what runs; so does dropping the stream, in whatever thread it is collected, and, if an
-    actor has taken its first step, the end of that actor. An async source is the stream's until then: it is stepped
-    in a task of its own, as the actor that consumes (``self.ctx`` and its heap's budget are that actor's), with the
-    consumer's context variables; an async generator is closed at the end. Where the rest of the source is wanted
-    afterwards, leave with ``async with``, which waits until the stream has let go of it.
+    Leaving the loop early kills what runs; so does dropping the stream, in whatever thread it is
+    collected, and, if an actor has taken its first step, the end of that actor.
+
+    The source is stepped in a task of its own, as the actor that took the first step: ``self.ctx``
+    and the heap's budget are that actor's, with its context variables as they were then. Until the
+    stream ends the source is the stream's; an async generator is closed at the end. Whoever wants
+    the rest of another source leaves with ``async with``, which waits until the stream has let go
+    of it.
 
     Args:
         max_concurrency: tasks at a time; default: one for each processor. For tasks that wait rather than
@@ -63,9 +68,13 @@ def task_stream(
         item_timeout: seconds for each task (``math.inf``: any time).
         on_timeout: "raise": TaskTimeout out of the loop; "kill_task": TaskTimeout as that item's outcome.
 
-    Raises ValueError at once for arguments that cannot be. In the loop, after the outcomes that are ready, and with
-    what runs being killed: MaxChildrenReached when the supervisor is full, CalleeDied when it has ended (of a named
-    one: when nobody has the name as an item comes), NodeStopped, and what iterating over ``items`` raises.
+    Raises ValueError at once for arguments that cannot be; in the loop:
+
+    * what iterating over ``items`` raises, and MaxChildrenReached when the supervisor is full: when
+      the outcomes that are ready have been taken, and what runs is killed;
+    * CalleeDied when the supervisor has ended: when each item that was started has its outcome. For
+      a named one: when an item comes and nobody has the name;
+    * CallTimeout when the supervisor does not answer, NodeStopped.
 
     Example::
 
@@ -127,8 +136,8 @@ class TaskStream(Generic[I, T]):
         return outcome
 
     async def aclose(self) -> None:
-        """End it now: kill what runs, and wait until that is gone, and until the source has let go. Cancelled, it
-        waits no longer, but all has been killed."""
+        """End it now: kill what runs, and wait until that is gone and has let go of the source.
+        Cancelled, it waits no longer, but all has been killed."""
         pump = self._pump
         tasks = [item.task for item in pump.alive]
         pump.close()

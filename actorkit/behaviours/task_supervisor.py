@@ -142,9 +142,9 @@ class TaskSupervisor(DynamicSupervisor):
 
     @call
     def _run_item(self, begun: Callable[[Task[Any]], None], function: Callable[..., Any], /, *args: Any) -> Later[None]:
-        """As ``run``, for streams: the handle is given to ``begun(task)`` in the very step in which the task starts.
-        So a stream has it too when it has given up waiting for this call, and can end the task. ``begun`` must neither
-        raise nor wait."""
+        """As ``run``, for streams: the handle is given to ``begun(task)`` in the very step in which
+        the task starts. So a stream has it too when it has given up waiting for this call, and can
+        end the task. ``begun`` must neither raise nor wait."""
         return self._begin(_Order(function, args, {}, Outcome(), None), begun)
 
     def start_one(self, spec: Any, watcher: Watcher) -> Record[Any]:

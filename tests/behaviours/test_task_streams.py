@@ -1,4 +1,5 @@
-"""Task streams: fetching items, time-outs and results go on by themselves, and all ends with the stream."""
+"""Task streams: fetching items, time-outs and results go on by themselves, and all ends with the
+stream."""
 
 from __future__ import annotations
 
@@ -171,7 +172,8 @@ async def test_time_outs_come_while_the_source_is_quiet(autojump_clock, ordered,
 @pytest.mark.parametrize("on_timeout", ["raise", "kill_task"])
 @pytest.mark.parametrize("ordered", ORDERS)
 async def test_time_outs_come_while_the_consumer_is_busy(autojump_clock, ordered, on_timeout, kind, consumer):
-    """A task that is too slow ends at its time, and its outcome is TaskTimeout, however late it is asked for."""
+    """A task that is too slow ends at its time, and its outcome is TaskTimeout, however late it is
+    asked for."""
     ended = []
 
     async def item(n):
@@ -218,8 +220,8 @@ async def test_time_outs_come_while_the_consumer_is_busy(autojump_clock, ordered
 @pytest.mark.parametrize("ordered", ORDERS)
 @pytest.mark.parametrize("concurrency", [1, 3])
 async def test_a_busy_consumer_is_waited_for_by_a_bounded_number(autojump_clock, concurrency, ordered, kind, consumer):
-    """Fetching goes on while the consumer is busy, until twice max_concurrency are not taken; an outcome that is taken
-    makes room for one."""
+    """Fetching goes on while the consumer is busy, until twice max_concurrency are not taken; an
+    outcome that is taken makes room for one."""
 
     async def work():
         fetched = []
@@ -276,7 +278,8 @@ async def test_an_unordered_stream_is_not_held_up_by_a_slow_item(autojump_clock)
 
 
 async def test_nothing_runs_before_the_first_step(autojump_clock):
-    """Neither the source nor a task, nor a process of the stream's own; not even if it is closed."""
+    """Neither the source nor a task, nor a process of the stream's own; not even if it is
+    closed."""
     fetched = []
     async with node_of_jobs() as node:
         before = node.statistics().started
@@ -376,7 +379,8 @@ async def test_an_outcome_says_which_item_it_belongs_to(autojump_clock, ordered)
 
 
 async def test_a_task_of_its_own_has_no_item():
-    """There item and index are None, and nothing is said of them; they do not count in a comparison."""
+    """There item and index are None, and nothing is said of them; they do not count in a
+    comparison."""
     async with node_of_jobs():
         task = await jobs().call(S.run, double, 2)
         await task.result()
@@ -463,7 +467,8 @@ async def test_what_the_source_raises_comes_out_of_the_loop(autojump_clock, orde
 
 @pytest.mark.parametrize("consumer", CONSUMERS)
 async def test_a_full_supervisor_ends_a_stream_in_order(autojump_clock, consumer):
-    """MaxChildrenReached comes after what is ready, out of the loop; what had been started is killed."""
+    """MaxChildrenReached comes after what is ready, out of the loop; what had been started is
+    killed."""
 
     async def work():
         with pytest.raises(ak.MaxChildrenReached):
@@ -480,8 +485,8 @@ async def test_a_full_supervisor_ends_a_stream_in_order(autojump_clock, consumer
 @pytest.mark.parametrize("waits", ["for the source", "for a task", "for nothing"])
 @pytest.mark.parametrize("ordered", ORDERS)
 async def test_a_supervisor_that_dies_ends_a_stream(autojump_clock, ordered, waits, consumer):
-    """CalleeDied, when each that had been started has its outcome: also when the source is quiet, and when the consumer
-    is busy."""
+    """CalleeDied, when each that had been started has its outcome: also when the source is quiet,
+    and when the consumer is busy."""
 
     async def item(n):
         if n or waits == "for a task":
@@ -541,7 +546,8 @@ async def test_a_named_supervisor_may_come_back(autojump_clock):
 
 
 async def test_a_supervisor_that_does_not_answer_leaves_no_task_behind(autojump_clock):
-    """The call times out in the consumer's loop; a task that starts later all the same is ended at once."""
+    """The call times out in the consumer's loop; a task that starts later all the same is ended at
+    once."""
     begun = []
 
     async def item(n):
@@ -687,7 +693,8 @@ async def test_the_source_has_the_context_variables_of_its_consumer(consumer):
 
 
 async def test_a_mailbox_may_be_a_source(autojump_clock):
-    """A process streams what it is sent, and may be killed while it waits for more: it stays dead."""
+    """A process streams what it is sent, and may be killed while it waits for more: it stays
+    dead."""
     got = []
 
     async def process(ctx):
@@ -841,7 +848,8 @@ class Knot:
 @pytest.mark.parametrize("source", ["sync", "quiet"])
 @pytest.mark.parametrize("where", ["by count", "by the collector", "in a thread", "in trio's thread"])
 async def test_a_stream_that_is_dropped_ends_its_tasks(where, source):
-    """By its last reference or the collector, in any thread; the feeder ends too, and its source."""
+    """By its last reference or the collector, in any thread; the feeder ends too, and its
+    source."""
     async with node_of_jobs() as node:
         gc.disable()
         try:
