@@ -82,7 +82,7 @@ class Item(Generic[T]):
         """Has it an outcome? (Its task may still run, if it was timed out.)"""
         self.timed_out = False
         self.later: Item[T] | None = None
-        """The one that was finished next."""
+        """The one that is handed out after it."""
 
     def outcome(self, seconds: float) -> TaskResult[T] | TaskFailed:
         """Made when it is taken, by the consumer: what raises here (a reason's str) must not raise
@@ -97,45 +97,54 @@ class Item(Generic[T]):
 
 
 class Basket(Generic[T]):
-    """The items that have not been taken: those that run and those that wait. Noting that one is
-    finished allocates nothing, so it cannot fail."""
+    """The items that have not been taken: those that run and those that wait. A list linked from
+    item to item, in the order in which they will be handed out: noting that one is finished
+    allocates nothing, so it cannot fail."""
 
-    __slots__ = ("__weakref__", "first", "items", "last", "ordered")
+    __slots__ = ("__weakref__", "count", "first", "last", "ordered")
 
     def __init__(self, ordered: bool) -> None:
         self.ordered = ordered
-        self.items: dict[Item[T], None] = {}
-        """In the order of the source."""
+        self.count = 0
+        """How many they are, whether or not they are in the list yet."""
         self.first: Item[T] | None = None
         self.last: Item[T] | None = None
+
+    def begun(self, item: Item[T]) -> None:
+        """Its task has started."""
+        self.count += 1
+        if self.ordered:
+            self._append(item)
 
     def finished(self, item: Item[T]) -> None:
         """It has an outcome."""
         item.done = True
-        if self.ordered:
-            return
+        if not self.ordered:
+            self._append(item)
+
+    def take(self) -> Item[T] | None:
+        """The next one that is due."""
+        due = self.first
+        if due is None or not due.done:
+            return None
+        self.first = due.later
+        if self.first is None:
+            self.last = None
+        due.later = None
+        self.count -= 1
+        return due
+
+    def clear(self) -> None:
+        """Nobody will take them."""
+        self.first = self.last = None
+        self.count = 0
+
+    def _append(self, item: Item[T]) -> None:
         if self.last is None:
             self.first = item
         else:
             self.last.later = item
         self.last = item
-
-    def take(self) -> Item[T] | None:
-        """The next one that is due."""
-        if self.ordered:
-            due = next(iter(self.items), None)
-            if due is None or not due.done:
-                return None
-        else:
-            due = self.first
-            if due is None:
-                return None
-            self.first = due.later
-            if self.first is None:
-                self.last = None
-            due.later = None
-        del self.items[due]
-        return due
 
 
 class Feeders:
@@ -357,6 +366,9 @@ class Pump(Generic[I, T]):
             self.timer.cancel()
             self.timer = None
         self._forget_others()
+        basket = self.basket()
+        if basket is not None:
+            basket.clear()
         self._tell()
 
     def _forget_others(self) -> None:
@@ -382,7 +394,7 @@ class Pump(Generic[I, T]):
     def _ended(self, item: Item[T]) -> None:
         """Its task has died; called in that end."""
         self.alive.pop(item, None)
-        if not item.done:
+        if not item.done and not self.closed:
             self._finish(item)
         self.taken()
 
@@ -392,12 +404,14 @@ class Pump(Generic[I, T]):
         if self._abandoned():
             return
         now = trio.current_time()
-        for item in list(self.alive):
-            if item.done:
-                continue
-            if now < item.deadline:
-                self._arm(item.deadline - now)
-                return
+        due = []
+        for item in self.alive:
+            if not item.done:
+                if now < item.deadline:
+                    self._arm(item.deadline - now)
+                    break
+                due.append(item)
+        for item in due:
             item.timed_out = True
             self.doomed = self.stops_at_timeout
             self._finish(item)
@@ -486,7 +500,7 @@ class Pump(Generic[I, T]):
             if basket is None:
                 self.close()
                 break
-            if len(self.alive) < self.concurrency and len(basket.items) < self.places:
+            if len(self.alive) < self.concurrency and basket.count < self.places:
                 return True
             del basket
             self.room = trio.Event()
@@ -523,13 +537,14 @@ class Pump(Generic[I, T]):
             item.task = task
             item.deadline = trio.current_time() + self.item_timeout
             try:
-                basket.items[item] = self.alive[item] = None
+                self.alive[item] = None
                 task.when_ended(lambda: self._ended(item))
             except MemoryError as error:  # this is the supervisor's step: it must not end for it
-                basket.items.pop(item, None)
                 self.alive.pop(item, None)
                 self.error = error
                 task.cancel()
+                return
+            basket.begun(item)
 
         starting = self.supervisor.call(TaskSupervisor._run_item, begun, self.function, value)
         del value

@@ -185,6 +185,6 @@ class TaskStream(Generic[I, T]):
                     raise error
                 finally:
                     del error
-            if pump.closed or (pump.exhausted and not basket.items):
+            if pump.closed or (pump.exhausted and not basket.count):
                 return None
             await pump.wait_for_news()

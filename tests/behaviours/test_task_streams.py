@@ -8,6 +8,7 @@ import gc
 import math
 import threading
 from contextlib import aclosing
+from random import Random
 
 import pytest
 import trio
@@ -347,6 +348,91 @@ async def test_a_stream_may_be_the_source_of_another(autojump_clock):
         await settled()
         assert await running() == 0
         assert node.statistics().actors == 2
+
+
+@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("ordered", ORDERS)
+async def test_whatever_the_paces_each_item_has_one_outcome(autojump_clock, ordered, kind, seed):
+    """Any source, tasks and consumer: one outcome for each item, the right one, in order if asked
+    for; never too many that run or wait; and nothing is left, wherever the consumer leaves."""
+    random = Random(seed)
+    concurrency = random.randint(1, 5)
+    length = random.randint(0, 25)
+    leaves = random.choice([None, None, random.randint(0, 25)])
+    way = random.choice(["break", "close", "cancel", "drop"])
+    paces = {who: random.choice([0, 0, 0.5, 3, 30]) for who in ("source", "task", "consumer")}
+    fetched = now = 0
+
+    async def rest(who):
+        if paces[who] and random.random() < 0.7:
+            await trio.sleep(random.random() * paces[who])
+
+    async def item(n):
+        nonlocal now
+        now += 1
+        assert now <= concurrency
+        try:
+            await rest("task")
+        finally:
+            now -= 1
+        if n % 7 == 3:
+            raise ValueError(n)
+        return -n
+
+    def numbers():
+        nonlocal fetched
+        for n in range(length):
+            fetched += 1
+            yield n
+
+    async def later():
+        for n in numbers():
+            await rest("source")
+            yield n
+
+    async def consume(got):
+        stream = ak.task_stream(
+            jobs(),
+            item,
+            numbers() if kind == "sync" else later(),
+            max_concurrency=concurrency,
+            item_timeout=10,
+            on_timeout="kill_task",
+            ordered=ordered,
+        )
+        if leaves == 0:
+            return
+        async for outcome in stream:
+            got.append(outcome)
+            assert fetched <= len(got) + 2 * concurrency
+            await rest("consumer")
+            if len(got) == leaves:
+                if way == "close":
+                    await stream.aclose()
+                elif way == "cancel":
+                    with trio.move_on_after(0):
+                        await anext(stream)
+                break
+
+    got = []
+    async with node_of_jobs() as node:
+        await consume(got)
+        await settled()
+        assert now == 0
+        assert node.statistics().actors == 2
+        assert await running() == 0
+    indexes = [each.index for each in got]
+    assert indexes == sorted(indexes) or not ordered
+    assert len(set(indexes)) == len(indexes)
+    assert leaves is not None or sorted(indexes) == list(range(length))
+    for each in got:
+        assert each.item == each.index
+        if isinstance(each, ak.TaskResult):
+            assert each.value == -each.index
+            assert each.index % 7 != 3
+        elif not isinstance(each, ak.TaskTimeout):
+            assert each.reason == ak.Crash("ValueError", str(each.index))
 
 
 # --- Which item -----------------------------------------------------------------------------------
