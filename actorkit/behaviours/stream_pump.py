@@ -365,18 +365,24 @@ class Pump(Generic[I, T]):
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        self._forget_others()
+        self._forget(self.supervisor, self._supervisor_ended)
+        self._forget_consumer()
         basket = self.basket()
         if basket is not None:
             basket.clear()
         self._tell()
 
-    def _forget_others(self) -> None:
-        """Leave nothing behind in those that live longer."""
-        for record, callback in ((self.consumer, self._consumer_ended), (self.supervisor, self._supervisor_ended)):
-            extra = record.extra if isinstance(record, Record) else None
-            if extra is not None and extra.at_exit and callback in extra.at_exit:
-                extra.at_exit.remove(callback)
+    def _forget_consumer(self) -> None:
+        """Only when nothing is stepped as the consumer any more."""
+        if self.closed and (self.feeder is None or self.feeder.state == DEAD):
+            self._forget(self.consumer, self._consumer_ended)
+
+    @staticmethod
+    def _forget(record: object, callback: Callable[[Record[Any], ExitReason], None]) -> None:
+        """Leave nothing behind in an actor that lives longer."""
+        extra = record.extra if isinstance(record, Record) else None
+        if extra is not None and extra.at_exit and callback in extra.at_exit:
+            extra.at_exit.remove(callback)
 
     # --- what comes by itself -----------------------------------------------------------------
 
@@ -433,6 +439,7 @@ class Pump(Generic[I, T]):
 
     def _feeder_ended(self, record: Record[Any], reason: ExitReason) -> None:
         self.source = None
+        self._forget_consumer()
         if not self.exhausted and not self.over:
             self.fallen = (record, reason)
         self._tell()

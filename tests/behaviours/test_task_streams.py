@@ -801,6 +801,51 @@ async def test_a_mailbox_may_be_a_source(autojump_clock):
         assert node.statistics().actors == 2
 
 
+async def test_what_a_source_still_does_after_the_death_of_its_consumer_is_not_that_actors():
+    """A dead actor does nothing any more."""
+    seen = []
+
+    class Consumer(ak.Actor):
+        async def items(self, ctx):
+            try:
+                seen.append(ctx.node.current is ctx)
+                yield 0
+                await trio.sleep_forever()
+            finally:
+                seen.append(ctx.node.current is ctx)
+
+        @ak.cast
+        async def consume(self):
+            await collected(ak.task_stream(jobs(), double, self.items(self.ctx)))
+
+    async with node_of_jobs() as node:
+        consumer = node.spawn(Consumer)
+        consumer.cast(Consumer.consume)
+        await settled()
+        consumer.kill()
+        await settled()
+        assert seen == [True, False]
+
+
+@pytest.mark.parametrize("ordered", ORDERS)
+async def test_no_more_is_fetched_when_a_time_out_will_be_raised(autojump_clock, ordered):
+    """The stream has no future: what it would start would only be killed."""
+    fetched = []
+
+    async def item(n):
+        await trio.sleep(math.inf if n == 1 else 4)
+
+    async with node_of_jobs():
+        stream = ak.task_stream(jobs(), item, counted(fetched), max_concurrency=2, item_timeout=5, ordered=ordered)
+        assert (await anext(stream)).index == 0
+        await trio.sleep(0.5)
+        assert len(fetched) == 3
+        await trio.sleep(1000)
+        assert len(fetched) == 3
+        with pytest.raises(ak.TaskTimeout):
+            await anext(stream)
+
+
 @pytest.mark.parametrize("end", ["exhausted", "closed", "dropped", "cancelled", "failed"])
 async def test_an_async_generator_is_closed_at_the_end(autojump_clock, end):
     """By whatever way the stream ends: and after aclose it is."""
@@ -906,11 +951,16 @@ async def forever(n):
     return n
 
 
+SOURCES = {
+    "sync": lambda: range(6),
+    "quiet": lambda: quiet(*range(4)),
+    "exhausted": lambda: range(4),
+}
+
+
 async def begun(source="sync"):
     """A stream that has given one outcome, and whose tasks run."""
-    stream = ak.task_stream(
-        jobs(), forever, range(6) if source == "sync" else quiet(*range(4)), max_concurrency=3, item_timeout=math.inf
-    )
+    stream = ak.task_stream(jobs(), forever, SOURCES[source](), max_concurrency=3, item_timeout=math.inf)
     assert (await anext(stream)).value == 0
     await settled()
     assert await running() == 3
@@ -931,7 +981,7 @@ class Knot:
         self.held = held
 
 
-@pytest.mark.parametrize("source", ["sync", "quiet"])
+@pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("where", ["by count", "by the collector", "in a thread", "in trio's thread"])
 async def test_a_stream_that_is_dropped_ends_its_tasks(where, source):
     """By its last reference or the collector, in any thread; the feeder ends too, and its
@@ -955,6 +1005,48 @@ async def test_a_stream_that_is_dropped_ends_its_tasks(where, source):
         assert await running() == 0
         assert node.statistics().actors == 2
         assert node.statistics().timers == 0
+
+
+async def test_streams_may_be_collected_while_others_run():
+    """The collector is at work in a thread all the time."""
+    over = threading.Event()
+
+    def collect():
+        while not over.is_set():
+            gc.collect(0)
+            gc.collect(1)
+
+    thread = threading.Thread(target=collect)
+    async with node_of_jobs() as node:
+        thread.start()
+        try:
+            with trio.fail_after(100):
+                for n in range(60):
+                    Knot(await anext_of(n))
+                    assert [each.value for _, each in await collected(squares())] == [0, 1, 4, 9]
+                while await running():
+                    gc.collect()
+                    await settled()
+        finally:
+            over.set()
+            thread.join()
+        assert node.statistics().actors == 2
+        assert node.statistics().timers == 0
+
+
+def squares():
+    async def square(n):
+        return n * n
+
+    return ak.task_stream(jobs(), square, range(4), max_concurrency=2)
+
+
+async def anext_of(n):
+    """A stream that has begun, and whose tasks would run for ever."""
+    items = quiet(0, 1, 2) if n % 2 else counted([])
+    stream = ak.task_stream(jobs(), forever, items, max_concurrency=2, item_timeout=math.inf)
+    await anext(stream)
+    return stream
 
 
 async def test_a_finaliser_runs_no_code_of_the_runtime():
@@ -1012,19 +1104,22 @@ def test_a_stream_may_be_dropped_when_all_is_over(when, thread):
     in_thread(drop) if thread else drop()
 
 
-@pytest.mark.parametrize("source", ["sync", "quiet"])
+@pytest.mark.parametrize("source", SOURCES)
 async def test_a_node_stops_with_streams_that_nobody_reads(source):
     """They hold up nothing."""
     kept = []
     async with node_of_jobs() as node:
         kept.append(await begun(source))
     assert node.statistics().actors == 0
-    with pytest.raises(ak.CalleeDied):
-        await collected(kept[0])
+    if source == "exhausted":
+        assert [type(each) for _, each in await collected(kept[0])] == [ak.TaskFailed] * 3
+    else:
+        with pytest.raises(ak.CalleeDied):
+            await collected(kept[0])
 
 
 @pytest.mark.parametrize("consumer", ["actor", "process"])
-@pytest.mark.parametrize("source", ["sync", "quiet"])
+@pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("busy", [True, False])
 async def test_a_stream_ends_with_its_actor(source, consumer, busy):
     """Also if somebody else has hold of it still; whoever asks it then comes to its end."""
@@ -1126,19 +1221,23 @@ async def test_ctrl_c_in_a_source_is_its_consumers(kind):
             await collected(ak.task_stream(jobs(), forever, items() if kind == "sync" else later()))
 
 
-def test_ctrl_c_in_a_source_is_not_lost():
+@pytest.mark.parametrize("fatal", [KeyboardInterrupt, SystemExit])
+def test_ctrl_c_in_a_source_is_not_lost(fatal):
     """If its consumer is busy, it leaves the node."""
 
-    async def items():
-        yield 0
-        await trio.lowlevel.checkpoint()
-        raise KeyboardInterrupt
-
     async def main():
+        busy = trio.Event()
+
+        async def items():
+            yield 0
+            await busy.wait()
+            raise fatal
+
         async with node_of_jobs():
             async with aclosing(ak.task_stream(jobs(), double, items())) as stream:
                 await anext(stream)
+                busy.set()
                 await trio.sleep_forever()
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(fatal):
         trio.run(main)
