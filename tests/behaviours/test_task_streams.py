@@ -846,6 +846,26 @@ async def test_no_more_is_fetched_when_a_time_out_will_be_raised(autojump_clock,
             await anext(stream)
 
 
+async def test_a_process_that_returns_while_its_source_is_receiving_is_dead(autojump_clock):
+    """Whoever has the stream still finds its end."""
+    kept = []
+
+    async def process(ctx):
+        kept.append(ak.task_stream(jobs(), double, ctx))
+        assert (await anext(kept[0])).value == 2
+
+    async with node_of_jobs() as node:
+        ref = node.spawn(process)
+        ref.send(1)
+        await settled()
+        assert not ref.alive
+        assert not ref.send(2)
+        assert await collected(kept[0]) == []
+        await settled()
+        assert not ref.alive
+        assert node.statistics().actors == 2
+
+
 @pytest.mark.parametrize("end", ["exhausted", "closed", "dropped", "cancelled", "failed"])
 async def test_an_async_generator_is_closed_at_the_end(autojump_clock, end):
     """By whatever way the stream ends: and after aclose it is."""
