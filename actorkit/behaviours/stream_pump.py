@@ -26,18 +26,20 @@ from __future__ import annotations
 
 import contextvars
 import inspect
-import logging
 import math
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from types import CodeType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import trio
-from trio.lowlevel import current_task, disable_ki_protection, enable_ki_protection
+from trio.lowlevel import current_task, disable_ki_protection
 
 from ..errors import CalleeDied, NodeStopped, TaskFailed, TaskTimeout
+from ..log import log
 from ..policy.child_spec import ChildSpec
 from ..reasons import SHUTDOWN, ExitReason, Failure
+from ..runtime.interrupts import interruptible
 from ..runtime.names import CURRENT_SCHEDULER, NamedRef
 from ..runtime.process import ProcessContext
 from ..runtime.record import DEAD, Record
@@ -53,8 +55,6 @@ if TYPE_CHECKING:
     from ..runtime.node import Node
 
 __all__ = ["Basket", "Item", "Pump"]
-
-logger = logging.getLogger("actorkit")
 
 I = TypeVar("I")  # noqa: E741
 T = TypeVar("T")
@@ -204,9 +204,7 @@ class Pump(Generic[I, T]):
         self.supervisor = supervisor
         self.function = function
         self.is_async = isinstance(items, AsyncIterable)
-        self.source: Iterator[I] | AsyncIterator[I] | None = (
-            aiter(items) if isinstance(items, AsyncIterable) else iter(items)
-        )
+        self.source: Iterator[I] | AsyncIterator[I] | None = begin_source(items)
         self.concurrency = concurrency
         self.places = concurrency * (1 + WAITING)
         self.item_timeout = item_timeout
@@ -249,7 +247,6 @@ class Pump(Generic[I, T]):
 
     # --- the consumer's side ------------------------------------------------------------------
 
-    @enable_ki_protection
     def begin(self) -> None:
         """The first step: start the feeder. Raises NodeStopped, NotInsideActor."""
         here = CURRENT_SCHEDULER.get(None)
@@ -327,7 +324,6 @@ class Pump(Generic[I, T]):
         except (MemoryError, RecursionError):  # here; there will be room when the stack is empty
             self.soon()
 
-    @enable_ki_protection
     def soon(self) -> None:
         """Close it from trio's own loop: from any thread, at any time."""
         node = self.node
@@ -350,7 +346,7 @@ class Pump(Generic[I, T]):
         except MemoryError:
             self.soon()  # again in trio's next pass
         except Exception:  # trio would end with it
-            logger.exception("a task stream could not be ended")
+            log.exception("a task stream could not be ended")
 
     def _end_all(self) -> None:
         """May be done again, when there was no memory for all of it."""
@@ -457,7 +453,6 @@ class Pump(Generic[I, T]):
 
     # --- the feeder ---------------------------------------------------------------------------
 
-    @enable_ki_protection
     async def drive(self, ctx: ProcessContext) -> None:
         """The feeder's process."""
         consumer = self.consumer
@@ -473,7 +468,6 @@ class Pump(Generic[I, T]):
             driver.close()
             self.driver = None
 
-    @enable_ki_protection
     async def _feed(self) -> None:
         # Held by this frame alone, the source is in the consumer's heap.
         source: Any = self.source
@@ -515,7 +509,6 @@ class Pump(Generic[I, T]):
             self.room = None
         return False
 
-    @disable_ki_protection
     async def _fetch(self, source: Any) -> Any:
         """The source's next item, or END."""
         if self.is_async:
@@ -562,6 +555,27 @@ class Pump(Generic[I, T]):
             self._tell()
             return
         self._arm(item.deadline - trio.current_time())
+
+
+def begin_source(items: Iterable[I] | AsyncIterable[I]) -> Iterator[I] | AsyncIterator[I]:
+    """The iterator of what was given. Ctrl-C may interrupt its code, which is the user's."""
+    source: Any
+    if isinstance(items, AsyncIterable):
+        interruptible(type(items).__aiter__)
+        source = aiter(items)
+        code = getattr(source, "ag_code", None)
+        step = getattr(type(source), "__anext__", None)
+    else:
+        interruptible(getattr(type(items), "__iter__", None))
+        source = iter(items)
+        code = getattr(source, "gi_code", None)
+        step = getattr(type(source), "__next__", None)
+    if isinstance(code, CodeType):
+        generator: Any = SimpleNamespace(__code__=code)
+        disable_ki_protection(generator)
+    else:
+        interruptible(step)
+    return source  # type: ignore[no-any-return]
 
 
 async def feed_stream(ctx: ProcessContext, pump: Pump[Any, Any]) -> None:

@@ -14,9 +14,10 @@ from typing import Any, Generic, TypeVar
 import attrs
 import trio
 
-from ..errors import TaskFailed, shown_item
-from ..reasons import KILLED, NORMAL, SHUTDOWN, ExitReason, Killed, Shutdown
+from ..errors import TaskFailed
+from ..reasons import KILLED, NORMAL, SHUTDOWN, ExitReason, Killed, Shutdown, shown
 from ..runtime import links
+from ..runtime.interrupts import interruptible
 from ..runtime.process import Process
 from ..runtime.record import Record
 from ..runtime.ref import Ref
@@ -42,7 +43,7 @@ class TaskResult(Generic[T_co]):
     index: int | None = attrs.field(default=None, kw_only=True, eq=False)
 
     def __repr__(self) -> str:
-        where = "" if self.index is None else f", index={self.index}, item={shown_item(self.item)}"
+        where = "" if self.index is None else f", index={self.index}, item={shown(self.item, 200)}"
         return f"TaskResult({self.value!r}{where})"
 
 
@@ -90,7 +91,7 @@ async def perform(
     ctx: Any, outcome: Outcome | None, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     """The process of every task."""
-    value = await function(*args, **kwargs)
+    value = await interruptible(function)(*args, **kwargs)
     if outcome is not None:
         outcome.value = value
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextvars
 import gc
 import math
+import signal
 import threading
 from contextlib import aclosing
 from random import Random
@@ -1239,6 +1240,56 @@ async def test_ctrl_c_in_a_source_is_its_consumers(kind):
     async with node_of_jobs():
         with pytest.raises(KeyboardInterrupt):
             await collected(ak.task_stream(jobs(), forever, items() if kind == "sync" else later()))
+
+
+@pytest.mark.parametrize("consumer", CONSUMERS)
+@pytest.mark.parametrize("shape", ["generator", "async generator", "iterator", "async iterator", "iter"])
+def test_ctrl_c_may_interrupt_the_source(shape, consumer):
+    """It is users' code, in whatever shape: an endless loop in it can be stopped."""
+    there = []
+
+    def signalled():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            there.append(shape)
+            raise
+
+    def generator():
+        signalled()
+        yield 0
+
+    async def async_generator():
+        signalled()
+        yield 0
+
+    class Iterator:
+        def __iter__(self):
+            if shape == "iter":
+                signalled()
+            return self
+
+        def __next__(self):
+            signalled()
+
+    class AsyncIterator:
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            signalled()
+
+    make = {"generator": generator, "async generator": async_generator, "async iterator": AsyncIterator}
+
+    async def main():
+        async with node_of_jobs() as node:
+            await consume(
+                node, consumer, lambda: collected(ak.task_stream(jobs(), double, make.get(shape, Iterator)()))
+            )
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert there == [shape]
 
 
 @pytest.mark.parametrize("fatal", [KeyboardInterrupt, SystemExit])
