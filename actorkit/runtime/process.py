@@ -303,7 +303,8 @@ class ProcessWorker:
 
     def abort_receive(self, _: Callable[[], Any]) -> Abort:
         self.receiver = None
-        self.actor.state = RUNNING
+        if self.actor.state != DEAD:  # the source of a stream may be receiving for a process that has died
+            self.actor.state = RUNNING
         return Abort.SUCCEEDED
 
 
