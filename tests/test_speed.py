@@ -27,7 +27,7 @@ READING = re.compile(
 )
 
 READINGS = {
-    "runtime/test_fairness.py": "a handler that keeps the processor busy for a while; what is counted is messages",
+    "runtime/test_fairness.py": "the name of the clock that it replaces",
     "runtime/test_random_stress.py": "how long a soak goes on that was asked to by ACTORKIT_STRESS_SECONDS",
     "runtime/test_stress.py": "how long a soak goes on that was asked to by ACTORKIT_STRESS_SECONDS",
     "faults/sweep.py": "told with the number of runs, and nothing else",
@@ -41,6 +41,7 @@ OWN_RUNS = {
     "runtime/test_pool.py": "a program that is interrupted by a signal, whenever that comes",
     "net/hostile.py": "peers take their time; what is waited for has HANG seconds",
     "net/emfile.py": "a server whose peers are in a thread; each call has 60 s, each answer too",
+    "behaviours/test_task_streams.py": "programs that are interrupted, or that end; they wait for signals only",
     "pressure/test_kernel.py": "a program that reads the kernel's files once",
     "heap/test_fallback.py": "a program that ends by itself",
 }
