@@ -17,6 +17,7 @@ __all__ = [
     "ActorkitError",
     "AdmissionRefused",
     "AlreadyRegistered",
+    "BadArguments",
     "CallCycle",
     "CallError",
     "CallShed",
@@ -62,6 +63,11 @@ class ActorkitError(Exception):
 class NotAMessage(ActorkitError, TypeError):
     """The sender's fault: the method given to ``call`` or ``cast`` is not a declared message of the
     receiver's class. Decorate it with ``@ak.call`` or ``@ak.cast``, or use ``send``."""
+
+
+class BadArguments(ActorkitError, TypeError):
+    """The sender's fault: the arguments do not fit the method that it named; the message tells what would. The receiver
+    has not begun to handle the message, and lives on."""
 
 
 class CallError(ActorkitError):

@@ -11,13 +11,14 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar, cast
 
-from ..errors import ActorExit, AlreadyRegistered, NotInsideActor
+from ..errors import ActorExit, AlreadyRegistered, BadArguments, NotInsideActor
 from ..policy.exit_signals import Source
 from ..policy.heap_limit import HeapLimit, as_heap_limit
 from ..policy.memory_sample import Priority
 from ..reasons import NOPROC, NORMAL, ExitReason
 from . import links
 from .events import SystemEvent
+from .fitting import fits, parameters_of
 from .messages import MonitorId
 from .record import Notice, Record
 from .ref import Ref
@@ -191,6 +192,11 @@ class Context(Record[A_co]):
         if self.template.process:
             raise TypeError(f"{self.describe()} is a process: it has no messages to continue between; just go on")
         function: Any = getattr(type(self.obj) if self.obj is not None else self.template.cls, method.__name__, method)
+        if not fits(function, len(args) + 1, kwargs):
+            raise BadArguments(
+                f"cannot continue with {function.__qualname__} in {self.describe()}: the {len(args)} positional and "
+                f"{len(kwargs)} keyword arguments do not fit; beside the method give {parameters_of(function)}"
+            )
         if kwargs:
             from functools import partial
 

@@ -21,7 +21,16 @@ from trio.lowlevel import disable_ki_protection
 
 from ..errors import NotAMessage
 
-__all__ = ["Declaration", "HandlerTable", "call", "cast", "declaration_of", "interruptible", "is_synchronous"]
+__all__ = [
+    "Declaration",
+    "HandlerTable",
+    "call",
+    "cast",
+    "declaration_of",
+    "interruptible",
+    "is_synchronous",
+    "refusal",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -110,30 +119,38 @@ def is_synchronous(function: Callable[..., Any]) -> bool:
 class HandlerTable(dict[Any, Callable[..., Any]]):
     """Declared method -> the function that this class runs for it, filled at first use.
 
-    ``known`` holds the same in an exact dict, whose lookup takes 16 ns less: the hot path asks it first.
+    ``known`` holds those whose casts need no check (see ``arguments``) in an exact dict, whose lookup takes 16 ns less:
+    the hot path asks it first. ``misused``: functions that were cast with arguments that do not fit.
     ``sheddable``: those of the functions whose messages may be dropped under memory pressure.
     """
 
-    __slots__ = ("cls", "known", "sheddable")
+    __slots__ = ("cls", "known", "misused", "sheddable")
 
     def __init__(self, cls: type) -> None:
         super().__init__()
         self.cls = cls
         self.known: dict[Any, Callable[..., Any]] = {}
         self.sheddable: set[Callable[..., Any]] = set()
+        self.misused: set[Callable[..., Any]] = set()
 
     def __missing__(self, method: Any) -> Callable[..., Any]:
         name = _name_in(self.cls, method)
         declaration = None if name is None else declaration_of(self.cls, name)
         if name is None or declaration is None:
-            raise NotAMessage(_refusal(self.cls, method)) from None
+            raise NotAMessage(refusal(self.cls, method)) from None
         function: Any = inspect.getattr_static(self.cls, name)
         if not inspect.isfunction(function):
             raise NotAMessage(f"{self.cls.__qualname__}.{name} overrides a message with a {type(function).__name__}")
-        self[method] = self.known[method] = interruptible(function)
+        self[method] = interruptible(function)
         if declaration.sheddable:
             self.sheddable.add(function)
         return function
+
+    def watch(self, function: Callable[..., Any]) -> None:
+        """It was cast with arguments that do not fit: check its casts as they are sent, to know who sends them."""
+        self.misused.add(function)
+        for method in [method for method, known in self.known.items() if known is function]:
+            del self.known[method]
 
 
 class InlineTable(dict[Any, "Callable[..., Any] | None"]):
@@ -172,7 +189,8 @@ def _name_in(cls: type, method: Any) -> str | None:
     return None
 
 
-def _refusal(cls: type, method: Any) -> str:
+def refusal(cls: type, method: Any) -> str:
+    """Why ``method`` cannot be sent to an actor of class ``cls``, and what to do."""
     where = f"an actor of class {cls.__qualname__}"
     if inspect.ismethod(method):
         owner = type(method.__self__).__qualname__

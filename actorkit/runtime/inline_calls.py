@@ -14,14 +14,15 @@ from trio.lowlevel import Task, cancel_shielded_checkpoint, checkpoint
 
 from ..errors import CalleeDied
 from ..reasons import Crash
-from .lifecycle import Lifecycle
-from .record import Record
+from .arguments import Arguments
+from .fitting import sender_now
+from .record import IDLE, Record
 from .trio_internals import is_fatal
 
 __all__ = ["InlineCalls"]
 
 
-class InlineCalls(Lifecycle):
+class InlineCalls(Arguments):
     """See the module's docstring. The scheduler is built on top of it."""
 
     slice_ns: int
@@ -30,14 +31,23 @@ class InlineCalls(Lifecycle):
     inline_checked: int
     inline_since: int
 
-    def inline_crash(self, callee: Record[Any], error: BaseException) -> BaseException:
-        """A synchronous handler raised in its caller's task. The crash is the callee's; the caller gets CalleeDied."""
+    def inline_crash(self, callee: Record[Any], error: BaseException, function: Any, args: Any) -> BaseException:
+        """A synchronous handler raised in its caller's task. The crash is the callee's; the caller gets CalleeDied.
+        If it could not begin with the caller's arguments, that is the caller's fault alone."""
+        if type(error) is TypeError:
+            refusal = self.bad_arguments(callee, error, function, args)
+            if refusal is not None:
+                if callee.inbox is None and callee.attention is None and callee.outbox is None:
+                    callee.state = IDLE
+                else:
+                    self.after_inline(callee)
+                return refusal
         if is_fatal(error):
             self.crashed(callee, error, None)
             return error
         target = callee.describe()
         reason = self.reason_of(callee, error, 1)
-        if self.crashed(callee, error, None):
+        if self.crashed_in(callee, error, None, function, args, sender_now(self.current)):
             self._requeue(callee)
         return CalleeDied(target, reason)
 

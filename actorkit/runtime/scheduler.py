@@ -291,6 +291,8 @@ class Scheduler(Birth, InlineCalls):
         k = self.stride
         one = actor is not None
         handled = 0
+        function: Any = None
+        args: tuple[Any, ...] = ()
         while True:
             if actor is None:
                 if q_max:
@@ -381,7 +383,7 @@ class Scheduler(Birth, InlineCalls):
                     break
                 except BaseException as error:
                     fatal = is_fatal(error)
-                    go_on = self.crashed(actor, error, reply)
+                    go_on = self.failed(actor, error, reply, function, args)
                     if fatal:
                         if go_on:
                             actor.make_ready()
@@ -601,7 +603,7 @@ class Scheduler(Birth, InlineCalls):
                 self._requeue(actor, wake=False)
             return True
         fatal = is_fatal(error)
-        if self.crashed(actor, error, reply):
+        if self.failed(actor, error, reply, None, ()):
             self._requeue(actor, wake=fatal)
         reply = None
         if fatal:

@@ -17,6 +17,7 @@ from ..policy.heap_limit import HeapLimit
 from ..policy.memory_sample import Priority
 from ..reasons import ExitReason
 from .dispatch import HandlerTable, InlineTable, interruptible
+from .fitting import checked_cast
 
 if TYPE_CHECKING:
     from .footprints import Samples
@@ -145,6 +146,10 @@ class Template:
 
     def __repr__(self) -> str:
         return f"<template {self.cls.__qualname__} bound={self.bound:g} overflow={self.overflow}>"
+
+    def checked_cast(self, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """See ``fitting.checked_cast``."""
+        return checked_cast(self, method, args, kwargs)
 
     @property
     def unbounded(self) -> bool:
