@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -482,15 +481,11 @@ def test_fits_says_what_python_does(function: Any, number: int, names: set[str])
     """For every signature and every way to call it, also of methods and partials."""
     args, kwargs = (0,) * number, dict.fromkeys(names, 0)
     try:
-        inspect.signature(function).bind(*args, **kwargs)
+        function(*args, **kwargs)
     except TypeError:
         bound = False
     else:
         bound = True
-    try:
-        function(*args, **kwargs)
-    except TypeError:
-        assert not bound
     assert fits(function, number, names) is bound
     assert fits(functools.partial(function, **kwargs), number, ()) is bound
     assert fits(functools.partial(function, *args), 0, names) is bound
