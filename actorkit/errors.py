@@ -18,6 +18,7 @@ __all__ = [
     "AdmissionRefused",
     "AlreadyRegistered",
     "BadArguments",
+    "BadKey",
     "CallCycle",
     "CallError",
     "CallShed",
@@ -51,6 +52,27 @@ __all__ = [
     "TaskFailed",
     "TaskTimeout",
 ]
+
+
+def shown(value: object, limit: int = 200) -> str:
+    """``value`` for a message, in at most ``limit`` characters and a mark. A ``__repr__`` that raises is told of, and
+    is nobody's end."""
+    try:
+        return bounded(repr(value[:1_000] if type(value) in (str, bytes) else value), limit)  # type: ignore[index]
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        return f"<{type(value).__qualname__}, whose __repr__ raises {type(error).__qualname__}>"
+
+
+def text_of(error: BaseException, limit: int) -> str:
+    """An exception's text, in the same way."""
+    try:
+        return bounded(str(error), limit)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as failure:
+        return f"<its __str__ raises {type(failure).__qualname__}>"
 
 
 class ActorkitError(Exception):
@@ -135,12 +157,26 @@ class AlreadyRegistered(ActorkitError):
     ``holder`` says by whom."""
 
     def __init__(self, name: object, holder: str) -> None:
-        super().__init__(f"cannot register {_shown(name)}: it is held by {holder}; choose another, or stop the holder")
+        super().__init__(f"cannot register {shown(name)}: it is held by {holder}; choose another, or stop the holder")
         self.name: Final = name
         self.holder: Final = holder
 
 
 # --- Registries and groups ---------------------------------------------------------------------
+
+
+class BadKey(ActorkitError):
+    """A key's own code, its ``__hash__`` or ``__eq__``, raised where the key was looked up. The fault of whoever wrote
+    its class: only the call that brought it fails, and nothing is changed. ``holder`` tells with whose key it was being
+    compared, if it was: that one may be to blame as well."""
+
+    def __init__(self, key: str, holder: str | None, error: BaseException) -> None:
+        while_what = "hashing it" if holder is None else f"comparing it with the key of {bounded(holder, 200)}"
+        super().__init__(
+            f"cannot use {key} as a key: {while_what} raised {type(error).__qualname__}: {text_of(error, 300)}; "
+            "give a key whose __hash__ and __eq__ cannot fail: a string, a number, a tuple of those"
+        )
+        self.holder: Final = holder
 
 
 class NotAlive(ActorkitError):
@@ -160,7 +196,7 @@ class NotRegistered(ActorkitError):
     register first."""
 
     def __init__(self, key: object, target: str) -> None:
-        super().__init__(f"{bounded(target, 200)} does not hold the key {_shown(key)}; register it first")
+        super().__init__(f"{bounded(target, 200)} does not hold the key {shown(key)}; register it first")
         self.key: Final = key
         self.target: Final = target
 
@@ -184,7 +220,7 @@ class NotJoined(ActorkitError):
 
     def __init__(self, group: object, target: str) -> None:
         super().__init__(
-            f"{bounded(target, 200)} is not a member of the group {_shown(group)}; each leave needs a join of its own"
+            f"{bounded(target, 200)} is not a member of the group {shown(group)}; each leave needs a join of its own"
         )
         self.group: Final = group
         self.target: Final = target
@@ -216,10 +252,6 @@ class TaskTimeout(TaskFailed):
 # --- Child specs and supervisors ---------------------------------------------------------------
 
 
-def _shown(value: object) -> str:
-    return bounded(repr(value), 200)
-
-
 class SpecError(ActorkitError, ValueError):
     """A specification is wrong. The fault is with whoever wrote it; nothing has been started."""
 
@@ -236,7 +268,7 @@ class InvalidChildSpec(SpecError):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"child spec: {self.field}={_shown(self.value)}: {self.why}; {self.remedy}"
+        return f"child spec: {self.field}={shown(self.value)}: {self.why}; {self.remedy}"
 
 
 class DuplicateChildId(SpecError):
@@ -248,7 +280,7 @@ class DuplicateChildId(SpecError):
         self.child_id = child_id
 
     def __str__(self) -> str:
-        return f"two children have the id {_shown(self.child_id)}; give one of them an id= of its own"
+        return f"two children have the id {shown(self.child_id)}; give one of them an id= of its own"
 
 
 class InvalidSupervisorFlag(SpecError):
@@ -262,7 +294,7 @@ class InvalidSupervisorFlag(SpecError):
         self.why = why
 
     def __str__(self) -> str:
-        return f"supervisor flag: {self.field}={_shown(self.value)}: {self.why}"
+        return f"supervisor flag: {self.field}={shown(self.value)}: {self.why}"
 
 
 class SupervisorError(ActorkitError):
@@ -295,8 +327,8 @@ class ChildNotFound(SupervisorError):
 
     def problem(self) -> str:
         if self.state == "temporary":
-            return f"child {_shown(self.child_id)} is temporary, so its spec was not kept"
-        return f"no child {_shown(self.child_id)} here; which_children lists what there is"
+            return f"child {shown(self.child_id)} is temporary, so its spec was not kept"
+        return f"no child {shown(self.child_id)} here; which_children lists what there is"
 
 
 class ChildAlreadyStarted(SupervisorError):
@@ -310,7 +342,7 @@ class ChildAlreadyStarted(SupervisorError):
 
     def problem(self) -> str:
         return (
-            f"child {_shown(self.child_id)} is running already, as {_shown(self.ref)}; "
+            f"child {shown(self.child_id)} is running already, as {shown(self.ref)}; "
             "use that one, or give the new one an id of its own"
         )
 
@@ -321,7 +353,7 @@ class ChildAlreadyPresent(SupervisorError):
 
     def problem(self) -> str:
         return (
-            f"child {_shown(self.child_id)} is present already ({self.state}); "
+            f"child {shown(self.child_id)} is present already ({self.state}); "
             "restart_child starts it, terminate_child and delete_child make room for another"
         )
 
@@ -334,9 +366,9 @@ class ChildRunning(SupervisorError):
     def problem(self) -> str:
         if self.state == "unkillable":
             return (
-                f"child {_shown(self.child_id)} was killed and has not ended; nothing can be done with it until it does"
+                f"child {shown(self.child_id)} was killed and has not ended; nothing can be done with it until it does"
             )
-        return f"child {_shown(self.child_id)} is {self.state}; terminate_child it first"
+        return f"child {shown(self.child_id)} is {self.state}; terminate_child it first"
 
 
 class ChildRestarting(SupervisorError):
@@ -344,7 +376,7 @@ class ChildRestarting(SupervisorError):
     fault; ``terminate_child`` cancels the restart, then the call can be made again."""
 
     def problem(self) -> str:
-        return f"child {_shown(self.child_id)} is restarting; terminate_child cancels that"
+        return f"child {shown(self.child_id)} is restarting; terminate_child cancels that"
 
 
 class MaxChildrenReached(SupervisorError):
@@ -358,7 +390,7 @@ class MaxChildrenReached(SupervisorError):
 
     def problem(self) -> str:
         return (
-            f"child {_shown(self.child_id)} not started: there are {self.limit} children, and "
+            f"child {shown(self.child_id)} not started: there are {self.limit} children, and "
             f"max_children={self.limit}; try when some have ended, or raise max_children"
         )
 
@@ -373,7 +405,7 @@ class StartFailed(SupervisorError):
         self.reason = reason
 
     def problem(self) -> str:
-        return f"child {_shown(self.child_id)} did not start: {bounded(str(self.reason), 500)}"
+        return f"child {shown(self.child_id)} did not start: {bounded(str(self.reason), 500)}"
 
 
 class SupervisorStopping(SupervisorError):
@@ -382,7 +414,7 @@ class SupervisorStopping(SupervisorError):
 
     def problem(self) -> str:
         return (
-            f"the supervisor is stopping; nothing more is done for child {_shown(self.child_id)}; "
+            f"the supervisor is stopping; nothing more is done for child {shown(self.child_id)}; "
             "ask again when it has been restarted"
         )
 

@@ -16,9 +16,9 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import InvalidChildSpec, InvalidSupervisorFlag
+from ..errors import InvalidChildSpec, InvalidSupervisorFlag, shown
 from ..policy.child_spec import ChildSpec, Strategy, SupervisorFlags, validate_children
-from ..reasons import ExitReason, bounded
+from ..reasons import ExitReason
 from ..runtime.dispatch import call
 from ..runtime.names import NamedRef
 from ..runtime.record import DEAD, Record
@@ -116,7 +116,7 @@ class PartitionedRef(NamedRef[A]):
     __slots__ = ("supervisor", "value")
 
     def __init__(self, supervisor: str, value: int, key: object) -> None:
-        super().__init__(f"{supervisor}[{bounded(repr(key), 100)}]")
+        super().__init__(f"{supervisor}[{shown(key, 100)}]")
         self.supervisor = supervisor
         self.value = value
 
@@ -149,4 +149,4 @@ def partitioned(cls: Callable[..., A], supervisor_name: str, key: object) -> Ref
 
     Source: ``{:via, PartitionSupervisor, {name, key}}``.
     """
-    return PartitionedRef(supervisor_name, abs(key) if isinstance(key, int) else hash(key), key)
+    return PartitionedRef(supervisor_name, abs(int(key)) if isinstance(key, int) else hash(key), key)

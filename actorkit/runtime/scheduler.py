@@ -249,6 +249,11 @@ class Scheduler(Birth, InlineCalls):
             take_back_unborn(self.nursery)
             raise
 
+    def holder_of(self, task: Task) -> Record[Any] | None:
+        """The actor whose code ``task`` runs: one of its own, or a worker that is at it."""
+        holder = self.holders.get(task)
+        return None if holder is None else holder.actor
+
     @property
     def has_work(self) -> bool:
         """Is any actor queued?"""
