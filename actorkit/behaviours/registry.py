@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
 import attrs
 from trio.lowlevel import current_task
@@ -39,7 +39,7 @@ from ..runtime.names import NamedRef
 from ..runtime.record import Record
 from ..runtime.ref import Ref
 from .actor import Actor
-from .followed import Followed, living
+from .followed import Followed, failed, living
 from .registry_table import Entry, Key, RegistryTable, strict
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ class Registry(Actor):
         except TypeError:
             pass
         except ActorkitError as error:
-            return _failed(error, type(None))
+            return failed(error, type(None))
         return None
 
     @call
@@ -261,7 +261,7 @@ class Registry(Actor):
         except TypeError:
             return []
         except ActorkitError as error:
-            return _failed(error, list)
+            return failed(error, list)
 
     @call
     def whereis(self, key: Any) -> Ref[Any] | None:
@@ -271,7 +271,7 @@ class Registry(Actor):
         except TypeError:
             return None
         except ActorkitError as error:
-            return _failed(error, Ref)
+            return failed(error, Ref)
         return holder
 
     @call
@@ -281,7 +281,7 @@ class Registry(Actor):
         try:
             record = self._record(ref)
         except ActorkitError as error:
-            return _failed(error, list)
+            return failed(error, list)
         return [] if record is None else [entry.key for entry in self.entries.table.held_by(record)]
 
     @call
@@ -293,7 +293,7 @@ class Registry(Actor):
         except TypeError:
             return []
         except ActorkitError as error:
-            return _failed(error, list)
+            return failed(error, list)
 
     @call
     def update_value(self, ref: Ref[Any], key: Any, function: Callable[[Any], Any]) -> Later[tuple[Any, Any]]:
@@ -388,13 +388,6 @@ class Registry(Actor):
             return self.ctx.node.resolve(ref)
         except TypeError:
             return None
-
-
-def _failed(error: Exception, kind: type[T]) -> T:
-    """The answer of a method that answers with a ``kind`` usually, and raises in its caller now."""
-    answer = Later[Any]()
-    answer.fail(error)
-    return cast(T, answer)
 
 
 def _callback_failed(what: str, error: BaseException) -> CallbackFailed:
