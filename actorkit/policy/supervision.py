@@ -40,6 +40,7 @@ from actorkit.errors import (
     StartFailed,
     SupervisorStopping,
 )
+from actorkit.errors import shown as shown_id
 from actorkit.policy import supervision_events as ev
 from actorkit.policy.child_lives import ANY_UNKILLABLE, ChildLives, Steps, start_failure
 from actorkit.policy.child_spec import ChildSpec, SupervisorFlags, validate_children
@@ -250,7 +251,7 @@ class Supervision:
         return taken_along(self.flags.strategy, self._children.in_order(), child)
 
     def _clear(self, group: Sequence[Child], failed: Child) -> Steps:
-        because = f"{self.flags.strategy}: child {failed.spec.id!r} takes it along"
+        because = f"{self.flags.strategy}: child {shown_id(failed.spec.id)} takes it along"
         for child in reversed(group):
             if child is not failed:
                 self._cancel_restart(child, because)
@@ -298,6 +299,7 @@ class Supervision:
         if child is None:
             try:
                 validate_children((spec,), self.flags.auto_shutdown)
+                self._children.check_id(spec.id)
             except SpecError as error:
                 refusal = error
             else:
@@ -382,7 +384,7 @@ class Supervision:
             outcome = yield from self._lives.start(child, restart=False)
             failure = start_failure(outcome)
             if failure is not None:
-                because = f"child {child.spec.id!r} did not start: {shown(failure)}"
+                because = f"child {shown_id(child.spec.id)} did not start: {shown(failure)}"
                 self._lives.report("start_error", child, failure, because)
                 self._close(because)
                 yield from self._lives.stop_all(self._children.in_order(), because)

@@ -12,6 +12,7 @@ import logging
 import reprlib
 from typing import TYPE_CHECKING, Any, Final
 
+from ..errors import shown
 from ..reasons import Crash, ExitReason, bounded
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def report_supervisor(
         "supervisor %s: %s, child %s, reason: %s (%s)",
         supervisor,
         kind,
-        bounded(repr(child_id), 120),
+        shown(child_id, 120),
         bounded(str(reason), 600),
         because,
     )

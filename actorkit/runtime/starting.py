@@ -12,9 +12,9 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..errors import AlreadyRegistered, NodeStopped, StartFailed
+from ..errors import StartFailed, shown, text_of
 from ..policy.child_spec import ChildSpec
-from ..reasons import BadReturn, Crash, ExitReason, bounded
+from ..reasons import BadReturn, Crash, ExitReason
 from .callbacks import Callbacks
 from .process import Process, start_process
 from .template import Owner, Template
@@ -107,7 +107,7 @@ class Starter:
         elif self.cls is not None:
             if not issubclass(self.cls, Callbacks):
                 raise TypeError(
-                    f"cannot start {spec.id!r}: {self.cls.__qualname__} is not a subclass of ak.Actor; give "
+                    f"cannot start {shown(spec.id)}: {self.cls.__qualname__} is not a subclass of ak.Actor; give "
                     f"an actor class, an async "
                     "function (a process), or a function that returns an actor"
                 )
@@ -149,7 +149,7 @@ class Starter:
             began = _context_of(made)
             if began is not None:
                 reason = BadReturn(
-                    f"{_name_of(self.start)}, the start of {child_id!r}, which must return an actor that was not "
+                    f"{_name_of(self.start)}, the start of {shown(child_id)}, which must return an actor that was not "
                     "started already",
                     f"the object of {began.describe()}",
                 )
@@ -160,8 +160,8 @@ class Starter:
                 return made, template
             else:
                 reason = BadReturn(
-                    f"{_name_of(self.start)}, the start of {child_id!r}, which must return an actor",
-                    bounded(repr(made), 200),
+                    f"{_name_of(self.start)}, the start of {shown(child_id)}, which must return an actor",
+                    shown(made),
                 )
         raise StartFailed(child_id, reason)
 
@@ -170,5 +170,4 @@ class Starter:
         """The reason that a refused start is told with."""
         if isinstance(error, StartFailed):
             return error.reason
-        assert isinstance(error, (AlreadyRegistered, NodeStopped, TypeError))
-        return Crash(type(error).__qualname__, str(error))
+        return Crash(type(error).__qualname__, text_of(error, 2_000))
