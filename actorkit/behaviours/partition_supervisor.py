@@ -20,7 +20,7 @@ from ..errors import InvalidChildSpec, InvalidSupervisorFlag, shown
 from ..policy.child_spec import ChildSpec, Strategy, SupervisorFlags, validate_children
 from ..reasons import ExitReason
 from ..runtime.dispatch import call
-from ..runtime.names import NamedRef
+from ..runtime.names import NamedRef, checked_name
 from ..runtime.record import DEAD, Record
 from ..runtime.ref import Ref
 from .supervisor import Supervisor, supervisor
@@ -149,4 +149,5 @@ def partitioned(cls: Callable[..., A], supervisor_name: str, key: object) -> Ref
 
     Source: ``{:via, PartitionSupervisor, {name, key}}``.
     """
+    checked_name(supervisor_name, "ak.partitioned", "the class, the supervisor's name, then the key")
     return PartitionedRef(supervisor_name, abs(int(key)) if isinstance(key, int) else hash(key), key)

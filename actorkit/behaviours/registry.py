@@ -35,7 +35,7 @@ from ..policy.child_spec import ChildSpec
 from ..policy.key_table import NOT_THEIRS, Place
 from ..runtime.calls import Later
 from ..runtime.dispatch import call
-from ..runtime.names import NamedRef
+from ..runtime.names import NamedRef, checked_name
 from ..runtime.record import Record
 from ..runtime.ref import Ref
 from .actor import Actor
@@ -439,4 +439,4 @@ def via(cls: Callable[..., A], registry_name: str, key: Any) -> Ref[A]:
     Source: ``{:via, Registry, {name, key}}``.
     """
     strict(key)
-    return ViaRef(registry_name, key)
+    return ViaRef(checked_name(registry_name, "ak.via", "the class, the registry's name, then the key"), key)

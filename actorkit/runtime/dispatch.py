@@ -20,6 +20,8 @@ import attrs
 from trio.lowlevel import disable_ki_protection
 
 from ..errors import NotAMessage
+from .class_rules import check_message
+from .ref import explain_on_refs
 
 __all__ = [
     "Declaration",
@@ -89,7 +91,12 @@ def cast(method: F | None = None, /, *, sheddable: bool = False) -> F | Callable
 def _mark(method: F, declaration: Declaration, decorator: str) -> F:
     plain: object = method
     if not isinstance(plain, FunctionType):
-        raise TypeError(f"{decorator} decorates a plain method; {method!r} is a {type(method).__name__}")
+        raise TypeError(
+            f"{decorator} decorates a plain method, and {method!r} is a {type(method).__name__}: messages go to the "
+            "actor's object; leave the other decorator out"
+        )
+    check_message(plain, decorator)
+    explain_on_refs(plain.__name__)
     setattr(plain, MARK, declaration)
     return method
 
@@ -141,6 +148,11 @@ class HandlerTable(dict[Any, Callable[..., Any]]):
         function: Any = inspect.getattr_static(self.cls, name)
         if not inspect.isfunction(function):
             raise NotAMessage(f"{self.cls.__qualname__}.{name} overrides a message with a {type(function).__name__}")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise NotAMessage(
+                f"{self.cls.__qualname__}.{name} overrides a message with a generator (it has a `yield`), which nobody "
+                "would step; return a list instead"
+            )
         self[method] = interruptible(function)
         if declaration.sheddable:
             self.sheddable.add(function)
@@ -197,6 +209,15 @@ def refusal(cls: type, method: Any) -> str:
         return (
             f"cannot send the bound method {owner}.{method.__name__} to {where}: it belongs to one instance; "
             f"name the class's function instead ({owner}.{method.__name__} without an instance)"
+        )
+    if isinstance(method, str):
+        named = f"{cls.__qualname__}.{method}" if method.isidentifier() else f"{cls.__qualname__}.method"
+        return f"cannot send {method!r:.100} to {where}: give the method itself, {named}, and not its name"
+    if inspect.iscoroutine(method):
+        method.close()
+        return (
+            f"cannot send {method.__qualname__}(…) to {where}: it was called here already; give the method and its "
+            f"arguments apart: call({method.__qualname__}, …)"
         )
     name = getattr(method, "__qualname__", None) or repr(method)
     if getattr(method, MARK, None) is not None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from ..policy.heap_limit import HeapLimit
 from ..policy.memory_sample import Priority
 from ..reasons import ExitReason
+from .class_rules import check_class
 from .dispatch import HandlerTable, InlineTable, interruptible
 from .fitting import checked_cast
 
@@ -99,6 +100,7 @@ class Template:
         memory_quota: int | None = None,
         footprint: Samples | None = None,
     ) -> None:
+        check_class(cls, base)  # what was made after the class: by a dataclass, by hand
         self.scheduler = scheduler
         self.cls = cls
         self.runq: deque[Record[Any]] = scheduler.queues[priority]
