@@ -125,6 +125,11 @@ def _quota(value: Any) -> int | None:
         raise InvalidChildSpec("memory_quota", value, str(error), 'give bytes, or text such as "256 MiB"') from None
 
 
+def _name(value: Any) -> Any:
+    # Exactly a string: one of a subclass has code of its own, which would run at its holder's end.
+    return str.__str__(value) if isinstance(value, str) else value
+
+
 def _frozen_mapping(value: Any) -> Any:
     return MappingProxyType(dict(value)) if isinstance(value, Mapping) else value
 
@@ -172,7 +177,7 @@ class ChildSpec(Generic[A_co]):
     shutdown: ShutdownTime | None = None
     kind: Kind = "worker"
     significant: bool = False
-    name: str | None = None
+    name: str | None = attrs.field(default=None, converter=_name)
     init_timeout: float = 5.0
     backoff: Backoff | None = None
     scheduling: Scheduling = "normal"

@@ -71,6 +71,12 @@ class Handling:
 
     def told(self) -> str:
         """A line of the report: the request, who asked and with what; of other messages the head."""
+        try:
+            return self._told()
+        except Exception as error:  # of what it holds: the report is worth more than this line
+            return f"message: it could not be shown ({type(error).__qualname__})"
+
+    def _told(self) -> str:
         head = self._suspended() if self.function is None else head_of(self.function, self.args)
         sender = self.sender
         if sender is None and self.reply is not None and type(self.reply) is not Starting:

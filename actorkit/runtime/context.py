@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar, cast
 
-from ..errors import ActorExit, AlreadyRegistered, BadArguments, NotInsideActor
+from ..errors import ActorExit, AlreadyRegistered, BadArguments, NotInsideActor, shown
 from ..policy.exit_signals import Source
 from ..policy.heap_limit import HeapLimit, as_heap_limit
 from ..policy.memory_sample import Priority
@@ -254,7 +254,8 @@ class Context(Record[A_co]):
         """Take a name on this node. Raises AlreadyRegistered when it is taken, or this actor has one already."""
         self._self("register")
         if not isinstance(name, str) or not name:
-            raise TypeError(f"cannot register {name!r}: a name is a non-empty string")
+            raise TypeError(f"cannot register {shown(name)}: a name is a non-empty string")
+        name = str.__str__(name)  # of a subclass, it has code of its own, which would run at this actor's end
         extra = self.need_extra()
         own = extra.name if extra.name is not None else self.template.name
         if own is not None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import ActorDead, AlreadyRegistered, CalleeDied, NotInsideActor
+from ..errors import ActorDead, AlreadyRegistered, CalleeDied, NotInsideActor, shown
 from ..reasons import NOPROC, ExitReason
 from .messages import Pid
 from .ref import Ref
@@ -169,5 +169,5 @@ def named(cls: Callable[..., A], name: str) -> Ref[A]:
 def checked_name(name: object, what: str, order: str) -> str:
     """``name``, if it can be one. Raises TypeError for what can be nobody's name."""
     if isinstance(name, str) and name:
-        return name
-    raise TypeError(f"{what} was given {name!r:.100} as a name, and a name is a non-empty string; give {order}")
+        return str.__str__(name)
+    raise TypeError(f"{what} was given {shown(name, 100)} as a name, and a name is a non-empty string; give {order}")

@@ -391,6 +391,30 @@ async def test_register_with_a_key_alone_needs_an_actor_that_calls():
         assert await node.whereis("r").call(R.count) == 0
 
 
+async def test_a_name_with_code_of_its_own_is_taken_as_plain_text():
+    """A name is compared at its holder's end, where nothing may raise."""
+
+    class Text(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            raise RuntimeError("a bad day")
+
+    class Named(ak.Actor):
+        @ak.call
+        def take(self, name: str) -> None:
+            self.ctx.register(name)
+
+    async with ak.open_node() as node:
+        one, two = node.spawn(ak.child(Named).with_(name=Text("one"))), node.spawn(Named)
+        await two.call(Named.take, Text("two"))
+        assert node.whereis("one") is one
+        assert node.whereis("two") is two
+        one.kill()
+        two.kill()
+        assert node.names.registered() == []
+
+
 # --- process groups ------------------------------------------------------------------------------
 
 

@@ -142,6 +142,23 @@ def test_a_name_is_a_string(make: Any) -> None:
         make()
 
 
+@pytest.mark.parametrize("what", [int, "ActorExited", ak.Down, None, lambda: 1])
+async def test_only_classes_of_events_can_be_subscribed_to(node: ak.Node, clock: Any, what: Any) -> None:
+    """Anything else would raise in whoever has an event to tell."""
+    puppet = node.spawn(Puppet)
+    with pytest.raises(TypeError, match="no class of system events"):
+        node.subscribe(what)
+
+    def subscribe(self: Puppet) -> str:
+        try:
+            self.ctx.subscribe(what)
+        except TypeError as error:
+            return str(error)
+        return "accepted"
+
+    assert "no class of system events" in await puppet.call(Puppet.do, subscribe)
+
+
 # --- refs ----------------------------------------------------------------------------------------
 
 
