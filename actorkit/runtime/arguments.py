@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from ..errors import BadArguments
 from ..reasons import bounded
-from .fitting import misfit_of, parameters_of, plain, sender_of
+from .fitting import misfit_of, parameters_of, plain, sender_now, sender_of
 from .lifecycle import Lifecycle, Starting
 from .record import Record
 from .reports import render
@@ -57,17 +57,25 @@ def head_of(function: Any, args: tuple[Any, ...]) -> str:
 class Handling:
     """The message whose handler has just raised, for the crash report."""
 
-    __slots__ = ("args", "error", "function", "record", "reply", "sender")
+    __slots__ = ("args", "caller", "error", "function", "inline", "record", "reply")
 
     def __init__(
-        self, record: Record[Any], error: BaseException, reply: Any, function: Any, args: Any, sender: str | None
+        self,
+        record: Record[Any],
+        error: BaseException,
+        reply: Any,
+        function: Any,
+        args: Any,
+        inline: bool,
+        caller: Record[Any] | None,
     ) -> None:
         self.record = record
         self.error = error
         self.reply = reply
         self.function = function
         self.args: tuple[Any, ...] = args
-        self.sender = sender
+        self.inline = inline
+        self.caller = caller
 
     def told(self) -> str:
         """A line of the report: the request, who asked and with what; of other messages the head."""
@@ -78,8 +86,10 @@ class Handling:
 
     def _told(self) -> str:
         head = self._suspended() if self.function is None else head_of(self.function, self.args)
-        sender = self.sender
-        if sender is None and self.reply is not None and type(self.reply) is not Starting:
+        sender: str | None = None
+        if self.inline:  # its caller's task is the one that runs
+            sender = sender_now(self.caller)
+        elif self.reply is not None and type(self.reply) is not Starting:
             caller, task = self.reply.caller, self.reply.task
             if caller is not None:
                 sender = f"{caller.pid} ({caller.started_as})"
@@ -113,16 +123,32 @@ class Arguments(Lifecycle):
 
     def failed(self, record: Record[Any], error: BaseException, reply: Any, function: Any, args: Any) -> bool:
         """The pump has got an exception: the sender's fault, or a crash. False: draw no more of its messages now."""
-        if type(error) is TypeError and function is not None and self.sender_pays(record, error, reply, function, args):
-            return record.attention is None or self.attend(record)
-        return self.crashed_in(record, error, reply, function, args, None)
+        if type(error) is TypeError and function is not None:
+            try:
+                paid = self.sender_pays(record, error, reply, function, args)
+            except (MemoryError, RecursionError):  # it cannot be told whose fault it is
+                paid = False
+            if paid:
+                return record.attention is None or self.attend(record)
+        return self.crashed_in(record, error, reply, function, args)
 
     def crashed_in(
-        self, record: Record[Any], error: BaseException, reply: Any, function: Any, args: Any, sender: str | None
+        self,
+        record: Record[Any],
+        error: BaseException,
+        reply: Any,
+        function: Any,
+        args: Any,
+        *,
+        inline: bool = False,
+        caller: Record[Any] | None = None,
     ) -> bool:
         """``crashed``, with what was being handled for its report."""
         before = self.handling
-        self.handling = Handling(record, error, reply, function, args, sender)
+        try:
+            self.handling = Handling(record, error, reply, function, args, inline, caller)
+        except (MemoryError, RecursionError):
+            self.handling = None
         try:
             return self.crashed(record, error, reply)
         finally:

@@ -15,7 +15,6 @@ from trio.lowlevel import Task, cancel_shielded_checkpoint, checkpoint
 from ..errors import CalleeDied
 from ..reasons import Crash
 from .arguments import Arguments
-from .fitting import sender_now
 from .record import IDLE, Record
 from .trio_internals import is_fatal
 
@@ -35,7 +34,10 @@ class InlineCalls(Arguments):
         """A synchronous handler raised in its caller's task. The crash is the callee's; the caller gets CalleeDied.
         If it could not begin with the caller's arguments, that is the caller's fault alone."""
         if type(error) is TypeError:
-            refusal = self.bad_arguments(callee, error, function, args)
+            try:
+                refusal = self.bad_arguments(callee, error, function, args)
+            except MemoryError:  # it cannot be told whose fault it is
+                refusal = None
             if refusal is not None:
                 if callee.inbox is None and callee.attention is None and callee.outbox is None:
                     callee.state = IDLE
@@ -47,7 +49,7 @@ class InlineCalls(Arguments):
             return error
         target = callee.describe()
         reason = self.reason_of(callee, error, 1)
-        if self.crashed_in(callee, error, None, function, args, sender_now(self.current)):
+        if self.crashed_in(callee, error, None, function, args, inline=True, caller=self.current):
             self._requeue(callee)
         return CalleeDied(target, reason)
 

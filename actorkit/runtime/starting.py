@@ -16,6 +16,7 @@ from ..errors import StartFailed, shown, text_of
 from ..policy.child_spec import ChildSpec
 from ..reasons import BadReturn, Crash, ExitReason
 from .callbacks import Callbacks
+from .fitting import fits
 from .process import Process, start_process
 from .template import Owner, Template
 from .trio_internals import is_fatal
@@ -125,6 +126,10 @@ class Starter:
         its init."""
         if self.process:
             assert self.template is not None
+            if not fits(self.start, len(args) + 1, kwargs):
+                text = f"{_name_of(self.start)}() takes other arguments than the {len(args)} positional ones and "
+                text += f"({', '.join(kwargs)}) by name, after the process's context"
+                raise StartFailed(self.options["child_id"], Crash("TypeError", text))
             record = start_process(self.scheduler, self.template, self.start, args, dict(kwargs), link_to)
             if watcher is not None:
                 watcher(record, None, False)

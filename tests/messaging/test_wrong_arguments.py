@@ -492,3 +492,20 @@ def test_fits_says_what_python_does(function: Any, number: int, names: set[str])
     if number:
         assert fits(function.__get__(object()), number - 1, names) is bound
     assert fits(len, number, names)
+
+
+async def test_a_process_whose_arguments_do_not_fit_does_not_start(node: ak.Node, clock: Any) -> None:
+    """As a class whose constructor raises: StartFailed at once, in spawn and in a supervisor's start."""
+
+    async def work(ctx: ak.ProcessContext, n: int, *, m: int = 0) -> None:
+        pass
+
+    for args, kwargs in (((), {}), ((1, 2), {}), ((1,), {"x": 1})):
+        with pytest.raises(ak.StartFailed, match=r"work\(\) takes other arguments"):
+            node.spawn(work, *args, **kwargs)
+        with pytest.raises(ak.StartFailed, match=r"work\(\) takes other arguments"):
+            async with ak.open_node(ak.supervisor(ak.child(work, *args, **kwargs))):
+                raise AssertionError("started")
+    node.spawn(work, 1, m=2)
+    await settle()
+    assert not list(node.processes())
