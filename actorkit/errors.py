@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .reasons import ExitReason, bounded
+from .reasons import ExitReason, as_reason, bounded, shown, text_of
 
 __all__ = [
     "ActorDead",
@@ -54,27 +54,6 @@ __all__ = [
 ]
 
 
-def shown(value: object, limit: int = 200) -> str:
-    """``value`` for a message, in at most ``limit`` characters and a mark. A ``__repr__`` that raises is told of, and
-    is nobody's end."""
-    try:
-        return bounded(repr(value[:1_000] if type(value) in (str, bytes) else value), limit)  # type: ignore[index]
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:
-        return f"<{type(value).__qualname__}, whose __repr__ raises {type(error).__qualname__}>"
-
-
-def text_of(error: BaseException, limit: int) -> str:
-    """An exception's text, in the same way."""
-    try:
-        return bounded(str(error), limit)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as failure:
-        return f"<its __str__ raises {type(failure).__qualname__}>"
-
-
 class ActorkitError(Exception):
     """Base of all exceptions of this package."""
 
@@ -111,7 +90,7 @@ class CalleeDied(CallError):
     was dead already). The callee's fault, or its supervisor's decision: call again when it is back."""
 
     def __init__(self, target: str, reason: ExitReason, *, method: str = "") -> None:
-        super().__init__(f"got no answer: {target} ended with {reason}", target=target)
+        super().__init__(f"got no answer: {target} ended with {text_of(reason)}", target=target)
         self.reason: Final = reason
         self.method = method
 
@@ -157,7 +136,7 @@ class AlreadyRegistered(ActorkitError):
     ``holder`` says by whom."""
 
     def __init__(self, name: object, holder: str) -> None:
-        super().__init__(f"cannot register {shown(name)}: it is held by {holder}; choose another, or stop the holder")
+        super().__init__(f"cannot register {_shown(name)}: it is held by {holder}; choose another, or stop the holder")
         self.name: Final = name
         self.holder: Final = holder
 
@@ -196,7 +175,7 @@ class NotRegistered(ActorkitError):
     register first."""
 
     def __init__(self, key: object, target: str) -> None:
-        super().__init__(f"{bounded(target, 200)} does not hold the key {shown(key)}; register it first")
+        super().__init__(f"{bounded(target, 200)} does not hold the key {_shown(key)}; register it first")
         self.key: Final = key
         self.target: Final = target
 
@@ -220,7 +199,7 @@ class NotJoined(ActorkitError):
 
     def __init__(self, group: object, target: str) -> None:
         super().__init__(
-            f"{bounded(target, 200)} is not a member of the group {shown(group)}; each leave needs a join of its own"
+            f"{bounded(target, 200)} is not a member of the group {_shown(group)}; each leave needs a join of its own"
         )
         self.group: Final = group
         self.target: Final = target
@@ -234,7 +213,7 @@ class TaskFailed(ActorkitError):
     when somebody ended it. The fault is the function's, or a decision of whoever ended it."""
 
     def __init__(self, task: str, reason: ExitReason) -> None:
-        super().__init__(f"task {task} ended without a result: {bounded(str(reason), 500)}")
+        super().__init__(f"task {task} ended without a result: {text_of(reason, 500)}")
         self.task: Final = task
         self.reason: Final = reason
 
@@ -250,6 +229,10 @@ class TaskTimeout(TaskFailed):
 
 
 # --- Child specs and supervisors ---------------------------------------------------------------
+
+
+def _shown(value: object) -> str:
+    return shown(value, 200)
 
 
 class SpecError(ActorkitError, ValueError):
@@ -268,7 +251,7 @@ class InvalidChildSpec(SpecError):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"child spec: {self.field}={shown(self.value)}: {self.why}; {self.remedy}"
+        return f"child spec: {self.field}={_shown(self.value)}: {self.why}; {self.remedy}"
 
 
 class DuplicateChildId(SpecError):
@@ -280,7 +263,7 @@ class DuplicateChildId(SpecError):
         self.child_id = child_id
 
     def __str__(self) -> str:
-        return f"two children have the id {shown(self.child_id)}; give one of them an id= of its own"
+        return f"two children have the id {_shown(self.child_id)}; give one of them an id= of its own"
 
 
 class InvalidSupervisorFlag(SpecError):
@@ -294,7 +277,7 @@ class InvalidSupervisorFlag(SpecError):
         self.why = why
 
     def __str__(self) -> str:
-        return f"supervisor flag: {self.field}={shown(self.value)}: {self.why}"
+        return f"supervisor flag: {self.field}={_shown(self.value)}: {self.why}"
 
 
 class SupervisorError(ActorkitError):
@@ -327,8 +310,8 @@ class ChildNotFound(SupervisorError):
 
     def problem(self) -> str:
         if self.state == "temporary":
-            return f"child {shown(self.child_id)} is temporary, so its spec was not kept"
-        return f"no child {shown(self.child_id)} here; which_children lists what there is"
+            return f"child {_shown(self.child_id)} is temporary, so its spec was not kept"
+        return f"no child {_shown(self.child_id)} here; which_children lists what there is"
 
 
 class ChildAlreadyStarted(SupervisorError):
@@ -342,7 +325,7 @@ class ChildAlreadyStarted(SupervisorError):
 
     def problem(self) -> str:
         return (
-            f"child {shown(self.child_id)} is running already, as {shown(self.ref)}; "
+            f"child {_shown(self.child_id)} is running already, as {_shown(self.ref)}; "
             "use that one, or give the new one an id of its own"
         )
 
@@ -353,7 +336,7 @@ class ChildAlreadyPresent(SupervisorError):
 
     def problem(self) -> str:
         return (
-            f"child {shown(self.child_id)} is present already ({self.state}); "
+            f"child {_shown(self.child_id)} is present already ({self.state}); "
             "restart_child starts it, terminate_child and delete_child make room for another"
         )
 
@@ -366,9 +349,9 @@ class ChildRunning(SupervisorError):
     def problem(self) -> str:
         if self.state == "unkillable":
             return (
-                f"child {shown(self.child_id)} was killed and has not ended; nothing can be done with it until it does"
+                f"child {_shown(self.child_id)} was killed and has not ended; nothing can be done with it until it does"
             )
-        return f"child {shown(self.child_id)} is {self.state}; terminate_child it first"
+        return f"child {_shown(self.child_id)} is {self.state}; terminate_child it first"
 
 
 class ChildRestarting(SupervisorError):
@@ -376,7 +359,7 @@ class ChildRestarting(SupervisorError):
     fault; ``terminate_child`` cancels the restart, then the call can be made again."""
 
     def problem(self) -> str:
-        return f"child {shown(self.child_id)} is restarting; terminate_child cancels that"
+        return f"child {_shown(self.child_id)} is restarting; terminate_child cancels that"
 
 
 class MaxChildrenReached(SupervisorError):
@@ -390,7 +373,7 @@ class MaxChildrenReached(SupervisorError):
 
     def problem(self) -> str:
         return (
-            f"child {shown(self.child_id)} not started: there are {self.limit} children, and "
+            f"child {_shown(self.child_id)} not started: there are {self.limit} children, and "
             f"max_children={self.limit}; try when some have ended, or raise max_children"
         )
 
@@ -405,7 +388,7 @@ class StartFailed(SupervisorError):
         self.reason = reason
 
     def problem(self) -> str:
-        return f"child {shown(self.child_id)} did not start: {bounded(str(self.reason), 500)}"
+        return f"child {_shown(self.child_id)} did not start: {text_of(self.reason, 500)}"
 
 
 class SupervisorStopping(SupervisorError):
@@ -414,7 +397,7 @@ class SupervisorStopping(SupervisorError):
 
     def problem(self) -> str:
         return (
-            f"the supervisor is stopping; nothing more is done for child {shown(self.child_id)}; "
+            f"the supervisor is stopping; nothing more is done for child {_shown(self.child_id)}; "
             "ask again when it has been restarted"
         )
 
@@ -424,11 +407,11 @@ class SupervisorStopping(SupervisorError):
 
 class ActorExit(BaseException):
     """How ``ctx.exit(reason)`` unwinds a handler. Not for catching: a handler that catches it goes on
-    living, as OTP's ``catch exit(…)`` does."""
+    living, as OTP's ``catch exit(…)`` does. Raises TypeError for what is no exit reason."""
 
     def __init__(self, reason: ExitReason) -> None:
         super().__init__(reason)
-        self.reason: Final = reason
+        self.reason: Final = as_reason(reason, "end an actor")
 
 
 class MemoryLimitExceeded(BaseException):

@@ -16,9 +16,9 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import InvalidChildSpec, InvalidSupervisorFlag, shown
+from ..errors import InvalidChildSpec, InvalidSupervisorFlag
 from ..policy.child_spec import ChildSpec, Strategy, SupervisorFlags, validate_children
-from ..reasons import ExitReason
+from ..reasons import ExitReason, shown
 from ..runtime.dispatch import call
 from ..runtime.names import NamedRef, checked_name
 from ..runtime.record import DEAD, Record

@@ -10,22 +10,21 @@ For one actor per key, or a value with each entry, take a registry. Source: Erla
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import attrs
 
-from ..errors import ActorkitError, NotJoined, shown
+from ..errors import ActorkitError, NotJoined
+from ..log import log
 from ..policy.child_spec import ChildSpec
 from ..policy.key_table import NOT_THEIRS, KeyTable, Place, Slot
+from ..reasons import shown
 from ..runtime.calls import Later
 from ..runtime.dispatch import call
 from ..runtime.record import Record
 from ..runtime.ref import Ref
 from .actor import Actor
 from .followed import Followed, failed, living
-
-logger = logging.getLogger("actorkit")
 
 TELLING = "tell it of joining and leaving"
 
@@ -213,7 +212,7 @@ class ProcessGroups(Actor):
             answer.fail(error)
             return answer
         if found is None or record is None or record not in found.members:
-            answer.fail(NotJoined(group, shown(ref)))
+            answer.fail(NotJoined(group, shown(ref, 200)))
         else:
             self.scope.leave(found, record)
             answer.set(None)
@@ -264,7 +263,7 @@ class ProcessGroups(Actor):
             except NOT_THEIRS:
                 raise
             except BaseException as error:
-                logger.warning(
+                log.warning(
                     "%s leaves the group %s out of what it tells a subscriber: its key raised %s",
                     self.ctx.describe(),
                     shown(group.key, 100),

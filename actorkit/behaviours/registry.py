@@ -12,7 +12,6 @@ come and go, by user, room or session. Source: Elixir's Registry.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
@@ -28,11 +27,11 @@ from ..errors import (
     NotAlive,
     NotRegistered,
     NotUnique,
-    shown,
-    text_of,
 )
+from ..log import log
 from ..policy.child_spec import ChildSpec
 from ..policy.key_table import NOT_THEIRS, Place
+from ..reasons import shown, text_of
 from ..runtime.calls import Later
 from ..runtime.dispatch import call
 from ..runtime.names import NamedRef, checked_name
@@ -45,8 +44,6 @@ from .registry_table import Entry, Key, RegistryTable, strict
 if TYPE_CHECKING:
     from ..runtime.node import Node
     from ..runtime.scheduler import Scheduler
-
-logger = logging.getLogger("actorkit")
 
 __all__ = ["Keys", "Registered", "Registry", "Unregistered", "registry", "via"]
 
@@ -142,7 +139,7 @@ class _Entries:
             except NOT_THEIRS:
                 raise
             except BaseException as error:  # it follows a key whose own code raises, or that may have many holders
-                logger.warning("registry %s cannot tell %s: %s", self.name, shown(listener), text_of(error, 300))
+                log.warning("registry %s cannot tell %s: %s", self.name, shown(listener, 200), text_of(error, 300))
                 continue
             if record is not None:
                 record.post_info(message)
@@ -323,7 +320,7 @@ class Registry(Actor):
             answer.fail(error)
             return answer
         if not found:
-            answer.fail(NotRegistered(key, shown(ref)))
+            answer.fail(NotRegistered(key, shown(ref, 200)))
             return answer
         old = found[0].value
         try:

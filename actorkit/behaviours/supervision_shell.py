@@ -17,14 +17,15 @@ from typing import Any, Final
 import attrs
 import trio
 
-from ..errors import ActorDead, SpecError, shown
+from ..errors import ActorDead, SpecError
+from ..log import log
 from ..policy import supervision_events as ev
 from ..policy.child_spec import check_spec
 from ..policy.key_table import NOT_THEIRS
 from ..policy.memory_pressure import MemoryPressure
 from ..policy.supervision import Supervision
 from ..policy.supervision_events import ChildCounts, ChildInfo
-from ..reasons import KILLED, SHUTDOWN, Crash, ExitReason
+from ..reasons import KILLED, SHUTDOWN, Crash, ExitReason, shown
 from ..runtime.calls import Later
 from ..runtime.dispatch import call
 from ..runtime.events import ChildRestarted, SupervisorReport
@@ -39,8 +40,6 @@ from ..runtime.trio_internals import is_fatal
 from .actor import Actor
 
 __all__ = ["StartCall", "SupervisionShell"]
-
-logger = logging.getLogger("actorkit")
 
 LEVELS: Final = {
     "progress": logging.DEBUG,
@@ -72,7 +71,7 @@ def _outlives_its_starts(spec: Any) -> bool:
 
 def _named(key: object) -> object:
     """A child's id, for tables of others': itself, or as text if it has code of its own."""
-    return key if type(key) in (str, bytes, int, float, bool) else shown(key)
+    return key if type(key) in (str, bytes, int, float, bool) else shown(key, 200)
 
 
 class Door:
@@ -185,12 +184,12 @@ class SupervisionShell(Actor):
         except BaseException as error:
             queue.clear()
             if is_fatal(error):
-                raise
+                node.leave(error)
             if door.shell is not None:
-                logger.exception("supervisor %s failed and ends", ctx.describe())
+                log.exception("supervisor %s failed and ends", ctx.describe())
                 self.over = Crash.from_exception(error)
             elif not isinstance(error, ActorDead):
-                logger.exception("supervisor %s failed while it ended", ctx.describe())
+                log.exception("supervisor %s failed while it ended", ctx.describe())
         finally:
             node.current = previous
             if door.shell is not None:
@@ -299,7 +298,9 @@ class SupervisionShell(Actor):
 
         try:
             record = self.start_one(spec, watcher)
-        except Exception as error:
+        except BaseException as error:
+            if is_fatal(error):  # of its constructor: the machine must hear what became of the start all the same
+                node.leave(error)
             self.restarted.discard(instance)
             reason = Starter.failure(error)
             self._feed(ev.ChildStartFailed(trio.current_time(), instance, reason))
@@ -461,4 +462,7 @@ class SupervisionShell(Actor):
         self.coming.clear()
         node = self.ctx.node
         for child in children:
-            node.shutdown_child(child, reason)
+            try:
+                node.shutdown_child(child, reason)
+            except BaseException as error:
+                node.step_failed(error)

@@ -19,11 +19,12 @@ from typing import Any, Generic, Literal, Self, TypedDict, TypeVar, Unpack, get_
 
 import attrs
 
-from actorkit.errors import BadKey, DuplicateChildId, InvalidChildSpec, InvalidSupervisorFlag, shown
+from actorkit.errors import BadKey, DuplicateChildId, InvalidChildSpec, InvalidSupervisorFlag
 from actorkit.policy.backoff import Backoff
 from actorkit.policy.heap_limit import HeapLimit, as_heap_limit, bytes_of
 from actorkit.policy.key_table import KeyTable, Slot
 from actorkit.policy.memory_sample import Priority
+from actorkit.reasons import shown
 
 __all__ = [
     "AutoShutdown",
@@ -393,6 +394,6 @@ def validate_children(specs: Iterable[ChildSpec[Any]], auto_shutdown: AutoShutdo
             raise InvalidChildSpec(
                 "significant",
                 True,
-                f'child {shown(spec.id)} is significant, and its supervisor has auto_shutdown="never"',
+                f'child {shown(spec.id, 200)} is significant, and its supervisor has auto_shutdown="never"',
                 'give the supervisor auto_shutdown="any_significant" or "all_significant"',
             )

@@ -40,7 +40,6 @@ from actorkit.errors import (
     StartFailed,
     SupervisorStopping,
 )
-from actorkit.errors import shown as shown_id
 from actorkit.policy import supervision_events as ev
 from actorkit.policy.child_lives import ANY_UNKILLABLE, ChildLives, Steps, start_failure
 from actorkit.policy.child_spec import ChildSpec, SupervisorFlags, validate_children
@@ -48,6 +47,7 @@ from actorkit.policy.child_table import Child, ChildTable
 from actorkit.policy.restart_window import RestartWindow
 from actorkit.policy.strategy import is_reported, is_restarted, shown, taken_along
 from actorkit.reasons import ExitReason, FailedToStart, Shutdown
+from actorkit.reasons import shown as shown_id
 
 __all__ = ["Supervision"]
 
@@ -251,7 +251,7 @@ class Supervision:
         return taken_along(self.flags.strategy, self._children.in_order(), child)
 
     def _clear(self, group: Sequence[Child], failed: Child) -> Steps:
-        because = f"{self.flags.strategy}: child {shown_id(failed.spec.id)} takes it along"
+        because = f"{self.flags.strategy}: child {shown_id(failed.spec.id, 200)} takes it along"
         for child in reversed(group):
             if child is not failed:
                 self._cancel_restart(child, because)
@@ -384,7 +384,7 @@ class Supervision:
             outcome = yield from self._lives.start(child, restart=False)
             failure = start_failure(outcome)
             if failure is not None:
-                because = f"child {shown_id(child.spec.id)} did not start: {shown(failure)}"
+                because = f"child {shown_id(child.spec.id, 200)} did not start: {shown(failure)}"
                 self._lives.report("start_error", child, failure, because)
                 self._close(because)
                 yield from self._lives.stop_all(self._children.in_order(), because)

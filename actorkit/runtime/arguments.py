@@ -17,11 +17,11 @@ method that was once sent wrongly; those name their sender. Only a first misfit 
 from __future__ import annotations
 
 import inspect
-import logging
 from functools import partial
 from typing import Any, Final
 
 from ..errors import BadArguments
+from ..log import log
 from ..reasons import bounded
 from .fitting import misfit_of, parameters_of, plain, sender_now, sender_of
 from .lifecycle import Lifecycle, Starting
@@ -29,8 +29,6 @@ from .record import Record
 from .reports import render
 
 __all__ = ["Arguments", "Handling", "head_of"]
-
-logger = logging.getLogger("actorkit")
 
 SHOWN: Final = 4
 """Arguments that are shown of a message."""
@@ -184,8 +182,5 @@ class Arguments(Lifecycle):
         sender = sender_of(function) if reply is None else "a caller that has gone"
         if reply is None:
             record.template.handlers.watch(plain(function))
-        try:
-            logger.warning("dead letter: %s; it was %s, sent by %s", refusal, head_of(function, args), sender)
-        except Exception as failure:  # of a log handler's: nothing depends on it
-            logger.debug("a warning could not be written: %s", type(failure).__qualname__)
+        log.warning("dead letter: %s; it was %s, sent by %s", refusal, head_of(function, args), sender)
         return True

@@ -11,14 +11,15 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar, cast
 
-from ..errors import ActorExit, AlreadyRegistered, BadArguments, NotInsideActor, shown
+from ..errors import ActorExit, AlreadyRegistered, BadArguments, NotInsideActor
 from ..policy.exit_signals import Source
 from ..policy.heap_limit import HeapLimit, as_heap_limit
 from ..policy.memory_sample import Priority
-from ..reasons import NOPROC, NORMAL, ExitReason
+from ..reasons import NOPROC, NORMAL, ExitReason, shown
 from . import links
 from .events import SystemEvent
 from .fitting import fits, parameters_of
+from .interrupts import interruptible
 from .messages import MonitorId
 from .record import Notice, Record
 from .ref import Ref
@@ -191,7 +192,9 @@ class Context(Record[A_co]):
         self._self("continue_with")
         if self.template.process:
             raise TypeError(f"{self.describe()} is a process: it has no messages to continue between; just go on")
-        function: Any = getattr(type(self.obj) if self.obj is not None else self.template.cls, method.__name__, method)
+        function: Any = interruptible(
+            getattr(type(self.obj) if self.obj is not None else self.template.cls, method.__name__, method)
+        )
         if not fits(function, len(args) + 1, kwargs):
             raise BadArguments(
                 f"cannot continue with {function.__qualname__} in {self.describe()}: the {len(args)} positional and "
@@ -254,7 +257,7 @@ class Context(Record[A_co]):
         """Take a name on this node. Raises AlreadyRegistered when it is taken, or this actor has one already."""
         self._self("register")
         if not isinstance(name, str) or not name:
-            raise TypeError(f"cannot register {shown(name)}: a name is a non-empty string")
+            raise TypeError(f"cannot register {shown(name, 200)}: a name is a non-empty string")
         name = str.__str__(name)  # of a subclass, it has code of its own, which would run at this actor's end
         extra = self.need_extra()
         own = extra.name if extra.name is not None else self.template.name

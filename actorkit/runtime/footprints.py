@@ -26,11 +26,11 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..errors import shown
 from ..heap import walk
 from ..heap.memory_limit import MemoryLimit
 from ..policy.child_spec import ChildSpec
 from ..policy.footprint import Footprint, FootprintLearner
+from ..reasons import shown
 from .budgets import mailbox_of, on_stack, roots_of
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class Footprints:
 
 def _named(child_id: object) -> object:
     """A child's id, in a table of ours: as text, if it has code of its own that would run here."""
-    return child_id if type(child_id) in (str, bytes, int, float, bool) else shown(child_id)
+    return child_id if type(child_id) in (str, bytes, int, float, bool) else shown(child_id, 200)
 
 
 def _remember(known: dict[K, Samples], key: K, samples: Samples) -> Samples:

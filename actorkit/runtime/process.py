@@ -22,7 +22,7 @@ from ..heap.walk import size_of
 from ..reasons import NORMAL
 from .activations import ACTIVATIONS
 from .context import Context
-from .dispatch import interruptible
+from .interrupts import interruptible
 from .record import DEAD, IDLE, RUNNING, Record
 from .stepping import BEGIN, Driver
 from .trio_internals import (
@@ -288,7 +288,7 @@ async def _run(
     try:
         record.ended(error if fatal is None else fatal)
         if fatal is not None:
-            raise fatal
+            scheduler.leave(fatal)
     finally:
         error = fatal = None
 

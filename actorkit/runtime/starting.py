@@ -12,11 +12,12 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..errors import StartFailed, shown, text_of
+from ..errors import AlreadyRegistered, NodeStopped, StartFailed
 from ..policy.child_spec import ChildSpec
-from ..reasons import BadReturn, Crash, ExitReason
+from ..reasons import BadReturn, Crash, ExitReason, shown
 from .callbacks import Callbacks
 from .fitting import fits
+from .interrupts import interruptible
 from .process import Process, start_process
 from .template import Owner, Template
 from .trio_internals import is_fatal
@@ -44,7 +45,7 @@ def _actor_class(start: Any) -> type | None:
 
 
 def _name_of(start: Any) -> str:
-    return getattr(start, "__qualname__", None) or repr(start)
+    return getattr(start, "__qualname__", None) or shown(start, 200)
 
 
 def _context_of(made: Any) -> Record[Any] | None:
@@ -108,7 +109,7 @@ class Starter:
         elif self.cls is not None:
             if not issubclass(self.cls, Callbacks):
                 raise TypeError(
-                    f"cannot start {shown(spec.id)}: {self.cls.__qualname__} is not a subclass of ak.Actor; give "
+                    f"cannot start {shown(spec.id, 200)}: {self.cls.__qualname__} is not a subclass of ak.Actor; give "
                     f"an actor class, an async "
                     "function (a process), or a function that returns an actor"
                 )
@@ -144,7 +145,7 @@ class Starter:
         """Call a factory."""
         child_id = self.options["child_id"]
         try:
-            made = self.start(*args, **kwargs)
+            made = interruptible(self.start)(*args, **kwargs)
         except BaseException as error:
             if is_fatal(error):
                 raise
@@ -154,8 +155,8 @@ class Starter:
             began = _context_of(made)
             if began is not None:
                 reason = BadReturn(
-                    f"{_name_of(self.start)}, the start of {shown(child_id)}, which must return an actor that was not "
-                    "started already",
+                    f"{_name_of(self.start)}, the start of {shown(child_id, 200)}, which must return an actor that was "
+                    "not started already",
                     f"the object of {began.describe()}",
                 )
             elif isinstance(made, Callbacks):
@@ -165,8 +166,8 @@ class Starter:
                 return made, template
             else:
                 reason = BadReturn(
-                    f"{_name_of(self.start)}, the start of {shown(child_id)}, which must return an actor",
-                    shown(made),
+                    f"{_name_of(self.start)}, the start of {shown(child_id, 200)}, which must return an actor",
+                    shown(made, 200),
                 )
         raise StartFailed(child_id, reason)
 
@@ -175,4 +176,6 @@ class Starter:
         """The reason that a refused start is told with."""
         if isinstance(error, StartFailed):
             return error.reason
-        return Crash(type(error).__qualname__, text_of(error, 2_000))
+        if isinstance(error, (AlreadyRegistered, NodeStopped, TypeError)):
+            return Crash(type(error).__qualname__, str(error))
+        return Crash.from_exception(error)

@@ -11,7 +11,6 @@ For class actors only: a process has no messages between which it could be looke
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from typing import Any, TypeVar
@@ -21,9 +20,11 @@ import trio
 from trio.lowlevel import current_task
 
 from ..errors import CallbackFailed, CallCycle, CalleeDied, NotAMessage
-from ..reasons import NOPROC, bounded
+from ..log import log as _log  # ak.sys.log is OTP's name for something else
+from ..reasons import NOPROC, text_of
 from .calls import Reply, waits_for
 from .dispatch import HandlerTable, InlineTable
+from .interrupts import interruptible
 from .introspection import ProcessInfo, process_info
 from .lifecycle import Starting
 from .names import NamedRef
@@ -31,6 +32,7 @@ from .record import DEAD, QUEUED, RUNNING, SUSPENDED, Record
 from .ref import Ref
 from .reports import render_state
 from .template import Template
+from .trio_internals import is_fatal
 
 __all__ = [
     "Statistics",
@@ -46,8 +48,6 @@ __all__ = [
     "suspend",
     "trace",
 ]
-
-logger = logging.getLogger("actorkit")
 
 R = TypeVar("R")
 
@@ -98,13 +98,15 @@ async def replace_state(ref: Ref[Any], function: Callable[[dict[str, Any]], Mapp
     def replace(record: Record[Any]) -> dict[str, Any]:
         old = _attributes(record)
         try:
-            new = dict(function(dict(old)))
+            new = dict(interruptible(function)(dict(old)))
             _set_attributes(record, new)
-        except Exception as error:
+        except BaseException as error:
             _set_attributes(record, old)
+            if is_fatal(error):
+                raise
             raise CallbackFailed(
                 f"replacing the state of {record.describe()} raised {type(error).__qualname__}: "
-                f"{bounded(str(error), 500)}; "
+                f"{text_of(error, 500)}; "
                 "it keeps the state it had"
             ) from error
         return new
@@ -140,7 +142,7 @@ async def trace(ref: Ref[Any], callback: Callable[[Traced], object]) -> None:
     It runs in the actor's turn, must not block, and replaces an earlier one; if it raises, that is logged and tracing
     ends. Calls to a traced actor do not run inline. Source: sys:trace/2.
     """
-    await _ask(ref, "trace", lambda record: _watch(record, trace=callback))
+    await _ask(ref, "trace", lambda record: _watch(record, trace=interruptible(callback)))
 
 
 async def no_trace(ref: Ref[Any]) -> None:
@@ -202,7 +204,7 @@ async def _ask(ref: Ref[Any], what: str, serve: Callable[[Record[Any]], R]) -> R
             return
         try:
             outcome.append(serve(record))
-        except Exception as error:
+        except BaseException as error:  # the function is the caller's, and so is what it raises
             reply.refuse(error)
         else:
             reply.ok(None)
@@ -322,8 +324,10 @@ class WatchedTemplate(Template):
         is_info = function is self.original.info
         try:
             tell(Traced(record, "send" if is_info else getattr(function, "__qualname__", repr(function)), args))
-        except Exception:
-            logger.exception("a trace callback of %s raised; its tracing ends", record.describe())
+        except BaseException as error:
+            if is_fatal(error):
+                record.scheduler.leave(error)
+            _log.exception("a trace callback of %s raised; its tracing ends", record.describe())
             _watch(record, trace=None)
 
 

@@ -17,8 +17,9 @@ from ..policy.heap_limit import HeapLimit
 from ..policy.memory_sample import Priority
 from ..reasons import ExitReason
 from .class_rules import check_class
-from .dispatch import HandlerTable, InlineTable, interruptible
+from .dispatch import HandlerTable, InlineTable
 from .fitting import checked_cast
+from .interrupts import interruptible
 
 if TYPE_CHECKING:
     from .footprints import Samples
@@ -128,7 +129,7 @@ class Template:
         self.init = _overridden(cls, base, "init")
         self.terminate = _overridden(cls, base, "terminate")
         self.traps_exits = bool(getattr(cls, "trap_exit", False))
-        self.new: Callable[..., Any] = cls.__new__
+        self.new: Callable[..., Any] = interruptible(cls.__new__)
         self.construct: Callable[..., Any] = interruptible(_own(cls, "__init__"))
         self.plain = (
             self.init is None
