@@ -1,10 +1,15 @@
-"""``python -m tests.signals [--all] [--quick] [--markdown] [--only WORDS]``: the table of signals, run.
+"""``python -m tests.signals``: the table of signals, run.
 
-Every spot with every script that fits it, in some of the arrangements (nodes one, nested and side by side; the host in
-the main task or another, with a nursery around or not; KeyboardInterrupt caught or not): in four of them, in turn;
-with ``--all`` in each of them, with ``--quick`` in one. ``--markdown`` prints the table for docs/reliability.md.
-``--part`` runs what ``make test`` runs. ``--only "TERM, INT: loop"`` runs those whose names have these words; ``--hang 10`` waits 10 seconds rather than 60 before
-a program counts as hung.
+Every spot with every script that fits it, in some of the arrangements (nodes one, nested and side by
+side; the host in the main task or another, with a nursery around or not; KeyboardInterrupt caught or
+not): in four of them, in turn.
+
+* ``--all``: in each of them; ``--quick``: in one.
+* ``--part``: what ``make test`` runs.
+* ``--only "TERM, INT: loop"``: those whose names have these words.
+* ``--hang 10``: a program counts as hung after 10 seconds rather than 60.
+* ``--verbose``: what those that are wrong have said.
+* ``--markdown``: the table for docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -50,10 +55,9 @@ def markdown(counts: Counter[tuple[str, str, bool]]) -> str:
     for script in SCRIPTS:
         row = [script.name]
         for runner in ("trio", "ak"):
-            good, all_of_them = counts[script.name, runner, True], sum(
-                counts[script.name, runner, each] for each in (True, False)
-            )  # fmt: skip
-            row.append(f"{good} of {all_of_them}" if all_of_them else "–")
+            good = counts[script.name, runner, True]
+            number = good + counts[script.name, runner, False]
+            row.append(f"{good} of {number}" if number else "-")
         lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines)
 

@@ -36,7 +36,7 @@ class Running:
 
     def __init__(self, case: Case, start: Callable[[Case, int, int], int]) -> None:
         self.case = case
-        self.errors: IO[bytes] = tempfile.TemporaryFile()
+        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         self.output, write = os.pipe()
         os.set_blocking(self.output, False)
         sys.stdout.flush()

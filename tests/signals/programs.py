@@ -142,7 +142,7 @@ class LoopInInit(ak.Actor):
 
 class LoopInAsyncInit(ak.Actor):
     async def init(self) -> None:
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         loop()
 
 
@@ -158,7 +158,7 @@ class Looper(ak.Actor):
 
     @ak.cast
     async def cast_async(self) -> None:
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         loop()
 
     @ak.call
@@ -167,7 +167,7 @@ class Looper(ak.Actor):
 
     @ak.call
     async def asynchronous(self) -> None:
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         loop()
 
     @ak.cast
@@ -181,7 +181,7 @@ class Looper(ak.Actor):
     @ak.cast
     async def in_nursery(self) -> None:
         async def child() -> None:
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
             loop()
 
         async with trio.open_nursery() as nursery:
@@ -229,12 +229,12 @@ class Continuer(ak.Actor):
 
 
 async def process(ctx: ak.ProcessContext) -> None:
-    await trio.sleep(0)
+    await trio.lowlevel.checkpoint()
     loop()
 
 
 async def task() -> None:
-    await trio.sleep(0)
+    await trio.lowlevel.checkpoint()
     loop()
 
 
@@ -302,7 +302,7 @@ class TerminateLoopsAsync(ak.Actor):
     trap_exit = True
 
     async def terminate(self, reason: ak.ExitReason) -> None:
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         loop()
 
 
@@ -390,7 +390,7 @@ async def connect(node: ak.Node) -> None:
 
 
 async def loop_in_body(node: ak.Node) -> None:
-    await trio.sleep(0)
+    await trio.lowlevel.checkpoint()
     loop()
 
 

@@ -40,18 +40,18 @@ async def at_once() -> int:
 
 
 async def later(value: object) -> object:
-    await trio.sleep(0)
+    await trio.lowlevel.checkpoint()
     return value
 
 
 async def fails(error: BaseException) -> None:
-    await trio.sleep(0)
+    await trio.lowlevel.checkpoint()
     raise error
 
 
 async def in_node(error: BaseException | None) -> str:
     async with ak.open_node(ak.supervisor()):
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         if error is not None:
             raise error
     return "over"
@@ -219,7 +219,7 @@ def test_main_may_decline() -> None:
     async def main() -> int:
         signal.raise_signal(signal.SIGTERM)
         with trio.CancelScope(shield=True):
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
         return 3
 
     assert ak.run(main) == 3
@@ -342,7 +342,7 @@ def test_a_loop_that_turns_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
         signal.raise_signal(signal.SIGTERM)
         with trio.CancelScope(shield=True):
             while len(asked) < 20:
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
         return "in order"
 
     assert ak.run(main) == "in order"
@@ -360,7 +360,7 @@ def test_ctrl_c_is_as_under_trio() -> None:
     @trio.lowlevel.enable_ki_protection
     async def at_checkpoint() -> None:
         signal.raise_signal(signal.SIGINT)
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
 
     @trio.lowlevel.enable_ki_protection
     async def at_the_end() -> int:
@@ -383,7 +383,7 @@ def test_a_sigint_that_is_not_pythons_own_is_left_alone() -> None:
     async def main() -> None:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
 
     for handler in (signal.SIG_IGN, lambda number, _: seen.append(number)):
         before = signal.signal(signal.SIGINT, handler)
