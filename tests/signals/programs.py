@@ -547,9 +547,14 @@ def run(text: str) -> None:
     try:
         result = (ak.run if config.runner == "ak" else trio.run)(main)
     except BaseException as error:
-        say(f"run: {shape(error)}")
+        over(shape(error))
         raise
-    say(f"run: returned {result!r}")
+    over(f"returned {result!r}")
+
+
+def over(outcome: str) -> None:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a tick that comes late is no end of its own
+    say(f"run: {outcome}")
 
 
 if __name__ == "__main__":
