@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .reasons import ExitReason, bounded
+from .reasons import ExitReason, as_reason, bounded, shown, text_of
 
 __all__ = [
     "ActorDead",
@@ -83,7 +83,7 @@ class CalleeDied(CallError):
     was dead already). The callee's fault, or its supervisor's decision: call again when it is back."""
 
     def __init__(self, target: str, reason: ExitReason, *, method: str = "") -> None:
-        super().__init__(f"got no answer: {target} ended with {reason}", target=target)
+        super().__init__(f"got no answer: {target} ended with {text_of(reason)}", target=target)
         self.reason: Final = reason
         self.method = method
 
@@ -192,7 +192,7 @@ class TaskFailed(ActorkitError):
     when somebody ended it. The fault is the function's, or a decision of whoever ended it."""
 
     def __init__(self, task: str, reason: ExitReason) -> None:
-        super().__init__(f"task {task} ended without a result: {bounded(str(reason), 500)}")
+        super().__init__(f"task {task} ended without a result: {text_of(reason, 500)}")
         self.task: Final = task
         self.reason: Final = reason
 
@@ -211,7 +211,7 @@ class TaskTimeout(TaskFailed):
 
 
 def _shown(value: object) -> str:
-    return bounded(repr(value), 200)
+    return shown(value, 200)
 
 
 class SpecError(ActorkitError, ValueError):
@@ -367,7 +367,7 @@ class StartFailed(SupervisorError):
         self.reason = reason
 
     def problem(self) -> str:
-        return f"child {_shown(self.child_id)} did not start: {bounded(str(self.reason), 500)}"
+        return f"child {_shown(self.child_id)} did not start: {text_of(self.reason, 500)}"
 
 
 class SupervisorStopping(SupervisorError):
@@ -386,11 +386,11 @@ class SupervisorStopping(SupervisorError):
 
 class ActorExit(BaseException):
     """How ``ctx.exit(reason)`` unwinds a handler. Not for catching: a handler that catches it goes on
-    living, as OTP's ``catch exit(…)`` does."""
+    living, as OTP's ``catch exit(…)`` does. Raises TypeError for what is no exit reason."""
 
     def __init__(self, reason: ExitReason) -> None:
         super().__init__(reason)
-        self.reason: Final = reason
+        self.reason: Final = as_reason(reason, "end an actor")
 
 
 class MemoryLimitExceeded(BaseException):

@@ -57,9 +57,36 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 400
 
 
-def _shown(detail: object) -> str:
-    """A detail that is larger than it should be is cut before it is formatted."""
-    return bounded(_SHORT.repr(detail[:1_000] if isinstance(detail, (str, bytes)) else detail))
+def shown(value: object, limit: int = TEXT_LIMIT) -> str:
+    """``repr(value)`` of at most ``limit`` characters. A text that is larger than it should be is cut before it is
+    formatted, and a ``__repr__`` may raise whatever it likes: errors and reports are made while ends are settled, and
+    those must not fail."""
+    try:
+        return bounded(_SHORT.repr(value[:1_000] if isinstance(value, (str, bytes)) else value), limit)
+    except BaseException as error:
+        return f"<{type(value).__qualname__}: its repr raised {type(error).__qualname__}>"
+
+
+def text_of(value: object, limit: int = TEXT_LIMIT) -> str:
+    """``str(value)`` of at most ``limit`` characters, whatever its ``__str__`` does."""
+    try:
+        return bounded(str(value), limit)
+    except BaseException as error:
+        return f"<{type(value).__qualname__}: its str() raised {type(error).__qualname__}>"
+
+
+def as_reason(reason: object, what: str) -> ExitReason:
+    """``reason``, if it is an exit reason. Raises TypeError otherwise: the fault of whoever gives it.
+
+    Args:
+        what: what was attempted, for the message: "stop an actor".
+    """
+    if isinstance(reason, ExitReason):
+        return reason
+    text = shown(reason, 60)
+    raise TypeError(
+        f"cannot {what} with {text}: it is not an exit reason; give one, such as ak.Failure({text}) or ak.SHUTDOWN"
+    )
 
 
 @attrs.frozen
@@ -89,7 +116,7 @@ class Shutdown(ExitReason):
     Shutdown is not restarted.
     """
 
-    detail: object = attrs.field(default=None, repr=_shown)
+    detail: object = attrs.field(default=None, repr=shown)
 
     @property
     def abnormal(self) -> bool:
@@ -117,7 +144,7 @@ class NoProc(ExitReason):
 class Failure(ExitReason):
     """An abnormal reason that a program chose itself, with ``detail`` as plain, small data."""
 
-    detail: object = attrs.field(default=None, repr=_shown)
+    detail: object = attrs.field(default=None, repr=shown)
 
 
 @attrs.frozen
@@ -139,7 +166,7 @@ class BadReturn(ExitReason):
 class FailedToStart(ExitReason):
     """A supervisor could not start its child ``child_id``, because of ``reason``."""
 
-    child_id: object
+    child_id: object = attrs.field(repr=shown)
     reason: ExitReason
 
 
@@ -161,13 +188,10 @@ class Crash(ExitReason):
         """Render ``error``; its outermost ``skip_frames`` frames (the runtime's) are left out."""
         kind = type(error)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-        try:
-            message = bounded(str(error))
-            if isinstance(error, BaseExceptionGroup):
-                causes = [f"{type(leaf).__qualname__}: {bounded(str(leaf), 200)}" for leaf in _leaves(error)[:3]]
-                message = bounded(f"{message}: {'; '.join(causes)}")
-        except Exception as failure:
-            message = f"<str() of the exception raised {type(failure).__qualname__}>"
+        message = text_of(error)
+        if isinstance(error, BaseExceptionGroup):
+            causes = [f"{type(leaf).__qualname__}: {text_of(leaf, 200)}" for leaf in _leaves(error)[:3]]
+            message = bounded(f"{message}: {'; '.join(causes)}")
         tb: TracebackType | None = error.__traceback__
         for _ in range(skip_frames):
             if tb is None or tb.tb_next is None:
@@ -181,7 +205,7 @@ class Crash(ExitReason):
                         _traceback.format_tb(leaf.__traceback__, limit=20)
                     )
             text = bounded(text, TRACEBACK_LIMIT)
-        except Exception as failure:
+        except BaseException as failure:  # of a loader's get_source, for one
             text = f"<the traceback could not be rendered: {type(failure).__qualname__}>"
         return cls(name, message, text)
 

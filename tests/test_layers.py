@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "actorkit"
 
 LAYERS = [
-    {"reasons"},
+    {"reasons", "log"},
     {"errors"},
     {"policy"},
     {"heap", "pressure"},

@@ -18,6 +18,7 @@ import attrs
 import trio
 
 from ..errors import ActorDead, InvalidChildSpec
+from ..log import log
 from ..policy import supervision_events as ev
 from ..policy.child_spec import ChildSpec
 from ..policy.memory_pressure import MemoryPressure
@@ -38,8 +39,6 @@ from ..runtime.trio_internals import is_fatal
 from .actor import Actor
 
 __all__ = ["StartCall", "SupervisionShell"]
-
-logger = logging.getLogger("actorkit")
 
 LEVELS: Final = {
     "progress": logging.DEBUG,
@@ -179,12 +178,12 @@ class SupervisionShell(Actor):
         except BaseException as error:
             queue.clear()
             if is_fatal(error):
-                raise
+                node.leave(error)
             if door.shell is not None:
-                logger.exception("supervisor %s failed and ends", ctx.describe())
+                log.exception("supervisor %s failed and ends", ctx.describe())
                 self.over = Crash.from_exception(error)
             elif not isinstance(error, ActorDead):
-                logger.exception("supervisor %s failed while it ended", ctx.describe())
+                log.exception("supervisor %s failed while it ended", ctx.describe())
         finally:
             node.current = previous
             if door.shell is not None:
@@ -291,7 +290,9 @@ class SupervisionShell(Actor):
 
         try:
             record = self.start_one(spec, watcher)
-        except Exception as error:
+        except BaseException as error:
+            if is_fatal(error):  # of its constructor: the machine must hear what became of the start all the same
+                node.leave(error)
             self.restarted.discard(instance)
             reason = Starter.failure(error)
             self._feed(ev.ChildStartFailed(trio.current_time(), instance, reason))
@@ -448,4 +449,7 @@ class SupervisionShell(Actor):
         self.coming.clear()
         node = self.ctx.node
         for child in children:
-            node.shutdown_child(child, reason)
+            try:
+                node.shutdown_child(child, reason)
+            except BaseException as error:
+                node.step_failed(error)

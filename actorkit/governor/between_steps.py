@@ -11,7 +11,6 @@ That costs a reading of the clock a step, a fraction of a microsecond, while a g
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -21,9 +20,9 @@ from trio.lowlevel import Task
 if TYPE_CHECKING:
     from .shell import Governor
 
-__all__ = ["BetweenSteps"]
+from ..log import log
 
-logger = logging.getLogger("actorkit")
+__all__ = ["BetweenSteps"]
 
 RETRY_SECONDS: Final = 1.0
 
@@ -55,5 +54,5 @@ class BetweenSteps(trio.abc.Instrument):
             self._governor.look()
             self.due = self._governor.machine.look_at
         except Exception:
-            logger.exception("governor: a look at the node's memory failed; the next one in %g s", RETRY_SECONDS)
+            log.exception("governor: a look at the node's memory failed; the next one in %g s", RETRY_SECONDS)
             self.due = self._now() + RETRY_SECONDS

@@ -8,10 +8,10 @@ machine, hearing nothing, decides anew.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ..log import log
 from ..policy import governor_events as ev
 from ..policy.memory_pressure import MemoryPressure
 from ..policy.memory_sample import MemoryLevel
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Kills", "shown_table"]
 
-logger = logging.getLogger("actorkit")
-
 
 class Kills:
     """What one governor ends."""
@@ -41,7 +39,7 @@ class Kills:
         governor = self._governor
         words = "would kill" if action.dry_run else "kills"
         table = shown_table(action.table)
-        logger.warning(
+        log.warning(
             "governor: %s %d actors for %d B: %s\n%s",
             words,
             len(action.victims),
@@ -78,7 +76,7 @@ class Kills:
                 spared.add(record)
             else:
                 doomed.update(dict.fromkeys(radius))
-        logger.error("governor: ends all %d actors that are not critical: %s", len(doomed), action.because)
+        log.error("governor: ends all %d actors that are not critical: %s", len(doomed), action.because)
         live = self._governor.live_now()
         reason = MemoryPressure(level, because="all but critical actors are ended")
         for record in doomed:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import TYPE_CHECKING
 
+from ..log import log
 from ..policy import governor_events as ev
 from ..reasons import bounded
 
@@ -14,13 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["write"]
 
-logger = logging.getLogger("actorkit")
-
 
 def write(governor: Governor, action: ev.StopNode) -> None:
     """To the log, and to ``report_path`` if there is one. Never raises: the stop does not depend on it."""
     text = _text(governor, action)
-    logger.critical("%s", text)
+    log.critical("%s", text)
     path = governor.report_path
     if path is None:
         return
@@ -30,7 +28,7 @@ def write(governor: Governor, action: ev.StopNode) -> None:
             file.flush()
             os.fsync(file.fileno())
     except (OSError, MemoryError) as error:
-        logger.error("the report could not be written to %s: %s", path, error)
+        log.error("the report could not be written to %s: %s", path, error)
 
 
 def _text(governor: Governor, action: ev.StopNode) -> str:

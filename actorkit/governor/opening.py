@@ -7,8 +7,7 @@ first one's settings are in force, and its limit.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, TypedDict, Unpack
 
 import trio
@@ -47,8 +46,7 @@ class NodeOptions(TypedDict, total=False):
     own_heaps: bool
 
 
-@asynccontextmanager
-async def open_node(
+def open_node(
     tree: ChildSpec[Any] | None = None,
     *,
     memory_limit: int | str | Literal["auto"] | None = None,
@@ -58,7 +56,7 @@ async def open_node(
     memory_source: MemorySource | None = None,
     memory_report: str | None = None,
     **options: Unpack[NodeOptions],
-) -> AsyncIterator[Node]:
+) -> AbstractAsyncContextManager[Node]:
     """Run a supervision tree inside any trio program, for the length of a ``with`` block.
 
     The body runs when the whole tree has started; leaving it stops the tree in reverse order. See ``runtime.node`` for
@@ -112,8 +110,7 @@ async def open_node(
             NodeAdmission(node, admission or AdmissionSettings()),
         )
 
-    async with runtime.open_node(tree, prepare=prepare, **options) as node:
-        yield node
+    return runtime.open_node(tree, prepare=prepare, **options)
 
 
 def _attach(node: Node, governor: Governor, gate: MemoryGate, admission: NodeAdmission) -> None:

@@ -8,13 +8,13 @@ do, and their restarts count for nobody: the supervisor did what it was told.
 
 from __future__ import annotations
 
-import logging
 from time import perf_counter
 from typing import Any, Final
 
 import trio
 
 from ..heap import walk
+from ..log import log
 from ..policy.memory_pressure import MemoryPressure
 from ..policy.memory_sample import MemoryLevel
 from ..policy.victims import Candidate, select_over_quota
@@ -27,8 +27,6 @@ from .census import measured_radius, sizes_of
 from .kills import shown_table
 
 __all__ = ["QuotaKeeper"]
-
-logger = logging.getLogger("actorkit")
 
 LOOK_SECONDS: Final = 1.0
 SHARE: Final = 0.05
@@ -84,7 +82,7 @@ class QuotaKeeper:
         selected = select_over_quota(rows, used, quota)
         because = f"{supervisor.describe()} has a memory quota of {quota:,} B, and those below it hold {used:,} B"
         table = shown_table(selected.table)
-        logger.warning("%s: it loses %d\n%s", because, len(selected.victims), table)
+        log.warning("%s: it loses %d\n%s", because, len(selected.victims), table)
         events = self._node.events
         for victim in selected.victims:
             record = victim.key

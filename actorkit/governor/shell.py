@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from ..errors import NodeOutOfMemory
+from ..log import log
 from ..policy import governor_events as ev
 from ..policy.governor import Governor as Machine
 from ..policy.memory_pressure import MemoryPressure
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from .gate import MemoryGate
 
 __all__ = ["Governor"]
-
-logger = logging.getLogger("actorkit")
 
 RECEIPTS: Final = 200
 
@@ -179,13 +178,13 @@ class Governor:
 
     def _perform(self, action: ev.Action) -> None:
         if action.dry_run:
-            logger.warning("governor (dry run): would %s: %s", type(action).__name__, action.because)
+            log.warning("governor (dry run): would %s: %s", type(action).__name__, action.because)
             if not isinstance(action, ev.Kill):
                 return
         try:
             self._act(action)
         except Exception as error:
-            logger.exception("governor: %s failed", type(action).__name__)
+            log.exception("governor: %s failed", type(action).__name__)
             self.done(action, failure=f"{type(error).__qualname__}: {error}")
 
     def _act(self, action: ev.Action) -> None:
@@ -210,9 +209,7 @@ class Governor:
                 began = perf_counter()
                 given_up = shed_mailboxes(self.nodes, wanted, f"the node is short of memory ({action.because})")
                 if given_up.messages:
-                    logger.warning(
-                        "governor: %d messages of about %d B were given up", given_up.messages, given_up.bytes
-                    )
+                    log.warning("governor: %d messages of about %d B were given up", given_up.messages, given_up.bytes)
                 self.done(action, realised=given_up.bytes, duration=perf_counter() - began, predicted=wanted)
             case ev.RefuseAdmission() | ev.AllowAdmission():
                 for admission in self.admissions.values():
@@ -235,7 +232,7 @@ class Governor:
             case ev.StopNode():
                 self._stop_nodes(action)
             case ev.Report(kind=kind, level=level):
-                logger.warning("governor: %s", action.because)
+                log.warning("governor: %s", action.because)
                 self._emit(MemoryReport, kind, level, action.because)
 
     def live_now(self) -> int | None:
@@ -256,8 +253,8 @@ class Governor:
         self.tell(ev.CensusTaken(now, action.number, census, measured_radius))
 
     def _level_changed(self, action: ev.LevelChanged) -> None:
-        log = logging.WARNING if action.level > action.previous else logging.INFO
-        logger.log(log, "governor: memory %s, was %s: %s", action.level.name, action.previous.name, action.because)
+        level = logging.WARNING if action.level > action.previous else logging.INFO
+        log.say(level, "governor: memory %s, was %s: %s", action.level.name, action.previous.name, action.because)
         self._emit(MemoryLevelChanged, action.level, action.previous, action.because)
 
     def _stop_nodes(self, action: ev.StopNode) -> None:

@@ -10,7 +10,6 @@ What concerns the process as a whole (collecting, trimming, the reserve, refusin
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ import attrs
 import trio
 
 from ..heap import walk
+from ..log import log
 from ..policy import governor_events as ev
 from ..policy.fill_rate import LookSettings
 from ..policy.governor import Governor as Machine
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from ..policy.child_spec import ChildSpec
 
 __all__ = ["SubtreeGovernor", "govern_subtree"]
-
-logger = logging.getLogger("actorkit")
 
 SHARE: Final = 0.05
 """Looks take no more than this part of the time."""
@@ -175,7 +173,7 @@ class SubtreeGovernor:
                 try:
                     self.look()
                 except Exception:
-                    logger.exception("the governor of %s: a look failed", self.supervisor.describe())
+                    log.exception("the governor of %s: a look failed", self.supervisor.describe())
                 took = perf_counter() - began
                 await trio.sleep(max(self.machine.look_at - trio.current_time(), took / SHARE, LOOKS.shortest))
         self.end()
@@ -197,7 +195,7 @@ class SubtreeGovernor:
             while self._queue:
                 for action in self.machine.handle(self._queue.popleft()):
                     if action.dry_run and not isinstance(action, ev.Kill):
-                        logger.warning("governor (dry run): would %s: %s", type(action).__name__, action.because)
+                        log.warning("governor (dry run): would %s: %s", type(action).__name__, action.because)
                     else:
                         self._act(action)
         finally:
@@ -214,9 +212,7 @@ class SubtreeGovernor:
     def _act(self, action: ev.Action) -> None:
         match action:
             case ev.LevelChanged():
-                logger.warning(
-                    "governor: memory %s, was %s: %s", action.level.name, action.previous.name, action.because
-                )
+                log.warning("governor: memory %s, was %s: %s", action.level.name, action.previous.name, action.because)
                 self._emit(MemoryLevelChanged, action.level, action.previous, action.because)
             case ev.TellActors(level=level, please_free=please_free):
                 family = set(self.everybody())
@@ -241,7 +237,7 @@ class SubtreeGovernor:
             case ev.Kill():
                 self.kills.kill(action, self.level)
             case ev.Report(kind=kind, level=level):
-                logger.warning("governor: %s", action.because)
+                log.warning("governor: %s", action.because)
                 self._emit(MemoryReport, kind, level, action.because)
             case _:
                 raise ValueError(f"{type(action).__name__} concerns the process as a whole: not for one subtree")

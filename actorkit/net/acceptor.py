@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import socket
 import stat
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 from trio.lowlevel import checkpoint, notify_closing, wait_readable
 
+from ..log import log
 from .connection import Peer
 from .refusals import Refusals
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ..runtime.node import Node
 
 __all__ = ["Acceptor", "Where", "bind_tcp", "bind_unix"]
-
-logger = logging.getLogger("actorkit")
 
 ACCEPTS_PER_PASS: Final = 32
 REFUSALS_PER_PASS: Final = 256
@@ -136,7 +134,7 @@ class Acceptor:
         now = trio.current_time()
         if now - self._logged >= LOG_SECONDS:
             self._logged = now
-            logger.error("listener %s: %s", self._who, what)
+            log.error("listener %s: %s", self._who, what)
 
     # --- refusing -----------------------------------------------------------------------------
 

@@ -38,6 +38,7 @@ from ..runtime.trio_internals import (
     cancel_status,
     close_left_open,
     close_nurseries,
+    is_fatal,
     park,
     start_or_not,
 )
@@ -344,6 +345,7 @@ class Connection:
             received = options["received"]
             while record.state != DEAD:
                 await wait_readable(sock)
+                await scheduler.turn_if_due()
                 try:
                     data = sock.recv(CHUNK)
                 except OSError as error:
@@ -382,7 +384,12 @@ class Connection:
             scheduler.repairs += 1
             scheduler.blame(record, f"its handler left a {what} open: leave it in the message that opened it")
             with trio.CancelScope(shield=True):
-                await close_nurseries(task, scheduler.features)
+                try:
+                    await close_nurseries(task, scheduler.features)
+                except BaseException as error:
+                    if not is_fatal(error):
+                        raise
+                    scheduler.leave(error)
             if status is not None:
                 close_left_open(task, status)
         self._scope = None  # it is left in any case, and to cancel it costs a tenth of a short connection
@@ -431,8 +438,11 @@ class Connection:
                 raise _LeftOpen("cancel scope or nursery")
             if scheduler._locks and task in scheduler._locks:
                 raise _LeftOpen("trio lock")
-            if self._lines:
-                await trio.lowlevel.checkpoint()  # a slice's worth of lines was handled, and there are more
+            if self._lines:  # a quantum of lines was handled, or a slice's worth, and there are more
+                if scheduler.slice_is_over():
+                    await scheduler.take_turn()
+                else:
+                    await trio.lowlevel.checkpoint()
         else:
             while record.state != DEAD:
                 turn = _Turn(task)

@@ -8,7 +8,6 @@ newcomer. Stopping: first no more is accepted, then the connections get Shutdown
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import socket
@@ -21,6 +20,7 @@ import trio
 from ..behaviours.dynamic_supervisor import DynamicSupervisor
 from ..behaviours.supervision_shell import Door, StartCall, SupervisionShell
 from ..errors import InvalidChildSpec
+from ..log import log
 from ..policy import supervision_events as ev
 from ..policy.child_spec import ChildSpec, DynamicFlags
 from ..reasons import Crash, ExitReason, Failure
@@ -38,8 +38,6 @@ from .framing import Framer, Frames, Lines, Raw
 from .stream_actor import StreamActor, stream_callbacks
 
 __all__ = ["Listener", "tcp_listener", "tls_listener", "unix_listener"]
-
-logger = logging.getLogger("actorkit")
 
 C = TypeVar("C", bound=StreamActor)
 
@@ -460,7 +458,7 @@ class _Outcome(Later[Any]):
         accepted, listener.accepted = listener.accepted, None
         if accepted is not None:  # the supervisor would not even try
             accepted[0].close()
-        logger.error("listener %s: a connection did not start: %s", listener.ctx.describe(), error)
+        log.error("listener %s: a connection did not start: %s", listener.ctx.describe(), error)
 
 
 async def _accept(acceptor: Acceptor, listener: Record[Any]) -> None:
@@ -468,7 +466,7 @@ async def _accept(acceptor: Acceptor, listener: Record[Any]) -> None:
     try:
         await acceptor.run()
     except Exception as error:
-        logger.exception("listener %s: its acceptor failed", listener.describe())
+        log.exception("listener %s: its acceptor failed", listener.describe())
         listener.template.scheduler.end_now(listener, Crash.from_exception(error))
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["StreamActor", "stream_callbacks"]
 
 BATCH: Final = 64
-"""Messages of one connection per activation, as the scheduler's quantum."""
+"""Messages of one connection per activation, as the scheduler's quantum. Fewer when the slice is over."""
 
 
 class StreamActor(Actor):
@@ -86,16 +86,24 @@ def stream_callbacks(cls: type[StreamActor]) -> dict[str, Callable[..., Any] | N
 def _receive(actor: StreamActor, messages: deque[bytes]) -> None:
     received = actor.received
     context = actor.ctx
+    scheduler = context.scheduler
     for _ in range(min(BATCH, len(messages))):
         received(messages.popleft())
         if context.attention is not None:
+            break
+        scheduler.inline_left -= 1
+        if scheduler.inline_left <= 0 and scheduler.slice_is_over():
             break
 
 
 async def _receive_async(actor: StreamActor, messages: deque[bytes]) -> None:
     received = actor.received
     context = actor.ctx
+    scheduler = context.scheduler
     for _ in range(min(BATCH, len(messages))):
         await received(messages.popleft())
         if context.attention is not None:
+            break
+        scheduler.inline_left -= 1
+        if scheduler.inline_left <= 0 and scheduler.slice_is_over():
             break

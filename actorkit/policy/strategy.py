@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from actorkit.policy.child_spec import Restart, ShutdownTime, Strategy
-from actorkit.reasons import ExitReason, Killed, Normal, Shutdown, bounded
+from actorkit.reasons import ExitReason, Killed, Normal, Shutdown, text_of
 
 __all__ = ["fell_short_of_orderly", "is_restarted", "is_reported", "shown", "taken_along"]
 
@@ -55,4 +55,4 @@ def fell_short_of_orderly(restart: Restart, shutdown: ShutdownTime, reason: Exit
 
 def shown(reason: ExitReason) -> str:
     """``reason`` as a short text for a ``because``."""
-    return bounded(str(reason), 200)
+    return text_of(reason, 200)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Protocol
 import attrs
 import trio
 
+from ..log import log
 from ..policy.heap_limit import bytes_of
 from ..policy.memory_sample import MemorySample
 from . import kernel_events, rlimits, service_manager, system
@@ -24,8 +24,6 @@ from .reading import Reading
 from .wakes import Wake, WakeSet
 
 __all__ = ["Degraded", "MemorySource", "NodeMemory"]
-
-logger = logging.getLogger("actorkit")
 
 _LOOK_AGAIN = 30.0
 """Seconds until a source that failed is tried again."""
@@ -268,7 +266,7 @@ class NodeMemory:
         because = str(why) or type(why).__name__
         if source not in self._said:
             self._said.add(source)
-            logger.warning("memory: %s is left out, going on with what else there is: %s", source, because)
+            log.warning("memory: %s is left out, going on with what else there is: %s", source, because)
         return Degraded(source, because)
 
     # --- Wakes ---------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def is_clean(context: contextvars.Context, base: contextvars.Context) -> bool:
     """Is nothing set in it? A value's ``__eq__`` may raise: then it is not."""
     try:
         return context == base
-    except Exception:
+    except BaseException:
         return False
 
 

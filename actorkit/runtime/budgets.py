@@ -20,7 +20,6 @@ running frames could not be seen, and what they hold would be missing.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -35,6 +34,7 @@ from ..heap import clock, slabs, walk
 from ..heap.interruption import is_own, may_raise
 from ..heap.memory_limit import LargestType, MemoryLimit
 from ..heap.usage import HeapUsage, OwnHeap
+from ..log import log
 from ..policy.heap_limit import HeapLimit
 from ..reasons import bounded
 from .activations import ACTIVATIONS
@@ -62,8 +62,6 @@ __all__ = [
     "on_stack",
     "roots_of",
 ]
-
-logger = logging.getLogger("actorkit")
 
 SWEEP_SECONDS: Final = 1.0
 SWEEP_SHARE: Final = 0.05
@@ -315,7 +313,7 @@ class Budget:
         self.over = True
         largest = self._largest(frames)
         if limit.log:
-            logger.error(
+            log.error(
                 "actor %s passed its max_heap_size: it holds %d B, of which %d B are its mailbox, of %d B; "
                 "%d messages wait; most of it: %s; %s",
                 record.describe(),
@@ -407,7 +405,7 @@ def at_boundary(account: clock.Account) -> int:
         try:
             budget.at_boundary()
         except Exception:
-            logger.exception("looking at the heap of %s failed", budget.record.describe())
+            log.exception("looking at the heap of %s failed", budget.record.describe())
     return walk.references_followed() - followed
 
 
@@ -484,7 +482,7 @@ class Budgets:
                 try:
                     await self.look_at_all()
                 except MemoryError:
-                    logger.error(
+                    log.error(
                         "node %r has no memory to look at all of its %d budgets: trying again",
                         self.scheduler.name,
                         len(self.all),

@@ -8,6 +8,7 @@ observer must never be what brings the node down.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -212,9 +213,14 @@ class EventStream:
 
 
 class Events:
-    """Who wants which events on one node."""
+    """Who wants which events on one node.
 
-    def __init__(self) -> None:
+    Args:
+        failed: takes what a delivery raises.
+    """
+
+    def __init__(self, failed: Callable[[BaseException], None]) -> None:
+        self._failed = failed
         self.streams: list[EventStream] = []
         self.actors: dict[Any, tuple[type[SystemEvent], ...]] = {}
         self.listened = False
@@ -238,12 +244,20 @@ class Events:
         return answer
 
     def emit(self, event: SystemEvent) -> None:
+        """Deliver it to those who want it. A delivery that raises is logged: what happened has happened, whoever
+        could be told of it."""
         for stream in self.streams:
-            if isinstance(event, stream.types):
-                stream.put(event)
+            try:
+                if isinstance(event, stream.types):
+                    stream.put(event)
+            except BaseException as error:
+                self._failed(error)
         for record, types in list(self.actors.items()):
-            if isinstance(event, types) and event.ref is not record:
-                record.post_info(event)
+            try:
+                if isinstance(event, types) and event.ref is not record:
+                    record.post_info(event)
+            except BaseException as error:
+                self._failed(error)
 
     def subscribe(self, record: Any, types: tuple[type[SystemEvent], ...]) -> None:
         """Send these events to an actor, until it ends or unsubscribes."""

@@ -5,12 +5,12 @@ Order is kept per thread and receiver: requests pass through trio's entry queue.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 import trio
 
+from ..log import log
 from .record import Record
 from .ref import BoundedCall, Ref
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from .node import Node
 
 __all__ = ["FromThread"]
-
-logger = logging.getLogger("actorkit")
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -95,6 +93,6 @@ class FromThread:
             try:
                 context.run(send)
             except Exception:
-                logger.exception("a message from a thread could not be sent")
+                log.exception("a message from a thread could not be sent")
 
         self._node.trio_token.run_sync_soon(run)

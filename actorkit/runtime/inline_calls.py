@@ -1,45 +1,39 @@
 """Inline calls: what ``Record.call`` asks for when a callee has run in its caller's task.
 
-A synchronous handler of an idle actor runs inside ``call``. Its crash is the callee's all the same, what it leaves
-behind in its caller's task is closed, and a loop of such calls may not keep trio's other tasks waiting: after a slice
-the caller makes a checkpoint, with the clock read at an adaptive stride.
+A synchronous handler of an idle actor runs inside ``call``. Its crash is the callee's all the same, and what it
+leaves behind in its caller's task is closed. A loop of such calls may not keep trio's other tasks waiting: when the
+pass has used up its slice, the caller waits for its next turn (``turns``).
 """
 
 from __future__ import annotations
 
-from time import perf_counter_ns
 from typing import Any
 
-from trio.lowlevel import Task, cancel_shielded_checkpoint, checkpoint
+from trio.lowlevel import checkpoint
 
 from ..errors import CalleeDied
 from ..reasons import Crash
 from .lifecycle import Lifecycle
 from .record import Record
 from .trio_internals import is_fatal
+from .turns import Turns
 
 __all__ = ["InlineCalls"]
 
 
-class InlineCalls(Lifecycle):
+class InlineCalls(Lifecycle, Turns):
     """See the module's docstring. The scheduler is built on top of it."""
 
-    slice_ns: int
     repairs: int
-    inline_left: int
-    inline_checked: int
-    inline_since: int
 
     def inline_crash(self, callee: Record[Any], error: BaseException) -> BaseException:
-        """A synchronous handler raised in its caller's task. The crash is the callee's; the caller gets CalleeDied."""
-        if is_fatal(error):
-            self.crashed(callee, error, None)
-            return error
+        """A synchronous handler raised in its caller's task. The crash is the callee's; the caller gets CalleeDied, or
+        KeyboardInterrupt and SystemExit as they are."""
         target = callee.describe()
         reason = self.reason_of(callee, error, 1)
         if self.crashed(callee, error, None):
             self._requeue(callee)
-        return CalleeDied(target, reason)
+        return error if is_fatal(error) else CalleeDied(target, reason)
 
     def left_scope_open(self, callee: Record[Any]) -> BaseException:
         """An inline handler broke rule 5 in its caller's task: what the caller gets."""
@@ -54,13 +48,6 @@ class InlineCalls(Lifecycle):
         if callee.attention is None or self.attend(callee):
             self._requeue(callee)
 
-    def slice_is_over(self) -> bool:
-        """Has the caller's task made inline calls for longer than a slice? Asked with an adaptive stride."""
-        now = perf_counter_ns()
-        self.inline_left = 8 if now - self.inline_checked < self.slice_ns // 8 else 1
-        self.inline_checked = now
-        return now - self.inline_since > self.slice_ns
-
     def received(self, value: object) -> None:
         """The current actor has got an answer: what it holds alone is its own from now on."""
         current = self.current
@@ -71,15 +58,3 @@ class InlineCalls(Lifecycle):
     async def checkpoint(self) -> None:
         """Let trio run others; raises Cancelled if the task is cancelled."""
         await checkpoint()
-        self.inline_since = self.inline_checked = perf_counter_ns()
-
-    async def breathe(self) -> None:
-        """Let trio run others, after an operation that has been done and so cannot be cancelled any more."""
-        await cancel_shielded_checkpoint()
-        self.inline_since = self.inline_checked = perf_counter_ns()
-
-    async def yield_if_due(self, task: Task) -> None:
-        """After an operation that did not have to wait."""
-        self.inline_left -= 1
-        if self.inline_left <= 0 and self.slice_is_over():
-            await self.breathe()

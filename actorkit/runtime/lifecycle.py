@@ -14,12 +14,15 @@ Before all this a supervised child may be measured, for what its next life will 
 
 An actor whose code is on the stack or suspended cannot die there: the reason is noted in its ``attention``, its awaits
 are cancelled, and it dies when its handler has ended.
+
+**An end cannot fail.** Each step of it is taken whatever the others have raised (``_settle``): a callback, an owner, a
+receiver of events, a finaliser. An exception is logged. KeyboardInterrupt and SystemExit leave through the node
+(``leave``), which stops in order first. A step that found the stack full is taken again from a fresh one.
 """
 
 from __future__ import annotations
 
 import inspect
-import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Collection
@@ -28,8 +31,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ActorExit, NodeStopped
+from ..log import log
 from ..policy.exit_signals import Source
-from ..reasons import NORMAL, BadReturn, Crash, ExitReason, InitTimeout, bounded
+from ..reasons import NORMAL, BadReturn, Crash, ExitReason, InitTimeout, as_reason, shown
 from .budgets import Budgets
 from .calls import Later
 from .events import ActorCrashed, ActorExited, ActorStarted, DeadLetter, Events, Unkillable
@@ -41,14 +45,12 @@ from .record import DEAD, IDLE, QUEUED, RUNNING, SUSPENDED, Message, Notice, Rec
 from .reports import report_crash, report_unkillable
 from .timers import Timer, Timers
 from .tombstone import clear_state
-from .trio_internals import is_fatal
+from .trio_internals import fatal_leaf, is_fatal
 
 if TYPE_CHECKING:
     from .template import Template
 
 __all__ = ["IGNORE", "Lifecycle", "Starting", "Stop"]
-
-logger = logging.getLogger("actorkit")
 
 RUNTIME_FRAMES: Final = 2
 MAY_SUSPEND: Final = (
@@ -67,12 +69,12 @@ IGNORE: Final = _Ignore()
 
 
 class Stop:
-    """Returned by ``init``: do not start, for ``reason``."""
+    """Returned by ``init``: do not start, for ``reason``. Raises TypeError for what is no exit reason."""
 
     __slots__ = ("reason",)
 
     def __init__(self, reason: ExitReason) -> None:
-        self.reason = reason
+        self.reason = as_reason(reason, "refuse a start")
 
 
 class Starting:
@@ -103,7 +105,7 @@ class Starting:
         elif isinstance(value, Stop):
             self._end(value.reason)
         else:
-            self._end(BadReturn(f"{self.record.template.label}.init", bounded(repr(value), 200)))
+            self._end(BadReturn(f"{self.record.template.label}.init", shown(value, 200)))
 
     def _end(self, reason: ExitReason) -> None:
         """Without ``terminate``, as OTP's init does. Whoever waits is told in that end, when the name is free."""
@@ -206,6 +208,20 @@ def _passes(error: BaseException, frames: Collection[FrameType]) -> bool:
     return False
 
 
+class _End:
+    """The end of one actor: what its record held, until each of it has been seen to."""
+
+    __slots__ = ("extra", "inbox", "obj", "outbox", "reason", "record")
+
+    def __init__(self, record: Record[Any], reason: ExitReason) -> None:
+        self.record = record
+        self.reason = reason
+        self.outbox = record.outbox
+        self.inbox = record.inbox
+        self.obj = record.obj
+        self.extra = record.extra
+
+
 class Lifecycle:
     """See the module's docstring. The scheduler is built on top of it."""
 
@@ -216,14 +232,18 @@ class Lifecycle:
     def __init__(self, kill_timeout: float) -> None:
         self.actors: dict[int, Record[Any]] = {}
         self.current = None
-        self.timers = Timers()
+        self.timers = Timers(self.leave)
         self.names = Names()
-        self.events = Events()
+        self.events = Events(self.step_failed)
         self.budgets = Budgets(self)
         self.learned = Footprints()
         self.kill_timeout = kill_timeout
         self.last_reason: ExitReason = NORMAL
         self.doomed: list[Record[Any]] = []
+        self.unsettled: deque[tuple[Any, ...]] = deque()
+        """Ends whose next step found the stack full: (its number, the end)."""
+        self.left: BaseException | None = None
+        """KeyboardInterrupt or SystemExit from users' code: it comes out of the node when that has stopped."""
         self.dying: dict[Record[Any], Timer] = {}
         self.unkillable: dict[Record[Any], None] = {}
         self.stopping = False
@@ -274,8 +294,7 @@ class Lifecycle:
             reason = attention.kill
         else:
             reason = error.reason if isinstance(error, ActorExit) else Crash.from_exception(error, 1)
-        if not is_fatal(error):
-            _let_go(error)
+        self._forget(error)
         record.template.owner, owner = None, record.template.owner
         try:
             self.die(record, reason)
@@ -287,6 +306,8 @@ class Lifecycle:
 
     def bury_doomed(self) -> None:
         """End those that could not be ended when they had to be: the stack was full."""
+        while self.unsettled:
+            self._settle(*self.unsettled.popleft())
         while self.doomed:
             record = self.doomed.pop()
             name = record.template.name
@@ -315,7 +336,7 @@ class Lifecycle:
     def end_now(self, record: Record[Any], reason: ExitReason) -> None:
         """End ``record`` now, or as soon as its code lets go: an untrappable end, without ``terminate``.
         The first reason counts."""
-        if self.doomed:
+        if self.doomed or self.unsettled:
             self.bury_doomed()
         if record.state == DEAD:
             return
@@ -328,7 +349,10 @@ class Lifecycle:
             attention.kill = reason
             template = record.template
             if template.footprint is not None and template.process and not self.stopping:
-                self.learned.at_kill(record, reason)
+                try:
+                    self.learned.at_kill(record, reason)
+                except BaseException as failure:
+                    self.step_failed(failure)
         if worker is not None:
             worker.interrupt()
         if record not in self.dying:
@@ -390,6 +414,19 @@ class Lifecycle:
         else:
             self.stop_actor(record, reason)
 
+    def leave(self, error: BaseException) -> None:
+        """Users' code has raised KeyboardInterrupt or SystemExit, alone or in a group. That is for whoever runs the
+        node: it stops in order, then raises the first of them."""
+        if self.left is None:
+            self.left = fatal_leaf(error)
+
+    def step_failed(self, error: BaseException) -> None:
+        """A step of an end, or of what must go on like one, has raised. It goes on."""
+        if is_fatal(error):
+            self.leave(error)
+        else:
+            log.error("a step of an actor's end raised; the end goes on", exc_info=error)
+
     def reason_of(self, record: Record[Any], error: BaseException, frames: int = RUNTIME_FRAMES) -> ExitReason:
         """Why it ends whose handler has raised: a kill that is due, what ``exit_now`` said, or the error. ``frames`` of
         the runtime come first in its traceback."""
@@ -397,10 +434,25 @@ class Lifecycle:
         if attention is not None and attention.kill is not None:
             return attention.kill
         leaf = _alone(error)
-        return leaf.reason if isinstance(leaf, ActorExit) else Crash.from_exception(error, frames)
+        if isinstance(leaf, ActorExit) and isinstance(leaf.reason, ExitReason):
+            return leaf.reason
+        return Crash.from_exception(error, frames)
 
     def crashed(self, record: Record[Any], error: BaseException, reply: Any) -> bool:
         """A handler raised. True: ``terminate`` is its next message; False: it is dead."""
+        try:
+            return self._crashed(record, error, reply)
+        except RecursionError:
+            raise  # nothing is half done that burying it would not do; see ``doomed``
+        except BaseException as failure:
+            self.step_failed(failure)
+            reason = Crash(type(error).__qualname__, "its crash could not be handled in order")
+            self.die(record, reason)
+            if reply is not None:
+                reply.fail(reason)
+            return False
+
+    def _crashed(self, record: Record[Any], error: BaseException, reply: Any) -> bool:
         attention = record.attention
         extra = record.extra
         # OTP calls terminate/2 once, and not for an init that failed.
@@ -410,9 +462,11 @@ class Lifecycle:
             self.report_end(record, reason)
         template = record.template
         if template.footprint is not None and template.process and (attention is None or attention.kill is None):
-            self.learned.at_death(record, reason, error, _alone(error))
-        if not is_fatal(error):
-            _let_go(error)
+            try:
+                self.learned.at_death(record, reason, error, _alone(error))
+            except Exception as failure:
+                self.step_failed(failure)
+        self._forget(error)
         killed = attention is not None and attention.kill is not None
         if killed or terminating or record.template.terminate is None:
             self.die(record, reason)
@@ -427,6 +481,16 @@ class Lifecycle:
         self.begin_terminate(record, reason)
         return record.state != DEAD
 
+    def _forget(self, error: BaseException) -> None:
+        """It has been reported: free what its frames hold. What leaves the runtime keeps its traceback."""
+        if not is_fatal(error):
+            try:
+                _let_go(error)
+            except RecursionError:
+                pass
+            except BaseException as failure:
+                self.step_failed(failure)
+
     def report_end(self, record: Record[Any], reason: ExitReason) -> None:
         """An actor ends by its own doing: if abnormally, that is reported (OTP: terminate/2's reason)."""
         if not reason.abnormal:
@@ -434,8 +498,8 @@ class Lifecycle:
         self.crashed_count += 1
         try:
             report_crash(record, reason)
-        except BaseException as failure:  # of a logging handler's, or the stack is full: its end does not depend on it
-            logger.debug("a crash report could not be written: %s", type(failure).__qualname__)
+        except BaseException as failure:  # the stack is full, say: its end does not depend on the report
+            log.debug("a crash report could not be written: %s", type(failure).__qualname__)
         if self.events.wanted(ActorCrashed):
             self.events.emit(ActorCrashed(record, record.pid, record.started_as, reason))
 
@@ -451,7 +515,10 @@ class Lifecycle:
             self.die(record, attention.final)
             return False
         while attention.requests:
-            attention.requests.popleft()()
+            try:
+                attention.requests.popleft()()
+            except BaseException as failure:
+                self.step_failed(failure)
         if attention.stop is not None:
             reason, attention.stop = attention.stop, None
             self.report_end(record, reason)
@@ -487,64 +554,109 @@ class Lifecycle:
             return
         template = record.template
         if template.footprint is not None and not (template.process or self.stopping or record.obj is None):
-            self.learned.at_death(record, reason)
+            try:
+                self.learned.at_death(record, reason)
+            except BaseException as error:
+                self.step_failed(error)
         record.state = DEAD
         self.last_reason = reason
         del self.actors[record.number]
-        queues = (record.outbox, record.inbox)
-        obj = record.obj
-        extra = record.extra
+        end = _End(record, reason)
         record.inbox = record.outbox = record.attention = record.variables = None
         record.obj = record.pending = None
+        self._settle(0, end)
+
+    def _settle(self, step: int, end: _End) -> None:
+        """Take the steps of an end, from this one on, whatever they raise."""
+        while step < len(STEPS):
+            try:
+                STEPS[step](self, end)
+            except RecursionError:
+                self.unsettled.append((step, end))
+                return
+            except BaseException as error:
+                self.step_failed(error)
+            step += 1
+
+    def _end_budget(self, end: _End) -> None:
+        record = end.record
         if self.budgets.all:
             self.budgets.end(record)
         if self.dying and (timer := self.dying.pop(record, None)) is not None:
-            timer.cancel()
             self.unkillable.pop(record, None)
-        if extra is not None:
-            self._release(record, extra, reason)
-        elif template.name is not None:
-            self.names.release(template.name, record)
-        for queue in queues:
-            if queue:
-                for message in reversed(queue) if queue is queues[0] else queue:
-                    if message[2] is not None:
-                        message[2].fail(reason)
-                    else:
-                        self.dead_letter(record, message, "its receiver ended first")
-        if template.owner is not None:
-            template.owner.child_exited(record, reason)
-        if extra is not None:
-            tell_watchers(self, record, reason)
-        if obj is not None:
-            clear_state(obj, template)
-        if self.events.wanted(ActorExited):
-            self.events.emit(ActorExited(record, record.pid, record.started_as, reason))
-        if self.stopping:
-            self.exit_noticed()
+            timer.cancel()
 
-    def _release(self, record: Record[Any], extra: Any, reason: ExitReason) -> None:
-        name = extra.name if extra.name is not None else record.template.name
+    def _end_name(self, end: _End) -> None:
+        extra, name = end.extra, end.record.template.name
+        if extra is not None and extra.name is not None:
+            name = extra.name
         if name is not None:
-            self.names.release(name, record)
+            self.names.release(name, end.record)
+
+    def _end_timers(self, end: _End) -> None:
+        extra = end.extra
+        if extra is None:
+            return
         if extra.idle_timer is not None:
             extra.idle_timer.cancel()
-        if extra.timers:
-            timers, extra.timers = extra.timers, None
-            for timer in list(timers):
-                timer.cancel()
-        if extra.at_exit:
+        timers, extra.timers = extra.timers, None
+        for timer in list(timers or ()):
+            timer.cancel()
+
+    def _end_callbacks(self, end: _End) -> None:
+        extra = end.extra
+        if extra is not None and extra.at_exit:
             callbacks, extra.at_exit = extra.at_exit, None
             for callback in callbacks:
-                callback(record, reason)
-        if extra.senders:
-            senders, extra.senders = extra.senders, None
-            for waiting in senders:
-                waiting.fail(reason)
-        if extra.deferred:
-            deferred, extra.deferred = extra.deferred, None
-            for reply in deferred:
-                reply.fail(reason)
+                try:
+                    callback(end.record, end.reason)
+                except BaseException as error:
+                    self.step_failed(error)
+
+    def _end_callers(self, end: _End) -> None:
+        extra = end.extra
+        if extra is None:
+            return
+        senders, extra.senders = extra.senders, None
+        deferred, extra.deferred = extra.deferred, None
+        for waiting in (*(senders or ()), *(deferred or ())):
+            try:
+                waiting.fail(end.reason)
+            except BaseException as error:
+                self.step_failed(error)
+
+    def _end_mailbox(self, end: _End) -> None:
+        outbox, inbox = end.outbox, end.inbox
+        end.outbox = end.inbox = None
+        for message in (*reversed(outbox or ()), *(inbox or ())):
+            try:
+                if message[2] is not None:
+                    message[2].fail(end.reason)
+                else:
+                    self.dead_letter(end.record, message, "its receiver ended first")
+            except BaseException as error:
+                self.step_failed(error)
+
+    def _end_for_owner(self, end: _End) -> None:
+        owner = end.record.template.owner
+        if owner is not None:
+            owner.child_exited(end.record, end.reason)
+
+    def _end_for_watchers(self, end: _End) -> None:
+        if end.extra is not None:
+            tell_watchers(self, end.record, end.reason)
+
+    def _end_state(self, end: _End) -> None:
+        obj, end.obj = end.obj, None
+        if obj is not None:
+            clear_state(obj, end.record.template)
+
+    def _end_event(self, end: _End) -> None:
+        record = end.record
+        if self.events.wanted(ActorExited):
+            self.events.emit(ActorExited(record, record.pid, record.started_as, end.reason))
+        if self.stopping:
+            self.exit_noticed()
 
     # --- after a message ----------------------------------------------------------------------
 
@@ -585,7 +697,7 @@ class Lifecycle:
         """As ``dead_letter``, for a name that nobody holds."""
         self.dead_letters += 1
         if self.events.wanted(DeadLetter):
-            message = what if isinstance(what, str) else getattr(what, "__qualname__", repr(what))
+            message = what if isinstance(what, str) else getattr(what, "__qualname__", None) or shown(what, 100)
             self.events.emit(DeadLetter(None, None, repr(name), message, args, "no actor has this name"))
 
     def exit_noticed(self) -> None:
@@ -595,3 +707,18 @@ class Lifecycle:
         """Tell of a newborn."""
         if self.events.wanted(ActorStarted):
             self.events.emit(ActorStarted(record, record.pid, record.started_as))
+
+
+STEPS: Final[tuple[Callable[[Lifecycle, _End], None], ...]] = (
+    Lifecycle._end_budget,
+    Lifecycle._end_name,
+    Lifecycle._end_timers,
+    Lifecycle._end_callbacks,
+    Lifecycle._end_callers,
+    Lifecycle._end_mailbox,
+    Lifecycle._end_for_owner,
+    Lifecycle._end_for_watchers,
+    Lifecycle._end_state,
+    Lifecycle._end_event,
+)
+"""What an end consists of, in order. See the module's docstring."""

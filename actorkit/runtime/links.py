@@ -159,11 +159,17 @@ def _tell(
     watched: dict[Any, Monitor] | None,
 ) -> None:
     for other in links or ():
-        send_signal(lifecycle, other, reason, dead, Source.LINK)
+        try:
+            send_signal(lifecycle, other, reason, dead, Source.LINK)
+        except BaseException as error:
+            lifecycle.step_failed(error)
     for one in (watched or {}).values():
         near = one.watcher.extra
         if near is not None and near.monitors is not None and near.monitors.pop(one.id, None) is not None:
-            one.watcher.post_info(Down(one.id, one.ref, reason))
+            try:
+                one.watcher.post_info(Down(one.id, one.ref, reason))
+            except BaseException as error:
+                lifecycle.step_failed(error)
 
 
 def _drop_queued(record: Record[Any], kind: type[Notice], unwanted: Callable[[Any], bool]) -> None:

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ActorDead, AlreadyRegistered, CalleeDied, NotInsideActor
-from ..reasons import NOPROC, ExitReason
+from ..reasons import NOPROC, ExitReason, as_reason
 from .messages import Pid
 from .ref import Ref
 
@@ -126,6 +126,7 @@ class NamedRef(Ref[A_co]):
         return await waiting
 
     def exit(self, reason: ExitReason) -> None:
+        as_reason(reason, "exit an actor")
         record = self.resolve()
         if record is not None:
             record.exit(reason)
@@ -136,6 +137,8 @@ class NamedRef(Ref[A_co]):
             record.kill()
 
     def stop(self, reason: ExitReason | None = None) -> None:
+        if reason is not None:
+            as_reason(reason, "stop an actor")
         record = self.resolve()
         if record is not None:
             record.stop(reason)

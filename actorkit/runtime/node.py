@@ -9,16 +9,20 @@
   then the actors outside it, each with its own shutdown time, all within ``stop_timeout``; then what is left is killed.
   trio cannot abandon a task: an actor that does not end even then is named in the log every second, and waited for.
 * When the tree ends by itself, the body is cancelled: quietly if it ended normally, else SupervisorGaveUp comes out of
-  ``open_node``, not wrapped in a group. KeyboardInterrupt and SystemExit from a handler come out as they are.
+  ``open_node``.
+* KeyboardInterrupt and SystemExit from a handler cancel the body, and come out when the node has stopped in order.
+* An interrupt (Ctrl-C) that arrives while the node stops is noted, and the stop goes on. The second one cuts it short:
+  what still runs is killed. KeyboardInterrupt comes out in the end.
+* ``open_node`` adds no exception group of its own.
 """
 
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 import attrs
@@ -28,6 +32,7 @@ from ..errors import NodeOutOfMemory, StartFailed, SupervisorGaveUp
 from ..heap.capabilities import Capabilities, capabilities
 from ..heap.explain import Explanation
 from ..heap.walk import size_of
+from ..log import log
 from ..policy.child_spec import ChildSpec
 from ..policy.footprint import Footprint
 from ..policy.heap_limit import HeapLimit, as_heap_limit
@@ -45,14 +50,12 @@ from .ref import Ref
 from .scheduler import Scheduler
 from .starting import Starter
 from .timers import Timer
-from .trio_internals import FEATURES, Features, is_fatal
+from .trio_internals import FEATURES, Features, fatal_leaf, is_fatal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["Node", "open_node"]
-
-logger = logging.getLogger("actorkit")
 
 A = TypeVar("A")
 P = ParamSpec("P")
@@ -114,6 +117,8 @@ class Node(Scheduler):
         self._root_ended = trio.Event()
         self._exit_noticed = trio.Event()
         self._body: trio.CancelScope | None = None
+        self.interrupts = 0
+        """How often somebody has pressed Ctrl-C, as far as the node's host was told."""
         self._starters: dict[Any, Starter] = {}
 
     def __repr__(self) -> str:
@@ -408,6 +413,19 @@ class Node(Scheduler):
     def exit_noticed(self) -> None:
         self._exit_noticed.set()
 
+    def leave(self, error: BaseException) -> None:
+        super().leave(error)
+        if self._body is not None:
+            self._body.cancel(reason=f"{type(self.left).__name__} leaves the node")
+        self._interrupted(error)
+
+    def _interrupted(self, error: BaseException) -> None:
+        """Somebody wants the program to end."""
+        if isinstance(fatal_leaf(error), KeyboardInterrupt):
+            self.interrupts += 1
+            if self.interrupts > 1:
+                self._exit_noticed.set()  # whoever waits for actors in order waits no longer
+
     def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
         """The root has ended (the node is its owner). How it ends when it is stopped from here says nothing about the
         tree."""
@@ -436,21 +454,27 @@ class Node(Scheduler):
             raise StartFailed(tree.id, reason)
 
     async def _stop_surely(self) -> None:
-        """``_stop``, again and again while there is no memory for a list of all actors. If it gave up, the workers
-        would never be told, and the host would wait for them for ever."""
+        """``_stop``, again and again while it fails: when there is no memory for a list of all actors, say. If it gave
+        up, the workers would never be told, and the host would wait for them for ever."""
         while True:
             try:
                 return await self._stop()
-            except MemoryError:
-                logger.error("node %r has no memory to stop its %d actors: trying again", self.name, len(self.actors))
-                await trio.sleep(STOP_AGAIN_SECONDS)
+            except BaseException as error:
+                if is_fatal(error):
+                    self.leave(error)
+                else:
+                    log.error("node %r could not stop its %d actors: trying again", self.name, len(self.actors))
+            await self._pause(STOP_AGAIN_SECONDS)
 
     async def _stop(self) -> None:
         """Root first, in its own order; then the others; then by force."""
         self.stopping = True
         deadline = trio.current_time() + self.stop_timeout
         for callback in list(self.before_stop):
-            callback()
+            try:
+                callback()
+            except BaseException as error:
+                self.step_failed(error)
         if self.root is not None and self.root.alive:
             self.shutdown_child(self.root, SHUTDOWN)
             await self._until(lambda: self.root is None or not self.root.alive, deadline)
@@ -460,23 +484,38 @@ class Node(Scheduler):
         await self._until(lambda: not self.actors, min(deadline, trio.current_time() + ORPHAN_SHUTDOWN))
         for record in reversed(list(self.actors.values())):
             self.end_now(record, KILLED)
-        while not await self._until(lambda: not self.actors, trio.current_time() + 1.0):
-            names = ", ".join(f"{record.pid} ({record.started_as})" for record in list(self.actors.values())[:10])
-            logger.error(
-                "node %r cannot stop: %d killed actors still run: %s; they are shielded, in a thread, or "
-                "swallow cancellation",
-                self.name,
-                len(self.actors),
-                names,
-            )
+        while self.actors:
+            if self.doomed or self.unsettled:
+                self.bury_doomed()
+            if not await self._until(lambda: not self.actors, trio.current_time() + 1.0, patient=True):
+                names = ", ".join(f"{record.pid} ({record.started_as})" for record in list(self.actors.values())[:10])
+                log.error(
+                    "node %r cannot stop: %d killed actors still run: %s; they are shielded, in a thread, or "
+                    "swallow cancellation",
+                    self.name,
+                    len(self.actors),
+                    names,
+                )
 
-    async def _until(self, condition: Callable[[], bool], deadline: float) -> bool:
-        """Wait for ``condition``, looked at after each exit. False: the deadline came first."""
-        with trio.CancelScope(deadline=deadline):
-            while not condition():
-                self._exit_noticed = trio.Event()
-                await self._exit_noticed.wait()
-        return condition()
+    async def _until(self, condition: Callable[[], bool], deadline: float, *, patient: bool = False) -> bool:
+        """Wait for ``condition``, looked at after each exit. False: the deadline came first, or, unless ``patient``,
+        somebody has pressed Ctrl-C a second time."""
+        while not condition():
+            if trio.current_time() >= deadline or (self.interrupts > 1 and not patient):
+                return False
+            self._exit_noticed = trio.Event()
+            try:
+                with trio.CancelScope(deadline=deadline):
+                    await self._exit_noticed.wait()
+            except KeyboardInterrupt as error:  # trio delivers it at the host's next checkpoint, shielded or not
+                self.leave(error)
+        return True
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await trio.sleep(seconds)
+        except KeyboardInterrupt as error:
+            self.leave(error)
 
 
 def _entry(child_id: object, record: Record[Any], state: str) -> TreeEntry:
@@ -493,8 +532,7 @@ def _entry(child_id: object, record: Record[Any], state: str) -> TreeEntry:
     return TreeEntry(child_id, record, record.pid, record.template.kind, state, record.mailbox_length, tuple(children))
 
 
-@asynccontextmanager
-async def open_node(
+def open_node(
     tree: ChildSpec[Any] | None = None,
     *,
     name: str = "node",
@@ -508,7 +546,7 @@ async def open_node(
     max_heap_size: HeapLimit | int | str | None = None,
     own_heaps: bool = True,
     prepare: Callable[[Node], None] | None = None,
-) -> AsyncIterator[Node]:
+) -> AbstractAsyncContextManager[Node]:
     """Run a supervision tree inside any trio program, for the length of a ``with`` block. See the module's docstring
     for its promises.
 
@@ -538,18 +576,48 @@ async def open_node(
         async with ak.open_node(tree) as node:
             await node.finished()
     """
-    node = Node(
-        name,
-        stop_timeout=stop_timeout,
-        call_timeout=call_timeout,
-        kill_timeout=kill_timeout,
-        slice_seconds=slice_seconds,
-        quantum=quantum,
-        max_idle=max_idle,
-        features=features,
-        max_heap_size=max_heap_size,
-    )
-    node.budgets.own_heaps = own_heaps
+
+    def make() -> Node:
+        node = Node(
+            name,
+            stop_timeout=stop_timeout,
+            call_timeout=call_timeout,
+            kill_timeout=kill_timeout,
+            slice_seconds=slice_seconds,
+            quantum=quantum,
+            max_idle=max_idle,
+            features=features,
+            max_heap_size=max_heap_size,
+        )
+        node.budgets.own_heaps = own_heaps
+        return node
+
+    return _Opening(make, tree, prepare)
+
+
+class _Opening(AbstractAsyncContextManager["Node"]):
+    """What ``open_node`` returns. A class of its own, so that its entry and exit are protected from
+    KeyboardInterrupt: ``contextlib``'s are not, and an interrupt there would leave a node that nobody stops."""
+
+    def __init__(
+        self, make: Callable[[], Node], tree: ChildSpec[Any] | None, prepare: Callable[[Node], None] | None
+    ) -> None:
+        self._open = _opened(make, tree, prepare)
+
+    async def __aenter__(self) -> Node:
+        return await self._open.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._open.__aexit__(kind, error, traceback)
+
+
+@asynccontextmanager
+async def _opened(
+    make: Callable[[], Node], tree: ChildSpec[Any] | None, prepare: Callable[[Node], None] | None
+) -> AsyncIterator[Node]:
+    node = make()
     error: BaseException | None = None
     token = CURRENT_SCHEDULER.set(node)
     try:
@@ -564,31 +632,40 @@ async def open_node(
                     with trio.CancelScope() as node._body:
                         if tree is not None:
                             await node._start_root(tree)
-                        yield node
+                        if node.left is None:
+                            yield node
+                        else:
+                            raise node.left
                 except BaseException as raised:
                     error = raised
+                    node._interrupted(error)
                 node._body = None
                 with trio.CancelScope(shield=True):
                     await node._stop_surely()
                     for callback in node.at_close:
-                        callback()
+                        try:
+                            callback()
+                        except BaseException as raised:
+                            node.step_failed(raised)
                     node.budgets.close()
                     node.close()
     except BaseExceptionGroup as group:
-        error = _unwrapped(group)
+        error = _unwrapped(group, error)
     finally:
         node.closed()
         try:
             CURRENT_SCHEDULER.reset(token)
         except ValueError:
             pass  # left in another context than entered: an async generator or fixture does that
+    if node.left is not None and (error is None or not is_fatal(error)):
+        error, node.left = node.left, None
     if node.out_of_memory is not None and (error is None or isinstance(error, trio.Cancelled)):
         raise node.out_of_memory
     if error is None or isinstance(error, trio.Cancelled):
         reason = node.root_reason
         if reason is not None and gave_up(reason):
             raise SupervisorGaveUp(
-                f"the supervision tree of node {name!r} ended: {reason}; the reports before this tell which "
+                f"the supervision tree of node {node.name!r} ended: {reason}; the reports before this tell which "
                 f"children failed",
                 reason,
             ) from None
@@ -606,12 +683,17 @@ def gave_up(reason: ExitReason) -> bool:
     return not isinstance(reason, Normal)
 
 
-def _unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What came out of a handler: KeyboardInterrupt or SystemExit, alone."""
-    fatal: BaseException = group
-    while isinstance(fatal, BaseExceptionGroup):
-        found = [e for e in fatal.exceptions if is_fatal(e)] or list(fatal.exceptions)
-        if len(found) != 1:
-            return group
-        fatal = found[0]
-    return fatal
+def _unwrapped(group: BaseExceptionGroup[BaseException], error: BaseException | None) -> BaseException:
+    """What comes out when the node's own nursery has raised: KeyboardInterrupt, which trio delivers to the host while
+    it waits for the workers, or a fault of the runtime's, on top of the body's ``error``. One, and no group."""
+    if is_fatal(group):
+        return fatal_leaf(group)
+    if error is not None and not isinstance(error, trio.Cancelled):
+        log.error("a node's own task has failed", exc_info=group)
+        return error
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    if len(group.exceptions) > 1:
+        log.error("several of a node's own tasks have failed", exc_info=group)
+    return first

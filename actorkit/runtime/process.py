@@ -288,7 +288,7 @@ async def _run(
     try:
         record.ended(error if fatal is None else fatal)
         if fatal is not None:
-            raise fatal
+            scheduler.leave(fatal)
     finally:
         error = fatal = None
 

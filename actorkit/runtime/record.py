@@ -21,7 +21,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..errors import CallCycle, CalleeDied, CallTimeout, MailboxFull
-from ..reasons import KILL, NOPROC, NORMAL, ExitReason, bounded
+from ..reasons import KILL, NOPROC, NORMAL, ExitReason, as_reason, bounded
 from .activations import ACTIVATIONS
 from .calls import Later, Reply, SenderWaiting, waits_for
 from .extra import Attention, Extra
@@ -367,7 +367,7 @@ class Record(Ref[A_co]):
                             self.variables = context
                         else:
                             free.append(context)
-                    except Exception:  # of a value's __eq__
+                    except BaseException:  # of a value's __eq__
                         self.variables = context
                 else:
                     result = context.run(function, self.obj, *args)
@@ -560,13 +560,13 @@ class Record(Ref[A_co]):
 
     def exit(self, reason: ExitReason) -> None:
         scheduler = self.template.scheduler
-        scheduler.exit_signal(self, reason, scheduler.current)
+        scheduler.exit_signal(self, as_reason(reason, "exit an actor"), scheduler.current)
 
     def kill(self) -> None:
         self.exit(KILL)
 
     def stop(self, reason: ExitReason | None = None) -> None:
-        self.template.scheduler.stop_actor(self, NORMAL if reason is None else reason)
+        self.template.scheduler.stop_actor(self, NORMAL if reason is None else as_reason(reason, "stop an actor"))
 
     # --- looking ------------------------------------------------------------------------------
 

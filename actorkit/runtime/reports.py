@@ -12,14 +12,13 @@ import logging
 import reprlib
 from typing import TYPE_CHECKING, Any, Final
 
-from ..reasons import Crash, ExitReason, bounded
+from ..log import log
+from ..reasons import Crash, ExitReason, bounded, shown, text_of
 
 if TYPE_CHECKING:
     from .record import Record
 
 __all__ = ["render", "render_state", "report_crash", "report_supervisor", "report_unexpected", "report_unkillable"]
-
-logger = logging.getLogger("actorkit")
 
 _SHORT: Final = reprlib.Repr()
 _SHORT.maxlevel = 3
@@ -43,7 +42,7 @@ def render(value: object, limit: int = 400) -> str:
         if isinstance(value, dict):
             return bounded(_render_mapping(value), limit)
         return bounded(_SHORT.repr(value[:200] if isinstance(value, (str, bytes)) else value), limit)
-    except Exception as error:
+    except BaseException as error:
         return f"<{type(value).__qualname__}: rendering raised {type(error).__qualname__}>"
 
 
@@ -79,18 +78,18 @@ def render_state(record: Record[Any]) -> str:
         return "<gone>"
     try:
         status = obj.format_status()
-    except Exception as error:
+    except BaseException as error:
         return f"<format_status raised {type(error).__qualname__}>"
     return render(status, 1_200)
 
 
 def report_crash(record: Record[Any], reason: ExitReason) -> None:
     """An actor ended abnormally by its own doing."""
-    if not logger.isEnabledFor(logging.ERROR):
+    if not log.wants(logging.ERROR):
         return
     parent = record.parent
     extra = record.extra
-    text = f"actor {record.pid} ({record.started_as}) ends: {bounded(str(reason), 600)}"
+    text = f"actor {record.pid} ({record.started_as}) ends: {text_of(reason, 600)}"
     details = [
         f"parent: {parent.pid if parent is not None else 'none'}",
         f"mailbox: {record.mailbox_length} messages",
@@ -99,11 +98,11 @@ def report_crash(record: Record[Any], reason: ExitReason) -> None:
     ]
     if isinstance(reason, Crash) and reason.traceback:
         details.append(reason.traceback.rstrip())
-    logger.error("%s\n  %s", text, "\n  ".join(details))
+    log.error("%s\n  %s", text, "\n  ".join(details))
 
 
 def report_unkillable(record: Record[Any], seconds: float) -> None:
-    logger.error(
+    log.error(
         "actor %s (%s) was killed %.1f s ago and still runs: it is in a shielded scope, in a thread, in a "
         "blocking loop, or "
         "swallows cancellation; its node cannot stop before it ends",
@@ -117,18 +116,18 @@ def report_supervisor(
     level: int, supervisor: str, kind: str, child_id: object, reason: ExitReason | None, because: str
 ) -> None:
     """OTP's four fixed fields: supervisor, context, reason, offender."""
-    if not logger.isEnabledFor(level):
+    if not log.wants(level):
         return
-    logger.log(
+    log.say(
         level,
         "supervisor %s: %s, child %s, reason: %s (%s)",
         supervisor,
         kind,
-        bounded(repr(child_id), 120),
-        bounded(str(reason), 600),
+        shown(child_id, 120),
+        text_of(reason, 600),
         because,
     )
 
 
 def report_unexpected(record: Record[Any], message: object) -> None:
-    logger.warning("actor %s (%s) has no handle_info; dropped %s", record.pid, record.started_as, render(message))
+    log.warning("actor %s (%s) has no handle_info; dropped %s", record.pid, record.started_as, render(message))

@@ -15,7 +15,8 @@
    the actor's own); a scope, nursery or lock left open is noticed, blamed on that actor, and repaired, or the worker is
    retired.
 6. **Nothing is pinned**: a parked worker holds no actor, coroutine or reply.
-7. KeyboardInterrupt and SystemExit leave the pool; everything else ends its actor.
+7. What a handler raises ends its actor. KeyboardInterrupt and SystemExit also stop the node (``leave``); the workers
+   go on, since the actors have their ends to come to.
 8. **Time is counted in nanoseconds**, in ints: a float that the pump drops goes onto the interpreter's freelist, the
    next actor's code keeps it, and so holds a page of the heap of the actor in whose turn it was made.
 
@@ -68,6 +69,7 @@ from .trio_internals import (
     room,
     take_back_unborn,
 )
+from .turns import Turns
 
 __all__ = ["PRIORITIES", "Scheduler", "Worker"]
 
@@ -151,6 +153,7 @@ class Scheduler(Birth, InlineCalls):
         features: Features = FEATURES,
     ) -> None:
         super().__init__(kill_timeout)
+        Turns.__init__(self)
         self.name = name
         self.incarnation = incarnation
         self.slice_ns = int(slice_seconds * 1e9)
@@ -176,9 +179,6 @@ class Scheduler(Birth, InlineCalls):
         self.step_hook: Callable[[Record[Any] | None], None] | None = None
         self.flushes: list[Callable[[], None]] = []
         self.flush_promised = False
-        self.inline_left = 8
-        self.inline_checked = 0
-        self.inline_since = 0
         self.deadlines = Deadlines(self.timers, call_timeout)
         self.templates: dict[type, Template] = {}
         self.base_context = contextvars.copy_context()
@@ -196,11 +196,13 @@ class Scheduler(Birth, InlineCalls):
         trio.lowlevel.add_instrument(instrument)
         self._instrument = instrument
         nursery.start_soon(self.timers.run, name=f"actorkit {self.name}: timers")
+        self.open_turnstile(nursery, f"actorkit {self.name}: turns")
 
     def close(self) -> None:
         """No actor is left: send the workers home."""
         self.closing = True
         self.timers.close()
+        self.close_turnstile()
         while self.idle:
             reschedule(self.idle.pop().task, WAKE)
 
@@ -380,15 +382,9 @@ class Scheduler(Birth, InlineCalls):
                                 break
                     break
                 except BaseException as error:
-                    fatal = is_fatal(error)
                     go_on = self.crashed(actor, error, reply)
-                    if fatal:
-                        if go_on:
-                            actor.make_ready()
-                        self.current = None
-                        if hook is not None:
-                            hook(None)
-                        raise
+                    if is_fatal(error):
+                        self.leave(error)
                     last = perf_counter_ns()
                     if not go_on:
                         break
@@ -397,7 +393,7 @@ class Scheduler(Birth, InlineCalls):
                 break
             try:
                 dirty = context is not None and context != base
-            except Exception:
+            except BaseException:  # of a value's __eq__
                 dirty = True
             if dirty:
                 if actor.state != DEAD:
@@ -448,8 +444,8 @@ class Scheduler(Birth, InlineCalls):
                     # Leaving the scope found one that a handler left open inside: trio has put the stack right by now.
                     fatal = fatal_within(error)
                     if fatal is not None:
-                        raise fatal from None
-                    if not complains_of_stack(error) or (self.features.cancel_status and not worker.corrupted):
+                        self.leave(fatal)
+                    elif not complains_of_stack(error) or (self.features.cancel_status and not worker.corrupted):
                         raise
                     if not worker.corrupted:
                         self.repairs += 1  # whose scope it was is not known in the degraded mode
@@ -551,7 +547,12 @@ class Scheduler(Birth, InlineCalls):
             if worker.token:
                 self._give_up_token(worker)
             self.repairs += 1
-            await close_nurseries(task, self.features)
+            try:
+                await close_nurseries(task, self.features)
+            except BaseException as error:
+                if not is_fatal(error):
+                    raise
+                self.leave(error)
             return False
         if self._locks and task in self._locks:
             self.blame(actor, "its handler ended with a trio lock held: a lock may not outlive its message")
@@ -600,16 +601,11 @@ class Scheduler(Birth, InlineCalls):
             if self.attend(actor):
                 self._requeue(actor, wake=False)
             return True
-        fatal = is_fatal(error)
         if self.crashed(actor, error, reply):
-            self._requeue(actor, wake=fatal)
-        reply = None
-        if fatal:
-            try:
-                raise error
-            finally:
-                del error
-        error = None
+            self._requeue(actor, wake=False)
+        if is_fatal(error):
+            self.leave(error)
+        reply = error = None
         return False
 
     # --- an actor's own task ------------------------------------------------------------------
@@ -617,7 +613,7 @@ class Scheduler(Birth, InlineCalls):
     @enable_ki_protection
     async def run_here(self, worker: Any, actor: Record[Any], function: Any, args: tuple[Any, ...]) -> None:
         """One activation of an idle actor in the caller's task, which is the actor's own (a connection's reader):
-        ``worker`` stands for it. A crash is the actor's; only KeyboardInterrupt and SystemExit come out."""
+        ``worker`` stands for it. A crash is the actor's."""
         base = self.base_context
         free = self.free_contexts
         hook = self.step_hook
@@ -645,7 +641,7 @@ class Scheduler(Birth, InlineCalls):
             if self.crashed(actor, error, None):
                 self._requeue(actor)
             if is_fatal(error):
-                raise
+                self.leave(error)
         else:
             if suspended is None and (actor.attention is None or self.attend(actor)):
                 self._requeue(actor)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AlreadyRegistered, NodeStopped, StartFailed
 from ..policy.child_spec import ChildSpec
-from ..reasons import BadReturn, Crash, ExitReason, bounded
+from ..reasons import BadReturn, Crash, ExitReason, shown
 from .callbacks import Callbacks
 from .process import Process, start_process
 from .template import Owner, Template
@@ -43,7 +43,7 @@ def _actor_class(start: Any) -> type | None:
 
 
 def _name_of(start: Any) -> str:
-    return getattr(start, "__qualname__", None) or repr(start)
+    return getattr(start, "__qualname__", None) or shown(start, 200)
 
 
 def _context_of(made: Any) -> Record[Any] | None:
@@ -161,7 +161,7 @@ class Starter:
             else:
                 reason = BadReturn(
                     f"{_name_of(self.start)}, the start of {child_id!r}, which must return an actor",
-                    bounded(repr(made), 200),
+                    shown(made, 200),
                 )
         raise StartFailed(child_id, reason)
 
@@ -170,5 +170,6 @@ class Starter:
         """The reason that a refused start is told with."""
         if isinstance(error, StartFailed):
             return error.reason
-        assert isinstance(error, (AlreadyRegistered, NodeStopped, TypeError))
-        return Crash(type(error).__qualname__, str(error))
+        if isinstance(error, (AlreadyRegistered, NodeStopped, TypeError)):
+            return Crash(type(error).__qualname__, str(error))
+        return Crash.from_exception(error)

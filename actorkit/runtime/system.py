@@ -11,7 +11,6 @@ For class actors only: a process has no messages between which it could be looke
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from typing import Any, TypeVar
@@ -21,7 +20,8 @@ import trio
 from trio.lowlevel import current_task
 
 from ..errors import CallbackFailed, CallCycle, CalleeDied, NotAMessage
-from ..reasons import NOPROC, bounded
+from ..log import log as _log  # ak.sys.log is OTP's name for something else
+from ..reasons import NOPROC, text_of
 from .calls import Reply, waits_for
 from .dispatch import HandlerTable, InlineTable
 from .introspection import ProcessInfo, process_info
@@ -31,6 +31,7 @@ from .record import DEAD, QUEUED, RUNNING, SUSPENDED, Record
 from .ref import Ref
 from .reports import render_state
 from .template import Template
+from .trio_internals import is_fatal
 
 __all__ = [
     "Statistics",
@@ -46,8 +47,6 @@ __all__ = [
     "suspend",
     "trace",
 ]
-
-logger = logging.getLogger("actorkit")
 
 R = TypeVar("R")
 
@@ -100,11 +99,13 @@ async def replace_state(ref: Ref[Any], function: Callable[[dict[str, Any]], Mapp
         try:
             new = dict(function(dict(old)))
             _set_attributes(record, new)
-        except Exception as error:
+        except BaseException as error:
             _set_attributes(record, old)
+            if is_fatal(error):
+                raise
             raise CallbackFailed(
                 f"replacing the state of {record.describe()} raised {type(error).__qualname__}: "
-                f"{bounded(str(error), 500)}; "
+                f"{text_of(error, 500)}; "
                 "it keeps the state it had"
             ) from error
         return new
@@ -202,7 +203,7 @@ async def _ask(ref: Ref[Any], what: str, serve: Callable[[Record[Any]], R]) -> R
             return
         try:
             outcome.append(serve(record))
-        except Exception as error:
+        except BaseException as error:  # the function is the caller's, and so is what it raises
             reply.refuse(error)
         else:
             reply.ok(None)
@@ -322,8 +323,10 @@ class WatchedTemplate(Template):
         is_info = function is self.original.info
         try:
             tell(Traced(record, "send" if is_info else getattr(function, "__qualname__", repr(function)), args))
-        except Exception:
-            logger.exception("a trace callback of %s raised; its tracing ends", record.describe())
+        except BaseException as error:
+            if is_fatal(error):
+                record.scheduler.leave(error)
+            _log.exception("a trace callback of %s raised; its tracing ends", record.describe())
             _watch(record, trace=None)
 
 

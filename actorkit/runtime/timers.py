@@ -7,18 +7,16 @@ cancelled timer stays in the heap until its time or until such entries are the m
 from __future__ import annotations
 
 import heapq
-import logging
 import math
 from collections.abc import Callable
 from typing import Any, Final
 
 import trio
 
+from ..log import log
 from .trio_internals import is_fatal
 
 __all__ = ["Timer", "Timers"]
-
-logger = logging.getLogger("actorkit")
 
 
 class Timer:
@@ -49,11 +47,16 @@ class Timer:
 
 
 class Timers:
-    """See the module's docstring."""
+    """See the module's docstring.
+
+    Args:
+        leave: takes a KeyboardInterrupt or SystemExit that a callback raises; timers go on.
+    """
 
     MANY: Final = 1_000
 
-    def __init__(self) -> None:
+    def __init__(self, leave: Callable[[BaseException], None] | None = None) -> None:
+        self._leave = leave
         self._heap: list[tuple[float, int, Timer]] = []
         self._count = 0
         self._cancelled = 0
@@ -107,9 +110,10 @@ class Timers:
             try:
                 callback()
             except BaseException as error:
-                if is_fatal(error):
-                    raise
-                logger.exception("a timer's callback raised")
+                if is_fatal(error) and self._leave is not None:
+                    self._leave(error)
+                else:
+                    log.exception("a timer's callback raised")
             heap = self._heap
 
     def close(self) -> None:

@@ -56,7 +56,7 @@ def _tombstone(template: Template) -> type:
                 "__qualname__": cls.__qualname__,
             },
         )
-    except Exception:
+    except BaseException:  # a metaclass may raise anything
         made = cls
     template.tombstone = made
     return made

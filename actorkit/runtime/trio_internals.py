@@ -135,6 +135,13 @@ def _is_fatal(error: BaseException) -> bool:
     return isinstance(error, (KeyboardInterrupt, SystemExit))
 
 
+def fatal_leaf(error: BaseException) -> BaseException:
+    """The KeyboardInterrupt or SystemExit in ``error``: itself, or the first in a group. ``error`` if it is none."""
+    while isinstance(error, BaseExceptionGroup) and _is_fatal(error):
+        error = next(one for one in error.exceptions if _is_fatal(one))
+    return error
+
+
 is_fatal = _is_fatal
 """True for what must leave the runtime: KeyboardInterrupt and SystemExit, alone or in a group."""
 
@@ -214,6 +221,7 @@ __all__ = [
     "close_nurseries",
     "complains_of_stack",
     "current_task",
+    "fatal_leaf",
     "fatal_within",
     "is_fatal",
     "lock_holders",

@@ -1,0 +1,164 @@
+"""Turns: one slice of work in each pass of trio for everybody who could go on without waiting.
+
+The pool has a slice of its own (see ``scheduler``). This is the other one. It is shared by all tasks that
+never have to wait: plain tasks and handlers in loops of inline calls, processes whose messages are there
+already, connections whose sockets are full.
+
+1. A pass begins when trio comes back from waiting for I/O. An instrument notes the time (``begin_pass``).
+2. Whoever has done something without waiting asks ``slice_is_over``. The clock is read once for eight
+   operations if so many would fit into what is left, else for each.
+3. When the slice is over, the task waits for its turn in a queue. One small task, the turnstile, lets
+   ``PER_PASS`` of them through in each pass, and each gets an equal part of that pass's slice. Those
+   who wait cost the pass nothing.
+
+So the length of a pass does not grow with the number of busy tasks. What grows is the time until it is
+one's turn again: ``number / PER_PASS`` passes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Any, Final
+
+import trio
+from trio.lowlevel import Abort, Task, cancel_shielded_checkpoint, checkpoint, current_task, reschedule
+
+from .trio_internals import WAKE, WAKE_FRAMES, Trap, make_trap, park, room
+
+__all__ = ["PER_PASS", "Turns"]
+
+PER_PASS: Final = 32
+"""Tasks that the turnstile lets through in one pass. Each does one operation at least, so this is also what a
+pass may be longer than its slice, in operations."""
+
+STRIDE: Final = 8
+"""Operations between two readings of the clock, while they are quick."""
+
+
+class Turns:
+    """See the module's docstring. The scheduler is built on top of it."""
+
+    slice_ns: int
+
+    def __init__(self) -> None:
+        self.inline_left = 1
+        """Operations until the clock is read again."""
+        self.inline_checked = 0
+        self._stride = 1
+        self.pass_ends = 0
+        """When this pass of trio has used up its slice, in nanoseconds."""
+        self.turn_ends = 0
+        """When whoever works now has used up its part of that slice; never later than ``pass_ends``."""
+        self.turns: OrderedDict[Task, None] = OrderedDict()
+        """Who waits for a turn, in order."""
+        self._sharing = 1
+        self._turnstile: Task | None = None
+        """The turnstile's task while it sleeps."""
+        self._turns_closed = True
+
+    def open_turnstile(self, nursery: trio.Nursery, name: str) -> None:
+        """Let the turnstile work, in a task of ``nursery``."""
+        self._turns_closed = False
+        nursery.start_soon(self._run_turnstile, name=name)
+
+    def begin_pass(self) -> None:
+        """Trio has come back from waiting for I/O."""
+        self.pass_ends = self.turn_ends = perf_counter_ns() + self.slice_ns
+
+    def slice_is_over(self) -> bool:
+        """Has this turn used up its part of the pass's slice? Asked when ``inline_left`` has run out."""
+        now = perf_counter_ns()
+        one = (now - self.inline_checked) // self._stride
+        self._stride = self.inline_left = STRIDE if now + STRIDE * one < self.turn_ends else 1
+        self.inline_checked = now
+        return now > self.turn_ends
+
+    async def yield_if_due(self, task: Task) -> None:
+        """Call it after an operation that did not have to wait."""
+        self.inline_left -= 1
+        if self.inline_left <= 0 and self.slice_is_over():
+            await self.breathe()
+
+    async def turn_if_due(self) -> None:
+        """Call it before an operation. Raises Cancelled if the task is cancelled while it waits for its turn."""
+        self.inline_left -= 1
+        if self.inline_left <= 0 and self.slice_is_over():
+            await self.take_turn()
+
+    async def breathe(self) -> None:
+        """Wait for a turn, after an operation that has been done and so cannot be cancelled any more."""
+        if self._turns_closed:
+            await cancel_shielded_checkpoint()
+        else:
+            got = await self._wait_for_turn()
+            if got is not WAKE and not isinstance(got.error, trio.Cancelled):
+                got.unwrap()  # a KeyboardInterrupt; a cancellation comes again at the next checkpoint
+        self._begin_turn()
+
+    async def take_turn(self) -> None:
+        """Wait for a turn, before an operation: a checkpoint."""
+        if self._turns_closed:
+            await checkpoint()
+        else:
+            got = await self._wait_for_turn()
+            if got is not WAKE:
+                got.unwrap()
+        self._begin_turn()
+
+    async def _wait_for_turn(self) -> Any:
+        turnstile = self._turnstile
+        if turnstile is not None:
+            room(WAKE_FRAMES)
+            self._turnstile = None
+            reschedule(turnstile, WAKE)
+        task = current_task()
+        turns = self.turns
+        turns[task] = None
+
+        def abort(_: Callable[[], Any]) -> Abort:
+            turns.pop(task, None)
+            return Abort.SUCCEEDED
+
+        return await park(Trap(abort))
+
+    def _begin_turn(self) -> None:
+        now = perf_counter_ns()
+        self.turn_ends = min(self.pass_ends, now + self.slice_ns // self._sharing)
+        self._stride = self.inline_left = 1
+        self.inline_checked = now
+
+    async def _run_turnstile(self) -> None:
+        """Let those who wait through, until ``close_turnstile``."""
+        task = current_task()
+        turns = self.turns
+        trap = make_trap(self._turnstile_cancelled)
+        with trio.CancelScope(), trio.CancelScope(shield=True):
+            try:
+                while not self._turns_closed:
+                    if not turns:
+                        self._turnstile = task
+                        got = await park(trap)
+                        if got is not WAKE:
+                            got.unwrap()
+                    self._sharing = due = max(1, min(len(turns), PER_PASS))
+                    for _ in range(due if turns else 0):
+                        reschedule(turns.popitem(last=False)[0], WAKE)
+                    await cancel_shielded_checkpoint()
+            finally:
+                self._turns_closed = True
+                self._turnstile = None
+                while turns:
+                    reschedule(turns.popitem(last=False)[0], WAKE)
+
+    def _turnstile_cancelled(self, _: Callable[[], Any]) -> Abort:
+        self._turnstile = None
+        return Abort.SUCCEEDED
+
+    def close_turnstile(self) -> None:
+        """The node has stopped. Tasks of the host may still be waiting for a turn: they get it."""
+        self._turns_closed = True
+        turnstile, self._turnstile = self._turnstile, None
+        if turnstile is not None:
+            reschedule(turnstile, WAKE)
