@@ -55,6 +55,7 @@ from .policy.restart_pricing import GateSettings as GateSettings
 from .policy.supervision_events import ChildCounts as ChildCounts
 from .policy.supervision_events import ChildInfo as ChildInfo
 from .reasons import *  # noqa: F403
+from .runtime import measured as _measured  # noqa: F401  # imported late otherwise, and then not protected
 from .runtime import system as sys  # noqa: F401
 from .runtime.calls import Later as Later
 from .runtime.context import Context as Context
@@ -77,6 +78,7 @@ from .runtime.events import Unkillable as Unkillable
 from .runtime.gate import AdmissionCounts as AdmissionCounts
 from .runtime.heap_census import ClassHeap as ClassHeap
 from .runtime.heap_census import HeapCensus as HeapCensus
+from .runtime.interrupts import protect_package as _protect_package
 from .runtime.introspection import NodeStatistics as NodeStatistics
 from .runtime.introspection import ProcessInfo as ProcessInfo
 from .runtime.introspection import TreeEntry as TreeEntry
@@ -95,3 +97,5 @@ from .runtime.process import Process as Process
 from .runtime.process import ProcessContext as ProcessContext
 from .runtime.ref import Ref as Ref
 from .runtime.to_thread import to_thread as to_thread
+
+_protect_package()

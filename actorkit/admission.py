@@ -22,6 +22,7 @@ from .errors import AdmissionRefused
 from .policy.admission import Admission, AdmissionSettings, Refuse
 from .policy.memory_sample import MemoryLevel, MemorySample
 from .runtime.gate import AdmissionCounts
+from .runtime.interrupts import protected_context
 
 if TYPE_CHECKING:
     from .runtime.node import Node
@@ -58,6 +59,7 @@ class NodeAdmission:
         """One that was admitted has ended."""
         self._policy.ended(kind)
 
+    @protected_context
     @asynccontextmanager
     async def slot(self, kind: str) -> AsyncIterator[None]:
         """Hold a place for some work.

@@ -17,6 +17,7 @@ import trio
 from ..errors import TaskFailed
 from ..reasons import KILLED, NORMAL, SHUTDOWN, ExitReason, Killed, Shutdown
 from ..runtime import links
+from ..runtime.interrupts import interruptible
 from ..runtime.process import Process
 from ..runtime.record import Record
 from ..runtime.ref import Ref
@@ -79,7 +80,7 @@ async def perform(
     ctx: Any, outcome: Outcome | None, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     """The process of every task."""
-    value = await function(*args, **kwargs)
+    value = await interruptible(function)(*args, **kwargs)
     if outcome is not None:
         outcome.value = value
 

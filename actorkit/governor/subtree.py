@@ -33,6 +33,7 @@ from ..policy.victims import Census
 from ..runtime.budgets import mailbox_of, roots_of
 from ..runtime.events import KilledForMemory, MemoryLevelChanged, MemoryReport, SystemEvent
 from ..runtime.gate import PendingRestart
+from ..runtime.interrupts import protected_context
 from ..runtime.memory_data import MemoryData, Receipt, Receipts
 from ..runtime.node import Node
 from ..runtime.radius import below
@@ -253,6 +254,7 @@ class SubtreeGovernor:
             self.node.events.emit(KilledForMemory(record, record.pid, record.started_as, *fields))
 
 
+@protected_context
 @asynccontextmanager
 async def govern_subtree(
     supervisor: Ref[Any],

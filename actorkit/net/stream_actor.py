@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..behaviours.actor import Actor
-from ..runtime.dispatch import interruptible, is_synchronous
+from ..runtime.dispatch import is_synchronous
+from ..runtime.interrupts import interruptible
 
 if TYPE_CHECKING:
     from .connection import Connection

@@ -18,6 +18,7 @@ from ..policy.memory_sample import Priority
 from ..reasons import NOPROC, NORMAL, ExitReason
 from . import links
 from .events import SystemEvent
+from .interrupts import interruptible
 from .messages import MonitorId
 from .record import Notice, Record
 from .ref import Ref
@@ -190,7 +191,9 @@ class Context(Record[A_co]):
         self._self("continue_with")
         if self.template.process:
             raise TypeError(f"{self.describe()} is a process: it has no messages to continue between; just go on")
-        function: Any = getattr(type(self.obj) if self.obj is not None else self.template.cls, method.__name__, method)
+        function: Any = interruptible(
+            getattr(type(self.obj) if self.obj is not None else self.template.cls, method.__name__, method)
+        )
         if kwargs:
             from functools import partial
 

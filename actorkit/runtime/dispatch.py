@@ -17,11 +17,11 @@ from types import FunctionType
 from typing import Any, Final, Literal, TypeVar, overload
 
 import attrs
-from trio.lowlevel import disable_ki_protection
 
 from ..errors import NotAMessage
+from .interrupts import interruptible
 
-__all__ = ["Declaration", "HandlerTable", "call", "cast", "declaration_of", "interruptible", "is_synchronous"]
+__all__ = ["Declaration", "HandlerTable", "call", "cast", "declaration_of", "is_synchronous"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -92,15 +92,6 @@ def declaration_of(cls: type, name: str) -> Declaration | None:
         if isinstance(declaration, Declaration):
             return declaration
     return None
-
-
-def interruptible(function: F) -> F:
-    """Let Ctrl-C interrupt ``function`` although the runtime that calls it is protected: otherwise
-    ``while True: pass`` in a handler could only be ended by killing the process."""
-    plain: object = function
-    if isinstance(plain, FunctionType):
-        disable_ki_protection(plain)
-    return function
 
 
 def is_synchronous(function: Callable[..., Any]) -> bool:

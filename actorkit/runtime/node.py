@@ -22,7 +22,6 @@ import itertools
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 import attrs
@@ -42,6 +41,7 @@ from .from_thread import FromThread
 from .gate import Admission, Memory, RestartGate, TimerGate
 from .heap_census import HeapCensus, heap_census
 from .heap_report import heap_explain
+from .interrupts import protected_context
 from .introspection import NodeStatistics, ProcessInfo, TreeEntry, process_info
 from .names import CURRENT_SCHEDULER, NamedRef
 from .process import Process, ProcessContext
@@ -592,27 +592,10 @@ def open_node(
         node.budgets.own_heaps = own_heaps
         return node
 
-    return _Opening(make, tree, prepare)
+    return _opened(make, tree, prepare)
 
 
-class _Opening(AbstractAsyncContextManager["Node"]):
-    """What ``open_node`` returns. A class of its own, so that its entry and exit are protected from
-    KeyboardInterrupt: ``contextlib``'s are not, and an interrupt there would leave a node that nobody stops."""
-
-    def __init__(
-        self, make: Callable[[], Node], tree: ChildSpec[Any] | None, prepare: Callable[[Node], None] | None
-    ) -> None:
-        self._open = _opened(make, tree, prepare)
-
-    async def __aenter__(self) -> Node:
-        return await self._open.__aenter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        return await self._open.__aexit__(kind, error, traceback)
-
-
+@protected_context
 @asynccontextmanager
 async def _opened(
     make: Callable[[], Node], tree: ChildSpec[Any] | None, prepare: Callable[[Node], None] | None

@@ -22,7 +22,7 @@ from ..heap.walk import size_of
 from ..reasons import NORMAL
 from .activations import ACTIVATIONS
 from .context import Context
-from .dispatch import interruptible
+from .interrupts import interruptible
 from .record import DEAD, IDLE, RUNNING, Record
 from .stepping import BEGIN, Driver
 from .trio_internals import (

@@ -16,6 +16,7 @@ from ..errors import AlreadyRegistered, NodeStopped, StartFailed
 from ..policy.child_spec import ChildSpec
 from ..reasons import BadReturn, Crash, ExitReason, shown
 from .callbacks import Callbacks
+from .interrupts import interruptible
 from .process import Process, start_process
 from .template import Owner, Template
 from .trio_internals import is_fatal
@@ -139,7 +140,7 @@ class Starter:
         """Call a factory."""
         child_id = self.options["child_id"]
         try:
-            made = self.start(*args, **kwargs)
+            made = interruptible(self.start)(*args, **kwargs)
         except BaseException as error:
             if is_fatal(error):
                 raise

@@ -24,6 +24,7 @@ from ..log import log as _log  # ak.sys.log is OTP's name for something else
 from ..reasons import NOPROC, text_of
 from .calls import Reply, waits_for
 from .dispatch import HandlerTable, InlineTable
+from .interrupts import interruptible
 from .introspection import ProcessInfo, process_info
 from .lifecycle import Starting
 from .names import NamedRef
@@ -97,7 +98,7 @@ async def replace_state(ref: Ref[Any], function: Callable[[dict[str, Any]], Mapp
     def replace(record: Record[Any]) -> dict[str, Any]:
         old = _attributes(record)
         try:
-            new = dict(function(dict(old)))
+            new = dict(interruptible(function)(dict(old)))
             _set_attributes(record, new)
         except BaseException as error:
             _set_attributes(record, old)
@@ -141,7 +142,7 @@ async def trace(ref: Ref[Any], callback: Callable[[Traced], object]) -> None:
     It runs in the actor's turn, must not block, and replaces an earlier one; if it raises, that is logged and tracing
     ends. Calls to a traced actor do not run inline. Source: sys:trace/2.
     """
-    await _ask(ref, "trace", lambda record: _watch(record, trace=callback))
+    await _ask(ref, "trace", lambda record: _watch(record, trace=interruptible(callback)))
 
 
 async def no_trace(ref: Ref[Any]) -> None:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from ..policy.heap_limit import HeapLimit
 from ..policy.memory_sample import Priority
 from ..reasons import ExitReason
-from .dispatch import HandlerTable, InlineTable, interruptible
+from .dispatch import HandlerTable, InlineTable
+from .interrupts import interruptible
 
 if TYPE_CHECKING:
     from .footprints import Samples
@@ -125,7 +126,7 @@ class Template:
         self.init = _overridden(cls, base, "init")
         self.terminate = _overridden(cls, base, "terminate")
         self.traps_exits = bool(getattr(cls, "trap_exit", False))
-        self.new: Callable[..., Any] = cls.__new__
+        self.new: Callable[..., Any] = interruptible(cls.__new__)
         self.construct: Callable[..., Any] = interruptible(_own(cls, "__init__"))
         self.plain = (
             self.init is None
