@@ -178,8 +178,10 @@ class Case:
 
     @property
     def stop_timeout(self) -> float:
-        """So long that only the signal can end the stop, where it must."""
-        return 600.0 if self.forces or (self.cut_short and self.host_is_main) else 2.0
+        """So long that only the signal can end the stop, where it must; short where nothing else does."""
+        if self.forces or (self.cut_short and self.host_is_main):
+            return 600.0
+        return 2.0 if self.spot.endless or self.cut_short else 20.0
 
     @property
     def standstill(self) -> float:
@@ -266,7 +268,7 @@ def _outcome(case: Case, outcome: str, end: Ending, early: bool) -> Iterator[str
             shape = "group"
     if shape not in allowed:
         yield f"out of {case.runner}.run: {outcome}"
-    elif end.status != statuses.get(shape, 1) and not (early and end.status == -SIGTERM):
+    elif end.status != statuses.get(shape, 1) and not (early and end.status in (-SIGTERM, -SIGINT)):
         yield f"exit status {end.status} after {outcome}"
 
 

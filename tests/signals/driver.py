@@ -23,6 +23,9 @@ ROOT = Path(__file__).parent.parent.parent
 HANG = 60.0
 """Seconds after which a program counts as hung, and is killed."""
 
+AGAIN = 5.0
+"""Seconds after which a Ctrl-C that should have cut a stop short is repeated, once."""
+
 
 class InChild(BaseException):
     """Raised in a fork, to get to the outermost line: what runs there ends as a program does."""
@@ -47,6 +50,8 @@ class Running:
         self.seen = 0
         self.sent = 0
         self.killed = False
+        self.last = 0.0
+        self.repeated = False
 
     def fileno(self) -> int:
         return self.output
@@ -78,6 +83,12 @@ class Running:
             pass
 
     def expire(self) -> None:
+        if self.case.cut_short and not self.repeated and self.sent == len(self.case.script.steps):
+            # Two that come before trio has delivered the first are one to it: whoever presses, presses again.
+            self.last = self.last or time.monotonic()
+            if time.monotonic() - self.last > AGAIN:
+                self.repeated = True
+                self.kill(signal.SIGINT)
         if not self.killed and time.monotonic() - self.begun > HANG:
             self.killed = True
             self.kill(signal.SIGKILL)
