@@ -37,6 +37,7 @@ from ..reasons import NORMAL, BadReturn, Crash, ExitReason, InitTimeout, as_reas
 from .budgets import Budgets
 from .calls import Later
 from .events import ActorCrashed, ActorExited, ActorStarted, DeadLetter, Events, Unkillable
+from .extra import Extra
 from .footprints import Footprints
 from .links import send_signal, tell_watchers
 from .messages import Exit
@@ -240,8 +241,8 @@ class Lifecycle:
         self.kill_timeout = kill_timeout
         self.last_reason: ExitReason = NORMAL
         self.doomed: list[Record[Any]] = []
-        self.unsettled: deque[tuple[Any, ...]] = deque()
-        """Ends whose next step found the stack full: (its number, the end)."""
+        self.unsettled: deque[tuple[int, _End]] = deque()
+        """Ends whose next step found the stack full: (the steps that have been taken, the end)."""
         self.left: BaseException | None = None
         """KeyboardInterrupt or SystemExit from users' code: it comes out of the node when that has stopped."""
         self.dying: dict[Record[Any], Timer] = {}
@@ -567,16 +568,61 @@ class Lifecycle:
         self._settle(0, end)
 
     def _settle(self, step: int, end: _End) -> None:
-        """Take the steps of an end, from this one on, whatever they raise."""
-        while step < len(STEPS):
+        """Take the steps of an end that come after ``step``, whatever they raise. Most actors need few of them."""
+        record, extra = end.record, end.extra
+        template = record.template
+        while True:
             try:
-                STEPS[step](self, end)
+                if step < 1:
+                    step = 1
+                    if self.budgets.all or self.dying:
+                        self._end_budget(end)
+                if step < 2:
+                    step = 2
+                    if template.name is not None or (extra is not None and extra.name is not None):
+                        self._end_name(end)
+                if extra is not None:
+                    if step < 3:
+                        step = 3
+                        if extra.timers or extra.idle_timer is not None:
+                            self._end_timers(extra)
+                    if step < 4:
+                        step = 4
+                        if extra.at_exit:
+                            self._end_callbacks(end, extra)
+                    if step < 5:
+                        step = 5
+                        if extra.senders or extra.deferred:
+                            self._end_callers(end, extra)
+                if step < 6:
+                    step = 6
+                    if end.inbox or end.outbox:
+                        self._end_mailbox(end)
+                if step < 7:
+                    step = 7
+                    if template.owner is not None:
+                        template.owner.child_exited(record, end.reason)
+                if step < 8:
+                    step = 8
+                    if extra is not None:
+                        tell_watchers(self, record, end.reason)
+                if step < 9:
+                    step = 9
+                    obj, end.obj = end.obj, None
+                    if obj is not None:
+                        clear_state(obj, template)
+                if step < 10:
+                    step = 10
+                    if self.events.wanted(ActorExited):
+                        self.events.emit(ActorExited(record, record.pid, record.started_as, end.reason))
+                if self.stopping:
+                    self.exit_noticed()
+                return
             except RecursionError:
-                self.unsettled.append((step, end))
+                self.unsettled.append((step - 1, end))
                 return
             except BaseException as error:
                 self.step_failed(error)
-            step += 1
 
     def _end_budget(self, end: _End) -> None:
         record = end.record
@@ -593,30 +639,22 @@ class Lifecycle:
         if name is not None:
             self.names.release(name, end.record)
 
-    def _end_timers(self, end: _End) -> None:
-        extra = end.extra
-        if extra is None:
-            return
+    def _end_timers(self, extra: Extra) -> None:
         if extra.idle_timer is not None:
             extra.idle_timer.cancel()
         timers, extra.timers = extra.timers, None
         for timer in list(timers or ()):
             timer.cancel()
 
-    def _end_callbacks(self, end: _End) -> None:
-        extra = end.extra
-        if extra is not None and extra.at_exit:
-            callbacks, extra.at_exit = extra.at_exit, None
-            for callback in callbacks:
-                try:
-                    callback(end.record, end.reason)
-                except BaseException as error:
-                    self.step_failed(error)
+    def _end_callbacks(self, end: _End, extra: Extra) -> None:
+        callbacks, extra.at_exit = extra.at_exit, None
+        for callback in callbacks or ():
+            try:
+                callback(end.record, end.reason)
+            except BaseException as error:
+                self.step_failed(error)
 
-    def _end_callers(self, end: _End) -> None:
-        extra = end.extra
-        if extra is None:
-            return
+    def _end_callers(self, end: _End, extra: Extra) -> None:
         senders, extra.senders = extra.senders, None
         deferred, extra.deferred = extra.deferred, None
         for waiting in (*(senders or ()), *(deferred or ())):
@@ -636,27 +674,6 @@ class Lifecycle:
                     self.dead_letter(end.record, message, "its receiver ended first")
             except BaseException as error:
                 self.step_failed(error)
-
-    def _end_for_owner(self, end: _End) -> None:
-        owner = end.record.template.owner
-        if owner is not None:
-            owner.child_exited(end.record, end.reason)
-
-    def _end_for_watchers(self, end: _End) -> None:
-        if end.extra is not None:
-            tell_watchers(self, end.record, end.reason)
-
-    def _end_state(self, end: _End) -> None:
-        obj, end.obj = end.obj, None
-        if obj is not None:
-            clear_state(obj, end.record.template)
-
-    def _end_event(self, end: _End) -> None:
-        record = end.record
-        if self.events.wanted(ActorExited):
-            self.events.emit(ActorExited(record, record.pid, record.started_as, end.reason))
-        if self.stopping:
-            self.exit_noticed()
 
     # --- after a message ----------------------------------------------------------------------
 
@@ -707,18 +724,3 @@ class Lifecycle:
         """Tell of a newborn."""
         if self.events.wanted(ActorStarted):
             self.events.emit(ActorStarted(record, record.pid, record.started_as))
-
-
-STEPS: Final[tuple[Callable[[Lifecycle, _End], None], ...]] = (
-    Lifecycle._end_budget,
-    Lifecycle._end_name,
-    Lifecycle._end_timers,
-    Lifecycle._end_callbacks,
-    Lifecycle._end_callers,
-    Lifecycle._end_mailbox,
-    Lifecycle._end_for_owner,
-    Lifecycle._end_for_watchers,
-    Lifecycle._end_state,
-    Lifecycle._end_event,
-)
-"""What an end consists of, in order. See the module's docstring."""

@@ -179,13 +179,10 @@ ACTIVATIONS.update(function.__code__ for function in (Driver.send, Driver.throw,
 
 
 class Attribution(trio.abc.Instrument):
-    """Finds the tasks that actors start, when they start; and tells when a pass of trio begins."""
+    """Finds the tasks that actors start, when they start."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
-
-    def after_io_wait(self, timeout: float) -> None:
-        self.scheduler.begin_pass()
 
     def task_spawned(self, task: Task) -> None:
         actor = owner_of(self.scheduler, task)
@@ -201,9 +198,6 @@ class SteppedAttribution(trio.abc.Instrument):
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
         self.kids: dict[Task, Kid] = {}
-
-    def after_io_wait(self, timeout: float) -> None:
-        self.scheduler.begin_pass()
 
     def task_spawned(self, task: Task) -> None:
         actor = owner_of(self.scheduler, task)

@@ -4,12 +4,15 @@ The pool has a slice of its own (see ``scheduler``). This is the other one. It i
 never have to wait: plain tasks and handlers in loops of inline calls, processes whose messages are there
 already, connections whose sockets are full.
 
-1. A pass begins when trio comes back from waiting for I/O. An instrument notes the time (``begin_pass``).
-2. Whoever has done something without waiting asks ``slice_is_over``. The clock is read once for eight
+1. Whoever has done something without waiting asks ``slice_is_over``. The clock is read once for eight
    operations if so many would fit into what is left, else for each.
-3. When the slice is over, the task waits for its turn in a queue. One small task, the turnstile, lets
-   ``PER_PASS`` of them through in each pass, and each gets an equal part of that pass's slice. Those
-   who wait cost the pass nothing.
+2. Whoever is alone makes a checkpoint when the slice is over, and begins the next pass's slice.
+3. Everybody else waits for a turn in a queue. One small task, the turnstile, lets ``PER_PASS`` of them
+   through in each pass, and each gets an equal part of that pass's slice, which the first of them
+   begins. Those who wait cost the pass nothing.
+4. Connections also ask *before* they read, since thousands may have become readable in the same pass. For
+   that they must know when a pass begins: an instrument tells (``watch_passes``), at half a microsecond a
+   pass, in nodes that have a listener.
 
 So the length of a pass does not grow with the number of busy tasks. What grows is the time until it is
 one's turn again: ``number / PER_PASS`` passes.
@@ -17,11 +20,13 @@ one's turn again: ``number / PER_PASS`` passes.
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any, Final
 
+import outcome
 import trio
 from trio.lowlevel import Abort, Task, cancel_shielded_checkpoint, checkpoint, current_task, reschedule
 
@@ -35,6 +40,17 @@ pass may be longer than its slice, in operations."""
 
 STRIDE: Final = 8
 """Operations between two readings of the clock, while they are quick."""
+
+
+class _Passes(trio.abc.Instrument):
+    """Tells when trio comes back from waiting for I/O."""
+
+    def __init__(self, turns: Turns) -> None:
+        self.turns = turns
+
+    def after_io_wait(self, timeout: float) -> None:
+        turns = self.turns
+        turns.pass_ends = turns.turn_ends = perf_counter_ns() + turns.slice_ns
 
 
 class Turns:
@@ -54,6 +70,12 @@ class Turns:
         self.turns: OrderedDict[Task, None] = OrderedDict()
         """Who waits for a turn, in order."""
         self._sharing = 1
+        self._lap = 0
+        """How often the turnstile has let somebody through, and the last time that one of them has begun its turn."""
+        self._lap_begun = 0
+        self._breathing = False
+        """Somebody who is alone makes a checkpoint."""
+        self._passes: _Passes | None = None
         self._turnstile: Task | None = None
         """The turnstile's task while it sleeps."""
         self._turns_closed = True
@@ -63,8 +85,14 @@ class Turns:
         self._turns_closed = False
         nursery.start_soon(self._run_turnstile, name=name)
 
+    def watch_passes(self) -> None:
+        """Be told of the beginning of each pass, from now on."""
+        if self._passes is None:
+            self._passes = _Passes(self)
+            trio.lowlevel.add_instrument(self._passes)
+
     def begin_pass(self) -> None:
-        """Trio has come back from waiting for I/O."""
+        """Nobody has worked in this pass yet."""
         self.pass_ends = self.turn_ends = perf_counter_ns() + self.slice_ns
 
     def slice_is_over(self) -> bool:
@@ -89,23 +117,37 @@ class Turns:
 
     async def breathe(self) -> None:
         """Wait for a turn, after an operation that has been done and so cannot be cancelled any more."""
-        if self._turns_closed:
-            await cancel_shielded_checkpoint()
+        if self._is_alone():
+            self._breathing = True
+            try:
+                await cancel_shielded_checkpoint()
+            finally:
+                self._breathing = False
+                self.begin_pass()
         else:
             got = await self._wait_for_turn()
-            if got is not WAKE and not isinstance(got.error, trio.Cancelled):
+            if isinstance(got, outcome.Value):
+                self._begin_turn(got.value)
+            elif not isinstance(got.error, trio.Cancelled):
                 got.unwrap()  # a KeyboardInterrupt; a cancellation comes again at the next checkpoint
-        self._begin_turn()
 
     async def take_turn(self) -> None:
         """Wait for a turn, before an operation: a checkpoint."""
-        if self._turns_closed:
-            await checkpoint()
+        if self._is_alone():
+            self._breathing = True
+            try:
+                await checkpoint()
+            finally:
+                self._breathing = False
+                self.begin_pass()
         else:
             got = await self._wait_for_turn()
-            if got is not WAKE:
+            if not isinstance(got, outcome.Value):
                 got.unwrap()
-        self._begin_turn()
+            self._begin_turn(got.value)
+
+    def _is_alone(self) -> bool:
+        return self._turns_closed or (self._turnstile is not None and not self._breathing)
 
     async def _wait_for_turn(self) -> Any:
         turnstile = self._turnstile
@@ -123,8 +165,12 @@ class Turns:
 
         return await park(Trap(abort))
 
-    def _begin_turn(self) -> None:
+    def _begin_turn(self, lap: int) -> None:
         now = perf_counter_ns()
+        if lap != self._lap_begun:
+            self._lap_begun = lap
+            if self._passes is None:
+                self.pass_ends = now + self.slice_ns
         self.turn_ends = min(self.pass_ends, now + self.slice_ns // self._sharing)
         self._stride = self.inline_left = 1
         self.inline_checked = now
@@ -143,14 +189,16 @@ class Turns:
                         if got is not WAKE:
                             got.unwrap()
                     self._sharing = due = max(1, min(len(turns), PER_PASS))
+                    self._lap += 1
+                    go_on = outcome.Value(self._lap)
                     for _ in range(due if turns else 0):
-                        reschedule(turns.popitem(last=False)[0], WAKE)
+                        reschedule(turns.popitem(last=False)[0], go_on)
                     await cancel_shielded_checkpoint()
             finally:
                 self._turns_closed = True
                 self._turnstile = None
                 while turns:
-                    reschedule(turns.popitem(last=False)[0], WAKE)
+                    reschedule(turns.popitem(last=False)[0], outcome.Value(self._lap))
 
     def _turnstile_cancelled(self, _: Callable[[], Any]) -> Abort:
         self._turnstile = None
@@ -159,6 +207,10 @@ class Turns:
     def close_turnstile(self) -> None:
         """The node has stopped. Tasks of the host may still be waiting for a turn: they get it."""
         self._turns_closed = True
+        if self._passes is not None:
+            with contextlib.suppress(KeyError):  # somebody has removed it
+                trio.lowlevel.remove_instrument(self._passes)
+            self._passes = None
         turnstile, self._turnstile = self._turnstile, None
         if turnstile is not None:
             reschedule(turnstile, WAKE)
