@@ -51,7 +51,7 @@ def run(main: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts) -> T | None:
     * **SIGTERM** cancels ``main``, so that its nodes stop in order, and None is returned: a program that ends after
       that has exit status 0, which service managers take for a clean stop. What ``main`` raises or returns all the
       same comes out. A second SIGTERM changes nothing. Before ``main`` has begun, it is not begun at all; after it
-      has ended, the signal goes to whoever handled it before ``ak.run``.
+      has ended, it goes to whoever handled it before ``ak.run``.
     * A step that does not let trio's loop turn (``while True: pass``) hears of no cancellation. When the loop has stood
       still for 30 seconds after SIGTERM, that step is interrupted as by Ctrl-C, and so on every 30 seconds.
     * **Ctrl-C** (SIGINT) is ``KeyboardInterrupt``, as under ``trio.run``: the nodes stop in order, and it comes out. A
@@ -100,11 +100,10 @@ def run(main: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts) -> T | None:
             f"ak.run(main()); arguments go after it"
         )
     signals = _Signals()
-    # From here on SIGTERM does not end the process. What comes before trio's handler of SIGINT is Python's own, so a
-    # Ctrl-C in these very lines raises at once, with nothing begun.
-    before = signal.signal(signal.SIGTERM, signals.on_sigterm)
-    signals.pristine = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     try:
+        # From here on SIGTERM does not end the process. Until trio has taken SIGINT over it is Python's own, so that a
+        # Ctrl-C in these very lines raises at once, with nothing begun.
+        signals.take_sigterm()
         return trio.run(signals.attend, main, args)
     except BaseException as error:
         found = _out_of_memory(error)
@@ -114,11 +113,7 @@ def run(main: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts) -> T | None:
             print(found, file=sys.stderr, flush=True)
         raise SystemExit(found.exit_status) from None
     finally:
-        signals.over.set()
-        if signal.getsignal(signal.SIGTERM) == signals.on_sigterm:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
-        if signals.late:
-            signal.raise_signal(signal.SIGTERM)
+        signals.give_sigterm_back()  # there is something to do only if trio has not begun
 
 
 class _Signals:
@@ -133,51 +128,64 @@ class _Signals:
         self.token: trio.lowlevel.TrioToken | None = None
         self.told = False
         """SIGTERM has come."""
-        self.late = False
-        """It came when ``main`` had ended, so it was not for ``main``."""
         self.over = threading.Event()
         """``main`` has ended."""
-        self.pristine = False
-        """SIGINT was Python's own before."""
+        self.ending = threading.Lock()
+        """Nobody presses Ctrl-C while ``over`` is being set, or after it."""
+        self.sigterm_before: Any = None
+        self.sigint_before = signal.getsignal(signal.SIGINT)
         self.interrupts = itertools.count(1)
         self.handler_of_trio: Callable[[int, FrameType | None], Any] | None = None
 
+    def take_sigterm(self) -> None:
+        self.sigterm_before = signal.getsignal(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, self.on_sigterm)
+
+    def give_sigterm_back(self) -> None:
+        # Bound methods are equal, not identical. Anything else is the program's, and stays.
+        if signal.getsignal(signal.SIGTERM) == self.on_sigterm:
+            before = self.sigterm_before
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
     @trio.lowlevel.enable_ki_protection
     async def attend(self, main: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T | None:
-        """Run ``main``, and attend to signals meanwhile."""
-        # The token before the look at `told`: a signal in between is seen by its handler, or here.
-        self.token = trio.lowlevel.current_trio_token()
-        if self.told:
-            return None
-        # trio has taken SIGINT over if it was Python's own; anything else is the program's.
-        present = signal.getsignal(signal.SIGINT)
-        if self.pristine and callable(present):
-            self.handler_of_trio = present
-            signal.signal(signal.SIGINT, self.on_sigint)
+        """Run ``main``, and attend to signals meanwhile. Everything is put back here, where Ctrl-C cannot come in
+        between: when trio has ended, it can."""
         try:
+            # The token before the look at `told`: a signal in between is seen by its handler, or here.
+            self.token = trio.lowlevel.current_trio_token()
+            if self.told:
+                return None
+            # trio has taken SIGINT over if it was Python's own; anything else is the program's.
+            present = signal.getsignal(signal.SIGINT)
+            if self.sigint_before is signal.default_int_handler and callable(present):
+                self.handler_of_trio = present
+                signal.signal(signal.SIGINT, self.on_sigint)
             with self.scope:
                 return await _unprotected(main, args)
+            return None
         finally:
-            self.over.set()
+            heard = self.told
+            with self.ending:
+                self.over.set()
             # trio takes its handler away at the end only if it finds it there.
             if self.handler_of_trio is not None and signal.getsignal(signal.SIGINT) == self.on_sigint:
                 signal.signal(signal.SIGINT, self.handler_of_trio)
-        return None
+            self.give_sigterm_back()
+            if self.told and not heard:  # in these very lines: it was not for main
+                signal.raise_signal(signal.SIGTERM)
 
     def on_sigterm(self, signum: int, frame: FrameType | None) -> None:
         if self.told:
             return
         self.told = True
-        if self.over.is_set():
-            self.late = True
-        elif self.token is not None:
-            try:
-                self.token.run_sync_soon(self.stop, idempotent=True)
-                _thread.start_new_thread(self.watch, (self.token,))
-            except trio.RunFinishedError:
-                self.late = True
-            except (MemoryError, RuntimeError):
-                self.told = False  # no room to pass it on, or for a thread: the next one tries again
+        if self.token is None:
+            return  # `attend` looks
+        try:
+            self.token.run_sync_soon(self.stop, idempotent=True)
+            _thread.start_new_thread(self.watch, (self.token,))
+        except (MemoryError, RuntimeError):  # no room to pass it on, or for a thread
+            self.told = False  # the next one tries again
 
     def stop(self) -> None:
         self.scope.cancel(reason="SIGTERM")
@@ -204,8 +212,10 @@ class _Signals:
                 return
             if turned.wait(STANDSTILL_SECONDS):
                 self.over.wait(STANDSTILL_SECONDS / 10)
-            elif not self.over.is_set() and self.handler_of_trio is not None:
-                signal.pthread_kill(main_thread, signal.SIGINT)
+                continue
+            with self.ending:
+                if not self.over.is_set() and self.handler_of_trio is not None:
+                    signal.pthread_kill(main_thread, signal.SIGINT)
 
 
 @trio.lowlevel.disable_ki_protection

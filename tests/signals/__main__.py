@@ -1,8 +1,8 @@
 """``python -m tests.signals``: the table of signals, run.
 
 Every spot with every script that fits it, in some of the arrangements (nodes one, nested and side by
-side; the host in the main task or another, with a nursery around or not; KeyboardInterrupt caught or
-not): in four of them, in turn.
+side, or with a governor; the host in the main task or another, with a nursery around or not;
+KeyboardInterrupt caught or not): in four of them, in turn.
 
 * ``--all``: in each of them; ``--quick``: in one.
 * ``--part``: what ``make test`` runs.
@@ -20,14 +20,14 @@ from collections import Counter
 
 # All that a program imports, before the forks.
 from tests.signals import driver, programs
-from tests.signals.cases import PART, SCRIPTS, Case, Ending, cases
+from tests.signals.cases import ARRANGEMENTS, PART, SCRIPTS, Case, Ending, cases
 from tests.signals.driver import InChild, fork, run
 
 AT_ONCE = 8
 
 
 def main(words: list[str]) -> int:
-    each = 12 if "--all" in words else 1 if "--quick" in words else 4
+    each = len(ARRANGEMENTS) if "--all" in words else 1 if "--quick" in words else 4
     only = words[words.index("--only") + 1] if "--only" in words else ""
     if "--hang" in words:
         driver.HANG = float(words[words.index("--hang") + 1])

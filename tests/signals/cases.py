@@ -13,7 +13,7 @@ import attrs
 
 Phase = Literal["starting", "serving", "stopping"]
 Runner = Literal["trio", "ak"]
-Nodes = Literal["one", "in a body", "in a handler", "side by side"]
+Nodes = Literal["one", "governed", "in a body", "in a handler", "side by side"]
 Around = Literal["nothing", "a nursery", "a child task"]
 
 
@@ -174,7 +174,7 @@ class Case:
     @property
     def host_is_main(self) -> bool:
         """Only the main task hears of a Ctrl-C that comes while no user code runs."""
-        return self.around != "a child task" and self.nodes in ("one", "in a body")
+        return self.around != "a child task" and self.nodes in ("one", "governed", "in a body")
 
     @property
     def stop_timeout(self) -> float:
@@ -190,7 +190,7 @@ class Case:
 
     @property
     def node_names(self) -> tuple[str, ...]:
-        return ("inner",) if self.nodes == "one" else ("inner", "outer")
+        return ("inner",) if self.nodes in ("one", "governed") else ("inner", "outer")
 
     @property
     def own_group(self) -> bool:
@@ -301,6 +301,7 @@ ARRANGEMENTS: tuple[tuple[Nodes, Around, bool], ...] = (
     ("one", "a nursery", False),
     ("in a handler", "a child task", False),
     ("in a body", "a child task", False),
+    ("governed", "nothing", False),
     ("one", "nothing", True),
 )
 
@@ -346,6 +347,7 @@ PART = (
     Case(spot("flood of casts"), script("INT"), "ak", "side by side"),
     Case(spot("loop in handle_info"), script("INT"), "ak", "in a body", catch=True),
     Case(spot("flood of calls"), script("TERM"), "ak"),
+    Case(spot("flood of calls"), script("INT"), "trio"),
     Case(spot("init sleeps"), script("TERM"), "ak"),
     Case(spot("shielded"), script("TERM"), "ak", "in a handler", "a nursery"),
     Case(spot("loop in a cast"), script("TERM"), "ak"),

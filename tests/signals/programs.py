@@ -459,7 +459,8 @@ async def node(name: str, children: Children, body: Body, stop_timeout: float) -
     if name == "inner" and config.spot == "the root's init sleeps":
         tree = children[-1]
     try:
-        async with ak.open_node(tree, name=name, stop_timeout=stop_timeout, kill_timeout=0.5) as it:
+        limit = "64 GiB" if config.nodes == "governed" else None
+        async with ak.open_node(tree, name=name, stop_timeout=stop_timeout, kill_timeout=0.5, memory_limit=limit) as it:
             await body(it)
     except BaseException as error:
         say(f"{name}: {shape(error)}")
@@ -478,7 +479,7 @@ async def inner() -> None:
 
 
 async def nodes() -> None:
-    if config.nodes == "one":
+    if config.nodes in ("one", "governed"):
         await inner()
     elif config.nodes == "in a body":
 

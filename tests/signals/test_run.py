@@ -281,26 +281,6 @@ def test_after_main_has_ended_it_is_not_lost(terminated: list[int], monkeypatch:
     assert terminated == [signal.SIGTERM]
 
 
-def test_a_second_one_after_main_has_ended_changes_nothing(
-    terminated: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first was for this run, and it has been heard."""
-    real = trio.run
-
-    def run(*args: Any) -> Any:
-        result = real(*args)
-        signal.raise_signal(signal.SIGTERM)
-        return result
-
-    async def main() -> None:
-        signal.raise_signal(signal.SIGTERM)
-        await trio.sleep_forever()
-
-    monkeypatch.setattr(trio, "run", run)
-    assert ak.run(main) is None
-    assert terminated == []
-
-
 def test_a_handler_that_main_leaves_behind_stays() -> None:
     """The program's own handler of SIGTERM, set inside, is not taken away."""
     before = signal.getsignal(signal.SIGTERM)
@@ -335,7 +315,7 @@ def test_a_loop_that_turns_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
             # It waits for the loop as long as it must, and asks again at once.
             return super().wait(timeout if timeout == cli.STANDSTILL_SECONDS else 0)
 
-    namespace = SimpleNamespace(Event=Event, current_thread=threading.current_thread, main_thread=threading.main_thread)
+    namespace = SimpleNamespace(**{**vars(threading), "Event": Event})
     monkeypatch.setattr(cli, "threading", namespace)
 
     async def main() -> str:

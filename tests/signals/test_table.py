@@ -30,6 +30,15 @@ def test_a_part_of_the_table() -> None:
     assert run.returncode == 0, run.stdout[-20_000:]
 
 
+def test_a_signal_at_many_points() -> None:
+    """Wherever Python looks for signals; ``python -m tests.signals.sweep`` goes to more of these points."""
+    command = [sys.executable, "-W", "error", "-m", "tests.signals.sweep", "--step", "200"]
+    run = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
+    )
+    assert run.returncode == 0, run.stdout[-20_000:]
+
+
 def test_the_table_is_whole() -> None:
     """Every spot has a program, every pair of a spot and a script is run, and no two cases have the same name."""
     assert {spot.name for spot in SPOTS} == set(PROGRAMS)
