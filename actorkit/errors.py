@@ -189,20 +189,32 @@ class NotJoined(ActorkitError):
 
 class TaskFailed(ActorkitError):
     """A task ended without a result; ``reason`` is its exit reason: Crash when its function raised, Killed or Shutdown
-    when somebody ended it. The fault is the function's, or a decision of whoever ended it."""
+    when somebody ended it. The fault is the function's, or a decision of whoever ended it.
 
-    def __init__(self, task: str, reason: ExitReason) -> None:
+    From a task stream it says which item it belongs to: ``item`` is what the source gave, ``index``
+    its position, from 0; both are None for a task that was started alone.
+    """
+
+    def __init__(self, task: str, reason: ExitReason, *, item: object = None, index: int | None = None) -> None:
         super().__init__(f"task {task} ended without a result: {text_of(reason, 500)}")
         self.task: Final = task
         self.reason: Final = reason
+        self.item: Final = item
+        self.index: Final = index
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if self.index is None else f"{text}; it was for item {self.index}: {shown(self.item, 200)}"
 
 
 class TaskTimeout(TaskFailed):
     """An item of a task stream took longer than ``item_timeout`` allows; its task has been killed. Allow more, or look
     why it is slow; ``on_timeout="kill_task"`` yields this in the item's place and goes on."""
 
-    def __init__(self, task: str, reason: ExitReason, seconds: float) -> None:
-        super().__init__(task, reason)
+    def __init__(
+        self, task: str, reason: ExitReason, seconds: float, *, item: object = None, index: int | None = None
+    ) -> None:
+        super().__init__(task, reason, item=item, index=index)
         self.args = (f"task {task} had no result within {seconds:g} s and was killed; allow more with item_timeout",)
         self.seconds: Final = seconds
 

@@ -1,17 +1,45 @@
-"""What all tests have: ``@pytest.mark.own_process``, for what depends on whatever else has run in its process; and the
-hypothesis profile ``prove``, which must be known before it is asked for."""
+"""What all tests have: a clock that stands still; ``@pytest.mark.own_process``, for what depends on whatever else has
+run in its process; and the hypothesis profile ``prove``, which must be known before it is asked for.
+
+**Time stands still** in a test that asks for no clock. Calls, starts and stops have deadlines of 5 s, restarts are
+counted within 5 s: on a machine that is slow enough, or stopped for a while, each of these is a verdict about the
+machine. Without time none of them comes. Who wants to wait takes ``autojump_clock``, or ``mock_clock`` and moves it; a
+module whose tests all wait has ``pytestmark = pytest.mark.autojump``; who waits for what is on no clock of ours says so
+with ``real_clock(why)``. What hangs is ended by pytest-timeout.
+"""
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+import trio
+from trio.testing import MockClock
 
 import tests.effort  # noqa: F401
 
 INSIDE = "ACTORKIT_TEST_IN_ITS_PROCESS"
+
+
+def run_without_time(main: Any, *, clock: Any = None, **options: Any) -> Any:
+    """``trio.run`` with the clock that the test asks for, or else with one that stands still."""
+    return trio.run(main, clock=MockClock() if clock is None else clock, **options)
+
+
+def run_jumping(main: Any, *, clock: Any = None, **options: Any) -> Any:
+    """``trio.run`` with a clock that jumps when nothing runs."""
+    return trio.run(main, clock=MockClock(autojump_threshold=0) if clock is None else clock, **options)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """pytest-trio takes who runs a test from its marker."""
+    if inspect.iscoroutinefunction(getattr(item, "obj", None)) and item.get_closest_marker("real_clock") is None:
+        run = run_without_time if item.get_closest_marker("autojump") is None else run_jumping
+        item.add_marker(pytest.mark.trio(run=run))
 
 
 @pytest.hookimpl(tryfirst=True)

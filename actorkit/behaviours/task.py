@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from ..errors import TaskFailed
-from ..reasons import KILLED, NORMAL, SHUTDOWN, ExitReason, Killed, Shutdown
+from ..reasons import KILLED, NORMAL, SHUTDOWN, ExitReason, Killed, Shutdown, shown
 from ..runtime import links
 from ..runtime.interrupts import interruptible
 from ..runtime.process import Process
@@ -28,12 +28,23 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class TaskResult(Generic[T_co]):
     """A task has ended with ``value``. (The other outcome is TaskFailed, an exception that is also handed out
-    as a value.)"""
+    as a value.)
+
+    From a task stream it says which item it belongs to: ``item`` is what the source gave, ``index``
+    its position, from 0. They are None for a task that was started alone, and do not count when two
+    outcomes are compared.
+    """
 
     value: T_co
+    item: Any = attrs.field(default=None, kw_only=True, eq=False)
+    index: int | None = attrs.field(default=None, kw_only=True, eq=False)
+
+    def __repr__(self) -> str:
+        where = "" if self.index is None else f", index={self.index}, item={shown(self.item, 200)}"
+        return f"TaskResult({self.value!r}{where})"
 
 
 class Outcome:
@@ -128,10 +139,16 @@ class Task(Generic[T]):
 
     def poll(self) -> TaskResult[T] | TaskFailed | None:
         """The outcome if there is one, None while it runs. Source: Task.yield/2 with a timeout of 0."""
+        return self.outcome_of(None, None)
+
+    def outcome_of(self, item: object, index: int | None) -> TaskResult[T] | TaskFailed | None:
+        """``poll``, for the item of a stream."""
         reason = self._outcome.reason
         if reason is None:
             return None
-        return TaskResult(self._outcome.value) if reason == NORMAL else self._failure(reason)
+        if reason == NORMAL:
+            return TaskResult(self._outcome.value, item=item, index=index)
+        return TaskFailed(self.describe(), reason, item=item, index=index)
 
     async def shutdown(self, seconds: float = 5.0) -> TaskResult[T] | TaskFailed | None:
         """End the task and wait until it has: it is cancelled where it awaits, so its ``finally`` blocks run.
@@ -174,6 +191,3 @@ class Task(Generic[T]):
     def describe(self) -> str:
         """For messages: pid and function."""
         return f"{self._record.pid} ({self._record.started_as})"
-
-    def _failure(self, reason: ExitReason) -> TaskFailed:
-        return TaskFailed(self.describe(), reason)

@@ -140,6 +140,13 @@ class TaskSupervisor(DynamicSupervisor):
         Task.Supervisor.start_child/3 (temporary only)."""
         return self._begin(_Order(function, args, kwargs, None, None))
 
+    @call
+    def _run_item(self, begun: Callable[[Task[Any]], None], function: Callable[..., Any], /, *args: Any) -> Later[None]:
+        """As ``run``, for streams: the handle is given to ``begun(task)`` in the very step in which
+        the task starts. So a stream has it too when it has given up waiting for this call, and can
+        end the task. ``begun`` must neither raise nor wait."""
+        return self._begin(_Order(function, args, {}, Outcome(), None), begun)
+
     def start_one(self, spec: Any, watcher: Watcher) -> Record[Any]:
         if spec.start is not perform:
             return super().start_one(spec, watcher)
@@ -152,9 +159,9 @@ class TaskSupervisor(DynamicSupervisor):
             record.need_extra().call_at_exit(order.outcome.ended)
         return record
 
-    def _begin(self, order: _Order) -> Later[Any]:
+    def _begin(self, order: _Order, begun: Callable[[Task[Any]], None] | None = None) -> Later[Any]:
         later = Later[Any]()
-        answer: Any = _TaskCall(later, order.outcome)
+        answer: Any = _TaskCall(later, order.outcome, begun)
         spec = _SPEC.with_(args=(order,))
         self._feed(ev.StartChildCommand(trio.current_time(), StartCall(answer), spec))
         return later
@@ -176,14 +183,23 @@ class TaskSupervisor(DynamicSupervisor):
 class _TaskCall:
     """In the place of the Later of a call that starts a child: makes its ref a Task."""
 
-    __slots__ = ("later", "outcome")
+    __slots__ = ("begun", "later", "outcome")
 
-    def __init__(self, later: Later[Any], outcome: Outcome | None) -> None:
+    def __init__(self, later: Later[Any], outcome: Outcome | None, begun: Callable[[Task[Any]], None] | None) -> None:
         self.later = later
         self.outcome = outcome
+        self.begun = begun
 
     def set(self, record: Any) -> None:
-        self.later.set(record if self.outcome is None else Task(record, self.outcome))
+        if self.outcome is None:
+            self.later.set(record)
+            return
+        task = Task[Any](record, self.outcome)
+        if self.begun is None:
+            self.later.set(task)
+        else:
+            self.begun(task)
+            self.later.set(None)
 
     def fail(self, error: Exception) -> None:
         self.later.fail(error)

@@ -20,7 +20,7 @@ from . import links
 from .events import SystemEvent
 from .interrupts import interruptible
 from .messages import MonitorId
-from .record import Notice, Record
+from .record import Continuation, Record
 from .ref import Ref
 from .timers import Timer
 
@@ -171,8 +171,8 @@ class Context(Record[A_co]):
             self.need_extra().call_at_exit(lambda record, _: watchers.pop(record, None))
 
     def stop(self, reason: ExitReason | None = None) -> None:
-        """End after the message at hand: its answer still goes out, then ``terminate(reason)`` runs. From others: ask
-        for the same with ``ref.stop()``."""
+        """End after the message at hand: its answer still goes out, what it has put into ``continue_with`` (before or
+        after this call) still runs, then ``terminate(reason)``. From others: ask for the same with ``ref.stop()``."""
         super().stop(NORMAL if reason is None else reason)
 
     def exit_now(self, reason: ExitReason) -> NoReturn:
@@ -186,8 +186,12 @@ class Context(Record[A_co]):
         self, method: Callable[Concatenate[Any, P], object], /, *args: P.args, **kwargs: P.kwargs
     ) -> None:
         """Run a method of this actor after the message at hand and before any queued one; may be chained. For the slow
-        half of ``init``. The method is a plain function of the class and need not be declared. Source: gen_server,
-        handle_continue/2."""
+        half of ``init``. The method is a plain function of the class and need not be declared.
+
+        It belongs to the message: a stop, the parent's shutdown and ``ak.sys`` requests wait for it, and for all that
+        it continues with, so ``terminate`` never sees an actor that is half made. It does not run if the message ends
+        in an exception, if ``init`` returns ``ak.IGNORE`` or ``ak.Stop``, or after a kill or an exit signal. Source:
+        gen_server, handle_continue/2."""
         self._self("continue_with")
         if self.template.process:
             raise TypeError(f"{self.describe()} is a process: it has no messages to continue between; just go on")
@@ -198,7 +202,7 @@ class Context(Record[A_co]):
             from functools import partial
 
             function = partial(function, **kwargs)
-        self.attend_to().continuations.append(Notice((function, args, None)))
+        self.attend_to().continuations.append(Continuation((function, args, None)))
 
     @property
     def idle_timeout(self) -> float | None:

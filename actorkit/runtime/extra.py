@@ -65,9 +65,10 @@ class Extra:
 
 
 class Attention:
-    """The control lane of one running actor. ``kill``: die now, its awaits are cancelled. ``final``: die when the
-    message at hand is done. ``stop``: run ``terminate`` next. ``continuations`` run before any queued message.
-    ``requests`` are the system's. ``suspended``: run nothing but those. ``idle``: it has an idle timeout to restart."""
+    """The control lane of one running actor, in the order in which it is looked at. ``kill``: die now, its awaits are
+    cancelled. ``final``: die when the message at hand is done. ``continuations`` belong to that message, and run before
+    anything else. ``requests`` are the system's. ``stop``: run ``terminate`` next. ``suspended``: run nothing but
+    requests. ``idle``: it has an idle timeout to restart."""
 
     __slots__ = ("continuations", "final", "idle", "kill", "requests", "stop", "suspended")
 

@@ -42,7 +42,7 @@ from .footprints import Footprints
 from .links import send_signal, tell_watchers
 from .messages import Exit
 from .names import Names
-from .record import DEAD, IDLE, QUEUED, RUNNING, SUSPENDED, Message, Notice, Record
+from .record import DEAD, IDLE, QUEUED, RUNNING, SUSPENDED, Continuation, Message, Notice, Record
 from .reports import report_crash, report_unkillable
 from .timers import Timer, Timers
 from .tombstone import clear_state
@@ -51,7 +51,7 @@ from .trio_internals import fatal_leaf, is_fatal
 if TYPE_CHECKING:
     from .template import Template
 
-__all__ = ["IGNORE", "Lifecycle", "Starting", "Stop"]
+__all__ = ["IGNORE", "Lifecycle", "Starting", "Stop", "in_the_middle"]
 
 RUNTIME_FRAMES: Final = 2
 MAY_SUSPEND: Final = (
@@ -156,10 +156,14 @@ def _alone(error: BaseException) -> BaseException:
     return error
 
 
-def _init_is_next(record: Record[Any]) -> bool:
-    """Its ``init`` has not begun: a stop waits for that (as in OTP, where a server handles it after init)."""
-    inbox = record.inbox
-    return record.outbox is None and inbox is not None and type(inbox[0][2]) is Starting
+def in_the_middle(record: Record[Any]) -> bool:
+    """Its next message is ``init``, or more of the message before: a stop waits, and so do the
+    system's requests (as in OTP, where they are messages, and a server handles those after init and
+    handle_continue)."""
+    inbox, outbox = record.inbox, record.outbox
+    if outbox:
+        return type(outbox[-1]) is Continuation
+    return bool(inbox) and type(inbox[0][2]) is Starting  # type: ignore[index]
 
 
 def _let_go(error: BaseException) -> None:
@@ -373,7 +377,8 @@ class Lifecycle:
         send_signal(self, target, reason, source, Source.EXIT)
 
     def stop_actor(self, record: Record[Any], reason: ExitReason) -> None:
-        """An orderly end: ``terminate`` after the message at hand, overtaking the mailbox."""
+        """An orderly end: ``terminate`` after the message at hand and what it has put into
+        ``continue_with``, overtaking the mailbox."""
         if record.state == DEAD:
             return
         if record.template.process:
@@ -382,7 +387,7 @@ class Lifecycle:
         extra = record.extra
         if extra is not None and extra.terminating:
             return
-        if record.state == RUNNING or _init_is_next(record):
+        if record.state == RUNNING or (record.state == QUEUED and in_the_middle(record)):
             attention = record.attend_to()
             if attention.stop is None:
                 attention.stop = reason
@@ -515,23 +520,30 @@ class Lifecycle:
         if attention.final is not None:
             self.die(record, attention.final)
             return False
-        while attention.requests:
-            try:
-                attention.requests.popleft()()
-            except BaseException as failure:
-                self.step_failed(failure)
-        if attention.stop is not None:
-            reason, attention.stop = attention.stop, None
-            self.report_end(record, reason)
-            self.begin_terminate(record, reason)
-            return record.state != DEAD
-        if attention.continuations:
+        if in_the_middle(record):
+            return True
+        if attention.continuations:  # more of the message: a stop, or who wants to look, waits
             message = attention.continuations.popleft()
             if record.outbox is None:
                 record.outbox = [message]
             else:
                 record.outbox.append(message)
-        elif attention.suspended:
+            return True
+        while attention.requests:
+            try:
+                attention.requests.popleft()()
+            except BaseException as failure:
+                self.step_failed(failure)
+            kill = record.attend_to().kill
+            if kill is not None:  # whoever asked has killed it
+                self.die(record, kill)
+                return False
+        if attention.stop is not None:
+            reason, attention.stop = attention.stop, None
+            self.report_end(record, reason)
+            self.begin_terminate(record, reason)
+            return record.state != DEAD
+        if attention.suspended:
             record.state = SUSPENDED
             return False
         if attention.idle:

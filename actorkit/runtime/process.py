@@ -12,6 +12,7 @@ Source: erlang receive; proc_lib.
 from __future__ import annotations
 
 import contextvars
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -90,56 +91,154 @@ class ProcessContext(Context[Process]):
         self.state = RUNNING
 
     @overload
-    async def receive(self) -> Any: ...
+    async def receive(self, *, within: float | None = None) -> Any: ...
     @overload
-    async def receive(self, wanted: type[M]) -> M: ...
+    async def receive(self, wanted: type[M], *, within: float | None = None) -> M: ...
     @overload
-    async def receive(self, wanted: Callable[[Any], object]) -> Any: ...
-    async def receive(self, wanted: Any = None) -> Any:
+    async def receive(self, wanted: Callable[[Any], object], *, within: float | None = None) -> Any: ...
+    async def receive(self, wanted: Any = None, *, within: float | None = None) -> Any:
         """The oldest message, or the oldest one that is ``wanted``; waits for it.
 
         Args:
-            wanted: a class, or a predicate. Others stay in the mailbox, in order. Scanning costs O(messages left
-            there).
+            wanted: a class, or a predicate. Others stay in the mailbox, in order. Scanning costs
+            O(messages left there).
+            within: seconds to wait at most; 0 takes what is there. None or ``math.inf``: for ever.
 
-        Deadlines are trio's: ``with trio.move_on_after(2): …``. Cancellation loses no message.
-        Raises trio.BusyResourceError when another task of this process is receiving.
+        A message that is there, or comes in time, is taken, however short the time. Deadlines of
+        several steps are trio's: ``with trio.move_on_after(2): …``; a scope that is cancelled
+        already cancels ``receive`` also when a message waits. Cancellation and deadlines lose no
+        message. A killed process gets none any more.
+
+        Raises:
+            trio.TooSlowError: no such message came ``within`` so many seconds.
+            trio.BusyResourceError: another task of this process is receiving.
+            ValueError: ``within`` is no number of seconds: negative, or not a number.
+
+        Source: erlang, receive … after.
 
         Example::
 
             down = await ctx.receive(ak.Down)
+            word = await ctx.receive(str, within=2)
         """
         self._self("receive")
+        deadline = math.inf if within is None else _deadline(within)
         task = current_task()
         scheduler = self.template.scheduler
-        if caller_is_cancelled(task):
-            await scheduler.checkpoint()
         await scheduler.yield_if_due(task)
+        if caller_is_cancelled(task):  # asked last: a kill, too, may have come while others ran
+            await scheduler.checkpoint()
         worker: ProcessWorker = self.worker
         if worker.receiver is not None:
-            raise trio.BusyResourceError(f"another task of {self.describe()} is receiving")
+            raise self._busy()
         test = None if wanted is None else (lambda m: isinstance(m, wanted)) if isinstance(wanted, type) else wanted
         refused = 0
+        late = False
         while True:
             self._gather()
             queue = self.outbox
             if queue:
                 if test is None:
                     return self._took(queue.pop())
-                for index in range(len(queue) - 1 - refused, -1, -1):
-                    if test(queue[index][1][0]):
-                        return self._took(queue.pop(index))
-                refused = len(queue)
+                found = self._find(test, refused)
+                if found is not None:
+                    return self._took(found)
+                refused = len(self.outbox or ())
             else:
                 self.outbox = None
             if self.inbox is not None:
                 continue  # the predicate itself has sent something here
+            if late:
+                raise trio.TooSlowError
             worker.receiver = task
             self.state = IDLE
-            got = await park(Trap(worker.abort_receive))
-            if got is not WAKE:
-                got.unwrap()
+            if deadline == math.inf:
+                got = await park(Trap(worker.abort_receive))
+                if got is not WAKE:
+                    got.unwrap()
+            else:
+                with trio.CancelScope(deadline=deadline) as scope:
+                    got = await park(Trap(worker.abort_receive))
+                    if got is not WAKE:
+                        got.unwrap()
+                late = scope.cancelled_caught
+            if self._is_killed(task):
+                await scheduler.checkpoint()
             refused = min(refused, len(self.outbox or ()))
+
+    @overload
+    def receive_nowait(self) -> Any: ...
+    @overload
+    def receive_nowait(self, wanted: type[M]) -> M: ...
+    @overload
+    def receive_nowait(self, wanted: Callable[[Any], object]) -> Any: ...
+    def receive_nowait(self, wanted: Any = None) -> Any:
+        """``receive`` of what is there already: the oldest message, or the oldest one that is
+        ``wanted``.
+
+        No checkpoint: other tasks do not run, and a cancellation is not looked at. In a loop that
+        waits for something to come use ``receive(within=0)``, or a real wait.
+
+        Raises:
+            trio.WouldBlock: there is no such message, or this process has been killed: it gets none
+                any more.
+            trio.BusyResourceError: another task of this process is receiving.
+
+        Source: erlang, receive … after 0.
+
+        Example::
+
+            try:
+                word = ctx.receive_nowait(str)
+            except trio.WouldBlock:
+                word = "nothing"
+        """
+        self._self("receive_nowait")
+        worker: ProcessWorker = self.worker
+        if worker.receiver is not None:
+            raise self._busy()
+        test = None if wanted is None else _as_test(wanted)
+        if not self._is_killed(current_task()):
+            refused = 0
+            while True:
+                self._gather()
+                if self.outbox:
+                    found = self.outbox.pop() if test is None else self._find(test, refused)
+                    if found is not None:
+                        return self._took(found)
+                    refused = len(self.outbox or ())
+                else:
+                    self.outbox = None
+                if self.inbox is None:
+                    break
+        raise trio.WouldBlock
+
+    def _find(self, test: Callable[[Any], object], refused: int) -> Any:
+        """Take out the oldest message that passes ``test``, behind the ``refused`` oldest; None:
+        there is none. The test is the user's, and may itself take messages from the mailbox: then
+        it begins anew."""
+        queue = self.outbox
+        while queue:
+            size = len(queue)
+            for index in range(size - 1 - refused, -1, -1):
+                passes = test(queue[index][1][0])
+                if self.outbox is not queue or len(queue) != size:
+                    queue = self.outbox
+                    refused = 0
+                    break
+                if passes:
+                    return queue.pop(index)
+            else:
+                return None
+        return None
+
+    def _is_killed(self, task: Task) -> bool:
+        """Its end is decided, and ``task`` is not in a scope that is shielded from it."""
+        attention = self.attention
+        return attention is not None and attention.kill is not None and caller_is_cancelled(task)
+
+    def _busy(self) -> trio.BusyResourceError:
+        return trio.BusyResourceError(f"another task of {self.describe()} is receiving")
 
     def become_measured(self) -> None:
         from .measured import MeasuredProcess
@@ -204,7 +303,8 @@ class ProcessWorker:
 
     def abort_receive(self, _: Callable[[], Any]) -> Abort:
         self.receiver = None
-        self.actor.state = RUNNING
+        if self.actor.state != DEAD:  # the source of a stream may be receiving for a process that has died
+            self.actor.state = RUNNING
         return Abort.SUCCEEDED
 
 
@@ -291,6 +391,18 @@ async def _run(
             scheduler.leave(fatal)
     finally:
         error = fatal = None
+
+
+def _as_test(wanted: Any) -> Callable[[Any], object]:
+    """A class, or a predicate, as a predicate."""
+    return (lambda message: isinstance(message, wanted)) if isinstance(wanted, type) else wanted
+
+
+def _deadline(within: Any) -> float:
+    """When ``within`` seconds will have passed, on trio's clock."""
+    if not isinstance(within, (int, float)) or not within >= 0:
+        raise ValueError(f"cannot receive within {within!r}: give seconds, 0 or more, or None to wait for ever")
+    return trio.current_time() + within
 
 
 async def _begin(function: Callable[..., Any], record: ProcessContext, args: Any, kwargs: Any) -> None:

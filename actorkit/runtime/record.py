@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from .scheduler import Scheduler
     from .template import Template
 
-__all__ = ["DEAD", "IDLE", "QUEUED", "RUNNING", "STATES", "SUSPENDED", "Message", "Notice", "Record"]
+__all__ = ["DEAD", "IDLE", "QUEUED", "RUNNING", "STATES", "SUSPENDED", "Continuation", "Message", "Notice", "Record"]
 
 IDLE: Final = 0
 QUEUED: Final = 1
@@ -61,6 +61,13 @@ Message = tuple[Any, tuple[Any, ...], Any]
 class Notice(tuple[Any, tuple[Any, ...], Any]):
     """A message of the runtime's own (Down, Exit, timers, ``init`` …), to which no bound, overflow policy or shedding
     applies."""
+
+    __slots__ = ()
+
+
+class Continuation(Notice):
+    """More of the message before it (``continue_with``): always the next one, and nothing comes
+    between the two but a kill."""
 
     __slots__ = ()
 
@@ -461,7 +468,7 @@ class Record(Ref[A_co]):
             # on.
             self.template.inline[method] = None
             reply.remember_caller()
-            message: Message = Notice((_carry_on, (result,), reply))
+            message: Message = Continuation((_carry_on, (result,), reply))
             if self.outbox is None:
                 self.outbox = [message]
             else:

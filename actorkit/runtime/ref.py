@@ -151,8 +151,9 @@ class Ref(Callee[A_co]):
         raise NotImplementedError
 
     def stop(self, reason: ExitReason | None = None) -> None:
-        """Ask for an orderly end: after the message at hand the actor runs ``terminate`` and ends with ``reason``
-        (Normal by default), overtaking what is in its mailbox. Returns at once; see ``node.stopped(ref)`` to wait.
+        """Ask for an orderly end: after the message at hand, and what that has put into
+        ``continue_with``, the actor runs ``terminate`` and ends with ``reason`` (Normal by default),
+        overtaking what is in its mailbox. Returns at once; see ``node.stopped(ref)`` to wait.
         Source: gen_server:stop/3."""
         raise NotImplementedError
 

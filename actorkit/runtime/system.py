@@ -26,7 +26,7 @@ from .calls import Reply, waits_for
 from .dispatch import HandlerTable, InlineTable
 from .interrupts import interruptible
 from .introspection import ProcessInfo, process_info
-from .lifecycle import Starting
+from .lifecycle import in_the_middle
 from .names import NamedRef
 from .record import DEAD, QUEUED, RUNNING, SUSPENDED, Record
 from .ref import Ref
@@ -224,10 +224,11 @@ async def _ask(ref: Ref[Any], what: str, serve: Callable[[Record[Any]], R]) -> R
 
 
 def _between_messages(record: Record[Any]) -> bool:
-    """False for one that is on the stack or in an await, or whose next message is its ``init`` or ``terminate``."""
+    """False for one that is on the stack or in an await, or whose next message is its ``init``, its ``terminate``, or a
+    continuation."""
     if record.state == RUNNING or (record.extra is not None and record.extra.terminating):
         return False
-    return not (record.inbox and type(record.inbox[0][2]) is Starting)
+    return not in_the_middle(record)
 
 
 # --- state ---------------------------------------------------------------------------------------

@@ -59,10 +59,10 @@ class Turns:
     slice_ns: int
 
     def __init__(self) -> None:
-        self.inline_left = 1
+        self.inline_left = STRIDE
         """Operations until the clock is read again."""
         self.inline_checked = 0
-        self._stride = 1
+        self._stride = STRIDE
         self.pass_ends = 0
         """When this pass of trio has used up its slice, in nanoseconds."""
         self.turn_ends = 0
@@ -83,6 +83,7 @@ class Turns:
     def open_turnstile(self, nursery: trio.Nursery, name: str) -> None:
         """Let the turnstile work, in a task of ``nursery``."""
         self._turns_closed = False
+        self.begin_pass()
         nursery.start_soon(self._run_turnstile, name=name)
 
     def watch_passes(self) -> None:

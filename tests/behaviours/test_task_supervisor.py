@@ -278,8 +278,15 @@ async def test_a_linked_task_takes_its_owner_along():
         owner = node.spawn(Owner)
         assert await (await owner.call(Owner.own, double, 1)).result() == 2
         assert owner.alive
-        task = await owner.call(Owner.own, fail)
-        assert await node.stopped(owner) in (None, ak.Crash("ValueError", "told to"))
+        answered = trio.Event()
+
+        async def fail_then():
+            await answered.wait()  # the owner would not be there to answer
+            await fail()
+
+        task = await owner.call(Owner.own, fail_then)
+        answered.set()
+        assert await node.stopped(owner) == ak.Crash("ValueError", "told to")
         assert task.done
         assert not owner.alive
 

@@ -240,7 +240,7 @@ async def test_a_large_request_in_a_worker_thread(ends: Ends) -> None:
     assert reason.type == "MemoryError"
 
 
-async def test_a_constructor(ends: Ends) -> None:
+async def test_a_constructor(ends: Ends, autojump_clock: Any) -> None:
     """An actor may be too large from the beginning."""
 
     class Large(ak.Actor):
@@ -430,7 +430,7 @@ async def test_children_of_one_class_with_limits_of_their_own(ends: Ends) -> Non
     assert limits == [MIB, None, 2 * MIB]
 
 
-async def test_changed_at_run_time(ends: Ends) -> None:
+async def test_changed_at_run_time(ends: Ends, autojump_clock: Any) -> None:
     """process_flag(max_heap_size, …): a lower limit is in force from the next boundary on; None takes it away."""
 
     class Changing(Hog):

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 import actorkit as ak
+from actorkit.runtime.scheduler import LOW_TURN
 from actorkit.testing import Probe
 from tests.conformance.marks import conforms, differs
 from tests.messaging.kit import Gate, Puppet, Trapper, crash, gate, settle
@@ -385,16 +386,17 @@ async def test_the_dead_and_the_nameless(node, autojump_clock):
 
 
 class Spins(ak.Actor):
-    """Feeds itself for ever."""
+    """Feeds itself, for ever unless ``until`` says when to end."""
 
-    def __init__(self, turns):
+    def __init__(self, turns, until=lambda: False):
         self.turns = turns
+        self.until = until
         self.on = True
 
     @ak.cast
     def spin(self):
         self.turns[self.ctx.pid.number] = self.turns.get(self.ctx.pid.number, 0) + 1
-        if self.on:
+        if self.on and not self.until():
             self.ctx.ref.cast(Spins.spin)
 
     @ak.call
@@ -403,17 +405,25 @@ class Spins(ak.Actor):
 
 
 @conforms("PRIO-01")
-async def test_low_gets_about_an_eighth():
-    """Of the turns of an actor of normal priority, while both always have work."""
+@pytest.mark.parametrize("slice_seconds", [1e-9, 1000])
+async def test_low_gets_about_an_eighth(slice_seconds):
+    """One turn for each eight of an actor of normal priority, while both always have work: be the machine so slow that
+    a turn is one message, or so fast that it is a whole quantum."""
+    rounds, quantum = 50, 16
+    each = 1 if slice_seconds < 1 else quantum
     turns = {}
-    async with ak.open_node() as node:
-        low, normal = (node.spawn(ak.child(Spins, turns).with_(scheduling=word)) for word in ("low", "normal"))
+    enough = (LOW_TURN + 1) * rounds * each
+    async with ak.open_node(slice_seconds=slice_seconds, quantum=quantum) as node:
+        low, normal = (
+            node.spawn(ak.child(Spins, turns, lambda: sum(turns.values()) >= enough).with_(scheduling=word))
+            for word in ("low", "normal")
+        )
         for ref in (low, normal):
             ref.cast(Spins.spin)
-        while turns.get(normal.pid.number, 0) < 20_000:
-            await trio.lowlevel.checkpoint()
-        share = turns[low.pid.number] / turns[normal.pid.number]
-        assert 1 / 16 <= share <= 1 / 4
+        await settle()
+        lows, normals = (turns[ref.pid.number] for ref in (low, normal))
+        assert rounds * each <= lows + 1
+        assert abs(normals - LOW_TURN * lows) <= 8, "but for the last turn"
         for ref in (low, normal):
             ref.kill()
 

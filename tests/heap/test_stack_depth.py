@@ -541,17 +541,14 @@ def test_random_interruptions(pattern: Callable[..., Any]) -> None:
     thread = threading.Thread(target=disturb)
     thread.start()
     try:
-        for _ in range(100):
+        while len(probe.seen) <= 50:  # however fast this is, and whenever the thread gets its turn
             outermost()
             root.xs.clear()
-            if len(probe.seen) > 50:
-                break
     finally:
         done.set()
         thread.join()
         sys.setswitchinterval(before)
     assert not probe.errors
-    assert len(probe.seen) > 20
     assert max(probe.seen) < 10_000_000
     # A sorted list is empty meanwhile.
     for seen, wanted in zip(probe.seen, probe.wanted, strict=True):

@@ -569,13 +569,14 @@ async def test_a_flood_does_not_starve_the_node(node: ak.Node, clock: MockClock)
         max_size=40,
     ),
 )
-@hypothesis.settings(
-    deadline=None, max_examples=60, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
-)
-async def test_order_per_sender_and_receiver(bound: int, policy: Any, script: list[tuple[int, str]]) -> None:
+@hypothesis.settings(deadline=None, max_examples=60)
+def test_order_per_sender_and_receiver(bound: int, policy: Any, script: list[tuple[int, str]]) -> None:
     """SIG-14: whatever the bound, the policy and the mix of ways to send, what arrives of one sender arrives in its
     order, at most once, and what was accepted and not dropped arrives."""
+    trio.run(mixed_ways, bound, policy, script, clock=MockClock())
 
+
+async def mixed_ways(bound: int, policy: Any, script: list[tuple[int, str]]) -> None:
     class Receiver(Gate):
         @ak.call
         async def asked(self, value: Any) -> None:

@@ -122,8 +122,10 @@ async def test_a_process_context_too(node: ak.Node, clock: MockClock) -> None:
         await ctx.receive()
 
     ref: Any = node.spawn(process)
-    with pytest.raises(ak.NotInsideActor, match=r"ctx\.receive"):
+    with pytest.raises(ak.NotInsideActor, match=r"ctx\.receive of"):
         await ref.receive()
+    with pytest.raises(ak.NotInsideActor, match=r"ctx\.receive_nowait"):
+        ref.receive_nowait()
     with pytest.raises(ak.NotInsideActor):
         ref.link(ref)
 

@@ -50,7 +50,7 @@ async def test_cast_send_and_call() -> None:
             door.send(ak.named(Puppet, "svc"), 4)
             assert door.call(puppet, Puppet.all_seen_later) == [1, 2, 3, 4]
             assert door.call(ak.named(Puppet, "svc"), Puppet.all_seen) == [1, 2, 3, 4]
-            found: list[Any] = door.call(puppet.within(3), Puppet.all_seen)
+            found: list[Any] = door.call(puppet.within(60), Puppet.all_seen)
             return found
 
         assert await in_thread(work) == [1, 2, 3, 4]

@@ -17,7 +17,7 @@ class Echo(ak.StreamActor):
 
 
 def talk(sock: socket.socket, line: bytes) -> bytes:
-    sock.settimeout(5)
+    sock.settimeout(60)  # how long a failure takes
     try:
         sock.sendall(line)
         return sock.recv(100)
@@ -27,7 +27,7 @@ def talk(sock: socket.socket, line: bytes) -> bytes:
 
 async def main() -> None:
     seen: dict[str, object] = {}
-    async with ak.open_node(ak.supervisor(ak.tcp_listener(Echo, port=0, max_line=100, name="l"))) as node:
+    async with ak.open_node(ak.supervisor(ak.tcp_listener(Echo, port=0, max_line=100, name="l")), call_timeout=60):
         listener = ak.named(ak.Listener, "l")
         [(host, port)] = await listener.call(ak.Listener.addresses)
         # The clients' sockets are made first: they live in this process too.

@@ -104,10 +104,9 @@ class Server:
 
 @asynccontextmanager
 async def serving(spec: ak.ChildSpec[ak.Listener], **options: Any) -> AsyncIterator[Server]:
-    with trio.fail_after(20):
-        async with ak.open_node(ak.supervisor(spec), **options) as node, node.subscribe(ak.ActorExited) as events:
-            [listener] = [ref for ref in node.processes() if "Listener" in str(ref)]
-            yield Server(node, listener, events)
+    async with ak.open_node(ak.supervisor(spec), **options) as node, node.subscribe(ak.ActorExited) as events:
+        [listener] = [ref for ref in node.processes() if "Listener" in str(ref)]
+        yield Server(node, listener, events)
 
 
 async def settled() -> None:

@@ -22,6 +22,9 @@ from bench.soak.invariants import consistent, left
 from bench.worker import rss
 
 MAX_LINE = 200
+HANG = 60.0
+"""Seconds after which what should come at once is taken for lost: far beyond any machine that still works."""
+
 Address = tuple[str, int]
 
 
@@ -115,7 +118,7 @@ async def well_behaved(address: Address, done: trio.Event, counts: Counter[str])
         while not done.is_set():
             number += 1
             line = b"%d\n" % number
-            with trio.fail_after(20):
+            with trio.fail_after(HANG):
                 await stream.send_all(line)
                 answer = b""
                 while not answer.endswith(b"\n"):
@@ -127,49 +130,60 @@ async def well_behaved(address: Address, done: trio.Event, counts: Counter[str])
             await trio.sleep(0.005)
 
 
-async def siege(seconds: float, seed: int, peers: int = 30, most: float = float("inf")) -> dict[str, Any]:
-    """A node with a listener under attack for so many seconds, or until ``most`` peers have come; what was seen."""
+async def siege(
+    seconds: float, seed: int, peers: int = 30, most: float = float("inf"), answers: int = 0, look_every: int = 50
+) -> dict[str, Any]:
+    """A node with a listener under attack; what was seen. It ends after so many seconds, or when ``most`` peers have
+    come, one has crashed its connection, and the well-behaved has had so many answers. The books are looked at each
+    time that ``look_every`` peers have come and gone."""
     rand = random.Random(seed)
     counts: Counter[str] = Counter()
     problems: list[str] = []
     listener = ak.tcp_listener(Echo, port=0, max_line=MAX_LINE, max_unsent=10_000, linger=0.2, name="listener")
-    async with ak.open_node(ak.supervisor(listener, max_restarts=0)) as node:
+    async with ak.open_node(ak.supervisor(listener, max_restarts=0), call_timeout=HANG) as node:
         [(host, port)] = await ak.named(ak.Listener, "listener").call(ak.Listener.addresses)
         address = (host, port)
         base = len(node.actors)
         sizes: list[int] = []
 
-        async def one_after_another() -> None:
-            while sum(counts[kind.__name__] for kind in KINDS) < most:
-                await attack(address, rand, counts)
-
-        async def watch() -> None:
-            while not done.is_set():
-                await trio.sleep(seconds / 20)
-                sizes.append(rss())
-                problems.extend(consistent(node))
-
-        with node.subscribe(ak.ActorCrashed, capacity=1_000_000) as crashes:
-            done = trio.Event()
-            async with trio.open_nursery() as outer:
-                outer.start_soon(well_behaved, address, done, counts)
-                outer.start_soon(watch)
-                with trio.move_on_after(seconds):
-                    async with trio.open_nursery() as nursery:
-                        for _ in range(peers):
-                            nursery.start_soon(one_after_another)
-                done.set()
-            with trio.move_on_after(20):
-                while len(node.actors) != base:
-                    await trio.sleep(0.02)
-            if len(node.actors) != base:
-                problems.append(f"{len(node.actors) - base} connections are left")
-            problems += consistent(node)
+        def hear() -> None:
             for event in crashes.drain():
                 assert isinstance(event, ak.ActorCrashed)
                 counts["crashes"] += 1
                 if "Echo" not in event.who:
                     problems.append(f"{event.who} crashed: {event.reason}")
+
+        def enough() -> bool:
+            come = sum(counts[kind.__name__] for kind in KINDS)
+            return come >= most and counts["crashes"] > 0 and counts["answers to the well-behaved"] >= answers
+
+        async def one_after_another() -> None:
+            nonlocal gone
+            while not enough():
+                await attack(address, rand, counts)
+                hear()
+                gone += 1
+                if gone % look_every == 0:
+                    sizes.append(rss())
+                    problems.extend(consistent(node))
+
+        gone = 0
+        with node.subscribe(ak.ActorCrashed, capacity=1_000_000) as crashes:
+            done = trio.Event()
+            async with trio.open_nursery() as outer:
+                outer.start_soon(well_behaved, address, done, counts)
+                with trio.move_on_after(seconds):
+                    async with trio.open_nursery() as nursery:
+                        for _ in range(peers):
+                            nursery.start_soon(one_after_another)
+                done.set()
+            with trio.move_on_after(HANG):
+                while len(node.actors) != base:
+                    await trio.sleep(0.02)
+            if len(node.actors) != base:
+                problems.append(f"{len(node.actors) - base} connections are left")
+            problems += consistent(node)
+            hear()
         ends = await ak.named(ak.Listener, "listener").call(ak.Listener.counts)
         if ends[0]:
             problems.append(f"the listener counts {ends[0]} connections")

@@ -86,7 +86,7 @@ class Probe(ak.Actor):
             await trio.lowlevel.checkpoint()
         self.look()
         try:
-            with trio.move_on_after(0.001):
+            with trio.move_on_after(0):
                 await trio.sleep_forever()
             self.look()
             with trio.fail_after(0):

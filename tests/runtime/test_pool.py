@@ -26,6 +26,8 @@ MANY = 10_000 if os.environ.get("ACTORKIT_STRESS_SECONDS") else 3_000
 
 VARIABLE: contextvars.ContextVar[Any] = contextvars.ContextVar("variable", default="unset")
 
+pytestmark = pytest.mark.autojump  # assert_sound sleeps
+
 
 class Echo(ak.Actor):
     """Well-behaved, to see whether others are hit."""
@@ -604,7 +606,7 @@ class AsyncFeeder(ak.Actor):
 @pytest.mark.parametrize("way", ["end", "cancel", "raise"])
 async def test_a_node_full_of_actors_that_feed_themselves_stops(opened: OpenNode, cls: Any, way: str) -> None:
     """No successor is started for ever, by whatever way the body is left."""
-    with trio.fail_after(20), trio.CancelScope() as outer:
+    with trio.CancelScope() as outer:
         try:
             async with opened() as node:
                 for _ in range(50):
@@ -749,7 +751,7 @@ async def test_any_other_exception_is_a_crash_of_its_actor(opened: OpenNode, met
 async def test_what_must_leave_the_runtime_stops_the_node(opened: OpenNode, method: Any, error: Any) -> None:
     """KeyboardInterrupt and SystemExit, before and after a suspension, inline, from a task: out of open_node as they
     are."""
-    with trio.fail_after(20), pytest.raises(error) as caught:
+    with pytest.raises(error) as caught:
         async with opened() as node:
             other = node.spawn(Echo)
             ref = node.spawn(Raiser)
@@ -782,7 +784,7 @@ async def test_what_must_leave_the_runtime_from_a_process(
     async def fail() -> None:
         raise error
 
-    with trio.fail_after(20), pytest.raises(error):
+    with pytest.raises(error):
         async with opened() as node:
             node.spawn(process)
             await trio.sleep_forever()

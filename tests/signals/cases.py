@@ -186,7 +186,7 @@ class Case:
     @property
     def standstill(self) -> float:
         """Seconds for ``actorkit.cli.STANDSTILL_SECONDS``."""
-        return 1.5 if set(self.script.signals) == {SIGTERM} else 60.0
+        return 0.3 if self.spot.stuck and set(self.script.signals) == {SIGTERM} else 60.0
 
     @property
     def node_names(self) -> tuple[str, ...]:

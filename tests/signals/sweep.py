@@ -143,6 +143,7 @@ def child(run: Run, output: int) -> None:
     runner: Any = ak.run if run.runner == "ak" else trio.run
     raised_in = ""
     gc.disable()  # a finalizer is no place of the program
+    sys.unraisablehook = lambda _: marks.append("lost")
     sys.setprofile(hook)
     try:
         outcome = repr(runner(main))
@@ -184,6 +185,8 @@ def what_is_wrong(run: Run, seen: dict[str, Any] | None, status: int) -> Iterato
     if not seen["handlers"]:
         yield "a handler has stayed"
     allowed = ["KeyboardInterrupt"] if interrupts else ["None", "'done'"]
+    if "lost" in seen["marks"]:  # raised where Python ignores whatever is raised: in the callback of a weak reference
+        allowed += ["None", "'done'"]
     marks = seen["marks"]
     if "begun" in marks and "terminated" in marks[marks.index("begun") : marks.index("closed")]:
         yield "SIGTERM went elsewhere"

@@ -61,7 +61,7 @@ def test_whoever_raises_it_gets_no_new_life_and_the_others_stop_in_order(
     for _ in range(TIMES):
         seen: list[str] = []
         with pytest.raises(error):
-            trio.run(main)
+            trio.run(main, clock=trio.testing.MockClock())
         assert seen == ["a life", "saved: Shutdown(detail=None)"]
 
 

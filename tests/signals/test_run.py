@@ -295,6 +295,13 @@ def test_a_handler_that_main_leaves_behind_stays() -> None:
 def test_a_loop_that_stands_still_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     """After SIGTERM nobody waits for ever for code that never awaits: Ctrl-C is pressed for it."""
     monkeypatch.setattr(cli, "STANDSTILL_SECONDS", 0.05)
+    real = signal.pthread_kill
+
+    def press(thread: int, number: int) -> None:
+        cli.STANDSTILL_SECONDS = 600.0  # a second one would end this very process
+        real(thread, number)
+
+    monkeypatch.setattr(signal, "pthread_kill", press)
 
     async def main() -> None:
         signal.raise_signal(signal.SIGTERM)

@@ -1,0 +1,583 @@
+"""The pump of a task stream: what goes on whether or not anybody asks for an outcome.
+
+How it works. Three things go on by themselves, from the first step of the stream to its end:
+
+1. *Fetching*: a process, the feeder, takes items from the source and starts tasks. It waits while
+   ``concurrency`` tasks run, or while as many again are finished and not taken. So a quiet source
+   holds up nobody but itself.
+2. *Time-outs*: one timer of the node, set to the oldest task's deadline. It neither asks nor waits
+   for the consumer.
+3. *Results*: a task's end is noted by the task itself, in the step in which it dies.
+
+Who holds whom decides when it all ends. The stream holds the pump and the basket, in which outcomes
+lie until they are taken; the pump, which is held by all that goes on, knows the basket by a weak
+reference only. So outcomes belong to the consumer's heap, and a stream that nobody has any more is
+really gone. Its finaliser may run in any thread, at any point of the runtime's own code, when trio
+or the node have ended: it does nothing but ask trio to run ``close`` soon
+(``TrioToken.run_sync_soon``, which is made for that). Should even that fail, whatever goes on next
+finds the basket gone.
+
+The feeder steps the source *as its consumer* when that is an actor: ``self.ctx``, calls, the heap's
+account and tasks in nurseries are the consumer's, as if it had fetched the item itself. The feeder
+ends with it.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+import math
+import weakref
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from types import CodeType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+
+import trio
+from trio.lowlevel import current_task, disable_ki_protection
+
+from ..errors import CalleeDied, NodeStopped, TaskFailed, TaskTimeout
+from ..log import log
+from ..policy.child_spec import ChildSpec
+from ..reasons import SHUTDOWN, ExitReason, Failure
+from ..runtime.interrupts import interruptible
+from ..runtime.names import CURRENT_SCHEDULER, NamedRef
+from ..runtime.process import ProcessContext
+from ..runtime.record import DEAD, Record
+from ..runtime.ref import Ref
+from ..runtime.starting import Starter
+from ..runtime.stepping import BEGIN, Driver
+from ..runtime.timers import Timer
+from ..runtime.trio_internals import is_fatal
+from .task import Task, TaskResult
+from .task_supervisor import TaskSupervisor
+
+if TYPE_CHECKING:
+    from ..runtime.node import Node
+
+__all__ = ["Basket", "Item", "Pump"]
+
+I = TypeVar("I")  # noqa: E741
+T = TypeVar("T")
+
+END: Final = object()
+"""The source has no more items."""
+
+TIMED_OUT: Final = Failure("timeout")
+
+WAITING: Final = 1
+"""Finished outcomes that may wait for the consumer, for each task at a time."""
+
+
+class Item(Generic[T]):
+    """One item, from its task's start until its outcome is taken."""
+
+    __slots__ = ("deadline", "done", "index", "item", "later", "task", "timed_out")
+
+    def __init__(self, item: object, index: int) -> None:
+        self.item = item
+        self.index = index
+        self.task: Task[T] | None = None
+        self.deadline = math.inf
+        self.done = False
+        """Has it an outcome? (Its task may still run, if it was timed out.)"""
+        self.timed_out = False
+        self.later: Item[T] | None = None
+        """The one that is handed out after it."""
+
+    def outcome(self, seconds: float) -> TaskResult[T] | TaskFailed:
+        """Made when it is taken, by the consumer: what raises here (a reason's str) must not raise
+        in a task's end."""
+        task = self.task
+        assert task is not None
+        if self.timed_out:
+            return TaskTimeout(task.describe(), TIMED_OUT, seconds, item=self.item, index=self.index)
+        outcome = task.outcome_of(self.item, self.index)
+        assert outcome is not None
+        return outcome
+
+
+class Basket(Generic[T]):
+    """The items that have not been taken: those that run and those that wait. A list linked from
+    item to item, in the order in which they will be handed out: noting that one is finished
+    allocates nothing, so it cannot fail."""
+
+    __slots__ = ("__weakref__", "count", "first", "last", "ordered")
+
+    def __init__(self, ordered: bool) -> None:
+        self.ordered = ordered
+        self.count = 0
+        """How many they are, whether or not they are in the list yet."""
+        self.first: Item[T] | None = None
+        self.last: Item[T] | None = None
+
+    def begun(self, item: Item[T]) -> None:
+        """Its task has started."""
+        self.count += 1
+        if self.ordered:
+            self._append(item)
+
+    def finished(self, item: Item[T]) -> None:
+        """It has an outcome."""
+        item.done = True
+        if not self.ordered:
+            self._append(item)
+
+    def take(self) -> Item[T] | None:
+        """The next one that is due."""
+        due = self.first
+        if due is None or not due.done:
+            return None
+        self.first = due.later
+        if self.first is None:
+            self.last = None
+        due.later = None
+        self.count -= 1
+        return due
+
+    def clear(self) -> None:
+        """Nobody will take them."""
+        self.first = self.last = None
+        self.count = 0
+
+    def _append(self, item: Item[T]) -> None:
+        if self.last is None:
+            self.first = item
+        else:
+            self.last.later = item
+        self.last = item
+
+
+class Feeders:
+    """The owner of all feeders. One that has an owner is started while its node stops, too: an
+    actor may stream in its ``terminate``."""
+
+    __slots__ = ()
+
+    def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
+        """Its stream has been told."""
+
+    def companions(self, record: Record[Any]) -> list[Record[Any]]:
+        """It takes nobody along."""
+        return []
+
+
+class Source(Driver):
+    """The feeder's work, stepped as the consumer: in the place of a task in one of its
+    nurseries."""
+
+    __slots__ = ("task",)
+
+    def __init__(self, coro: Any, consumer: Record[Any]) -> None:
+        super().__init__(coro, BEGIN, consumer.template.scheduler, consumer, None)
+        self.task = current_task()
+
+    def begin(self) -> None:
+        """It belongs to the consumer from now on."""
+        self.scheduler.holders[self.task] = self
+        extra = self.actor.need_extra()
+        if extra.kids is None:
+            extra.kids = set()
+        extra.kids.add(self)
+
+    def leave(self, feeder: Record[Any]) -> None:
+        """The consumer has died, or the work is done: what is left is done as the feeder."""
+        extra = self.actor.extra
+        if extra is not None and extra.kids is not None:
+            extra.kids.discard(self)
+        self.actor = feeder
+
+
+class Pump(Generic[I, T]):
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        basket: Basket[T],
+        supervisor: Ref[TaskSupervisor],
+        function: Callable[[I], Any],
+        items: Iterable[I] | AsyncIterable[I],
+        concurrency: int,
+        item_timeout: float,
+        stops_at_timeout: bool,
+    ) -> None:
+        self.basket: Callable[[], Basket[T] | None] = weakref.ref(basket)
+        self.supervisor = supervisor
+        self.function = function
+        self.is_async = isinstance(items, AsyncIterable)
+        self.source: Iterator[I] | AsyncIterator[I] | None = begin_source(items)
+        self.concurrency = concurrency
+        self.places = concurrency * (1 + WAITING)
+        self.item_timeout = item_timeout
+        self.stops_at_timeout = stops_at_timeout
+        self.alive: dict[Item[T], None] = {}
+        """Those whose tasks run, in the order of their start."""
+        self.fetched = 0
+        self.exhausted = False
+        """The source has come to its end."""
+        self.doomed = False
+        """A time-out will be raised: nothing more is started."""
+        self.error: BaseException | None = None
+        self.fallen: tuple[Record[Any], ExitReason] | None = None
+        """Who has ended that the stream cannot do without: the feeder, or the supervisor."""
+        self.lost: CalleeDied | None = None
+        """The same, found out by calling the supervisor."""
+        self.closed = False
+        self.node: Node | None = None
+        self.feeder: Record[Any] | None = None
+        self.consumer: Record[Any] | None = None
+        self.driver: Source | None = None
+        self.timer: Timer | None = None
+        self.news: trio.Event | None = None
+        self.room: trio.Event | None = None
+
+    @property
+    def over(self) -> bool:
+        """Nothing more is started."""
+        return self.closed or self.doomed or self.error is not None or self.cut_off
+
+    @property
+    def cut_off(self) -> bool:
+        """Nothing more can be started, but what was started has its outcomes."""
+        return self.fallen is not None or self.lost is not None
+
+    @property
+    def begun(self) -> bool:
+        """Has it taken its first step?"""
+        return self.feeder is not None
+
+    # --- the consumer's side ------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """The first step: start the feeder. Raises NodeStopped, NotInsideActor."""
+        here = CURRENT_SCHEDULER.get(None)
+        consumer = None if here is None else here.current
+        supervisor = self.supervisor
+        if consumer is None and isinstance(supervisor, Record):
+            here = supervisor.template.scheduler
+        elif here is None:
+            assert isinstance(supervisor, NamedRef)
+            supervisor.resolve()  # says what is wrong
+        node = self.node = cast("Node", here)
+        if node.closing:
+            raise NodeStopped(f"cannot start a task stream: node {node.name!r} has stopped; open another one")
+        starter = node._starters.get(feed_stream)
+        if starter is None:
+            spec = ChildSpec(feed_stream, max_heap_size=0, id="task_stream")
+            starter = node._starters[feed_stream] = Starter(node, spec, Feeders())
+            assert starter.template is not None
+            starter.template.label = "task_stream"
+        feeder = starter((self,), {})
+        feeder.variables = contextvars.copy_context()
+        self.feeder = feeder
+        feeder.need_extra().call_at_exit(self._feeder_ended)
+        if consumer is not None:
+            self.consumer = consumer
+            consumer.need_extra().call_at_exit(self._consumer_ended)
+        if isinstance(supervisor, Record) and supervisor.state != DEAD:
+            supervisor.need_extra().call_at_exit(self._supervisor_ended)
+
+    async def wait_for_news(self) -> None:
+        """Until something has been finished, or the end. Several tasks may wait."""
+        if self.news is None:
+            self.news = trio.Event()
+        await self.news.wait()
+
+    def take_error(self) -> BaseException | None:
+        """What has ended the stream, once."""
+        error, self.error = self.error, None
+        if error is not None or self.closed or not self.cut_off:
+            return error
+        if not all(item.done for item in self.alive):
+            return None  # they go with their supervisor, and that is told for each
+        if self.fallen is None:
+            return self.lost
+        who, reason = self.fallen
+        return CalleeDied(who.describe(), reason, method="task_stream")
+
+    def take_fatal(self) -> BaseException | None:
+        """What does not wait until the outcomes that are ready have been taken: KeyboardInterrupt,
+        SystemExit."""
+        error = self.error
+        if error is None or not is_fatal(error):
+            return None
+        self.error = None
+        return error
+
+    async def gone(self) -> None:
+        """Wait until the feeder has ended, and so has let go of the source."""
+        if self.node is not None and self.feeder is not None:
+            await self.node.stopped(self.feeder)
+
+    def taken(self) -> None:
+        """An outcome was taken, so there is room for another item."""
+        if self.room is not None:
+            self.room.set()
+
+    def close(self) -> None:
+        """End it: kill what runs. Waits for nothing, and may be called from anywhere in trio's
+        thread."""
+        if self.closed:
+            return
+        self.closed = True
+        try:
+            self._end_all()
+        except (MemoryError, RecursionError):  # here; there will be room when the stack is empty
+            self.soon()
+
+    def soon(self) -> None:
+        """Close it from trio's own loop: from any thread, at any time."""
+        node = self.node
+        try:
+            if node is not None:
+                node.trio_token.run_sync_soon(self._end_soon)
+        except Exception:  # trio has ended, and all tasks with it; or no memory: see _abandoned
+            pass
+
+    def dropped(self) -> None:
+        """The stream is being finalised. See the module's docstring for what must not be done
+        here."""
+        if self.begun and not self.closed:
+            self.soon()
+
+    def _end_soon(self) -> None:
+        self.closed = True
+        try:
+            self._end_all()
+        except MemoryError:
+            self.soon()  # again in trio's next pass
+        except Exception:  # trio would end with it
+            log.exception("a task stream could not be ended")
+
+    def _end_all(self) -> None:
+        """May be done again, when there was no memory for all of it."""
+        for item in list(self.alive):
+            if item.task is not None:
+                item.task.cancel()
+        feeder = self.feeder
+        if feeder is None:
+            self.source = None
+        elif feeder.state != DEAD:
+            feeder.template.scheduler.end_now(feeder, SHUTDOWN)
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        self._forget(self.supervisor, self._supervisor_ended)
+        self._forget_consumer()
+        basket = self.basket()
+        if basket is not None:
+            basket.clear()
+        self._tell()
+
+    def _forget_consumer(self) -> None:
+        """Only when nothing is stepped as the consumer any more."""
+        if self.closed and (self.feeder is None or self.feeder.state == DEAD):
+            self._forget(self.consumer, self._consumer_ended)
+
+    @staticmethod
+    def _forget(record: object, callback: Callable[[Record[Any], ExitReason], None]) -> None:
+        """Leave nothing behind in an actor that lives longer."""
+        extra = record.extra if isinstance(record, Record) else None
+        if extra is not None and extra.at_exit and callback in extra.at_exit:
+            extra.at_exit.remove(callback)
+
+    # --- what comes by itself -----------------------------------------------------------------
+
+    def _tell(self) -> None:
+        news, self.news = self.news, None
+        if news is not None:
+            news.set()
+
+    def _finish(self, item: Item[T]) -> None:
+        basket = self.basket()
+        if basket is not None:
+            basket.finished(item)
+            self._tell()
+
+    def _ended(self, item: Item[T]) -> None:
+        """Its task has died; called in that end."""
+        self.alive.pop(item, None)
+        if not item.done and not self.closed:
+            self._finish(item)
+        self.taken()
+
+    def _expire(self) -> None:
+        """End those whose time is up."""
+        self.timer = None
+        if self._abandoned():
+            return
+        now = trio.current_time()
+        due = []
+        for item in self.alive:
+            if not item.done:
+                if now < item.deadline:
+                    self._arm(item.deadline - now)
+                    break
+                due.append(item)
+        for item in due:
+            item.timed_out = True
+            self.doomed = self.stops_at_timeout
+            self._finish(item)
+            if item.task is not None:
+                item.task.cancel()
+
+    def _arm(self, seconds: float) -> None:
+        if self.timer is None and seconds != math.inf and not self.closed:
+            assert self.node is not None
+            self.timer = self.node.timers.after(seconds, self._expire)
+
+    def _abandoned(self) -> bool:
+        """Has the stream gone, with or without a word? Then all of it ends."""
+        if self.closed:
+            self._end_soon()
+        elif self.basket() is None:
+            self.close()
+        return self.closed
+
+    def _feeder_ended(self, record: Record[Any], reason: ExitReason) -> None:
+        self.source = None
+        self._forget_consumer()
+        if not self.exhausted and not self.over:
+            self.fallen = (record, reason)
+        self._tell()
+
+    def _supervisor_ended(self, record: Record[Any], reason: ExitReason) -> None:
+        if not self.exhausted and not self.over:
+            self.fallen = (record, reason)
+            self._tell()
+
+    def _consumer_ended(self, record: Record[Any], _: ExitReason) -> None:
+        driver = self.driver
+        if driver is not None and self.feeder is not None:
+            driver.leave(self.feeder)
+        self.close()
+
+    # --- the feeder ---------------------------------------------------------------------------
+
+    async def drive(self, ctx: ProcessContext) -> None:
+        """The feeder's process."""
+        consumer = self.consumer
+        if consumer is None or consumer.state == DEAD:
+            await self._feed()
+            return
+        driver = self.driver = Source(self._feed(), consumer)
+        try:
+            driver.begin()
+            await driver
+        finally:
+            driver.leave(ctx)
+            driver.close()
+            self.driver = None
+
+    async def _feed(self) -> None:
+        # Held by this frame alone, the source is in the consumer's heap.
+        source: Any = self.source
+        self.source = None
+        try:
+            while await self._has_room():
+                item = await self._fetch(source)
+                if item is END:
+                    self.exhausted = True
+                    self._tell()
+                    return
+                await self._start(item)
+                del item
+        except BaseException as error:
+            feeder = self.feeder
+            attention = None if feeder is None else feeder.attention
+            if self.closed or (attention is not None and attention.kill is not None):
+                raise
+            if is_fatal(error) and self.news is None:
+                raise  # nobody waits who would raise it now, and Ctrl-C must not be kept for later
+            self.error = error
+            self._tell()
+        finally:
+            if inspect.isasyncgen(source):
+                await source.aclose()
+
+    async def _has_room(self) -> bool:
+        """Wait until another item may be fetched. False: none will be."""
+        while not self.over:
+            basket = self.basket()
+            if basket is None:
+                self.close()
+                break
+            if len(self.alive) < self.concurrency and basket.count < self.places:
+                return True
+            del basket
+            self.room = trio.Event()
+            await self.room.wait()
+            self.room = None
+        return False
+
+    async def _fetch(self, source: Any) -> Any:
+        """The source's next item, or END."""
+        if self.is_async:
+            try:
+                return await anext(source)
+            except StopAsyncIteration:
+                return END
+        try:
+            return next(source)
+        except StopIteration:
+            return END
+
+    async def _start(self, value: Any) -> None:
+        """Start a task for it. Whatever becomes of the call, a task that starts is known here, or
+        ended at once."""
+        if self.over:
+            return
+        item = Item[T](value, self.fetched)
+        self.fetched += 1
+
+        def begun(task: Task[Any]) -> None:
+            basket = self.basket()
+            if self.over or basket is None:
+                task.cancel()
+                return
+            item.task = task
+            item.deadline = trio.current_time() + self.item_timeout
+            try:
+                self.alive[item] = None
+                task.when_ended(lambda: self._ended(item))
+            except MemoryError as error:  # this is the supervisor's step: it must not end for it
+                self.alive.pop(item, None)
+                self.error = error
+                task.cancel()
+                return
+            basket.begun(item)
+
+        starting = self.supervisor.call(TaskSupervisor._run_item, begun, self.function, value)
+        del value
+        try:
+            await starting
+        except CalleeDied as error:
+            self.lost = error
+            self._tell()
+            return
+        self._arm(item.deadline - trio.current_time())
+
+
+def begin_source(items: Iterable[I] | AsyncIterable[I]) -> Iterator[I] | AsyncIterator[I]:
+    """The iterator of what was given. Ctrl-C may interrupt its code, which is the user's."""
+    source: Any
+    if isinstance(items, AsyncIterable):
+        interruptible(type(items).__aiter__)
+        source = aiter(items)
+        code = getattr(source, "ag_code", None)
+        step = getattr(type(source), "__anext__", None)
+    else:
+        interruptible(getattr(type(items), "__iter__", None))
+        source = iter(items)
+        code = getattr(source, "gi_code", None)
+        step = getattr(type(source), "__next__", None)
+    if isinstance(code, CodeType):
+        generator: Any = SimpleNamespace(__code__=code)
+        disable_ki_protection(generator)
+    else:
+        interruptible(step)
+    return source  # type: ignore[no-any-return]
+
+
+async def feed_stream(ctx: ProcessContext, pump: Pump[Any, Any]) -> None:
+    """The process that feeds a stream."""
+    await pump.drive(ctx)
