@@ -31,6 +31,10 @@ READINGS = {
     "runtime/test_random_stress.py": "how long a soak goes on that was asked to by ACTORKIT_STRESS_SECONDS",
     "runtime/test_stress.py": "how long a soak goes on that was asked to by ACTORKIT_STRESS_SECONDS",
     "faults/sweep.py": "told with the number of runs, and nothing else",
+    "signals/__main__.py": "told with the number of programs, and nothing else",
+    "signals/sweep.py": "told with the number of runs, and nothing else",
+    "signals/driver.py": "how long a program may hang; when a Ctrl-C that trio took for the one before is repeated",
+    "signals/test_run.py": "a thread that gets into the middle of a write, or does not: the same must come of both",
     "prove/__main__.py": "told with each result, and nothing else",
     "heap/fuzz_slabs.py": "how long to go on, as a program of its own; the test gives the number of steps",
 }

@@ -97,7 +97,9 @@ class Door:
             self.shell._outcome(record, reason, ignored)
 
     def restart_due(self, key: object, ticket: int) -> None:
-        if self.shell is not None:
+        # Who is interrupted or ends the program ends its node too. A new life in the moment before
+        # that would only have to be interrupted again, if it does what the last one did.
+        if self.shell is not None and self.shell.ctx.node.left is None:
             self.shell._due(key, ticket)
 
 

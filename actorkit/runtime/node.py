@@ -621,7 +621,8 @@ async def _opened(
                             raise node.left
                 except BaseException as raised:
                     error = raised
-                    node._interrupted(error)
+                    if raised is not node.left:  # that one has been counted
+                        node._interrupted(error)
                 node._body = None
                 with trio.CancelScope(shield=True):
                     await node._stop_surely()

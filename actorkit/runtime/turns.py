@@ -121,7 +121,10 @@ class Turns:
         if self._is_alone():
             self._breathing = True
             try:
-                await cancel_shielded_checkpoint()
+                # Not trio's shielded one: a main task that never does anything else would never get
+                # the KeyboardInterrupt that is meant for it.
+                with trio.CancelScope(shield=True):
+                    await checkpoint()
             finally:
                 self._breathing = False
                 self.begin_pass()

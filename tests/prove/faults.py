@@ -1,9 +1,11 @@
-"""The parts about faults, soak and hostile peers: some 25 minutes."""
+"""The parts about faults, signals, soak and hostile peers: some 30 minutes."""
 
 from __future__ import annotations
 
 PARTS: dict[str, list[str]] = {
     "allocation sweep": ["-m", "tests.faults.sweep"],
+    "signals": ["-m", "tests.signals"],
+    "signals everywhere": ["-m", "tests.signals.sweep"],
     "soak": ["-m", "tests.prove.soaks", "10", "1", "2", "3"],
     "hostile peers": ["-m", "tests.net.hostile", "120"],
     "connect rate": ["-m", "bench.connect_rate"],
