@@ -855,9 +855,10 @@ class Fat(ak.Actor):
 
 
 @conforms("SRV-21", "PL-01")
-@pytest.mark.parametrize("kind", ["bytes", "text", "list", "dict", "nested", "objects", "int"])
+@pytest.mark.parametrize("through", ["attribute", "format_status"])
+@pytest.mark.parametrize("kind", ["bytes", "text", "list", "dict", "nested", "objects", "object", "int"])
 async def test_a_crash_report_of_a_large_state_is_small(
-    opened: OpenNode, kind: str, caplog: pytest.LogCaptureFixture
+    opened: OpenNode, kind: str, through: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """50 MB of state cost a few kilobytes of report, and are neither copied nor gone through."""
     shown: list[object] = []
@@ -874,10 +875,12 @@ async def test_a_crash_report_of_a_large_state_is_small(
         "dict": lambda: dict.fromkeys(range(500_000), "y" * 100),
         "nested": lambda: [["z" * 1_000_000] * 50] * 10,
         "objects": lambda: [Verbose() for _ in range(5)],
+        "object": Verbose,
         "int": lambda: 1 << 400_000_000,
     }
     async with opened() as node:
-        ref = node.spawn(Fat, states[kind]())
+        state = states[kind]()
+        ref = node.spawn(Fat, state) if through == "attribute" else node.spawn(Fat, None, state)
         tracemalloc.start()
         try:
             with lines_run() as run:
