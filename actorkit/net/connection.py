@@ -32,12 +32,13 @@ from trio.lowlevel import Abort, Task, current_task, notify_closing, reschedule,
 from ..reasons import NORMAL, Crash, ExitReason, Failure, Shutdown
 from ..runtime.record import DEAD, IDLE, Record
 from ..runtime.trio_internals import (
-    FEATURES,
     WAKE,
     Trap,
     cancel_status,
     close_left_open,
     close_nurseries,
+    complains_of_stack,
+    left_open,
     park,
     start_or_not,
 )
@@ -319,7 +320,7 @@ class Connection:
                 await self._read(record, scheduler, task)
         except RuntimeError as error:
             # Without trio's private names, leaving the scope is what finds one that a handler left open inside.
-            if scheduler.features.cancel_status or "ancel scope" not in str(error):
+            if scheduler.features.cancel_status or not complains_of_stack(error):
                 raise
             scheduler.blame(record, "its handler left a cancel scope open: leave it in the message that opened it")
         except MemoryError as error:  # for its scope or for what was read: it costs this connection, not the node
@@ -384,7 +385,7 @@ class Connection:
             with trio.CancelScope(shield=True):
                 await close_nurseries(task, scheduler.features)
             if status is not None:
-                close_left_open(task, status)
+                await close_left_open(task, status, scheduler.features)
         self._scope = None  # it is left in any case, and to cancel it costs a tenth of a short connection
         if record.state != DEAD:
             scheduler.stop_actor(record, reason)
@@ -427,9 +428,9 @@ class Connection:
         """Have the actor run ``function``: here if it is idle, else through its mailbox."""
         if record.state == IDLE:
             await scheduler.run_here(self, record, function, args)
-            if FEATURES.cancel_status and status is not None and task._cancel_status is not status:
+            if left_open(task, status, scheduler.features):
                 raise _LeftOpen("cancel scope or nursery")
-            if scheduler._locks and task in scheduler._locks:
+            if scheduler.locks and task in scheduler.locks:
                 raise _LeftOpen("trio lock")
             if self._lines:
                 await trio.lowlevel.checkpoint()  # a slice's worth of lines was handled, and there are more

@@ -112,7 +112,7 @@ class ProcessContext(Context[Process]):
         self._self("receive")
         task = current_task()
         scheduler = self.template.scheduler
-        if caller_is_cancelled(task):
+        if caller_is_cancelled(task, scheduler.features):
             await scheduler.checkpoint()
         await scheduler.yield_if_due(task)
         worker: ProcessWorker = self.worker

@@ -28,13 +28,13 @@ from .extra import Attention, Extra
 from .messages import IdleTimeout, Pid
 from .ref import Ref
 from .trio_internals import (
-    FEATURES,
     WAKE,
     Trap,
     caller_is_cancelled,
     close_left_open,
     current_task,
     park,
+    reads_cancel_status,
 )
 
 if TYPE_CHECKING:
@@ -66,8 +66,6 @@ class Notice(tuple[Any, tuple[Any, ...], Any]):
 
 
 A_co = TypeVar("A_co", covariant=True)
-
-WATCHED: Final = FEATURES.cancel_status
 
 
 class Record(Ref[A_co]):
@@ -274,7 +272,7 @@ class Record(Ref[A_co]):
     async def _enqueue_wait(self, message: Message) -> None:
         scheduler = self.template.scheduler
         task = current_task()
-        if caller_is_cancelled(task):
+        if caller_is_cancelled(task, scheduler.features):
             await scheduler.checkpoint()
         if self.state == DEAD:
             raise CalleeDied(self.describe(), NOPROC)
@@ -331,19 +329,21 @@ class Record(Ref[A_co]):
 
     # --- calls --------------------------------------------------------------------------------
 
+    @reads_cancel_status
     async def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         """See ``Ref.call``. One long function: this is the hot path."""
         template = self.template
         scheduler = template.scheduler
-        task = current_task()
+        task: Any = current_task()
         function = template.inline[method]
-        if WATCHED:
-            status = task._cancel_status
+        watched = template.watched
+        if watched:
+            status = task.trio_cancel_status
             if status.effectively_cancelled:
                 await scheduler.checkpoint()
         else:
             status = None
-            if caller_is_cancelled(task):
+            if caller_is_cancelled(task, scheduler.features):
                 await scheduler.checkpoint()
         if function is not None and self.state == IDLE and not kwargs:
             # Inline: the callee is idle, has no message and no signal, and cannot suspend.
@@ -380,17 +380,17 @@ class Record(Ref[A_co]):
                 except RecursionError:  # the caller's stack is full
                     scheduler.doomed.append(self)
                     raise
-                if status is not None and task._cancel_status is not status:
-                    close_left_open(task, status)
+                if watched and task.trio_cancel_status is not status:
+                    await close_left_open(task, status, scheduler.features)
             if (
                 failure is not None
             ):  # not from within: as its context, the callee's exception would keep the callee's state
                 raise failure
             scheduler.current = previous
-            if task._cancel_status is not status and status is not None:
+            if watched and task.trio_cancel_status is not status:
                 if hook is not None:
                     hook(previous)
-                close_left_open(task, status)
+                await close_left_open(task, status, scheduler.features)
                 raise scheduler.left_scope_open(self)
             if self.inbox is None and self.attention is None and self.outbox is None:
                 self.state = IDLE
@@ -490,7 +490,7 @@ class Record(Ref[A_co]):
         template.inline[method]
         function: Callable[..., Any] = template.handlers[method]
         task = current_task()
-        if caller_is_cancelled(task):
+        if caller_is_cancelled(task, scheduler.features):
             await scheduler.checkpoint()
         if self.state == DEAD:
             raise CalleeDied(self.describe(), NOPROC, method=method.__qualname__)

@@ -76,6 +76,7 @@ class Template:
         "terminate",
         "tombstone",
         "traps_exits",
+        "watched",
     )
 
     def __init__(
@@ -116,6 +117,8 @@ class Template:
         self.memory_quota = memory_quota
         self.footprint = footprint
         self.process = False
+        self.watched = scheduler.features.cancel_status
+        """Is it seen what an inline handler leaves open in its caller's task?"""
         self.label = cls.__qualname__
         self.tombstone: type | None = None
         self.handlers = HandlerTable(cls)
