@@ -23,6 +23,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
@@ -196,14 +197,27 @@ class Connection:
         if not self._scheduled:
             self._scheduled = True
             scheduler = self._scheduler
+            if get_ident() != scheduler.thread:
+                self._take_back(size)
+                raise scheduler.home.refuse("write to the peer of", record)
             scheduler.flushes.append(self._flush)
             if not scheduler.busy and not scheduler.flush_promised:
                 scheduler.wake()
         return True
 
+    def _take_back(self, size: int) -> None:
+        """What another thread has just written."""
+        assert self._unsent is not None
+        self._scheduled = False
+        self._unsent.pop()
+        self.unsent -= size
+        if not self._unsent:
+            self._unsent = None
+
     def _make_room(self, record: Record[Any], size: int) -> bool:
         """The buffer is full. What only waits for the end of the slice is not the peer's slowness, so ask the kernel
         before judging."""
+        self._scheduler.home.check("write to the peer of", record)
         limits = self._limits
         self._send_some()
         if self._record is None:

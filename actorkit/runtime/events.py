@@ -16,6 +16,7 @@ import trio
 from ..heap.usage import HeapUsage
 from ..policy.memory_sample import MemoryLevel
 from ..reasons import ExitReason
+from .home import Home
 from .messages import Pid
 from .ref import Ref
 
@@ -162,11 +163,13 @@ class EventStream:
         self.dropped = 0
 
     def __enter__(self) -> EventStream:
+        self._events.home.check("subscribe to", "system events")
         self._events.streams.append(self)
         self._events.recount()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._events.home.check("unsubscribe from", "system events")
         self._events.streams.remove(self)
         self._events.recount()
 
@@ -214,7 +217,8 @@ class EventStream:
 class Events:
     """Who wants which events on one node."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: Home | None = None) -> None:
+        self.home = Home() if home is None else home
         self.streams: list[EventStream] = []
         self.actors: dict[Any, tuple[type[SystemEvent], ...]] = {}
         self.listened = False

@@ -69,6 +69,8 @@ class ProcessContext(Context[Process]):
     __slots__ = ()
 
     def send(self, message: object, /) -> bool:
+        if self.state == IDLE:  # somebody is woken
+            self.template.scheduler.home.check("send to", self)
         if self.state == DEAD or self.mailbox_length >= self.template.bound:
             return self._overflow_of_process((self.template.info, (message,), None))
         self.post((self.template.info, (message,), None))

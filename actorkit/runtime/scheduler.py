@@ -27,8 +27,10 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import sys
 from collections import deque
 from collections.abc import Callable
+from threading import get_ident
 from time import perf_counter_ns
 from types import CoroutineType
 from typing import Any, Final
@@ -61,13 +63,14 @@ from .trio_internals import (
     close_nurseries,
     complains_of_stack,
     contained,
+    current_run,
     fatal_within,
     is_fatal,
     left_open,
     lock_holders,
     make_trap,
     park,
-    reads_cancel_status,
+    reads_tasks,
     room,
     take_back_unborn,
 )
@@ -139,6 +142,7 @@ class Scheduler(Birth, InlineCalls):
         max_idle: parked workers to keep.
         kill_timeout: seconds after which a killed actor that still runs is reported unkillable.
         call_timeout: the default deadline of calls, in seconds.
+        debug: check more (see ``runtime.debug``); None: if Python runs with ``-X dev``.
     """
 
     def __init__(
@@ -152,9 +156,13 @@ class Scheduler(Birth, InlineCalls):
         kill_timeout: float = 5.0,
         call_timeout: float = 5.0,
         features: Features = FEATURES,
+        debug: bool | None = None,
     ) -> None:
         super().__init__(kill_timeout)
         self.name = name
+        self.home.node = name
+        self.runner = current_run(features)
+        self.debug = sys.flags.dev_mode if debug is None else debug
         self.incarnation = incarnation
         self.slice_ns = int(slice_seconds * 1e9)
         self.quantum = quantum
@@ -216,9 +224,12 @@ class Scheduler(Birth, InlineCalls):
 
     # --- the token ----------------------------------------------------------------------------
 
-    def wake(self) -> None:
-        """The run queue is not empty (or will be, before trio runs anybody) and nobody holds the token: give it to a
-        worker. Raises RecursionError with nothing done."""
+    def wake(self, what: str = "wake", whom: Any = "the node") -> None:
+        """The run queue is not empty (or will be, before trio runs anybody) and nobody holds the token:
+        give it to a worker. Raises RecursionError, and RuntimeError in another thread, with nothing
+        done; ``what`` was to be done to ``whom``."""
+        if get_ident() != self.thread:
+            raise self.home.refuse(what, whom)
         if self.idle:
             room(WAKE_FRAMES)
             self.busy = self.grant = True
@@ -274,7 +285,7 @@ class Scheduler(Birth, InlineCalls):
     # --- the pump -----------------------------------------------------------------------------
 
     @enable_ki_protection
-    @reads_cancel_status
+    @reads_tasks
     def _pump(self, worker: Worker, context: contextvars.Context | None, actor: Record[Any] | None) -> Any:
         """Run actors. ``context`` is the scratch context that this runs in; with ``actor``, run just that one, in its
         own.

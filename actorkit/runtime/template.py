@@ -70,6 +70,7 @@ class Template:
         "plain",
         "priority",
         "process",
+        "runner",
         "runq",
         "scheduler",
         "slot_names",
@@ -117,6 +118,7 @@ class Template:
         self.memory_quota = memory_quota
         self.footprint = footprint
         self.process = False
+        self.runner = scheduler.runner
         self.watched = scheduler.features.cancel_status
         """Is it seen what an inline handler leaves open in its caller's task?"""
         self.label = cls.__qualname__

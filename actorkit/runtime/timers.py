@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import trio
 
+from .home import Home
 from .trio_internals import is_fatal
 
 __all__ = ["Timer", "Timers"]
@@ -37,6 +38,7 @@ class Timer:
         """Seconds that were left, or None if it has fired or was cancelled before. Source: erlang:cancel_timer/1."""
         if self.callback is None:
             return None
+        self._timers.home.check("cancel", "a timer")
         self.callback = None
         if self.held is not None:
             self.held.pop(self, None)
@@ -53,7 +55,8 @@ class Timers:
 
     MANY: Final = 1_000
 
-    def __init__(self) -> None:
+    def __init__(self, home: Home | None = None) -> None:
+        self.home = Home() if home is None else home
         self._heap: list[tuple[float, int, Timer]] = []
         self._count = 0
         self._cancelled = 0
