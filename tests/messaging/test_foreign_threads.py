@@ -191,9 +191,7 @@ async def test_a_thread_is_told(somebody_waits: bool, door: str) -> None:
 
 @pytest.mark.parametrize("drive", [driven_by_hand, driven_by_asyncio, driven_by_trio])
 @pytest.mark.parametrize("door", AWAITED)
-async def test_a_loop_in_a_thread_is_told(
-    somebody_waits: bool, door: str, drive: Callable[[Any], None]
-) -> None:
+async def test_a_loop_in_a_thread_is_told(somebody_waits: bool, door: str, drive: Callable[[Any], None]) -> None:
     """What is awaited is refused too, whichever loop runs there."""
     await refused(somebody_waits, lambda things: drive(AWAITED[door](things)))
 
