@@ -30,7 +30,7 @@ class CheckedTemplate(Template):
         self.known: dict[Any, Any] = _Checked(self.known, self.scheduler.home, self.label)
 
     @property
-    def info(self) -> Callable[..., Any]:
+    def info(self) -> Callable[..., Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The handler of what is sent: whoever sends asks for it."""
         self.scheduler.home.check("send to", self.label)
         return self._info

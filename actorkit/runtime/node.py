@@ -541,8 +541,8 @@ async def open_node(
             allocator with all others, which hardly ever gives anything back.
         features: which private names of trio to use; ``Features.degraded()`` for tests.
         debug: check at every cast and send that it comes from the node's own thread, also where it only
-            queues; without it that is checked where something is woken, started or ended. It costs a
-            tenth of a microsecond each. None: if Python runs in its development mode (``-X dev``).
+            queues; without it that is checked where something is woken, started or ended. A cast costs
+            half as much again. None: if Python runs in its development mode (``-X dev``).
         prepare: called with the node before anything is started on it.
 
     Raises:

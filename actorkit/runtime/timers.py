@@ -10,6 +10,7 @@ import heapq
 import logging
 import math
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any, Final
 
 import trio
@@ -38,7 +39,8 @@ class Timer:
         """Seconds that were left, or None if it has fired or was cancelled before. Source: erlang:cancel_timer/1."""
         if self.callback is None:
             return None
-        self._timers.home.check("cancel", "a timer")
+        if get_ident() != self._timers.home.ident:
+            raise self._timers.home.refuse("cancel", "a timer")
         self.callback = None
         if self.held is not None:
             self.held.pop(self, None)
