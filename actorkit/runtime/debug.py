@@ -30,13 +30,15 @@ class CheckedTemplate(Template):
         self.known: dict[Any, Any] = _Checked(self.known, self.scheduler.home, self.label)
 
     @property
-    def info(self) -> Callable[..., Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def info(self) -> Callable[..., Any]:
         """The handler of what is sent: whoever sends asks for it."""
         self.scheduler.home.check("send to", self.label)
         return self._info
 
     @info.setter
-    def info(self, function: Callable[..., Any]) -> None:
+    def info(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, function: Callable[..., Any]
+    ) -> None:
         self._info = function
 
 

@@ -192,10 +192,10 @@ async def close_nurseries(task: Task, features: Features, statuses: Collection[o
         async with trio.open_nursery() as heir:
             for nursery in left:
                 orphans: set[Any] = nursery._children
-                heir._children.update(orphans)
-                for orphan in orphans:
+                for orphan in list(orphans):
+                    heir._children.add(orphan)  # or MemoryError: then it stays where it is
                     orphan._parent_nursery = heir
-                orphans.clear()
+                    orphans.discard(orphan)
     except BaseException as error:
         if _is_fatal(error):
             raise

@@ -12,6 +12,8 @@ import trio
 import trio.testing
 
 import actorkit as ak
+from actorkit.admission import NodeAdmission
+from actorkit.policy.admission import AdmissionSettings
 
 from .kit import Puppet, settle
 
@@ -276,6 +278,18 @@ async def test_tasks_in_a_thread() -> None:
             assert type(error) is RuntimeError
             assert "from_thread" in str(error)
         assert not task.done
+
+
+async def test_admission_in_a_thread() -> None:
+    """A place is asked for, and given back, in the node's thread."""
+    async with ak.open_node() as node:
+        door = NodeAdmission(node, AdmissionSettings())
+        assert door.admit("work")
+        for act in (lambda: door.admit("work"), lambda: door.release("work")):
+            error = await in_thread(act)
+            assert type(error) is RuntimeError
+            assert "from_thread" in str(error)
+        assert door.counts("work").now == 1
 
 
 async def test_the_dead_are_dead_in_every_thread() -> None:
