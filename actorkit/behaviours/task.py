@@ -160,6 +160,7 @@ class Task(Generic[T]):
         Returns its outcome if it had ended by itself, None if this ended it. A linked owner is not touched.
         A task in a shielded scope is waited for, as long as it takes. Source: Task.shutdown/2.
         """
+        self._record.template.scheduler.home.check("end", self._record)
         if self.done:
             await trio.lowlevel.checkpoint()
             return self.poll()
@@ -181,6 +182,7 @@ class Task(Generic[T]):
     def cancel(self) -> None:
         """End it with Shutdown, without waiting for anything, and also if it should trap exits. A linked
         owner hears of it."""
+        self._record.template.scheduler.home.check("cancel", self._record)
         self._record.template.scheduler.end_now(self._record, SHUTDOWN)
 
     def when_ended(self, listener: Callable[[], None]) -> None:

@@ -44,6 +44,7 @@ class NodeOptions(TypedDict, total=False):
     features: Any
     max_heap_size: HeapLimit | int | str | None
     own_heaps: bool
+    debug: bool | None
 
 
 def open_node(
@@ -77,7 +78,8 @@ def open_node(
         options: ``name``, ``stop_timeout`` (30 s), ``call_timeout`` (5 s), ``kill_timeout`` (5 s),
             ``max_heap_size`` (of each actor, unless its spec says otherwise), ``own_heaps`` (pages of their own for
             actors with such a limit, which go back to the system when they die; on), and the scheduler's
-            ``slice_seconds``, ``quantum``, ``max_idle``, ``features``.
+            ``slice_seconds``, ``quantum``, ``max_idle``, ``features``; ``debug``: check the thread of every
+            message, and not only of those that wake somebody.
 
     Raises:
         StartFailed: the tree did not start.

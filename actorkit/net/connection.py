@@ -23,6 +23,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
@@ -32,13 +33,14 @@ from trio.lowlevel import Abort, Task, current_task, notify_closing, reschedule,
 from ..reasons import NORMAL, Crash, ExitReason, Failure, Shutdown
 from ..runtime.record import DEAD, IDLE, Record
 from ..runtime.trio_internals import (
-    FEATURES,
     WAKE,
     Trap,
     cancel_status,
     close_left_open,
     close_nurseries,
+    complains_of_stack,
     is_fatal,
+    left_open,
     park,
     start_or_not,
 )
@@ -196,14 +198,27 @@ class Connection:
         if not self._scheduled:
             self._scheduled = True
             scheduler = self._scheduler
+            if get_ident() != scheduler.thread:
+                self._take_back(size)
+                raise scheduler.home.refuse("write to the peer of", record)
             scheduler.flushes.append(self._flush)
             if not scheduler.busy and not scheduler.flush_promised:
                 scheduler.wake()
         return True
 
+    def _take_back(self, size: int) -> None:
+        """What another thread has just written."""
+        assert self._unsent is not None
+        self._scheduled = False
+        self._unsent.pop()
+        self.unsent -= size
+        if not self._unsent:
+            self._unsent = None
+
     def _make_room(self, record: Record[Any], size: int) -> bool:
         """The buffer is full. What only waits for the end of the slice is not the peer's slowness, so ask the kernel
         before judging."""
+        self._scheduler.home.check("write to the peer of", record)
         limits = self._limits
         self._send_some()
         if self._record is None:
@@ -320,7 +335,7 @@ class Connection:
                 await self._read(record, scheduler, task)
         except RuntimeError as error:
             # Without trio's private names, leaving the scope is what finds one that a handler left open inside.
-            if scheduler.features.cancel_status or "ancel scope" not in str(error):
+            if scheduler.features.cancel_status or not complains_of_stack(error):
                 raise
             scheduler.blame(record, "its handler left a cancel scope open: leave it in the message that opened it")
         except MemoryError as error:  # for its scope or for what was read: it costs this connection, not the node
@@ -391,7 +406,7 @@ class Connection:
                         raise
                     scheduler.leave(error)
             if status is not None:
-                close_left_open(task, status)
+                await close_left_open(task, status, scheduler.features)
         self._scope = None  # it is left in any case, and to cancel it costs a tenth of a short connection
         if record.state != DEAD:
             scheduler.stop_actor(record, reason)
@@ -434,9 +449,9 @@ class Connection:
         """Have the actor run ``function``: here if it is idle, else through its mailbox."""
         if record.state == IDLE:
             await scheduler.run_here(self, record, function, args)
-            if FEATURES.cancel_status and status is not None and task._cancel_status is not status:
+            if left_open(task, status, scheduler.features):
                 raise _LeftOpen("cancel scope or nursery")
-            if scheduler._locks and task in scheduler._locks:
+            if scheduler.locks and task in scheduler.locks:
                 raise _LeftOpen("trio lock")
             if self._lines:  # a quantum of lines was handled, or a slice's worth, and there are more
                 if scheduler.slice_is_over():

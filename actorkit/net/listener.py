@@ -439,9 +439,10 @@ class Listener(DynamicSupervisor):
         self.connections[record] = connection
         self.door.began += 1
         record.obj.connection = connection
-        nursery = self.ctx.node.nursery
-        assert nursery is not None
-        if not start_or_not(nursery, connection.serve, name="actorkit: a connection"):
+        node = self.ctx.node
+        assert node.nursery is not None
+        name = "actorkit: a connection"
+        if not start_or_not(node.nursery, connection.serve, name=name, features=node.features):
             raise MemoryError("no memory for the task of a connection")
 
 

@@ -63,9 +63,12 @@ class Birth(Lifecycle):
             free = self.free_contexts
             context = free.pop() if free else self.base_context.copy()
             context.run(template.construct, obj, *args)
-            if is_clean(context, self.base_context):
-                free.append(context)
-            else:
+            try:  # is_clean, without the call
+                if context == self.base_context:
+                    free.append(context)
+                else:
+                    record.variables = context
+            except Exception:  # of a value's __eq__
                 record.variables = context
             self.current = parent
             if hook is not None:

@@ -265,16 +265,24 @@ class Later(Generic[T]):
     def set(self, value: T) -> None:
         """Answer with ``value``."""
         if not self._done:
-            self._done = True
+            self._check()
             self._value = value
+            self._done = True
             self._settle()
 
     def fail(self, error: Exception) -> None:
         """Answer by raising ``error`` in the caller. It should hold plain data: it is handed over as it is."""
         if not self._done:
-            self._done = True
+            self._check()
             self._error = error
+            self._done = True
             self._settle()
+
+    def _check(self) -> None:
+        """Somebody waits already: answering reschedules a task."""
+        for owner in (self._replies or {}).values():
+            owner.template.scheduler.home.check("answer a call to", owner)
+            return
 
     def _attach(self, reply: Any, owner: Record[Any]) -> None:
         """``owner`` has returned this as its answer to ``reply``, whose caller is parked, or will be if this is not

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar, cast
 
 from ..errors import ActorExit, AlreadyRegistered, BadArguments, NotInsideActor
@@ -43,7 +44,10 @@ class Context(Record[A_co]):
     __slots__ = ()
 
     def _self(self, what: str) -> None:
-        if self.template.scheduler.current is not self:
+        scheduler = self.template.scheduler
+        if get_ident() != scheduler.thread:
+            raise scheduler.home.refuse(f"use ctx.{what} of", self)
+        if scheduler.current is not self:
             raise NotInsideActor(
                 f"ctx.{what} of {self.describe()} was used from outside it: only the actor's own handlers and "
                 f"the tasks in its "

@@ -17,6 +17,7 @@ import trio
 from ..heap.usage import HeapUsage
 from ..policy.memory_sample import MemoryLevel
 from ..reasons import ExitReason, shown
+from .home import Home
 from .messages import Pid
 from .ref import Ref
 
@@ -174,11 +175,13 @@ class EventStream:
         self.dropped = 0
 
     def __enter__(self) -> EventStream:
+        self._events.home.check("subscribe to", "system events")
         self._events.streams.append(self)
         self._events.recount()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._events.home.check("unsubscribe from", "system events")
         self._events.streams.remove(self)
         self._events.recount()
 
@@ -227,10 +230,12 @@ class Events:
     """Who wants which events on one node.
 
     Args:
+        home: the thread that may subscribe; none: this one.
         failed: takes what a delivery raises.
     """
 
-    def __init__(self, failed: Callable[[BaseException], None]) -> None:
+    def __init__(self, home: Home | None, failed: Callable[[BaseException], None]) -> None:
+        self.home = Home() if home is None else home
         self._failed = failed
         self.streams: list[EventStream] = []
         self.actors: dict[Any, tuple[type[SystemEvent], ...]] = {}

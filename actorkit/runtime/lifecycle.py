@@ -27,6 +27,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Collection
 from functools import partial
+from threading import get_ident
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,6 +40,7 @@ from .calls import Later
 from .events import ActorCrashed, ActorExited, ActorStarted, DeadLetter, Events, Unkillable
 from .extra import Extra
 from .footprints import Footprints
+from .home import Home
 from .links import send_signal, tell_watchers
 from .messages import Exit
 from .names import Names
@@ -237,9 +239,11 @@ class Lifecycle:
     def __init__(self, kill_timeout: float) -> None:
         self.actors: dict[int, Record[Any]] = {}
         self.current = None
-        self.timers = Timers(self.leave)
+        self.home = Home()
+        self.thread = self.home.ident
+        self.timers = Timers(self.home, self.leave)
         self.names = Names()
-        self.events = Events(self.step_failed)
+        self.events = Events(self.home, self.step_failed)
         self.budgets = Budgets(self)
         self.learned = Footprints()
         self.kill_timeout = kill_timeout
@@ -713,6 +717,8 @@ class Lifecycle:
 
     def dead_letter(self, record: Record[Any], message: Message, why: str) -> None:
         """Count a message that nobody will handle, and tell those who asked."""
+        if self.events.listened:
+            self.home.check("send to", record)
         self.dead_letters += 1
         if self.events.wanted(DeadLetter):
             function, args, _ = message
@@ -724,6 +730,8 @@ class Lifecycle:
 
     def dead_name(self, name: str, what: Any, args: tuple[Any, ...]) -> None:
         """As ``dead_letter``, for a name that nobody holds."""
+        if get_ident() != self.thread:
+            raise self.home.refuse("send to", repr(name))
         self.dead_letters += 1
         if self.events.wanted(DeadLetter):
             message = what if isinstance(what, str) else getattr(what, "__qualname__", None) or shown(what, 100)

@@ -45,6 +45,8 @@ class Measured(Record[Any]):
             function = partial(function, **kwargs)
             kwargs.clear()  # it is not the sender's
             return self._enqueue((function, args, None))
+        if self.inbox is None and not template.scheduler.busy:
+            template.scheduler.home.check("cast to", self)  # before it is charged
         accepted = self.account.accept(self, function, args)
         if accepted:
             return True
@@ -59,6 +61,8 @@ class Measured(Record[Any]):
         return self._enqueue((function, args, None))
 
     def send(self, message: object, /) -> bool:
+        if self.inbox is None and not self.template.scheduler.busy:
+            self.template.scheduler.home.check("send to", self)
         arguments = (message,)
         del message  # our own variable is not the sender's
         accepted = self.account.accept(self, self.template.info, arguments)
@@ -71,6 +75,8 @@ class Measured(Record[Any]):
         return self._enqueue((self.template.info, arguments, None))
 
     def _enqueue(self, message: Message) -> bool:
+        if self.state == IDLE:
+            self.template.scheduler.home.check("send to", self)
         full = self.mailbox_length >= self.template.bound
         if full and self.template.overflow != "drop_oldest":
             return self._overflow(message)  # it is not charged, since it does not come in
@@ -87,6 +93,7 @@ class Measured(Record[Any]):
 
     def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         if args and self.state == IDLE:  # inline: it is not queued
+            self.template.scheduler.home.check("call", self)
             self._charge(args)
         return super().call(method, *args, **kwargs)
 

@@ -22,6 +22,7 @@ import itertools
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 import attrs
@@ -83,6 +84,7 @@ class Node(Scheduler):
         max_idle: int = 16,
         features: Features = FEATURES,
         max_heap_size: HeapLimit | int | str | None = None,
+        debug: bool | None = None,
     ) -> None:
         super().__init__(
             name,
@@ -93,6 +95,7 @@ class Node(Scheduler):
             kill_timeout=kill_timeout,
             call_timeout=call_timeout,
             features=features,
+            debug=debug,
         )
         self.stop_timeout = stop_timeout
         self.budgets.default = as_heap_limit(max_heap_size)
@@ -157,6 +160,8 @@ class Node(Scheduler):
             room = node.spawn(Room, "lobby")
             big = node.spawn(ak.child(Room, "hall").with_(mailbox=100_000))
         """
+        if get_ident() != self.thread:
+            raise self.home.refuse("spawn", shown(start))
         if type(start) is type and not kwargs:
             template = self.templates.get(start)
             if template is not None:
@@ -172,6 +177,8 @@ class Node(Scheduler):
         link_to: Record[Any] | None = None,
         watcher: Any = None,
     ) -> Record[Any]:
+        if get_ident() != self.thread:
+            raise self.home.refuse("start", shown(start))
         if isinstance(start, ChildSpec):
             if args or kwargs:
                 raise TypeError("a child spec holds its arguments: give them to ak.child(…), not to spawn")
@@ -326,10 +333,12 @@ class Node(Scheduler):
             async with node.subscribe(ak.ActorCrashed) as events:
                 async for event in events: ...
         """
+        self.home.check("subscribe to", "system events")
         return EventStream(self.events, types or (SystemEvent,), capacity)
 
     def send_after(self, seconds: float, to: Ref[Any], message: object) -> Timer:
         """See ``Context.send_after``."""
+        self.home.check("start", "a timer")
         if not (isinstance(seconds, (int, float)) and 0 <= seconds < math.inf):
             raise ValueError(f"cannot send after {seconds!r} s: give a finite number of seconds, 0 or more")
         if isinstance(to, Record):
@@ -380,6 +389,8 @@ class Node(Scheduler):
     async def stopped(self, ref: Ref[Any]) -> ExitReason | None:
         """Wait until this actor is dead; its reason if that happened while waiting."""
         record = self.resolve(ref)
+        if get_ident() != self.thread:
+            raise self.home.refuse("wait for", repr(ref))
         if record is None or not record.alive:
             await trio.lowlevel.checkpoint()
             return None
@@ -396,6 +407,7 @@ class Node(Scheduler):
 
     def shutdown(self) -> None:
         """Stop the node: as leaving the body does, from anywhere in it."""
+        self.home.check("stop", f"node {self.name!r}")
         if self._body is not None:
             self._body.cancel(reason="node.shutdown() was called")
 
@@ -545,6 +557,7 @@ def open_node(
     features: Features = FEATURES,
     max_heap_size: HeapLimit | int | str | None = None,
     own_heaps: bool = True,
+    debug: bool | None = None,
     prepare: Callable[[Node], None] | None = None,
 ) -> AbstractAsyncContextManager[Node]:
     """Run a supervision tree inside any trio program, for the length of a ``with`` block. See the module's docstring
@@ -565,6 +578,9 @@ def open_node(
             4 to 20 KB take a tenth to a fifth more memory for it, larger ones less. False: they share Python's
             allocator with all others, which hardly ever gives anything back.
         features: which private names of trio to use; ``Features.degraded()`` for tests.
+        debug: check at every cast and send that it comes from the node's own thread, also where it only
+            queues; without it that is checked where something is woken, started or ended. A cast costs
+            half as much again. None: if Python runs in its development mode (``-X dev``).
         prepare: called with the node before anything is started on it.
 
     Raises:
@@ -588,6 +604,7 @@ def open_node(
             max_idle=max_idle,
             features=features,
             max_heap_size=max_heap_size,
+            debug=debug,
         )
         node.budgets.own_heaps = own_heaps
         return node
@@ -658,6 +675,13 @@ async def _opened(
             raise error
         finally:
             error = None
+
+
+def shown(start: Any) -> str:
+    """What was to be started, for messages."""
+    if isinstance(start, ChildSpec):
+        return f"{start.id!r:.200}"
+    return str(getattr(start, "__qualname__", None) or f"{start!r:.200}")
 
 
 def gave_up(reason: ExitReason) -> bool:

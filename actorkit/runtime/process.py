@@ -70,6 +70,8 @@ class ProcessContext(Context[Process]):
     __slots__ = ()
 
     def send(self, message: object, /) -> bool:
+        if self.state == IDLE:  # somebody is woken
+            self.template.scheduler.home.check("send to", self)
         if self.state == DEAD or self.mailbox_length >= self.template.bound:
             return self._overflow_of_process((self.template.info, (message,), None))
         self.post((self.template.info, (message,), None))
@@ -126,7 +128,7 @@ class ProcessContext(Context[Process]):
         task = current_task()
         scheduler = self.template.scheduler
         await scheduler.yield_if_due(task)
-        if caller_is_cancelled(task):  # asked last: a kill, too, may have come while others ran
+        if caller_is_cancelled(task, scheduler.features):  # asked last: a kill, too, may have come while others ran
             await scheduler.checkpoint()
         worker: ProcessWorker = self.worker
         if worker.receiver is not None:
@@ -235,7 +237,9 @@ class ProcessContext(Context[Process]):
     def _is_killed(self, task: Task) -> bool:
         """Its end is decided, and ``task`` is not in a scope that is shielded from it."""
         attention = self.attention
-        return attention is not None and attention.kill is not None and caller_is_cancelled(task)
+        if attention is None or attention.kill is None:
+            return False
+        return caller_is_cancelled(task, self.template.scheduler.features)
 
     def _busy(self) -> trio.BusyResourceError:
         return trio.BusyResourceError(f"another task of {self.describe()} is receiving")

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from threading import get_ident
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -28,18 +29,22 @@ from .extra import Attention, Extra
 from .messages import IdleTimeout, Pid
 from .ref import Ref
 from .trio_internals import (
-    FEATURES,
+    RUN,
     WAKE,
     Trap,
     caller_is_cancelled,
     close_left_open,
     current_task,
     park,
+    reads_tasks,
+    runs_in,
 )
 
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable
+
+    from trio.lowlevel import Task
 
     from ..policy.memory_sample import Priority
     from .scheduler import Scheduler
@@ -73,8 +78,6 @@ class Continuation(Notice):
 
 
 A_co = TypeVar("A_co", covariant=True)
-
-WATCHED: Final = FEATURES.cancel_status
 
 
 class Record(Ref[A_co]):
@@ -128,7 +131,7 @@ class Record(Ref[A_co]):
             if state == IDLE:
                 scheduler = template.scheduler
                 if not scheduler.busy:
-                    scheduler.wake()
+                    scheduler.wake("cast to", self)
                 self.inbox = [(function, args, None)]
                 self.state = QUEUED
                 template.runq.append(self)
@@ -152,7 +155,7 @@ class Record(Ref[A_co]):
             if state == IDLE:
                 scheduler = template.scheduler
                 if not scheduler.busy:
-                    scheduler.wake()
+                    scheduler.wake("send to", self)
                 self.inbox = [(template.info, (message,), None)]
                 self.state = QUEUED
                 template.runq.append(self)
@@ -284,8 +287,8 @@ class Record(Ref[A_co]):
 
     async def _enqueue_wait(self, message: Message) -> None:
         scheduler = self.template.scheduler
-        task = current_task()
-        if caller_is_cancelled(task):
+        task = self._current_task("send to")
+        if caller_is_cancelled(task, scheduler.features):
             await scheduler.checkpoint()
         if self.state == DEAD:
             raise CalleeDied(self.describe(), NOPROC)
@@ -342,19 +345,28 @@ class Record(Ref[A_co]):
 
     # --- calls --------------------------------------------------------------------------------
 
+    @reads_tasks
     async def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         """See ``Ref.call``. One long function: this is the hot path."""
         template = self.template
         scheduler = template.scheduler
-        task = current_task()
         function = template.inline[method]
-        if WATCHED:
-            status = task._cancel_status
+        watched = template.watched
+        task: Any
+        if watched:
+            try:
+                task = RUN.task  # current_task(), without the call
+            except AttributeError:
+                raise self._not_from_here("call") from None
+            if task.trio_runner is not template.runner:
+                raise self._not_from_here("call")
+            status = task.trio_cancel_status
             if status.effectively_cancelled:
                 await scheduler.checkpoint()
         else:
             status = None
-            if caller_is_cancelled(task):
+            task = self._current_task("call")
+            if caller_is_cancelled(task, scheduler.features):
                 await scheduler.checkpoint()
         if function is not None and self.state == IDLE and not kwargs:
             # Inline: the callee is idle, has no message and no signal, and cannot suspend.
@@ -391,17 +403,17 @@ class Record(Ref[A_co]):
                 except RecursionError:  # the caller's stack is full
                     scheduler.doomed.append(self)
                     raise
-                if status is not None and task._cancel_status is not status:
-                    close_left_open(task, status)
+                if watched and task.trio_cancel_status is not status:
+                    await close_left_open(task, status, scheduler.features)
             if (
                 failure is not None
             ):  # not from within: as its context, the callee's exception would keep the callee's state
                 raise failure
             scheduler.current = previous
-            if task._cancel_status is not status and status is not None:
+            if watched and task.trio_cancel_status is not status:
                 if hook is not None:
                     hook(previous)
-                close_left_open(task, status)
+                await close_left_open(task, status, scheduler.features)
                 raise scheduler.left_scope_open(self)
             if self.inbox is None and self.attention is None and self.outbox is None:
                 self.state = IDLE
@@ -500,8 +512,8 @@ class Record(Ref[A_co]):
         scheduler = template.scheduler
         template.inline[method]
         function: Callable[..., Any] = template.handlers[method]
-        task = current_task()
-        if caller_is_cancelled(task):
+        task = self._current_task("call")
+        if caller_is_cancelled(task, scheduler.features):
             await scheduler.checkpoint()
         if self.state == DEAD:
             raise CalleeDied(self.describe(), NOPROC, method=method.__qualname__)
@@ -523,6 +535,23 @@ class Record(Ref[A_co]):
         finally:
             if timer is not None:
                 timer.cancel()
+
+    def _current_task(self, what: str) -> Task:
+        """The task that asks something of this actor. Raises if it is none of the node's trio run."""
+        scheduler = self.template.scheduler
+        try:
+            task = current_task()
+        except RuntimeError:
+            raise self._not_from_here(what) from None
+        if not runs_in(task, scheduler.runner) or get_ident() != scheduler.thread:
+            raise self._not_from_here(what)
+        return task
+
+    def _not_from_here(self, what: str) -> Exception:
+        """What somebody gets who is in no task of the node's trio run. The dead are dead everywhere."""
+        if self.state == DEAD:
+            return CalleeDied(self.describe(), NOPROC)
+        return self.template.scheduler.home.refuse(what, self)
 
     def _enqueue_call(self, message: Message, reply: Reply) -> None:
         """Queue a call, or fail it at once. The caller parks on ``reply`` next."""
@@ -571,13 +600,16 @@ class Record(Ref[A_co]):
 
     def exit(self, reason: ExitReason) -> None:
         scheduler = self.template.scheduler
+        scheduler.home.check("end", self)
         scheduler.exit_signal(self, as_reason(reason, "exit an actor"), scheduler.current)
 
     def kill(self) -> None:
         self.exit(KILL)
 
     def stop(self, reason: ExitReason | None = None) -> None:
-        self.template.scheduler.stop_actor(self, NORMAL if reason is None else as_reason(reason, "stop an actor"))
+        scheduler = self.template.scheduler
+        scheduler.home.check("stop", self)
+        scheduler.stop_actor(self, NORMAL if reason is None else as_reason(reason, "stop an actor"))
 
     # --- looking ------------------------------------------------------------------------------
 

@@ -28,8 +28,10 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import sys
 from collections import deque
 from collections.abc import Callable
+from threading import get_ident
 from time import perf_counter_ns
 from types import CoroutineType
 from typing import Any, Final
@@ -61,11 +63,15 @@ from .trio_internals import (
     cancel_status,
     close_nurseries,
     complains_of_stack,
+    contained,
+    current_run,
     fatal_within,
     is_fatal,
+    left_open,
     lock_holders,
     make_trap,
     park,
+    reads_tasks,
     room,
     take_back_unborn,
 )
@@ -138,6 +144,7 @@ class Scheduler(Birth, InlineCalls):
         max_idle: parked workers to keep.
         kill_timeout: seconds after which a killed actor that still runs is reported unkillable.
         call_timeout: the default deadline of calls, in seconds.
+        debug: check more (see ``runtime.debug``); None: if Python runs with ``-X dev``.
     """
 
     def __init__(
@@ -151,10 +158,14 @@ class Scheduler(Birth, InlineCalls):
         kill_timeout: float = 5.0,
         call_timeout: float = 5.0,
         features: Features = FEATURES,
+        debug: bool | None = None,
     ) -> None:
         super().__init__(kill_timeout)
         Turns.__init__(self)
         self.name = name
+        self.home.node = name
+        self.runner = current_run(features)
+        self.debug = sys.flags.dev_mode if debug is None else debug
         self.incarnation = incarnation
         self.slice_ns = int(slice_seconds * 1e9)
         self.quantum = quantum
@@ -184,7 +195,7 @@ class Scheduler(Birth, InlineCalls):
         self.base_context = contextvars.copy_context()
         self.base_context.run(CURRENT_SCHEDULER.set, self)
         self.free_contexts: list[contextvars.Context] = []
-        self._locks = lock_holders(features)
+        self.locks = lock_holders(features)
         self._instrument: trio.abc.Instrument | None = None
 
     # --- opening and closing ------------------------------------------------------------------
@@ -215,9 +226,12 @@ class Scheduler(Birth, InlineCalls):
 
     # --- the token ----------------------------------------------------------------------------
 
-    def wake(self) -> None:
-        """The run queue is not empty (or will be, before trio runs anybody) and nobody holds the token: give it to a
-        worker. Raises RecursionError with nothing done."""
+    def wake(self, what: str = "wake", whom: Any = "the node") -> None:
+        """The run queue is not empty (or will be, before trio runs anybody) and nobody holds the token:
+        give it to a worker. Raises RecursionError, and RuntimeError in another thread, with nothing
+        done; ``what`` was to be done to ``whom``."""
+        if get_ident() != self.thread:
+            raise self.home.refuse(what, whom)
         if self.idle:
             room(WAKE_FRAMES)
             self.busy = self.grant = True
@@ -243,10 +257,10 @@ class Scheduler(Birth, InlineCalls):
         """Start a task, in which users' code may run. Raises MemoryError, RecursionError with nothing begun."""
         assert self.nursery is not None
         try:
-            if self.features.nested_child_finished:
+            if self.features.open_nurseries:
                 self.nursery.start_soon(function, *args, name=name)
             else:
-                self.nursery.start_soon(_contain, function, args, name, name=name)
+                self.nursery.start_soon(contained, function, args, name, name=name)
         except (MemoryError, RecursionError):
             take_back_unborn(self.nursery)
             raise
@@ -278,6 +292,7 @@ class Scheduler(Birth, InlineCalls):
     # --- the pump -----------------------------------------------------------------------------
 
     @enable_ki_protection
+    @reads_tasks
     def _pump(self, worker: Worker, context: contextvars.Context | None, actor: Record[Any] | None) -> Any:
         """Run actors. ``context`` is the scratch context that this runs in; with ``actor``, run just that one, in its
         own.
@@ -287,10 +302,10 @@ class Scheduler(Birth, InlineCalls):
         """
         q_max, q_high, q_normal, q_low = self.queues
         base = self.base_context
-        task = worker.task
+        task: Any = worker.task
         status = worker.status
         watch = self.features.cancel_status
-        locks = self._locks
+        locks = self.locks
         hook = self.step_hook
         last = perf_counter_ns()
         end = self.since + self.slice_ns
@@ -406,7 +421,7 @@ class Scheduler(Birth, InlineCalls):
                 if actor.state != DEAD:
                     actor.variables = context
                 break
-            if task._cancel_status is not status if watch else task.child_nurseries:
+            if task.trio_cancel_status is not status if watch else task.child_nurseries:
                 break
             if locks and task in locks:
                 break
@@ -546,8 +561,7 @@ class Scheduler(Birth, InlineCalls):
         """After a suspension or a LOOK: did the handler leave something in the task? False: take a new scope or
         retire."""
         task = worker.task
-        left_scope = self.features.cancel_status and task._cancel_status is not worker.status
-        if left_scope or task.child_nurseries:
+        if left_open(task, worker.status, self.features) or task.child_nurseries:
             self.blame(actor, LEFT_OPEN)
             worker.corrupted = worker.retire = True
             worker.actor = None
@@ -561,7 +575,7 @@ class Scheduler(Birth, InlineCalls):
                     raise
                 self.leave(error)
             return False
-        if self._locks and task in self._locks:
+        if self.locks and task in self.locks:
             self.blame(actor, "its handler ended with a trio lock held: a lock may not outlive its message")
             keep = False
         if not keep:
@@ -672,19 +686,6 @@ class Scheduler(Birth, InlineCalls):
             actor.variables = None
         elif actor.state != DEAD:
             actor.variables = context
-
-
-async def _contain(function: Any, args: tuple[Any, ...], name: str) -> None:
-    """Degraded mode: when a handler has left a nursery open, its task can only exit with trio's complaint. Let that go
-    no further."""
-    try:
-        with trio.CancelScope(shield=True):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(function, *args, name=name)
-    except BaseExceptionGroup as group:
-        rest = group.split(complains_of_stack)[1]
-        if rest is not None:
-            raise rest from None
 
 
 ACTIVATIONS.update(function.__code__ for function in (Scheduler._pump, Scheduler.run_here))

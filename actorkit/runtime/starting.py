@@ -16,6 +16,7 @@ from ..errors import AlreadyRegistered, NodeStopped, StartFailed
 from ..policy.child_spec import ChildSpec
 from ..reasons import BadReturn, Crash, ExitReason, shown
 from .callbacks import Callbacks
+from .debug import CheckedTemplate
 from .fitting import fits
 from .interrupts import interruptible
 from .process import Process, start_process
@@ -59,9 +60,14 @@ def _context_of(made: Any) -> Record[Any] | None:
     return context
 
 
+def new_template(scheduler: Scheduler) -> type[Template]:
+    """In debug mode, one that checks more."""
+    return CheckedTemplate if scheduler.debug else Template
+
+
 def process_template(scheduler: Scheduler, function: Any, **options: Any) -> Template:
     """The template of a process: it has no declared messages, and is labelled with its function's name."""
-    template = Template(scheduler, Process, base=Process, **options)
+    template = new_template(scheduler)(scheduler, Process, base=Process, **options)
     while isinstance(function, functools.partial):
         function = function.func
     template.process = True
@@ -113,7 +119,7 @@ class Starter:
                     f"an actor class, an async "
                     "function (a process), or a function that returns an actor"
                 )
-            self.template = Template(scheduler, self.cls, base=Callbacks, **self.options)
+            self.template = new_template(scheduler)(scheduler, self.cls, base=Callbacks, **self.options)
 
     def __call__(
         self,
@@ -162,7 +168,9 @@ class Starter:
             elif isinstance(made, Callbacks):
                 template = self.template
                 if template is None or template.cls is not type(made):
-                    template = self.template = Template(self.scheduler, type(made), base=Callbacks, **self.options)
+                    kind = new_template(self.scheduler)
+                    template = kind(self.scheduler, type(made), base=Callbacks, **self.options)
+                    self.template = template
                 return made, template
             else:
                 reason = BadReturn(

@@ -19,6 +19,7 @@ import trio
 from trio.lowlevel import Task, enable_ki_protection
 
 from .activations import ACTIVATIONS
+from .trio_internals import disarm, finalised_by, nurseries_held_by
 
 if TYPE_CHECKING:
     import contextvars
@@ -190,6 +191,19 @@ class Attribution(trio.abc.Instrument):
             # trio drops an instrument that raises. Better one task is nobody's than all that come after it.
             with contextlib.suppress(MemoryError, RecursionError):
                 task.coro = Kid(task, self.scheduler, actor)  # type: ignore[assignment]
+        elif (generator := finalised_by(task)) is not None:
+            with contextlib.suppress(MemoryError, RecursionError):
+                self._dropped(generator)
+
+    def _dropped(self, generator: Any) -> None:
+        """trio is about to close, in a task of its own, an async generator that somebody has dropped.
+        A nursery that it holds open in the task of an actor would wake that task from something else,
+        and never the one that waits."""
+        scheduler = self.scheduler
+        if scheduler.features.open_nurseries:
+            for nursery in nurseries_held_by(generator):
+                if nursery.parent_task in scheduler.holders:
+                    disarm(nursery)
 
 
 class SteppedAttribution(trio.abc.Instrument):

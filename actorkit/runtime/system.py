@@ -173,12 +173,15 @@ async def get_statistics(ref: Ref[Any]) -> Statistics | None:
 
 async def _ask(ref: Ref[Any], what: str, serve: Callable[[Record[Any]], R]) -> R:
     """Run ``serve(record)`` between two messages of the actor."""
+    if isinstance(ref, Record):
+        ref.template.scheduler.home.check(f"ask sys.{what} of", ref)
     await trio.lowlevel.checkpoint()
     record = ref.resolve() if isinstance(ref, NamedRef) else ref
     if record is None or (isinstance(record, Record) and record.state == DEAD):
         raise CalleeDied(repr(ref) if record is None else record.describe(), NOPROC, method=f"sys.{what}")
     if not isinstance(record, Record) or record.template.process:
         raise NotAMessage(f"sys.{what} is for class actors, and {ref!r} is none")
+    record.template.scheduler.home.check(f"ask sys.{what} of", record)
     if _between_messages(record):
         return serve(record)
     scheduler = record.scheduler

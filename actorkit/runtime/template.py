@@ -73,12 +73,14 @@ class Template:
         "plain",
         "priority",
         "process",
+        "runner",
         "runq",
         "scheduler",
         "slot_names",
         "terminate",
         "tombstone",
         "traps_exits",
+        "watched",
     )
 
     def __init__(
@@ -120,6 +122,9 @@ class Template:
         self.memory_quota = memory_quota
         self.footprint = footprint
         self.process = False
+        self.runner = scheduler.runner
+        self.watched = scheduler.features.cancel_status
+        """Is it seen what an inline handler leaves open in its caller's task?"""
         self.label = cls.__qualname__
         self.tombstone: type | None = None
         self.handlers = HandlerTable(cls)

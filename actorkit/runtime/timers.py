@@ -9,11 +9,13 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any, Final
 
 import trio
 
 from ..log import log
+from .home import Home
 from .trio_internals import is_fatal
 
 __all__ = ["Timer", "Timers"]
@@ -35,6 +37,8 @@ class Timer:
         """Seconds that were left, or None if it has fired or was cancelled before. Source: erlang:cancel_timer/1."""
         if self.callback is None:
             return None
+        if get_ident() != self._timers.home.ident:
+            raise self._timers.home.refuse("cancel", "a timer")
         self.callback = None
         if self.held is not None:
             self.held.pop(self, None)
@@ -55,7 +59,8 @@ class Timers:
 
     MANY: Final = 1_000
 
-    def __init__(self, leave: Callable[[BaseException], None] | None = None) -> None:
+    def __init__(self, home: Home | None = None, leave: Callable[[BaseException], None] | None = None) -> None:
+        self.home = Home() if home is None else home
         self._leave = leave
         self._heap: list[tuple[float, int, Timer]] = []
         self._count = 0

@@ -4,11 +4,22 @@ itself asks for."""
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 from trio.testing import MockClock
 
 import actorkit as ak
+from actorkit.runtime.trio_internals import Features
+
+
+@pytest.fixture(autouse=True, params=["full", "degraded"])
+def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test runs twice: its nodes use trio's private names, or none of them."""
+    name = str(request.param)
+    if name == "degraded":
+        monkeypatch.setattr(ak, "open_node", partial(ak.open_node, features=Features.degraded()))
+    return name
 
 
 @pytest.fixture
