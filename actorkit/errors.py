@@ -17,6 +17,8 @@ __all__ = [
     "ActorkitError",
     "AdmissionRefused",
     "AlreadyRegistered",
+    "BadArguments",
+    "BadKey",
     "CallCycle",
     "CallError",
     "CallShed",
@@ -62,6 +64,11 @@ class ActorkitError(Exception):
 class NotAMessage(ActorkitError, TypeError):
     """The sender's fault: the method given to ``call`` or ``cast`` is not a declared message of the
     receiver's class. Decorate it with ``@ak.call`` or ``@ak.cast``, or use ``send``."""
+
+
+class BadArguments(ActorkitError, TypeError):
+    """The sender's fault: the arguments do not fit the method that it named; the message tells what would. The receiver
+    has not begun to handle the message, and lives on."""
 
 
 class CallError(ActorkitError):
@@ -135,6 +142,20 @@ class AlreadyRegistered(ActorkitError):
 
 
 # --- Registries and groups ---------------------------------------------------------------------
+
+
+class BadKey(ActorkitError):
+    """A key's own code, its ``__hash__`` or ``__eq__``, raised where the key was looked up. The fault of whoever wrote
+    its class: only the call that brought it fails, and nothing is changed. ``holder`` tells with whose key it was being
+    compared, if it was: that one may be to blame as well."""
+
+    def __init__(self, key: str, holder: str | None, error: BaseException) -> None:
+        while_what = "hashing it" if holder is None else f"comparing it with the key of {bounded(holder, 200)}"
+        super().__init__(
+            f"cannot use {key} as a key: {while_what} raised {type(error).__qualname__}: {text_of(error, 300)}; "
+            "give a key whose __hash__ and __eq__ cannot fail: a string, a number, a tuple of those"
+        )
+        self.holder: Final = holder
 
 
 class NotAlive(ActorkitError):

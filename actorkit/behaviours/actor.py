@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, overload
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar, overload
 
-from ..policy.child_spec import ChildSpec
+from ..errors import InvalidChildSpec
+from ..policy.child_spec import ChildSpec, ChildSpecChanges
 from ..reasons import ExitReason
 from ..runtime.callbacks import Callbacks
 from ..runtime.process import Process, ProcessContext
@@ -91,12 +94,40 @@ def child(start: Any, /, *args: Any, **kwargs: Any) -> ChildSpec[Any]:
     spec: ChildSpec[Any] = ChildSpec(start, args=args, kwargs=kwargs)
     origin = getattr(start, "__origin__", start)
     if isinstance(origin, type) and not issubclass(origin, Callbacks):
-        from ..errors import InvalidChildSpec
-
         raise InvalidChildSpec(
             "start",
             start,
             "not an actor class",
             "subclass ak.Actor, or give an async function or one that returns an actor",
         )
+    options = [name for name in kwargs if name in OPTIONS and not _takes(origin, name)]
+    if options:
+        name = options[0]
+        label = getattr(origin, "__qualname__", "it")
+        raise InvalidChildSpec(
+            "kwargs",
+            dict(kwargs),
+            f"{name} is an option of the spec, and {label} takes no such argument",
+            f"give ak.child({label}, …).with_({name}=…)",
+        )
     return spec
+
+
+OPTIONS: Final = frozenset(ChildSpecChanges.__annotations__) - {"start", "args", "kwargs"}
+
+
+def _takes(start: Any, name: str) -> bool:
+    """May it be given an argument of that name? True if that cannot be known."""
+    function = start
+    if isinstance(start, type):
+        new: Any = start.__new__
+        if new is not object.__new__:
+            return True
+        function = inspect.getattr_static(start, "__init__")
+    if function is object.__init__:
+        return False
+    if not isinstance(function, FunctionType):
+        return True
+    code = function.__code__
+    last = code.co_argcount + code.co_kwonlyargcount
+    return name in code.co_varnames[code.co_posonlyargcount : last] or bool(code.co_flags & inspect.CO_VARKEYWORDS)

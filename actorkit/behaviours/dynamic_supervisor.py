@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from ..errors import InvalidSupervisorFlag
+from ..errors import ActorkitError, InvalidSupervisorFlag
 from ..policy import supervision_events as ev
 from ..policy.child_spec import ChildSpec, DynamicFlags
 from ..policy.dynamic_supervision import DynamicSupervision
@@ -88,6 +88,10 @@ class DynamicSupervisor(SupervisionShell):
     def terminate_child(self, ref: Ref[Any]) -> Later[None]:
         """Stop a child, also one that is restarting (by its last ref). Raises ChildNotFound, also the second time."""
         later = Later[None]()
-        holder = ref.resolve_on(self.ctx.node) if isinstance(ref, NamedRef) else ref
+        try:
+            holder = ref.resolve_on(self.ctx.node) if isinstance(ref, NamedRef) else ref
+        except ActorkitError as error:  # it follows a key that raises, or that many may hold
+            later.fail(error)
+            return later
         self._feed(ev.TerminateChildCommand(trio.current_time(), later, holder))
         return later

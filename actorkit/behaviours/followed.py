@@ -11,17 +11,20 @@ The table must be a plain object and not the actor that owns it: an actor's stat
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..errors import NotAlive
-from ..reasons import ExitReason
+from ..reasons import ExitReason, shown
+from ..runtime.calls import Later
 from ..runtime.record import Record
 from ..runtime.ref import Ref
 
 if TYPE_CHECKING:
     from ..runtime.node import Node
 
-__all__ = ["Followed", "living"]
+__all__ = ["Followed", "failed", "living"]
+
+T = TypeVar("T")
 
 
 def living(node: Node, ref: Ref[Any], purpose: str) -> Record[Any]:
@@ -30,12 +33,19 @@ def living(node: Node, ref: Ref[Any], purpose: str) -> Record[Any]:
     try:
         record = node.resolve(ref)
     except TypeError:
-        raise NotAlive(purpose, repr(ref), "it is not the ref of an actor") from None
+        raise NotAlive(purpose, shown(ref, 200), "it is not the ref of an actor") from None
     if record is None or not record.alive:
-        raise NotAlive(purpose, repr(ref), "it is dead" if record is not None else "nobody is there")
+        raise NotAlive(purpose, shown(ref, 200), "it is dead" if record is not None else "nobody is there")
     if record.template.scheduler is not node:
         raise NotAlive(purpose, record.describe(), f"it lives on another node than {node.name!r}")
     return record
+
+
+def failed(error: Exception, kind: type[T]) -> T:
+    """The answer of a method that answers with a ``kind`` usually, and raises in its caller now."""
+    answer = Later[Any]()
+    answer.fail(error)
+    return cast(T, answer)
 
 
 class Followed:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import InvalidChildSpec, InvalidSupervisorFlag
 from ..policy.child_spec import ChildSpec, Strategy, SupervisorFlags, validate_children
-from ..reasons import ExitReason, bounded
+from ..reasons import ExitReason, shown
 from ..runtime.dispatch import call
-from ..runtime.names import NamedRef
+from ..runtime.names import NamedRef, checked_name
 from ..runtime.record import DEAD, Record
 from ..runtime.ref import Ref
 from .supervisor import Supervisor, supervisor
@@ -116,7 +116,7 @@ class PartitionedRef(NamedRef[A]):
     __slots__ = ("supervisor", "value")
 
     def __init__(self, supervisor: str, value: int, key: object) -> None:
-        super().__init__(f"{supervisor}[{bounded(repr(key), 100)}]")
+        super().__init__(f"{supervisor}[{shown(key, 100)}]")
         self.supervisor = supervisor
         self.value = value
 
@@ -149,4 +149,5 @@ def partitioned(cls: Callable[..., A], supervisor_name: str, key: object) -> Ref
 
     Source: ``{:via, PartitionSupervisor, {name, key}}``.
     """
-    return PartitionedRef(supervisor_name, abs(key) if isinstance(key, int) else hash(key), key)
+    checked_name(supervisor_name, "ak.partitioned", "the class, the supervisor's name, then the key")
+    return PartitionedRef(supervisor_name, abs(int(key)) if isinstance(key, int) else hash(key), key)

@@ -10,21 +10,23 @@ For one actor per key, or a value with each entry, take a registry. Source: Erla
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Any
 
 import attrs
 
-from ..errors import ActorkitError, NotAlive, NotJoined
+from ..errors import ActorkitError, NotJoined
+from ..log import log
 from ..policy.child_spec import ChildSpec
-from ..reasons import bounded
+from ..policy.key_table import NOT_THEIRS, KeyTable, Place, Slot
+from ..reasons import shown
 from ..runtime.calls import Later
 from ..runtime.dispatch import call
 from ..runtime.record import Record
 from ..runtime.ref import Ref
 from .actor import Actor
-from .followed import Followed, living
-from .registry_table import strict
+from .followed import Followed, failed, living
+
+TELLING = "tell it of joining and leaving"
 
 __all__ = ["Joined", "Left", "ProcessGroups", "process_groups"]
 
@@ -59,14 +61,24 @@ def process_groups(*, name: str = "process_groups") -> ChildSpec[ProcessGroups]:
     return ChildSpec(ProcessGroups, args=(name,), name=name, mailbox=100_000)
 
 
-class _Group:
-    """One group: its key as given, and how many times each member has joined."""
+class _Group(Slot):
+    """One group: how many times each member has joined. It is kept while it has members, or somebody wants to hear of
+    it."""
 
-    __slots__ = ("key", "members")
+    __slots__ = ("listeners", "members")
 
-    def __init__(self, key: Any) -> None:
-        self.key = key
+    def __init__(self) -> None:
         self.members: dict[Record[Any], int] = {}
+        self.listeners = 0
+
+    def holder(self) -> str:
+        for member in self.members:
+            return member.describe()
+        return super().holder()
+
+    def everybody(self) -> list[Ref[Any]]:
+        """The members, each as many times as it has joined."""
+        return [record for record, times in self.members.items() for _ in range(times)]
 
 
 class _Scope:
@@ -76,57 +88,75 @@ class _Scope:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.groups: dict[Hashable, _Group] = {}
-        self.joined: dict[Record[Any], dict[Hashable, None]] = {}
-        self.subscribers: dict[Record[Any], set[Hashable] | None] = {}
+        self.groups: KeyTable[_Group] = KeyTable()
+        self.joined: dict[Record[Any], dict[_Group, None]] = {}
+        self.subscribers: dict[Record[Any], dict[_Group, None] | None] = {}
         """Each with the groups that it wants to hear of; None: all."""
         self.followed = Followed(self._ended)
 
-    def join(self, key: Any, record: Record[Any]) -> None:
-        exact = strict(key)
-        group = self.groups.get(exact)
-        if group is None:
-            group = self.groups[exact] = _Group(key)
-        group.members[record] = group.members.get(record, 0) + 1
-        self.joined.setdefault(record, {})[exact] = None
-        self.followed.add(record)
-        self._tell(exact, Joined(self.name, group.key, record))
+    def group_at(self, place: Place[_Group]) -> _Group:
+        """The group of a key that was located just now; a new one, if there is none."""
+        return place.slot if place.slot is not None else self.groups.put(place, _Group())
 
-    def leave(self, exact: Hashable, group: _Group, record: Record[Any]) -> None:
+    def join(self, group: _Group, record: Record[Any]) -> None:
+        group.members[record] = group.members.get(record, 0) + 1
+        self.joined.setdefault(record, {})[group] = None
+        self.followed.add(record)
+        self._tell(group, Joined(self.name, group.key, record))
+
+    def leave(self, group: _Group, record: Record[Any]) -> None:
         group.members[record] -= 1
         if not group.members[record]:
-            self._drop(exact, group, record)
-            del self.joined[record][exact]
+            del group.members[record]
+            del self.joined[record][group]
             if not self.joined[record]:
                 del self.joined[record]
             self.unfollow(record)
-        self._tell(exact, Left(self.name, group.key, record))
+        self._tell(group, Left(self.name, group.key, record))
+        self.tidy(group)
 
-    def _drop(self, exact: Hashable, group: _Group, record: Record[Any]) -> None:
-        del group.members[record]
-        if not group.members:
-            del self.groups[exact]
+    def tidy(self, group: _Group) -> None:
+        """Forget a group that has neither members nor listeners."""
+        if not group.members and not group.listeners:
+            self.groups.drop(group)
 
     def unfollow(self, record: Record[Any]) -> None:
         if record not in self.joined and record not in self.subscribers:
             self.followed.discard(record)
 
+    def subscribe(self, record: Record[Any], group: _Group | None) -> None:
+        """Tell ``record`` of that group too; None: of all."""
+        wanted = self.subscribers.get(record, {})
+        if group is None or wanted is None:
+            self.unsubscribe(record)
+            self.subscribers[record] = None
+        else:
+            if group not in wanted:
+                wanted[group] = None
+                group.listeners += 1
+            self.subscribers[record] = wanted
+        self.followed.add(record)
+
+    def unsubscribe(self, record: Record[Any]) -> bool:
+        """Tell it of nothing more. False: it was told of nothing."""
+        if record not in self.subscribers:
+            return False
+        for group in self.subscribers.pop(record) or ():
+            group.listeners -= 1
+            self.tidy(group)
+        return True
+
     def _ended(self, record: Record[Any]) -> None:
-        self.subscribers.pop(record, None)
-        for exact in self.joined.pop(record, ()):
-            group = self.groups[exact]
-            times = group.members[record]
-            self._drop(exact, group, record)
-            for _ in range(times):
-                self._tell(exact, Left(self.name, group.key, record))
+        self.unsubscribe(record)
+        for group in self.joined.pop(record, ()):
+            for _ in range(group.members.pop(record)):
+                self._tell(group, Left(self.name, group.key, record))
+            self.tidy(group)
 
-    def _tell(self, exact: Hashable, message: object) -> None:
+    def _tell(self, group: _Group, message: object) -> None:
         for subscriber, wanted in list(self.subscribers.items()):
-            if wanted is None or exact in wanted:
+            if wanted is None or group in wanted:
                 subscriber.post_info(message)
-
-
-_NOTHING: frozenset[Any] = frozenset()
 
 
 class ProcessGroups(Actor):
@@ -148,22 +178,26 @@ class ProcessGroups(Actor):
 
     def format_status(self) -> object:
         """For reports: how much it holds, not what."""
-        return {"groups": len(self.scope.groups), "members": len(self.scope.joined)}
+        return {"groups": len(self.which_there_are()), "members": len(self.scope.joined)}
 
     @call
     def join(self, group: Any, ref: Ref[Any]) -> Later[None]:
         """Make a living actor of this node a member, once more if it is one: n joins need n leaves.
 
-        Raises NotAlive when ``ref`` is dead or of another node, TypeError when ``group`` is not hashable.
+        Raises NotAlive when ``ref`` is dead or of another node, TypeError when ``group`` is not hashable, BadKey when
+        its own code raises.
         Source: pg:join/3.
         """
         answer = Later[None]()
         try:
-            strict(group)
-            self.scope.join(group, living(self.ctx.node, ref, f"let it join {bounded(repr(group), 100)}"))
-        except (NotAlive, TypeError) as error:
+            purpose = f"let it join {shown(group, 100)}"
+            record = living(self.ctx.node, ref, purpose)
+            place = self.scope.groups.locate(group)
+            living(self.ctx.node, record, purpose)  # the key's own code has run, and may have ended it
+        except (ActorkitError, TypeError) as error:
             answer.fail(error)
         else:
+            self.scope.join(self.scope.group_at(place), record)
             answer.set(None)
         return answer
 
@@ -171,19 +205,16 @@ class ProcessGroups(Actor):
     def leave(self, group: Any, ref: Ref[Any]) -> Later[None]:
         """Undo one ``join``. Raises NotJoined when ``ref`` is not a member (any more). Source: pg:leave/3."""
         answer = Later[None]()
-        error: ActorkitError | TypeError | None = None
         try:
-            exact = strict(group)
             record = self.ctx.node.resolve(ref)
-        except TypeError as raised:
-            answer.fail(raised)
-            return answer
-        found = self.scope.groups.get(exact)
-        if found is None or record is None or record not in found.members:
-            error = NotJoined(group, repr(ref))
+            found = self.scope.groups.find(group)
+        except (ActorkitError, TypeError) as error:
             answer.fail(error)
+            return answer
+        if found is None or record is None or record not in found.members:
+            answer.fail(NotJoined(group, shown(ref, 200)))
         else:
-            self.scope.leave(exact, found, record)
+            self.scope.leave(found, record)
             answer.set(None)
         return answer
 
@@ -191,15 +222,22 @@ class ProcessGroups(Actor):
     def members(self, group: Any) -> list[Ref[Any]]:
         """The members, each as many times as it has joined; [] for a group that is not there. Source:
         pg:get_members/2."""
-        found = self._group(group)
-        if found is None:
+        try:
+            found = self.scope.groups.find(group)
+        except TypeError:
             return []
-        return [record for record, times in found.members.items() for _ in range(times)]
+        except ActorkitError as error:
+            return failed(error, list)
+        return [] if found is None else found.everybody()
 
     @call
     def which_groups(self) -> list[Any]:
         """The keys of all groups that have members. Source: pg:which_groups/1."""
-        return [group.key for group in self.scope.groups.values()]
+        return [group.key for group in self.which_there_are()]
+
+    def which_there_are(self) -> list[_Group]:
+        """The groups that have members."""
+        return [group for group in self.scope.groups if group.members]
 
     @call
     def monitor(self, subscriber: Ref[Any]) -> Later[dict[Any, list[Ref[Any]]]]:
@@ -207,20 +245,35 @@ class ProcessGroups(Actor):
         ``demonitor``.
 
         Answers the groups and members of now; not one change is missed or told twice. (Keys that are equal to
-        Python, as 1 and 1.0, share an entry of this dict; ``members`` tells them apart.) Raises NotAlive.
+        Python, as 1 and 1.0, share an entry of this dict; ``members`` tells them apart. One whose own code raises by
+        now is left out, with a warning.) Raises NotAlive.
         Source: pg:monitor_scope/1.
         """
         answer = Later[dict[Any, list[Ref[Any]]]]()
         try:
-            self._subscribe(subscriber, None)
-        except NotAlive as error:
+            record = living(self.ctx.node, subscriber, TELLING)
+        except (ActorkitError, TypeError) as error:
             answer.fail(error)
             return answer
         snapshot: dict[Any, list[Ref[Any]]] = {}
-        for group in self.scope.groups.values():
-            snapshot.setdefault(group.key, []).extend(
-                [record for record, times in group.members.items() for _ in range(times)]
-            )
+        shown_as: list[tuple[_Group, list[Ref[Any]]]] = []
+        for group in self.which_there_are():
+            try:
+                shown_as.append((group, snapshot.setdefault(group.key, [])))
+            except NOT_THEIRS:
+                raise
+            except BaseException as error:
+                log.warning(
+                    "%s leaves the group %s out of what it tells a subscriber: its key raised %s",
+                    self.ctx.describe(),
+                    shown(group.key, 100),
+                    type(error).__qualname__,
+                )
+        # No key's code runs from here on, which might end somebody in the middle of it.
+        if record.alive:
+            self.scope.subscribe(record, None)
+        for group, members in shown_as:
+            members.extend(group.everybody())
         answer.set(snapshot)
         return answer
 
@@ -230,11 +283,15 @@ class ProcessGroups(Actor):
         pg:monitor/2."""
         answer = Later[list[Ref[Any]]]()
         try:
-            self._subscribe(subscriber, strict(group))
-        except (NotAlive, TypeError) as error:
+            record = living(self.ctx.node, subscriber, TELLING)
+            place = self.scope.groups.locate(group)
+            living(self.ctx.node, record, TELLING)
+        except (ActorkitError, TypeError) as error:
             answer.fail(error)
         else:
-            answer.set(self.members(group))
+            found = self.scope.group_at(place)
+            self.scope.subscribe(record, found)
+            answer.set(found.everybody())
         return answer
 
     @call
@@ -243,28 +300,21 @@ class ProcessGroups(Actor):
         try:
             record = self.ctx.node.resolve(subscriber)
         except TypeError:
-            return
-        if record is not None and self.scope.subscribers.pop(record, _NOTHING) is not _NOTHING:
+            return None
+        except ActorkitError as error:
+            return failed(error, type(None))
+        if record is not None and self.scope.unsubscribe(record):
             self.scope.unfollow(record)
+        return None
 
     @call
     def broadcast(self, group: Any, message: object) -> int:
         """``send`` the message to every member, once each; how many took it. Usually cast: nobody waits
         then."""
-        found = self._group(group)
-        return 0 if found is None else sum(record.send(message) for record in list(found.members))
-
-    def _subscribe(self, subscriber: Ref[Any], wanted: Hashable | None) -> None:
-        record = living(self.ctx.node, subscriber, "tell it of joining and leaving")
-        before = self.scope.subscribers.get(record, _NOTHING)
-        if wanted is None or before is None:
-            self.scope.subscribers[record] = None
-        else:
-            self.scope.subscribers[record] = {*before, wanted}
-        self.scope.followed.add(record)
-
-    def _group(self, group: Any) -> _Group | None:
         try:
-            return self.scope.groups.get(strict(group))
+            found = self.scope.groups.find(group)
         except TypeError:
-            return None
+            return 0
+        except ActorkitError as error:
+            return failed(error, int)
+        return 0 if found is None else sum(record.send(message) for record in list(found.members))

@@ -13,28 +13,33 @@ come and go, by user, room or session. Source: Elixir's Registry.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
 import attrs
+from trio.lowlevel import current_task
 
 from ..errors import (
+    ActorkitError,
     AlreadyRegistered,
+    BadArguments,
     CallbackFailed,
     InvalidChildSpec,
     NotAlive,
     NotRegistered,
     NotUnique,
 )
+from ..log import log
 from ..policy.child_spec import ChildSpec
-from ..reasons import bounded
+from ..policy.key_table import NOT_THEIRS, Place
+from ..reasons import shown, text_of
 from ..runtime.calls import Later
 from ..runtime.dispatch import call
-from ..runtime.names import NamedRef
+from ..runtime.names import NamedRef, checked_name
 from ..runtime.record import Record
 from ..runtime.ref import Ref
 from .actor import Actor
-from .followed import Followed, living
-from .registry_table import Entry, RegistryTable, strict
+from .followed import Followed, failed, living
+from .registry_table import Entry, Key, RegistryTable, strict
 
 if TYPE_CHECKING:
     from ..runtime.node import Node
@@ -44,6 +49,8 @@ __all__ = ["Keys", "Registered", "Registry", "Unregistered", "registry", "via"]
 
 A = TypeVar("A")
 T = TypeVar("T")
+_CALLER: Final = object()
+"""In the place of a key: there is but one argument."""
 Keys = Literal["unique", "duplicate"]
 
 
@@ -104,13 +111,14 @@ class _Entries:
         self.table = RegistryTable()
         self.followed = Followed(self._ended)
 
-    def add(self, key: Any, record: Record[Any], value: Any) -> None:
-        self.table.add(key, record, value)
+    def add(self, place: Place[Key], record: Record[Any], value: Any) -> None:
+        self.table.add_at(place, record, value)
         self.followed.add(record)
         if self.listeners:
-            self._tell(Registered(self.name, key, record, value))
+            self._tell(Registered(self.name, place.key, record, value))
 
     def remove(self, key: Any, record: Record[Any]) -> None:
+        """Raises BadKey, and TypeError for what cannot be a key."""
         removed = self.table.remove(key, record)
         if not self.table.holds(record):
             self.followed.discard(record)
@@ -126,7 +134,13 @@ class _Entries:
 
     def _tell(self, message: object) -> None:
         for listener in self.listeners:
-            record = self.node.resolve(listener)
+            try:
+                record = self.node.resolve(listener)
+            except NOT_THEIRS:
+                raise
+            except BaseException as error:  # it follows a key whose own code raises, or that may have many holders
+                log.warning("registry %s cannot tell %s: %s", self.name, shown(listener, 200), text_of(error, 300))
+                continue
             if record is not None:
                 record.post_info(message)
 
@@ -136,7 +150,8 @@ class Registry(Actor):
     key)``.
 
     Keys may be any hashable value and are compared strictly: 1, 1.0 and True are three keys. A key or a
-    predicate that raises is its caller's fault, told to the caller; the registry goes on.
+    predicate that raises is its caller's fault, told to the caller (BadKey, CallbackFailed); the registry
+    goes on, with everybody's entries.
 
     Example::
 
@@ -161,68 +176,121 @@ class Registry(Actor):
         return {"keys": self.kind, "entries": len(self.entries.table), "holders": len(self.entries.followed)}
 
     @call
-    def register(self, ref: Ref[Any], key: Any, value: Any = None) -> Later[None]:
+    def register(self, ref: Any, key: Any = _CALLER, value: Any = None) -> Later[None]:
         """Enter the living actor ``ref`` under ``key``, with a ``value`` for whoever looks it up. The entry
-        goes when ``ref`` ends.
+        goes when ``ref`` ends. Given a key alone, ``register(key)``, the actor that calls enters itself.
 
         Raises:
             AlreadyRegistered: the key is unique and has a holder (``ref`` itself, perhaps). Look who it is,
                 or choose another key.
-            NotAlive: ``ref`` is dead, or no actor of this node.
+            NotAlive: ``ref`` is dead, or no actor of this node; or no actor calls, and there is no ``ref``.
             TypeError: ``key`` is not hashable.
+            BadKey: the code of ``key`` raises.
 
         Source: Registry.register/3 (there only for the caller itself).
         """
         answer = Later[None]()
-        try:
-            record = living(self.ctx.node, ref, f"register it under {bounded(repr(key), 100)}")
-            holder = self.entries.table.holder(key) if self.kind == "unique" else None
-        except (NotAlive, TypeError) as error:
-            answer.fail(error)
-            return answer
-        if holder is not None:
-            answer.fail(AlreadyRegistered(key, holder.describe()))
+        if key is _CALLER and isinstance(ref, Ref):
+            answer.fail(BadArguments("cannot register a ref without a key: register(ref, key), or register(key)"))
+        elif key is _CALLER:
+            caller = self.ctx.node.holder_of(current_task())
+            if caller is self.ctx:  # it was queued: who calls is known when the answer has been given to the call
+                self.ctx.continue_with(Registry._register_waiting, answer, ref, value)
+            else:
+                self._register_caller(answer, caller, ref, value)
         else:
-            self.entries.add(key, record, value)
-            answer.set(None)
+            self._register(answer, ref, key, value)
         return answer
+
+    def _register_waiting(self, answer: Later[None], key: Any, value: Any) -> None:
+        for reply in list(answer._replies or ()):
+            self._register_caller(answer, self.ctx.node.holder_of(reply.task), key, value)
+
+    def _register_caller(self, answer: Later[None], record: Record[Any] | None, key: Any, value: Any) -> None:
+        if record is None:
+            answer.fail(
+                NotAlive(
+                    f"register the caller under {shown(key, 100)}",
+                    "whoever calls",
+                    "it is no actor; call register(ref, key)",
+                )
+            )
+        else:
+            self._register(answer, record, key, value)
+
+    def _register(self, answer: Later[None], ref: Any, key: Any, value: Any) -> None:
+        try:
+            purpose = f"register it under {shown(key, 100)}"
+            record = living(self.ctx.node, ref, purpose)
+            place = self.entries.table.locate(key)
+            living(self.ctx.node, record, purpose)  # the key's own code has run, and may have ended it
+        except (ActorkitError, TypeError) as error:
+            answer.fail(error)
+            return
+        if place.slot is not None and self.kind == "unique":
+            answer.fail(AlreadyRegistered(key, place.slot.holder()))
+        else:
+            self.entries.add(place, record, value)
+            answer.set(None)
 
     @call
     def unregister(self, ref: Ref[Any], key: Any) -> None:
         """Take back the entries that ``ref`` has under ``key``. No error if there are none, nor if ``ref`` is
         dead.
         Source: Registry.unregister/2."""
-        record = self._record(ref)
-        if record is not None and _is_key(key):
-            self.entries.remove(key, record)
+        try:
+            record = self._record(ref)
+            if record is not None:
+                self.entries.remove(key, record)
+        except TypeError:
+            pass
+        except ActorkitError as error:
+            return failed(error, type(None))
+        return None
 
     @call
     def lookup(self, key: Any) -> list[tuple[Ref[Any], Any]]:
         """(ref, value) of every entry under ``key``; with unique keys one at most. All are alive at that
         moment.
         Source: Registry.lookup/2."""
-        return [(entry.holder, entry.value) for entry in self._of_key(key)]
+        try:
+            return [(entry.holder, entry.value) for entry in self.entries.table.entries(key)]
+        except TypeError:
+            return []
+        except ActorkitError as error:
+            return failed(error, list)
 
     @call
     def whereis(self, key: Any) -> Ref[Any] | None:
         """The first that holds ``key``, or None. For a ref that follows the key, take ``ak.via``."""
-        holder: Ref[Any] | None = self.entries.table.holder(key) if _is_key(key) else None
+        try:
+            holder: Ref[Any] | None = self.entries.table.holder(key)
+        except TypeError:
+            return None
+        except ActorkitError as error:
+            return failed(error, Ref)
         return holder
 
     @call
     def keys(self, ref: Ref[Any]) -> list[Any]:
         """The keys of ``ref``, in the order of their first entries; with duplicate keys once for each entry.
         Source: Registry.keys/2."""
-        record = self._record(ref)
+        try:
+            record = self._record(ref)
+        except ActorkitError as error:
+            return failed(error, list)
         return [] if record is None else [entry.key for entry in self.entries.table.held_by(record)]
 
     @call
     def values(self, ref: Ref[Any], key: Any) -> list[Any]:
         """The values that ``ref`` has entered under ``key``. Source: Registry.values/3."""
-        record = self._record(ref)
-        if record is None or not _is_key(key):
+        try:
+            record = self._record(ref)
+            return [] if record is None else [entry.value for entry in self.entries.table.of(key, record)]
+        except TypeError:
             return []
-        return [entry.value for entry in self.entries.table.of(key, record)]
+        except ActorkitError as error:
+            return failed(error, list)
 
     @call
     def update_value(self, ref: Ref[Any], key: Any, function: Callable[[Any], Any]) -> Later[tuple[Any, Any]]:
@@ -238,18 +306,28 @@ class Registry(Actor):
         Source: Registry.update_value/3.
         """
         answer = Later[tuple[Any, Any]]()
-        record = self._record(ref)
         if self.kind != "unique":
             answer.fail(NotUnique(self.entries.name, "update_value"))
             return answer
-        found = self.entries.table.of(key, record) if record is not None and _is_key(key) else []
+        found: list[Entry] = []
+        try:
+            record = self._record(ref)
+            if record is not None:
+                found = self.entries.table.of(key, record)
+        except TypeError:
+            pass
+        except ActorkitError as error:
+            answer.fail(error)
+            return answer
         if not found:
-            answer.fail(NotRegistered(key, repr(ref)))
+            answer.fail(NotRegistered(key, shown(ref, 200)))
             return answer
         old = found[0].value
         try:
             new = function(old)
-        except Exception as error:
+        except NOT_THEIRS:
+            raise
+        except BaseException as error:
             answer.fail(_callback_failed("update_value", error))
         else:
             found[0].value = new
@@ -275,7 +353,9 @@ class Registry(Actor):
                     if predicate(entry.key, entry.holder, entry.value)
                 ]
             )
-        except Exception as error:
+        except NOT_THEIRS:
+            raise
+        except BaseException as error:
             answer.fail(_callback_failed("match", error))
         return answer
 
@@ -300,9 +380,6 @@ class Registry(Actor):
         entries = await registry.call(Registry.lookup, key)
         return function(entries) if entries else None
 
-    def _of_key(self, key: Any) -> list[Entry]:
-        return self.entries.table.entries(key) if _is_key(key) else []
-
     def _record(self, ref: Ref[Any]) -> Record[Any] | None:
         try:
             return self.ctx.node.resolve(ref)
@@ -310,16 +387,8 @@ class Registry(Actor):
             return None
 
 
-def _is_key(key: Any) -> bool:
-    try:
-        strict(key)
-    except TypeError:
-        return False
-    return True
-
-
-def _callback_failed(what: str, error: Exception) -> CallbackFailed:
-    return CallbackFailed(f"the function given to {what} raised {type(error).__qualname__}: {bounded(str(error), 400)}")
+def _callback_failed(what: str, error: BaseException) -> CallbackFailed:
+    return CallbackFailed(f"the function given to {what} raised {type(error).__qualname__}: {text_of(error, 400)}")
 
 
 class ViaRef(NamedRef[A]):
@@ -328,7 +397,7 @@ class ViaRef(NamedRef[A]):
     __slots__ = ("key", "registry")
 
     def __init__(self, registry: str, key: Any) -> None:
-        super().__init__(f"{registry}[{bounded(repr(key), 100)}]")
+        super().__init__(f"{registry}[{shown(key, 100)}]")
         self.registry = registry
         self.key = key
 
@@ -357,7 +426,8 @@ def via(cls: Callable[..., A], registry_name: str, key: Any) -> Ref[A]:
 
     While nobody holds it (or there is no such registry), ``cast`` and ``send`` return False and ``call``
     raises CalleeDied with NoProc, as with ``ak.named``. Raises TypeError at once for a key that is not
-    hashable, and NotUnique at use for a registry with duplicate keys: it would have to choose.
+    hashable. At use: BadKey for one whose own code raises, and NotUnique for a registry with duplicate keys:
+    it would have to choose.
 
     Example::
 
@@ -366,4 +436,4 @@ def via(cls: Callable[..., A], registry_name: str, key: Any) -> Ref[A]:
     Source: ``{:via, Registry, {name, key}}``.
     """
     strict(key)
-    return ViaRef(registry_name, key)
+    return ViaRef(checked_name(registry_name, "ak.via", "the class, the registry's name, then the key"), key)

@@ -1,34 +1,19 @@
 """The registry's table: keys, the actors that hold them, and a value with each entry.
 
-How it works. ``strict`` makes a dict key of a user's key under which only keys of the same types are equal:
-1, 1.0 and True are three keys, also deep inside tuples (Erlang's ``=:=``). A key maps to its holders, a
-holder to its keys, so every operation costs what it touches. Pure data: it knows nothing of actors but that
-they can be dict keys.
+How it works. Keys are compared strictly: 1, 1.0 and True are three keys, also deep inside tuples (Erlang's ``=:=``). A
+key maps to its holders, a holder to its keys, so every operation costs what it touches. The code of a key runs only
+where somebody brings one (``policy.key_table``), so a holder's entries can be dropped whatever their keys do. Pure
+data: it knows nothing of actors but that they can be dict keys.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["Entry", "RegistryTable", "strict"]
+from ..policy.key_table import KeyTable, Place, Slot, strict
 
-_THEMSELVES = frozenset((str, bytes, int))
-"""Types whose values equal nothing of another type here: all others are wrapped."""
-
-
-def strict(key: Any) -> Hashable:
-    """A dict key that equals another one only if both are of the same types throughout. Raises TypeError for
-    what cannot be a key."""
-    kind = type(key)
-    if kind in _THEMSELVES:
-        return key  # type: ignore[no-any-return]
-    if kind is tuple:
-        return (tuple, tuple([strict(part) for part in key]))
-    if kind is frozenset:
-        return (frozenset, frozenset([strict(part) for part in key]))
-    hash(key)
-    return (kind, key)
+__all__ = ["Entry", "Key", "RegistryTable", "strict"]
 
 
 class Entry:
@@ -42,74 +27,105 @@ class Entry:
         self.value = value
 
 
+class Key(Slot):
+    """A key that somebody holds, with the entries of each of its holders."""
+
+    __slots__ = ("holders",)
+
+    def __init__(self) -> None:
+        self.holders: dict[Any, list[Entry]] = {}
+
+    def holder(self) -> str:
+        for one in self.holders:
+            return str(one.describe()) if hasattr(one, "describe") else str(one)
+        return super().holder()
+
+
 class RegistryTable:
-    """See the module's docstring. ``unique`` is a promise of the caller's: it asks ``holder`` before it
-    adds."""
+    """See the module's docstring. ``unique`` is a promise of the caller's: it asks ``locate`` before it adds.
+
+    What takes a key raises BadKey when its code raises, and TypeError when it is not hashable, with nothing changed.
+    """
 
     __slots__ = ("_held", "_keys", "_size")
 
     def __init__(self) -> None:
-        self._keys: dict[Hashable, dict[Any, list[Entry]]] = {}
-        self._held: dict[Any, dict[Hashable, None]] = {}
+        self._keys: KeyTable[Key] = KeyTable()
+        self._held: dict[Any, dict[Key, None]] = {}
         self._size = 0
 
     def __len__(self) -> int:
         return self._size
 
     def __iter__(self) -> Iterator[Entry]:
-        for holders in self._keys.values():
-            for entries in holders.values():
+        for key in self._keys:
+            for entries in key.holders.values():
                 yield from entries
+
+    def locate(self, key: Any) -> Place[Key]:
+        """Where ``key`` is, or will be: for ``add_at``."""
+        return self._keys.locate(key)
 
     def add(self, key: Any, holder: Any, value: Any) -> Entry:
         """One more entry."""
-        exact = strict(key)
-        entry = Entry(key, holder, value)
-        self._keys.setdefault(exact, {}).setdefault(holder, []).append(entry)
-        self._held.setdefault(holder, {})[exact] = None
+        return self.add_at(self.locate(key), holder, value)
+
+    def add_at(self, place: Place[Key], holder: Any, value: Any) -> Entry:
+        """One more entry, of a key that was located just now."""
+        key = place.slot
+        if key is None:
+            key = self._keys.put(place, Key())
+        entry = Entry(place.key, holder, value)
+        try:
+            self._held.setdefault(holder, {})[key] = None
+            key.holders.setdefault(holder, []).append(entry)
+        except BaseException:  # MemoryError: leave no half of it
+            if not key.holders.get(holder):
+                self._forget(key, holder)
+            raise
         self._size += 1
         return entry
 
     def holder(self, key: Any) -> Any:
         """One that holds ``key``, or None."""
-        holders = self._keys.get(strict(key))
-        return None if holders is None else next(iter(holders))
+        found = self._keys.find(key)
+        return None if found is None else next(iter(found.holders))
 
     def entries(self, key: Any) -> list[Entry]:
         """All entries of ``key``, those of one holder together."""
-        return [entry for entries in self._keys.get(strict(key), {}).values() for entry in entries]
+        found = self._keys.find(key)
+        return [] if found is None else [entry for entries in found.holders.values() for entry in entries]
 
     def of(self, key: Any, holder: Any) -> list[Entry]:
         """The entries of ``key`` that ``holder`` has, oldest first."""
-        return list(self._keys.get(strict(key), {}).get(holder, ()))
+        found = self._keys.find(key)
+        return [] if found is None else list(found.holders.get(holder, ()))
 
     def held_by(self, holder: Any) -> list[Entry]:
         """All entries of ``holder``."""
-        return [entry for exact in self._held.get(holder, ()) for entry in self._keys[exact][holder]]
+        return [entry for key in self._held.get(holder, ()) for entry in key.holders[holder]]
 
     def remove(self, key: Any, holder: Any) -> list[Entry]:
         """Drop the entries that ``holder`` has of ``key``; returns them."""
-        exact = strict(key)
-        removed = self._drop(exact, holder)
-        held = self._held.get(holder)
-        if held is not None:
-            held.pop(exact, None)
-            if not held:
-                del self._held[holder]
-        return removed
+        found = self._keys.find(key)
+        return [] if found is None else self._forget(found, holder)
 
     def remove_holder(self, holder: Any) -> list[Entry]:
         """Drop all entries of ``holder``; returns them."""
-        return [entry for exact in self._held.pop(holder, ()) for entry in self._drop(exact, holder)]
+        return [entry for key in list(self._held.get(holder, ())) for entry in self._forget(key, holder)]
 
     def holds(self, holder: Any) -> bool:
         """Has it any entry?"""
         return holder in self._held
 
-    def _drop(self, exact: Hashable, holder: Any) -> list[Entry]:
-        holders = self._keys.get(exact)
-        removed = [] if holders is None else holders.pop(holder, [])
-        if holders is not None and not holders:
-            del self._keys[exact]
+    def _forget(self, key: Key, holder: Any) -> list[Entry]:
+        removed = key.holders.pop(holder, [])
+        if not key.holders:
+            self._keys.drop(key)
+        held = self._held.get(holder)
+        if held is not None:
+            held.pop(key, None)
+            if not held:
+                del self._held[holder]
         self._size -= len(removed)
         return removed

@@ -17,14 +17,15 @@ from typing import Any, Final
 import attrs
 import trio
 
-from ..errors import ActorDead, InvalidChildSpec
+from ..errors import ActorDead, SpecError
 from ..log import log
 from ..policy import supervision_events as ev
-from ..policy.child_spec import ChildSpec
+from ..policy.child_spec import check_spec
+from ..policy.key_table import NOT_THEIRS
 from ..policy.memory_pressure import MemoryPressure
 from ..policy.supervision import Supervision
 from ..policy.supervision_events import ChildCounts, ChildInfo
-from ..reasons import KILLED, SHUTDOWN, Crash, ExitReason
+from ..reasons import KILLED, SHUTDOWN, Crash, ExitReason, shown
 from ..runtime.calls import Later
 from ..runtime.dispatch import call
 from ..runtime.events import ChildRestarted, SupervisorReport
@@ -66,6 +67,11 @@ def _outlives_its_starts(spec: Any) -> bool:
     start = getattr(spec.start, "__origin__", spec.start)
     lasting = isinstance(start, (type, FunctionType)) and "<locals>" not in start.__qualname__
     return spec.restart != "temporary" or (lasting and spec.name is None)
+
+
+def _named(key: object) -> object:
+    """A child's id, for tables of others': itself, or as text if it has code of its own."""
+    return key if type(key) in (str, bytes, int, float, bool) else shown(key, 200)
 
 
 class Door:
@@ -196,10 +202,12 @@ class SupervisionShell(Actor):
     def start_asked(self, spec: Any) -> Later[Any]:
         """For ``start_child``."""
         later = Later[Any]()
-        if isinstance(spec, ChildSpec):
-            self._feed(ev.StartChildCommand(trio.current_time(), StartCall(later), spec))
+        try:
+            check_spec(spec)
+        except SpecError as error:
+            later.fail(error)
         else:
-            later.fail(InvalidChildSpec("spec", spec, "not a ChildSpec", "make one with ak.child(…)"))
+            self._feed(ev.StartChildCommand(trio.current_time(), StartCall(later), spec))
         return later
 
     def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
@@ -253,7 +261,7 @@ class SupervisionShell(Actor):
             case ev.ScheduleRestart(key=key, ticket=ticket, delay=delay, counts=counts):
                 spec = self.machine.spec_of_ticket(ticket)
                 self.waiting[ticket] = self.ctx.node.restart_gate.hold(
-                    spec, delay, partial(self.door.restart_due, key, ticket), counts, (self.ctx.number, key)
+                    spec, delay, partial(self.door.restart_due, key, ticket), counts, (self.ctx.number, _named(key))
                 )
             case ev.CancelRestart(ticket=ticket):
                 pending = self.waiting.pop(ticket, None)
@@ -328,11 +336,16 @@ class SupervisionShell(Actor):
             spec.init_timeout,
             spec.kind,
         )
-        starter = self.starters.get(key)
-        if starter is None or starter.options["options"] != spec.options:
-            if len(self.starters) >= STARTERS:
-                self.starters.clear()
-            starter = self.starters[key] = self.make_starter(spec)
+        try:
+            starter = self.starters.get(key)
+            if starter is None or starter.options["options"] != spec.options:
+                if len(self.starters) >= STARTERS:
+                    self.starters.clear()
+                starter = self.starters[key] = self.make_starter(spec)
+        except NOT_THEIRS:
+            raise
+        except BaseException:  # an id or a start whose own code raises: one for this start alone, or it says why not
+            starter = self.make_starter(spec)
         return starter
 
     def make_starter(self, spec: Any) -> Starter:

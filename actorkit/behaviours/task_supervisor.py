@@ -18,11 +18,12 @@ from typing import Any, TypeVar
 
 import trio
 
-from ..errors import NotAlive
+from ..errors import BadArguments, NotAlive
 from ..policy import supervision_events as ev
 from ..policy.child_spec import ChildSpec, DynamicFlags
 from ..runtime.calls import Later
 from ..runtime.dispatch import call
+from ..runtime.fitting import fits
 from ..runtime.process import Process
 from ..runtime.record import Record
 from ..runtime.ref import Ref
@@ -104,7 +105,7 @@ class TaskSupervisor(DynamicSupervisor):
         """Run an async function as a process of its own; its handle, for the result. What it raises ends only
         itself: it is reported, and ``task.result()`` tells it.
 
-        Raises MaxChildrenReached, SupervisorStopping. Source: Task.Supervisor.async_nolink/3.
+        Raises MaxChildrenReached, SupervisorStopping, BadArguments. Source: Task.Supervisor.async_nolink/3.
 
         Example::
 
@@ -161,6 +162,15 @@ class TaskSupervisor(DynamicSupervisor):
 
     def _begin(self, order: _Order, begun: Callable[[Task[Any]], None] | None = None) -> Later[Any]:
         later = Later[Any]()
+        if not fits(order.function, len(order.args), order.kwargs):
+            name = getattr(order.function, "__qualname__", "the task")
+            later.fail(
+                BadArguments(
+                    f"cannot run {name} as a task: {len(order.args)} positional arguments and the keyword arguments "
+                    f"({', '.join(order.kwargs)}) do not fit; give what it takes, run({name}, …)"
+                )
+            )
+            return later
         answer: Any = _TaskCall(later, order.outcome, begun)
         spec = _SPEC.with_(args=(order,))
         self._feed(ev.StartChildCommand(trio.current_time(), StartCall(answer), spec))

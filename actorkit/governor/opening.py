@@ -14,7 +14,7 @@ import trio
 
 from ..admission import NodeAdmission
 from ..policy.admission import AdmissionSettings
-from ..policy.child_spec import ChildSpec
+from ..policy.child_spec import ChildSpec, check_spec
 from ..policy.governor import Governor as Machine
 from ..policy.governor_settings import GovernorSettings
 from ..policy.heap_limit import HeapLimit, bytes_of
@@ -83,6 +83,7 @@ def open_node(
         StartFailed: the tree did not start.
         SupervisorGaveUp: the tree ended abnormally, or passed its restart intensity.
         NodeOutOfMemory: the governor stopped the node, since nothing brought memory back.
+        InvalidChildSpec: ``tree`` is no child spec: a class, perhaps.
         ValueError: ``memory_limit`` is not a size.
 
     Example::
@@ -90,6 +91,8 @@ def open_node(
         async with ak.open_node(tree, memory_limit="256 MiB") as node:
             await node.finished()
     """
+    if tree is not None:
+        check_spec(tree, "tree")
     limit = None if memory_limit is None or memory_limit == "auto" else bytes_of(memory_limit)
     governed = memory_limit is not None or memory_source is not None
     settings = governor or GovernorSettings()

@@ -11,6 +11,7 @@ copy: the copy's id follows its new name, its shutdown its new kind.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -18,10 +19,12 @@ from typing import Any, Generic, Literal, Self, TypedDict, TypeVar, Unpack, get_
 
 import attrs
 
-from actorkit.errors import DuplicateChildId, InvalidChildSpec, InvalidSupervisorFlag
+from actorkit.errors import BadKey, DuplicateChildId, InvalidChildSpec, InvalidSupervisorFlag
 from actorkit.policy.backoff import Backoff
 from actorkit.policy.heap_limit import HeapLimit, as_heap_limit, bytes_of
+from actorkit.policy.key_table import KeyTable, Slot
 from actorkit.policy.memory_sample import Priority
+from actorkit.reasons import shown
 
 __all__ = [
     "AutoShutdown",
@@ -35,6 +38,7 @@ __all__ = [
     "ShutdownTime",
     "Strategy",
     "SupervisorFlags",
+    "check_spec",
     "validate_children",
 ]
 
@@ -65,10 +69,15 @@ def _member(value: object, choices: tuple[str, ...]) -> bool:
     return isinstance(value, str) and value in choices
 
 
-def _hashable(value: object) -> bool:
+def _sound(child_id: object) -> bool:
+    """Can it be hashed, compared and shown?"""
     try:
-        hash(value)
-    except TypeError:
+        hash(child_id)
+        bool(child_id == child_id)
+        repr(child_id)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:
         return False
     return True
 
@@ -115,6 +124,11 @@ def _quota(value: Any) -> int | None:
         return None if value is None else bytes_of(value)
     except (TypeError, ValueError) as error:
         raise InvalidChildSpec("memory_quota", value, str(error), 'give bytes, or text such as "256 MiB"') from None
+
+
+def _name(value: Any) -> Any:
+    # Exactly a string: one of a subclass has code of its own, which would run at its holder's end.
+    return str.__str__(value) if isinstance(value, str) else value
 
 
 def _frozen_mapping(value: Any) -> Any:
@@ -164,7 +178,7 @@ class ChildSpec(Generic[A_co]):
     shutdown: ShutdownTime | None = None
     kind: Kind = "worker"
     significant: bool = False
-    name: str | None = None
+    name: str | None = attrs.field(default=None, converter=_name)
     init_timeout: float = 5.0
     backoff: Backoff | None = None
     scheduling: Scheduling = "normal"
@@ -212,15 +226,20 @@ class ChildSpec(Generic[A_co]):
 
     def _check_start(self) -> None:
         if not callable(self.start):
-            raise InvalidChildSpec("start", self.start, "not callable", "give an actor class or a function")
+            raise InvalidChildSpec("start", self.start, *_not_callable(self.start))
         if not isinstance(self.args, tuple):
             raise InvalidChildSpec("args", self.args, "not a tuple", "give a tuple of arguments: args=(x,)")
         for field in ("kwargs", "options"):
             value = getattr(self, field)
             if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
                 raise InvalidChildSpec(field, value, "not a mapping with strings for keys", "give a dict like {'x': 1}")
-        if not _hashable(self.id):
-            raise InvalidChildSpec("id", self.id, "not hashable", "give a string, a number or a tuple of those")
+        if not _sound(self.id):
+            raise InvalidChildSpec(
+                "id",
+                self.id,
+                "not hashable, or its own code (__hash__, __eq__, __repr__) raises",
+                "give a string, a number or a tuple of those",
+            )
         if self.name is not None and not (isinstance(self.name, str) and self.name):
             raise InvalidChildSpec("name", self.name, "not a name", "give a non-empty string, or None")
 
@@ -271,6 +290,19 @@ class ChildSpec(Generic[A_co]):
             )
 
 
+def _not_callable(start: object) -> tuple[str, str]:
+    """Why it cannot be started, and what can."""
+    if isinstance(start, ChildSpec):
+        return "a child spec already", "use it as it is; .with_(…) makes a changed copy"
+    if inspect.iscoroutine(start):
+        start.close()
+        return "a coroutine, so its function was called already", f"give {start.__qualname__} and its arguments"
+    if isinstance(start, (str, bytes, int, float, list, tuple, dict)) or start is None:
+        return "not callable", "give an actor class or a function"
+    name = type(start).__qualname__
+    return f"not callable: an object of class {name}", f"give the class and its arguments: {name}, …"
+
+
 def _check_intensity(max_restarts: object, max_seconds: object) -> None:
     if not isinstance(max_restarts, int) or isinstance(max_restarts, bool) or max_restarts < 0:
         raise InvalidSupervisorFlag("max_restarts", max_restarts, "give an int >= 0")
@@ -319,20 +351,49 @@ class DynamicFlags:
             raise InvalidSupervisorFlag("max_children", limit, "give an int >= 0, or math.inf")
 
 
+def check_spec(value: object, what: str = "spec") -> None:
+    """Raise InvalidChildSpec, with the remedy, for what was given in the place of a child spec (``what``)."""
+    if isinstance(value, ChildSpec):
+        return
+    if isinstance(value, type):
+        why = "a class, not a child spec"
+        remedy = f"give ak.child({value.__qualname__}, …), the class and its arguments"
+    elif isinstance(value, (list, tuple, set)) or inspect.isgenerator(value):
+        why, remedy = f"a {type(value).__name__}, not a child spec", "give the specs one by one: supervisor(*specs)"
+    elif inspect.iscoroutine(value):
+        value.close()
+        why = "a coroutine, so its function was called already"
+        remedy = f"give ak.child({value.__qualname__}, …), the function and its arguments"
+    elif inspect.isfunction(value):
+        name = value.__qualname__
+        made_here = value.__module__.startswith("actorkit.")
+        why = "a function, not a child spec"
+        remedy = f"call it: ak.{name}(…)" if made_here else f"give ak.child({name}, …), the function and its arguments"
+    elif callable(getattr(type(value), "cast", None)) and callable(getattr(type(value), "send", None)):
+        why, remedy = "a ref, so it runs already", "give ak.child(…), from which the supervisor starts its own"
+    else:
+        name = type(value).__qualname__
+        why, remedy = f"an object of class {name}, not a child spec", f"give ak.child({name}, …): a supervisor makes it"
+    raise InvalidChildSpec(what, value, why, remedy)
+
+
 def validate_children(specs: Iterable[ChildSpec[Any]], auto_shutdown: AutoShutdown = "never") -> None:
     """Check what one spec cannot know of itself: DuplicateChildId for an id that comes twice,
     InvalidChildSpec for a significant child where the supervisor never shuts itself down."""
-    seen: set[object] = set()
+    seen: KeyTable[Slot] = KeyTable(exactly=False)
     for spec in specs:
-        if not isinstance(spec, ChildSpec):
-            raise InvalidChildSpec("spec", spec, "not a ChildSpec", "make one with ChildSpec(...)")
-        if spec.id in seen:
+        check_spec(spec)
+        try:
+            place = seen.locate(spec.id)
+        except (BadKey, TypeError) as error:
+            raise InvalidChildSpec("id", spec.id, str(error), "give a string, a number or a tuple of those") from None
+        if place.slot is not None:
             raise DuplicateChildId(spec.id)
-        seen.add(spec.id)
+        seen.put(place, Slot())
         if spec.significant and auto_shutdown == "never":
             raise InvalidChildSpec(
                 "significant",
                 True,
-                f'child {spec.id!r} is significant, and its supervisor has auto_shutdown="never"',
+                f'child {shown(spec.id, 200)} is significant, and its supervisor has auto_shutdown="never"',
                 'give the supervisor auto_shutdown="any_significant" or "all_significant"',
             )

@@ -18,8 +18,10 @@ from typing import Any
 
 import attrs
 
+from actorkit.errors import BadKey, InvalidChildSpec
 from actorkit.policy.backoff import BackoffState
 from actorkit.policy.child_spec import ChildSpec
+from actorkit.policy.key_table import KeyTable, Slot
 from actorkit.policy.supervision_events import ChildCounts, ChildExited, ChildInfo, ChildState
 
 __all__ = ["Child", "ChildTable"]
@@ -75,39 +77,69 @@ class Child:
         )
 
 
-class ChildTable:
-    """The children of a static supervisor, by id and in start order."""
+class _Row(Slot):
+    """A child at its id."""
 
-    __slots__ = ("_by_id",)
+    __slots__ = ("child",)
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+
+    def holder(self) -> str:
+        return f"another child ({self.child.state})"
+
+
+class ChildTable:
+    """The children of a static supervisor, by id and in start order. An id's own code runs where one is looked up,
+    nowhere else: a child can be removed whatever its id has become."""
+
+    __slots__ = ("_ids", "_rows")
 
     def __init__(self) -> None:
-        self._by_id: dict[object, Child] = {}
+        self._ids: KeyTable[_Row] = KeyTable(exactly=False)
+        self._rows: dict[Child, _Row] = {}
 
     def add(self, spec: ChildSpec[Any]) -> Child:
         """Add a child at the end."""
-        child = self._by_id[spec.id] = Child(spec)
+        child = Child(spec)
+        try:
+            place = self._ids.locate(spec.id)
+        except (BadKey, TypeError):  # it could be hashed when its spec was made: now no one can ask for it
+            place = self._ids.nowhere(spec.id)
+        self._rows[child] = self._ids.put(place, _Row(child))
         return child
 
-    def get(self, child_id: object) -> Child | None:
-        """The child with that id; None also for what cannot be an id."""
+    def check_id(self, child_id: object) -> None:
+        """Raise InvalidChildSpec for an id that cannot be told from those that are there."""
         try:
-            return self._by_id.get(child_id)
-        except TypeError:  # not hashable
+            self._ids.locate(child_id)
+        except (BadKey, TypeError) as error:
+            why, remedy = str(error), "give a string, a number or a tuple of those"
+            raise InvalidChildSpec("id", child_id, why, remedy) from None
+
+    def get(self, child_id: object) -> Child | None:
+        """The child with that id; None also for what cannot be an id, and for one whose own code raises."""
+        try:
+            row = self._ids.find(child_id)
+        except (BadKey, TypeError):
             return None
+        return None if row is None else row.child
 
     def remove(self, child: Child) -> None:
         """Forget ``child``, if it is there."""
-        self._by_id.pop(child.spec.id, None)
+        row = self._rows.pop(child, None)
+        if row is not None:
+            self._ids.drop(row)
 
     def in_order(self) -> list[Child]:
         """All children, in start order; a list of its own."""
-        return list(self._by_id.values())
+        return list(self._rows)
 
     def __iter__(self) -> Iterator[Child]:
-        return iter(self._by_id.values())
+        return iter(self._rows)
 
     def __contains__(self, child: Child) -> bool:
-        return child.spec.id in self._by_id
+        return child in self._rows
 
     def infos(self) -> tuple[ChildInfo, ...]:
         """The answer to WhichChildren."""
@@ -117,4 +149,4 @@ class ChildTable:
         """The answer to CountChildren."""
         supervisors = sum(child.spec.kind == "supervisor" for child in self)
         active = sum(child.ref is not None and child.exited is None for child in self)
-        return ChildCounts(len(self._by_id), active, supervisors, len(self._by_id) - supervisors)
+        return ChildCounts(len(self._rows), active, supervisors, len(self._rows) - supervisors)

@@ -33,6 +33,7 @@ from actorkit.errors import (
 from actorkit.policy import supervision_events as ev
 from actorkit.policy.backoff import BackoffState
 from actorkit.policy.child_spec import ChildSpec, DynamicFlags, Kind, Restart, ShutdownTime
+from actorkit.policy.key_table import NOT_THEIRS
 from actorkit.policy.restart_window import RestartWindow
 from actorkit.policy.strategy import fell_short_of_orderly, is_reported, is_restarted, shown
 from actorkit.reasons import KILLED, ExitReason, Shutdown
@@ -422,7 +423,9 @@ class DynamicSupervision:
     def _find(self, ref: object) -> _Child | None:
         try:
             return self._by_ref.get(ref)
-        except TypeError:  # not hashable, so not a ref
+        except NOT_THEIRS:
+            raise
+        except BaseException:  # it cannot be hashed, so it is no ref
             return None
 
     def _state(self, child: _Child) -> ev.ChildState:

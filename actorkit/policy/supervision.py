@@ -47,6 +47,7 @@ from actorkit.policy.child_table import Child, ChildTable
 from actorkit.policy.restart_window import RestartWindow
 from actorkit.policy.strategy import is_reported, is_restarted, shown, taken_along
 from actorkit.reasons import ExitReason, FailedToStart, Shutdown
+from actorkit.reasons import shown as shown_id
 
 __all__ = ["Supervision"]
 
@@ -250,7 +251,7 @@ class Supervision:
         return taken_along(self.flags.strategy, self._children.in_order(), child)
 
     def _clear(self, group: Sequence[Child], failed: Child) -> Steps:
-        because = f"{self.flags.strategy}: child {failed.spec.id!r} takes it along"
+        because = f"{self.flags.strategy}: child {shown_id(failed.spec.id, 200)} takes it along"
         for child in reversed(group):
             if child is not failed:
                 self._cancel_restart(child, because)
@@ -298,6 +299,7 @@ class Supervision:
         if child is None:
             try:
                 validate_children((spec,), self.flags.auto_shutdown)
+                self._children.check_id(spec.id)
             except SpecError as error:
                 refusal = error
             else:
@@ -382,7 +384,7 @@ class Supervision:
             outcome = yield from self._lives.start(child, restart=False)
             failure = start_failure(outcome)
             if failure is not None:
-                because = f"child {child.spec.id!r} did not start: {shown(failure)}"
+                because = f"child {shown_id(child.spec.id, 200)} did not start: {shown(failure)}"
                 self._lives.report("start_error", child, failure, because)
                 self._close(because)
                 yield from self._lives.stop_all(self._children.in_order(), because)

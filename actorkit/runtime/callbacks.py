@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..reasons import ExitReason
+from .class_rules import check_definition
 from .reports import report_unexpected
 
 __all__ = ["Callbacks"]
@@ -17,6 +18,10 @@ class Callbacks:
     __slots__ = ("ctx",)
 
     trap_exit: bool = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        check_definition(cls)
 
     def init(self) -> Any:
         """The first message: None, IGNORE or Stop. May be async."""

@@ -11,13 +11,14 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar, cast
 
-from ..errors import ActorExit, AlreadyRegistered, NotInsideActor
+from ..errors import ActorExit, AlreadyRegistered, BadArguments, NotInsideActor
 from ..policy.exit_signals import Source
 from ..policy.heap_limit import HeapLimit, as_heap_limit
 from ..policy.memory_sample import Priority
-from ..reasons import NOPROC, NORMAL, ExitReason
+from ..reasons import NOPROC, NORMAL, ExitReason, shown
 from . import links
 from .events import SystemEvent
+from .fitting import fits, parameters_of
 from .interrupts import interruptible
 from .messages import MonitorId
 from .record import Continuation, Record
@@ -198,6 +199,11 @@ class Context(Record[A_co]):
         function: Any = interruptible(
             getattr(type(self.obj) if self.obj is not None else self.template.cls, method.__name__, method)
         )
+        if not fits(function, len(args) + 1, kwargs):
+            raise BadArguments(
+                f"cannot continue with {function.__qualname__} in {self.describe()}: the {len(args)} positional and "
+                f"{len(kwargs)} keyword arguments do not fit; beside the method give {parameters_of(function)}"
+            )
         if kwargs:
             from functools import partial
 
@@ -255,7 +261,8 @@ class Context(Record[A_co]):
         """Take a name on this node. Raises AlreadyRegistered when it is taken, or this actor has one already."""
         self._self("register")
         if not isinstance(name, str) or not name:
-            raise TypeError(f"cannot register {name!r}: a name is a non-empty string")
+            raise TypeError(f"cannot register {shown(name, 200)}: a name is a non-empty string")
+        name = str.__str__(name)  # of a subclass, it has code of its own, which would run at this actor's end
         extra = self.need_extra()
         own = extra.name if extra.name is not None else self.template.name
         if own is not None:

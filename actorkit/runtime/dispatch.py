@@ -19,9 +19,11 @@ from typing import Any, Final, Literal, TypeVar, overload
 import attrs
 
 from ..errors import NotAMessage
+from .class_rules import check_message
 from .interrupts import interruptible
+from .ref import explain_on_refs
 
-__all__ = ["Declaration", "HandlerTable", "call", "cast", "declaration_of", "is_synchronous"]
+__all__ = ["Declaration", "HandlerTable", "call", "cast", "declaration_of", "is_synchronous", "refusal"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -80,7 +82,12 @@ def cast(method: F | None = None, /, *, sheddable: bool = False) -> F | Callable
 def _mark(method: F, declaration: Declaration, decorator: str) -> F:
     plain: object = method
     if not isinstance(plain, FunctionType):
-        raise TypeError(f"{decorator} decorates a plain method; {method!r} is a {type(method).__name__}")
+        raise TypeError(
+            f"{decorator} decorates a plain method, and {method!r} is a {type(method).__name__}: messages go to the "
+            "actor's object; leave the other decorator out"
+        )
+    check_message(plain, decorator)
+    explain_on_refs(plain.__name__)
     setattr(plain, MARK, declaration)
     return method
 
@@ -101,30 +108,43 @@ def is_synchronous(function: Callable[..., Any]) -> bool:
 class HandlerTable(dict[Any, Callable[..., Any]]):
     """Declared method -> the function that this class runs for it, filled at first use.
 
-    ``known`` holds the same in an exact dict, whose lookup takes 16 ns less: the hot path asks it first.
+    ``known`` holds those whose casts need no check (see ``arguments``) in an exact dict, whose lookup takes 16 ns less:
+    the hot path asks it first. ``misused``: functions that were cast with arguments that do not fit.
     ``sheddable``: those of the functions whose messages may be dropped under memory pressure.
     """
 
-    __slots__ = ("cls", "known", "sheddable")
+    __slots__ = ("cls", "known", "misused", "sheddable")
 
     def __init__(self, cls: type) -> None:
         super().__init__()
         self.cls = cls
         self.known: dict[Any, Callable[..., Any]] = {}
         self.sheddable: set[Callable[..., Any]] = set()
+        self.misused: set[Callable[..., Any]] = set()
 
     def __missing__(self, method: Any) -> Callable[..., Any]:
         name = _name_in(self.cls, method)
         declaration = None if name is None else declaration_of(self.cls, name)
         if name is None or declaration is None:
-            raise NotAMessage(_refusal(self.cls, method)) from None
+            raise NotAMessage(refusal(self.cls, method)) from None
         function: Any = inspect.getattr_static(self.cls, name)
         if not inspect.isfunction(function):
             raise NotAMessage(f"{self.cls.__qualname__}.{name} overrides a message with a {type(function).__name__}")
-        self[method] = self.known[method] = interruptible(function)
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise NotAMessage(
+                f"{self.cls.__qualname__}.{name} overrides a message with a generator (it has a `yield`), which nobody "
+                "would step; return a list instead"
+            )
+        self[method] = interruptible(function)
         if declaration.sheddable:
             self.sheddable.add(function)
         return function
+
+    def watch(self, function: Callable[..., Any]) -> None:
+        """It was cast with arguments that do not fit: check its casts as they are sent, to know who sends them."""
+        self.misused.add(function)
+        for method in [method for method, known in self.known.items() if known is function]:
+            del self.known[method]
 
 
 class InlineTable(dict[Any, "Callable[..., Any] | None"]):
@@ -163,13 +183,23 @@ def _name_in(cls: type, method: Any) -> str | None:
     return None
 
 
-def _refusal(cls: type, method: Any) -> str:
+def refusal(cls: type, method: Any) -> str:
+    """Why ``method`` cannot be sent to an actor of class ``cls``, and what to do."""
     where = f"an actor of class {cls.__qualname__}"
     if inspect.ismethod(method):
         owner = type(method.__self__).__qualname__
         return (
             f"cannot send the bound method {owner}.{method.__name__} to {where}: it belongs to one instance; "
             f"name the class's function instead ({owner}.{method.__name__} without an instance)"
+        )
+    if isinstance(method, str):
+        named = f"{cls.__qualname__}.{method}" if method.isidentifier() else f"{cls.__qualname__}.method"
+        return f"cannot send {method!r:.100} to {where}: give the method itself, {named}, and not its name"
+    if inspect.iscoroutine(method):
+        method.close()
+        return (
+            f"cannot send {method.__qualname__}(…) to {where}: it was called here already; give the method and its "
+            f"arguments apart: call({method.__qualname__}, …)"
         )
     name = getattr(method, "__qualname__", None) or repr(method)
     if getattr(method, MARK, None) is not None:

@@ -16,7 +16,7 @@ import trio
 
 from ..heap.usage import HeapUsage
 from ..policy.memory_sample import MemoryLevel
-from ..reasons import ExitReason
+from ..reasons import ExitReason, shown
 from .messages import Pid
 from .ref import Ref
 
@@ -151,12 +151,23 @@ class MemoryReport(SystemEvent):
     because: str
 
 
+def checked_types(types: tuple[Any, ...]) -> tuple[type[SystemEvent], ...]:
+    """``types``, if all are classes of events. Raises TypeError: they are asked in others' stacks later."""
+    for one in types:
+        if not isinstance(one, type) or SystemEvent not in type.mro(one):
+            raise TypeError(
+                f"cannot subscribe to {shown(one, 100)}: it is no class of system events; give some such as "
+                "ak.ActorExited, or none for all"
+            )
+    return types
+
+
 class EventStream:
     """Events for a trio task: ``async for event in stream``. Leave its ``with`` block to unsubscribe."""
 
     def __init__(self, events: Events, types: tuple[type[SystemEvent], ...], capacity: int) -> None:
         self._events = events
-        self._types = types
+        self._types = checked_types(types)
         self._capacity = capacity
         self._buffer: deque[SystemEvent] = deque()
         self._waiting = trio.Event()
@@ -261,6 +272,7 @@ class Events:
 
     def subscribe(self, record: Any, types: tuple[type[SystemEvent], ...]) -> None:
         """Send these events to an actor, until it ends or unsubscribes."""
+        checked_types(types)
         extra = record.need_extra()
         if self._ended not in (extra.at_exit or ()):
             extra.call_at_exit(self._ended)

@@ -30,6 +30,7 @@ from ..heap import walk
 from ..heap.memory_limit import MemoryLimit
 from ..policy.child_spec import ChildSpec
 from ..policy.footprint import Footprint, FootprintLearner
+from ..reasons import shown
 from .budgets import mailbox_of, on_stack, roots_of
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Footprints:
         kind = self.of_kind(kind_of(spec.start))
         if not by_id:
             return kind
-        key = (kind.learner.kind, spec.id)
+        key = (kind.learner.kind, _named(spec.id))
         return self.children.get(key) or _remember(
             self.children, key, Samples(FootprintLearner(kind.learner.kind, spec.id), kind)
         )
@@ -171,7 +172,7 @@ class Footprints:
     def of(self, what: ChildSpec[Any] | str) -> Footprint | None:
         """What is known of a spec's child, else of its kind; or of the kind of this name."""
         kind = what if isinstance(what, str) else kind_of(what.start)
-        samples = None if isinstance(what, str) else self.children.get((kind, what.id))
+        samples = None if isinstance(what, str) else self.children.get((kind, _named(what.id)))
         reading = None if samples is None else samples.learner.reading()
         if reading is None and (samples := self.kinds.get(kind)) is not None:
             reading = samples.learner.reading()
@@ -189,6 +190,11 @@ class Footprints:
                 own = ids.get(reading.kind, ())
                 found += [reading, *(own if len(own) > 1 else ())]
         return tuple(found)
+
+
+def _named(child_id: object) -> object:
+    """A child's id, in a table of ours: as text, if it has code of its own that would run here."""
+    return child_id if type(child_id) in (str, bytes, int, float, bool) else shown(child_id, 200)
 
 
 def _remember(known: dict[K, Samples], key: K, samples: Samples) -> Samples:

@@ -13,25 +13,37 @@ from trio.lowlevel import checkpoint
 
 from ..errors import CalleeDied
 from ..reasons import Crash
-from .lifecycle import Lifecycle
-from .record import Record
+from .arguments import Arguments
+from .record import IDLE, Record
 from .trio_internals import is_fatal
 from .turns import Turns
 
 __all__ = ["InlineCalls"]
 
 
-class InlineCalls(Lifecycle, Turns):
+class InlineCalls(Arguments, Turns):
     """See the module's docstring. The scheduler is built on top of it."""
 
     repairs: int
 
-    def inline_crash(self, callee: Record[Any], error: BaseException) -> BaseException:
+    def inline_crash(self, callee: Record[Any], error: BaseException, function: Any, args: Any) -> BaseException:
         """A synchronous handler raised in its caller's task. The crash is the callee's; the caller gets CalleeDied, or
-        KeyboardInterrupt and SystemExit as they are."""
+        KeyboardInterrupt and SystemExit as they are. If it could not begin with the caller's arguments, that is the
+        caller's fault alone."""
+        if type(error) is TypeError:
+            try:
+                refusal = self.bad_arguments(callee, error, function, args)
+            except MemoryError:  # it cannot be told whose fault it is
+                refusal = None
+            if refusal is not None:
+                if callee.inbox is None and callee.attention is None and callee.outbox is None:
+                    callee.state = IDLE
+                else:
+                    self.after_inline(callee)
+                return refusal
         target = callee.describe()
         reason = self.reason_of(callee, error, 1)
-        if self.crashed(callee, error, None):
+        if self.crashed_in(callee, error, None, function, args, inline=True, caller=self.current):
             self._requeue(callee)
         return error if is_fatal(error) else CalleeDied(target, reason)
 

@@ -716,7 +716,7 @@ class Lifecycle:
         self.dead_letters += 1
         if self.events.wanted(DeadLetter):
             function, args, _ = message
-            if isinstance(function, partial):
+            while isinstance(function, partial):
                 function = function.func
             self.events.emit(
                 DeadLetter(record, record.pid, record.started_as, getattr(function, "__qualname__", "send"), args, why)

@@ -39,8 +39,8 @@ class Measured(Record[Any]):
         template = self.template
         try:
             function = template.known[method]
-        except KeyError:
-            function = template.handlers[method]
+        except (KeyError, TypeError):
+            function = template.checked_cast(method, args, kwargs)
         if kwargs:
             function = partial(function, **kwargs)
             kwargs.clear()  # it is not the sender's

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import ActorDead, AlreadyRegistered, CalleeDied, NotInsideActor
-from ..reasons import NOPROC, ExitReason, as_reason
+from ..reasons import NOPROC, ExitReason, as_reason, shown
 from .messages import Pid
 from .ref import Ref
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .record import Record
     from .scheduler import Scheduler
 
-__all__ = ["CURRENT_SCHEDULER", "NamedRef", "Names", "named"]
+__all__ = ["CURRENT_SCHEDULER", "NamedRef", "Names", "checked_name", "named"]
 
 A = TypeVar("A")
 A_co = TypeVar("A_co", covariant=True)
@@ -166,4 +166,11 @@ def named(cls: Callable[..., A], name: str) -> Ref[A]:
         lobby = ak.named(Room, "lobby")
         lobby.cast(Room.say, b"hello")
     """
-    return NamedRef(name)
+    return NamedRef(checked_name(name, "ak.named", "the class, then the name"))
+
+
+def checked_name(name: object, what: str, order: str) -> str:
+    """``name``, if it can be one. Raises TypeError for what can be nobody's name."""
+    if isinstance(name, str) and name:
+        return str.__str__(name)
+    raise TypeError(f"{what} was given {shown(name, 100)} as a name, and a name is a non-empty string; give {order}")

@@ -118,8 +118,8 @@ class Record(Ref[A_co]):
         template = self.template
         try:
             function = template.known[method]
-        except KeyError:
-            function = template.handlers[method]
+        except (KeyError, TypeError):
+            function = template.checked_cast(method, args, kwargs)
         if kwargs:
             function = partial(function, **kwargs)
         inbox = self.inbox
@@ -250,7 +250,11 @@ class Record(Ref[A_co]):
         await waiting
 
     async def cast_wait(self, method: Any, /, *args: Any, **kwargs: Any) -> None:
-        function = self.template.handlers[method]
+        template = self.template
+        try:
+            function = template.known[method]
+        except (KeyError, TypeError):
+            function = template.checked_cast(method, args, kwargs)
         if kwargs:
             function = partial(function, **kwargs)
             kwargs.clear()
@@ -383,7 +387,7 @@ class Record(Ref[A_co]):
                 if hook is not None:
                     hook(previous)
                 try:
-                    failure = scheduler.inline_crash(self, error)
+                    failure = scheduler.inline_crash(self, error, function, args)
                 except RecursionError:  # the caller's stack is full
                     scheduler.doomed.append(self)
                     raise

@@ -11,7 +11,8 @@ How calls are typed, without plugin or proxy: the method is given as the class's
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from keyword import iskeyword
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
 
 from ..reasons import ExitReason
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from .calls import Later
     from .messages import Pid
 
-__all__ = ["BoundedCall", "Ref"]
+__all__ = ["BoundedCall", "Ref", "explain_on_refs"]
 
 A_co = TypeVar("A_co", covariant=True)
 R = TypeVar("R")
@@ -168,3 +169,38 @@ class Ref(Callee[A_co]):
     def alive(self) -> bool:
         """Is there an actor behind this ref right now? The answer may be old at the next await."""
         raise NotImplementedError
+
+
+EXPLAINED: Final = 500
+"""Names to explain: Python 3.13 optimises no class any more that was changed a thousand times."""
+_explained: set[str] = set()
+
+
+class _NotThere:
+    """In the place of an attribute that no ref has, under the name of a message: says how that is sent."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, ref: Any, cls: type) -> Any:
+        if ref is None:
+            raise AttributeError(f"type object {cls.__name__!r} has no attribute {self._name!r}")
+        template = None if self._name == "template" else getattr(ref, "template", None)
+        owner = getattr(template, "cls", None)
+        who = owner.__qualname__ if owner is not None and hasattr(owner, self._name) else "TheClass"
+        raise AttributeError(
+            f"{ref!r} has no attribute {self._name!r}: a ref only sends messages; use "
+            f"`await ref.call({who}.{self._name}, …)`, or `ref.cast({who}.{self._name}, …)` without an answer"
+        )
+
+
+def explain_on_refs(name: str) -> None:
+    """From now on, who reads the attribute ``name`` of a ref, which has none, is told how a message of that name is
+    sent. It stays an AttributeError. (A ``__getattr__`` would make every attribute of a ref slower in Python 3.11.)"""
+    if name.startswith("_") or not name.isidentifier() or iskeyword(name) or len(_explained) >= EXPLAINED:
+        return
+    if not any(name in vars(cls) for cls in Ref.__mro__):
+        _explained.add(name)
+        setattr(Ref, name, _NotThere(name))

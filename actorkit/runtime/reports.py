@@ -96,6 +96,9 @@ def report_crash(record: Record[Any], reason: ExitReason) -> None:
         f"links: {len(extra.links) if extra is not None and extra.links else 0}",
         f"state: {render_state(record)}",
     ]
+    handling = record.template.scheduler.handling
+    if handling is not None and handling.record is record:
+        details.insert(1, handling.told())
     if isinstance(reason, Crash) and reason.traceback:
         details.append(reason.traceback.rstrip())
     log.error("%s\n  %s", text, "\n  ".join(details))

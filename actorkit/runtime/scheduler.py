@@ -251,6 +251,11 @@ class Scheduler(Birth, InlineCalls):
             take_back_unborn(self.nursery)
             raise
 
+    def holder_of(self, task: Task) -> Record[Any] | None:
+        """The actor whose code ``task`` runs: one of its own, or a worker that is at it."""
+        holder = self.holders.get(task)
+        return None if holder is None else holder.actor
+
     @property
     def has_work(self) -> bool:
         """Is any actor queued?"""
@@ -293,6 +298,8 @@ class Scheduler(Birth, InlineCalls):
         k = self.stride
         one = actor is not None
         handled = 0
+        function: Any = None
+        args: tuple[Any, ...] = ()
         while True:
             if actor is None:
                 if q_max:
@@ -382,7 +389,7 @@ class Scheduler(Birth, InlineCalls):
                                 break
                     break
                 except BaseException as error:
-                    go_on = self.crashed(actor, error, reply)
+                    go_on = self.failed(actor, error, reply, function, args)
                     if is_fatal(error):
                         self.leave(error)
                     last = perf_counter_ns()
@@ -601,7 +608,7 @@ class Scheduler(Birth, InlineCalls):
             if self.attend(actor):
                 self._requeue(actor, wake=False)
             return True
-        if self.crashed(actor, error, reply):
+        if self.failed(actor, error, reply, None, ()):
             self._requeue(actor, wake=False)
         if is_fatal(error):
             self.leave(error)

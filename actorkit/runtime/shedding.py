@@ -74,7 +74,9 @@ def shed(lifecycle: Lifecycle, record: Record[Any], wanted: int, why: str) -> Sh
 
 def _function(message: Message) -> Any:
     function = message[0]
-    return function.func if isinstance(function, partial) else function
+    while isinstance(function, partial):
+        function = function.func
+    return function
 
 
 def _size(message: Message) -> int:

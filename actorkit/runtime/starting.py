@@ -16,6 +16,7 @@ from ..errors import AlreadyRegistered, NodeStopped, StartFailed
 from ..policy.child_spec import ChildSpec
 from ..reasons import BadReturn, Crash, ExitReason, shown
 from .callbacks import Callbacks
+from .fitting import fits
 from .interrupts import interruptible
 from .process import Process, start_process
 from .template import Owner, Template
@@ -108,7 +109,7 @@ class Starter:
         elif self.cls is not None:
             if not issubclass(self.cls, Callbacks):
                 raise TypeError(
-                    f"cannot start {spec.id!r}: {self.cls.__qualname__} is not a subclass of ak.Actor; give "
+                    f"cannot start {shown(spec.id, 200)}: {self.cls.__qualname__} is not a subclass of ak.Actor; give "
                     f"an actor class, an async "
                     "function (a process), or a function that returns an actor"
                 )
@@ -126,6 +127,10 @@ class Starter:
         its init."""
         if self.process:
             assert self.template is not None
+            if not fits(self.start, len(args) + 1, kwargs):
+                text = f"{_name_of(self.start)}() takes other arguments than the {len(args)} positional ones and "
+                text += f"({', '.join(kwargs)}) by name, after the process's context"
+                raise StartFailed(self.options["child_id"], Crash("TypeError", text))
             record = start_process(self.scheduler, self.template, self.start, args, dict(kwargs), link_to)
             if watcher is not None:
                 watcher(record, None, False)
@@ -150,8 +155,8 @@ class Starter:
             began = _context_of(made)
             if began is not None:
                 reason = BadReturn(
-                    f"{_name_of(self.start)}, the start of {child_id!r}, which must return an actor that was not "
-                    "started already",
+                    f"{_name_of(self.start)}, the start of {shown(child_id, 200)}, which must return an actor that was "
+                    "not started already",
                     f"the object of {began.describe()}",
                 )
             elif isinstance(made, Callbacks):
@@ -161,7 +166,7 @@ class Starter:
                 return made, template
             else:
                 reason = BadReturn(
-                    f"{_name_of(self.start)}, the start of {child_id!r}, which must return an actor",
+                    f"{_name_of(self.start)}, the start of {shown(child_id, 200)}, which must return an actor",
                     shown(made, 200),
                 )
         raise StartFailed(child_id, reason)

@@ -343,7 +343,7 @@ class _Watching(HandlerTable):
 
     def __missing__(self, method: Any) -> Callable[..., Any]:
         function = self.template.watching(self.template.original.handlers[method])
-        self[method] = self.known[method] = function
+        self[method] = function
         return function  # type: ignore[no-any-return]
 
 

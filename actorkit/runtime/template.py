@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from ..policy.heap_limit import HeapLimit
 from ..policy.memory_sample import Priority
 from ..reasons import ExitReason
+from .class_rules import check_class
 from .dispatch import HandlerTable, InlineTable
+from .fitting import checked_cast
 from .interrupts import interruptible
 
 if TYPE_CHECKING:
@@ -99,6 +101,7 @@ class Template:
         memory_quota: int | None = None,
         footprint: Samples | None = None,
     ) -> None:
+        check_class(cls, base)  # what was made after the class: by a dataclass, by hand
         self.scheduler = scheduler
         self.cls = cls
         self.runq: deque[Record[Any]] = scheduler.queues[priority]
@@ -146,6 +149,10 @@ class Template:
 
     def __repr__(self) -> str:
         return f"<template {self.cls.__qualname__} bound={self.bound:g} overflow={self.overflow}>"
+
+    def checked_cast(self, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """See ``fitting.checked_cast``."""
+        return checked_cast(self, method, args, kwargs)
 
     @property
     def unbounded(self) -> bool:

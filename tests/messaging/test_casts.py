@@ -282,14 +282,6 @@ async def test_send_reaches_handle_info(node: ak.Node, clock: MockClock) -> None
     assert await puppet.call(Puppet.all_seen) == [None, (1, 2), "x", puppet]
 
 
-async def test_wrong_arguments_crash_the_receiver_only(node: ak.Node, clock: MockClock) -> None:
-    """Arguments that do not fit are the receiver's crash (function_clause); the sender goes on."""
-    room = node.spawn(Room)
-    assert room.cast(Room.say)  # type: ignore[call-arg]
-    await settle()
-    assert not room.alive
-
-
 @conforms("SRV-09")
 async def test_a_cast_to_the_dead_is_refused_and_counted(node: ak.Node, clock: MockClock) -> None:
     """SRV-09: casting to a dead actor is no error for the sender: False, and a dead letter."""

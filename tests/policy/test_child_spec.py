@@ -152,10 +152,10 @@ def test_sup_16_duplicates_and_strangers_in_a_list():
     validate_children([ChildSpec(worker), ChildSpec(worker, id="2")])
     with pytest.raises(DuplicateChildId, match="'worker'"):
         validate_children([ChildSpec(worker), ChildSpec(worker)])
-    with pytest.raises(InvalidChildSpec, match="not a ChildSpec") as caught:
+    with pytest.raises(InvalidChildSpec, match="not a child spec") as caught:
         validate_children([worker])
     assert (caught.value.field, caught.value.value) == ("spec", worker)
-    assert "make one" in caught.value.remedy
+    assert "give ak.child(worker, …)" in caught.value.remedy
 
 
 def test_significant_needs_a_supervisor_that_shuts_itself_down():

@@ -1,0 +1,150 @@
+"""A table whose keys are other people's objects, and which no key can break.
+
+How it works. A key's own code (``__hash__``, ``__eq__``) runs in ``locate`` and nowhere else: there it is the fault of
+whoever brought the key, and BadKey tells so, with nothing changed. What ``locate`` finds is a ``Place``; to enter
+something at it, to drop a slot, to walk over all of them asks no key anything. So an entry can always be removed,
+whatever its key has become, and the one who removes it (a dying actor's stack, perhaps) pays for nothing.
+
+Strings, bytes and ints, whose code is Python's own, are in a dict; all others are in one by their hash, which is an
+int, and are compared there by hand. Pure data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from actorkit.errors import BadKey, MemoryLimitExceeded
+from actorkit.reasons import shown
+
+__all__ = ["NOT_THEIRS", "KeyTable", "Place", "Slot", "strict"]
+
+S = TypeVar("S", bound="Slot")
+
+_THEMSELVES: Final = frozenset((str, bytes, int))
+"""Types whose values equal nothing of another type here: all others are wrapped."""
+NOT_THEIRS: Final = (KeyboardInterrupt, SystemExit, MemoryLimitExceeded)
+"""What is not the doing of others' code, though it comes while that runs."""
+
+
+def strict(key: Any) -> Any:
+    """What equals another key's only if both are of the same types throughout. Raises TypeError for what cannot be a
+    key."""
+    kind = type(key)
+    if kind in _THEMSELVES:
+        return key
+    if kind is tuple:
+        return (tuple, tuple([strict(part) for part in key]))
+    if kind is frozenset:
+        return (frozenset, frozenset([strict(part) for part in key]))
+    hash(key)
+    return (kind, key)
+
+
+class Slot:
+    """What the table holds for one key. Subclass it for more; compared by identity."""
+
+    __slots__ = ("_exact", "_hash", "key")
+
+    key: Any
+    _exact: Any
+    _hash: int | None
+
+    def holder(self) -> str:
+        """Whose key it is, for an error."""
+        return "another entry"
+
+
+class Place(NamedTuple, Generic[S]):
+    """Where a key belongs, and the slot that is there."""
+
+    key: Any
+    exact: Any
+    number: int | None
+    slot: S | None
+
+
+class KeyTable(Generic[S]):
+    """See the module's docstring.
+
+    Args:
+        exactly: keys are the same only if their types are (``strict``). False: whatever Python holds to be equal.
+    """
+
+    __slots__ = ("_by_hash", "_by_key", "_exactly", "_slots")
+
+    def __init__(self, *, exactly: bool = True) -> None:
+        self._exactly = exactly
+        self._by_key: dict[Any, S] = {}
+        self._by_hash: dict[int, list[S]] = {}
+        self._slots: dict[S, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def __iter__(self) -> Iterator[S]:
+        """All slots, in the order of their coming."""
+        return iter(self._slots)
+
+    def __contains__(self, slot: S) -> bool:
+        return slot in self._slots
+
+    def find(self, key: Any) -> S | None:
+        """The slot of ``key``. Raises BadKey, and TypeError for what cannot be a key."""
+        if self._exactly and type(key) in _THEMSELVES:
+            return self._by_key.get(key)
+        return self.locate(key).slot
+
+    def locate(self, key: Any) -> Place[S]:
+        """Where ``key`` belongs: for ``put`` at once, before anything else is done to the table. Raises BadKey, and
+        TypeError for what cannot be a key."""
+        if self._exactly and type(key) in _THEMSELVES:
+            return Place(key, key, None, self._by_key.get(key))
+        other: S | None = None
+        try:
+            exact = strict(key) if self._exactly else key
+            number = hash(exact)
+            for slot in tuple(self._by_hash.get(number, ())):
+                other = slot
+                if (slot._exact is exact or slot._exact == exact) and slot in self._slots:
+                    return Place(key, exact, number, slot)
+            return Place(key, exact, number, None)
+        except NOT_THEIRS:
+            raise
+        except BaseException as error:
+            if other is None and type(error) is TypeError:
+                raise  # it is not hashable
+            why = BadKey(shown(key, 100), None if other is None else other.holder(), error)
+        raise why  # not from within: its context would hold the frames of the key's code
+
+    def nowhere(self, key: Any) -> Place[S]:
+        """A place at which ``key`` is kept, but not found: for one that has come to raise."""
+        return Place(key, object(), 0, None)
+
+    def put(self, place: Place[S], slot: S) -> S:
+        """Enter ``slot`` at a free place. Raises MemoryError with nothing done."""
+        slot.key, slot._exact, slot._hash = place.key, place.exact, place.number
+        self._slots[slot] = None
+        try:
+            if place.number is None:
+                self._by_key[place.exact] = slot
+            else:
+                self._by_hash.setdefault(place.number, []).append(slot)
+        except BaseException:
+            del self._slots[slot]
+            raise
+        return slot
+
+    def drop(self, slot: S) -> None:
+        """Take ``slot`` out; nothing if it is not in."""
+        if slot not in self._slots:
+            return
+        del self._slots[slot]
+        number = slot._hash
+        if number is None:
+            del self._by_key[slot._exact]
+            return
+        same = self._by_hash[number]
+        same.remove(slot)
+        if not same:
+            del self._by_hash[number]

@@ -1,0 +1,111 @@
+"""What no actor's class may do, found when it is defined: in the author's stack, before anything runs.
+
+Each of these could only fail later, somewhere else and in other words: an async ``__init__`` never runs, a generator
+handler answers with a generator that nobody steps, a message called ``init`` would be run by the runtime as a callback,
+and who assigns ``self.ctx`` has lost the actor's own view of itself. Looked at are the class's functions, their code
+included; an actor costs nothing more. What makes its functions later (a dataclass) is looked at again at its first
+spawn.
+"""
+
+from __future__ import annotations
+
+import dis
+import inspect
+from types import FunctionType
+from typing import Any, Final
+from weakref import WeakSet
+
+__all__ = ["CALLBACKS", "check_class", "check_definition", "check_message"]
+
+CALLBACKS: Final = ("init", "handle_info", "terminate", "format_status")
+"""What the runtime calls by itself: no messages."""
+
+_MARK: Final = "__actorkit_message__"
+_checked: WeakSet[type] = WeakSet()
+
+
+def check_message(function: FunctionType, decorator: str) -> None:
+    """Raise TypeError for a function that can be no message."""
+    where = function.__qualname__
+    if function.__name__ in CALLBACKS:
+        raise TypeError(
+            f"{decorator} cannot declare {where}: the runtime calls {function.__name__} itself; "
+            "give the message another name, or leave the decorator out"
+        )
+    if function.__name__ == "__init__":
+        raise TypeError(
+            f"{decorator} cannot declare {where}: a constructor is no message; its arguments are given to spawn"
+        )
+    _no_generator(function, f"{decorator} cannot declare {where}")
+
+
+def check_definition(cls: type) -> None:
+    """Raise TypeError for a class that can be no actor's, as it is defined: what it has of its own."""
+    for name, value in list(vars(cls).items()):
+        _check_attribute(cls, name, value)
+
+
+def check_class(cls: type, base: type) -> None:
+    """The same when the first actor of a class is made, with all that it has by then or inherits. ``base`` is where the
+    rules begin."""
+    if cls in _checked:
+        return
+    for klass in cls.__mro__:
+        if klass is not base and klass is not object and klass not in _checked:
+            check_definition(klass)
+    _checked.add(cls)
+
+
+def _check_attribute(cls: type, name: str, value: Any) -> None:
+    where = f"{cls.__qualname__}.{name}"
+    if name == "ctx" and not getattr(cls, "_is_protocol", False):
+        raise TypeError(
+            f"{cls.__qualname__} cannot have a ctx of its own: self.ctx is the actor's Context, set by the runtime; "
+            "choose another name"
+        )
+    if isinstance(value, FunctionType):
+        if name == "__init__" and inspect.iscoroutinefunction(value):
+            raise TypeError(
+                f"{where} cannot be async: Python would never run it; do the awaiting in `async def init(self)`, which "
+                "is the actor's first message"
+            )
+        if name == "format_status" and inspect.iscoroutinefunction(value):
+            raise TypeError(f"{where} cannot be async: reports call it in the middle of an end; make it a plain method")
+        if name == "__init__" or name in CALLBACKS:
+            _no_generator(value, f"{where} cannot be an actor's")
+        if name in CALLBACKS and hasattr(value, _MARK):
+            raise TypeError(f"{where} cannot be a message: the runtime calls it itself; give the message another name")
+        _no_context_of_its_own(value, where)
+        return
+    inner = value.fget if isinstance(value, property) else getattr(value, "__func__", None)
+    if isinstance(value, (staticmethod, classmethod, property)) and hasattr(inner, _MARK):
+        raise TypeError(
+            f"{where} cannot be a message: it is a {type(value).__name__}, and messages are plain methods; leave out "
+            "either decorator"
+        )
+
+
+def _no_generator(function: FunctionType, cannot: str) -> None:
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(
+            f"{cannot}: it has a `yield`, so it is a generator, which nobody would step; return a list, "
+            "or send the items one by one (in steps: self.ctx.continue_with)"
+        )
+
+
+def _no_context_of_its_own(function: FunctionType, where: str) -> None:
+    """Does it assign ``self.ctx``?"""
+    code = function.__code__
+    if "ctx" not in code.co_names or not code.co_argcount:
+        return
+    before: Any = None
+    for step in dis.get_instructions(code):
+        if step.argval == "ctx" and step.opname in ("STORE_ATTR", "DELETE_ATTR"):
+            on = before.argval if before is not None else None
+            if (on[-1] if isinstance(on, tuple) else on) == code.co_varnames[0]:
+                line = step.positions.lineno if step.positions is not None else code.co_firstlineno
+                raise TypeError(
+                    f"{where} cannot assign self.ctx ({code.co_filename}:{line}): it is the actor's Context, set by "
+                    "the runtime; keep what you have in another attribute"
+                )
+        before = step

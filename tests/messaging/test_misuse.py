@@ -1,0 +1,400 @@
+"""What a newcomer gets wrong: each is an error that says what was attempted, why not, and what to do instead; as early
+as it can be known."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+import types
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import attrs
+import pytest
+
+import actorkit as ak
+
+from .kit import Puppet, settle
+
+
+class Shop(ak.Actor):
+    @ak.call
+    def get_item(self, x: int) -> int:
+        return x
+
+    @ak.cast
+    def put_item(self, x: int) -> None:
+        pass
+
+
+async def work(ctx: ak.ProcessContext, n: int = 0) -> None:
+    pass
+
+
+# --- specs ---------------------------------------------------------------------------------------
+
+
+async def opened(tree: Any) -> None:
+    async with ak.open_node(tree):
+        raise AssertionError("opened")
+
+
+async def supervised(spec: Any) -> None:
+    ak.supervisor(spec)
+
+
+async def partitions(spec: Any) -> None:
+    ak.partition_supervisor(spec, name="p")
+
+
+async def asked(spec: Any) -> None:
+    async with ak.open_node(ak.supervisor()) as node:
+        assert node.root is not None
+        try:
+            await node.root.call(ak.Supervisor.start_child, spec)
+        finally:
+            assert node.root.alive
+
+
+async def asked_dynamic(spec: Any) -> None:
+    async with ak.open_node(ak.dynamic_supervisor()) as node:
+        assert node.root is not None
+        try:
+            await node.root.call(ak.DynamicSupervisor.start_child, spec)
+        finally:
+            assert node.root.alive
+
+
+NO_SPECS = {
+    "a class": (lambda: Shop, "a class, not a child spec; give ak.child(Shop, …)"),
+    "an object": (lambda: Shop(), "an object of class Shop, not a child spec; give ak.child(Shop, …)"),
+    "a list": (lambda: [ak.child(Shop)], "a list, not a child spec; give the specs one by one"),
+    "a function": (lambda: work, "a function, not a child spec; give ak.child(work, …)"),
+    "a coroutine": (lambda: work(1), "its function was called already; give ak.child(work, …)"),  # type: ignore[arg-type]
+    "one of ours": (lambda: ak.registry, "call it: ak.registry(…)"),
+    "a ref": (lambda: ak.named(Shop, "x"), "a ref, so it runs already; give ak.child(…)"),
+}
+
+
+@pytest.mark.parametrize("door", [opened, supervised, partitions, asked, asked_dynamic], ids=lambda door: door.__name__)
+@pytest.mark.parametrize("what", NO_SPECS)
+async def test_what_is_no_spec_is_told_what_it_is(door: Any, what: str) -> None:
+    """open_node(Shop), supervisor(Shop), start_child(Shop) …: what was given, and how it becomes a spec."""
+    make, text = NO_SPECS[what]
+    with pytest.raises(ak.InvalidChildSpec) as caught:
+        await door(make())
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: Shop(), "an object of class Shop; give the class and its arguments"),
+        (lambda: ak.child(Shop), "a child spec already; use it as it is"),
+        (lambda: work(1), "its function was called already; give work and its arguments"),  # type: ignore[arg-type]
+        (lambda: "Shop", "give an actor class or a function"),
+    ],
+)
+async def test_what_cannot_be_started_is_told_what_can(node: ak.Node, clock: Any, make: Any, text: str) -> None:
+    """child and spawn of an object, a spec, a coroutine, a name."""
+    with pytest.raises(ak.InvalidChildSpec) as caught:
+        ak.child(make())
+    assert text in str(caught.value)
+    given = make()
+    if not isinstance(given, ak.ChildSpec):
+        with pytest.raises(ak.InvalidChildSpec) as caught:
+            node.spawn(given)
+        assert text in str(caught.value)
+
+
+def test_options_among_the_arguments_are_found() -> None:
+    """child(Shop, restart=…) would fail at each start only; a class that takes such an argument may have it."""
+
+    @attrs.define
+    class Takes(ak.Actor):
+        name: str
+
+    class Any_(ak.Actor):
+        def __init__(self, **more: object) -> None:
+            pass
+
+    for start in (Shop, work):
+        with pytest.raises(ak.InvalidChildSpec, match=r"\.with_\(restart=…\)"):
+            ak.child(start, restart="transient")  # type: ignore[call-overload]
+    assert ak.child(Takes, name="x").kwargs == {"name": "x"}
+    assert ak.child(Any_, restart="x").kwargs == {"restart": "x"}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ak.named("shop", Shop),  # type: ignore[arg-type]
+        lambda: ak.named(Shop, ""),
+        lambda: ak.via(Shop, Shop, "key"),  # type: ignore[arg-type]
+        lambda: ak.partitioned(Shop, 1, "key"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_name_is_a_string(make: Any) -> None:
+    """In the wrong order, or no name at all: such a ref would lead to nobody for ever."""
+    with pytest.raises(TypeError, match="a name is a non-empty string; give the class, "):
+        make()
+
+
+@pytest.mark.parametrize("what", [int, "ActorExited", ak.Down, None, lambda: 1])
+async def test_only_classes_of_events_can_be_subscribed_to(node: ak.Node, clock: Any, what: Any) -> None:
+    """Anything else would raise in whoever has an event to tell."""
+    puppet = node.spawn(Puppet)
+    with pytest.raises(TypeError, match="no class of system events"):
+        node.subscribe(what)
+
+    def subscribe(self: Puppet) -> str:
+        try:
+            self.ctx.subscribe(what)
+        except TypeError as error:
+            return str(error)
+        return "accepted"
+
+    assert "no class of system events" in await puppet.call(Puppet.do, subscribe)
+
+
+# --- refs ----------------------------------------------------------------------------------------
+
+
+def refs(node: ak.Node) -> dict[str, Any]:
+    return {
+        "a ref": node.spawn(Shop),
+        "with a budget": node.spawn(ak.child(Shop).with_(max_heap_size="1 MiB")),
+        "a named ref": ak.named(Shop, "shop"),
+        "a ref by key": ak.via(Shop, "registry", "key"),
+        "a partition": ak.partitioned(Shop, "shops", 1),
+        "a process": node.spawn(work),
+    }
+
+
+async def test_a_method_of_a_ref_tells_how_it_is_sent(node: ak.Node, clock: Any) -> None:
+    """ref.get_item(1): an AttributeError that names the way, on every kind of ref."""
+    for kind, ref in refs(node).items():
+        for name in ("get_item", "put_item"):
+            with pytest.raises(AttributeError) as caught:
+                getattr(ref, name)(1)
+            assert f".{name}, …)" in str(caught.value), kind
+            assert "await ref.call(" in str(caught.value)
+            assert not hasattr(ref, name)
+            assert getattr(ref, name, None) is None
+    with pytest.raises(AttributeError, match=r"ref\.call\(Shop\.get_item, …\)"):
+        node.spawn(Shop).get_item  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'nobody_has_this'"):
+        node.spawn(Shop).nobody_has_this  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'get_item'"):
+        ak.Ref.get_item  # type: ignore[attr-defined]  # noqa: B018
+
+
+async def test_what_looks_at_objects_still_can(node: ak.Node, clock: Any) -> None:
+    """Protocols are asked by attributes that are not there: copy, pickle, inspect, weakref, doctest's unwrap."""
+    for ref in refs(node).values():
+        assert not inspect.isawaitable(ref)
+        assert not callable(ref)
+        assert inspect.unwrap(ref) is ref
+        dir(ref)
+        assert not hasattr(ref, "__wrapped__")
+        assert isinstance(repr(ref), str)
+        if isinstance(ref, ak.Context):
+            inspect.getmembers(ref)
+            assert weakref.ref(ref)() is ref
+        else:
+            assert copy.copy(ref) == ref
+            assert pickle.loads(pickle.dumps(ref)) == ref
+
+
+async def test_a_message_may_have_any_name(node: ak.Node, clock: Any) -> None:
+    """Those of a ref's own attributes, of a record's, of keywords with an underscore: all stay what they were."""
+    names = ["call", "cast", "send", "alive", "pid", "state", "template", "inbox", "name", "within", "link", "_hidden"]
+    methods = {}
+    for name in names:
+
+        def method(self: Any, x: int) -> int:
+            return x
+
+        method.__name__ = name
+        methods[name] = ak.call(method)
+    odd: Any = types.new_class("Odd", (ak.Actor,), exec_body=lambda space: space.update(methods))
+    ref = node.spawn(odd)
+    for name in names:
+        assert await ref.call(getattr(odd, name), 3) == 3
+    assert ref.alive
+    with pytest.raises(AttributeError, match="call"):
+        ak.named(odd, "odd").template  # type: ignore[attr-defined]  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("method", "text"),
+    [
+        ("get_item", "give the method itself, Shop.get_item, and not its name"),
+        ("get item", "give the method itself, Shop.method"),
+        (Shop().get_item, "it belongs to one instance"),
+        (Shop, "it is not one of its declared messages"),
+        (3, "it is not one of its declared messages"),
+    ],
+)
+async def test_what_is_no_method_is_refused_at_the_sender(node: ak.Node, clock: Any, method: Any, text: str) -> None:
+    """Names, bound methods, classes."""
+    shop = node.spawn(Shop)
+    for send in (lambda: shop.call(method, 1), lambda: shop.within(1).call(method, 1)):
+        with pytest.raises(ak.NotAMessage) as caught:
+            await send()
+        assert text in str(caught.value)
+    for cast in (lambda: shop.cast(method, 1), lambda: shop.cast(method, x=1)):
+        with pytest.raises(ak.NotAMessage, match="cannot send"):
+            cast()
+    with pytest.raises(ak.NotAMessage, match="cannot send"):
+        shop.cast([])  # type: ignore[arg-type]
+    assert shop.alive
+
+
+# --- classes -------------------------------------------------------------------------------------
+
+
+def defines(body: str) -> str:
+    """Define a class; the text of the TypeError."""
+    lines = "\n".join(f"    {line}" for line in body.strip().splitlines())
+    with pytest.raises(TypeError) as caught:
+        exec(f"class Bad(ak.Actor):\n{lines}\n", {"ak": ak, "attrs": attrs})
+    return str(caught.value)
+
+
+CLASSES = {
+    "async constructor": ("async def __init__(self): pass", "cannot be async", "async def init(self)"),
+    "generator constructor": ("def __init__(self): yield", "has a `yield`", "return a list"),
+    "generator handler": ("@ak.call\ndef get(self): yield 1", "@ak.call cannot declare", "return a list"),
+    "generator cast": ("@ak.cast(sheddable=True)\ndef get(self): yield 1", "@ak.cast(…) cannot", "return a list"),
+    "async generator": ("@ak.call\nasync def get(self): yield 1", "has a `yield`", "return a list"),
+    "generator handle_info": ("def handle_info(self, m): yield", "handle_info cannot be", "continue_with"),
+    "generator init": ("async def init(self): yield", "init cannot be", "continue_with"),
+    "message init": ("@ak.call\ndef init(self): pass", "the runtime calls init itself", "another name"),
+    "message terminate": ("@ak.cast\ndef terminate(self, r): pass", "calls terminate itself", "another name"),
+    "message handle_info": ("@ak.call\ndef handle_info(self, m): pass", "calls handle_info itself", "another name"),
+    "message format_status": ("@ak.call\ndef format_status(self): pass", "calls format_status", "another name"),
+    "message by assignment": ("@ak.call\ndef get(self): pass\ninit = get", "cannot be a message", "another name"),
+    "message constructor": ("@ak.call\ndef __init__(self): pass", "a constructor is no message", "to spawn"),
+    "async format_status": ("async def format_status(self): pass", "cannot be async", "plain method"),
+    "ctx in the constructor": (
+        "def __init__(self, ctx): self.ctx = ctx",
+        "cannot assign self.ctx",
+        "another attribute",
+    ),
+    "ctx in a handler": ("@ak.call\ndef get(me): me.ctx: int = 1", "cannot assign self.ctx", "another attribute"),
+    "ctx among others": ("def f(self, x):\n  a, self.ctx = x", "cannot assign self.ctx", "another attribute"),
+    "ctx with what is at hand": ("def f(self, x, y):\n  z = x; self.ctx = z", "cannot assign self.ctx", "another"),
+    "ctx in an await": ("async def f(self, x):\n  self.ctx = await x()", "cannot assign self.ctx", "another attribute"),
+    "ctx deleted": ("def f(self):\n  del self.ctx", "cannot assign self.ctx", "another attribute"),
+    "ctx of the class": ("ctx = None", "cannot have a ctx of its own", "another name"),
+    "ctx as a method": ("def ctx(self): pass", "cannot have a ctx of its own", "another name"),
+    "ctx as a slot": ("__slots__ = ('ctx',)", "cannot have a ctx of its own", "another name"),
+    "staticmethod inside": ("@ak.call\n@staticmethod\ndef f(): pass", "decorates a plain method", "leave the other"),
+    "staticmethod outside": ("@staticmethod\n@ak.call\ndef f(): pass", "it is a staticmethod", "either decorator"),
+    "classmethod outside": ("@classmethod\n@ak.call\ndef f(cls): pass", "it is a classmethod", "either decorator"),
+    "property outside": ("@property\n@ak.call\ndef f(self): pass", "it is a property", "either decorator"),
+}
+
+
+@pytest.mark.parametrize("what", CLASSES)
+def test_a_class_that_cannot_work_is_refused_when_it_is_defined(what: str) -> None:
+    """In its author's stack, with the remedy."""
+    body, why, remedy = CLASSES[what]
+    text = defines(body)
+    assert why in text
+    assert remedy in text
+
+
+def test_classes_that_only_look_like_it_are_fine() -> None:
+    """Others' ctx, reading one's own, wrappers around generators, decorated helpers."""
+    import contextlib
+    import functools
+
+    def listed(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(*args: Any) -> list[Any]:
+            return list(function(*args))
+
+        return wrapper
+
+    class Fine(ak.Actor):
+        def __init__(self, other: Any = None) -> None:
+            self.context = self.ctx
+            other = other or types.SimpleNamespace()
+            other.ctx = self.ctx
+            self.other = other
+
+        def init(self) -> None:
+            self.other.ctx = 3
+
+        async def terminate(self, reason: ak.ExitReason) -> None:
+            pass
+
+        @ak.call
+        @listed
+        def items(self) -> Any:
+            yield from (1, 2)
+
+        @contextlib.contextmanager
+        def within_something(self) -> Any:
+            yield self.ctx
+
+        @property
+        def shown(self) -> int:
+            return 1
+
+        @staticmethod
+        def helper(ctx: Any) -> Any:
+            ctx.ctx = 1
+            return ctx
+
+    assert Fine.items
+
+
+async def test_what_makes_its_constructor_later_is_found_at_its_first_spawn(node: ak.Node, clock: Any) -> None:
+    """A dataclass or attrs class with a field ctx, a mixin that is no actor: refused, and nothing is started."""
+
+    @dataclass
+    class Data(ak.Actor):
+        ctx: Any
+
+    class Mixin:
+        def helper(self) -> None:
+            self.ctx = 1
+
+    for make in (lambda: node.spawn(Data, 1), lambda: node.spawn(ak.child(Data, 1))):
+        with pytest.raises(TypeError, match="ctx"):
+            make()
+    with pytest.raises(TypeError, match=r"cannot assign self\.ctx"):
+        node.spawn(type("Mixed", (Mixin, ak.Actor), {}))
+    with pytest.raises(TypeError, match="ctx of its own"):
+
+        @attrs.define
+        class Slotted(ak.Actor):
+            ctx: int = 1
+
+    assert not list(node.processes())
+
+
+async def test_an_override_needs_no_decorator_and_is_checked_too(node: ak.Node, clock: Any) -> None:
+    """A generator under an undecorated override is refused where it is first sent: it would answer with a generator."""
+
+    class Loud(Shop):
+        def get_item(self, x: int) -> Any:
+            yield x
+
+    loud = node.spawn(Loud)
+    with pytest.raises(ak.NotAMessage, match="a generator"):
+        await loud.call(Shop.get_item, 1)
+    assert loud.alive
+
+
+async def test_puppets_go_on(node: ak.Node, clock: Any) -> None:
+    """None of the above has harmed what works."""
+    puppet = node.spawn(Puppet)
+    puppet.cast(Puppet.note, 1)
+    await settle()
+    assert await puppet.call(Puppet.all_seen) == [1]
