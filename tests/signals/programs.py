@@ -108,12 +108,18 @@ async def unwinds(ctx: ak.ProcessContext, name: str) -> None:
         unwound(name)
 
 
+@trio.lowlevel.enable_ki_protection
+async def slowly() -> None:
+    """Protected: a Ctrl-C that strikes here would end who should hold up the stop until the next one."""
+    say("stopping")
+    await hold()
+
+
 class Slow(ak.Actor):
     trap_exit = True
 
     async def terminate(self, reason: ak.ExitReason) -> None:
-        say("stopping")
-        await hold()
+        await slowly()
 
 
 # --- spots -----------------------------------------------------------------------------------

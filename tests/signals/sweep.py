@@ -262,7 +262,7 @@ def option(name: str, default: int) -> int:
 
 if __name__ == "__main__":
     begun = time.monotonic()
-    number, wrong = sweep(option("--step", 5), option("--seed", 1))
+    number, wrong = sweep(option("--step", 20), option("--seed", 1))
     for each in wrong:
         print(f"BAD {each}")
     print(f"{time.monotonic() - begun:.0f} s")

@@ -32,7 +32,7 @@ def test_a_part_of_the_table() -> None:
 
 def test_a_signal_at_many_points() -> None:
     """Wherever Python looks for signals; ``python -m tests.signals.sweep`` goes to more of these points."""
-    command = [sys.executable, "-W", "error", "-m", "tests.signals.sweep", "--step", "200"]
+    command = [sys.executable, "-W", "error", "-m", "tests.signals.sweep", "--step", "800"]
     run = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
     )
