@@ -41,6 +41,9 @@ READINGS = {
 """Files of tests/ that may read the clock, and what for."""
 
 OWN_RUNS = {
+    "messaging/test_foreign_threads.py": "several runs, in threads and in guest mode; they wait for signals only",
+    "runtime/hidden_names.py": "a program of its own, which ends by itself",
+    "runtime/test_dropped_generators.py": "many runs, each of which ends by itself",
     "runtime/test_random_stress.py": "deadlines shall come at any point; its calls have HANG seconds",
     "runtime/test_pool.py": "a program that is interrupted by a signal, whenever that comes",
     "net/hostile.py": "peers take their time; what is waited for has HANG seconds",
