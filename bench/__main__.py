@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import budget, connections, governor, heap, messaging, million, page_costs, pages
+from bench import budget, connections, governor, heap, messaging, million, page_costs, pages, passes
 from bench.harness import ContenderError, Options, Report
 from bench.soak import __main__ as soak
 from bench.survival import __main__ as survival
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[Options], Report]] = {
     "pages": pages.run,
     "page_costs": page_costs.run,
     "governor": governor.run,
+    "passes": passes.run,
 }
 
 
