@@ -1,8 +1,9 @@
 """One side of `python -m bench passes`: `python -m bench.passes_side KIND COUNT`.
 
-KIND is one of actorkit's (`processes`, `callers`, `actors`, `connections`) or of trio's own (`tasks`, `readers`). It says
-hello when all of them are there. Asked `hold`, it stops trio's loop until the next line, so that what clients send
-meanwhile is found by all readers in one pass. Asked `measure PASSES`, it sets all to work and answers with figures.
+KIND is one of actorkit's (`processes`, `callers`, `actors`, `connections`) or of trio's own (`tasks`, `readers`).
+Asked `hold`, it waits until all connections are there and stops trio's loop until the next line, so that what
+clients send meanwhile is found by all readers in one pass. Asked `measure PASSES`, it sets all to work and answers
+with figures.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import sys
 import time
 from array import array
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import trio
@@ -174,11 +176,12 @@ async def task() -> None:
 async def reader(sock: socket.socket, meter: Meter, number: int) -> None:
     """As few steps as a reader can have: one line in a pass, though the socket is full."""
     meter.arrived += 1
-    while True:
-        await trio.lowlevel.wait_readable(sock)
-        with contextlib.suppress(BlockingIOError):
-            sock.recv(len(LINE))
-            meter.operation(number)
+    with sock:
+        while True:
+            await trio.lowlevel.wait_readable(sock)
+            with contextlib.suppress(BlockingIOError):
+                sock.recv(len(LINE))
+                meter.operation(number)
 
 
 # --- what they do ---------------------------------------------------------------------------------
@@ -220,20 +223,26 @@ async def asked(meter: Meter, begin: Callable[[], object], bare: bool = False) -
 async def run_actorkit(kind: str, count: int) -> None:
     meter = Meter(count)
     numbers = iter(range(count))
-    listener = ak.tcp_listener(Connection, meter, numbers, port=0, max_line=MAX_LINE, max_children=20_000, name="listener")
+    listener = ak.tcp_listener(
+        Connection, meter, numbers, port=0, max_line=MAX_LINE, max_children=20_000, name="listener"
+    )
     tree = [listener] if kind == "connections" else []
     async with ak.open_node(ak.supervisor(*tree)) as node, trio.open_nursery() as nursery:
-        begin: Callable[[], object] = lambda: None
+        callee = node.spawn(Callee)
+        actors = [node.spawn(Actor, meter, number) for number in range(count if kind == "actors" else 0)]
+
+        def begin() -> None:
+            if kind == "processes":
+                for number in range(count):
+                    node.spawn(process, meter, number)
+            elif kind == "callers":
+                for number in range(count):
+                    nursery.start_soon(caller, callee, meter, number)
+            for actor in actors:
+                actor.cast(Actor.work)
+
         hello: dict[str, object] = {}
-        if kind == "processes":
-            begin = lambda: [node.spawn(process, meter, number) for number in range(count)]
-        elif kind == "callers":
-            callee = node.spawn(Callee)
-            begin = lambda: [nursery.start_soon(caller, callee, meter, number) for number in range(count)]
-        elif kind == "actors":
-            actors = [node.spawn(Actor, meter, number) for number in range(count)]
-            begin = lambda: [actor.cast(Actor.work) for actor in actors]
-        else:
+        if tree:
             hello["port"] = (await node.whereis("listener").call(ak.Listener.addresses))[0][1]
         say(kind=kind, count=count, **hello)
         await asked(meter, begin)
@@ -248,25 +257,25 @@ async def run_tasks(count: int) -> None:
 
 async def run_readers(count: int) -> None:
     meter = Meter(count)
-    listening = trio.socket.socket()
-    await listening.bind(("127.0.0.1", 0))
-    listening.listen(65_535)
     async with trio.open_nursery() as nursery:
-        say(kind="readers", count=count, port=listening.getsockname()[1])
+        with trio.socket.socket() as listening:
+            await listening.bind(("127.0.0.1", 0))
+            listening.listen(65_535)
+            say(kind="readers", count=count, port=listening.getsockname()[1])
 
-        async def accept() -> None:
-            for number in range(count):
-                accepted, _ = await listening.accept()
-                sock = socket.socket(fileno=accepted.detach())
-                sock.setblocking(False)
-                nursery.start_soon(reader, sock, meter, number)
+            async def accept() -> None:
+                for number in range(count):
+                    accepted, _ = await listening.accept()
+                    sock = socket.socket(fileno=accepted.detach())
+                    sock.setblocking(False)
+                    nursery.start_soon(reader, sock, meter, number)
 
-        nursery.start_soon(accept)
-        await asked(meter, lambda: None)
+            nursery.start_soon(accept)
+            await asked(meter, lambda: None)
 
 
 KINDS: dict[str, Callable[[int], Awaitable[None]]] = {
-    **{name: lambda count, name=name: run_actorkit(name, count) for name in ("processes", "callers", "actors", "connections")},
+    **{kind: partial(run_actorkit, kind) for kind in ("processes", "callers", "actors", "connections")},
     "tasks": run_tasks,
     "readers": run_readers,
 }
