@@ -17,7 +17,7 @@ already, connections whose sockets are full.
    pass, in nodes that have a listener.
 
 So the length of a pass does not grow with the number of busy tasks. What grows is the time until it is
-one's turn again: ``number / PER_PASS`` passes.
+one's turn again: ``number / PER_PASS`` passes, and more if operations are slow.
 """
 
 from __future__ import annotations
@@ -215,10 +215,11 @@ class Turns:
                     if self._again:
                         turns.extendleft(reversed(self._again))
                         self._again.clear()
-                        self._through = max(1, self._through - self._late)
+                        through = self._through  # whoever comes too late has cost a switch for nothing
+                        self._through = max(1, through // 2, through - self._late)
                         self._late = 0
                     elif self._through < PER_PASS:
-                        self._through = min(2 * self._through, PER_PASS)
+                        self._through = min(self._through + 1 + self._through // 8, PER_PASS)
                     if not turns:
                         self._turnstile = task
                         got = await park(trap)
