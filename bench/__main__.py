@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import budget, connections, governor, heap, messaging, million, page_costs, pages
+from bench import budget, connections, governor, heap, messaging, million, page_costs, pages, passes
 from bench.harness import ContenderError, Options, Report
 from bench.soak import __main__ as soak
 from bench.survival import __main__ as survival
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[Options], Report]] = {
     "pages": pages.run,
     "page_costs": page_costs.run,
     "governor": governor.run,
+    "passes": passes.run,
 }
 
 
@@ -41,16 +42,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, one round: does it run?")
     parser.add_argument("--only", action="append", default=[], metavar="COLUMN", help="only this column (may repeat)")
     parser.add_argument(
-        "--row", action="append", default=[], metavar="ROW", help="messaging: only this row (may repeat)"
+        "--row", action="append", default=[], metavar="ROW", help="messaging, passes: only this row (may repeat)"
     )
-    parser.add_argument("--count", type=int, metavar="N", help="million: actors; connections: connections")
+    parser.add_argument(
+        "--count", type=int, metavar="N", help="million: actors; connections: connections; passes: only this number"
+    )
     args = parser.parse_args(argv)
     if args.rounds is not None and args.rounds < 1:
         parser.error(f"--rounds {args.rounds}: at least 1")
     if args.count is not None and args.count < 1:
         parser.error(f"--count {args.count}: at least 1")
-    if args.row and args.name != "messaging":
-        parser.error("--row: only messaging can be run by rows")
+    if args.row and args.name not in ("messaging", "passes"):
+        parser.error("--row: only messaging and passes can be run by rows")
     if args.count and args.name == "messaging":
         parser.error("--count: not for messaging, whose rows have a count each")
 

@@ -88,13 +88,18 @@ def _receive(actor: StreamActor, messages: deque[bytes]) -> None:
     received = actor.received
     context = actor.ctx
     scheduler = context.scheduler
+    left = scheduler.inline_left
     for _ in range(min(BATCH, len(messages))):
         received(messages.popleft())
         if context.attention is not None:
             break
-        scheduler.inline_left -= 1
-        if scheduler.inline_left <= 0 and scheduler.slice_is_over():
-            break
+        left -= 1
+        if left <= 0:
+            over = scheduler.slice_is_over()
+            left = scheduler.inline_left
+            if over:
+                break
+    scheduler.inline_left = left
 
 
 async def _receive_async(actor: StreamActor, messages: deque[bytes]) -> None:

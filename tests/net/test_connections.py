@@ -14,8 +14,8 @@ import trio.lowlevel
 import trio.testing
 
 import actorkit as ak
-from actorkit.net.connection import CHUNK
-from actorkit.net.framing import Frames
+from actorkit.net.connection import CHUNK, SMALL_CHUNK
+from actorkit.net.framing import Frames, Lines
 from actorkit.net.stream_actor import BATCH
 
 from .helpers import Client, Echo, RawEcho, Server, living, serving, settled
@@ -90,6 +90,38 @@ async def test_ten_megabytes_raw_are_exact() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.send, data)
             assert await client.exactly(len(data)) == data
+
+
+@pytest.mark.parametrize("size", [2, 13, 20_000])
+async def test_short_lines_are_read_in_small_pieces_and_long_ones_in_large(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read is cut up in one go, and nobody else has a turn meanwhile."""
+    reads: list[int] = []
+    feed = Lines.feed
+
+    def recording(self: Lines, data: bytes) -> list[bytes]:
+        reads.append(len(data))
+        return feed(self, data)
+
+    monkeypatch.setattr(Lines, "feed", recording)
+    got: list[int] = []
+
+    class Counting(ak.StreamActor):
+        def received(self, line: bytes) -> None:
+            got.append(len(line))
+
+        def terminate(self, reason: ak.ExitReason) -> None:
+            over.set()
+
+    over = trio.Event()
+    count = 200_000 // size
+    async with serving(ak.tcp_listener(Counting, port=0, max_line=size)) as server:
+        async with server.client() as client:
+            await client.send((b"x" * (size - 1) + b"\n") * count)
+        await over.wait()
+    assert got == [size - 1] * count
+    assert (max(reads) > SMALL_CHUNK) == (size > 100)
 
 
 async def test_connected_comes_first_plain_or_async() -> None:

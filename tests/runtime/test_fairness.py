@@ -262,6 +262,64 @@ async def test_slow_handlers_do_not_add_up(opened: OpenNode, clock: Clock) -> No
         assert counter.worst <= 2 * 3
 
 
+@pytest.mark.parametrize("operation_ns", [300_000, 2_000_000])
+async def test_slow_operations_of_many_processes_do_not_add_up(
+    opened: OpenNode, clock: Clock, operation_ns: int
+) -> None:
+    """Who is let through when others have used up the pass comes first in the next one; everybody gets on."""
+    done = [0] * 100
+
+    async def process(ctx: ak.ProcessContext, number: int) -> None:
+        while counter.on:
+            ctx.ref.send("next")
+            await ctx.receive()
+            counter.message(operation_ns)
+            done[number] += 1
+
+    async with opened() as node:
+        counter = Counter(clock)
+        for number in range(100):
+            node.spawn(process, number)
+        while min(done) < 2:
+            await trio.lowlevel.checkpoint()
+        done[:] = [0] * 100
+        await tick(counter, 300)
+        assert min(done) >= 1
+        assert counter.worst <= 2 * 3
+
+
+async def test_who_came_too_late_can_be_cancelled_and_outlives_the_node(opened: OpenNode, clock: Clock) -> None:
+    """Whichever way it ends: nobody is forgotten in the queue."""
+    answered, ends = 0, 0
+
+    async def loop(callee: ak.Ref[Flood]) -> None:
+        nonlocal answered, ends
+        try:
+            while True:
+                await callee.call(Flood.count)
+                counter.clock.now += 2_000_000
+                answered += 1
+        except ak.CalleeDied:
+            ends += 1
+
+    counter = Counter(clock)
+    async with trio.open_nursery() as nursery:
+        async with opened() as node:
+            callee = node.spawn(Flood, counter)
+            async with trio.open_nursery() as cancelled:
+                for _ in range(100):
+                    cancelled.start_soon(loop, callee)
+                await tick(counter)
+                assert node.turns
+                cancelled.cancel_scope.cancel()
+            assert not node.turns
+            assert answered == counter.handled
+            for _ in range(100):
+                nursery.start_soon(loop, callee)
+            await tick(counter)
+    assert ends == 100
+
+
 async def test_workers_that_wake_together_share_one_slice(opened: OpenNode, clock: Clock) -> None:
     """Hundreds of handlers end in one trio pass, each with a full mailbox behind it: trio's other tasks still get their
     turn."""
