@@ -372,7 +372,7 @@ class Connection:
                     await scheduler.turn_if_due()
                 else:
                     await wait_readable(sock)
-                    await scheduler.turn_if_crowded()
+                    scheduler.woken()
                 try:
                     data = sock.recv(chunk)
                 except OSError as error:

@@ -373,7 +373,6 @@ class Listener(DynamicSupervisor):
             sock.close()
             raise
         self.acceptor = acceptor
-        node.watch_passes()
         self.ctx.need_extra().call_at_exit(lambda *_: acceptor.end())
         node.nursery.start_soon(_accept, acceptor, self.ctx, name=f"actorkit {node.name}: accepting")
         return super().init()

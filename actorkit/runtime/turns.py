@@ -10,12 +10,11 @@ already, connections whose sockets are full.
 3. Everybody else waits for a turn in a queue. One small task, the turnstile, lets ``PER_PASS`` of them
    through in each pass, and each gets an equal part of that pass's slice, which the first of them
    begins. Those who wait cost the pass nothing.
-4. Who has been let through and finds the slice over by a quarter (others had slow operations) waits for the
-   next pass, in front of the queue, and fewer are let through for some time.
-5. Connections also ask *before* they read, since thousands may have become readable in the same pass. Those
-   whose sockets are known to be full wait for their turn; those whom trio has just woken go on until the pass
-   is crowded. For that they must know when a pass begins: an instrument tells (``watch_passes``), at half a
-   microsecond a pass, in nodes that have a listener.
+4. How many a slice is enough for is learned from how long turns last: a turn is at least one operation, and those
+   may be slow.
+5. A connection whose socket is known to be full waits for its turn like everybody. One that trio has just woken
+   does not: to wait would cost a fifth of a small request, and thousands that are woken together are woken by
+   trio, one after the other. It has a small turn, whatever the pass has taken so far (``woken``).
 
 So the length of a pass does not grow with the number of busy tasks. What grows is the time until it is
 one's turn again: ``number / PER_PASS`` passes, and more if operations are slow.
@@ -23,7 +22,6 @@ one's turn again: ``number / PER_PASS`` passes, and more if operations are slow.
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter_ns
@@ -42,20 +40,6 @@ PER_PASS: Final = 32
 
 STRIDE: Final = 8
 """Operations between two readings of the clock, while they are quick."""
-
-CROWDED: Final = 8
-"""Slices that a pass may take when trio has woken hundreds in it."""
-
-
-class _Passes(trio.abc.Instrument):
-    """Tells when trio comes back from waiting for I/O."""
-
-    def __init__(self, turns: Turns) -> None:
-        self.turns = turns
-
-    def after_io_wait(self, timeout: float) -> None:
-        turns = self.turns
-        turns.pass_ends = turns.turn_ends = perf_counter_ns() + turns.slice_ns
 
 
 class Turns:
@@ -77,21 +61,19 @@ class Turns:
         is copied, for a millisecond when 10,000 wait.)"""
         self._gone = 0
         """How many of these are None."""
-        self._again: list[list[Task | None]] = []
-        """Who was let through and came too late. They go to the front of the queue."""
-        self._late = 0
-        """How many, since the turnstile has looked."""
         self._through = PER_PASS
         """How many the turnstile lets through."""
         self._sharing = 1
-        self._lap_ends = 0
-        """When whoever has been let through is too late."""
         self._lap = 0
         """How often the turnstile has let somebody through, and the last time that one of them has begun its turn."""
         self._lap_begun = 0
+        self._turn_ns = 0
+        """How long a turn lasts, smoothed; and the sum and number of those that are not in that yet."""
+        self._worked = 0
+        self._worked_turns = 0
+        self._turn_began = 0
         self._breathing = False
         """Somebody who is alone makes a checkpoint."""
-        self._passes: _Passes | None = None
         self._turnstile: Task | None = None
         """The turnstile's task while it sleeps."""
         self._turns_closed = True
@@ -101,12 +83,6 @@ class Turns:
         self._turns_closed = False
         self.begin_pass()
         nursery.start_soon(self._run_turnstile, name=name)
-
-    def watch_passes(self) -> None:
-        """Be told of the beginning of each pass, from now on."""
-        if self._passes is None:
-            self._passes = _Passes(self)
-            trio.lowlevel.add_instrument(self._passes)
 
     def begin_pass(self) -> None:
         """Nobody has worked in this pass yet."""
@@ -163,20 +139,23 @@ class Turns:
             if not isinstance(got, outcome.Value):
                 got.unwrap()
 
-    async def turn_if_crowded(self) -> None:
-        """``turn_if_due`` for somebody whom trio has just woken, and whose operation is likely to be the only one. To
-        wait for a turn would cost a fifth of it, so it asks for one only when the pass has taken ``CROWDED`` slices."""
-        self.inline_left -= 1
-        if self.inline_left > 0 or not self.slice_is_over():
-            return
-        if self.inline_checked > self.pass_ends + (CROWDED - 1) * self.slice_ns:
-            await self.take_turn()
+    def woken(self) -> None:
+        """Trio has just woken the task, which waited for I/O: it has a small turn."""
+        now = perf_counter_ns()
+        if now > self.pass_ends:
+            self.turn_ends = now + self.slice_ns // PER_PASS
+        self._stride = self.inline_left = 1
+        self.inline_checked = now
 
     def _is_alone(self) -> bool:
         return self._turns_closed or (self._turnstile is not None and not self._breathing)
 
     async def _wait_for_turn(self) -> Any:
         """Wait and begin the turn, or return the error."""
+        if self._turn_began:
+            self._worked += self.inline_checked - self._turn_began
+            self._worked_turns += 1
+            self._turn_began = 0
         self._wake_turnstile()
         entry: list[Task | None] = [current_task()]
         self.turns.append(entry)
@@ -184,20 +163,15 @@ class Turns:
         def abort(_: Callable[[], Any]) -> Abort:
             entry[0] = None
             self._gone += 1
-            if self._gone == len(self.turns) + len(self._again):
+            if self._gone == len(self.turns):
                 self.turns.clear()
-                self._again.clear()
                 self._gone = 0
             return Abort.SUCCEEDED
 
-        trap = Trap(abort)
-        while True:
-            got = await park(trap)
-            if not isinstance(got, outcome.Value) or self._begin_turn(got.value):
-                return got
-            self._wake_turnstile()
-            self._late += 1
-            self._again.append(entry)
+        got = await park(Trap(abort))
+        if isinstance(got, outcome.Value):
+            self._begin_turn(got.value)
+        return got
 
     def _wake_turnstile(self) -> None:
         turnstile = self._turnstile
@@ -206,20 +180,15 @@ class Turns:
             self._turnstile = None
             reschedule(turnstile, WAKE)
 
-    def _begin_turn(self, lap: int) -> bool:
-        """False: it is too late in this pass."""
+    def _begin_turn(self, lap: int) -> None:
         now = perf_counter_ns()
         if lap != self._lap_begun:
             self._lap_begun = lap
-            self._lap_ends = now + self.slice_ns + self.slice_ns // 4
-            if self._passes is None:
-                self.pass_ends = now + self.slice_ns
-        elif now > self._lap_ends and not self._turns_closed:
-            return False
+            self.pass_ends = now + self.slice_ns
+        self._turn_began = now
         self.turn_ends = min(self.pass_ends, now + self.slice_ns // self._sharing)
         self._stride = self.inline_left = 1
         self.inline_checked = now
-        return True
 
     async def _run_turnstile(self) -> None:
         """Let those who wait through, until ``close_turnstile``."""
@@ -229,14 +198,11 @@ class Turns:
         with trio.CancelScope(), trio.CancelScope(shield=True):
             try:
                 while not self._turns_closed:
-                    if self._again:
-                        turns.extendleft(reversed(self._again))
-                        self._again.clear()
-                        through = self._through  # whoever comes too late has cost a switch for nothing
-                        self._through = max(1, through // 2, through - self._late)
-                        self._late = 0
-                    elif self._through < PER_PASS:
-                        self._through = min(self._through + 1 + self._through // 8, PER_PASS)
+                    if self._worked_turns:
+                        self._turn_ns = (3 * self._turn_ns + self._worked // self._worked_turns) // 4 + 1
+                        self._worked = self._worked_turns = 0
+                        enough = (self.slice_ns + self.slice_ns // 4) // self._turn_ns
+                        self._through = max(1, min(enough, PER_PASS))
                     if not turns:
                         self._turnstile = task
                         got = await park(trap)
@@ -252,8 +218,6 @@ class Turns:
             finally:
                 self._turns_closed = True
                 self._turnstile = None
-                turns.extend(self._again)
-                self._again.clear()
                 while turns:
                     self._let_through(outcome.Value(self._lap))
 
@@ -273,10 +237,6 @@ class Turns:
     def close_turnstile(self) -> None:
         """The node has stopped. Tasks of the host may still be waiting for a turn: they get it."""
         self._turns_closed = True
-        if self._passes is not None:
-            with contextlib.suppress(KeyError):  # somebody has removed it
-                trio.lowlevel.remove_instrument(self._passes)
-            self._passes = None
         turnstile, self._turnstile = self._turnstile, None
         if turnstile is not None:
             reschedule(turnstile, WAKE)

@@ -291,7 +291,7 @@ async def test_a_pumping_peer_starves_nobody(slice_seconds: float) -> None:
             assert await quiet.ask(b"ping") == b"ping"
             assert passes.count - began <= most
             assert not starved
-        assert handled > BATCH, "the loud one is served too"
+        assert handled > 20, "the loud one is served too, be it by one line in a pass"
         nursery.cancel_scope.cancel()
     trio.lowlevel.remove_instrument(passes)
 
