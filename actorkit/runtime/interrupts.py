@@ -53,7 +53,7 @@ def interruptible(function: F) -> F:
 def protect_package() -> None:
     """Protect what has been imported of this package."""
     for name, module in list(sys.modules.items()):
-        if is_own_module(name):
+        if is_own_module(name) and isinstance(module, ModuleType):
             for code in codes_of(module):
                 holder: Any = SimpleNamespace(__code__=code)
                 enable_ki_protection(holder)

@@ -64,6 +64,7 @@ class Nurse(Writer):
         super().received(line)
 
 
+@pytest.mark.real_clock("without trio's private names a nursery that was left open is looked after again and again")
 @pytest.mark.parametrize("features", [FEATURES, Features.degraded()], ids=["full", "degraded"])
 async def test_a_nursery_left_open_in_a_reader(features: Features) -> None:
     """It ends that connection, in the degraded mode too; the node and the others live."""
