@@ -46,6 +46,7 @@ OWN_RUNS = {
     "runtime/test_dropped_generators.py": "many runs, each of which ends by itself",
     "runtime/test_random_stress.py": "deadlines shall come at any point; its calls have HANG seconds",
     "runtime/test_pool.py": "a program that is interrupted by a signal, whenever that comes",
+    "bench/test_passes_parts.py": "the parts of a bench are run; what is looked at are counts",
     "net/hostile.py": "peers take their time; what is waited for has HANG seconds",
     "net/emfile.py": "a server whose peers are in a thread; each call has 60 s, each answer too",
     "behaviours/test_task_streams.py": "programs that are interrupted, or that end; they wait for signals only",
