@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NotAlive
-from ..reasons import ExitReason
+from ..reasons import ExitReason, shown
 from ..runtime.record import Record
 from ..runtime.ref import Ref
 
@@ -30,9 +30,9 @@ def living(node: Node, ref: Ref[Any], purpose: str) -> Record[Any]:
     try:
         record = node.resolve(ref)
     except TypeError:
-        raise NotAlive(purpose, repr(ref), "it is not the ref of an actor") from None
+        raise NotAlive(purpose, shown(ref, 200), "it is not the ref of an actor") from None
     if record is None or not record.alive:
-        raise NotAlive(purpose, repr(ref), "it is dead" if record is not None else "nobody is there")
+        raise NotAlive(purpose, shown(ref, 200), "it is dead" if record is not None else "nobody is there")
     if record.template.scheduler is not node:
         raise NotAlive(purpose, record.describe(), f"it lives on another node than {node.name!r}")
     return record

@@ -22,6 +22,7 @@ from actorkit.errors import DuplicateChildId, InvalidChildSpec, InvalidSuperviso
 from actorkit.policy.backoff import Backoff
 from actorkit.policy.heap_limit import HeapLimit, as_heap_limit, bytes_of
 from actorkit.policy.memory_sample import Priority
+from actorkit.reasons import shown
 
 __all__ = [
     "AutoShutdown",
@@ -319,6 +320,11 @@ class DynamicFlags:
             raise InvalidSupervisorFlag("max_children", limit, "give an int >= 0, or math.inf")
 
 
+def text_of_id(child_id: object) -> str:
+    """A child's id for a message. An id may be any value, and its ``__repr__`` may raise."""
+    return shown(child_id, 120)
+
+
 def validate_children(specs: Iterable[ChildSpec[Any]], auto_shutdown: AutoShutdown = "never") -> None:
     """Check what one spec cannot know of itself: DuplicateChildId for an id that comes twice,
     InvalidChildSpec for a significant child where the supervisor never shuts itself down."""
@@ -333,6 +339,6 @@ def validate_children(specs: Iterable[ChildSpec[Any]], auto_shutdown: AutoShutdo
             raise InvalidChildSpec(
                 "significant",
                 True,
-                f'child {spec.id!r} is significant, and its supervisor has auto_shutdown="never"',
+                f'child {text_of_id(spec.id)} is significant, and its supervisor has auto_shutdown="never"',
                 'give the supervisor auto_shutdown="any_significant" or "all_significant"',
             )

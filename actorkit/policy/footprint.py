@@ -26,6 +26,8 @@ from typing import Final, overload
 
 import attrs
 
+from actorkit.reasons import shown
+
 __all__ = ["ALPHA", "QUANTILE", "WINDOW", "Footprint", "FootprintLearner"]
 
 ALPHA: Final = 1 / 8
@@ -69,7 +71,7 @@ class Footprint:
         return max(self.quantile, self.ewma)
 
     def __str__(self) -> str:
-        who = self.kind if self.id is None else f"{self.kind} {self.id!r}"
+        who = self.kind if self.id is None else f"{self.kind} {shown(self.id, 120)}"
         return (
             f"{who}: reserve {self.predict():,} B ({self.count:,} samples, average {self.ewma:,} B, "
             f"maximum {self.maximum:,} B{f', {self.truncated:,} of them at least' if self.truncated else ''})"

@@ -42,7 +42,7 @@ from actorkit.errors import (
 )
 from actorkit.policy import supervision_events as ev
 from actorkit.policy.child_lives import ANY_UNKILLABLE, ChildLives, Steps, start_failure
-from actorkit.policy.child_spec import ChildSpec, SupervisorFlags, validate_children
+from actorkit.policy.child_spec import ChildSpec, SupervisorFlags, text_of_id, validate_children
 from actorkit.policy.child_table import Child, ChildTable
 from actorkit.policy.restart_window import RestartWindow
 from actorkit.policy.strategy import is_reported, is_restarted, shown, taken_along
@@ -250,7 +250,7 @@ class Supervision:
         return taken_along(self.flags.strategy, self._children.in_order(), child)
 
     def _clear(self, group: Sequence[Child], failed: Child) -> Steps:
-        because = f"{self.flags.strategy}: child {failed.spec.id!r} takes it along"
+        because = f"{self.flags.strategy}: child {text_of_id(failed.spec.id)} takes it along"
         for child in reversed(group):
             if child is not failed:
                 self._cancel_restart(child, because)
@@ -382,7 +382,7 @@ class Supervision:
             outcome = yield from self._lives.start(child, restart=False)
             failure = start_failure(outcome)
             if failure is not None:
-                because = f"child {child.spec.id!r} did not start: {shown(failure)}"
+                because = f"child {text_of_id(child.spec.id)} did not start: {shown(failure)}"
                 self._lives.report("start_error", child, failure, because)
                 self._close(because)
                 yield from self._lives.stop_all(self._children.in_order(), because)

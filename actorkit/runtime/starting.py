@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AlreadyRegistered, NodeStopped, StartFailed
 from ..policy.child_spec import ChildSpec
-from ..reasons import BadReturn, Crash, ExitReason, shown
+from ..reasons import BadReturn, Crash, ExitReason, shown, text_of
 from .callbacks import Callbacks
 from .interrupts import interruptible
 from .process import Process, start_process
@@ -108,7 +108,7 @@ class Starter:
         elif self.cls is not None:
             if not issubclass(self.cls, Callbacks):
                 raise TypeError(
-                    f"cannot start {spec.id!r}: {self.cls.__qualname__} is not a subclass of ak.Actor; give "
+                    f"cannot start {shown(spec.id, 120)}: {self.cls.__qualname__} is not a subclass of ak.Actor; give "
                     f"an actor class, an async "
                     "function (a process), or a function that returns an actor"
                 )
@@ -150,8 +150,8 @@ class Starter:
             began = _context_of(made)
             if began is not None:
                 reason = BadReturn(
-                    f"{_name_of(self.start)}, the start of {child_id!r}, which must return an actor that was not "
-                    "started already",
+                    f"{_name_of(self.start)}, the start of {shown(child_id, 120)}, which must return an actor that "
+                    "was not started already",
                     f"the object of {began.describe()}",
                 )
             elif isinstance(made, Callbacks):
@@ -161,7 +161,7 @@ class Starter:
                 return made, template
             else:
                 reason = BadReturn(
-                    f"{_name_of(self.start)}, the start of {child_id!r}, which must return an actor",
+                    f"{_name_of(self.start)}, the start of {shown(child_id, 120)}, which must return an actor",
                     shown(made, 200),
                 )
         raise StartFailed(child_id, reason)
@@ -172,5 +172,5 @@ class Starter:
         if isinstance(error, StartFailed):
             return error.reason
         if isinstance(error, (AlreadyRegistered, NodeStopped, TypeError)):
-            return Crash(type(error).__qualname__, str(error))
+            return Crash(type(error).__qualname__, text_of(error))
         return Crash.from_exception(error)

@@ -49,7 +49,9 @@ FATAL = (KeyboardInterrupt, SystemExit)
 DROPPED = {"log", "log filter", "repr", "str", "eq", "del", "weakref", "format_status"}
 """Whatever is raised here changes no outcome."""
 EITHER = {"event"}
-"""KeyboardInterrupt and SystemExit may come out, or be dropped."""
+"""KeyboardInterrupt and SystemExit may come out, or be dropped; anything else changes no outcome."""
+HOST = {"host"}
+"""The host's own code: what it raises is the host's."""
 
 HERE = Path(__file__).parent
 SCENARIOS = str(HERE / "ends_scenarios.py")
@@ -258,11 +260,14 @@ class Books(ak.EventStream):
 
     def __init__(self, node: ak.Node) -> None:
         super().__init__(node.events, (ak.ActorStarted, ak.ActorExited), 1)
+        self.story: list[str] = []
         self.started: Counter[Any] = Counter()
         self.exited: Counter[Any] = Counter()
 
     @enable_ki_protection
     def put(self, event: ak.SystemEvent) -> None:
+        reason = getattr(event, "reason", None)
+        self.story.append(f"{event.who} {type(event).__name__} {type(reason).__name__}")
         (self.started if isinstance(event, ak.ActorStarted) else self.exited)[event.pid] += 1
 
     def wrong(self) -> Iterator[str]:
@@ -337,6 +342,8 @@ class Attempt:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
+        if error is not None and self.world.books is not None:
+            self.world.books.story.append(f"the host got {type(error).__name__}")
         if isinstance(error, ak.CallTimeout):
             self.world.problems.append(f"nobody answered: {error}")
         return isinstance(error, EXPECTED)
@@ -437,12 +444,24 @@ def judge(plan: Plan, outcome: BaseException | None, gives_up: bool) -> Iterator
     elif fatal:
         if not any(outcome is error for error in fatal + either):
             yield f"{fatal[0]!r} did not come out, but {outcome!r:.300}{_where(outcome)}"
-    elif outcome is None or any(outcome is error for error in either):
-        pass
-    elif isinstance(outcome, (ak.StartFailed, ak.SupervisorGaveUp)) and (injected or gives_up):
-        pass
-    else:
+    elif not (
+        outcome is None
+        or any(outcome is error for error in either)
+        or any(outcome is error for kind, error in plan.injected if kind in HOST)
+        or (isinstance(outcome, (ak.StartFailed, ak.SupervisorGaveUp)) and (injected or gives_up))
+    ):
         yield f"{outcome!r:.300} came out{_where(outcome)}"
+
+
+def changed(plan: Plan, story: list[str], told: list[str]) -> Iterator[str]:
+    """What may change nothing has changed nothing: who began, who ended and why, and what the host was told."""
+    if not plan.injected or any(
+        kind not in DROPPED | EITHER or (kind in EITHER and isinstance(error, FATAL)) for kind, error in plan.injected
+    ):
+        return
+    usual, now = Counter(story), Counter(told)
+    if usual != now:
+        yield f"it changed what came: {dict(now - usual)} instead of {dict(usual - now)}"
 
 
 def _where(error: BaseException | None) -> str:
