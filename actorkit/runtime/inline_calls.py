@@ -15,7 +15,7 @@ from ..errors import CalleeDied
 from ..reasons import Crash
 from .lifecycle import Lifecycle
 from .record import Record
-from .trio_internals import is_fatal
+from .trio_internals import fatal_leaf, is_fatal
 from .turns import Turns
 
 __all__ = ["InlineCalls"]
@@ -28,12 +28,12 @@ class InlineCalls(Lifecycle, Turns):
 
     def inline_crash(self, callee: Record[Any], error: BaseException) -> BaseException:
         """A synchronous handler raised in its caller's task. The crash is the callee's; the caller gets CalleeDied, or
-        KeyboardInterrupt and SystemExit as they are."""
+        KeyboardInterrupt and SystemExit, alone."""
         target = callee.describe()
         reason = self.reason_of(callee, error, 1)
         if self.crashed(callee, error, None):
             self._requeue(callee)
-        return error if is_fatal(error) else CalleeDied(target, reason)
+        return fatal_leaf(error) if is_fatal(error) else CalleeDied(target, reason)
 
     def left_scope_open(self, callee: Record[Any]) -> BaseException:
         """An inline handler broke rule 5 in its caller's task: what the caller gets."""

@@ -19,7 +19,7 @@ from .callbacks import Callbacks
 from .interrupts import interruptible
 from .process import Process, start_process
 from .template import Owner, Template
-from .trio_internals import is_fatal
+from .trio_internals import fatal_leaf, is_fatal
 
 if TYPE_CHECKING:
     from .footprints import Samples
@@ -143,7 +143,7 @@ class Starter:
             made = interruptible(self.start)(*args, **kwargs)
         except BaseException as error:
             if is_fatal(error):
-                raise
+                raise fatal_leaf(error)
             reason: ExitReason = Crash.from_exception(error, 1)
             error.__traceback__ = None
         else:

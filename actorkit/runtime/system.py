@@ -32,7 +32,7 @@ from .record import DEAD, QUEUED, RUNNING, SUSPENDED, Record
 from .ref import Ref
 from .reports import render_state
 from .template import Template
-from .trio_internals import is_fatal
+from .trio_internals import fatal_leaf, is_fatal
 
 __all__ = [
     "Statistics",
@@ -103,7 +103,7 @@ async def replace_state(ref: Ref[Any], function: Callable[[dict[str, Any]], Mapp
         except BaseException as error:
             _set_attributes(record, old)
             if is_fatal(error):
-                raise
+                raise fatal_leaf(error)
             raise CallbackFailed(
                 f"replacing the state of {record.describe()} raised {type(error).__qualname__}: "
                 f"{text_of(error, 500)}; "

@@ -9,6 +9,7 @@ from typing import Any
 import trio
 
 import actorkit as ak
+from actorkit.testing import ScriptedMemory
 
 from .ends_world import Held, Odd, OddError, Scenario, Value, World, step
 
@@ -768,6 +769,12 @@ async def nested(world: World) -> None:
             await world.node.spawn(Full).call(Full.ask_later, 1)
         ref.cast(Full.fail, Odd())
         await rest()
+    with trio.move_on_after(0.05):
+        async with ak.open_node(ak.supervisor(ak.child(Slow).with_(name="inner"))) as inner:
+            inner.spawn(trapping)
+            ref = inner.spawn(Full)
+            ref.cast(Full.tell_later)
+            await inner.finished()
 
 
 async def has_a_node(ctx: ak.ProcessContext, world: World) -> None:
@@ -792,11 +799,65 @@ async def tree_ends(world: World) -> None:
             await echo.call(Full.ask, 7)
 
 
+class Heavy(Full):
+    """With a budget, which it passes."""
+
+    def handle_info(self, message: Any) -> None:
+        step("info")
+        if isinstance(message, ak.MemoryPressure):
+            step("memory pressure")
+
+    @ak.cast
+    def keep(self, *what: Any) -> None:
+        step("cast")
+        self.kept = what
+
+    @ak.cast
+    def watch(self) -> None:
+        step("cast")
+        self.ctx.watch_memory()
+
+
+async def budgets(world: World) -> None:
+    node = world.node
+    supervisor = None
+    spec = ak.child(Heavy).with_(max_heap_size="64 KiB")
+    with world.attempt():
+        supervisor = await node.start(ak.supervisor(spec.with_(name="heavy"), max_restarts=30))
+    refs = [node.spawn(spec), node.spawn(spec), node.whereis("heavy")]
+    world.watch(supervisor, *refs)
+    for ref in refs:
+        if ref is not None:
+            ref.cast(Heavy.keep, Odd(), bytes(1000))
+            ref.send(Odd())
+            with world.attempt():
+                await ref.call(Full.ask_later, [Odd(), Value()])
+            with world.attempt():
+                await ref.call(Full.run, lambda self: setattr(self, "kept", bytes(200_000)))
+    with world.attempt():
+        await node.heap_census()
+    await rest()
+
+
+async def governed(world: World) -> None:
+    """A node that is short of memory, for a while."""
+    source = ScriptedMemory(limit=100 * 2**20, used=10 * 2**20)
+    async with ak.open_node(ak.supervisor(ak.child(Full).with_(name="inner")), memory_source=source) as node:
+        for priority in (ak.Priority.LOW, ak.Priority.NORMAL, ak.Priority.CRITICAL):
+            ref = node.spawn(ak.child(Heavy).with_(priority=priority))
+            ref.cast(Heavy.watch)
+            ref.cast(Heavy.keep, bytes(100_000))
+        for used in (75, 85, 93, 93, 60, 50):
+            source.used = used * 2**20
+            source.wake()
+            await rest(3)
+
+
 SCENARIOS: dict[str, Scenario] = {
     scenario.__name__: scenario
     for scenario in (
         births, messages, calls, exits, restarts, gives_up, dynamic, shutdowns, processes, tasks, registries, streams,
-        looking, subscribed, nested, tree_ends,
+        looking, subscribed, nested, tree_ends, budgets, governed,
     )
 }  # fmt: skip
 
@@ -817,10 +878,11 @@ def tree(world: World, max_restarts: int) -> Any:
     )
 
 
-async def program(world: World, scenario: Scenario) -> None:
+async def program(world: World, scenario: Scenario, features: Any) -> None:
     """The host's main function."""
     try:
-        async with ak.open_node(tree(world, 1 if scenario is tree_ends else 100), kill_timeout=50, slice_seconds=1):
+        spec = tree(world, 1 if scenario is tree_ends else 100)
+        async with ak.open_node(spec, kill_timeout=50, slice_seconds=1, features=features):
             try:
                 await scenario(world)
                 if not world.stop_now:

@@ -1,12 +1,12 @@
 """A program: an end cannot fail. Each call out of the runtime raises once, in the manner of ``sweep``, and the books
 are looked at each time.
 
-    python -m tests.faults.ends_sweep [--every N] [--only SCENARIO] [--fault KIND]
+    python -m tests.faults.ends_sweep [--every N] [--only SCENARIO] [--fault KIND] [--degraded]
 
 A step is each call out of the runtime (handler, callback, hook, text of a value, log call, event, finaliser). Each
 scenario (``ends_scenarios``) runs once to count them; then, for each fault (an Exception, a plain BaseException,
-GeneratorExit, KeyboardInterrupt, SystemExit), once for each step, with it raised there; and with it raised there and
-at those after it, 20 in all. Two more faults are Ctrl-C itself: ``checkpoint`` presses it between two steps of trio's
+GeneratorExit, KeyboardInterrupt, SystemExit, a group with a KeyboardInterrupt in it), once for each step, with it
+raised there; and with it raised there and at those after it, 20 in all. Two more faults are Ctrl-C itself: ``checkpoint`` presses it between two steps of trio's
 tasks (and 20 times in a row), where trio delivers it to the host at its next checkpoint; ``line`` raises
 KeyboardInterrupt at a line of the program's that is not protected, as the signal's handler would. After each run:
 
@@ -41,6 +41,7 @@ import trio
 import trio.testing
 
 from actorkit.runtime.record import Record
+from actorkit.runtime.trio_internals import FEATURES, Features
 
 from .ends_scenarios import SCENARIOS, program
 from .ends_world import CHECKPOINT, FAULTS, LINE, Handler, Held, Lines, Plan, Ticks, World, changed, injecting, judge
@@ -50,6 +51,7 @@ MANY = 20
 SECONDS = 20.0
 """A run that takes longer hangs: its process shows where, and ends."""
 KINDS = (*FAULTS, CHECKPOINT, LINE)
+DEGRADED = "--degraded" in sys.argv
 SLOW = {"streams"}
 """The kernel takes part, and the clock must not jump while it does."""
 
@@ -66,6 +68,7 @@ def run(name: str, plan: Plan) -> dict[str, Any]:
     faulthandler.dump_traceback_later(SECONDS, exit=True)
     descriptors = _descriptors()
     world = World()
+    features = Features.degraded() if DEGRADED else FEATURES
     trio._core._run._r.seed(1)  # type: ignore[attr-defined]  # trio runs what is ready in an order that it draws
     clock = trio.testing.MockClock(autojump_threshold=0.005 if name in SLOW else 0)
     outcome: BaseException | None = None
@@ -74,9 +77,9 @@ def run(name: str, plan: Plan) -> dict[str, Any]:
         with injecting(plan):
             if plan.fault == LINE:
                 with Lines(plan):
-                    trio.run(program, world, SCENARIOS[name], clock=clock, instruments=instruments)
+                    trio.run(program, world, SCENARIOS[name], features, clock=clock, instruments=instruments)
             else:
-                trio.run(program, world, SCENARIOS[name], clock=clock, instruments=instruments)
+                trio.run(program, world, SCENARIOS[name], features, clock=clock, instruments=instruments)
     except BaseException as error:
         outcome = error
     finally:
@@ -92,7 +95,8 @@ def run(name: str, plan: Plan) -> dict[str, Any]:
     outcome = None
     world.__dict__.clear()
     plan.injected, injected = [], len(plan.injected)
-    gc.collect()
+    while gc.collect():  # a finaliser puts off what hangs together with it
+        pass
     Held.references.clear()
     records = sum(isinstance(thing, Record) for thing in gc.get_objects())
     if records:
@@ -153,7 +157,7 @@ class Tally:
         self.wrong: list[str] = []
 
 
-def sweep(name: str, faults: list[str], every: int, say: Callable[[str], None]) -> Tally:
+def sweep(name: str, faults: list[str], every: int, say: Callable[[str], None], degraded: bool = False) -> Tally:
     """All runs of a scenario."""
     tally = Tally()
     begin = 0
@@ -163,7 +167,14 @@ def sweep(name: str, faults: list[str], every: int, say: Callable[[str], None]) 
         command = [sys.executable, "-X", "faulthandler", "-m", "tests.faults.ends_sweep", "--child", name]
         at = where = None
         with subprocess.Popen(
-            [*command, str(begin), "--every", str(every), *(f"--fault={fault}" for fault in faults)],
+            [
+                *command,
+                str(begin),
+                "--every",
+                str(every),
+                *(f"--fault={fault}" for fault in faults),
+                *(["--degraded"] if degraded else []),
+            ],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -211,6 +222,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth step")
     parser.add_argument("--only", action="append", choices=SCENARIOS, metavar="SCENARIO", help="may repeat")
     parser.add_argument("--fault", action="append", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
+    parser.add_argument("--degraded", action="store_true", help="without trio's private names")
     parser.add_argument("--child", nargs=2, metavar=("SCENARIO", "BEGIN"), help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     faults = args.fault or list(KINDS)
@@ -219,7 +231,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     total = Tally()
     for name in args.only or SCENARIOS:
-        tally = sweep(name, faults, args.every, lambda line: print(line, flush=True))
+        tally = sweep(name, faults, args.every, lambda line: print(line, flush=True), args.degraded)
         for line in tally.wrong:
             print(f"    {line}", flush=True)
         total.steps += tally.steps

@@ -23,6 +23,7 @@ from trio.lowlevel import enable_ki_protection
 
 import actorkit as ak
 from actorkit.runtime.names import CURRENT_SCHEDULER
+from actorkit.runtime.trio_internals import fatal_leaf
 from bench.soak.invariants import consistent, left
 
 
@@ -34,12 +35,18 @@ class Plain(BaseException):
     """No Exception, and not for the interpreter either."""
 
 
-FAULTS: dict[str, type[BaseException]] = {
+def group(text: str) -> BaseException:
+    """What a nursery in a handler makes of Ctrl-C and a fault."""
+    return BaseExceptionGroup(text, [Boom(text), BaseExceptionGroup(text, [KeyboardInterrupt(text)])])
+
+
+FAULTS: dict[str, Callable[[str], BaseException]] = {
     "error": Boom,
     "base": Plain,
     "generator-exit": GeneratorExit,
     "interrupt": KeyboardInterrupt,
     "exit": SystemExit,
+    "group": group,
 }
 """Raised at steps."""
 CHECKPOINT, LINE = "checkpoint", "line"
@@ -80,7 +87,7 @@ class Plan:
         self.kinds[kind] += 1
         if self.due:
             error = FAULTS[self.fault](f"injected at step {self.seen}, {kind}")
-            self.injected.append((kind, error))
+            self.injected.append((kind, fatal_leaf(error)))
             raise error
 
 
@@ -124,12 +131,21 @@ class Ticks(trio.abc.Instrument):
             runner.deliver_ki()
 
 
-def with_lines(path: str) -> set[int]:
-    """The lines of ``with`` statements: between the end of a body and the call of ``__exit__`` there is a moment in
-    which an interrupt gets past the statement. It is Python's, trio's own nurseries have it too, and nothing that is
-    called can close it. So the sweep leaves out this one line event of a program."""
-    tree = ast.parse(Path(path).read_text())
-    return {node.lineno for node in ast.walk(tree) if isinstance(node, (ast.With, ast.AsyncWith))}
+def left_out(path: str) -> set[int]:
+    """Lines of a program at which the sweep raises nothing.
+
+    Those of ``with`` statements: between the end of a body and the call of ``__exit__`` there is a moment in which an
+    interrupt gets past the statement. It is Python's, trio's own nurseries have it too, and nothing that is called can
+    close it. And those of ``try``: Python handles no signal there (but tells tracers of the line, and, where it is the
+    first in a ``with``, outside of that).
+    """
+    lines: set[int] = set()
+    for node in ast.walk(ast.parse(Path(path).read_text())):
+        if isinstance(node, (ast.With, ast.AsyncWith)):
+            lines.update(range(node.lineno, node.body[0].lineno))
+        elif isinstance(node, ast.Try):
+            lines.add(node.lineno)
+    return lines
 
 
 class Lines:
@@ -138,7 +154,7 @@ class Lines:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.withs = with_lines(SCENARIOS)
+        self.left_out = left_out(SCENARIOS)
         self.concerns: dict[CodeType, bool] = {}
 
     def __enter__(self) -> None:
@@ -161,7 +177,7 @@ class Lines:
         return self.line
 
     def line(self, frame: FrameType, event: str, arg: object) -> Any:
-        if event != "line" or (frame.f_code.co_filename == SCENARIOS and frame.f_lineno in self.withs):
+        if event != "line" or (frame.f_code.co_filename == SCENARIOS and frame.f_lineno in self.left_out):
             return self.line
         plan = self.plan
         plan.seen += 1
