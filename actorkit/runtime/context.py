@@ -15,7 +15,7 @@ from ..errors import ActorExit, AlreadyRegistered, NotInsideActor
 from ..policy.exit_signals import Source
 from ..policy.heap_limit import HeapLimit, as_heap_limit
 from ..policy.memory_sample import Priority
-from ..reasons import NOPROC, NORMAL, ExitReason
+from ..reasons import NOPROC, NORMAL, ExitReason, shown
 from . import links
 from .events import SystemEvent
 from .interrupts import interruptible
@@ -120,7 +120,7 @@ class Context(Record[A_co]):
         not this actor's; ``flush`` removes a queued one. Source: erlang:demonitor/2."""
         self._self("demonitor")
         if not isinstance(monitor, MonitorId):
-            raise TypeError(f"cannot demonitor {monitor!r}: give what monitor returned")
+            raise TypeError(f"cannot demonitor {shown(monitor, 200)}: give what monitor returned")
         return links.demonitor(self, monitor, flush)
 
     # --- itself -------------------------------------------------------------------------------

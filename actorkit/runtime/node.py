@@ -35,7 +35,7 @@ from ..log import log
 from ..policy.child_spec import ChildSpec
 from ..policy.footprint import Footprint
 from ..policy.heap_limit import HeapLimit, as_heap_limit
-from ..reasons import KILLED, SHUTDOWN, ExitReason, Normal, Shutdown
+from ..reasons import KILLED, SHUTDOWN, ExitReason, Normal, Shutdown, shown
 from .events import EventStream, SystemEvent
 from .from_thread import FromThread
 from .gate import Admission, Memory, RestartGate, TimerGate
@@ -220,7 +220,7 @@ class Node(Scheduler):
             return ref
         if isinstance(ref, NamedRef):
             return ref.resolve_on(self)
-        raise TypeError(f"{ref!r} is not a ref of this node")
+        raise TypeError(f"{shown(ref, 200)} is not a ref of this node")
 
     def processes(self) -> Iterator[Ref[Any]]:
         """All living actors, in the order of their birth. A snapshot of refs."""
@@ -335,7 +335,7 @@ class Node(Scheduler):
         if isinstance(to, Record):
             return self._timer_for(to, seconds, message)
         if not isinstance(to, NamedRef):
-            raise TypeError(f"cannot send after {seconds:g} s to {to!r:.200}: give a ref")
+            raise TypeError(f"cannot send after {seconds:g} s to {shown(to, 200)}: give a ref")
         return self.timers.after(seconds, self._fire_at_name, to, message)
 
     def _timer_for(self, record: Record[Any], seconds: float, message: object) -> Timer:

@@ -21,7 +21,7 @@ from trio.lowlevel import current_task
 
 from ..errors import CallbackFailed, CallCycle, CalleeDied, NotAMessage
 from ..log import log as _log  # ak.sys.log is OTP's name for something else
-from ..reasons import NOPROC, text_of
+from ..reasons import NOPROC, shown, text_of
 from .calls import Reply, waits_for
 from .dispatch import HandlerTable, InlineTable
 from .interrupts import interruptible
@@ -178,7 +178,7 @@ async def _ask(ref: Ref[Any], what: str, serve: Callable[[Record[Any]], R]) -> R
     if record is None or (isinstance(record, Record) and record.state == DEAD):
         raise CalleeDied(repr(ref) if record is None else record.describe(), NOPROC, method=f"sys.{what}")
     if not isinstance(record, Record) or record.template.process:
-        raise NotAMessage(f"sys.{what} is for class actors, and {ref!r} is none")
+        raise NotAMessage(f"sys.{what} is for class actors, and {shown(ref, 200)} is none")
     if _between_messages(record):
         return serve(record)
     scheduler = record.scheduler

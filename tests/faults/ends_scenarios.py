@@ -842,15 +842,16 @@ async def budgets(world: World) -> None:
 async def governed(world: World) -> None:
     """A node that is short of memory, for a while."""
     source = ScriptedMemory(limit=100 * 2**20, used=10 * 2**20)
-    async with ak.open_node(ak.supervisor(ak.child(Full).with_(name="inner")), memory_source=source) as node:
+    spec = ak.supervisor(ak.child(Full).with_(name="inner"))
+    async with ak.open_node(spec, memory_source=source, governor=ak.GovernorSettings(reserve=0)) as node:
         for priority in (ak.Priority.LOW, ak.Priority.NORMAL, ak.Priority.CRITICAL):
             ref = node.spawn(ak.child(Heavy).with_(priority=priority))
             ref.cast(Heavy.watch)
             ref.cast(Heavy.keep, bytes(100_000))
-        for used in (75, 85, 93, 93, 60, 50):
+        for used in (93, 50):
             source.used = used * 2**20
             source.wake()
-            await rest(3)
+            await rest(2)
 
 
 SCENARIOS: dict[str, Scenario] = {

@@ -6,9 +6,10 @@ are looked at each time.
 A step is each call out of the runtime (handler, callback, hook, text of a value, log call, event, finaliser). Each
 scenario (``ends_scenarios``) runs once to count them; then, for each fault (an Exception, a plain BaseException,
 GeneratorExit, KeyboardInterrupt, SystemExit, a group with a KeyboardInterrupt in it), once for each step, with it
-raised there; and with it raised there and at those after it, 20 in all. Two more faults are Ctrl-C itself: ``checkpoint`` presses it between two steps of trio's
-tasks (and 20 times in a row), where trio delivers it to the host at its next checkpoint; ``line`` raises
-KeyboardInterrupt at a line of the program's that is not protected, as the signal's handler would. After each run:
+raised there; and with it raised there and at those after it, 20 in all. Two more faults are Ctrl-C itself:
+``checkpoint`` presses it between two steps of trio's tasks (and 20 times in a row), where trio delivers it to the host
+at its next checkpoint; ``line`` raises KeyboardInterrupt at a line of the program's that is not protected, as the
+signal's handler would. After each run:
 
 * ``trio.run`` has returned. KeyboardInterrupt and SystemExit came out of it, alone; what a log handler, a text or a
   finaliser raises changed nothing; anything else has ended one actor at most;
