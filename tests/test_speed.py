@@ -30,6 +30,7 @@ READINGS = {
     "runtime/test_fairness.py": "the name of the clock that it replaces",
     "runtime/test_random_stress.py": "how long a soak goes on that was asked to by ACTORKIT_STRESS_SECONDS",
     "runtime/test_stress.py": "how long a soak goes on that was asked to by ACTORKIT_STRESS_SECONDS",
+    "faults/ends_sweep.py": "told with the number of runs, and nothing else",
     "faults/sweep.py": "told with the number of runs, and nothing else",
     "signals/__main__.py": "told with the number of programs, and nothing else",
     "signals/sweep.py": "told with the number of runs, and nothing else",

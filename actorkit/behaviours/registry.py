@@ -37,6 +37,7 @@ from ..runtime.dispatch import call
 from ..runtime.names import NamedRef, checked_name
 from ..runtime.record import Record
 from ..runtime.ref import Ref
+from ..runtime.trio_internals import is_fatal
 from .actor import Actor
 from .followed import Followed, failed, living
 from .registry_table import Entry, Key, RegistryTable, strict
@@ -325,9 +326,9 @@ class Registry(Actor):
         old = found[0].value
         try:
             new = function(old)
-        except NOT_THEIRS:
-            raise
         except BaseException as error:
+            if is_fatal(error):
+                raise
             answer.fail(_callback_failed("update_value", error))
         else:
             found[0].value = new
@@ -353,9 +354,9 @@ class Registry(Actor):
                     if predicate(entry.key, entry.holder, entry.value)
                 ]
             )
-        except NOT_THEIRS:
-            raise
         except BaseException as error:
+            if is_fatal(error):
+                raise
             answer.fail(_callback_failed("match", error))
         return answer
 

@@ -22,7 +22,7 @@ from .context import Context
 from .lifecycle import Lifecycle
 from .record import IDLE, Record
 from .template import Template
-from .trio_internals import is_fatal
+from .trio_internals import fatal_leaf, is_fatal
 
 __all__ = ["Birth", "is_clean"]
 
@@ -153,7 +153,7 @@ class Birth(Lifecycle):
         except RecursionError:
             self.doomed.append(record)
             raise
-        return error if is_fatal(error) else StartFailed(record.template.child_id, reason)
+        return fatal_leaf(error) if is_fatal(error) else StartFailed(record.template.child_id, reason)
 
     def _begin(
         self, record: Record[Any], watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None

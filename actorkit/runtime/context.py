@@ -125,7 +125,7 @@ class Context(Record[A_co]):
         not this actor's; ``flush`` removes a queued one. Source: erlang:demonitor/2."""
         self._self("demonitor")
         if not isinstance(monitor, MonitorId):
-            raise TypeError(f"cannot demonitor {monitor!r}: give what monitor returned")
+            raise TypeError(f"cannot demonitor {shown(monitor, 200)}: give what monitor returned")
         return links.demonitor(self, monitor, flush)
 
     # --- itself -------------------------------------------------------------------------------

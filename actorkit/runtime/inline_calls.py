@@ -15,7 +15,7 @@ from ..errors import CalleeDied
 from ..reasons import Crash
 from .arguments import Arguments
 from .record import IDLE, Record
-from .trio_internals import is_fatal
+from .trio_internals import fatal_leaf, is_fatal
 from .turns import Turns
 
 __all__ = ["InlineCalls"]
@@ -28,7 +28,7 @@ class InlineCalls(Arguments, Turns):
 
     def inline_crash(self, callee: Record[Any], error: BaseException, function: Any, args: Any) -> BaseException:
         """A synchronous handler raised in its caller's task. The crash is the callee's; the caller gets CalleeDied, or
-        KeyboardInterrupt and SystemExit as they are. If it could not begin with the caller's arguments, that is the
+        KeyboardInterrupt and SystemExit, alone. If it could not begin with the caller's arguments, that is the
         caller's fault alone."""
         if type(error) is TypeError:
             try:
@@ -45,7 +45,7 @@ class InlineCalls(Arguments, Turns):
         reason = self.reason_of(callee, error, 1)
         if self.crashed_in(callee, error, None, function, args, inline=True, caller=self.current):
             self._requeue(callee)
-        return error if is_fatal(error) else CalleeDied(target, reason)
+        return fatal_leaf(error) if is_fatal(error) else CalleeDied(target, reason)
 
     def left_scope_open(self, callee: Record[Any]) -> BaseException:
         """An inline handler broke rule 5 in its caller's task: what the caller gets."""

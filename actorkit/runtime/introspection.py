@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from ..heap.usage import HeapUsage, OwnHeap
+from ..reasons import text_of
 from .budgets import heap_of
 from .messages import Pid
 from .record import STATES, Record
@@ -99,7 +100,7 @@ class TreeEntry:
     def lines(self, indent: str = "") -> list[str]:
         """As text, one line an actor."""
         mailbox = f", {self.mailbox} messages" if self.mailbox else ""
-        own = f"{indent}{self.id} {self.pid if self.pid is not None else '-'} {self.state}{mailbox}"
+        own = f"{indent}{text_of(self.id, 120)} {self.pid if self.pid is not None else '-'} {self.state}{mailbox}"
         return [own, *(line for child in self.children for line in child.lines(indent + "  "))]
 
 

@@ -36,7 +36,7 @@ from ..log import log
 from ..policy.child_spec import ChildSpec
 from ..policy.footprint import Footprint
 from ..policy.heap_limit import HeapLimit, as_heap_limit
-from ..reasons import KILLED, SHUTDOWN, ExitReason, Normal, Shutdown
+from ..reasons import KILLED, SHUTDOWN, ExitReason, Normal, Shutdown, shown
 from .events import EventStream, SystemEvent
 from .from_thread import FromThread
 from .gate import Admission, Memory, RestartGate, TimerGate
@@ -161,7 +161,7 @@ class Node(Scheduler):
             big = node.spawn(ak.child(Room, "hall").with_(mailbox=100_000))
         """
         if get_ident() != self.thread:
-            raise self.home.refuse("spawn", shown(start))
+            raise self.home.refuse("spawn", _start_shown(start))
         if type(start) is type and not kwargs:
             template = self.templates.get(start)
             if template is not None:
@@ -178,7 +178,7 @@ class Node(Scheduler):
         watcher: Any = None,
     ) -> Record[Any]:
         if get_ident() != self.thread:
-            raise self.home.refuse("start", shown(start))
+            raise self.home.refuse("start", _start_shown(start))
         if isinstance(start, ChildSpec):
             if args or kwargs:
                 raise TypeError("a child spec holds its arguments: give them to ak.child(…), not to spawn")
@@ -227,7 +227,7 @@ class Node(Scheduler):
             return ref
         if isinstance(ref, NamedRef):
             return ref.resolve_on(self)
-        raise TypeError(f"{ref!r} is not a ref of this node")
+        raise TypeError(f"{shown(ref, 200)} is not a ref of this node")
 
     def processes(self) -> Iterator[Ref[Any]]:
         """All living actors, in the order of their birth. A snapshot of refs."""
@@ -344,7 +344,7 @@ class Node(Scheduler):
         if isinstance(to, Record):
             return self._timer_for(to, seconds, message)
         if not isinstance(to, NamedRef):
-            raise TypeError(f"cannot send after {seconds:g} s to {to!r:.200}: give a ref")
+            raise TypeError(f"cannot send after {seconds:g} s to {shown(to, 200)}: give a ref")
         return self.timers.after(seconds, self._fire_at_name, to, message)
 
     def _timer_for(self, record: Record[Any], seconds: float, message: object) -> Timer:
@@ -677,7 +677,7 @@ async def _opened(
             error = None
 
 
-def shown(start: Any) -> str:
+def _start_shown(start: Any) -> str:
     """What was to be started, for messages."""
     if isinstance(start, ChildSpec):
         return f"{start.id!r:.200}"

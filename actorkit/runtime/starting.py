@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AlreadyRegistered, NodeStopped, StartFailed
 from ..policy.child_spec import ChildSpec
-from ..reasons import BadReturn, Crash, ExitReason, shown
+from ..reasons import BadReturn, Crash, ExitReason, shown, text_of
 from .callbacks import Callbacks
 from .debug import CheckedTemplate
 from .fitting import fits
 from .interrupts import interruptible
 from .process import Process, start_process
 from .template import Owner, Template
-from .trio_internals import is_fatal
+from .trio_internals import fatal_leaf, is_fatal
 
 if TYPE_CHECKING:
     from .footprints import Samples
@@ -154,7 +154,7 @@ class Starter:
             made = interruptible(self.start)(*args, **kwargs)
         except BaseException as error:
             if is_fatal(error):
-                raise
+                raise fatal_leaf(error)
             reason: ExitReason = Crash.from_exception(error, 1)
             error.__traceback__ = None
         else:
@@ -185,5 +185,5 @@ class Starter:
         if isinstance(error, StartFailed):
             return error.reason
         if isinstance(error, (AlreadyRegistered, NodeStopped, TypeError)):
-            return Crash(type(error).__qualname__, str(error))
+            return Crash(type(error).__qualname__, text_of(error))
         return Crash.from_exception(error)

@@ -21,7 +21,7 @@ from trio.lowlevel import current_task
 
 from ..errors import CallbackFailed, CallCycle, CalleeDied, NotAMessage
 from ..log import log as _log  # ak.sys.log is OTP's name for something else
-from ..reasons import NOPROC, text_of
+from ..reasons import NOPROC, shown, text_of
 from .calls import Reply, waits_for
 from .dispatch import HandlerTable, InlineTable
 from .interrupts import interruptible
@@ -32,7 +32,7 @@ from .record import DEAD, QUEUED, RUNNING, SUSPENDED, Record
 from .ref import Ref
 from .reports import render_state
 from .template import Template
-from .trio_internals import is_fatal
+from .trio_internals import fatal_leaf, is_fatal
 
 __all__ = [
     "Statistics",
@@ -103,7 +103,7 @@ async def replace_state(ref: Ref[Any], function: Callable[[dict[str, Any]], Mapp
         except BaseException as error:
             _set_attributes(record, old)
             if is_fatal(error):
-                raise
+                raise fatal_leaf(error)
             raise CallbackFailed(
                 f"replacing the state of {record.describe()} raised {type(error).__qualname__}: "
                 f"{text_of(error, 500)}; "
@@ -180,7 +180,7 @@ async def _ask(ref: Ref[Any], what: str, serve: Callable[[Record[Any]], R]) -> R
     if record is None or (isinstance(record, Record) and record.state == DEAD):
         raise CalleeDied(repr(ref) if record is None else record.describe(), NOPROC, method=f"sys.{what}")
     if not isinstance(record, Record) or record.template.process:
-        raise NotAMessage(f"sys.{what} is for class actors, and {ref!r} is none")
+        raise NotAMessage(f"sys.{what} is for class actors, and {shown(ref, 200)} is none")
     record.template.scheduler.home.check(f"ask sys.{what} of", record)
     if _between_messages(record):
         return serve(record)

@@ -6,6 +6,8 @@ PARTS: dict[str, list[str]] = {
     "allocation sweep": ["-m", "tests.faults.sweep"],
     "signals": ["-m", "tests.signals"],
     "signals everywhere": ["-m", "tests.signals.sweep"],
+    "sweep of ends": ["-m", "tests.faults.ends_sweep"],
+    "sweep of ends, degraded": ["-m", "tests.faults.ends_sweep", "--degraded", "--every", "5"],
     "soak": ["-m", "tests.prove.soaks", "10", "1", "2", "3"],
     "hostile peers": ["-m", "tests.net.hostile", "120"],
     "connect rate": ["-m", "bench.connect_rate"],
