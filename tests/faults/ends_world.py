@@ -87,7 +87,7 @@ class Plan:
         self.kinds[kind] += 1
         if self.due:
             error = FAULTS[self.fault](f"injected at step {self.seen}, {kind}")
-            self.injected.append((kind, fatal_leaf(error)))
+            self.injected.append((kind, error if kind in HOST else fatal_leaf(error)))
             raise error
 
 

@@ -525,6 +525,18 @@ async def test_finalisers_and_comparisons_change_nothing(
         assert node.whereis("nobody") is None
 
 
+@pytest.mark.parametrize("error", ANY)
+def test_a_size_that_raises_keeps_nothing_from_being_shed(error: type[BaseException]) -> None:
+    """``__sizeof__`` of what a message brings is users' code too."""
+    from actorkit.runtime.shedding import _size
+
+    class Sized:
+        def __sizeof__(self) -> int:
+            raise error("of a size")
+
+    assert _size((print, (Sized(), b"x" * 1_000), None)) > 1_000
+
+
 # --- what is no exit reason ---------------------------------------------------------------------------
 
 
