@@ -851,7 +851,7 @@ async def governed(world: World) -> None:
         for used in (93, 50):
             source.used = used * 2**20
             source.wake()
-            await rest(2)
+            await rest(0.1)
 
 
 SCENARIOS: dict[str, Scenario] = {
