@@ -59,7 +59,7 @@ class Outcome:
         self._event: trio.Event | None = None
         self._listeners: list[Callable[[], None]] = []
 
-    def ended(self, _: Record[Any], reason: ExitReason) -> None:
+    def ended(self, record: Record[Any], reason: ExitReason) -> None:
         """The process has died."""
         self.reason = reason
         if reason != NORMAL:
@@ -68,7 +68,10 @@ class Outcome:
             self._event.set()
         listeners, self._listeners = self._listeners, []
         for listener in listeners:
-            listener()
+            try:
+                listener()
+            except BaseException as error:  # the others are told all the same
+                record.template.scheduler.step_failed(error)
 
     def when_ended(self, listener: Callable[[], None]) -> None:
         """Have ``listener()`` called at the end, or now. It must neither raise nor wait."""

@@ -87,7 +87,7 @@ class Plan:
         self.kinds[kind] += 1
         if self.due:
             error = FAULTS[self.fault](f"injected at step {self.seen}, {kind}")
-            self.injected.append((kind, fatal_leaf(error)))
+            self.injected.append((kind, error if kind in HOST else fatal_leaf(error)))
             raise error
 
 
@@ -453,17 +453,18 @@ def judge(plan: Plan, outcome: BaseException | None, gives_up: bool) -> Iterator
     """What is wrong with how a run ended."""
     injected = [error for kind, error in plan.injected if kind not in DROPPED | EITHER]
     either = [error for kind, error in plan.injected if kind in EITHER and isinstance(error, FATAL)]
+    hosts = [error for kind, error in plan.injected if kind in HOST]
     fatal = [error for error in injected if isinstance(error, FATAL)]
     if plan.fault in (CHECKPOINT, LINE):
         if fatal and type(outcome) is not KeyboardInterrupt:
             yield f"KeyboardInterrupt did not come out, but {outcome!r:.300}{_where(outcome)}"
     elif fatal:
-        if not any(outcome is error for error in fatal + either):
+        if not any(outcome is error for error in fatal + either + hosts):
             yield f"{fatal[0]!r} did not come out, but {outcome!r:.300}{_where(outcome)}"
     elif not (
         outcome is None
         or any(outcome is error for error in either)
-        or any(outcome is error for kind, error in plan.injected if kind in HOST)
+        or any(outcome is error for error in hosts)
         or (isinstance(outcome, (ak.StartFailed, ak.SupervisorGaveUp)) and (injected or gives_up))
     ):
         yield f"{outcome!r:.300} came out{_where(outcome)}"

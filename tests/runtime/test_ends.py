@@ -533,6 +533,44 @@ async def test_finalisers_and_comparisons_change_nothing(
         assert node.whereis("nobody") is None
 
 
+@pytest.mark.parametrize("error", [ValueError, Plain, GeneratorExit])
+def test_a_size_that_raises_keeps_nothing_from_being_shed(error: type[BaseException]) -> None:
+    """``__sizeof__`` of what a message brings is users' code too."""
+    from actorkit.runtime.shedding import _size
+
+    class Sized:
+        def __sizeof__(self) -> int:
+            raise error("of a size")
+
+    assert _size((print, (Sized(), b"x" * 1_000), None)) > 1_000
+
+
+@pytest.mark.parametrize("error", ANY)
+async def test_a_tasks_listener_that_raises_keeps_nobody_from_being_told(
+    opened: OpenNode, error: type[BaseException], autojump_clock: trio.testing.MockClock
+) -> None:
+    """``Task.when_ended``: each listener is called, and the task's result is there."""
+    leaf = error("of a listener")
+    told: list[str] = []
+
+    def fails() -> None:
+        raise leaf
+
+    caught: BaseException | None = None
+    try:
+        async with opened(tree=ak.supervisor(ak.task_supervisor(name="jobs"))):
+            jobs = ak.named(ak.TaskSupervisor, "jobs")
+            one = await jobs.call(ak.TaskSupervisor.run, task, Thrower("", ValueError))
+            one.when_ended(fails)
+            one.when_ended(lambda: told.append("the other"))
+            await one.result()
+            await trio.sleep(1)
+    except BaseException as raised:
+        caught = raised
+    assert told == ["the other"]
+    assert caught is (leaf if error in FATAL else None)
+
+
 # --- what is no exit reason ---------------------------------------------------------------------------
 
 
