@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -21,6 +22,10 @@ import trio
 from trio.testing import MockClock
 
 import tests.effort  # noqa: F401
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what it puts into the background so, and all programs of the tests would be deaf to Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 INSIDE = "ACTORKIT_TEST_IN_ITS_PROCESS"
 
