@@ -38,6 +38,10 @@ FLUSH_SECONDS = 1.0
 INTERRUPTED: Final = 128 + signal.SIGINT
 """The exit status of who was ended by Ctrl-C: 130."""
 
+TERMINATED: Final = 128 + signal.SIGTERM
+"""The exit status of who was ended by SIGTERM: 143."""
+
+STOOD_STILL: Final = b"actorkit: SIGTERM came, and the loop stands still: exiting at once\n"
 FORCED: Final = b"actorkit: interrupted again: exiting at once, whatever still runs\n"
 
 
@@ -61,7 +65,8 @@ def run(main: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts) -> T | None:
     * SIGTERM and then Ctrl-C: ``KeyboardInterrupt`` comes out. That Ctrl-C was the first.
 
     Handlers that were there before are put back. If SIGINT was not Python's own before (ignored, as in a shell's
-    background job, or handled by the program), it is left alone, as ``trio.run`` leaves it.
+    background job, or handled by the program), it is left alone, as ``trio.run`` leaves it; a loop that
+    stands still after SIGTERM then ends the process with 143.
 
     Not for programs whose signals mean something else, nor for other threads than the main one: use ``trio.run`` there.
 
@@ -214,8 +219,11 @@ class _Signals:
                 self.over.wait(STANDSTILL_SECONDS / 10)
                 continue
             with self.ending:
-                if not self.over.is_set() and self.handler_of_trio is not None:
-                    signal.pthread_kill(main_thread, signal.SIGINT)
+                if self.over.is_set():
+                    return
+                if self.handler_of_trio is None:  # Ctrl-C is ignored, or the program's own: nothing else would end it
+                    exit_at_once(TERMINATED, STOOD_STILL)
+                signal.pthread_kill(main_thread, signal.SIGINT)
 
 
 @trio.lowlevel.disable_ki_protection
@@ -229,25 +237,25 @@ async def _unprotected(main: Callable[..., Awaitable[T]], args: tuple[Any, ...])
     return await awaitable
 
 
-def exit_at_once() -> None:
-    """End the process with 130. It waits for nobody, except a moment for standard output and error.
+def exit_at_once(status: int = INTERRUPTED, why: bytes = FORCED) -> None:
+    """End the process with ``status``. It waits for nobody, except a moment for standard output and error.
 
     Whoever reads the other end of a pipe may have stopped, or another thread may hold the lock of a buffer: a thread of
     its own ends the process then.
     """
     try:
-        _thread.start_new_thread(_exit_later, ())
+        _thread.start_new_thread(_exit_later, (status,))
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):  # None, closed, broken, or in the middle of a write
                 stream.flush()
-        os.write(2, FORCED)
+        os.write(2, why)
     finally:
-        os._exit(INTERRUPTED)
+        os._exit(status)
 
 
-def _exit_later() -> None:
+def _exit_later(status: int) -> None:
     time.sleep(FLUSH_SECONDS)
-    os._exit(INTERRUPTED)
+    os._exit(status)
 
 
 def _name(main: object) -> str:

@@ -57,6 +57,10 @@ __all__ = [
 class ActorkitError(Exception):
     """Base of all exceptions of this package."""
 
+    def __repr__(self) -> str:
+        # A user's values are among the arguments, and trio asks for this text in the middle of its work.
+        return f"{type(self).__name__}({', '.join(shown(arg, 200) for arg in self.args)})"
+
 
 # --- Messages ----------------------------------------------------------------------------------
 
@@ -424,6 +428,12 @@ class ActorExit(BaseException):
     def __init__(self, reason: ExitReason) -> None:
         super().__init__(reason)
         self.reason: Final = as_reason(reason, "end an actor")
+
+    def __repr__(self) -> str:
+        return f"ActorExit({shown(self.reason)})"
+
+    def __str__(self) -> str:
+        return text_of(self.reason)
 
 
 class MemoryLimitExceeded(BaseException):

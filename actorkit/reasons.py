@@ -167,7 +167,7 @@ class FailedToStart(ExitReason):
     """A supervisor could not start its child ``child_id``, because of ``reason``."""
 
     child_id: object = attrs.field(repr=shown)
-    reason: ExitReason
+    reason: ExitReason = attrs.field(repr=shown)
 
 
 @attrs.frozen

@@ -61,9 +61,9 @@ class Registered:
     name."""
 
     registry: str
-    key: Any
+    key: Any = attrs.field(repr=shown)
     ref: Ref[Any]
-    value: Any
+    value: Any = attrs.field(repr=shown)
 
 
 @attrs.frozen
@@ -72,7 +72,7 @@ class Unregistered:
     has ended."""
 
     registry: str
-    key: Any
+    key: Any = attrs.field(repr=shown)
     ref: Ref[Any]
 
 

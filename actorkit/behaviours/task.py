@@ -44,7 +44,7 @@ class TaskResult(Generic[T_co]):
 
     def __repr__(self) -> str:
         where = "" if self.index is None else f", index={self.index}, item={shown(self.item, 200)}"
-        return f"TaskResult({self.value!r}{where})"
+        return f"TaskResult({shown(self.value)}{where})"
 
 
 class Outcome:

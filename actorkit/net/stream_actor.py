@@ -51,6 +51,9 @@ class StreamActor(Actor):
 
     __slots__ = ("connection",)
 
+    callbacks_of_its_kind = ("connected", "received")
+    """What the connection's reader calls: no messages."""
+
     connection: Connection
 
     def connected(self) -> Any:

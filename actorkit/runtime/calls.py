@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from trio.lowlevel import Abort, Task, reschedule
 
 from ..errors import CalleeDied, CallError, CallTimeout
-from ..reasons import ExitReason
+from ..reasons import ExitReason, shown
 from .trio_internals import WAKE
 
 if TYPE_CHECKING:
@@ -263,7 +263,9 @@ class Later(Generic[T]):
         return not self._done and (self._replies is None or bool(self._replies))
 
     def set(self, value: T) -> None:
-        """Answer with ``value``."""
+        """Answer with ``value``. Raises TypeError for this very Later: it would never be answered."""
+        if value is self:
+            raise TypeError("cannot answer a Later with itself: nobody would ever be answered")
         if not self._done:
             self._check()
             self._value = value
@@ -271,7 +273,10 @@ class Later(Generic[T]):
             self._settle()
 
     def fail(self, error: Exception) -> None:
-        """Answer by raising ``error`` in the caller. It should hold plain data: it is handed over as it is."""
+        """Answer by raising ``error`` in the caller. It should hold plain data: it is handed over as it is. Raises
+        TypeError for what is no Exception: only that can be raised there, and ends nobody but its caller."""
+        if not isinstance(error, Exception):
+            raise TypeError(f"cannot answer with {shown(error, 100)}: fail takes an Exception, which the caller gets")
         if not self._done:
             self._check()
             self._error = error

@@ -71,9 +71,10 @@ def _check_attribute(cls: type, name: str, value: Any) -> None:
             )
         if name == "format_status" and inspect.iscoroutinefunction(value):
             raise TypeError(f"{where} cannot be async: reports call it in the middle of an end; make it a plain method")
-        if name == "__init__" or name in CALLBACKS:
+        called = (*CALLBACKS, *getattr(cls, "callbacks_of_its_kind", ()))
+        if name == "__init__" or name in called:
             _no_generator(value, f"{where} cannot be an actor's")
-        if name in CALLBACKS and hasattr(value, _MARK):
+        if name in called and hasattr(value, _MARK):
             raise TypeError(f"{where} cannot be a message: the runtime calls it itself; give the message another name")
         _no_context_of_its_own(value, where)
         return
@@ -88,8 +89,8 @@ def _check_attribute(cls: type, name: str, value: Any) -> None:
 def _no_generator(function: FunctionType, cannot: str) -> None:
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(
-            f"{cannot}: it has a `yield`, so it is a generator, which nobody would step; return a list, "
-            "or send the items one by one (in steps: self.ctx.continue_with)"
+            f"{cannot}: it has a `yield`, so it is a generator, which nobody would step; leave out the `yield`: "
+            "return a list, or send the items one by one (in steps: self.ctx.continue_with)"
         )
 
 

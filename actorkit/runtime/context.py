@@ -200,6 +200,11 @@ class Context(Record[A_co]):
         self._self("continue_with")
         if self.template.process:
             raise TypeError(f"{self.describe()} is a process: it has no messages to continue between; just go on")
+        if not callable(method) or not hasattr(method, "__name__"):
+            raise TypeError(
+                f"cannot continue with {shown(method, 100)}: give a method of the class and its arguments, as in "
+                "continue_with(Store.load, path)"
+            )
         function: Any = interruptible(
             getattr(type(self.obj) if self.obj is not None else self.template.cls, method.__name__, method)
         )

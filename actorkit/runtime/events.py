@@ -58,21 +58,21 @@ class ActorStarted(SystemEvent):
 class ActorExited(SystemEvent):
     """An actor has ended."""
 
-    reason: ExitReason
+    reason: ExitReason = attrs.field(repr=shown)
 
 
 @attrs.frozen
 class ActorCrashed(SystemEvent):
     """A handler raised, or the actor ended itself abnormally. Its exit follows."""
 
-    reason: ExitReason
+    reason: ExitReason = attrs.field(repr=shown)
 
 
 @attrs.frozen
 class ChildRestarted(SystemEvent):
     """A supervisor has started a child again. ``ref`` is the new life; ``supervisor`` says whose."""
 
-    child_id: object
+    child_id: object = attrs.field(repr=shown)
     supervisor: str
 
 
@@ -82,8 +82,8 @@ class SupervisorReport(SystemEvent):
     reached_max_restart_intensity; ``because`` gives rule and numbers."""
 
     kind: str
-    child_id: object
-    reason: ExitReason | None
+    child_id: object = attrs.field(repr=shown)
+    reason: ExitReason | None = attrs.field(repr=shown)
     because: str
 
 
@@ -92,7 +92,7 @@ class DeadLetter(SystemEvent):
     """A message that nobody will handle: ``why``. ``ref`` is its receiver."""
 
     message: str
-    args: tuple[Any, ...]
+    args: tuple[Any, ...] = attrs.field(repr=shown)
     why: str
 
 

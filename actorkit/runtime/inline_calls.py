@@ -41,11 +41,13 @@ class InlineCalls(Arguments, Turns):
                 else:
                     self.after_inline(callee)
                 return refusal
-        target = callee.describe()
         reason = self.reason_of(callee, error, 1)
         if self.crashed_in(callee, error, None, function, args, inline=True, caller=self.current):
             self._requeue(callee)
-        return fatal_leaf(error) if is_fatal(error) else CalleeDied(target, reason)
+        if is_fatal(error):  # as through every other door; whoever called hears of it besides
+            self.leave(error)
+            return fatal_leaf(error)
+        return CalleeDied(callee.describe(), reason, method=getattr(function, "__qualname__", ""))
 
     def left_scope_open(self, callee: Record[Any]) -> BaseException:
         """An inline handler broke rule 5 in its caller's task: what the caller gets."""

@@ -349,6 +349,10 @@ class Lifecycle:
             self.bury_doomed()
         if record.state == DEAD:
             return
+        scheduler = record.template.scheduler
+        if scheduler is not self:  # it lives on another node: a link, or a ref, has led there
+            scheduler.end_now(record, reason)
+            return
         worker = record.worker
         if worker is None and record.state != RUNNING:
             self.die(record, reason)
@@ -384,6 +388,10 @@ class Lifecycle:
         """An orderly end: ``terminate`` after the message at hand and what it has put into
         ``continue_with``, overtaking the mailbox."""
         if record.state == DEAD:
+            return
+        scheduler = record.template.scheduler
+        if scheduler is not self:
+            scheduler.stop_actor(record, reason)
             return
         if record.template.process:
             self.shutdown_child(record, reason)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ..reasons import ExitReason
+from ..reasons import ExitReason, shown
 
 if TYPE_CHECKING:
     from .ref import Ref
@@ -43,7 +43,7 @@ class Down:
 
     monitor: MonitorId
     ref: Ref[Any]
-    reason: ExitReason
+    reason: ExitReason = attrs.field(repr=shown)
 
 
 @attrs.frozen
@@ -52,7 +52,7 @@ class Exit:
     actor that ended, or the one that called ``ref.exit`` (None when that was not an actor)."""
 
     source: Ref[Any] | None
-    reason: ExitReason
+    reason: ExitReason = attrs.field(repr=shown)
 
 
 @attrs.frozen

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from trio.lowlevel import checkpoint
+
 from ..errors import ActorDead, AlreadyRegistered, CalleeDied, NotInsideActor
 from ..reasons import NOPROC, ExitReason, as_reason, shown
 from .messages import Pid
@@ -85,9 +87,10 @@ class NamedRef(Ref[A_co]):
             ) from None
         return self.resolve_on(scheduler)
 
-    def _holder(self, method: Any = None) -> Record[Any]:
+    async def _holder(self, method: Any = None) -> Record[Any]:
         record = self.resolve()
         if record is None:
+            await checkpoint()  # whoever tries again and again must let others run: a supervisor, for one
             raise CalleeDied(
                 f"{self.name!r} (no actor has this name)", NOPROC, method=getattr(method, "__qualname__", "")
             )
@@ -106,22 +109,22 @@ class NamedRef(Ref[A_co]):
         return self._nobody("send", (message,)) if record is None else record.send(message)
 
     async def send_wait(self, message: object, /) -> None:
-        waiting = self._holder().send_wait(message)
+        waiting = (await self._holder()).send_wait(message)
         del message  # it is the receiver's now, see Record.send_wait
         await waiting
 
     async def cast_wait(self, method: Any, /, *args: Any, **kwargs: Any) -> None:
-        waiting = self._holder(method).cast_wait(method, *args, **kwargs)
+        waiting = (await self._holder(method)).cast_wait(method, *args, **kwargs)
         del args, kwargs
         await waiting
 
     async def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
-        waiting = self._holder(method).call(method, *args, **kwargs)
+        waiting = (await self._holder(method)).call(method, *args, **kwargs)
         del args, kwargs
         return await waiting
 
     async def _call_within(self, seconds: float, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        waiting = self._holder(method)._call_within(seconds, method, args, kwargs)
+        waiting = (await self._holder(method))._call_within(seconds, method, args, kwargs)
         del args, kwargs
         return await waiting
 

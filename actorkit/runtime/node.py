@@ -36,6 +36,7 @@ from ..log import log
 from ..policy.child_spec import ChildSpec
 from ..policy.footprint import Footprint
 from ..policy.heap_limit import HeapLimit, as_heap_limit
+from ..policy.seconds import as_seconds
 from ..reasons import KILLED, SHUTDOWN, ExitReason, Normal, Shutdown, shown
 from .events import EventStream, SystemEvent
 from .from_thread import FromThread
@@ -86,6 +87,13 @@ class Node(Scheduler):
         max_heap_size: HeapLimit | int | str | None = None,
         debug: bool | None = None,
     ) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"name={shown(name, 100)}: a node's name is a text")
+        for option, value in (("stop_timeout", stop_timeout), ("kill_timeout", kill_timeout)):
+            as_seconds(value, option)
+        as_seconds(call_timeout, "call_timeout", least=0.001)
+        if as_seconds(slice_seconds, "slice_seconds") == math.inf:
+            raise ValueError("slice_seconds=inf: trio would never run anything else; give seconds, as 0.0005")
         super().__init__(
             name,
             next(_incarnations),
@@ -120,6 +128,7 @@ class Node(Scheduler):
         self._root_ended = trio.Event()
         self._exit_noticed = trio.Event()
         self._body: trio.CancelScope | None = None
+        self._heard: BaseException | None = None
         self.interrupts = 0
         """How often somebody has pressed Ctrl-C, as far as the node's host was told."""
         self._starters: dict[Any, Starter] = {}
@@ -204,7 +213,11 @@ class Node(Scheduler):
             outcome.append((reason, ignored))
             done.set()
 
-        record = self._spawn(start, args, kwargs, watcher=watcher)
+        try:
+            record = self._spawn(start, args, kwargs, watcher=watcher)
+        except StartFailed:
+            await trio.lowlevel.checkpoint()  # whoever tries again and again must let others run
+            raise
         try:
             await done.wait()
         except trio.Cancelled:
@@ -433,7 +446,9 @@ class Node(Scheduler):
 
     def _interrupted(self, error: BaseException) -> None:
         """Somebody wants the program to end."""
-        if isinstance(fatal_leaf(error), KeyboardInterrupt):
+        leaf = fatal_leaf(error)
+        if isinstance(leaf, KeyboardInterrupt) and leaf is not self._heard:  # it passes several of us on its way out
+            self._heard = leaf
             self.interrupts += 1
             if self.interrupts > 1:
                 self._exit_noticed.set()  # whoever waits for actors in order waits no longer
@@ -494,20 +509,30 @@ class Node(Scheduler):
             if record.alive:
                 self.shutdown_child(record, SHUTDOWN)
         await self._until(lambda: not self.actors, min(deadline, trio.current_time() + ORPHAN_SHUTDOWN))
+        if self.actors:
+            log.warning(
+                "node %r stops by force: %d actors are killed, which had not stopped %s: %s",
+                self.name,
+                len(self.actors),
+                "before the second Ctrl-C" if self.interrupts > 1 else f"within {self.stop_timeout:g} s",
+                self._some_actors(),
+            )
         for record in reversed(list(self.actors.values())):
             self.end_now(record, KILLED)
         while self.actors:
             if self.doomed or self.unsettled:
                 self.bury_doomed()
             if not await self._until(lambda: not self.actors, trio.current_time() + 1.0, patient=True):
-                names = ", ".join(f"{record.pid} ({record.started_as})" for record in list(self.actors.values())[:10])
                 log.error(
                     "node %r cannot stop: %d killed actors still run: %s; they are shielded, in a thread, or "
                     "swallow cancellation",
                     self.name,
                     len(self.actors),
-                    names,
+                    self._some_actors(),
                 )
+
+    def _some_actors(self) -> str:
+        return ", ".join(f"{record.pid} ({record.started_as})" for record in list(self.actors.values())[:10])
 
     async def _until(self, condition: Callable[[], bool], deadline: float, *, patient: bool = False) -> bool:
         """Wait for ``condition``, looked at after each exit. False: the deadline came first, or, unless ``patient``,
@@ -638,8 +663,7 @@ async def _opened(
                             raise node.left
                 except BaseException as raised:
                     error = raised
-                    if raised is not node.left:  # that one has been counted
-                        node._interrupted(error)
+                    node._interrupted(error)
                 node._body = None
                 with trio.CancelScope(shield=True):
                     await node._stop_surely()
@@ -654,6 +678,7 @@ async def _opened(
         error = _unwrapped(group, error)
     finally:
         node.closed()
+        node._root_ended.set()
         try:
             CURRENT_SCHEDULER.reset(token)
         except ValueError:

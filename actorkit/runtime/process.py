@@ -14,13 +14,15 @@ from __future__ import annotations
 import contextvars
 import math
 from collections.abc import Callable
+from types import GenericAlias
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule
 
 from ..heap.walk import size_of
-from ..reasons import NORMAL
+from ..policy.seconds import as_seconds
+from ..reasons import NORMAL, shown
 from .activations import ACTIVATIONS
 from .context import Context
 from .interrupts import interruptible
@@ -133,7 +135,7 @@ class ProcessContext(Context[Process]):
         worker: ProcessWorker = self.worker
         if worker.receiver is not None:
             raise self._busy()
-        test = None if wanted is None else (lambda m: isinstance(m, wanted)) if isinstance(wanted, type) else wanted
+        test = _test_of(wanted)
         refused = 0
         late = False
         while True:
@@ -151,7 +153,7 @@ class ProcessContext(Context[Process]):
             if self.inbox is not None:
                 continue  # the predicate itself has sent something here
             if late:
-                raise trio.TooSlowError
+                raise trio.TooSlowError(f"nothing that is wanted came within {within:g} s")
             worker.receiver = task
             self.state = IDLE
             if deadline == math.inf:
@@ -199,7 +201,7 @@ class ProcessContext(Context[Process]):
         worker: ProcessWorker = self.worker
         if worker.receiver is not None:
             raise self._busy()
-        test = None if wanted is None else _as_test(wanted)
+        test = _test_of(wanted)
         if not self._is_killed(current_task()):
             refused = 0
             while True:
@@ -397,16 +399,20 @@ async def _run(
         error = fatal = None
 
 
-def _as_test(wanted: Any) -> Callable[[Any], object]:
-    """A class, or a predicate, as a predicate."""
-    return (lambda message: isinstance(message, wanted)) if isinstance(wanted, type) else wanted
-
-
 def _deadline(within: Any) -> float:
     """When ``within`` seconds will have passed, on trio's clock."""
-    if not isinstance(within, (int, float)) or not within >= 0:
-        raise ValueError(f"cannot receive within {within!r}: give seconds, 0 or more, or None to wait for ever")
-    return trio.current_time() + within
+    return trio.current_time() + as_seconds(within, "within")
+
+
+def _test_of(wanted: Any) -> Callable[[Any], object] | None:
+    """The predicate that ``wanted`` stands for. Raises TypeError for what is none."""
+    if wanted is None:
+        return None
+    if isinstance(wanted, type):
+        return lambda message: isinstance(message, wanted)
+    if callable(wanted) and not isinstance(wanted, GenericAlias):
+        return wanted  # type: ignore[no-any-return]
+    raise TypeError(f"cannot receive {shown(wanted, 100)}: give a class, or a predicate that is called with a message")
 
 
 async def _begin(function: Callable[..., Any], record: ProcessContext, args: Any, kwargs: Any) -> None:

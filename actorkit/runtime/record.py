@@ -21,7 +21,7 @@ from threading import get_ident
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..errors import CallCycle, CalleeDied, CallTimeout, MailboxFull
+from ..errors import CallCycle, CalleeDied, CallError, CallTimeout, MailboxFull
 from ..reasons import KILL, NOPROC, NORMAL, ExitReason, as_reason, bounded
 from .activations import ACTIVATIONS
 from .calls import Later, Reply, SenderWaiting, waits_for
@@ -291,6 +291,8 @@ class Record(Ref[A_co]):
         if caller_is_cancelled(task, scheduler.features):
             await scheduler.checkpoint()
         if self.state == DEAD:
+            del message
+            await scheduler.checkpoint()  # whoever tries again and again must let others run
             raise CalleeDied(self.describe(), NOPROC)
         if self._has_room():
             if self._fits(message):
@@ -408,6 +410,9 @@ class Record(Ref[A_co]):
             if (
                 failure is not None
             ):  # not from within: as its context, the callee's exception would keep the callee's state
+                args = ()
+                if isinstance(failure, Exception):
+                    await scheduler.yield_if_due(task)
                 raise failure
             scheduler.current = previous
             if watched and task.trio_cancel_status is not status:
@@ -432,6 +437,7 @@ class Record(Ref[A_co]):
                 return await self._not_yet(method, result)
             return result
         if self.state == DEAD:
+            await scheduler.checkpoint()  # whoever tries again and again must let others run
             raise CalleeDied(self.describe(), NOPROC, method=method.__qualname__)
         reply = Reply(task, self, scheduler.current)
         function = template.handlers[method]
@@ -444,9 +450,12 @@ class Record(Ref[A_co]):
                 scheduler.deadlines.arm()
             bucket[reply] = None
             self._enqueue_call((function, args, reply), reply)
-        except BaseException:
+        except BaseException as error:
             reply.task = None  # nobody waits: its deadline must not wake the caller from something else
             reply.abandoned()
+            if isinstance(error, CallError):
+                del function, args, kwargs
+                await scheduler.checkpoint()
             raise
         del function, args, kwargs
         got = await park(Trap(reply.abort))
@@ -516,6 +525,7 @@ class Record(Ref[A_co]):
         if caller_is_cancelled(task, scheduler.features):
             await scheduler.checkpoint()
         if self.state == DEAD:
+            await scheduler.checkpoint()
             raise CalleeDied(self.describe(), NOPROC, method=method.__qualname__)
         reply = Reply(task, self, scheduler.current)
         timer = None
@@ -525,7 +535,12 @@ class Record(Ref[A_co]):
             if kwargs:
                 function = partial(function, **kwargs)
                 kwargs.clear()
-            self._enqueue_call((function, args, reply), reply)
+            try:
+                self._enqueue_call((function, args, reply), reply)
+            except CallError:
+                reply.abandoned()
+                await scheduler.checkpoint()
+                raise
             del function, args, kwargs
             return await self._answer(reply, method)
         except BaseException:

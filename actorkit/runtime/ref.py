@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
 
+from ..policy.seconds import as_seconds
 from ..reasons import ExitReason
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class BoundedCall(Callee[A_co]):
 
     def __init__(self, ref: Ref[A_co], seconds: float) -> None:
         self._ref = ref
-        self._seconds = seconds
+        self._seconds = as_seconds(seconds, "within")
 
     if not TYPE_CHECKING:
 
@@ -134,6 +135,8 @@ class Ref(Callee[A_co]):
         """The same ref for calls that may take ``seconds`` (``math.inf``: for ever)::
 
         await ref.within(30).call(Store.compact)
+
+        Raises ValueError for what is no number of seconds.
         """
         return BoundedCall(self, seconds)
 
