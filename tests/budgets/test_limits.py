@@ -223,6 +223,7 @@ async def test_a_giant(ends: Ends) -> None:
     assert await other.call(Hog.size) == 2
 
 
+@pytest.mark.real_clock("without the extension it is found by the sweep, which comes after some seconds")
 async def test_a_worker_thread(ends: Ends) -> None:
     """What a thread has allocated for the actor is found at the next boundary."""
     ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
