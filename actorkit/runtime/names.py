@@ -81,7 +81,7 @@ class NamedRef(Ref[A_co]):
         except LookupError:
             raise NotInsideActor(
                 f"the named ref {self.name!r} was used outside of any node: use it in an actor, or in the body of "
-                "`async with open_node(…)`, or take node.whereis(name), and in a thread node.from_thread"
+                "`async with open_node(…)`; elsewhere use node.whereis(name), and from a thread node.from_thread"
             ) from None
         return self.resolve_on(scheduler)
 
