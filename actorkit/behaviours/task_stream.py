@@ -18,9 +18,10 @@ from typing import Any, Generic, Literal, TypeVar, get_args
 import trio
 
 from ..errors import TaskFailed, TaskTimeout
+from ..reasons import shown
 from ..runtime.ref import Ref
 from .stream_pump import Basket, Pump
-from .task import TaskResult
+from .task import TaskResult, why_no_task
 from .task_supervisor import TaskSupervisor
 
 __all__ = ["OnTimeout", "TaskStream", "task_stream"]
@@ -85,6 +86,16 @@ def task_stream(
                     case ak.TaskResult(text): ...
                     case ak.TaskFailed() as failure: log(failure.item, failure.reason)
     """
+    given: Any = supervisor
+    if not isinstance(given, Ref):
+        name = given if isinstance(given, str) else "jobs"
+        raise TypeError(
+            f"task_stream: supervisor={shown(given, 100)} is not a ref; "
+            f'give ak.named(ak.TaskSupervisor, "{name[:100]}")'
+        )
+    refusal = why_no_task(function)
+    if refusal is not None:
+        raise TypeError(refusal)
     concurrency: Any = (os.cpu_count() or 1) if max_concurrency is None else max_concurrency
     if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
         raise ValueError(f"max_concurrency={max_concurrency!r}: give an int >= 1, or None for one per processor")
