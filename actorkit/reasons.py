@@ -83,6 +83,10 @@ def as_reason(reason: object, what: str) -> ExitReason:
     """
     if isinstance(reason, ExitReason):
         return reason
+    if isinstance(reason, type) and issubclass(reason, ExitReason):
+        name = reason.__qualname__
+        where = "ak." if reason.__module__ == __name__ else ""
+        raise TypeError(f"cannot {what} with {name}: it is not an exit reason, it is the class; give {where}{name}(…)")
     text = shown(reason, 60)
     raise TypeError(
         f"cannot {what} with {text}: it is not an exit reason; give one, such as ak.Failure({text}) or ak.SHUTDOWN"

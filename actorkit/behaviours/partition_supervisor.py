@@ -20,7 +20,7 @@ from ..errors import InvalidChildSpec, InvalidSupervisorFlag
 from ..policy.child_spec import ChildSpec, Strategy, SupervisorFlags, validate_children
 from ..reasons import ExitReason, shown
 from ..runtime.dispatch import call
-from ..runtime.names import NamedRef, checked_name
+from ..runtime.names import NamedRef, checked_class, checked_name
 from ..runtime.record import DEAD, Record
 from ..runtime.ref import Ref
 from .supervisor import Supervisor, supervisor
@@ -137,6 +137,14 @@ class PartitionedRef(NamedRef[A]):
             return None
         return obj.partition(self.value % len(obj.slots))
 
+    def why_nobody(self, scheduler: Scheduler) -> str:
+        holder = scheduler.names.whereis(self.supervisor)
+        if holder is None:
+            return f"no partition supervisor {self.supervisor!r}"
+        if not isinstance(holder.obj, PartitionSupervisor):
+            return f"{self.supervisor!r} is no partition supervisor"
+        return f"partition {self.value % len(holder.obj.slots)} of {self.supervisor!r} does not run now"
+
 
 def partitioned(cls: Callable[..., A], supervisor_name: str, key: object) -> Ref[A]:
     """A ref to the partition that ``key`` belongs to in the partition supervisor of that name; ``cls`` gives
@@ -150,4 +158,5 @@ def partitioned(cls: Callable[..., A], supervisor_name: str, key: object) -> Ref
     Source: ``{:via, PartitionSupervisor, {name, key}}``.
     """
     checked_name(supervisor_name, "ak.partitioned", "the class, the supervisor's name, then the key")
+    checked_class(cls, "ak.partitioned", "the class itself, the supervisor's name, then the key")
     return PartitionedRef(supervisor_name, abs(int(key)) if isinstance(key, int) else hash(key), key)

@@ -34,7 +34,7 @@ from ..policy.key_table import NOT_THEIRS, Place
 from ..reasons import shown, text_of
 from ..runtime.calls import Later
 from ..runtime.dispatch import call
-from ..runtime.names import NamedRef, checked_name
+from ..runtime.names import NamedRef, checked_class, checked_name
 from ..runtime.record import Record
 from ..runtime.ref import Ref
 from ..runtime.trio_internals import is_fatal
@@ -421,6 +421,14 @@ class ViaRef(NamedRef[A]):
         found: Record[Any] | None = obj.entries.table.holder(self.key)
         return found
 
+    def why_nobody(self, scheduler: Scheduler) -> str:
+        holder = scheduler.names.whereis(self.registry)
+        if holder is None:
+            return f"no registry {self.registry!r}"
+        if not isinstance(holder.obj, Registry):
+            return f"{self.registry!r} is no registry"
+        return f"registry {self.registry!r} has nobody under {shown(self.key, 100)}"
+
 
 def via(cls: Callable[..., A], registry_name: str, key: Any) -> Ref[A]:
     """A ref to whoever holds ``key`` in the registry of that name when it is used; ``cls`` gives its type.
@@ -437,4 +445,6 @@ def via(cls: Callable[..., A], registry_name: str, key: Any) -> Ref[A]:
     Source: ``{:via, Registry, {name, key}}``.
     """
     strict(key)
-    return ViaRef(checked_name(registry_name, "ak.via", "the class, the registry's name, then the key"), key)
+    name = checked_name(registry_name, "ak.via", "the class, the registry's name, then the key")
+    checked_class(cls, "ak.via", "the class itself, the registry's name, then the key")
+    return ViaRef(name, key)

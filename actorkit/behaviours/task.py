@@ -8,7 +8,9 @@ Source: Elixir's Task.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from types import FunctionType, MethodType
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -17,12 +19,13 @@ import trio
 from ..errors import TaskFailed
 from ..reasons import KILLED, NORMAL, SHUTDOWN, ExitReason, Killed, Shutdown, shown
 from ..runtime import links
+from ..runtime.fitting import plain
 from ..runtime.interrupts import interruptible
 from ..runtime.process import Process
 from ..runtime.record import Record
 from ..runtime.ref import Ref
 
-__all__ = ["Outcome", "Task", "TaskResult", "perform"]
+__all__ = ["Outcome", "Task", "TaskResult", "perform", "why_no_task"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -90,11 +93,38 @@ class Outcome:
         await self._event.wait()
 
 
+NO_TASK = "cannot run {0} as a task: it is not an async function; write async def {0}(…)"
+
+
+def _name_of(function: Any) -> str:
+    return getattr(plain(function), "__qualname__", None) or shown(function, 100)
+
+
+def why_no_task(function: Any) -> str | None:
+    """Why ``function`` can be no task, as far as that can be known without calling it. A lambda, or an object with
+    ``__call__``, may return the coroutine of an async function."""
+    start = plain(function)
+    if isinstance(start, MethodType):
+        start = start.__func__
+    if isinstance(start, FunctionType):
+        try:
+            innermost = inspect.unwrap(start)
+        except Exception:  # of what a decorator has left there: it cannot be known
+            return None
+        fine = start.__name__ == "<lambda>" or any(inspect.iscoroutinefunction(one) for one in (start, innermost))
+    else:
+        fine = callable(start) and not isinstance(start, type)
+    return None if fine else NO_TASK.format(_name_of(function))
+
+
 async def perform(
     ctx: Any, outcome: Outcome | None, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     """The process of every task."""
-    value = await interruptible(function)(*args, **kwargs)
+    running = interruptible(function)(*args, **kwargs)
+    if not inspect.isawaitable(running):  # a lambda, or another callable that could not be told before
+        raise TypeError(f"{NO_TASK.format(_name_of(function))} (it returned an object of {type(running).__qualname__})")
+    value = await running
     if outcome is not None:
         outcome.value = value
 

@@ -18,9 +18,10 @@ from typing import Any, Generic, Literal, TypeVar, get_args
 import trio
 
 from ..errors import TaskFailed, TaskTimeout
+from ..reasons import shown
 from ..runtime.ref import Ref
 from .stream_pump import Basket, Pump
-from .task import TaskResult
+from .task import TaskResult, why_no_task
 from .task_supervisor import TaskSupervisor
 
 __all__ = ["OnTimeout", "TaskStream", "task_stream"]
@@ -46,8 +47,8 @@ def task_stream(
     Nothing runs before the first step. From then on fetching items, time-outs and results each go
     on at their own pace: an outcome is handed out when it is there, also while the source is quiet,
     and a task's time runs while the consumer is busy. Items are fetched as there is room: at most
-    ``max_concurrency`` tasks run, and at most twice as many items have been fetched and their
-    outcomes not taken. So ``items`` may be endless, a slow consumer slows the fetching down, and an
+    ``max_concurrency`` tasks run, and at most twice that many items have been fetched without
+    their outcome being taken. So ``items`` may be endless, a slow consumer slows the fetching down, and an
     ordered stream keeps no more than that while it waits for a slow item.
 
     An outcome says which item it belongs to: ``outcome.item``, and ``outcome.index``, from 0.
@@ -68,7 +69,8 @@ def task_stream(
         item_timeout: seconds for each task (``math.inf``: any time).
         on_timeout: "raise": TaskTimeout out of the loop; "kill_task": TaskTimeout as that item's outcome.
 
-    Raises ValueError at once for arguments that cannot be; in the loop:
+    Raises ValueError at once for invalid arguments, TypeError for a function that is not async or a supervisor that is
+    no ref; in the loop:
 
     * what iterating over ``items`` raises, and MaxChildrenReached when the supervisor is full: when
       the outcomes that are ready have been taken, and what runs is killed;
@@ -84,6 +86,16 @@ def task_stream(
                     case ak.TaskResult(text): ...
                     case ak.TaskFailed() as failure: log(failure.item, failure.reason)
     """
+    given: Any = supervisor
+    if not isinstance(given, Ref):
+        name = given if isinstance(given, str) else "jobs"
+        raise TypeError(
+            f"task_stream: supervisor={shown(given, 100)} is not a ref; "
+            f'give ak.named(ak.TaskSupervisor, "{name[:100]}")'
+        )
+    refusal = why_no_task(function)
+    if refusal is not None:
+        raise TypeError(refusal)
     concurrency: Any = (os.cpu_count() or 1) if max_concurrency is None else max_concurrency
     if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
         raise ValueError(f"max_concurrency={max_concurrency!r}: give an int >= 1, or None for one per processor")

@@ -23,7 +23,7 @@ from ..policy import supervision_events as ev
 from ..policy.child_spec import ChildSpec, DynamicFlags
 from ..runtime.calls import Later
 from ..runtime.dispatch import call
-from ..runtime.fitting import fits
+from ..runtime.fitting import fits, misfit_in
 from ..runtime.process import Process
 from ..runtime.record import Record
 from ..runtime.ref import Ref
@@ -31,7 +31,7 @@ from ..runtime.starting import Starter, Watcher
 from .dynamic_supervisor import DynamicSupervisor, dynamic_supervisor
 from .followed import living
 from .supervision_shell import StartCall
-from .task import Outcome, Task, perform
+from .task import Outcome, Task, perform, why_no_task
 
 __all__ = ["TaskSupervisor", "task_supervisor"]
 
@@ -105,7 +105,8 @@ class TaskSupervisor(DynamicSupervisor):
         """Run an async function as a process of its own; its handle, for the result. What it raises ends only
         itself: it is reported, and ``task.result()`` tells it.
 
-        Raises MaxChildrenReached, SupervisorStopping, BadArguments. Source: Task.Supervisor.async_nolink/3.
+        Raises MaxChildrenReached, SupervisorStopping, and BadArguments for a function that is not async, or that does
+        not take these arguments. Source: Task.Supervisor.async_nolink/3.
 
         Example::
 
@@ -162,14 +163,12 @@ class TaskSupervisor(DynamicSupervisor):
 
     def _begin(self, order: _Order, begun: Callable[[Task[Any]], None] | None = None) -> Later[Any]:
         later = Later[Any]()
-        if not fits(order.function, len(order.args), order.kwargs):
-            name = getattr(order.function, "__qualname__", "the task")
-            later.fail(
-                BadArguments(
-                    f"cannot run {name} as a task: {len(order.args)} positional arguments and the keyword arguments "
-                    f"({', '.join(order.kwargs)}) do not fit; give what it takes, run({name}, …)"
-                )
-            )
+        refusal = why_no_task(order.function)
+        if refusal is None and not fits(order.function, len(order.args), order.kwargs):
+            head, why = misfit_in(order.function, order.args, order.kwargs)
+            refusal = f"cannot run {head} as a task: {why}"
+        if refusal is not None:
+            later.fail(BadArguments(refusal))
             return later
         answer: Any = _TaskCall(later, order.outcome, begun)
         spec = _SPEC.with_(args=(order,))

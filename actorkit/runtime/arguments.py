@@ -11,7 +11,8 @@ ran (``functools.wraps`` tells which those are) and it is the innermost function
 
 Whose cast it was: a cast does not carry its sender, since that would cost every message. The first cast of each method
 to each kind of actor is checked where it is sent (it has to look the handler up anyway), and so is every cast of a
-method that was once sent wrongly; those name their sender. Only a first misfit among casts that had been right cannot.
+method that was once sent wrongly; those name their sender. Only the first misfit after correct
+casts cannot.
 """
 
 from __future__ import annotations

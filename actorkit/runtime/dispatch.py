@@ -86,6 +86,13 @@ def _mark(method: F, declaration: Declaration, decorator: str) -> F:
             f"{decorator} decorates a plain method, and {method!r} is a {type(method).__name__}: messages go to the "
             "actor's object; leave the other decorator out"
         )
+    before = plain.__dict__.get(MARK)
+    wraps = "__wrapped__" in plain.__dict__  # functools.wraps has copied the mark of what it wraps
+    if isinstance(before, Declaration) and before.kind != declaration.kind and not wraps:
+        raise TypeError(
+            f"{decorator} cannot declare {plain.__qualname__}: it is declared with @ak.{before.kind} already; leave "
+            "one out (what is declared with @ak.call may be cast too)"
+        )
     check_message(plain, decorator)
     explain_on_refs(plain.__name__)
     setattr(plain, MARK, declaration)

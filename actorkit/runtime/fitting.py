@@ -7,7 +7,7 @@ of the user's.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from trio.lowlevel import current_task
 
 from ..errors import NotAMessage
-from ..reasons import bounded
+from ..reasons import bounded, shown
 from .dispatch import refusal
 
 if TYPE_CHECKING:
     from .record import Record
     from .template import Template
 
-__all__ = ["checked_cast", "fits", "misfit_of", "parameters_of", "plain", "sender_now", "sender_of"]
+__all__ = ["checked_cast", "fits", "misfit_in", "misfit_of", "parameters_of", "plain", "sender_now", "sender_of"]
 
 
 def fits(function: Any, given: int, names: Collection[str]) -> bool:
@@ -60,6 +60,27 @@ def fits(function: Any, given: int, names: Collection[str]) -> bool:
     return all(
         name in names or name in optional for name in parameters[positional : positional + code.co_kwonlyargcount]
     )
+
+
+def misfit_in(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, ahead: int = 0) -> tuple[str, str]:
+    """Of arguments that do not fit: the call as text, and what Python would complain of.
+
+    Args:
+        ahead: how many positional arguments the runtime gives before these.
+    """
+    given = [shown(value, 80) for value in args[:4]]
+    given += [f"{name}={shown(value, 80)}" for name, value in list(kwargs.items())[:4]]
+    if len(args) > 4 or len(kwargs) > 4:
+        given.append("…")
+    name = getattr(plain(function), "__qualname__", None) or shown(function, 100)
+    head = f"{name}({bounded(', '.join(given), 300)})"
+    try:
+        inspect.signature(function, follow_wrapped=False).bind(*[None] * ahead, *args, **kwargs)
+    except TypeError as error:
+        return head, bounded(str(error), 300)
+    except Exception:  # of the signature that a decorator has left there
+        pass
+    return head, "its arguments do not fit"
 
 
 def plain(function: Any) -> Any:

@@ -62,8 +62,18 @@ def protect_package() -> None:
 class _Protected(AbstractAsyncContextManager[T]):
     """An async context manager whose entry and exit are protected."""
 
-    def __init__(self, inside: AbstractAsyncContextManager[T]) -> None:
+    def __init__(self, inside: AbstractAsyncContextManager[T], made_by: str) -> None:
         self._inside = inside
+        self._made_by = made_by
+
+    def __getattr__(self, name: str) -> Any:
+        """What is asked of it was meant for what it gives when it is entered."""
+        made_by: str = self.__dict__.get("_made_by", "it")
+        if made_by == "_opened":
+            remedy = "open_node(…) is not open yet: use async with ak.open_node(…) as node"
+        else:
+            remedy = f"{made_by}(…) is not entered yet: use async with …{made_by}(…)"
+        raise AttributeError(f"no attribute {name!r}; {remedy}", name=name)
 
     async def __aenter__(self) -> T:
         return await self._inside.__aenter__()
@@ -82,7 +92,7 @@ def protected_context(
 
     @functools.wraps(make)
     def made(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[T]:
-        return _Protected(make(*args, **kwargs))
+        return _Protected(make(*args, **kwargs), made.__name__)
 
     return made
 

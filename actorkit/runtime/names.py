@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .record import Record
     from .scheduler import Scheduler
 
-__all__ = ["CURRENT_SCHEDULER", "NamedRef", "Names", "checked_name", "named"]
+__all__ = ["CURRENT_SCHEDULER", "NamedRef", "Names", "checked_class", "checked_name", "named"]
 
 A = TypeVar("A")
 A_co = TypeVar("A_co", covariant=True)
@@ -83,18 +83,21 @@ class NamedRef(Ref[A_co]):
         except LookupError:
             raise NotInsideActor(
                 f"the named ref {self.name!r} was used outside of any node: use it in an actor, or in the body of "
-                "`async with open_node(…)`, or take node.whereis(name), and in a thread node.from_thread"
+                "`async with open_node(…)`; elsewhere use node.whereis(name), and from a thread node.from_thread"
             ) from None
         return self.resolve_on(scheduler)
 
     async def _holder(self, method: Any = None) -> Record[Any]:
         record = self.resolve()
         if record is None:
+            why = self.why_nobody(CURRENT_SCHEDULER.get())
             await checkpoint()  # whoever tries again and again must let others run: a supervisor, for one
-            raise CalleeDied(
-                f"{self.name!r} (no actor has this name)", NOPROC, method=getattr(method, "__qualname__", "")
-            )
+            raise CalleeDied(f"{self.name!r} ({why})", NOPROC, method=getattr(method, "__qualname__", ""))
         return record
+
+    def why_nobody(self, scheduler: Scheduler) -> str:
+        """Why ``resolve_on`` has just found nobody, for a message."""
+        return "no actor has this name"
 
     def _nobody(self, what: Any, args: tuple[Any, ...]) -> bool:
         CURRENT_SCHEDULER.get().dead_name(self.name, what, args)
@@ -150,7 +153,7 @@ class NamedRef(Ref[A_co]):
     def pid(self) -> Pid:
         record = self.resolve()
         if record is None:
-            raise ActorDead(f"no actor is registered as {self.name!r} now")
+            raise ActorDead(f"{self.name!r} leads to nobody now: {self.why_nobody(CURRENT_SCHEDULER.get())}")
         return record.pid
 
     @property
@@ -162,14 +165,17 @@ def named(cls: Callable[..., A], name: str) -> Ref[A]:
     """A ref to whoever is registered as ``name`` when it is used; ``cls`` gives its type.
 
     Use it for long-lived services: it outlives their restarts. While nobody holds the name, ``cast`` and ``send``
-    return False (and count a dead letter), ``call`` raises CalleeDied with NoProc.
+    return False (and count a dead letter), ``call`` raises CalleeDied with NoProc. Raises TypeError at once for what is
+    no class, and for what can be nobody's name.
 
     Example::
 
         lobby = ak.named(Room, "lobby")
         lobby.cast(Room.say, b"hello")
     """
-    return NamedRef(checked_name(name, "ak.named", "the class, then the name"))
+    name = checked_name(name, "ak.named", "the class, then the name")
+    checked_class(cls, "ak.named", "the class itself, then the name")
+    return NamedRef(name)
 
 
 def checked_name(name: object, what: str, order: str) -> str:
@@ -177,3 +183,9 @@ def checked_name(name: object, what: str, order: str) -> str:
     if isinstance(name, str) and name:
         return str.__str__(name)
     raise TypeError(f"{what} was given {shown(name, 100)} as a name, and a name is a non-empty string; give {order}")
+
+
+def checked_class(cls: object, what: str, order: str) -> None:
+    """Raises TypeError for what is no class of actors, such as an actor's object, or a string."""
+    if not callable(cls):
+        raise TypeError(f"{what} was given {shown(cls, 100)} in the place of the class; give {order}")

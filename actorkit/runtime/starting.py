@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AlreadyRegistered, NodeStopped, StartFailed
@@ -17,7 +18,7 @@ from ..policy.child_spec import ChildSpec
 from ..reasons import BadReturn, Crash, ExitReason, shown, text_of
 from .callbacks import Callbacks
 from .debug import CheckedTemplate
-from .fitting import fits
+from .fitting import fits, misfit_in
 from .interrupts import interruptible
 from .process import Process, start_process
 from .template import Owner, Template
@@ -47,6 +48,14 @@ def _actor_class(start: Any) -> type | None:
 
 def _name_of(start: Any) -> str:
     return getattr(start, "__qualname__", None) or shown(start, 200)
+
+
+def _meant_as_process(start: Any) -> bool:
+    """Is it a plain function that looks like a process whose ``async`` was forgotten?"""
+    if not isinstance(start, FunctionType):
+        return False
+    code = start.__code__
+    return code.co_argcount > 0 and code.co_varnames[0] == "ctx"
 
 
 def _context_of(made: Any) -> Record[Any] | None:
@@ -134,8 +143,8 @@ class Starter:
         if self.process:
             assert self.template is not None
             if not fits(self.start, len(args) + 1, kwargs):
-                text = f"{_name_of(self.start)}() takes other arguments than the {len(args)} positional ones and "
-                text += f"({', '.join(kwargs)}) by name, after the process's context"
+                head, why = misfit_in(self.start, args, kwargs, ahead=1)
+                text = f"cannot run {head} as a process: {why}; its context, ctx, is given first, before these"
                 raise StartFailed(self.options["child_id"], Crash("TypeError", text))
             record = start_process(self.scheduler, self.template, self.start, args, dict(kwargs), link_to)
             if watcher is not None:
@@ -150,6 +159,10 @@ class Starter:
     def _make(self, args: tuple[Any, ...], kwargs: Any) -> tuple[Any, Template]:
         """Call a factory."""
         child_id = self.options["child_id"]
+        if _meant_as_process(self.start) and not fits(self.start, len(args), kwargs):
+            name = _name_of(self.start)
+            text = f"{name} is not an async function: write async def {name}(ctx, …), or give an actor class"
+            raise StartFailed(child_id, Crash("TypeError", text))
         try:
             made = interruptible(self.start)(*args, **kwargs)
         except BaseException as error:

@@ -4,6 +4,7 @@ as it can be known."""
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import pickle
 import types
@@ -398,3 +399,191 @@ async def test_puppets_go_on(node: ak.Node, clock: Any) -> None:
     puppet.cast(Puppet.note, 1)
     await settle()
     assert await puppet.call(Puppet.all_seen) == [1]
+
+
+# --- functions and refs that cannot work ---------------------------------------------------------
+
+
+def plainly(x: int) -> int:
+    return x
+
+
+async def two(x: int, y: int) -> int:
+    return x + y
+
+
+async def doubled(x: int) -> int:
+    return 2 * x
+
+
+NO_TASKS = {
+    "a plain function": (plainly, "cannot run plainly as a task: it is not an async function; write async def plainly"),
+    "a partial of one": (functools.partial(plainly, 1), "cannot run plainly as a task: it is not an async function"),
+    "a plain method": (Shop().get_item, "cannot run Shop.get_item as a task: it is not an async function"),
+    "a class": (Shop, "cannot run Shop as a task: it is not an async function"),
+    "a name": ("two", "cannot run 'two' as a task: it is not an async function"),
+}
+
+
+@pytest.mark.parametrize("what", NO_TASKS)
+@pytest.mark.parametrize("door", ["run", "start", "run_linked", "task_stream"])
+async def test_what_is_not_async_can_be_no_task(door: str, what: str, clock: Any) -> None:
+    """Refused at once, before anything of it has run; the supervisor lives on."""
+    function: Any
+    function, text = NO_TASKS[what]
+    async with ak.open_node(ak.task_supervisor()) as node:
+        jobs: Any = node.root
+        with pytest.raises(TypeError) as caught:
+            if door == "task_stream":
+                ak.task_stream(jobs, function, [1])
+            elif door == "run_linked":
+                await jobs.call(ak.TaskSupervisor.run_linked, node.spawn(Puppet), function, 1)
+            else:
+                await jobs.call(getattr(ak.TaskSupervisor, door), function, 1)
+        assert text in str(caught.value)
+        assert jobs.alive
+
+
+async def test_whatever_returns_a_coroutine_can_be_a_task(clock: Any) -> None:
+    """Lambdas, partials, decorated functions, objects with ``__call__``; of what returns something else the reason
+    says so."""
+
+    @functools.wraps(doubled)
+    def decorated(x: int) -> Any:
+        return doubled(x)
+
+    class Doubling:
+        async def __call__(self, x: int) -> int:
+            return 2 * x
+
+        async def method(self, x: int) -> int:
+            return 2 * x
+
+    async with ak.open_node(ak.task_supervisor()) as node:
+        jobs: Any = node.root
+        for function in (
+            doubled,
+            lambda x: doubled(x),
+            functools.partial(doubled),
+            decorated,
+            Doubling(),
+            Doubling().method,
+        ):
+            assert await (await jobs.call(ak.TaskSupervisor.run, function, 3)).result() == 6
+        task = await jobs.call(ak.TaskSupervisor.run, lambda: 3)
+        with pytest.raises(ak.TaskFailed, match=r"not an async function.*it returned an object of int"):
+            await task.result()
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "text"),
+    [
+        ((1,), {}, "cannot run two(1) as a task: missing a required argument: 'y'"),
+        ((1, 2, 3), {}, "cannot run two(1, 2, 3) as a task: too many positional arguments"),
+        ((1, 2), {"z": 3}, "cannot run two(1, 2, z=3) as a task: got an unexpected keyword argument 'z'"),
+    ],
+)
+async def test_a_task_that_does_not_fit_says_what_is_missing(
+    clock: Any, args: tuple[Any, ...], kwargs: dict[str, Any], text: str
+) -> None:
+    """In the words of Python itself; for a process too, whose context comes first."""
+    async with ak.open_node(ak.task_supervisor()) as node:
+        jobs: Any = node.root
+        with pytest.raises(ak.BadArguments) as caught:
+            await jobs.call(ak.TaskSupervisor.run, two, *args, **kwargs)
+        assert text in str(caught.value)
+    async with ak.open_node() as node:
+        with pytest.raises(ak.StartFailed, match=r"cannot run work\(1, 2\) as a process: too many positional"):
+            node.spawn(work, 1, 2)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("supervisor", ["jobs", None, ak.TaskSupervisor])
+def test_a_task_stream_needs_a_ref(supervisor: Any) -> None:
+    """A name, or the class: refused at once."""
+    with pytest.raises(TypeError) as caught:
+        ak.task_stream(supervisor, doubled, [1])
+    text = str(caught.value)
+    assert text.startswith("task_stream: supervisor=")
+    assert text.endswith('is not a ref; give ak.named(ak.TaskSupervisor, "jobs")')
+
+
+async def test_a_process_without_async_is_told_apart_from_a_factory(node: ak.Node, clock: Any) -> None:
+    """``def f(ctx)``: the word that is missing, and not that an argument is. A factory may have a ctx of its own."""
+
+    def f(ctx: Any) -> None:
+        raise AssertionError("ran")
+
+    def factory(ctx: int) -> Shop:
+        assert ctx == 3
+        return Shop()
+
+    for start in (lambda: node.spawn(f), lambda: node.spawn(ak.child(f))):  # type: ignore[call-arg, call-overload]
+        with pytest.raises(ak.StartFailed, match=r"is not an async function: write async def .*f\(ctx, …\)"):
+            start()
+    assert node.spawn(factory, 3).alive
+
+
+async def test_a_node_that_is_not_open_says_how_it_is_opened() -> None:
+    """``node = ak.open_node(…)`` without ``async with``: an AttributeError, at the first use."""
+    node: Any = ak.open_node()
+    with pytest.raises(AttributeError, match=r"open_node\(…\) is not open yet.*async with ak\.open_node\(…\) as node"):
+        node.spawn(Shop)
+    assert not hasattr(node, "__len__")
+    assert isinstance(repr(node), str)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ak.named(Shop(), "x"),  # type: ignore[arg-type]
+        lambda: ak.named("A", "x"),  # type: ignore[arg-type]
+        lambda: ak.via(Shop(), "rr", "k"),  # type: ignore[arg-type]
+        lambda: ak.partitioned(Shop(), "shops", "k"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_ref_by_name_is_given_the_class(make: Any) -> None:
+    """An object, or the name of the class, is refused where the ref is made."""
+    with pytest.raises(TypeError, match="in the place of the class; give the class itself, "):
+        make()
+
+
+async def test_a_ref_that_leads_to_nobody_says_why(clock: Any) -> None:
+    """No such registry, nobody under the key, not a registry at all; the same of partitions."""
+    tree = ak.supervisor(ak.registry(name="rr"), ak.child(Shop).with_(name="shop"))
+    async with ak.open_node(tree):
+        for ref, text in (
+            (ak.named(Shop, "nobody"), "no actor has this name"),
+            (ak.via(Shop, "r2", "k"), "no registry 'r2'"),
+            (ak.via(Shop, "shop", "k"), "'shop' is no registry"),
+            (ak.via(Shop, "rr", "k"), "registry 'rr' has nobody under 'k'"),
+            (ak.partitioned(Shop, "pp", 1), "no partition supervisor 'pp'"),
+            (ak.partitioned(Shop, "shop", 1), "'shop' is no partition supervisor"),
+        ):
+            with pytest.raises(ak.CalleeDied) as caught:
+                await ref.call(Shop.get_item, 1)
+            assert text in str(caught.value)
+            with pytest.raises(ak.ActorDead) as dead:
+                ref.pid  # noqa: B018
+            assert text in str(dead.value)
+
+
+def test_a_method_is_declared_once() -> None:
+    """@ak.call and @ak.cast together: refused as the class is defined; an override may be declared in another way."""
+    assert "it is declared with @ak.cast already" in defines("@ak.call\n@ak.cast\ndef f(self): pass")
+    assert "it is declared with @ak.call already" in defines("@ak.cast(sheddable=True)\n@ak.call\ndef f(self): pass")
+
+    class Other(Shop):
+        @ak.cast
+        @functools.wraps(Shop.get_item)
+        def get_item(self, x: int) -> Any:
+            pass
+
+    assert Other.get_item
+
+
+def test_a_class_of_reasons_is_no_reason() -> None:
+    """exit(ak.Failure): it says what is missing."""
+    with pytest.raises(
+        TypeError, match=r"with Failure: it is not an exit reason, it is the class; give ak\.Failure\(…\)"
+    ):
+        ak.named(Shop, "shop").exit(ak.Failure)  # type: ignore[arg-type]
