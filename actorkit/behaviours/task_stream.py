@@ -69,6 +69,9 @@ def task_stream(
         item_timeout: seconds for each task (``math.inf``: any time).
         on_timeout: "raise": TaskTimeout out of the loop; "kill_task": TaskTimeout as that item's outcome.
 
+    A step that is cancelled (``with trio.move_on_after(1): await anext(stream)``) ends the stream, as it ends an async
+    generator: the next one raises StopAsyncIteration.
+
     Raises ValueError at once for invalid arguments, TypeError for a function that is not async or a supervisor that is
     no ref; in the loop:
 
