@@ -218,7 +218,7 @@ def _passes(error: BaseException, frames: Collection[FrameType]) -> bool:
 class _End:
     """The end of one actor: what its record held, until each of it has been seen to."""
 
-    __slots__ = ("extra", "inbox", "obj", "outbox", "reason", "record")
+    __slots__ = ("extra", "inbox", "obj", "outbox", "reason", "record", "todo")
 
     def __init__(self, record: Record[Any], reason: ExitReason) -> None:
         self.record = record
@@ -227,6 +227,8 @@ class _End:
         self.inbox = record.inbox
         self.obj = record.obj
         self.extra = record.extra
+        self.todo: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
+        """What is left of the step at hand, the next one last."""
 
 
 class Lifecycle:
@@ -249,8 +251,8 @@ class Lifecycle:
         self.kill_timeout = kill_timeout
         self.last_reason: ExitReason = NORMAL
         self.doomed: list[Record[Any]] = []
-        self.unsettled: deque[tuple[int, _End]] = deque()
-        """Ends whose next step found the stack full: (the steps that have been taken, the end)."""
+        self.unsettled: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        """What found the stack full in the middle of an end, to be done from a fresh one: (function, arguments)."""
         self.left: BaseException | None = None
         """KeyboardInterrupt or SystemExit from users' code: it comes out of the node when that has stopped."""
         self.dying: dict[Record[Any], Timer] = {}
@@ -315,8 +317,12 @@ class Lifecycle:
 
     def bury_doomed(self) -> None:
         """End those that could not be ended when they had to be: the stack was full."""
-        while self.unsettled:
-            self._settle(*self.unsettled.popleft())
+        for _ in range(len(self.unsettled)):  # what finds the stack full again comes back
+            step, arguments = self.unsettled.popleft()
+            try:
+                step(*arguments)
+            except RecursionError:
+                self.settle_later(step, *arguments)
         while self.doomed:
             record = self.doomed.pop()
             name = record.template.name
@@ -482,7 +488,7 @@ class Lifecycle:
         if template.footprint is not None and template.process and (attention is None or attention.kill is None):
             try:
                 self.learned.at_death(record, reason, error, _alone(error))
-            except Exception as failure:
+            except BaseException as failure:
                 self.step_failed(failure)
         self._forget(error)
         killed = attention is not None and attention.kill is not None
@@ -612,15 +618,15 @@ class Lifecycle:
                             self._end_timers(extra)
                     if step < 4:
                         step = 4
-                        if extra.at_exit:
+                        if extra.at_exit or end.todo:
                             self._end_callbacks(end, extra)
                     if step < 5:
                         step = 5
-                        if extra.senders or extra.deferred:
+                        if extra.senders or extra.deferred or end.todo:
                             self._end_callers(end, extra)
                 if step < 6:
                     step = 6
-                    if end.inbox or end.outbox:
+                    if end.inbox or end.outbox or end.todo:
                         self._end_mailbox(end)
                 if step < 7:
                     step = 7
@@ -643,8 +649,27 @@ class Lifecycle:
                     self.exit_noticed()
                 return
             except RecursionError:
-                self.unsettled.append((step - 1, end))
+                self.settle_later(self._settle, step - 1, end)
                 return
+            except BaseException as error:
+                self.step_failed(error)
+
+    def settle_later(self, step: Callable[..., None], *arguments: Any) -> None:
+        """The stack is full: take this step of an end from a fresh one."""
+        self.unsettled.append((step, arguments))
+        try:
+            self.timers.after(0, self.bury_doomed)
+        except (RecursionError, MemoryError):
+            pass  # the next end does it, or the node's stop
+
+    def _work_off(self, end: _End) -> None:
+        while end.todo:
+            do, arguments = end.todo.pop()
+            try:
+                do(*arguments)
+            except RecursionError:
+                end.todo.append((do, arguments))
+                raise
             except BaseException as error:
                 self.step_failed(error)
 
@@ -672,32 +697,25 @@ class Lifecycle:
 
     def _end_callbacks(self, end: _End, extra: Extra) -> None:
         callbacks, extra.at_exit = extra.at_exit, None
-        for callback in callbacks or ():
-            try:
-                callback(end.record, end.reason)
-            except BaseException as error:
-                self.step_failed(error)
+        end.todo += [(callback, (end.record, end.reason)) for callback in reversed(callbacks or ())]
+        self._work_off(end)
 
     def _end_callers(self, end: _End, extra: Extra) -> None:
         senders, extra.senders = extra.senders, None
         deferred, extra.deferred = extra.deferred, None
-        for waiting in (*(senders or ()), *(deferred or ())):
-            try:
-                waiting.fail(end.reason)
-            except BaseException as error:
-                self.step_failed(error)
+        waiting = (*(senders or ()), *(deferred or ()))
+        end.todo += [(one.fail, (end.reason,)) for one in reversed(waiting)]
+        self._work_off(end)
 
     def _end_mailbox(self, end: _End) -> None:
         outbox, inbox = end.outbox, end.inbox
         end.outbox = end.inbox = None
-        for message in (*reversed(outbox or ()), *(inbox or ())):
-            try:
-                if message[2] is not None:
-                    message[2].fail(end.reason)
-                else:
-                    self.dead_letter(end.record, message, "its receiver ended first")
-            except BaseException as error:
-                self.step_failed(error)
+        for message in (*reversed(inbox or ()), *(outbox or ())):  # they are taken from the end
+            if message[2] is not None:
+                end.todo.append((message[2].fail, (end.reason,)))
+            else:
+                end.todo.append((self.dead_letter, (end.record, message, "its receiver ended first")))
+        self._work_off(end)
 
     # --- after a message ----------------------------------------------------------------------
 

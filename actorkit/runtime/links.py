@@ -161,6 +161,8 @@ def _tell(
     for other in links or ():
         try:
             send_signal(lifecycle, other, reason, dead, Source.LINK)
+        except RecursionError:
+            lifecycle.settle_later(send_signal, lifecycle, other, reason, dead, Source.LINK)
         except BaseException as error:
             lifecycle.step_failed(error)
     for one in (watched or {}).values():
@@ -168,6 +170,8 @@ def _tell(
         if near is not None and near.monitors is not None and near.monitors.pop(one.id, None) is not None:
             try:
                 one.watcher.post_info(Down(one.id, one.ref, reason))
+            except RecursionError:
+                lifecycle.settle_later(one.watcher.post_info, Down(one.id, one.ref, reason))
             except BaseException as error:
                 lifecycle.step_failed(error)
 

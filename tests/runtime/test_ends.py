@@ -659,3 +659,45 @@ async def test_a_connections_end_cannot_fail(door: str, error: type[BaseExceptio
         caught = fatal_leaf(raised)
     assert closed
     assert caught is (leaf if error in FATAL else None)
+
+
+async def test_a_step_that_found_the_stack_full_is_taken_again(opened: OpenNode) -> None:
+    """From a fresh one, and those after it too, in order."""
+
+    class Plain(ak.Actor):
+        @ak.call
+        async def ask(self) -> None:
+            await trio.sleep_forever()
+
+    async with opened() as node, trio.open_nursery() as nursery:
+        record: Any = node.spawn(Plain)
+        order: list[str] = []
+        full = 3
+
+        def note(name: str) -> Any:
+            def noted(*_: Any) -> None:
+                nonlocal full
+                if name == "second" and full:
+                    full -= 1
+                    raise RecursionError
+                order.append(name)
+
+            return noted
+
+        async def call() -> None:
+            try:
+                await record.call(Plain.ask)
+            except ak.CalleeDied:
+                order.append("its caller")
+
+        for name in ("first", "second", "third"):
+            record.need_extra().call_at_exit(note(name))
+        nursery.start_soon(call)
+        await trio.testing.wait_all_tasks_blocked()
+        record.kill()
+        for _ in range(50):
+            await trio.lowlevel.checkpoint()
+        assert "its caller" in order
+        assert [name for name in order if name != "its caller"] == ["first", "second", "third"]
+        assert full == 0
+        assert not node.unsettled
