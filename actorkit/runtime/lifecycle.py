@@ -592,10 +592,24 @@ class Lifecycle:
         record.state = DEAD
         self.last_reason = reason
         del self.actors[record.number]
-        end = _End(record, reason)
+        plain = (
+            record.extra is None
+            and template.owner is None
+            and template.name is None
+            and not (record.inbox or record.outbox)
+            and not (self.budgets.all or self.dying or self.events.listened or self.stopping)
+        )
+        end = None if plain else _End(record, reason)
+        obj = record.obj
         record.inbox = record.outbox = record.attention = record.variables = None
         record.obj = record.pending = None
-        self._settle(0, end)
+        if end is not None:
+            self._settle(0, end)
+        elif obj is not None:  # nobody is to be told, nothing to be freed but its state
+            try:
+                clear_state(obj, template)
+            except BaseException as error:
+                self.step_failed(error)
 
     def _settle(self, step: int, end: _End) -> None:
         """Take the steps of an end that come after ``step``, whatever they raise. Most actors need few of them."""
