@@ -26,6 +26,9 @@ except ImportError:
 else:
     IMPLEMENTATIONS = ["c", "python"]
 
+pytestmark = pytest.mark.own_process
+"""References are counted to objects that others share, small texts for one: no test before this may let go of some."""
+
 WALKS = int(os.environ.get("ACTORKIT_WALKS", "20000"))
 PURE_IS_SLOWER = 50
 SENTINELS = (None, True, False, ..., NotImplemented, (), "", b"", 0, 1, int, str, dict, list, tuple, object, deque)
