@@ -312,6 +312,36 @@ def test_a_loop_that_stands_still_is_interrupted(monkeypatch: pytest.MonkeyPatch
         ak.run(main)
 
 
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, lambda *_: None])
+def test_a_loop_that_stands_still_ends_where_ctrl_c_means_nothing(
+    handler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell's background job ignores SIGINT: nothing else would end it, so the process exits, with 143."""
+    monkeypatch.setattr(cli, "STANDSTILL_SECONDS", 0.05)
+    exits: list[tuple[Any, ...]] = []
+    ended = threading.Event()
+
+    def exit_at_once(*how: Any) -> None:
+        exits.append(how)
+        monkeypatch.setattr(cli, "STANDSTILL_SECONDS", 600.0)
+        ended.set()
+
+    monkeypatch.setattr(cli, "exit_at_once", exit_at_once)
+    pressed: list[int] = []
+    monkeypatch.setattr(signal, "pthread_kill", lambda _, number: pressed.append(number))
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+
+        async def main() -> None:
+            signal.raise_signal(signal.SIGTERM)
+            ended.wait()  # the loop stands still until then
+
+        ak.run(main)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert exits == [(143, cli.STOOD_STILL)]
+
+
 def test_a_loop_that_turns_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the stop takes, and however often the loop is asked."""
     asked: list[object] = []
