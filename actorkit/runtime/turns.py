@@ -203,7 +203,9 @@ class Turns:
                         self._worked = self._worked_turns = 0
                         enough = (self.slice_ns + self.slice_ns // 4) // self._turn_ns
                         self._through = max(1, min(enough, PER_PASS))
-                    if not turns:
+                    if len(turns) == self._gone:  # nobody, or only those who have been cancelled
+                        turns.clear()
+                        self._gone = 0
                         self._turnstile = task
                         got = await park(trap)
                         if got is not WAKE:

@@ -560,3 +560,59 @@ async def test_a_handler_that_blocks_nobody_while_suspended(
         node.spawn(Logger, log, "x").cast(Logger.note_async)
         await trio.sleep(1)
         assert log == ["x"]
+
+
+async def test_nobody_is_waited_for_who_was_cancelled(
+    opened: OpenNode, clock: Clock, autojump_clock: trio.testing.MockClock
+) -> None:
+    """When only such are left in the queue, the turnstile sleeps: a clock that jumps when nothing runs, jumps."""
+    async with opened() as node:
+        counter = Counter(clock)
+        callee = node.spawn(Flood, counter)
+
+        async def loop() -> None:
+            while True:
+                await callee.call(Flood.count)
+
+        for many in (1, 2, 40, 100):
+            for steps in range(6):
+                async with trio.open_nursery() as nursery:
+                    for _ in range(many):
+                        nursery.start_soon(loop)
+                    for _ in range(steps):
+                        await trio.lowlevel.checkpoint()
+                    nursery.cancel_scope.cancel()
+                with trio.fail_after(3600):
+                    await trio.sleep(60)
+        assert not node.turns
+
+
+async def test_the_turnstile_sleeps_when_the_rest_was_cancelled(
+    opened: OpenNode, clock: Clock, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Somebody is let through, and all behind it have gone."""
+    async with opened() as node:
+        done = []
+
+        async def wait(name: str) -> None:
+            await node.take_turn()
+            done.append(name)
+
+        async with trio.open_nursery() as nursery:
+            scopes = []
+            nursery.start_soon(wait, "alone")
+            for _ in range(60):
+                scope = trio.CancelScope()
+                scopes.append(scope)
+
+                async def cancelled(scope: trio.CancelScope = scope) -> None:
+                    with scope:
+                        await wait("late")
+
+                nursery.start_soon(cancelled)
+            await trio.lowlevel.checkpoint()
+            for scope in scopes[5:]:
+                scope.cancel()
+        await trio.sleep(60)
+        assert done
+        assert not node.turns
