@@ -11,7 +11,7 @@ CASE ?= S2
 
 .PHONY: demo survive test test-pure check prove mutate sanitize clean
 
-$(VENV)/.ready: pyproject.toml setup.py $(wildcard actorkit/heap/*.[ch])
+$(VENV)/.ready: pyproject.toml setup.py $(wildcard actorkit/heap/c/*.[ch])
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,test,check]'
 	touch $@

@@ -11,18 +11,18 @@ from setuptools import Extension, setup
 
 EXTENSIONS = [
     Extension(
-        "actorkit.heap._clock",
-        ["actorkit/heap/_clock.c"],
-        depends=["actorkit/heap/_heaps.h", "actorkit/heap/_pages.h"],
+        "actorkit.heap.c._clock",
+        ["actorkit/heap/c/_clock.c"],
+        depends=["actorkit/heap/c/_heaps.h", "actorkit/heap/c/_pages.h"],
         optional=True,
     ),
     Extension(
-        "actorkit.heap._walk",
-        ["actorkit/heap/_walk.c"],
-        depends=[f"actorkit/heap/{name}.h" for name in ("_blocks", "_census", "_layout", "_messages")],
+        "actorkit.heap.c._walk",
+        ["actorkit/heap/c/_walk.c"],
+        depends=[f"actorkit/heap/c/{name}.h" for name in ("_blocks", "_census", "_layout", "_messages")],
         optional=True,
     ),
-    Extension("actorkit.heap._refusal", ["actorkit/heap/_refusal.c"], optional=True),
+    Extension("actorkit.heap.c._refusal", ["actorkit/heap/c/_refusal.c"], optional=True),
 ]
 
 supported = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")

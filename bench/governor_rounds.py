@@ -26,11 +26,11 @@ import trio.testing
 import actorkit as ak
 from actorkit.governor import census
 from actorkit.heap import walk
-from actorkit.policy import governor_events as ev
-from actorkit.policy.governor_settings import LEVEL_ACTIONS, Deed
-from actorkit.policy.kill_rounds import KillSettings
-from actorkit.policy.ladder import LadderSettings
-from actorkit.policy.victims import Census, KillCaps, select
+from actorkit.policy.memory import governor_events as ev
+from actorkit.policy.memory.governor_settings import LEVEL_ACTIONS, Deed
+from actorkit.policy.memory.kill_rounds import KillSettings
+from actorkit.policy.memory.ladder import LadderSettings
+from actorkit.policy.memory.victims import Census, KillCaps, select
 from actorkit.testing import ScriptedMemory
 from bench.heap_walks import Small
 from bench.worker import questions, rss, say

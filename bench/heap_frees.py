@@ -11,13 +11,13 @@ import gc
 import tempfile
 from pathlib import Path
 
-from actorkit.heap import pure_walk
+from actorkit.heap.python import walk as pure_walk
 from bench.heap_graphs import SHAPES
 from bench.worker import questions, say
 from tests.heap import frees
 
 try:
-    from actorkit.heap import _walk as c_walk
+    from actorkit.heap.c import _walk as c_walk
 except ImportError:
     c_walk = None  # type: ignore[assignment]
 

@@ -25,13 +25,13 @@ from typing import Any
 import trio
 
 import actorkit as ak
-from actorkit.heap import pure_walk
-from actorkit.runtime.budgets import mailbox_of, roots_of
+from actorkit.heap.python import walk as pure_walk
+from actorkit.runtime.budgets.budget import mailbox_of, roots_of
 from bench.heap_graphs import SHAPES
 from bench.worker import questions, say
 
 try:
-    from actorkit.heap import _walk as c_walk
+    from actorkit.heap.c import _walk as c_walk
 except ImportError:
     c_walk = None  # type: ignore[assignment]
 try:

@@ -9,7 +9,7 @@ from typing import Any
 import trio
 
 import actorkit as ak
-from actorkit.heap import slabs
+from actorkit.heap import own_heaps as slabs
 from bench.worker import gc_settings, questions, rss, say
 
 MODE, PROGRAM = sys.argv[1:3]

@@ -16,7 +16,7 @@ import trio.testing
 
 import actorkit as ak
 from actorkit.governor.reclaim import trim_allocator
-from actorkit.heap import slabs
+from actorkit.heap import own_heaps as slabs
 from bench.worker import questions, rss, say
 
 MODE, SIZE, ORDER, COUNT = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])

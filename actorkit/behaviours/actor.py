@@ -8,13 +8,13 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Self, TypeVar, overload
 
 from ..errors import InvalidChildSpec
-from ..policy.child_spec import ChildSpec, ChildSpecChanges
+from ..policy.supervision.child_spec import ChildSpec, ChildSpecChanges
 from ..reasons import ExitReason
-from ..runtime.callbacks import Callbacks
-from ..runtime.process import Process, ProcessContext
+from ..runtime.actor.actor_base import ActorBase
+from ..runtime.life.process import Process, ProcessContext
 
 if TYPE_CHECKING:
-    from ..runtime.context import Context
+    from ..runtime.actor.context import Context
 
 __all__ = ["Actor", "child"]
 
@@ -22,7 +22,7 @@ A = TypeVar("A")
 P = ParamSpec("P")
 
 
-class Actor(Callbacks):
+class Actor(ActorBase):
     """State, a mailbox, no locks. While idle it costs no task.
 
     Subclass it, keep state in attributes, and declare messages with ``@ak.call`` and ``@ak.cast``. One message is
@@ -93,7 +93,7 @@ def child(start: Any, /, *args: Any, **kwargs: Any) -> ChildSpec[Any]:
     """
     spec: ChildSpec[Any] = ChildSpec(start, args=args, kwargs=kwargs)
     origin = getattr(start, "__origin__", start)
-    if isinstance(origin, type) and not issubclass(origin, Callbacks):
+    if isinstance(origin, type) and not issubclass(origin, ActorBase):
         raise InvalidChildSpec(
             "start",
             start,

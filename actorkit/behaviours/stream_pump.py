@@ -37,17 +37,17 @@ from trio.lowlevel import current_task, disable_ki_protection
 
 from ..errors import CalleeDied, NodeStopped, TaskFailed, TaskTimeout
 from ..log import log
-from ..policy.child_spec import ChildSpec
+from ..policy.supervision.child_spec import ChildSpec
 from ..reasons import SHUTDOWN, ExitReason, Failure
-from ..runtime.interrupts import interruptible
-from ..runtime.names import CURRENT_SCHEDULER, NamedRef
-from ..runtime.process import ProcessContext
-from ..runtime.record import DEAD, Record
-from ..runtime.ref import Ref
-from ..runtime.starting import Starter
-from ..runtime.stepping import BEGIN, Driver
-from ..runtime.timers import Timer
-from ..runtime.trio_internals import is_fatal
+from ..runtime.actor.names import CURRENT_SCHEDULER, NamedRef
+from ..runtime.actor.record import DEAD, Record
+from ..runtime.actor.ref import Ref
+from ..runtime.base.interrupts import interruptible
+from ..runtime.base.timers import Timer
+from ..runtime.base.trio_internals import is_fatal
+from ..runtime.life.process import ProcessContext
+from ..runtime.life.starter import Starter
+from ..runtime.life.stepping import BEGIN, Driver
 from .task import Task, TaskResult
 from .task_supervisor import TaskSupervisor
 
@@ -168,22 +168,22 @@ class Source(Driver):
     __slots__ = ("task",)
 
     def __init__(self, coro: Any, consumer: Record[Any]) -> None:
-        super().__init__(coro, BEGIN, consumer.template.scheduler, consumer, None)
+        super().__init__(coro, BEGIN, consumer.kind.scheduler, consumer, None)
         self.task = current_task()
 
     def begin(self) -> None:
         """It belongs to the consumer from now on."""
         self.scheduler.holders[self.task] = self
-        extra = self.actor.need_extra()
-        if extra.kids is None:
-            extra.kids = set()
-        extra.kids.add(self)
+        relations = self.actor.need_relations()
+        if relations.kids is None:
+            relations.kids = set()
+        relations.kids.add(self)
 
     def leave(self, feeder: Record[Any]) -> None:
         """The consumer has died, or the work is done: what is left is done as the feeder."""
-        extra = self.actor.extra
-        if extra is not None and extra.kids is not None:
-            extra.kids.discard(self)
+        relations = self.actor.relations
+        if relations is not None and relations.kids is not None:
+            relations.kids.discard(self)
         self.actor = feeder
 
 
@@ -253,7 +253,7 @@ class Pump(Generic[I, T]):
         consumer = None if here is None else here.current
         supervisor = self.supervisor
         if consumer is None and isinstance(supervisor, Record):
-            here = supervisor.template.scheduler
+            here = supervisor.kind.scheduler
         elif here is None:
             assert isinstance(supervisor, NamedRef)
             supervisor.resolve()  # says what is wrong
@@ -264,17 +264,17 @@ class Pump(Generic[I, T]):
         if starter is None:
             spec = ChildSpec(feed_stream, max_heap_size=0, id="task_stream")
             starter = node._starters[feed_stream] = Starter(node, spec, Feeders())
-            assert starter.template is not None
-            starter.template.label = "task_stream"
+            assert starter.kind is not None
+            starter.kind.label = "task_stream"
         feeder = starter((self,), {})
         feeder.variables = contextvars.copy_context()
         self.feeder = feeder
-        feeder.need_extra().call_at_exit(self._feeder_ended)
+        feeder.need_relations().call_at_exit(self._feeder_ended)
         if consumer is not None:
             self.consumer = consumer
-            consumer.need_extra().call_at_exit(self._consumer_ended)
+            consumer.need_relations().call_at_exit(self._consumer_ended)
         if isinstance(supervisor, Record) and supervisor.state != DEAD:
-            supervisor.need_extra().call_at_exit(self._supervisor_ended)
+            supervisor.need_relations().call_at_exit(self._supervisor_ended)
 
     async def wait_for_news(self) -> None:
         """Until something has been finished, or the end. Several tasks may wait."""
@@ -357,7 +357,7 @@ class Pump(Generic[I, T]):
         if feeder is None:
             self.source = None
         elif feeder.state != DEAD:
-            feeder.template.scheduler.end_now(feeder, SHUTDOWN)
+            feeder.kind.scheduler.end_now(feeder, SHUTDOWN)
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
@@ -376,9 +376,9 @@ class Pump(Generic[I, T]):
     @staticmethod
     def _forget(record: object, callback: Callable[[Record[Any], ExitReason], None]) -> None:
         """Leave nothing behind in an actor that lives longer."""
-        extra = record.extra if isinstance(record, Record) else None
-        if extra is not None and extra.at_exit and callback in extra.at_exit:
-            extra.at_exit.remove(callback)
+        relations = record.relations if isinstance(record, Record) else None
+        if relations is not None and relations.at_exit and callback in relations.at_exit:
+            relations.at_exit.remove(callback)
 
     # --- what comes by itself -----------------------------------------------------------------
 
@@ -483,8 +483,8 @@ class Pump(Generic[I, T]):
                 del item
         except BaseException as error:
             feeder = self.feeder
-            attention = None if feeder is None else feeder.attention
-            if self.closed or (attention is not None and attention.kill is not None):
+            control = None if feeder is None else feeder.control
+            if self.closed or (control is not None and control.kill is not None):
                 raise
             if is_fatal(error) and self.news is None:
                 raise  # nobody waits who would raise it now, and Ctrl-C must not be kept for later

@@ -18,12 +18,12 @@ import trio
 
 from ..errors import TaskFailed
 from ..reasons import KILLED, NORMAL, SHUTDOWN, ExitReason, Killed, Shutdown, shown
-from ..runtime import links
-from ..runtime.fitting import plain
-from ..runtime.interrupts import interruptible
-from ..runtime.process import Process
-from ..runtime.record import Record
-from ..runtime.ref import Ref
+from ..runtime.actor import links
+from ..runtime.actor.fitting import plain
+from ..runtime.actor.record import Record
+from ..runtime.actor.ref import Ref
+from ..runtime.base.interrupts import interruptible
+from ..runtime.life.process import Process
 
 __all__ = ["Outcome", "Task", "TaskResult", "perform", "why_no_task"]
 
@@ -74,7 +74,7 @@ class Outcome:
             try:
                 listener()
             except BaseException as error:  # the others are told all the same
-                record.template.scheduler.step_failed(error)
+                record.kind.scheduler.step_failed(error)
 
     def when_ended(self, listener: Callable[[], None]) -> None:
         """Have ``listener()`` called at the end, or now. It must neither raise nor wait."""
@@ -193,14 +193,14 @@ class Task(Generic[T]):
         Returns its outcome if it had ended by itself, None if this ended it. A linked owner is not touched.
         A task in a shielded scope is waited for, as long as it takes. Source: Task.shutdown/2.
         """
-        self._record.template.scheduler.home.check("end", self._record)
+        self._record.kind.scheduler.home.check("end", self._record)
         if self.done:
             await trio.lowlevel.checkpoint()
             return self.poll()
         record = self._record
-        scheduler = record.template.scheduler
-        extra = record.extra
-        for other in list(extra.links or ()) if extra is not None else ():
+        scheduler = record.kind.scheduler
+        relations = record.relations
+        for other in list(relations.links or ()) if relations is not None else ():
             links.unlink(record, other)
         if seconds > 0:
             scheduler.shutdown_child(record, SHUTDOWN)
@@ -215,8 +215,8 @@ class Task(Generic[T]):
     def cancel(self) -> None:
         """End it with Shutdown, without waiting for anything, and also if it should trap exits. A linked
         owner hears of it."""
-        self._record.template.scheduler.home.check("cancel", self._record)
-        self._record.template.scheduler.end_now(self._record, SHUTDOWN)
+        self._record.kind.scheduler.home.check("cancel", self._record)
+        self._record.kind.scheduler.end_now(self._record, SHUTDOWN)
 
     def when_ended(self, listener: Callable[[], None]) -> None:
         """Have ``listener()`` called in the step in which the task ends (now, if it has). It must neither

@@ -19,7 +19,7 @@ import trio
 
 from ..errors import TaskFailed, TaskTimeout
 from ..reasons import shown
-from ..runtime.ref import Ref
+from ..runtime.actor.ref import Ref
 from .stream_pump import Basket, Pump
 from .task import TaskResult, why_no_task
 from .task_supervisor import TaskSupervisor

@@ -19,18 +19,18 @@ from typing import Any, TypeVar
 import trio
 
 from ..errors import BadArguments, NotAlive
-from ..policy import supervision_events as ev
-from ..policy.child_spec import ChildSpec, DynamicFlags
-from ..runtime.calls import Later
-from ..runtime.dispatch import call
-from ..runtime.fitting import fits, misfit_in
-from ..runtime.process import Process
-from ..runtime.record import Record
-from ..runtime.ref import Ref
-from ..runtime.starting import Starter, Watcher
-from .dynamic_supervisor import DynamicSupervisor, dynamic_supervisor
-from .followed import living
-from .supervision_shell import StartCall
+from ..otp.actor_set import living
+from ..policy.supervision import supervision_events as ev
+from ..policy.supervision.child_spec import ChildSpec, DynamicFlags
+from ..runtime.actor.calls import Later
+from ..runtime.actor.dispatch import call
+from ..runtime.actor.fitting import fits, misfit_in
+from ..runtime.actor.record import Record
+from ..runtime.actor.ref import Ref
+from ..runtime.life.process import Process
+from ..runtime.life.starter import Starter, Watcher
+from ..supervision.dynamic import DynamicSupervisor, dynamic_supervisor
+from ..supervision.shell import StartCall
 from .task import Outcome, Task, perform, why_no_task
 
 __all__ = ["TaskSupervisor", "task_supervisor"]
@@ -158,7 +158,7 @@ class TaskSupervisor(DynamicSupervisor):
             (order.outcome, order.function, order.args, order.kwargs), {}, link_to=order.link_to, watcher=watcher
         )
         if order.outcome is not None:
-            record.need_extra().call_at_exit(order.outcome.ended)
+            record.need_relations().call_at_exit(order.outcome.ended)
         return record
 
     def _begin(self, order: _Order, begun: Callable[[Task[Any]], None] | None = None) -> Later[Any]:
@@ -184,8 +184,8 @@ class TaskSupervisor(DynamicSupervisor):
                 self.labelled.clear()
             learned = self.ctx.node.learned.of_kind(label)
             starter = self.labelled[label] = Starter(self.ctx.node, _SPEC, self.door, footprint=learned)
-            assert starter.template is not None
-            starter.template.label = starter.template.child_id = label
+            assert starter.kind is not None
+            starter.kind.label = starter.kind.child_id = label
         return starter
 
 

@@ -18,7 +18,7 @@ import trio
 from trio.lowlevel import Task
 
 if TYPE_CHECKING:
-    from .shell import Governor
+    from .node_governor import Governor
 
 from ..log import log
 

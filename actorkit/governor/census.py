@@ -14,12 +14,12 @@ from itertools import chain
 from typing import Any, Final
 
 from ..heap import walk
-from ..policy.memory_sample import Priority
-from ..policy.victims import Candidate, Census, KillCaps, Radius
-from ..runtime.budgets import Budget, mailbox_of, roots_of
-from ..runtime.radius import is_critical, radius_of
-from ..runtime.record import DEAD, IDLE, Record
-from ..runtime.template import Template
+from ..policy.memory.memory_sample import Priority
+from ..policy.memory.victims import Candidate, Census, KillCaps, Radius
+from ..runtime.actor.actor_kind import ActorKind
+from ..runtime.actor.record import DEAD, IDLE, Record
+from ..runtime.budgets.budget import Budget, mailbox_of, roots_of
+from ..runtime.budgets.radius import is_critical, radius_of
 
 __all__ = [
     "PLAN",
@@ -40,11 +40,11 @@ def _told(record: Record[Any]) -> Told | None:
     return roots_of(record), mailbox_of(record), int(record.memory_priority), record.state == IDLE, limit
 
 
-def _rank_of(template: Template) -> int | None:
+def _rank_of(kind: ActorKind) -> int | None:
     """Of actors without a priority of their own. None: never killed for memory's sake (see ``is_critical``)."""
-    if template.kind == "supervisor" or template.memory_priority is Priority.CRITICAL:
+    if kind.role == "supervisor" or kind.memory_priority is Priority.CRITICAL:
         return None
-    return int(template.memory_priority)
+    return int(kind.memory_priority)
 
 
 _SLOTS: Final = vars(Record)
@@ -56,11 +56,11 @@ PLAN: Final = walk.RecordPlan(
     state=_SLOTS["state"],
     idle=IDLE,
     dead=DEAD,
-    group=_SLOTS["template"],
+    group=_SLOTS["kind"],
     rank_of=_rank_of,
     account=_SLOTS["account"],
     limit=("owner", "limit", "size"),
-    rare=(_SLOTS["worker"], _SLOTS["variables"], _SLOTS["attention"], _SLOTS["pending"], _SLOTS["extra"]),
+    rare=(_SLOTS["worker"], _SLOTS["variables"], _SLOTS["control"], _SLOTS["pending"], _SLOTS["relations"]),
     told=_told,
 )
 

@@ -12,17 +12,17 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..log import log
-from ..policy import governor_events as ev
-from ..policy.memory_pressure import MemoryPressure
-from ..policy.memory_sample import MemoryLevel
-from ..policy.victims import VictimTable
+from ..policy.memory import governor_events as ev
+from ..policy.memory.memory_pressure import MemoryPressure
+from ..policy.memory.memory_sample import MemoryLevel
+from ..policy.memory.victims import VictimTable
 from ..reasons import ExitReason
-from ..runtime.radius import is_critical, radius_of
-from ..runtime.record import DEAD, Record
+from ..runtime.actor.record import DEAD, Record
+from ..runtime.budgets.radius import is_critical, radius_of
 
 if TYPE_CHECKING:
-    from .shell import Governor
-    from .subtree import SubtreeGovernor
+    from .node_governor import Governor
+    from .subtree_governor import SubtreeGovernor
 
 __all__ = ["Kills", "shown_table"]
 
@@ -104,7 +104,7 @@ class Kills:
                 self._over(action, None)
 
         for record in alive:
-            record.need_extra().call_at_exit(ended)
+            record.need_relations().call_at_exit(ended)
 
     def _over(self, action: ev.Kill | ev.StopAllButCritical, realised: int | None) -> None:
         if self._governor.nodes:

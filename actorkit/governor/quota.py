@@ -15,14 +15,14 @@ import trio
 
 from ..heap import walk
 from ..log import log
-from ..policy.memory_pressure import MemoryPressure
-from ..policy.memory_sample import MemoryLevel
-from ..policy.victims import Candidate, select_over_quota
-from ..runtime.budgets import mailbox_of, roots_of
-from ..runtime.events import KilledForMemory
+from ..policy.memory.memory_pressure import MemoryPressure
+from ..policy.memory.memory_sample import MemoryLevel
+from ..policy.memory.victims import Candidate, select_over_quota
+from ..runtime.actor.events import KilledForMemory
+from ..runtime.actor.record import DEAD, IDLE, Record
+from ..runtime.budgets.budget import mailbox_of, roots_of
+from ..runtime.budgets.radius import below, is_critical
 from ..runtime.node import Node
-from ..runtime.radius import below, is_critical
-from ..runtime.record import DEAD, IDLE, Record
 from .census import measured_radius, sizes_of
 from .kills import shown_table
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Final
 
-from ..heap import slabs
+from ..heap import own_heaps as slabs
 
 __all__ = ["Reserve", "collect_garbage", "trim_allocator"]
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trio.lowlevel import Task
 
-from ..pressure.process import ProcessMemory
+from ..pressure.process_memory import ProcessMemory
 from .between_steps import BetweenSteps
 
 if TYPE_CHECKING:
-    from .shell import Governor
+    from .node_governor import Governor
 
 resource: Any
 try:

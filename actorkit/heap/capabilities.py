@@ -8,7 +8,8 @@ import threading
 
 import attrs
 
-from . import clock, slabs
+from . import clock
+from . import own_heaps as slabs
 
 __all__ = ["Capabilities", "capabilities", "remedies"]
 

@@ -54,7 +54,7 @@ def _why_not_in_c() -> str | None:
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         return "this is a free-threaded build: use one with the GIL"
     try:
-        from . import _clock as _clock
+        from .c import _clock as _clock
     except ImportError as error:
         return (
             f"the extension is not there ({error}): install a C compiler and the headers of Python, "
@@ -66,7 +66,7 @@ def _why_not_in_c() -> str | None:
 WHY_PORTABLE: Final[str | None] = _why_not_in_c()
 
 if TYPE_CHECKING or WHY_PORTABLE is None:
-    from ._clock import (
+    from .c._clock import (
         COUNTS_ALLOCATIONS,
         ENVELOPE,
         REARM_STEP,
@@ -88,7 +88,7 @@ if TYPE_CHECKING or WHY_PORTABLE is None:
         verify,
     )
 else:
-    from .portable_clock import (
+    from .python.clock import (
         COUNTS_ALLOCATIONS,
         ENVELOPE,
         REARM_STEP,

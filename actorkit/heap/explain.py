@@ -31,8 +31,8 @@ from typing import Any, Final
 import attrs
 
 from actorkit.heap import walk
-from actorkit.heap.blocks import mro_of
-from actorkit.heap.pure_walk import MAILBOX, PureWalk, WalkOver
+from actorkit.heap.python.blocks import mro_of
+from actorkit.heap.python.walk import MAILBOX, PureWalk, WalkOver
 from actorkit.heap.usage import HeapUsage
 
 __all__ = ["Explanation", "explain"]

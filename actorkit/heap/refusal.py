@@ -24,7 +24,7 @@ def _why_not() -> str | None:
     if WHY_PORTABLE is not None:
         return WHY_PORTABLE
     try:
-        from . import _refusal as _refusal
+        from .c import _refusal as _refusal
     except ImportError as error:
         return f"the extension is not there ({error}): install a C compiler and install actorkit again"
     return None
@@ -59,7 +59,7 @@ def refusing(first: int, count: int = 1) -> Iterator[Refusal]:
     """
     if WHY_NOT is not None:
         raise RuntimeError(f"large requests cannot be refused here: {WHY_NOT}")
-    from . import _refusal
+    from .c import _refusal
 
     refusal = Refusal()
     _refusal.arm(first, count)

@@ -28,10 +28,12 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from actorkit.heap import adapters as shipped
-from actorkit.heap import clock, portable_clock, pure_walk
-from actorkit.heap.pure_walk import Adapter, CensusGroups, RecordPlan
-from actorkit.heap.stack_depth import stacks_of
+from actorkit.heap import clock
+from actorkit.heap.python import adapters as shipped
+from actorkit.heap.python import clock as portable_clock
+from actorkit.heap.python import walk as pure_walk
+from actorkit.heap.python.stack_depth import stacks_of
+from actorkit.heap.python.walk import Adapter, CensusGroups, RecordPlan
 from actorkit.heap.usage import HeapUsage
 
 __all__ = [
@@ -55,12 +57,12 @@ IMPLEMENTATION: Literal["c", "python"] = "python"
 """Which walk is in force."""
 
 if TYPE_CHECKING:
-    from actorkit.heap import _walk as _force
+    from actorkit.heap.c import _walk as _force
 else:
     _force = pure_walk
     if os.environ.get("ACTORKIT_PURE", "") in ("", "0"):
         try:
-            from actorkit.heap import _walk as _force
+            from actorkit.heap.c import _walk as _force
 
             IMPLEMENTATION = "c"
         except ImportError:

@@ -31,8 +31,8 @@ import trio
 from trio.lowlevel import Abort, Task, current_task, notify_closing, reschedule, wait_readable, wait_writable
 
 from ..reasons import NORMAL, Crash, ExitReason, Failure, Shutdown
-from ..runtime.record import DEAD, IDLE, Record
-from ..runtime.trio_internals import (
+from ..runtime.actor.record import DEAD, IDLE, Record
+from ..runtime.base.trio_internals import (
     WAKE,
     Trap,
     cancel_status,
@@ -48,7 +48,7 @@ from .framing import Framer, FrameTooLong
 from .tls import Tls
 
 if TYPE_CHECKING:
-    from ..runtime.scheduler import Scheduler
+    from ..runtime.life.scheduler import Scheduler
 
 __all__ = ["Connection", "ConnectionLimits", "Peer", "read_away"]
 
@@ -173,7 +173,7 @@ class Connection:
         self._unsent: list[bytes | memoryview] | None = None
         self._scheduled = False
         self._sender: trio.CancelScope | None = None
-        self._scheduler: Scheduler = record.template.scheduler
+        self._scheduler: Scheduler = record.kind.scheduler
         self.peer = peer
         self.unsent = 0
         self.bytes_in = 0
@@ -361,7 +361,7 @@ class Connection:
         try:
             if secure is not None:
                 await self._handshake(secure)
-            options = record.template.options
+            options = record.kind.options
             if options["connected"] is not None:
                 await self._turn(record, scheduler, task, status, options["connected"], ())
             received = options["received"]

@@ -17,21 +17,21 @@ from typing import Any, Final, Literal, TypeVar, cast
 
 import trio
 
-from ..behaviours.dynamic_supervisor import DynamicSupervisor
-from ..behaviours.supervision_shell import Door, StartCall, SupervisionShell
 from ..errors import InvalidChildSpec
 from ..log import log
-from ..policy import supervision_events as ev
-from ..policy.child_spec import ChildSpec, DynamicFlags
+from ..policy.supervision import supervision_events as ev
+from ..policy.supervision.child_spec import ChildSpec, DynamicFlags
 from ..reasons import Crash, ExitReason, Failure
-from ..runtime.calls import Later
-from ..runtime.dispatch import call
-from ..runtime.footprints import kind_of
-from ..runtime.lifecycle import Stop
+from ..runtime.actor.calls import Later
+from ..runtime.actor.dispatch import call
+from ..runtime.actor.record import Record
+from ..runtime.base.trio_internals import start_or_not
+from ..runtime.budgets.footprints import kind_of
+from ..runtime.life.lifecycle import Stop
+from ..runtime.life.starter import Starter, Watcher
 from ..runtime.node import Node
-from ..runtime.record import Record
-from ..runtime.starting import Starter, Watcher
-from ..runtime.trio_internals import start_or_not
+from ..supervision.dynamic import DynamicSupervisor
+from ..supervision.shell import Door, StartCall, SupervisionShell
 from .acceptor import Acceptor, Where, bind_tcp, bind_unix
 from .connection import Connection, ConnectionLimits, Peer
 from .framing import Framer, Frames, Lines, Raw
@@ -373,7 +373,7 @@ class Listener(DynamicSupervisor):
             sock.close()
             raise
         self.acceptor = acceptor
-        self.ctx.need_extra().call_at_exit(lambda *_: acceptor.end())
+        self.ctx.need_relations().call_at_exit(lambda *_: acceptor.end())
         node.nursery.start_soon(_accept, acceptor, self.ctx, name=f"actorkit {node.name}: accepting")
         return super().init()
 
@@ -431,9 +431,9 @@ class Listener(DynamicSupervisor):
 
     def _connect(self, record: Record[Any], sock: socket.socket, peer: Peer) -> None:
         """Give the actor its connection. Raises MemoryError where there is no room for it in some table."""
-        template = record.template
-        if "received" not in template.options:
-            template.options = {**template.options, **stream_callbacks(template.cls)}
+        kind = record.kind
+        if "received" not in kind.options:
+            kind.options = {**kind.options, **stream_callbacks(kind.cls)}
         connection = Connection(record, sock, peer, self.framer(), self.limits, self.tls)
         self.connections[record] = connection
         self.door.began += 1
@@ -468,7 +468,7 @@ async def _accept(acceptor: Acceptor, listener: Record[Any]) -> None:
         await acceptor.run()
     except Exception as error:
         log.exception("listener %s: its acceptor failed", listener.describe())
-        listener.template.scheduler.end_now(listener, Crash.from_exception(error))
+        listener.kind.scheduler.end_now(listener, Crash.from_exception(error))
 
 
 def _is_numeric(host: str) -> bool:

@@ -17,7 +17,7 @@ from typing import Final
 
 import trio
 
-from ..runtime.trio_internals import start_or_not
+from ..runtime.base.trio_internals import start_or_not
 
 __all__ = ["Refusals"]
 

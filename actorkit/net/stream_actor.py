@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from ..behaviours.actor import Actor
-from ..runtime.dispatch import is_synchronous
-from ..runtime.interrupts import interruptible
+from ..runtime.actor.dispatch import is_synchronous
+from ..runtime.base.interrupts import interruptible
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -32,7 +32,7 @@ class StreamActor(Actor):
     ``write(data)``       to the peer; never waits. See there for slow readers.
     ``connection``        ``peer``, ``bytes_in``, ``bytes_out``, ``unsent``, ``dropped``.
 
-    Callbacks may be plain or async; plain ones are several times faster. When the peer closes or resets, the actor
+    ActorBase may be plain or async; plain ones are several times faster. When the peer closes or resets, the actor
     stops with Normal or Shutdown (so ``terminate`` runs, if it has one); when the actor ends, for whatever reason, the
     socket is closed. ``connection`` and ``write`` are there from ``connected`` on, not in the constructor.
 
@@ -94,7 +94,7 @@ def _receive(actor: StreamActor, messages: deque[bytes]) -> None:
     left = scheduler.inline_left
     for _ in range(min(BATCH, len(messages))):
         received(messages.popleft())
-        if context.attention is not None:
+        if context.control is not None:
             break
         left -= 1
         if left <= 0:
@@ -111,7 +111,7 @@ async def _receive_async(actor: StreamActor, messages: deque[bytes]) -> None:
     scheduler = context.scheduler
     for _ in range(min(BATCH, len(messages))):
         await received(messages.popleft())
-        if context.attention is not None:
+        if context.control is not None:
             break
         scheduler.inline_left -= 1
         if scheduler.inline_left <= 0 and scheduler.slice_is_over():

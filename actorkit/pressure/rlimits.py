@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .process import ProcessPages
+from .process_memory import ProcessPages
 from .reading import Reading
 
 resource: Any

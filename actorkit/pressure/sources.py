@@ -13,12 +13,12 @@ import attrs
 import trio
 
 from ..log import log
-from ..policy.heap_limit import bytes_of
-from ..policy.memory_sample import MemorySample
+from ..policy.memory.heap_limit import bytes_of
+from ..policy.memory.memory_sample import MemorySample
 from . import kernel_events, rlimits, service_manager, system
 from .cgroup import ControlGroups
-from .live import LiveGauge
-from .process import ProcessMemory, ProcessPages
+from .live_bytes import LiveGauge
+from .process_memory import ProcessMemory, ProcessPages
 from .psi import StallFile
 from .reading import Reading
 from .wakes import Wake, WakeSet

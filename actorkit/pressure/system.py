@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from .kept_file import KeptFile
-from .process import ProcessPages
+from .process_memory import ProcessPages
 from .reading import Reading
 
 __all__ = ["SystemMemory", "total"]

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 import trio
 
 from ..log import log
-from .record import Record
-from .ref import BoundedCall, Ref
+from .actor.record import Record
+from .actor.ref import BoundedCall, Ref
 
 if TYPE_CHECKING:
-    from .calls import Later
+    from .actor.calls import Later
     from .node import Node
 
 __all__ = ["FromThread"]
@@ -44,7 +44,7 @@ class FromThread:
         """``ref.cast`` from a thread; returns at once. Raises NotAMessage, and trio.RunFinishedError when trio has
         ended."""
         if isinstance(ref, Record):
-            ref.template.handlers[method]
+            ref.kind.handlers[method]
         self._soon(lambda: ref.cast(method, *args, **kwargs))
 
     def send(self, ref: Ref[Any], message: object) -> None:
@@ -79,7 +79,7 @@ class FromThread:
                 actor."""
 
         async def ask() -> Any:
-            from .names import CURRENT_SCHEDULER
+            from .actor.names import CURRENT_SCHEDULER
 
             CURRENT_SCHEDULER.set(self._node)
             return await ref.call(method, *args, **kwargs)

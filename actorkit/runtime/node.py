@@ -33,26 +33,26 @@ from ..heap.capabilities import Capabilities, capabilities
 from ..heap.explain import Explanation
 from ..heap.walk import size_of
 from ..log import log
-from ..policy.child_spec import ChildSpec
-from ..policy.footprint import Footprint
-from ..policy.heap_limit import HeapLimit, as_heap_limit
+from ..policy.memory.footprint import Footprint
+from ..policy.memory.heap_limit import HeapLimit, as_heap_limit
 from ..policy.seconds import as_seconds
+from ..policy.supervision.child_spec import ChildSpec
 from ..reasons import KILLED, SHUTDOWN, ExitReason, Normal, Shutdown, shown
-from .events import EventStream, SystemEvent
+from .actor.doors import Admission, Memory, RestartGate, TimerGate
+from .actor.events import EventStream, SystemEvent
+from .actor.names import CURRENT_SCHEDULER, NamedRef
+from .actor.record import Record
+from .actor.ref import Ref
+from .base.interrupts import protected_context
+from .base.timers import Timer
+from .base.trio_internals import FEATURES, Features, fatal_leaf, is_fatal
+from .budgets.heap_census import HeapCensus, heap_census
+from .budgets.heap_report import heap_explain
 from .from_thread import FromThread
-from .gate import Admission, Memory, RestartGate, TimerGate
-from .heap_census import HeapCensus, heap_census
-from .heap_report import heap_explain
-from .interrupts import protected_context
-from .introspection import NodeStatistics, ProcessInfo, TreeEntry, process_info
-from .names import CURRENT_SCHEDULER, NamedRef
-from .process import Process, ProcessContext
-from .record import Record
-from .ref import Ref
-from .scheduler import Scheduler
-from .starting import Starter
-from .timers import Timer
-from .trio_internals import FEATURES, Features, fatal_leaf, is_fatal
+from .life.process import Process, ProcessContext
+from .life.scheduler import Scheduler
+from .life.starter import Starter
+from .looking.introspection import NodeStatistics, ProcessInfo, TreeEntry, process_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,9 +172,9 @@ class Node(Scheduler):
         if get_ident() != self.thread:
             raise self.home.refuse("spawn", _start_shown(start))
         if type(start) is type and not kwargs:
-            template = self.templates.get(start)
-            if template is not None:
-                return self.spawn_plain(template, args)
+            kind = self.kinds.get(start)
+            if kind is not None:
+                return self.spawn_plain(kind, args)
         return self._spawn(start, args, kwargs)
 
     def _spawn(
@@ -195,8 +195,8 @@ class Node(Scheduler):
         starter = self._starters.get(start)
         if starter is None:
             starter = self._starters[start] = Starter(self, ChildSpec(start))
-            if starter.template is not None and starter.template.plain:
-                self.templates[start] = starter.template
+            if starter.kind is not None and starter.kind.plain:
+                self.kinds[start] = starter.kind
         return starter(args, kwargs, link_to=link_to, watcher=watcher)
 
     @overload
@@ -225,7 +225,7 @@ class Node(Scheduler):
             raise
         reason, ignored = outcome[0]
         if reason is not None:
-            raise StartFailed(record.template.child_id, reason)
+            raise StartFailed(record.kind.child_id, reason)
         return None if ignored else record
 
     # --- finding actors -----------------------------------------------------------------------
@@ -316,7 +316,7 @@ class Node(Scheduler):
     def tree(self) -> TreeEntry | None:
         """The supervision tree, now; None without one. ``print("\\n".join(node.tree().lines()))``"""
         root = self.root
-        return None if root is None or not root.alive else _entry(root.template.child_id, root, "running")
+        return None if root is None or not root.alive else _entry(root.kind.child_id, root, "running")
 
     def statistics(self) -> NodeStatistics:
         """Counters and gauges of the node."""
@@ -365,10 +365,10 @@ class Node(Scheduler):
             timer = Timer(self.timers, trio.current_time(), lambda: None)
             timer.callback = None
             return timer
-        extra = record.need_extra()
-        timers = extra.timers
+        relations = record.need_relations()
+        timers = relations.timers
         if timers is None:
-            timers = extra.timers = {}
+            timers = relations.timers = {}
         if record.account is not None:
             record.account.charge(size_of(message))
 
@@ -414,7 +414,7 @@ class Node(Scheduler):
             reasons.append(reason)
             done.set()
 
-        record.need_extra().call_at_exit(note)
+        record.need_relations().call_at_exit(note)
         await done.wait()
         return reasons[0]
 
@@ -431,7 +431,7 @@ class Node(Scheduler):
         def forget(record: Record[Any], _: ExitReason) -> None:
             self.quotas.pop(record, None)
 
-        supervisor.need_extra().call_at_exit(forget)
+        supervisor.need_relations().call_at_exit(forget)
         if self.on_quota is not None:
             self.on_quota()
 
@@ -558,15 +558,15 @@ class Node(Scheduler):
 def _entry(child_id: object, record: Record[Any], state: str) -> TreeEntry:
     infos = getattr(record.obj, "child_infos", None)
     children: list[TreeEntry] = []
-    if record.template.kind == "supervisor" and infos is not None:
+    if record.kind.role == "supervisor" and infos is not None:
         for info in infos():
             if isinstance(info.ref, Record):
                 children.append(
-                    _entry(info.id if info.id is not None else info.ref.template.child_id, info.ref, info.state)
+                    _entry(info.id if info.id is not None else info.ref.kind.child_id, info.ref, info.state)
                 )
             else:
                 children.append(TreeEntry(info.id, None, None, info.kind, info.state, 0))
-    return TreeEntry(child_id, record, record.pid, record.template.kind, state, record.mailbox_length, tuple(children))
+    return TreeEntry(child_id, record, record.pid, record.kind.role, state, record.mailbox_length, tuple(children))
 
 
 def open_node(

@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 import trio
 
 from ..heap.threads import in_account
-from .names import CURRENT_SCHEDULER
+from .actor.names import CURRENT_SCHEDULER
 
 __all__ = ["to_thread"]
 

@@ -26,9 +26,9 @@ import trio
 
 from ..heap import refusal
 from ..net.stream_actor import StreamActor
-from ..policy.child_spec import ChildSpec
-from ..runtime.callbacks import Callbacks
-from ..runtime.dispatch import declaration_of, is_synchronous
+from ..policy.supervision.child_spec import ChildSpec
+from ..runtime.actor.actor_base import ActorBase
+from ..runtime.actor.dispatch import declaration_of, is_synchronous
 from .faults import (
     Allocate,
     Crash,
@@ -47,7 +47,7 @@ __all__ = ["FaultPlan", "Injected"]
 A = TypeVar("A")
 
 MESSAGES: Final = ("handle_info", "connected", "received")
-"""Callbacks that are messages although nobody declares them."""
+"""ActorBase that are messages although nobody declares them."""
 
 EMPTY: Final = (StreamActor.connected, StreamActor.received)
 """Those that were not overridden; the reader asks for them by identity."""
@@ -128,7 +128,7 @@ class FaultPlan:
             spec: ChildSpec[Any] = start
             return spec.with_(start=self.wrap(spec.start))  # type: ignore[call-overload]
         cls = getattr(start, "__origin__", start)
-        if not (isinstance(cls, type) and issubclass(cls, Callbacks)):
+        if not (isinstance(cls, type) and issubclass(cls, ActorBase)):
             raise TypeError(
                 f"cannot wrap {start!r} with faults: it is not an actor's class; wrap the class that a function makes, "
                 "and let a process do its own faults"

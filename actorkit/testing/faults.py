@@ -15,7 +15,7 @@ import attrs
 from attrs.validators import and_, ge, gt, in_, le, optional
 
 from ..heap.refusal import REFUSABLE
-from ..policy.heap_limit import bytes_of
+from ..policy.memory.heap_limit import bytes_of
 
 __all__ = [
     "Allocate",

@@ -8,10 +8,10 @@ from typing import Any, TypeVar, overload
 import trio
 
 from ..behaviours.actor import Actor, child
-from ..runtime import links
-from ..runtime.messages import MonitorId
+from ..runtime.actor import links
+from ..runtime.actor.messages import MonitorId
+from ..runtime.actor.ref import Ref
 from ..runtime.node import Node
-from ..runtime.ref import Ref
 
 __all__ = ["Probe"]
 

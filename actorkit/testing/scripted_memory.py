@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import trio
 
-from ..policy.memory_sample import MemorySample
+from ..policy.memory.memory_sample import MemorySample
 
 __all__ = ["ScriptedMemory"]
 

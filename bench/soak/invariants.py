@@ -6,7 +6,7 @@ import gc
 from collections.abc import Iterator
 
 import actorkit as ak
-from actorkit.runtime.record import DEAD, Record
+from actorkit.runtime.actor.record import DEAD, Record
 
 
 def consistent(node: ak.Node) -> Iterator[str]:
@@ -14,23 +14,23 @@ def consistent(node: ak.Node) -> Iterator[str]:
     for number, record in node.actors.items():
         if record.state == DEAD or record.number != number:
             yield f"{record} is among the actors, dead"
-        extra = record.extra
+        extra = record.relations
         if extra is None:
             continue
         for far in extra.links or ():
             if far.state == DEAD or far.number not in node.actors:
                 yield f"{record} is linked with {far}, which is not alive"
-            elif far.extra is None or record not in (far.extra.links or ()):
+            elif far.relations is None or record not in (far.relations.links or ()):
                 yield f"{record} is linked with {far}, which does not know"
         for id, one in (extra.monitors or {}).items():
             if one.target.state == DEAD:
                 yield f"{record} monitors {one.target}, which is dead"
-            elif one.target.extra is None or id not in (one.target.extra.monitored_by or {}):
+            elif one.target.relations is None or id not in (one.target.relations.monitored_by or {}):
                 yield f"{record} monitors {one.target}, which does not know"
         for id, one in (extra.monitored_by or {}).items():
             if one.watcher.state == DEAD:
                 yield f"{record} is monitored by {one.watcher}, which is dead"
-            elif one.watcher.extra is None or id not in (one.watcher.extra.monitors or {}):
+            elif one.watcher.relations is None or id not in (one.watcher.relations.monitors or {}):
                 yield f"{record} is monitored by {one.watcher}, which does not know"
     for name in node.names.registered():
         holder = node.names.whereis(name)

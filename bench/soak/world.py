@@ -23,7 +23,7 @@ import trio
 
 import actorkit as ak
 from actorkit.governor.reclaim import trim_allocator
-from actorkit.runtime.record import IDLE, Record
+from actorkit.runtime.actor.record import IDLE, Record
 from bench.soak.invariants import consistent, left
 from bench.soak.population import HOARD, SINKS, WATCHERS, Hoarder, Sink, Tally, Watcher, Worker, plan_of, tree
 from bench.worker import rss, say
@@ -47,7 +47,7 @@ class World:
         self.levels: set[str] = set()
 
     def workers(self) -> list[Record[Any]]:
-        return [record for record in self.node.actors.values() if issubclass(record.template.cls, Worker)]
+        return [record for record in self.node.actors.values() if issubclass(record.kind.cls, Worker)]
 
     # --- abuse ------------------------------------------------------------------------------------
 
@@ -195,7 +195,9 @@ class World:
         pending = [record for record in node.actors.values() if record.pending is not None]
         if pending:
             found.append(f"{len(pending)} actors wait for another, {pending[0]}")
-        timers = sum(len(record.extra.timers or ()) for record in node.actors.values() if record.extra is not None)
+        timers = sum(
+            len(record.relations.timers or ()) for record in node.actors.values() if record.relations is not None
+        )
         if timers:
             found.append(f"{timers} timers of actors")
         for what in ("pending_calls", "unkillable"):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import actorkit as ak
-from actorkit.behaviours.registry_table import RegistryTable
+from actorkit.otp.registry_table import RegistryTable
 from actorkit.policy.key_table import KeyTable, Slot
 from tests.effort import effort
 

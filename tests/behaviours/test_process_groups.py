@@ -48,7 +48,7 @@ async def test_n_joins_need_n_leaves():
             await ref().call(G.leave, "a", one)
         with pytest.raises(ak.NotJoined):
             await ref().call(G.leave, "a", one)
-        assert not one.extra.at_exit
+        assert not one.relations.at_exit
 
 
 @conforms("PG")
@@ -119,7 +119,7 @@ async def test_monitor_one_group_and_demonitor():
         await ref().call(G.demonitor, notes)
         await ref().call(G.leave, "a", one)
         assert await notes.call(Notes.taken) == []
-        assert not notes.extra.at_exit
+        assert not notes.relations.at_exit
         with pytest.raises(ak.NotAlive):
             await ref().call(G.monitor, "nobody")
 
@@ -173,7 +173,7 @@ async def test_a_restarted_scope_is_empty():
         ref().kill()
         await settled()
         assert await ref().call(G.which_groups) == []
-        assert not one.extra.at_exit
+        assert not one.relations.at_exit
         one.kill()
 
 

@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 import actorkit as ak
-from actorkit.behaviours.registry_table import RegistryTable, strict
+from actorkit.otp.registry_table import RegistryTable, strict
 from tests.conformance.marks import conforms
 
 from .actors import Idle, Notes, settled
@@ -158,7 +158,7 @@ async def test_unregister_is_always_well():
             await ref().call(R.unregister, one, "a")
         await ref().call(R.unregister, "no ref", [])
         assert await ref().call(R.count) == 0
-        assert not one.extra.at_exit
+        assert not one.relations.at_exit
 
 
 @conforms("REG-U")
@@ -171,7 +171,7 @@ async def test_registering_and_unregistering_leaves_nothing_behind():
             await ref().call(R.unregister, one, "a")
         await ref().call(R.register, one, "a")
         await ref().call(R.register, one, "b")
-        assert len(one.extra.at_exit) == 1
+        assert len(one.relations.at_exit) == 1
 
 
 @conforms("REG-U")
@@ -338,7 +338,7 @@ async def test_a_restarted_registry_is_empty_and_leaves_no_callbacks():
         one = node.spawn(Idle)
         await ref().call(R.register, one, "a")
         ref().kill()
-        assert not one.extra.at_exit
+        assert not one.relations.at_exit
         await settled()
         assert await ref().call(R.count) == 0
         await ref().call(R.register, one, "a")

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from actorkit.behaviours.registry_table import RegistryTable
+from actorkit.otp.registry_table import RegistryTable
 from tests.effort import effort
 
 KEYS = st.sampled_from(

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 import actorkit as ak
-from actorkit.runtime.trio_internals import Features
+from actorkit.runtime.base.trio_internals import Features
 
 from .actors import settled
 
@@ -1218,9 +1218,9 @@ async def test_many_streams_leave_nothing_behind(autojump_clock):
         consumer = node.spawn(Consumer)
         await consumer.within(100).call(Consumer.many, supervisor)
         await settled()
-        assert not consumer.extra.at_exit
-        assert len(supervisor.extra.at_exit) == 1  # its own
-        assert not consumer.extra.kids
+        assert not consumer.relations.at_exit
+        assert len(supervisor.relations.at_exit) == 1  # its own
+        assert not consumer.relations.kids
         assert node.statistics().timers == 0
         assert node.statistics().actors == 3
 

@@ -13,9 +13,9 @@ import trio.testing
 
 import actorkit as ak
 from actorkit.heap import clock
-from actorkit.runtime.activations import ACTIVATIONS
-from actorkit.runtime.budgets import heap_of, on_stack
-from actorkit.runtime.record import DEAD, RUNNING
+from actorkit.runtime.actor.record import DEAD, RUNNING
+from actorkit.runtime.base.boundary_frames import ACTIVATIONS
+from actorkit.runtime.budgets.budget import heap_of, on_stack
 
 KIB = 1024
 SLACK = 8 * KIB

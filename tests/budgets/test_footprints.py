@@ -10,9 +10,9 @@ import pytest
 import trio
 
 import actorkit as ak
-from actorkit.policy.footprint import WINDOW
-from actorkit.runtime import footprints
-from actorkit.runtime.footprints import FIRST, KNOWN, PER_PASS, Footprints, kind_of
+from actorkit.policy.memory.footprint import WINDOW
+from actorkit.runtime.budgets import footprints
+from actorkit.runtime.budgets.footprints import FIRST, KNOWN, PER_PASS, Footprints, kind_of
 from tests.budgets.conftest import KIB, MIB
 from tests.budgets.hogs import Hog
 

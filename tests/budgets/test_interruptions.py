@@ -13,7 +13,7 @@ import trio.lowlevel
 
 import actorkit as ak
 from actorkit.heap import clock
-from actorkit.runtime import budgets
+from actorkit.runtime.budgets import budget as budgets
 
 from .conftest import KIB, MIB, Ends, needs_the_extension
 from .hogs import Hog, Meter

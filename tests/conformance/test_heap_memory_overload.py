@@ -395,7 +395,7 @@ async def test_a_flood_is_dropped_and_counted(autojump_clock, overflow):
 async def test_what_is_declared_sheddable_can_be_flushed(autojump_clock):
     """When memory is short, not at a length: the sheddable ones go, the oldest first, callers are told; control
     messages and the others stay."""
-    from actorkit.governor.shedding import shed_mailboxes
+    from actorkit.governor.shed import shed_mailboxes
 
     class Board(Gate):
         @ak.cast(sheddable=True)
@@ -419,7 +419,7 @@ async def test_what_is_declared_sheddable_can_be_flushed(autojump_clock):
 @pytest.mark.parametrize(("rate", "expected"), [(None, 100), (10.0, 10)])
 async def test_bursts_are_limited_where_work_comes_in(autojump_clock, rate, expected):
     """At admission: all without a rate; exactly a burst with one, and as many again for each period."""
-    from actorkit.policy.admission import AdmissionSettings, KindLimits
+    from actorkit.policy.memory.admission import AdmissionSettings, KindLimits
 
     memory = ScriptedMemory(limit=1000 * MIB, used=MIB, live=MIB)
     kinds = AdmissionSettings(kinds={"job": KindLimits(rate=rate, burst=10 if rate else None)})

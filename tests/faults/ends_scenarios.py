@@ -12,7 +12,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 import actorkit as ak
-from actorkit.policy.child_spec import _sound
+from actorkit.policy.supervision.child_spec import _sound
 from actorkit.testing import ScriptedMemory
 
 from .ends_world import Held, Odd, OddError, Scenario, Value, World, step
@@ -485,7 +485,7 @@ async def dynamic(world: World) -> None:
             refs.append(await supervisor.call(ak.DynamicSupervisor.start_child, spec))
     world.watch(*refs)
     for ref in refs[:3]:
-        if ref.template.process:
+        if ref.kind.process:
             ref.send("fail")
         else:
             ref.cast(Full.fail, Odd())

@@ -41,8 +41,8 @@ from typing import Any
 import trio
 import trio.testing
 
-from actorkit.runtime.record import Record
-from actorkit.runtime.trio_internals import FEATURES, Features
+from actorkit.runtime.actor.record import Record
+from actorkit.runtime.base.trio_internals import FEATURES, Features
 
 from .ends_scenarios import SCENARIOS, program
 from .ends_world import CHECKPOINT, FAULTS, LINE, Handler, Held, Lines, Plan, Ticks, World, changed, injecting, judge

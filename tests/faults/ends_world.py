@@ -22,8 +22,8 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 import actorkit as ak
-from actorkit.runtime.names import CURRENT_SCHEDULER
-from actorkit.runtime.trio_internals import fatal_leaf
+from actorkit.runtime.actor.names import CURRENT_SCHEDULER
+from actorkit.runtime.base.trio_internals import fatal_leaf
 from bench.soak.invariants import consistent, left
 
 

@@ -37,7 +37,7 @@ import trio.testing
 
 import actorkit as ak
 from actorkit.heap.refusal import WHY_NOT, refusing
-from actorkit.runtime import links
+from actorkit.runtime.actor import links
 from actorkit.testing import FaultPlan, ScriptedMemory, faults
 from bench.soak.invariants import consistent, left, records
 

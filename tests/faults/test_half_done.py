@@ -14,7 +14,7 @@ import trio.testing
 
 import actorkit as ak
 from actorkit.heap.refusal import WHY_NOT, refusing
-from actorkit.runtime import links
+from actorkit.runtime.actor import links
 from bench.load import raise_descriptor_limit
 from bench.soak.invariants import consistent, left
 
@@ -66,11 +66,11 @@ async def test_a_link(autojump_clock: Any) -> None:
             assert list(consistent(node)) == []
             links.link(node, one, two[count])  # type: ignore[arg-type]
             assert list(consistent(node)) == []
-            assert one.extra is not None
-            one.extra.links = None
+            assert one.relations is not None
+            one.relations.links = None
             for other in two:
-                if other is not None and other.extra is not None:
-                    other.extra.links = None
+                if other is not None and other.relations is not None:
+                    other.relations.links = None
 
 
 async def test_a_monitor(autojump_clock: Any) -> None:
@@ -114,7 +114,7 @@ async def test_a_birth_with_a_budget(autojump_clock: Any, nth: int) -> None:
 
 async def test_the_forced_look(autojump_clock: Any, caplog: pytest.LogCaptureFixture) -> None:
     """Without room for a list of all budgets it is taken later. Fault: it ends, and the node with it."""
-    from actorkit.heap import _refusal
+    from actorkit.heap.c import _refusal
 
     caplog.set_level(logging.ERROR, "actorkit")
     requests = 0

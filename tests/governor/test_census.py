@@ -10,7 +10,8 @@ import trio.testing
 
 import actorkit as ak
 from actorkit.governor.census import PLAN, take_census
-from actorkit.heap import pure_walk, walk
+from actorkit.heap import walk
+from actorkit.heap.python import walk as pure_walk
 
 from .conftest import Holder
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from actorkit.pressure.live import malloc_bytes
+from actorkit.pressure.live_bytes import malloc_bytes
 
 AFTER_A_TRIM = """
 import ctypes

@@ -12,10 +12,10 @@ import trio
 import trio.testing
 
 import actorkit as ak
-from actorkit.governor.gate import MemoryGate
-from actorkit.policy.governor_settings import LEVEL_ACTIONS
-from actorkit.policy.restart_pricing import GateSettings
-from actorkit.runtime.record import Record
+from actorkit.governor.restart_gate import MemoryGate
+from actorkit.policy.memory.governor_settings import LEVEL_ACTIONS
+from actorkit.policy.memory.restart_queue import GateSettings
+from actorkit.runtime.actor.record import Record
 from actorkit.testing import ScriptedMemory
 
 from .conftest import MIB, level_is

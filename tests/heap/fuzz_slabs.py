@@ -22,7 +22,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from actorkit.heap import clock, slabs
+from actorkit.heap import clock
+from actorkit.heap import own_heaps as slabs
 
 
 class Domain:

@@ -24,7 +24,8 @@ def main(arguments: list[str]) -> None:
     if "--without" in arguments:
         arguments.remove("--without")
     else:
-        from actorkit.heap import clock, slabs
+        from actorkit.heap import clock
+        from actorkit.heap import own_heaps as slabs
 
         clock.install(lambda account, _: account.reset())
         if (why := slabs.why_not()) is not None:

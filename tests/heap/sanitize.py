@@ -57,7 +57,7 @@ def compiler() -> list[str]:
 
 def build(tree: Path) -> None:
     """The extensions, in place, in a copy of the sources."""
-    heap = tree / "actorkit" / "heap"
+    heap = tree / "actorkit" / "heap" / "c"
     for name in EXTENSIONS:
         target = heap / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
         include = f"-I{sysconfig.get_paths()['include']}"

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from actorkit.heap import pure_walk, walk
-from actorkit.heap.pure_walk import RecordPlan
+from actorkit.heap import walk
+from actorkit.heap.python import walk as pure_walk
+from actorkit.heap.python.walk import RecordPlan
 
 try:
-    from actorkit.heap import _walk
+    from actorkit.heap.c import _walk
 except ImportError:
     IMPLEMENTATIONS: list[ModuleType] = [pure_walk]
 else:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from actorkit.heap import pure_walk, walk
+from actorkit.heap import walk
+from actorkit.heap.python import walk as pure_walk
 
 BIG = 1_000_000
 pytest.importorskip("actorkit.heap._walk", reason="the extension is not built")

@@ -10,12 +10,12 @@ from typing import Any, ClassVar, NoReturn
 
 import pytest
 
-from actorkit.heap import pure_walk
+from actorkit.heap.python import walk as pure_walk
 from tests.heap.alone import ALONE
 from tests.heap.frees import load
 
 try:
-    from actorkit.heap import _walk
+    from actorkit.heap.c import _walk
 except ImportError:
     WALKS: list[Any] = [pure_walk]
 else:

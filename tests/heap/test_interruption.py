@@ -12,7 +12,7 @@ import pytest
 
 from actorkit.errors import MemoryLimitExceeded
 from actorkit.heap import clock
-from actorkit.heap.interruption import is_foreign, may_raise
+from actorkit.heap.python.interruption import is_foreign, may_raise
 
 
 def in_module(name: str) -> Callable[[Callable[[], Any]], Any]:

@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from actorkit.heap import pure_walk, walk
+from actorkit.heap import walk
+from actorkit.heap.python import walk as pure_walk
 from tests.heap.graphs import KINDS, build, recipe_of
 
 try:
-    from actorkit.heap import _walk
+    from actorkit.heap.c import _walk
 except ImportError:
     IMPLEMENTATIONS = ["python"]
 else:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actorkit.heap import clock, portable_clock, walk
+from actorkit.heap import clock, walk
+from actorkit.heap.python import clock as portable_clock
 
 counting = pytest.mark.skipif(not clock.COUNTS_ALLOCATIONS, reason=f"portable clock: {clock.WHY_PORTABLE}")
 CLOCKS = [portable_clock, *([clock] if clock.COUNTS_ALLOCATIONS else [])]

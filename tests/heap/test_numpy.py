@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from actorkit.heap import pure_walk, walk
+from actorkit.heap import walk
+from actorkit.heap.python import walk as pure_walk
 
 numpy = pytest.importorskip("numpy")
 

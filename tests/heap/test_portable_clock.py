@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
-from actorkit.heap import clock, portable_clock, pure_walk, slabs, walk
+from actorkit.heap import clock, walk
+from actorkit.heap import own_heaps as slabs
 from actorkit.heap.capabilities import Capabilities, capabilities, remedies
+from actorkit.heap.python import clock as portable_clock
+from actorkit.heap.python import walk as pure_walk
 
 from .alone import ALONE
 
@@ -26,7 +29,7 @@ def public(thing: object) -> set[str]:
 
 @counting
 def test_both_clocks_have_the_same_names() -> None:
-    from actorkit.heap import _clock
+    from actorkit.heap.c import _clock
 
     assert public(_clock) == set(portable_clock.__all__)
     assert set(portable_clock.__all__) | {"WHY_PORTABLE"} == set(clock.__all__)
@@ -44,7 +47,7 @@ def test_both_clocks_have_the_same_names() -> None:
 def test_both_size_what_is_received_alike() -> None:
     """One call is sizing and charging. What the extension charges is what the walk says, or more: what others hold too,
     or what comes twice. Never less."""
-    from actorkit.heap import _clock
+    from actorkit.heap.c import _clock
 
     once = object()
     held = "".join(["held", "elsewhere"])

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from actorkit.heap import pure_walk
 from actorkit.heap import walk as door
+from actorkit.heap.python import walk as pure_walk
 from tests.heap import graphs
 from tests.heap.graphs import KINDS, Recipe, build, recipe_of, recipes
 

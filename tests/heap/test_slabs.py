@@ -15,7 +15,8 @@ import trio.testing
 
 import actorkit as ak
 from actorkit.governor.reclaim import trim_allocator
-from actorkit.heap import clock, slabs
+from actorkit.heap import clock
+from actorkit.heap import own_heaps as slabs
 from actorkit.heap.clock import Account
 
 from . import fuzz_slabs

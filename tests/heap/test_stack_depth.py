@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from actorkit.heap import stack_depth, walk
-from actorkit.heap.stack_depth import depth_of
+from actorkit.heap import walk
+from actorkit.heap.python import stack_depth
+from actorkit.heap.python.stack_depth import depth_of
 
 KNOWN = sys.implementation.name == "cpython" and (3, 11) <= sys.version_info < (3, 14)
 pytestmark = pytest.mark.skipif(not KNOWN or walk.IMPLEMENTATION != "c", reason="needs the walk in C")

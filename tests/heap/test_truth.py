@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from actorkit.heap import blocks
+from actorkit.heap.python import blocks
 
 ROOT = Path(__file__).parent.parent.parent
 GRAPHS = int(os.environ.get("ACTORKIT_TRUTH_GRAPHS", "60"))

@@ -18,13 +18,14 @@ from typing import Any
 
 import pytest
 
-from actorkit.heap import pure_walk, walk
+from actorkit.heap import walk
+from actorkit.heap.python import walk as pure_walk
 from actorkit.heap.usage import HeapUsage
 from tests.heap.alone import ALONE
 
 BIG = 10_000_000
 try:
-    from actorkit.heap import _walk
+    from actorkit.heap.c import _walk
 except ImportError:
     IMPLEMENTATIONS = ["python"]
 else:

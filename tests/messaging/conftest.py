@@ -10,7 +10,7 @@ import pytest
 from trio.testing import MockClock
 
 import actorkit as ak
-from actorkit.runtime.trio_internals import Features
+from actorkit.runtime.base.trio_internals import Features
 
 
 @pytest.fixture(autouse=True, params=["full", "degraded"])

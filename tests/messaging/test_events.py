@@ -143,7 +143,7 @@ async def test_subscribing_again_and_again(node: ak.Node, clock: MockClock) -> N
         await observer.call(Observer.observe, ak.ActorExited)
         await observer.call(Observer.ignore)
     record: Any = observer
-    assert len(record.extra.at_exit) == 1
+    assert len(record.relations.at_exit) == 1
     await observer.call(Observer.observe, ak.ActorExited)
     observer.kill()
     assert not node.events.actors

@@ -12,8 +12,8 @@ import trio
 import trio.testing
 
 import actorkit as ak
-from actorkit.admission import NodeAdmission
-from actorkit.policy.admission import AdmissionSettings
+from actorkit.governor.admission import NodeAdmission
+from actorkit.policy.memory.admission import AdmissionSettings
 
 from .kit import Puppet, settle
 
@@ -99,8 +99,8 @@ class Things:
             node.starting,
             len(node.idle),
             [len(queue) for queue in node.queues],
-            [(r.state, r.mailbox_length, r.pending, r.attention) for r in records],
-            [(r.extra.terminating, r.extra.senders) for r in records if r.extra is not None],
+            [(r.state, r.mailbox_length, r.pending, r.control) for r in records],
+            [(r.relations.terminating, r.relations.senders) for r in records if r.relations is not None],
             self.budgeted.account.live if hasattr(self.budgeted.account, "live") else None,
             node.deadlines.pending,
             len(node.events.streams),

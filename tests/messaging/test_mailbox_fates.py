@@ -121,7 +121,7 @@ class Program:
             dead = [letter.args[0] for letter in letters.drain() if letter.args]  # type: ignore[attr-defined]
             self.judge(handled, dead)
             record: Any = ref
-            assert record.extra is None or not record.extra.senders
+            assert record.relations is None or not record.relations.senders
             assert record.mailbox_length == 0
             assert node.deadlines.pending == 0
             assert len(node.timers) == (1 if node.deadlines.armed else 0)

@@ -141,7 +141,7 @@ async def test_a_call_under_wait_that_is_given_up_leaves_nothing(node: ak.Node, 
         with trio.move_on_after(0.1):
             await ref.send_wait("x")
     record: Any = ref
-    assert not record.extra.senders
+    assert not record.relations.senders
     made.opened.set()
     await settle()
     assert made.seen == [0]

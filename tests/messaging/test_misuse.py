@@ -211,7 +211,7 @@ async def test_what_looks_at_objects_still_can(node: ak.Node, clock: Any) -> Non
 
 async def test_a_message_may_have_any_name(node: ak.Node, clock: Any) -> None:
     """Those of a ref's own attributes, of a record's, of keywords with an underscore: all stay what they were."""
-    names = ["call", "cast", "send", "alive", "pid", "state", "template", "inbox", "name", "within", "link", "_hidden"]
+    names = ["call", "cast", "send", "alive", "pid", "state", "kind", "inbox", "name", "within", "link", "_hidden"]
     methods = {}
     for name in names:
 

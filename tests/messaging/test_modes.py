@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import actorkit as ak
-from actorkit.runtime.trio_internals import FEATURES, Features
+from actorkit.runtime.base.trio_internals import FEATURES, Features
 
 
 async def test_the_mode_is_in_force(mode: str, node: ak.Node) -> None:

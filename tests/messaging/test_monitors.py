@@ -189,7 +189,7 @@ async def test_the_tables_of_both_ends(node: ak.Node, clock: MockClock) -> None:
     watcher.kill()
     assert tables() == (None, ())
     record: Any = target
-    assert not record.extra.monitored_by
+    assert not record.relations.monitored_by
 
 
 @conforms("MON-14")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 import actorkit as ak
-from actorkit.runtime import trio_internals
-from actorkit.runtime.trio_internals import Features
+from actorkit.runtime.base import trio_internals
+from actorkit.runtime.base.trio_internals import Features
 from actorkit.testing import Probe
 from tests.conformance.marks import conforms
 from tests.effort import effort

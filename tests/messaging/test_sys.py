@@ -269,7 +269,7 @@ async def test_suspending_again_and_again(node: ak.Node, clock: MockClock) -> No
     for _ in range(10):
         ak.sys._suspend(record)
         ak.sys._resume(record)
-    assert list(record.template.runq).count(record) == 1
+    assert list(record.kind.runq).count(record) == 1
     await settle()
     assert await ref.call(Puppet.all_seen) == [1]
 
@@ -440,9 +440,9 @@ async def test_watching_costs_nothing_when_off(node: ak.Node, clock: MockClock) 
     record: Any = one
     other: Any = two
     await ak.sys.statistics(one, True)
-    assert record.template is not other.template
+    assert record.kind is not other.kind
     await ak.sys.statistics(one, False)
-    assert record.template is other.template
+    assert record.kind is other.kind
     before = node.statistics().messages
     await one.call(Puppet.all_seen)
     assert node.statistics().messages == before

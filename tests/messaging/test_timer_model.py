@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 
-from actorkit.runtime.timers import Timer, Timers
+from actorkit.runtime.base.timers import Timer, Timers
 from tests.effort import times
 from tests.schedules import run_shuffled
 

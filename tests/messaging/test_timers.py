@@ -110,7 +110,7 @@ async def test_many_cancelled_timers_are_forgotten(node: ak.Node, clock: MockClo
     for n in range(10_000):
         node.send_after(3_600, puppet, n).cancel()
     record: Any = puppet
-    assert len(record.extra.timers) < 100
+    assert len(record.relations.timers) < 100
     assert len(node.timers._heap) < 3_000
     assert node.statistics().timers == 0
 
@@ -180,10 +180,10 @@ async def test_a_cancelled_timer_is_let_go_of(node: ak.Node, clock: MockClock) -
     record = node.resolve(puppet)
     assert record is not None
     timers = [node.send_after(10, puppet, n) for n in range(50)]
-    assert record.extra is not None
-    assert record.extra.timers is not None
+    assert record.relations is not None
+    assert record.relations.timers is not None
     for timer in timers[:20]:
         timer.cancel()
-    assert list(record.extra.timers) == timers[20:]
+    assert list(record.relations.timers) == timers[20:]
     await trio.sleep(11)
-    assert not record.extra.timers
+    assert not record.relations.timers

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import actorkit as ak
-from actorkit.runtime.fitting import fits
+from actorkit.runtime.actor.fitting import fits
 from tests.effort import effort
 
 from .kit import Puppet, settle

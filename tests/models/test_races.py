@@ -75,13 +75,13 @@ class Race:
     def nothing_left(self, ref: Any) -> None:
         assert ref.pending is None, f"{ref} waits"
         assert ref.mailbox_length == 0
-        extra = ref.extra
+        extra = ref.relations
         if extra is not None:
             assert not extra.senders
             assert not extra.deferred
             for other in extra.links or ():
                 assert other.alive, f"{ref} is linked to the dead {other}"
-                assert ref in other.extra.links, f"{ref} is linked to {other}, which does not know"
+                assert ref in other.relations.links, f"{ref} is linked to {other}, which does not know"
             for one in (extra.monitors or {}).values():
                 assert one.target.alive, "a monitor of the dead"
             for one in (extra.monitored_by or {}).values():
@@ -166,7 +166,7 @@ class Starter(ak.Actor):
         self.race = race
         race.node.born.append(self.ctx.ref)
         if traps:
-            self.ctx.need_extra().traps_exits = True
+            self.ctx.need_relations().traps_exits = True
 
     async def init(self) -> Any:
         await self.race.later()
@@ -233,7 +233,7 @@ async def kill_during_a_start(race: Race) -> None:
 
 class Watcher(ak.Actor):
     def __init__(self, traps: bool, made: list[Watcher]) -> None:
-        self.ctx.need_extra().traps_exits = traps
+        self.ctx.need_relations().traps_exits = traps
         made.append(self)
         self.exits: list[Any] = []
         self.downs: list[Any] = []
@@ -379,7 +379,7 @@ async def cancellation_during_a_reply(race: Race) -> None:
     assert set(race.outcomes) <= {"call: ok", "call: cancelled"}
     assert sum(race.outcomes.values()) == 4
     assert await ref.call(Callee.quick, 9) == 9
-    assert not ref.extra or not ref.extra.deferred
+    assert not ref.relations or not ref.relations.deferred
 
 
 # --- two supervisors, linked across --------------------------------------------------------------

@@ -14,16 +14,16 @@ import pytest
 import trio
 
 import actorkit as ak
-import actorkit.behaviours.supervisor as supervisor_module
-from actorkit.policy import governor_events as gev
-from actorkit.policy import supervision_events as ev
-from actorkit.policy.child_spec import DynamicFlags, SupervisorFlags
-from actorkit.policy.dynamic_supervision import DynamicSupervision
-from actorkit.policy.governor import Governor
-from actorkit.policy.governor_settings import GovernorSettings
-from actorkit.policy.memory_sample import MemorySample
-from actorkit.policy.supervision import Supervision
-from actorkit.policy.victims import Candidate, Census, Radius
+import actorkit.supervision.static as supervisor_module
+from actorkit.policy.memory import governor_events as gev
+from actorkit.policy.memory.governor import Governor
+from actorkit.policy.memory.governor_settings import GovernorSettings
+from actorkit.policy.memory.memory_sample import MemorySample
+from actorkit.policy.memory.victims import Candidate, Census, Radius
+from actorkit.policy.supervision import supervision_events as ev
+from actorkit.policy.supervision.child_spec import DynamicFlags, SupervisorFlags
+from actorkit.policy.supervision.dynamic import DynamicSupervision
+from actorkit.policy.supervision.static import Supervision
 from actorkit.testing import Diverged, Trace
 from tests.effort import times
 from tests.policy.driver import Driver, spec
@@ -161,7 +161,9 @@ def test_a_running_supervisor_is_recorded_and_replayed_elsewhere(
     run_shuffled(1, program)
     traces[0].save(tmp_path / "trace")
     kinds = {json.loads(line)["event"]["class"] for line in (tmp_path / "trace").read_text().splitlines()[1:]}
-    assert {f"actorkit.policy.supervision_events:{k.__name__}" for k in (ev.Begin, ev.ChildExited, ev.Stop)} <= kinds
+    assert {
+        f"actorkit.policy.supervision.supervision_events:{k.__name__}" for k in (ev.Begin, ev.ChildExited, ev.Stop)
+    } <= kinds
     program_text = (
         "import sys, trio; trio.run = None; from actorkit.testing import Trace; print(Trace.load(sys.argv[1]).replay())"
     )

@@ -94,12 +94,12 @@ class Server:
         """Why the next connection ended."""
         while True:
             event = await self.events.receive()
-            if event.ref.template.kind == "worker":
+            if event.ref.kind.role == "worker":
                 reason: ak.ExitReason = event.reason
                 return reason
 
     def connections(self) -> list[ak.Ref[Any]]:
-        return [ref for ref in self.node.processes() if ref.template.options.get("received")]
+        return [ref for ref in self.node.processes() if ref.kind.options.get("received")]
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from typing import Any
 import trio
 
 import actorkit as ak
-from actorkit.runtime.record import Record
+from actorkit.runtime.actor.record import Record
 from bench.soak.invariants import consistent, left
 from bench.worker import rss
 

@@ -798,7 +798,7 @@ async def test_what_a_handler_leaves_open_is_contained(what: str) -> None:
 
 async def test_a_scope_left_open_without_private_names_is_contained() -> None:
     """In the degraded mode it is found when the reader ends; the node lives."""
-    from actorkit.runtime.trio_internals import Features
+    from actorkit.runtime.base.trio_internals import Features
 
     class Scope(Echo):
         def received(self, line: bytes) -> None:

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 import actorkit as ak
-from actorkit.runtime.trio_internals import FEATURES, Features
+from actorkit.runtime.base.trio_internals import FEATURES, Features
 
 from .helpers import serving, settled
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from actorkit.policy import supervision_events as ev
-from actorkit.policy.child_spec import ChildSpec, SupervisorFlags
-from actorkit.policy.supervision import Supervision
+from actorkit.policy.supervision import supervision_events as ev
+from actorkit.policy.supervision.child_spec import ChildSpec, SupervisorFlags
+from actorkit.policy.supervision.static import Supervision
 from actorkit.reasons import KILLED, SHUTDOWN, ExitReason, Failure
 from tests.policy.strategies import worker
 from tests.policy.well_formed import asked_about, check

@@ -14,11 +14,11 @@ from collections.abc import Hashable
 
 import attrs
 
-from actorkit.policy import governor_events as ev
-from actorkit.policy.governor import Governor
-from actorkit.policy.governor_settings import GovernorSettings
-from actorkit.policy.memory_sample import MemoryLevel, MemorySample, Priority
-from actorkit.policy.victims import Candidate, Radius
+from actorkit.policy.memory import governor_events as ev
+from actorkit.policy.memory.governor import Governor
+from actorkit.policy.memory.governor_settings import GovernorSettings
+from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample, Priority
+from actorkit.policy.memory.victims import Candidate, Radius
 
 LIMIT = 100_000
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from actorkit.policy.child_spec import ChildSpec, SupervisorFlags
+from actorkit.policy.supervision.child_spec import ChildSpec, SupervisorFlags
 from actorkit.reasons import KILLED, NORMAL, SHUTDOWN, ExitReason, Failure, Shutdown
 
 FOUND, NOT_FOUND, RUNNING, RESTARTING = "done", "ChildNotFound", "ChildRunning", "ChildRestarting"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actorkit.policy.admission import Admission, AdmissionSettings, Admit, KindLimits, LearnedSize, Refuse
-from actorkit.policy.memory_sample import MemorySample
+from actorkit.policy.memory.admission import Admission, AdmissionSettings, Admit, KindLimits, LearnedSize, Refuse
+from actorkit.policy.memory.memory_sample import MemorySample
 
 
 def look(now: float, used: int, live: int | None = None) -> MemorySample:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actorkit.errors import InvalidChildSpec
-from actorkit.policy.backoff import Backoff, BackoffState
+from actorkit.policy.supervision.backoff import Backoff, BackoffState
 from tests.policy.strategies import backoffs
 
 fractions = st.floats(0.0, 1.0)

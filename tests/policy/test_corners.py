@@ -7,22 +7,22 @@ from typing import Any
 import pytest
 
 from actorkit.errors import ChildRunning, InvalidChildSpec, StartFailed, SupervisorStopping
-from actorkit.policy import governor_events as ev
-from actorkit.policy import supervision_events as sev
-from actorkit.policy.admission import Admission, AdmissionSettings, Admit, KindLimits, LearnedSize
-from actorkit.policy.backoff import Backoff
-from actorkit.policy.child_spec import ChildSpec, DynamicFlags
-from actorkit.policy.dynamic_supervision import DynamicSupervision
-from actorkit.policy.fill_rate import FillRate
-from actorkit.policy.governor import Governor
-from actorkit.policy.governor_settings import GovernorSettings
-from actorkit.policy.kill_rounds import KEPT_ROUNDS, KillRounds, KillSettings
-from actorkit.policy.ladder import LadderSettings
-from actorkit.policy.memory_pressure import MemoryPressure
-from actorkit.policy.memory_sample import MemoryLevel, MemorySample, Priority
-from actorkit.policy.receipts import Pace, PaceSettings, Receipt
-from actorkit.policy.restart_pricing import GateSettings, NodeDeaths
-from actorkit.policy.victims import Candidate, KillCaps, Radius, select, select_over_quota
+from actorkit.policy.memory import governor_events as ev
+from actorkit.policy.memory.admission import Admission, AdmissionSettings, Admit, KindLimits, LearnedSize
+from actorkit.policy.memory.fill_rate import FillRate
+from actorkit.policy.memory.governor import Governor
+from actorkit.policy.memory.governor_settings import GovernorSettings
+from actorkit.policy.memory.kill_rounds import KEPT_ROUNDS, KillRounds, KillSettings
+from actorkit.policy.memory.ladder import LadderSettings
+from actorkit.policy.memory.memory_pressure import MemoryPressure
+from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample, Priority
+from actorkit.policy.memory.receipts import Pace, PaceSettings, Receipt
+from actorkit.policy.memory.restart_queue import GateSettings, NodeDeaths
+from actorkit.policy.memory.victims import Candidate, KillCaps, Radius, select, select_over_quota
+from actorkit.policy.supervision import supervision_events as sev
+from actorkit.policy.supervision.backoff import Backoff
+from actorkit.policy.supervision.child_spec import ChildSpec, DynamicFlags
+from actorkit.policy.supervision.dynamic import DynamicSupervision
 from actorkit.reasons import KILLED
 from tests.policy.driver import Driver, spec
 from tests.policy.strategies import worker

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from actorkit.errors import ChildNotFound, MaxChildrenReached
-from actorkit.policy import supervision_events as ev
-from actorkit.policy.dynamic_supervision import DynamicSupervision
+from actorkit.policy.supervision import supervision_events as ev
+from actorkit.policy.supervision.dynamic import DynamicSupervision
 from actorkit.reasons import NORMAL
 from tests.policy.strategies import child_specs, dynamic_flags
 from tests.policy.world import CheckedWindow, World

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorkit.policy.footprint import ALPHA, WINDOW, Footprint, FootprintLearner
+from actorkit.policy.memory.footprint import ALPHA, WINDOW, Footprint, FootprintLearner
 
 sizes = st.lists(st.integers(0, 2**40), min_size=1, max_size=3 * WINDOW)
 levels = st.floats(0.01, 1.0)

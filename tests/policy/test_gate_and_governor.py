@@ -14,13 +14,13 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorkit.policy import governor_events as ev
-from actorkit.policy import restart_pricing as pricing
-from actorkit.policy.backoff import Backoff
-from actorkit.policy.fill_rate import LookSettings
-from actorkit.policy.governor import Governor
-from actorkit.policy.governor_settings import GovernorSettings
-from actorkit.policy.memory_sample import MemoryLevel, Priority
+from actorkit.policy.memory import governor_events as ev
+from actorkit.policy.memory import restart_queue as pricing
+from actorkit.policy.memory.fill_rate import LookSettings
+from actorkit.policy.memory.governor import Governor
+from actorkit.policy.memory.governor_settings import GovernorSettings
+from actorkit.policy.memory.memory_sample import MemoryLevel, Priority
+from actorkit.policy.supervision.backoff import Backoff
 from tests.effort import effort
 from tests.policy.memory_node import LIMIT, Actor, Node, crowd
 

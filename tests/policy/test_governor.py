@@ -8,15 +8,15 @@ from typing import Any, get_args
 import attrs
 import pytest
 
-from actorkit.policy import governor_events as ev
-from actorkit.policy.fill_rate import LookSettings
-from actorkit.policy.governor import Governor
-from actorkit.policy.governor_settings import SUBTREE_ACTIONS, GovernorSettings
-from actorkit.policy.kill_rounds import KillSettings
-from actorkit.policy.ladder import LadderSettings
-from actorkit.policy.memory_sample import MemoryLevel, MemorySample, Priority
-from actorkit.policy.receipts import PaceSettings, Receipt
-from actorkit.policy.victims import Candidate, Census, KillCaps, Radius
+from actorkit.policy.memory import governor_events as ev
+from actorkit.policy.memory.fill_rate import LookSettings
+from actorkit.policy.memory.governor import Governor
+from actorkit.policy.memory.governor_settings import SUBTREE_ACTIONS, GovernorSettings
+from actorkit.policy.memory.kill_rounds import KillSettings
+from actorkit.policy.memory.ladder import LadderSettings
+from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample, Priority
+from actorkit.policy.memory.receipts import PaceSettings, Receipt
+from actorkit.policy.memory.victims import Candidate, Census, KillCaps, Radius
 
 NORMAL, CONSERVE, SHED, KILL, EXHAUSTED = MemoryLevel
 REPORT_KINDS = get_args(ev.ReportKind)

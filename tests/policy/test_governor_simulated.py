@@ -11,10 +11,10 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from actorkit.policy import governor_events as ev
-from actorkit.policy.fill_rate import LookSettings
-from actorkit.policy.governor_settings import GovernorSettings
-from actorkit.policy.memory_sample import MemoryLevel, Priority
+from actorkit.policy.memory import governor_events as ev
+from actorkit.policy.memory.fill_rate import LookSettings
+from actorkit.policy.memory.governor_settings import GovernorSettings
+from actorkit.policy.memory.memory_sample import MemoryLevel, Priority
 from tests.policy.memory_node import LIMIT, Actor, Node, crowd, node
 
 LOOKS = LookSettings(assumed=0.1 * LIMIT)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorkit.policy.heap_limit import HeapLimit, as_heap_limit, bytes_of
+from actorkit.policy.memory.heap_limit import HeapLimit, as_heap_limit, bytes_of
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import math
 import attrs
 import pytest
 
-from actorkit.policy.kill_rounds import Judgement, KillRounds, KillSettings
-from actorkit.policy.memory_sample import MemorySample
-from actorkit.policy.receipts import Receipt
+from actorkit.policy.memory.kill_rounds import Judgement, KillRounds, KillSettings
+from actorkit.policy.memory.memory_sample import MemorySample
+from actorkit.policy.memory.receipts import Receipt
 
 SETTINGS = KillSettings(round_interval=0.01, effect_delay=2.0, futile_rounds=3, pause=30.0)
 

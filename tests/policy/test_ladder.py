@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from actorkit.policy.fill_rate import FillRate, LookSettings, gauge
-from actorkit.policy.ladder import Ladder, LadderSettings
-from actorkit.policy.memory_sample import MemoryLevel, MemorySample
+from actorkit.policy.memory.fill_rate import FillRate, LookSettings, gauge
+from actorkit.policy.memory.ladder import Ladder, LadderSettings
+from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample
 
 NORMAL, CONSERVE, SHED, KILL, EXHAUSTED = MemoryLevel
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from actorkit.policy.receipts import DEFAULT_PACES, Pace, PaceSettings, Receipt, ReceiptBook
+from actorkit.policy.memory.receipts import DEFAULT_PACES, Pace, PaceSettings, Receipt, ReceiptBook
 
 
 def done(at: float, realised: int | None, *, predicted: int = 100, duration: float = 0.0) -> Receipt:

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actorkit.policy.backoff import Backoff
-from actorkit.policy.memory_sample import MemorySample, Priority
-from actorkit.policy.restart_pricing import (
+from actorkit.policy.memory.memory_sample import MemorySample, Priority
+from actorkit.policy.memory.restart_queue import (
     Cancelled,
     Closed,
     GateSettings,
@@ -21,6 +20,7 @@ from actorkit.policy.restart_pricing import (
     RestartGate,
     Tick,
 )
+from actorkit.policy.supervision.backoff import Backoff
 
 
 def look(now: float, used: int = 0, **about: Any) -> Looked:

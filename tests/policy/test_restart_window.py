@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorkit.policy.restart_window import RestartWindow
+from actorkit.policy.supervision.restart_window import RestartWindow
 from tests.conformance.marks import conforms
 
 

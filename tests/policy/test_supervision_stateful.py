@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from actorkit.policy import supervision_events as ev
-from actorkit.policy.supervision import Supervision
+from actorkit.policy.supervision import supervision_events as ev
+from actorkit.policy.supervision.static import Supervision
 from actorkit.reasons import NORMAL
 from tests.policy.strategies import child_specs, supervisor_flags
 from tests.policy.world import CheckedWindow, Life, World

@@ -2,8 +2,8 @@
 
 import pytest
 
-from actorkit.policy import supervision_events as ev
-from actorkit.policy.strategy import taken_along
+from actorkit.policy.supervision import supervision_events as ev
+from actorkit.policy.supervision.strategy import taken_along
 from actorkit.reasons import Shutdown
 from tests.conformance.marks import conforms
 from tests.policy.driver import Driver, spec

@@ -14,7 +14,7 @@ from actorkit.errors import (
     StartFailed,
     SupervisorStopping,
 )
-from actorkit.policy import supervision_events as ev
+from actorkit.policy.supervision import supervision_events as ev
 from actorkit.reasons import ExitReason
 
 STATES, KINDS = get_args(ev.ChildState), get_args(ev.ReportKind)

@@ -13,8 +13,8 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from actorkit.policy import supervision_events as ev
-from actorkit.policy.restart_window import RestartWindow
+from actorkit.policy.supervision import supervision_events as ev
+from actorkit.policy.supervision.restart_window import RestartWindow
 from actorkit.reasons import KILLED, NORMAL, SHUTDOWN, ExitReason, Shutdown
 from tests.policy.strategies import reasons
 from tests.policy.well_formed import asked_about, check

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from actorkit.heap import slabs
-from actorkit.pressure.live import LiveGauge, SmallBlocks, malloc_bytes, small_blocks
-from actorkit.pressure.process import ProcessPages
+from actorkit.heap import own_heaps as slabs
+from actorkit.pressure.live_bytes import LiveGauge, SmallBlocks, malloc_bytes, small_blocks
+from actorkit.pressure.process_memory import ProcessPages
 from tests.pressure.programs import PROGRAMS
 from tests.pressure.trees import MIB
 

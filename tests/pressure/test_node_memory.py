@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from actorkit.policy.memory_sample import MemorySample
+from actorkit.policy.memory.memory_sample import MemorySample
 from actorkit.pressure.sources import NodeMemory
 from tests.pressure.trees import MIB, V2, plant, process, v2
 

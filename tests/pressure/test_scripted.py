@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from actorkit.policy.memory_sample import MemorySample
+from actorkit.policy.memory.memory_sample import MemorySample
 from actorkit.pressure.sources import MemorySource, NodeMemory
 from actorkit.testing import ScriptedMemory
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import actorkit as ak
-from actorkit.runtime.trio_internals import FEATURES, Features
+from actorkit.runtime.base.trio_internals import FEATURES, Features
 
 OpenNode = Callable[..., AbstractAsyncContextManager[ak.Node]]
 

@@ -197,7 +197,7 @@ def main(names: list[str]) -> None:
     hide(names)
     import trio
 
-    from actorkit.runtime.trio_internals import FEATURES
+    from actorkit.runtime.base.trio_internals import FEATURES
 
     trio.run(all_doors)
     print(FEATURES)

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 import actorkit as ak
-from actorkit.runtime.trio_internals import Features
+from actorkit.runtime.base.trio_internals import Features
 
 from .conftest import assert_closed_clean
 

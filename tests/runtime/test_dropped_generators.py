@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 import actorkit as ak
-from actorkit.runtime.trio_internals import FEATURES, Features
+from actorkit.runtime.base.trio_internals import FEATURES, Features
 
 from .conftest import checked_node
 

@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 import actorkit as ak
-from actorkit.runtime.trio_internals import fatal_leaf
+from actorkit.runtime.base.trio_internals import fatal_leaf
 from tests.net.helpers import serving
 
 from .conftest import OpenNode
@@ -115,7 +115,7 @@ DOORS: dict[str, Callable[[Any], Any]] = {
     "cast": lambda ref: ref.cast(Actor.tell),
     "async cast": lambda ref: ref.cast(Actor.tell_later),
     "info": lambda ref: ref.send("info"),
-    "timer": lambda ref: ref.template.scheduler.send_after(0.1, ref, "timer"),
+    "timer": lambda ref: ref.kind.scheduler.send_after(0.1, ref, "timer"),
     "terminate": lambda ref: ref.stop(),
     "inline call": lambda ref: ref.call(Actor.ask),
     "async call": lambda ref: ref.call(Actor.ask_later),
@@ -536,7 +536,7 @@ async def test_finalisers_and_comparisons_change_nothing(
 @pytest.mark.parametrize("error", [ValueError, Plain, GeneratorExit])
 def test_a_size_that_raises_keeps_nothing_from_being_shed(error: type[BaseException]) -> None:
     """``__sizeof__`` of what a message brings is users' code too."""
-    from actorkit.runtime.shedding import _size
+    from actorkit.runtime.budgets.mailbox_shedding import _size
 
     class Sized:
         def __sizeof__(self) -> int:
@@ -691,7 +691,7 @@ async def test_a_step_that_found_the_stack_full_is_taken_again(opened: OpenNode)
                 order.append("its caller")
 
         for name in ("first", "second", "third"):
-            record.need_extra().call_at_exit(note(name))
+            record.need_relations().call_at_exit(note(name))
         nursery.start_soon(call)
         await trio.testing.wait_all_tasks_blocked()
         record.kill()

@@ -12,8 +12,9 @@ import trio
 import trio.testing
 
 import actorkit as ak
-from actorkit.runtime import scheduler, turns
-from actorkit.runtime.turns import PER_PASS
+from actorkit.runtime.base import turns
+from actorkit.runtime.base.turns import PER_PASS
+from actorkit.runtime.life import scheduler
 from tests.conformance.marks import conforms
 from tests.net.helpers import serving
 

@@ -17,7 +17,7 @@ import trio
 from trio.lowlevel import currently_ki_protected
 
 import actorkit as ak
-from actorkit.runtime.interrupts import codes_of, interruptible, is_own_module
+from actorkit.runtime.base.interrupts import codes_of, interruptible, is_own_module
 from tests.net.helpers import serving
 
 from .conftest import OpenNode
@@ -205,4 +205,4 @@ def test_the_runtimes_own_actors_stay_protected() -> None:
     register: Any = ak.Registry.register
     assert isinstance(register, FunctionType)
     assert is_protected(register.__code__)
-    assert "actorkit.runtime.measured" in sys.modules
+    assert "actorkit.runtime.budgets.budgeted_record" in sys.modules

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 import actorkit as ak
-from actorkit.runtime.trio_internals import FEATURES, Features
+from actorkit.runtime.base.trio_internals import FEATURES, Features
 from actorkit.testing import Probe
 from tests.conformance.marks import conforms
 from tests.effort import effort

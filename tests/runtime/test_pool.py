@@ -18,7 +18,7 @@ import trio
 import trio.testing
 
 import actorkit as ak
-from actorkit.runtime.trio_internals import make_trap
+from actorkit.runtime.base.trio_internals import make_trap
 
 from .conftest import OpenNode, checked_node
 

@@ -264,7 +264,7 @@ class World:
                 for ref in node.processes():
                     record = node.resolve(ref)
                     assert record is not None
-                    if not record.template.process:
+                    if not record.kind.process:
                         self.check(record.mailbox_length == 0, f"stranded messages: {record.describe()}")
                         self.check(record.worker is None and record.pending is None, f"left-overs: {record.describe()}")
                 for event in exits.drain():
@@ -285,7 +285,7 @@ class World:
                 busy = (
                     node.has_work
                     or node.busy
-                    or any(r.state in (1, 2) for r in node.actors.values() if not r.template.process)
+                    or any(r.state in (1, 2) for r in node.actors.values() if not r.kind.process)
                 )
                 still = 0 if busy else still + 1
                 await trio.sleep(0.000_5)

@@ -23,9 +23,9 @@ import trio
 import trio.testing
 
 import actorkit as ak
-from actorkit.runtime.record import DEAD, IDLE, RUNNING
-from actorkit.runtime.scheduler import Worker
-from actorkit.runtime.trio_internals import FEATURES, Features
+from actorkit.runtime.actor.record import DEAD, IDLE, RUNNING
+from actorkit.runtime.base.trio_internals import FEATURES, Features
+from actorkit.runtime.life.scheduler import Worker
 
 from .conftest import assert_closed_clean
 
@@ -151,7 +151,7 @@ class World:
         if "link" in causes or self.closing:
             ok = not isinstance(reason, ak.Crash) or reason.type.rpartition(".")[2] in ("Planned", *leaks)
         elif isinstance(reason, ak.Normal):
-            ok = "stop" in causes or event.ref.template.process
+            ok = "stop" in causes or event.ref.kind.process
         elif isinstance(reason, ak.Killed):
             ok = "kill" in causes
         elif isinstance(reason, ak.Failure):
@@ -174,7 +174,7 @@ class World:
         """An operation that needs no await. False: it is none of those."""
         if word == "cast":
             other = self.pick()
-            if other.template.process:
+            if other.kind.process:
                 other.send((ctx, self.number(ctx, other), self.script(depth)))
             else:
                 method = self.random.choice([Stressed.sync, Stressed.work, Stressed.ask])
@@ -210,7 +210,7 @@ class World:
         elif word == "stop":
             other = self.pick()
             self.cause(other, "stop")
-            if not other.template.process:
+            if not other.kind.process:
                 other.stop()
         elif word == "crash":
             self.cause(ctx, "crash")
@@ -301,7 +301,7 @@ class World:
 
     async def call(self, ctx: Any, depth: int) -> None:
         other = self.pick()
-        if other.template.process:
+        if other.kind.process:
             return
         method = self.random.choice([Stressed.sync_call, Stressed.sync_call, Stressed.ask, Stressed.later])
         with contextlib.suppress(ak.CallError):
@@ -457,7 +457,7 @@ async def one_round(seed: int) -> int:
                 ref = world.pick()
                 script = world.script(4)
                 number = world.number(None, ref)
-                if ref.template.process:
+                if ref.kind.process:
                     ref.send((None, number, script))
                 elif settings.random() < 0.5:
                     ref.cast(settings.choice([Stressed.work, Stressed.sync]), None, number, script)
@@ -498,19 +498,19 @@ async def quiet(world: World) -> None:
     for _ in range(50):
         await trio.sleep(100)
         if not node.has_work and not any(
-            record.state == RUNNING and not record.template.process for record in node.actors.values()
+            record.state == RUNNING and not record.kind.process for record in node.actors.values()
         ):
             break
     for record in list(node.actors.values()):
-        if record.template.process:
+        if record.kind.process:
             if record.state == DEAD or (record.state == IDLE and record.mailbox_length):
                 world.violate(f"{record} waits with {record.mailbox_length} messages")
             continue
         if record.state != IDLE or record.inbox or record.outbox:
             world.violate(f"{record} is left with state {record.state}, {record.mailbox_length} messages")
-        if record.attention is not None or record.worker is not None or record.pending is not None:
-            world.violate(f"{record} is left with {record.attention}, {record.worker}, {record.pending}")
-        if record.extra is not None and (record.extra.kids or record.extra.senders):
+        if record.control is not None or record.worker is not None or record.pending is not None:
+            world.violate(f"{record} is left with {record.control}, {record.worker}, {record.pending}")
+        if record.relations is not None and (record.relations.kids or record.relations.senders):
             world.violate(f"{record} is left with tasks or waiting senders")
     statistics = node.statistics()
     if node.busy or node.grant or node.starting or node.current is not None:

@@ -38,7 +38,7 @@ class Flaky(ak.Actor):
         self.trap(self.how < 0.3)
 
     def trap(self, yes: bool) -> None:
-        self.ctx.need_extra().traps_exits = yes
+        self.ctx.need_relations().traps_exits = yes
 
     async def init(self) -> Any:
         if self.how > 0.5:

@@ -1,0 +1,128 @@
+"""``ak.open_node``: a node, with a governor if a memory limit is given.
+
+The governor is optional, and off without a limit: embedded in somebody's program, a library must not kill by a limit
+that nobody set. Nodes of one trio run that have a limit share one governor, since they share one resident set: the
+first one's settings are in force, and its limit.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Literal, TypedDict, Unpack
+
+import trio
+
+from ..policy.memory.admission import AdmissionSettings
+from ..policy.memory.governor import Governor as Machine
+from ..policy.memory.governor_settings import GovernorSettings
+from ..policy.memory.heap_limit import HeapLimit, bytes_of
+from ..policy.memory.restart_queue import GateSettings
+from ..policy.supervision.child_spec import ChildSpec, check_spec
+from ..pressure.sources import MemorySource, NodeMemory
+from ..runtime import node as runtime
+from ..runtime.node import Node
+from .admission import NodeAdmission
+from .node_governor import Governor
+from .quota import QuotaKeeper
+from .restart_gate import MemoryGate
+
+__all__ = ["NodeOptions", "open_node"]
+
+_governor: trio.lowlevel.RunVar[Governor | None] = trio.lowlevel.RunVar("actorkit governor", default=None)
+
+
+class NodeOptions(TypedDict, total=False):
+    """The other keyword arguments of ``open_node``; see ``runtime.node.open_node``."""
+
+    name: str
+    stop_timeout: float
+    call_timeout: float
+    kill_timeout: float
+    slice_seconds: float
+    quantum: int
+    max_idle: int
+    features: Any
+    max_heap_size: HeapLimit | int | str | None
+    own_heaps: bool
+    debug: bool | None
+
+
+def open_node(
+    tree: ChildSpec[Any] | None = None,
+    *,
+    memory_limit: int | str | Literal["auto"] | None = None,
+    governor: GovernorSettings | None = None,
+    admission: AdmissionSettings | None = None,
+    gate: GateSettings | None = None,
+    memory_source: MemorySource | None = None,
+    memory_report: str | None = None,
+    **options: Unpack[NodeOptions],
+) -> AbstractAsyncContextManager[Node]:
+    """Run a supervision tree inside any trio program, for the length of a ``with`` block.
+
+    The body runs when the whole tree has started; leaving it stops the tree in reverse order. See ``runtime.node`` for
+    all promises.
+
+    Args:
+        tree: the root's child spec, usually ``ak.supervisor(…)``; None: no tree, actors are started with
+            ``node.spawn``.
+        memory_limit: what this process may use: bytes, or text such as ``"256 MiB"``; ``"auto"``: what the system
+            allows (control groups, resource limits, what is available). With a limit a governor runs: under pressure it
+            collects garbage, sheds, refuses new work and kills the least important, largest actors before the kernel
+            kills the process. A lower limit of the system's counts in any case. None: no governor.
+        governor: thresholds, pace, ranking and other knobs.
+        admission: how many of each kind of work may be in, and how fast they may come.
+        gate: how restarts are let through while memory is short.
+        memory_source: where samples come from; for tests (``actorkit.testing.ScriptedMemory``).
+        memory_report: a file that is written before the governor stops the node.
+        options: ``name``, ``stop_timeout`` (30 s), ``call_timeout`` (5 s), ``kill_timeout`` (5 s),
+            ``max_heap_size`` (of each actor, unless its spec says otherwise), ``own_heaps`` (pages of their own for
+            actors with such a limit, which go back to the system when they die; on), and the scheduler's
+            ``slice_seconds``, ``quantum``, ``max_idle``, ``features``; ``debug``: check the thread of every
+            message, and not only of those that wake somebody.
+
+    Raises:
+        StartFailed: the tree did not start.
+        SupervisorGaveUp: the tree ended abnormally, or passed its restart intensity.
+        NodeOutOfMemory: the governor stopped the node, since nothing brought memory back.
+        InvalidChildSpec: ``tree`` is no child spec: a class, perhaps.
+        ValueError: ``memory_limit`` is not a size.
+
+    Example::
+
+        async with ak.open_node(tree, memory_limit="256 MiB") as node:
+            await node.finished()
+    """
+    if tree is not None:
+        check_spec(tree, "tree")
+    limit = None if memory_limit is None or memory_limit == "auto" else bytes_of(memory_limit)
+    governed = memory_limit is not None or memory_source is not None
+    settings = governor or GovernorSettings()
+
+    def prepare(node: Node) -> None:
+        QuotaKeeper(node)
+        if not governed:
+            return
+        serving = _governor.get()
+        if serving is None or memory_source is not None:
+            source = memory_source or NodeMemory(limit)
+            serving = Governor(Machine(settings), source, settings.reserve, memory_report)
+            _governor.set(serving)
+        _attach(
+            node,
+            serving,
+            MemoryGate(node, gate or GateSettings()),
+            NodeAdmission(node, admission or AdmissionSettings()),
+        )
+
+    return runtime.open_node(tree, prepare=prepare, **options)
+
+
+def _attach(node: Node, governor: Governor, gate: MemoryGate, admission: NodeAdmission) -> None:
+    def detach() -> None:
+        gate.close()
+        if not governor.detach(node) and _governor.get() is governor:
+            _governor.set(None)
+
+    governor.attach(node, gate, admission)
+    node.at_close.append(detach)

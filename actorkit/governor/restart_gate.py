@@ -1,0 +1,162 @@
+"""The restart gate of a node under memory pressure: the shell around ``policy.restart_pricing``.
+
+While memory is plentiful a restart passes as it does without a governor: when its backoff is over. From CONSERVE
+upwards, and for every child that the node itself has killed, it waits until its predicted footprint fits. Meanwhile the
+child shows as ``restarting``, and ``terminate_child`` or a shutdown takes it back.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from ..policy.memory import restart_queue as pricing
+from ..policy.memory.memory_sample import MemoryLevel, MemorySample, Priority
+from ..runtime.actor.doors import PendingRestart
+from ..runtime.base.timers import Timer
+from ..runtime.budgets.footprints import kind_of
+
+if TYPE_CHECKING:
+    from ..policy.supervision.child_spec import ChildSpec
+    from ..runtime.node import Node
+
+__all__ = ["MemoryGate"]
+
+KNOWN_CHILDREN: Final = 10_000
+"""Children whose deaths are remembered; beyond that, those that have not died for the longest are forgotten."""
+
+
+class _Pending:
+    """A restart at the gate, for whoever may take it back."""
+
+    __slots__ = ("_gate", "_ticket")
+
+    def __init__(self, gate: MemoryGate, ticket: int) -> None:
+        self._gate = gate
+        self._ticket = ticket
+
+    def cancel(self) -> None:
+        """It is not wanted any more."""
+        self._gate.cancel(self._ticket)
+
+
+class MemoryGate:
+    """Stands at ``node.restart_gate`` while a governor runs."""
+
+    def __init__(self, node: Node, settings: pricing.GateSettings) -> None:
+        self._node = node
+        self._policy = pricing.RestartGate(settings)
+        self._tickets = itertools.count()
+        self._level = MemoryLevel.NORMAL
+        self._going: dict[int, Callable[[], None]] = {}
+        self._released: dict[int, Timer] = {}
+        self._deaths: dict[Hashable, pricing.NodeDeaths] = {}
+        self._since: dict[Hashable, float] = {}
+        self._timer: Timer | None = None
+        self.released = 0
+
+    def __len__(self) -> int:
+        """Restarts that wait for memory."""
+        return len(self._policy)
+
+    # --- what supervisors ask -----------------------------------------------------------------
+
+    def hold(
+        self,
+        spec: ChildSpec[Any] | None,
+        delay: float,
+        go: Callable[[], None],
+        counts: bool = True,
+        key: Hashable = None,
+    ) -> PendingRestart:
+        """See ``runtime.gate.RestartGate``."""
+        if counts and self._level < MemoryLevel.CONSERVE:
+            return self._node.timers.after(delay, go)
+        now = trio.current_time()
+        footprint = None if spec is None else self._node.footprint_of(spec)
+        predicted = 0 if footprint is None else footprint.predict()
+        cause = "memory is short"
+        if not counts:
+            deaths = self._deaths_of(key)
+            delay = max(delay, deaths.note(now - self._since.get(key, now), predicted, random.random()))
+            cause = f"the node killed it, for the {deaths.count}. time"
+        ticket = next(self._tickets)
+        self._going[ticket] = go
+        if key is not None:
+            self._since[key] = now + delay
+        kind = "a child" if spec is None else kind_of(spec.start)
+        priority = Priority.NORMAL if spec is None else spec.priority
+        if spec is not None and spec.kind == "supervisor":
+            priority = Priority.CRITICAL
+        self._feed(pricing.Held(now, ticket, kind, predicted, delay, cause, priority))
+        return _Pending(self, ticket)
+
+    def cancel(self, ticket: int) -> None:
+        """Give up that restart."""
+        timer = self._released.pop(ticket, None)
+        if timer is not None:
+            timer.cancel()
+        if self._going.pop(ticket, None) is not None and timer is None:
+            self._feed(pricing.Cancelled(trio.current_time(), ticket))
+
+    def _deaths_of(self, key: Hashable) -> pricing.NodeDeaths:
+        deaths = self._deaths.pop(key, None) or pricing.NodeDeaths()
+        if key is not None:
+            self._deaths[key] = deaths
+            if len(self._deaths) > KNOWN_CHILDREN:
+                oldest = next(iter(self._deaths))
+                del self._deaths[oldest]
+                self._since.pop(oldest, None)
+        return deaths
+
+    # --- what the governor tells --------------------------------------------------------------
+
+    def sampled(self, sample: MemorySample, level: MemoryLevel) -> None:
+        """The governor has looked."""
+        self._level = level
+        self._feed(pricing.Looked(sample))
+
+    def set_open(self, is_open: bool) -> None:
+        """OpenGate and CloseGate."""
+        now = trio.current_time()
+        self._feed(pricing.Opened(now) if is_open else pricing.Closed(now))
+
+    def close(self) -> None:
+        """The governor ends: whoever waits may go."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for ticket in list(self._going):
+            if ticket not in self._released:
+                self._release(ticket)
+
+    # --- the machine --------------------------------------------------------------------------
+
+    def _feed(self, event: pricing.GateEvent) -> None:
+        for release in self._policy.handle(event):
+            assert isinstance(release.key, int)
+            self.released += 1
+            self._release(release.key)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        wake_at = self._policy.wake_at
+        if wake_at is not None:
+            self._timer = self._node.timers.after(max(0.0, wake_at - trio.current_time()), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._feed(pricing.Tick(trio.current_time()))
+
+    def _release(self, ticket: int) -> None:
+        # By a timer: a supervisor must not be told from within its own call.
+        self._released[ticket] = self._node.timers.after(0.0, self._go, ticket)
+
+    def _go(self, ticket: int) -> None:
+        self._released.pop(ticket, None)
+        go = self._going.pop(ticket, None)
+        if go is not None:
+            go()

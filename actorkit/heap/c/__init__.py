@@ -1,0 +1,1 @@
+"""The heap in C. Nothing but its doors ``heap.walk`` and ``heap.clock`` imports from here."""

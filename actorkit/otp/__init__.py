@@ -1,0 +1,1 @@
+"""What OTP has beside supervisors: registries and process groups."""

@@ -1,0 +1,450 @@
+"""The registry: actors found by any hashable key, one per key ("unique") or many ("duplicate").
+
+How it works. One actor holds the table (``registry_table``) and serves it with synchronous calls, which run
+inline in the caller's task, so a look-up costs about what a function call does. An entry goes in the very
+step in which its holder ends (``actor_set``): no look-up ever finds a dead actor, and a unique key is free
+before anybody hears of the death. A registry that is restarted starts empty; those who registered should be
+restarted with it (``rest_for_one``), or register again when they get its ``Down``.
+
+Names (``.with_(name=…)``) are for a fixed few services known by strings; a registry is for many actors that
+come and go, by user, room or session. Source: Elixir's Registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
+
+import attrs
+from trio.lowlevel import current_task
+
+from ..behaviours.actor import Actor
+from ..errors import (
+    ActorkitError,
+    AlreadyRegistered,
+    BadArguments,
+    CallbackFailed,
+    InvalidChildSpec,
+    NotAlive,
+    NotRegistered,
+    NotUnique,
+)
+from ..log import log
+from ..policy.key_table import NOT_THEIRS, Place
+from ..policy.supervision.child_spec import ChildSpec
+from ..reasons import shown, text_of
+from ..runtime.actor.calls import Later
+from ..runtime.actor.dispatch import call
+from ..runtime.actor.names import NamedRef, checked_class, checked_name
+from ..runtime.actor.record import Record
+from ..runtime.actor.ref import Ref
+from ..runtime.base.trio_internals import is_fatal
+from .actor_set import ActorSet, failed, living
+from .registry_table import Entry, Key, RegistryTable, strict
+
+if TYPE_CHECKING:
+    from ..runtime.life.scheduler import Scheduler
+    from ..runtime.node import Node
+
+__all__ = ["Keys", "Registered", "Registry", "Unregistered", "registry", "via"]
+
+A = TypeVar("A")
+T = TypeVar("T")
+_CALLER: Final = object()
+"""In the place of a key: there is but one argument."""
+Keys = Literal["unique", "duplicate"]
+
+
+@attrs.frozen
+class Registered:
+    """To a registry's listeners: ``ref`` has been entered under ``key``. ``registry`` is the registry's
+    name."""
+
+    registry: str
+    key: Any = attrs.field(repr=shown)
+    ref: Ref[Any]
+    value: Any = attrs.field(repr=shown)
+
+
+@attrs.frozen
+class Unregistered:
+    """To a registry's listeners: the entry of ``ref`` under ``key`` is gone; it was taken back, or ``ref``
+    has ended."""
+
+    registry: str
+    key: Any = attrs.field(repr=shown)
+    ref: Ref[Any]
+
+
+def registry(keys: Keys = "unique", *, name: str, listeners: Iterable[Ref[Any]] = ()) -> ChildSpec[Registry]:
+    """The spec of a registry. Put it before those who register in it.
+
+    Args:
+        keys: "unique": a key has one holder at most; "duplicate": any number of entries, also several of one
+            holder.
+        name: the registry's name on its node; ``via`` finds it by that.
+        listeners: actors (named refs too) that get ``Registered`` and ``Unregistered`` messages.
+
+    Raises InvalidChildSpec at once.
+
+    Example::
+
+        tree = ak.supervisor(ak.registry(name="sessions"), sessions, strategy="rest_for_one")
+    """
+    if keys not in get_args(Keys):
+        raise InvalidChildSpec("keys", keys, "unknown", 'give "unique" or "duplicate"')
+    told = tuple(listeners)
+    for listener in told:
+        if not isinstance(listener, Ref):
+            raise InvalidChildSpec("listeners", listener, "not a ref", "give refs, ak.named(…) for a registered actor")
+    return ChildSpec(Registry, args=(keys, name, told), name=name, mailbox=100_000)
+
+
+class _Entries:
+    """A registry's table with all that hangs on it; it outlives the actor's state at the actor's death."""
+
+    __slots__ = ("actor_set", "listeners", "name", "node", "table")
+
+    def __init__(self, node: Node, name: str, listeners: tuple[Ref[Any], ...]) -> None:
+        self.node = node
+        self.name = name
+        self.listeners = listeners
+        self.table = RegistryTable()
+        self.actor_set = ActorSet(self._ended)
+
+    def add(self, place: Place[Key], record: Record[Any], value: Any) -> None:
+        self.table.add_at(place, record, value)
+        self.actor_set.add(record)
+        if self.listeners:
+            self._tell(Registered(self.name, place.key, record, value))
+
+    def remove(self, key: Any, record: Record[Any]) -> None:
+        """Raises BadKey, and TypeError for what cannot be a key."""
+        removed = self.table.remove(key, record)
+        if not self.table.holds(record):
+            self.actor_set.discard(record)
+        self._tell_removed(removed)
+
+    def _ended(self, record: Record[Any]) -> None:
+        self._tell_removed(self.table.remove_holder(record))
+
+    def _tell_removed(self, removed: list[Entry]) -> None:
+        if self.listeners:
+            for entry in removed:
+                self._tell(Unregistered(self.name, entry.key, entry.holder))
+
+    def _tell(self, message: object) -> None:
+        for listener in self.listeners:
+            try:
+                record = self.node.resolve(listener)
+            except NOT_THEIRS:
+                raise
+            except BaseException as error:  # it follows a key whose own code raises, or that may have many holders
+                log.warning("registry %s cannot tell %s: %s", self.name, shown(listener, 200), text_of(error, 300))
+                continue
+            if record is not None:
+                record.post_info(message)
+
+
+class Registry(Actor):
+    """A running registry. Its methods are called through its ref: ``await ref.call(ak.Registry.lookup,
+    key)``.
+
+    Keys may be any hashable value and are compared strictly: 1, 1.0 and True are three keys. A key or a
+    predicate that raises is its caller's fault, told to the caller (BadKey, CallbackFailed); the registry
+    goes on, with everybody's entries.
+
+    Example::
+
+        class Session(ak.Actor):
+            def __init__(self, user: str) -> None:
+                self.user = user
+
+            async def init(self) -> None:
+                await ak.named(ak.Registry, "sessions").call(ak.Registry.register, self.ctx.ref, self.user)
+
+        ak.via(Session, "sessions", "ada").cast(Session.say, "hello")
+    """
+
+    def __init__(self, kind: Keys, name: str, listeners: tuple[Ref[Any], ...] = ()) -> None:
+        self.kind: Keys = kind
+        self.entries = _Entries(self.ctx.node, name, listeners)
+        actor_set = self.entries.actor_set
+        self.ctx.need_relations().call_at_exit(lambda record, reason: actor_set.close())
+
+    def format_status(self) -> object:
+        """For reports: how much it holds, not what."""
+        return {"keys": self.kind, "entries": len(self.entries.table), "holders": len(self.entries.actor_set)}
+
+    @call
+    def register(self, ref: Any, key: Any = _CALLER, value: Any = None) -> Later[None]:
+        """Enter the living actor ``ref`` under ``key``, with a ``value`` for whoever looks it up. The entry
+        goes when ``ref`` ends. Given a key alone, ``register(key)``, the actor that calls enters itself.
+
+        Raises:
+            AlreadyRegistered: the key is unique and has a holder (``ref`` itself, perhaps). Look who it is,
+                or choose another key.
+            NotAlive: ``ref`` is dead, or no actor of this node; or no actor calls, and there is no ``ref``.
+            TypeError: ``key`` is not hashable.
+            BadKey: the code of ``key`` raises.
+
+        Source: Registry.register/3 (there only for the caller itself).
+        """
+        answer = Later[None]()
+        if key is _CALLER and isinstance(ref, Ref):
+            answer.fail(BadArguments("cannot register a ref without a key: register(ref, key), or register(key)"))
+        elif key is _CALLER:
+            caller = self.ctx.node.holder_of(current_task())
+            if caller is self.ctx:  # it was queued: who calls is known when the answer has been given to the call
+                self.ctx.continue_with(Registry._register_waiting, answer, ref, value)
+            else:
+                self._register_caller(answer, caller, ref, value)
+        else:
+            self._register(answer, ref, key, value)
+        return answer
+
+    def _register_waiting(self, answer: Later[None], key: Any, value: Any) -> None:
+        for reply in list(answer._replies or ()):
+            self._register_caller(answer, self.ctx.node.holder_of(reply.task), key, value)
+
+    def _register_caller(self, answer: Later[None], record: Record[Any] | None, key: Any, value: Any) -> None:
+        if record is None:
+            answer.fail(
+                NotAlive(
+                    f"register the caller under {shown(key, 100)}",
+                    "whoever calls",
+                    "it is no actor; call register(ref, key)",
+                )
+            )
+        else:
+            self._register(answer, record, key, value)
+
+    def _register(self, answer: Later[None], ref: Any, key: Any, value: Any) -> None:
+        try:
+            purpose = f"register it under {shown(key, 100)}"
+            record = living(self.ctx.node, ref, purpose)
+            place = self.entries.table.locate(key)
+            living(self.ctx.node, record, purpose)  # the key's own code has run, and may have ended it
+        except (ActorkitError, TypeError) as error:
+            answer.fail(error)
+            return
+        if place.slot is not None and self.kind == "unique":
+            answer.fail(AlreadyRegistered(key, place.slot.holder()))
+        else:
+            self.entries.add(place, record, value)
+            answer.set(None)
+
+    @call
+    def unregister(self, ref: Ref[Any], key: Any) -> None:
+        """Take back the entries that ``ref`` has under ``key``. No error if there are none, nor if ``ref`` is
+        dead.
+        Source: Registry.unregister/2."""
+        try:
+            record = self._record(ref)
+            if record is not None:
+                self.entries.remove(key, record)
+        except TypeError:
+            pass
+        except ActorkitError as error:
+            return failed(error, type(None))
+        return None
+
+    @call
+    def lookup(self, key: Any) -> list[tuple[Ref[Any], Any]]:
+        """(ref, value) of every entry under ``key``; with unique keys one at most. All are alive at that
+        moment.
+        Source: Registry.lookup/2."""
+        try:
+            return [(entry.holder, entry.value) for entry in self.entries.table.entries(key)]
+        except TypeError:
+            return []
+        except ActorkitError as error:
+            return failed(error, list)
+
+    @call
+    def whereis(self, key: Any) -> Ref[Any] | None:
+        """The first that holds ``key``, or None. For a ref that follows the key, take ``ak.via``."""
+        try:
+            holder: Ref[Any] | None = self.entries.table.holder(key)
+        except TypeError:
+            return None
+        except ActorkitError as error:
+            return failed(error, Ref)
+        return holder
+
+    @call
+    def keys(self, ref: Ref[Any]) -> list[Any]:
+        """The keys of ``ref``, in the order of their first entries; with duplicate keys once for each entry.
+        Source: Registry.keys/2."""
+        try:
+            record = self._record(ref)
+        except ActorkitError as error:
+            return failed(error, list)
+        return [] if record is None else [entry.key for entry in self.entries.table.held_by(record)]
+
+    @call
+    def values(self, ref: Ref[Any], key: Any) -> list[Any]:
+        """The values that ``ref`` has entered under ``key``. Source: Registry.values/3."""
+        try:
+            record = self._record(ref)
+            return [] if record is None else [entry.value for entry in self.entries.table.of(key, record)]
+        except TypeError:
+            return []
+        except ActorkitError as error:
+            return failed(error, list)
+
+    @call
+    def update_value(self, ref: Ref[Any], key: Any, function: Callable[[Any], Any]) -> Later[tuple[Any, Any]]:
+        """Replace the value that ``ref`` has under a unique ``key`` by ``function(value)``; answers (new,
+        old).
+
+        Raises:
+            NotRegistered: ``ref`` does not hold ``key``.
+            NotUnique: the registry's keys are duplicate.
+            CallbackFailed: ``function`` raised; the value stays. It runs in the registry, so it must be quick
+                and plain.
+
+        Source: Registry.update_value/3.
+        """
+        answer = Later[tuple[Any, Any]]()
+        if self.kind != "unique":
+            answer.fail(NotUnique(self.entries.name, "update_value"))
+            return answer
+        found: list[Entry] = []
+        try:
+            record = self._record(ref)
+            if record is not None:
+                found = self.entries.table.of(key, record)
+        except TypeError:
+            pass
+        except ActorkitError as error:
+            answer.fail(error)
+            return answer
+        if not found:
+            answer.fail(NotRegistered(key, shown(ref, 200)))
+            return answer
+        old = found[0].value
+        try:
+            new = function(old)
+        except BaseException as error:
+            if is_fatal(error):
+                raise
+            answer.fail(_callback_failed("update_value", error))
+        else:
+            found[0].value = new
+            answer.set((new, old))
+        return answer
+
+    @call
+    def count(self) -> int:
+        """How many entries there are. Source: Registry.count/1."""
+        return len(self.entries.table)
+
+    @call
+    def match(self, predicate: Callable[[Any, Ref[Any], Any], object]) -> Later[list[tuple[Any, Ref[Any], Any]]]:
+        """All (key, ref, value) for which ``predicate(key, ref, value)`` holds. It looks at every entry, in
+        the registry: for administration, not for traffic. Raises CallbackFailed when the predicate raises.
+        Source: Registry.match/4, select/2."""
+        answer = Later[list[tuple[Any, Ref[Any], Any]]]()
+        try:
+            answer.set(
+                [
+                    (entry.key, entry.holder, entry.value)
+                    for entry in list(self.entries.table)
+                    if predicate(entry.key, entry.holder, entry.value)
+                ]
+            )
+        except BaseException as error:
+            if is_fatal(error):
+                raise
+            answer.fail(_callback_failed("match", error))
+        return answer
+
+    @staticmethod
+    async def dispatch(
+        registry: Ref[Registry], key: Any, function: Callable[[list[tuple[Ref[Any], Any]]], T]
+    ) -> T | None:
+        """``function(entries)`` with the (ref, value)s under ``key``, in the caller and not in the registry,
+        so it may do what it likes and what it raises is its caller's. Not called, and None, when there are no
+        entries.
+
+        A plain function to await, not a message. Source: Registry.dispatch/4.
+
+        Example::
+
+            def tell(entries: list[tuple[ak.Ref[Any], Any]]) -> None:
+                for ref, _ in entries:
+                    ref.send(News("rain"))
+
+            await ak.Registry.dispatch(ak.named(ak.Registry, "topics"), "weather", tell)
+        """
+        entries = await registry.call(Registry.lookup, key)
+        return function(entries) if entries else None
+
+    def _record(self, ref: Ref[Any]) -> Record[Any] | None:
+        try:
+            return self.ctx.node.resolve(ref)
+        except TypeError:
+            return None
+
+
+def _callback_failed(what: str, error: BaseException) -> CallbackFailed:
+    return CallbackFailed(f"the function given to {what} raised {type(error).__qualname__}: {text_of(error, 400)}")
+
+
+class ViaRef(NamedRef[A]):
+    """Whoever holds ``key`` in a unique registry at the moment of each send."""
+
+    __slots__ = ("key", "registry")
+
+    def __init__(self, registry: str, key: Any) -> None:
+        super().__init__(f"{registry}[{shown(key, 100)}]")
+        self.registry = registry
+        self.key = key
+
+    def __repr__(self) -> str:
+        return f"<ref via {self.name}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ViaRef) and other.registry == self.registry and strict(other.key) == strict(self.key)
+
+    def __hash__(self) -> int:
+        return hash((ViaRef, self.registry, strict(self.key)))
+
+    def resolve_on(self, scheduler: Scheduler) -> Record[Any] | None:
+        holder = scheduler.names.whereis(self.registry)
+        obj = None if holder is None else holder.obj
+        if not isinstance(obj, Registry):
+            return None
+        if obj.kind != "unique":
+            raise NotUnique(self.registry, "via")
+        found: Record[Any] | None = obj.entries.table.holder(self.key)
+        return found
+
+    def why_nobody(self, scheduler: Scheduler) -> str:
+        holder = scheduler.names.whereis(self.registry)
+        if holder is None:
+            return f"no registry {self.registry!r}"
+        if not isinstance(holder.obj, Registry):
+            return f"{self.registry!r} is no registry"
+        return f"registry {self.registry!r} has nobody under {shown(self.key, 100)}"
+
+
+def via(cls: Callable[..., A], registry_name: str, key: Any) -> Ref[A]:
+    """A ref to whoever holds ``key`` in the registry of that name when it is used; ``cls`` gives its type.
+
+    While nobody holds it (or there is no such registry), ``cast`` and ``send`` return False and ``call``
+    raises CalleeDied with NoProc, as with ``ak.named``. Raises TypeError at once for a key that is not
+    hashable. At use: BadKey for one whose own code raises, and NotUnique for a registry with duplicate keys:
+    it would have to choose.
+
+    Example::
+
+        await ak.via(Session, "sessions", user_id).call(Session.balance)
+
+    Source: ``{:via, Registry, {name, key}}``.
+    """
+    strict(key)
+    name = checked_name(registry_name, "ak.via", "the class, the registry's name, then the key")
+    checked_class(cls, "ak.via", "the class itself, the registry's name, then the key")
+    return ViaRef(name, key)

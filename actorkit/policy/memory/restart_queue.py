@@ -1,0 +1,327 @@
+"""What a restart costs, and when the node can afford it.
+
+A child that the node has killed for its memory must not come back at once and take it again. So it waits at the gate:
+first its backoff, then until the gate is open and its *predicted footprint* (what such children held when they died)
+fits into what is free, less a reserve, less what was let through and cannot have been seen in a sample yet.
+
+* The gate is open below KILL: it is the governor that closes and opens it.
+* Higher priority first, then first come, first served, within a *size class* (one doubling); of the classes whose
+  first one fits, the one that would be first of all. So a large one does not keep out all others. CRITICAL ones are
+  let through as soon as they are due: a node without them does not work, whatever its memory.
+* Releases are ``stagger`` seconds apart, since a start costs more than a footprint. With ``ample`` headroom left,
+  ``burst`` of them go at once.
+
+The backoff is the one of ``backoff``, with its jitter before the clamp, and a rule of its own for when a row of deaths
+has ended: the child must outlive its last wait *and* the life that ended in the last death, each by a factor. A child
+that dies two minutes after each start has not recovered for having lived two minutes. These deaths are the node's
+doing, and are counted here, not by the supervisor's intensity.
+
+All is heaps: 10,000 held restarts cost O(log n) each. Cancelled ones are dropped when their turn comes.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections import deque
+from collections.abc import Hashable
+
+import attrs
+
+from actorkit.policy.memory.memory_sample import MemorySample, Priority
+from actorkit.policy.supervision.backoff import Backoff
+
+__all__ = [
+    "Cancelled",
+    "Closed",
+    "GateEvent",
+    "GateSettings",
+    "Held",
+    "Looked",
+    "NodeDeaths",
+    "Opened",
+    "Release",
+    "RestartGate",
+    "Tick",
+]
+
+
+# --- Deaths of one child -------------------------------------------------------------------------
+
+
+class NodeDeaths:
+    """One child's deaths for the node's sake: how long it waits, and what it is predicted to hold.
+
+    Kept as long as its supervisor knows the child. ``weight`` is that of the newest footprint in the mean.
+    """
+
+    __slots__ = ("_last_life", "backoff", "count", "failures", "predicted", "weight")
+
+    def __init__(self, backoff: Backoff | None = None, predicted: int = 0, weight: float = 0.3) -> None:
+        if not 0 < weight <= 1:
+            raise ValueError(f"weight={weight!r} of the newest footprint is not a part: give more than 0, at most 1")
+        self.backoff = backoff or Backoff(first=0.5, limit=60.0)
+        self.predicted = predicted
+        """Bytes that its next life is reckoned with."""
+        self.weight = weight
+        self.count = 0
+        """All deaths of it for the node's sake."""
+        self.failures = 0
+        """Those in the present row."""
+        self._last_life = 0.0
+
+    def note(self, lived: float, footprint: int, fraction: float) -> float:
+        """It has been killed, having lived for ``lived`` seconds and holding ``footprint`` bytes. Returns the seconds
+        to wait before its restart; ``fraction`` is a random number from 0 to 1."""
+        spec = self.backoff
+        if self.failures and lived >= spec.reset_after * max(spec.base(self.failures), self._last_life):
+            self.failures = 0
+        self.failures += 1
+        self.count += 1
+        self._last_life = lived
+        old = self.predicted if self.count > 1 or self.predicted else footprint
+        self.predicted = round(old + self.weight * (footprint - old))
+        wanted = spec.base(self.failures) * (1.0 + spec.jitter * (2.0 * fraction - 1.0))
+        return max(0.0, min(spec.limit, wanted))
+
+
+# --- Events and actions --------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Held:
+    """A restart waits. ``key``: hashable, its supervisor's ticket for one; held twice, the later one counts.
+    ``delay``: seconds that it waits at least; ``cause``: why, for people."""
+
+    now: float
+    key: Hashable
+    kind: str
+    predicted_bytes: int
+    delay: float = 0.0
+    cause: str = ""
+    priority: int = Priority.NORMAL
+
+
+@attrs.frozen
+class Cancelled:
+    """It is not wanted any more: terminate_child, shutdown."""
+
+    now: float
+    key: Hashable
+
+
+@attrs.frozen
+class Looked:
+    """The governor has looked."""
+
+    sample: MemorySample
+
+    @property
+    def now(self) -> float:
+        return self.sample.now
+
+
+@attrs.frozen
+class Closed:
+    """The governor's CloseGate: nothing is let through until Opened."""
+
+    now: float
+
+
+@attrs.frozen
+class Opened:
+    """The governor's OpenGate."""
+
+    now: float
+
+
+@attrs.frozen
+class Tick:
+    """The time asked for with ``wake_at`` has come."""
+
+    now: float
+
+
+GateEvent = Held | Cancelled | Looked | Closed | Opened | Tick
+
+
+@attrs.frozen
+class Release:
+    """This restart may go ahead. Comes at most once for each Held."""
+
+    key: Hashable
+    because: str = attrs.field(default="", eq=False)
+
+
+@attrs.frozen
+class GateSettings:
+    """What the gate lets through.
+
+    Args:
+        reserve: part of the limit that restarts never fill.
+        stagger: seconds between two releases, at least.
+        burst: releases at once, while ...
+        ample: ... this part of the limit stays free beyond the reserve.
+        settle: seconds after which what was let through shows in the samples.
+
+    Raises ValueError for values that cannot be: the author's fault.
+    """
+
+    reserve: float = 0.1
+    stagger: float = 0.02
+    burst: int = 20
+    ample: float = 0.25
+    settle: float = 2.0
+
+    def __attrs_post_init__(self) -> None:
+        if not 0 <= self.reserve < 1 or not 0 <= self.ample <= 1:
+            raise ValueError(f"reserve={self.reserve!r} and ample={self.ample!r} are parts of the limit: give 0 to 1")
+        if not 0 <= self.stagger < math.inf or not 0 <= self.settle < math.inf or self.burst < 1:
+            raise ValueError(
+                f"stagger={self.stagger!r} s, settle={self.settle!r} s, burst={self.burst!r}: give times of at least "
+                "0, and at least one release"
+            )
+
+
+# --- The gate ------------------------------------------------------------------------------------
+
+
+@attrs.define(eq=False)
+class _Waiting:
+    held: Held
+    serial: int
+    gone: bool = False
+
+
+# The serial is unique, so that what is compared never gets as far as the third.
+_Heap = list[tuple[float, int, _Waiting]]
+
+
+class RestartGate:
+    """All restarts of a node that wait for memory. Open until it is closed."""
+
+    def __init__(self, settings: GateSettings | None = None) -> None:
+        self.settings = settings or GateSettings()
+        self._serials = itertools.count()
+        self._known: dict[Hashable, _Waiting] = {}
+        self._resting: _Heap = []  # by when they are due
+        self._ready: dict[int, _Heap] = {}  # by size class; in each by priority, then age
+        self._promised: deque[tuple[float, int]] = deque()
+        self._promised_bytes = 0
+        self._sample: MemorySample | None = None
+        self._closed = False
+        self._not_before = -math.inf
+        self._now = -math.inf
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._known
+
+    def handle(self, event: GateEvent) -> list[Release]:
+        """Take note of ``event`` and return the restarts that may go ahead, in that order."""
+        self._now = max(self._now, event.now)
+        match event:
+            case Held():
+                self._forget(event.key)
+                waiting = self._known[event.key] = _Waiting(event, next(self._serials))
+                heapq.heappush(self._resting, (event.now + max(0.0, event.delay), waiting.serial, waiting))
+            case Cancelled(key=key):
+                self._forget(key)
+            case Looked(sample=sample):
+                self._sample = sample
+                while self._promised and self._promised[0][0] <= sample.now - self.settings.settle:
+                    self._promised_bytes -= self._promised.popleft()[1]
+            case Closed():
+                self._closed = True
+            case Opened():
+                self._closed = False
+            case _:
+                assert isinstance(event, Tick)
+        return self._release()
+
+    def room(self) -> int:
+        """Bytes that restarts may take up now; 0 before the first look and while the gate is closed."""
+        sample = self._sample
+        if sample is None or self._closed:
+            return 0
+        reserve = math.ceil(self.settings.reserve * sample.limit)
+        # By what is needed: freed pages that the process still has can be used by whoever is restarted.
+        return max(0, sample.limit - sample.needed - reserve - self._promised_bytes)
+
+    @property
+    def wake_at(self) -> float | None:
+        """When a Tick is wanted, for time alone may let something through then; None: only another look may."""
+        _drop_gone(self._resting)
+        times = [self._resting[0][0]] if self._resting else []
+        if self._next(self.room()) is not None:
+            times.append(max(self._not_before, self._now))
+        return min(times, default=None)
+
+    def _forget(self, key: Hashable) -> None:
+        waiting = self._known.pop(key, None)
+        if waiting is None:
+            return
+        waiting.gone = True
+        # Most that are cancelled are far from their turn: a shutdown would leave the heaps full of them.
+        held = len(self._resting) + sum(map(len, self._ready.values()))
+        if held > 64 and held > 2 * len(self._known):
+            for heap in (self._resting, *self._ready.values()):
+                heap[:] = [entry for entry in heap if not entry[2].gone]
+                heapq.heapify(heap)
+
+    def _release(self) -> list[Release]:
+        released: list[Release] = []
+        while self._resting and self._resting[0][0] <= self._now:
+            waiting = heapq.heappop(self._resting)[2]
+            if waiting.gone:
+                continue
+            held = waiting.held
+            if held.priority >= Priority.CRITICAL:
+                released.append(self._let_through(waiting, "CRITICAL: not kept waiting for memory"))
+            else:
+                heap = self._ready.setdefault(held.predicted_bytes.bit_length(), [])
+                heapq.heappush(heap, (-held.priority, waiting.serial, waiting))
+        if self._sample is None or self._now < self._not_before:
+            return released
+        for _ in range(self.settings.burst):
+            room = self.room()
+            heap_or_none = self._next(room)
+            if heap_or_none is None:
+                break
+            waiting = heapq.heappop(heap_or_none)[2]
+            released.append(
+                self._let_through(
+                    waiting,
+                    f"{waiting.held.predicted_bytes:,} bytes predicted fit into the {room:,} that restarts may take "
+                    f"({self._sample.source})",
+                )
+            )
+            self._not_before = self._now + self.settings.stagger
+            if self.room() < self.settings.ample * self._sample.limit:
+                break
+        return released
+
+    def _next(self, room: int) -> _Heap | None:
+        """The size class whose first one fits and goes before the others' first; None: nothing fits."""
+        best: _Heap | None = None
+        if room > 0:
+            for heap in self._ready.values():
+                _drop_gone(heap)
+                if heap and heap[0][2].held.predicted_bytes <= room and (best is None or heap[0] < best[0]):
+                    best = heap
+        return best
+
+    def _let_through(self, waiting: _Waiting, because: str) -> Release:
+        held = waiting.held
+        self._promised.append((self._now, held.predicted_bytes))
+        self._promised_bytes += held.predicted_bytes
+        del self._known[held.key]
+        return Release(held.key, f"{held.kind} waited {self._now - held.now:.3g} s ({held.cause}); {because}")
+
+
+def _drop_gone(heap: _Heap) -> None:
+    while heap and heap[0][2].gone:
+        heapq.heappop(heap)

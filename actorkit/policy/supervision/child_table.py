@@ -1,0 +1,152 @@
+"""What a static supervisor remembers of its children: one record each, in start order.
+
+A record outlives the child's lives, and changes with them. ``state`` is the child's place in the
+machine:
+
+    undefined -> starting -> running -> stopping -> undefined
+                                running -> restarting -> starting -> ...
+                    starting, stopping -> unkillable -> undefined
+
+Only ``running`` has a second thought: a child that has ended while the machine was busy with
+others is still in that state, with its end in ``exited``, until the machine comes to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from actorkit.errors import BadKey, InvalidChildSpec
+from actorkit.policy.key_table import KeyTable, Slot
+from actorkit.policy.supervision.backoff import BackoffState
+from actorkit.policy.supervision.child_spec import ChildSpec
+from actorkit.policy.supervision.supervision_events import ChildCounts, ChildExited, ChildInfo, ChildState
+
+__all__ = ["Child", "ChildTable"]
+
+
+@attrs.define(eq=False)
+class Child:
+    """One child of a static supervisor."""
+
+    spec: ChildSpec[Any]
+    state: ChildState = "undefined"
+    instance: int = 0
+    """Its present life; 0 if there is none."""
+    ref: object = None
+    since: float = 0.0
+    """When its present life started to run."""
+    exited: ChildExited | None = None
+    """The end of its present life, if that is known but not dealt with."""
+    killed: bool = False
+    """Whether this life has been killed for not stopping in time: it is done once."""
+    ticket: int = 0
+    """Its pending restart; 0 if there is none."""
+    scheduled: bool = False
+    """Whether the shell knows of that restart."""
+    dropped: bool = False
+    """Whether it is kept only because it cannot be killed."""
+    backoff: BackoffState | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self.forget_failures()
+
+    def forget_failures(self) -> None:
+        """Begin a new row of failures: somebody has taken the child in hand."""
+        self.backoff = None if self.spec.backoff is None else BackoffState(self.spec.backoff)
+
+    def end_life(self) -> None:
+        """The present life is over."""
+        self.state = "undefined"
+        self.instance = 0
+        self.ref = None
+        self.exited = None
+        self.killed = False
+
+    def info(self) -> ChildInfo:
+        """The child as ``which_children`` shows it: without a ref that is known to be dead."""
+        dead = self.exited is not None
+        return ChildInfo(
+            self.spec.id,
+            None if dead else self.ref,
+            "undefined" if dead else self.state,
+            self.spec.kind,
+            self.spec.restart,
+        )
+
+
+class _Row(Slot):
+    """A child at its id."""
+
+    __slots__ = ("child",)
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+
+    def holder(self) -> str:
+        return f"another child ({self.child.state})"
+
+
+class ChildTable:
+    """The children of a static supervisor, by id and in start order. An id's own code runs where one is looked up,
+    nowhere else: a child can be removed whatever its id has become."""
+
+    __slots__ = ("_ids", "_rows")
+
+    def __init__(self) -> None:
+        self._ids: KeyTable[_Row] = KeyTable(exactly=False)
+        self._rows: dict[Child, _Row] = {}
+
+    def add(self, spec: ChildSpec[Any]) -> Child:
+        """Add a child at the end."""
+        child = Child(spec)
+        try:
+            place = self._ids.locate(spec.id)
+        except (BadKey, TypeError):  # it could be hashed when its spec was made: now no one can ask for it
+            place = self._ids.nowhere(spec.id)
+        self._rows[child] = self._ids.put(place, _Row(child))
+        return child
+
+    def check_id(self, child_id: object) -> None:
+        """Raise InvalidChildSpec for an id that cannot be told from those that are there."""
+        try:
+            self._ids.locate(child_id)
+        except (BadKey, TypeError) as error:
+            why, remedy = str(error), "give a string, a number or a tuple of those"
+            raise InvalidChildSpec("id", child_id, why, remedy) from None
+
+    def get(self, child_id: object) -> Child | None:
+        """The child with that id; None also for what cannot be an id, and for one whose own code raises."""
+        try:
+            row = self._ids.find(child_id)
+        except (BadKey, TypeError):
+            return None
+        return None if row is None else row.child
+
+    def remove(self, child: Child) -> None:
+        """Forget ``child``, if it is there."""
+        row = self._rows.pop(child, None)
+        if row is not None:
+            self._ids.drop(row)
+
+    def in_order(self) -> list[Child]:
+        """All children, in start order; a list of its own."""
+        return list(self._rows)
+
+    def __iter__(self) -> Iterator[Child]:
+        return iter(self._rows)
+
+    def __contains__(self, child: Child) -> bool:
+        return child in self._rows
+
+    def infos(self) -> tuple[ChildInfo, ...]:
+        """The answer to WhichChildren."""
+        return tuple(child.info() for child in self)
+
+    def counts(self) -> ChildCounts:
+        """The answer to CountChildren."""
+        supervisors = sum(child.spec.kind == "supervisor" for child in self)
+        active = sum(child.ref is not None and child.exited is None for child in self)
+        return ChildCounts(len(self._rows), active, supervisors, len(self._rows) - supervisors)

@@ -1,0 +1,58 @@
+"""Which children a failing one takes along, and what its end means for the supervisor.
+
+The rules of restart types and strategies, each a function of plain data. The machines ask them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from actorkit.policy.supervision.child_spec import Restart, ShutdownTime, Strategy
+from actorkit.reasons import ExitReason, Killed, Normal, Shutdown, text_of
+
+__all__ = ["fell_short_of_orderly", "is_restarted", "is_reported", "shown", "taken_along"]
+
+C = TypeVar("C")
+
+
+def taken_along(strategy: Strategy, children: Sequence[C], failed: C) -> Sequence[C]:
+    """The children to restart when ``failed`` fails, itself included, in start order.
+
+    ``children`` are all of the supervisor's, in start order. Those that run are stopped first, in
+    reverse order.
+    """
+    if strategy == "one_for_one":
+        return (failed,)
+    if strategy == "one_for_all":
+        return children
+    return children[children.index(failed) :]
+
+
+def is_restarted(restart: Restart, reason: ExitReason) -> bool:
+    """Whether a child that has ended by itself with ``reason`` is restarted."""
+    return restart == "permanent" or (restart == "transient" and reason.abnormal)
+
+
+def is_reported(restart: Restart, reason: ExitReason) -> bool:
+    """Whether a child's end by itself is worth a report: every end of a child that should never
+    end, and every abnormal one."""
+    return restart == "permanent" or reason.abnormal
+
+
+def fell_short_of_orderly(restart: Restart, shutdown: ShutdownTime, reason: ExitReason) -> bool:
+    """Whether ``reason`` is not how a child ends that was asked to stop.
+
+    Shutdown always is; Killed is, if it was to be killed from the start; Normal is, unless the
+    child is permanent, which has no business to end of its own accord just then.
+    """
+    if isinstance(reason, Shutdown):
+        return False
+    if isinstance(reason, Normal):
+        return restart == "permanent"
+    return not (isinstance(reason, Killed) and shutdown == "brutal_kill")
+
+
+def shown(reason: ExitReason) -> str:
+    """``reason`` as a short text for a ``because``."""
+    return text_of(reason, 200)

@@ -1,0 +1,1 @@
+"""One actor: its address, its record, its mailbox, its relations with others."""

@@ -1,0 +1,288 @@
+"""Context: the actor's own view of its record, ``self.ctx``. What an actor may do to itself and ask of its node.
+
+A context *is* the actor's record, so it costs no memory; others hold the same object typed as a ``Ref`` and may only
+send. Every operation here checks that it is the actor itself who asks (its handlers, its nursery's tasks), and raises
+NotInsideActor otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar, cast
+
+from ...errors import ActorExit, AlreadyRegistered, BadArguments, NotInsideActor
+from ...policy.exit_signals import Source
+from ...policy.memory.heap_limit import HeapLimit, as_heap_limit
+from ...policy.memory.memory_sample import Priority
+from ...reasons import NOPROC, NORMAL, ExitReason, shown
+from ..base.interrupts import interruptible
+from ..base.timers import Timer
+from . import links
+from .events import SystemEvent
+from .fitting import fits, parameters_of
+from .messages import MonitorId
+from .record import Continuation, Record
+from .ref import Ref
+
+if TYPE_CHECKING:
+    from ...policy.supervision.child_spec import ChildSpec
+    from ..node import Node
+
+__all__ = ["Context"]
+
+A = TypeVar("A")
+B = TypeVar("B")
+A_co = TypeVar("A_co", covariant=True)
+P = ParamSpec("P")
+
+
+class Context(Record[A_co]):
+    """See the module's docstring."""
+
+    __slots__ = ()
+
+    def _self(self, what: str) -> None:
+        scheduler = self.kind.scheduler
+        if get_ident() != scheduler.thread:
+            raise scheduler.home.refuse(f"use ctx.{what} of", self)
+        if scheduler.current is not self:
+            raise NotInsideActor(
+                f"ctx.{what} of {self.describe()} was used from outside it: only the actor's own handlers and "
+                f"the tasks in its "
+                "nurseries may; others hold its ref and send"
+            )
+
+    @property
+    def ref(self) -> Ref[A_co]:
+        """This actor's address: what to give to others."""
+        return self
+
+    @property
+    def node(self) -> Node:
+        """The node that this actor lives on."""
+        return cast("Node", self.kind.scheduler)
+
+    # --- others -------------------------------------------------------------------------------
+
+    def become_budgeted(self) -> None:
+        from ..budgets.budgeted_record import MeasuredContext
+
+        self.__class__ = MeasuredContext  # pyright: ignore[reportAttributeAccessIssue]
+
+    def become_unbudgeted(self) -> None:
+        self.__class__ = Context  # pyright: ignore[reportAttributeAccessIssue]
+
+    def spawn(self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs) -> Ref[A]:
+        """Start an actor: ``spawn(Room, "lobby")``, or of a child spec. Not linked. See ``Node.spawn``."""
+        self._self("spawn")
+        return self.node.spawn(start, *args, **kwargs)
+
+    def spawn_link(self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs) -> Ref[A]:
+        """``spawn`` and ``link`` in one step: there is no moment in which the new actor is not linked.
+        If its constructor raises, that is StartFailed here and no exit signal."""
+        self._self("spawn_link")
+        return self.node._spawn(start, args, kwargs, link_to=self)
+
+    def spawn_monitor(
+        self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[Ref[A], MonitorId]:
+        """``spawn`` and ``monitor`` in one step."""
+        ref = self.spawn(start, *args, **kwargs)
+        return ref, self.monitor(ref)
+
+    def link(self, other: Ref[Any]) -> None:
+        """Tie this actor's life to ``other``'s: when one ends other than Normal, so does the one that does not trap
+        exits.
+
+        Idempotent; linking oneself is nothing; a dead ``other`` sends a NoProc exit signal. Source: erlang:link/1.
+        """
+        self._self("link")
+        record = self.node.resolve(other)
+        if record is None:
+            links.send_signal(self.kind.scheduler, self, NOPROC, None, Source.LINK)
+        else:
+            links.link(self.kind.scheduler, self, record)
+
+    def unlink(self, other: Ref[Any]) -> None:
+        """End the link, from either side; no Exit from it arrives after this. Source: erlang:unlink/1."""
+        self._self("unlink")
+        record = self.node.resolve(other)
+        if record is not None:
+            links.unlink(self, record)
+
+    def monitor(self, other: Ref[Any]) -> MonitorId:
+        """Be told of ``other``'s end, once, with ``Down`` (at once, with NoProc, if it is dead already).
+
+        Each call makes a separate monitor. A named ref is resolved now, once. Source: erlang:monitor/2.
+        """
+        self._self("monitor")
+        return links.monitor(self.kind.scheduler, self, self.node.resolve(other), other)
+
+    def demonitor(self, monitor: MonitorId, *, flush: bool = False) -> bool:
+        """Take a monitor back. True: it was armed, and no Down of it comes. False: its Down came or is queued, or it is
+        not this actor's; ``flush`` removes a queued one. Source: erlang:demonitor/2."""
+        self._self("demonitor")
+        if not isinstance(monitor, MonitorId):
+            raise TypeError(f"cannot demonitor {shown(monitor, 200)}: give what monitor returned")
+        return links.demonitor(self, monitor, flush)
+
+    # --- itself -------------------------------------------------------------------------------
+
+    @property
+    def trap_exit(self) -> bool:
+        """Do exit signals arrive as ``Exit`` messages instead of ending this actor? Starts as the class's
+        ``trap_exit``. A parent's shutdown then runs ``terminate``. Source: process_flag(trap_exit, …)."""
+        return self.traps_exits
+
+    @trap_exit.setter
+    def trap_exit(self, value: bool) -> None:
+        self._self("trap_exit")
+        self.need_relations().traps_exits = value
+
+    @property
+    def max_heap_size(self) -> HeapLimit | None:
+        """How much this actor may hold; None: any amount. Assign bytes, text such as ``"8 MiB"``, a HeapLimit, or None;
+        in force when the message at hand is done. Source: process_flag(max_heap_size, …)."""
+        budget = self.node.budgets.all.get(self)
+        return None if budget is None else budget.limit
+
+    @max_heap_size.setter
+    def max_heap_size(self, value: HeapLimit | int | str | None) -> None:
+        self._self("max_heap_size")
+        self.node.budgets.change(self, as_heap_limit(value))
+
+    @property
+    def priority(self) -> Priority:
+        """Who is given up first when the node runs out of memory; begins as the child spec's ``priority``. Assign
+        another when what this actor does becomes more, or less, important: a connection that has logged in."""
+        return self.memory_priority
+
+    @priority.setter
+    def priority(self, value: Priority) -> None:
+        self._self("priority")
+        self.need_relations().memory_priority = Priority(value)
+
+    def watch_memory(self, wanted: bool = True) -> None:
+        """Get ``MemoryPressure`` messages when the node's memory level changes; ``False``: no more. For actors that can
+        let go of something: caches, buffers."""
+        self._self("watch_memory")
+        watchers = self.kind.scheduler.memory_watchers
+        if not wanted:
+            watchers.pop(self, None)
+        elif self not in watchers:
+            watchers[self] = None
+            self.need_relations().call_at_exit(lambda record, _: watchers.pop(record, None))
+
+    def stop(self, reason: ExitReason | None = None) -> None:
+        """End after the message at hand: its answer still goes out, what it has put into ``continue_with`` (before or
+        after this call) still runs, then ``terminate(reason)``. From others: ask for the same with ``ref.stop()``."""
+        super().stop(NORMAL if reason is None else reason)
+
+    def exit_now(self, reason: ExitReason) -> NoReturn:
+        """End here and now: the handler unwinds (its ``finally`` blocks run), ``terminate(reason)`` runs, callers get
+        CalleeDied.
+        Source: erlang:exit/1."""
+        self._self("exit_now")
+        raise ActorExit(reason)
+
+    def continue_with(
+        self, method: Callable[Concatenate[Any, P], object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Run a method of this actor after the message at hand and before any queued one; may be chained. For the slow
+        half of ``init``. The method is a plain function of the class and need not be declared.
+
+        It belongs to the message: a stop, the parent's shutdown and ``ak.sys`` requests wait for it, and for all that
+        it continues with, so ``terminate`` never sees an actor that is half made. It does not run if the message ends
+        in an exception, if ``init`` returns ``ak.IGNORE`` or ``ak.Stop``, or after a kill or an exit signal. Source:
+        gen_server, handle_continue/2."""
+        self._self("continue_with")
+        if self.kind.process:
+            raise TypeError(f"{self.describe()} is a process: it has no messages to continue between; just go on")
+        if not callable(method) or not hasattr(method, "__name__"):
+            raise TypeError(
+                f"cannot continue with {shown(method, 100)}: give a method of the class and its arguments, as in "
+                "continue_with(Store.load, path)"
+            )
+        function: Any = interruptible(
+            getattr(type(self.obj) if self.obj is not None else self.kind.cls, method.__name__, method)
+        )
+        if not fits(function, len(args) + 1, kwargs):
+            raise BadArguments(
+                f"cannot continue with {function.__qualname__} in {self.describe()}: the {len(args)} positional and "
+                f"{len(kwargs)} keyword arguments do not fit; beside the method give {parameters_of(function)}"
+            )
+        if kwargs:
+            from functools import partial
+
+            function = partial(function, **kwargs)
+        self.need_control().continuations.append(Continuation((function, args, None)))
+
+    @property
+    def idle_timeout(self) -> float | None:
+        """Seconds without a message after which ``handle_info`` gets ``IdleTimeout``, again and again until set to
+        None. It counts anew from every message. Source: gen_server's ``Timeout`` return value (there it must be
+        returned each time)."""
+        relations = self.relations
+        return None if relations is None else relations.idle_seconds
+
+    @idle_timeout.setter
+    def idle_timeout(self, seconds: float | None) -> None:
+        self._self("idle_timeout")
+        if seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds < math.inf):
+            raise ValueError(
+                f"idle_timeout={seconds!r}: give a finite number of seconds above 0, or None for no timeout"
+            )
+        relations = self.need_relations()
+        relations.idle_seconds = seconds
+        self.need_control().idle = seconds is not None
+        self.kind.scheduler.restart_idle_timer(self)
+
+    # --- time ---------------------------------------------------------------------------------
+
+    def send_after(self, seconds: float, to: Ref[Any], message: object) -> Timer:
+        """Send ``message`` to ``to`` in ``seconds``; ``.cancel()`` takes it back and tells the seconds that were left
+        (or None).
+
+        A timer for an actor goes with that actor; one for a named ref is resolved when it fires. It is exempt from
+        the mailbox's bound. Source: erlang:send_after/3.
+        """
+        self._self("send_after")
+        return self.node.send_after(seconds, to, message)
+
+    # --- system events ------------------------------------------------------------------------
+
+    def subscribe(self, *types: type[Any]) -> None:
+        """Get the node's system events of these types (all of them without ``types``) as messages; replaces an earlier
+        subscription."""
+        self._self("subscribe")
+        self.kind.scheduler.events.subscribe(self, types or (SystemEvent,))
+
+    def unsubscribe(self) -> None:
+        """No more system events."""
+        self._self("unsubscribe")
+        self.kind.scheduler.events.unsubscribe(self)
+
+    # --- names --------------------------------------------------------------------------------
+
+    def register(self, name: str) -> None:
+        """Take a name on this node. Raises AlreadyRegistered when it is taken, or this actor has one already."""
+        self._self("register")
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"cannot register {shown(name, 200)}: a name is a non-empty string")
+        name = str.__str__(name)  # of a subclass, it has code of its own, which would run at this actor's end
+        relations = self.need_relations()
+        own = relations.name if relations.name is not None else self.kind.name
+        if own is not None:
+            raise AlreadyRegistered(name, f"{self.describe()}, which is registered as {own!r}")
+        self.kind.scheduler.names.register(name, self)
+        relations.name = name
+
+    def unregister(self) -> None:
+        """Give up the name that ``register`` took."""
+        self._self("unregister")
+        relations = self.relations
+        if relations is not None and relations.name is not None:
+            self.kind.scheduler.names.release(relations.name, self)
+            relations.name = None

@@ -1,0 +1,180 @@
+"""Do the arguments of a message fit its handler, and who has sent it? What ``arguments`` asks when they may not.
+
+``fits`` answers exactly what Python would do, from the code object, in about a microsecond and without calling anything
+of the user's.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Mapping
+from functools import partial
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any
+
+from trio.lowlevel import current_task
+
+from ...errors import NotAMessage
+from ...reasons import bounded, shown
+from .dispatch import refusal
+
+if TYPE_CHECKING:
+    from .actor_kind import ActorKind
+    from .record import Record
+
+__all__ = ["checked_cast", "fits", "misfit_in", "misfit_of", "parameters_of", "plain", "sender_now", "sender_of"]
+
+
+def fits(function: Any, given: int, names: Collection[str]) -> bool:
+    """Would Python begin ``function`` with ``given`` positional arguments and keyword arguments of these ``names``?
+    What is no plain function (nor a method or partial of one) may take anything."""
+    while True:
+        if type(function) is MethodType:
+            function = function.__func__
+            given += 1
+        elif isinstance(function, partial):
+            given += len(function.args)
+            names = {*function.keywords, *names}
+            function = function.func
+        else:
+            break
+    if not isinstance(function, FunctionType):
+        return True
+    code = function.__code__
+    positional = code.co_argcount
+    if given > positional and not code.co_flags & inspect.CO_VARARGS:
+        return False
+    parameters = code.co_varnames
+    by_name = parameters[code.co_posonlyargcount : positional + code.co_kwonlyargcount]
+    for name in names:
+        if name in by_name:
+            if name in parameters[:given] and name in parameters[:positional]:
+                return False  # given twice
+        elif not code.co_flags & inspect.CO_VARKEYWORDS:
+            return False
+    required = positional - len(function.__defaults__ or ())
+    for index in range(given, required):
+        if index < code.co_posonlyargcount or parameters[index] not in names:
+            return False
+    optional = function.__kwdefaults__ or ()
+    return all(
+        name in names or name in optional for name in parameters[positional : positional + code.co_kwonlyargcount]
+    )
+
+
+def misfit_in(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, ahead: int = 0) -> tuple[str, str]:
+    """Of arguments that do not fit: the call as text, and what Python would complain of.
+
+    Args:
+        ahead: how many positional arguments the runtime gives before these.
+    """
+    given = [shown(value, 80) for value in args[:4]]
+    given += [f"{name}={shown(value, 80)}" for name, value in list(kwargs.items())[:4]]
+    if len(args) > 4 or len(kwargs) > 4:
+        given.append("…")
+    name = getattr(plain(function), "__qualname__", None) or shown(function, 100)
+    head = f"{name}({bounded(', '.join(given), 300)})"
+    try:
+        inspect.signature(function, follow_wrapped=False).bind(*[None] * ahead, *args, **kwargs)
+    except TypeError as error:
+        return head, bounded(str(error), 300)
+    except Exception:  # of the signature that a decorator has left there
+        pass
+    return head, "its arguments do not fit"
+
+
+def plain(function: Any) -> Any:
+    """A message's function, without the keyword arguments and the sender that it may carry."""
+    while isinstance(function, partial):
+        function = function.func
+    return function
+
+
+def misfit_of(error: BaseException, function: Any, args: tuple[Any, ...]) -> FunctionType | None:
+    """The function that Python could not begin with the arguments of this message; None when a handler did begin, or
+    the error is another one. ``error`` has passed one frame of the runtime's."""
+    if type(error) is not TypeError or error.__traceback__ is None:
+        return None
+    names: list[str] = []
+    while isinstance(function, partial):
+        names += function.keywords
+        function = function.func
+    tb = error.__traceback__.tb_next
+    began = False
+    while tb is not None:  # wrappers, each calling the next one, or returning its coroutine
+        while isinstance(function, FunctionType) and tb.tb_frame.f_code is not function.__code__:
+            function = getattr(function, "__wrapped__", None)
+        if not isinstance(function, FunctionType):
+            return None
+        function = getattr(function, "__wrapped__", None)
+        began = True
+        tb = tb.tb_next
+    if not isinstance(function, FunctionType):
+        return None
+    if began:  # a wrapper may give other arguments than it was given: what does Python complain of?
+        return function if str(error).startswith(f"{function.__qualname__}()") else None
+    return None if fits(function, len(args) + 1, names) else function
+
+
+def parameters_of(function: FunctionType) -> str:
+    """What it wants, as text: the names, without the object."""
+    code = function.__code__
+    names = code.co_varnames
+    positional, last = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
+    first_optional = positional - len(function.__defaults__ or ())
+    shown = [name if index < first_optional else f"{name}=…" for index, name in enumerate(names[:positional])][1:]
+    if code.co_flags & inspect.CO_VARARGS:
+        shown.append(f"*{names[last]}")
+        last += 1
+    elif code.co_kwonlyargcount:
+        shown.append("*")
+    optional = function.__kwdefaults__ or ()
+    shown += [
+        f"{name}=…" if name in optional else name for name in names[positional : positional + code.co_kwonlyargcount]
+    ]
+    if code.co_flags & inspect.CO_VARKEYWORDS:
+        shown.append(f"**{names[last]}")
+    return bounded(", ".join(shown), 200) or "nothing"
+
+
+# --- who has sent it? ----------------------------------------------------------------------------
+
+
+def sender_now(current: Record[Any] | None) -> str:
+    """Whose code runs now."""
+    if current is not None:
+        return f"{current.pid} ({current.started_as})"
+    try:
+        name = current_task().name
+    except RuntimeError:
+        return "outside of any task"
+    return "another thread" if "run_sync_soon" in name else f"task {bounded(name, 100)}, outside of any actor"
+
+
+def checked_cast(kind: ActorKind, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The function for a cast that is the first of its method, or whose method was once sent wrongly. If the arguments
+    do not fit, it carries its sender: the receiver's turn finds out, in order. Raises NotAMessage."""
+    try:
+        hash(method)
+    except TypeError:
+        raise NotAMessage(refusal(kind.cls, method)) from None
+    function = kind.handlers[method]
+    layer: Any = function
+    while layer is not None:
+        if not fits(layer, len(args) + 1, kwargs):
+            signed = partial(function)
+            signed.sender = sender_now(kind.scheduler.current)  # type: ignore[attr-defined]
+            return signed
+        layer = getattr(layer, "__wrapped__", None)
+    if function not in kind.handlers.misused:
+        kind.known[method] = function
+    return function
+
+
+def sender_of(function: Any) -> str:
+    while isinstance(function, partial):
+        sender: str | None = getattr(function, "sender", None)
+        if sender is not None:
+            return sender
+        function = function.func
+    return "an unknown sender (a cast carries none; from now on those of this message are checked as they are sent)"

@@ -1,0 +1,62 @@
+"""What the runtime itself puts into mailboxes: plain data, matched in ``handle_info`` or ``receive``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from ...reasons import ExitReason, shown
+
+if TYPE_CHECKING:
+    from .ref import Ref
+
+__all__ = ["Down", "Exit", "IdleTimeout", "MonitorId", "Pid"]
+
+
+@attrs.frozen(order=True)
+class Pid:
+    """An actor's identity as plain data: the node's name and incarnation, and the actor's number there."""
+
+    node: str
+    incarnation: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"<{self.node}.{self.number}>"
+
+
+@attrs.frozen(eq=False)
+class MonitorId:
+    """One monitor. Every ``ctx.monitor`` makes a new one; compared by identity."""
+
+    number: int
+
+    def __repr__(self) -> str:
+        return f"<monitor {self.number}>"
+
+
+@attrs.frozen
+class Down:
+    """The monitored actor has ended: once per monitor. ``ref`` is what was given to ``monitor``
+    (a named ref stays a named ref), ``reason`` its exit reason, or NoProc if it was dead already."""
+
+    monitor: MonitorId
+    ref: Ref[Any]
+    reason: ExitReason = attrs.field(repr=shown)
+
+
+@attrs.frozen
+class Exit:
+    """An exit signal, received as a message because the receiver traps exits. ``source`` is the linked
+    actor that ended, or the one that called ``ref.exit`` (None when that was not an actor)."""
+
+    source: Ref[Any] | None
+    reason: ExitReason = attrs.field(repr=shown)
+
+
+@attrs.frozen
+class IdleTimeout:
+    """No message came for ``seconds`` (``ctx.idle_timeout``)."""
+
+    seconds: float

@@ -1,0 +1,82 @@
+"""Who holds how much: every actor of a node in one pass, in pieces, so that nobody waits long."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from ...heap.walk import census
+from ..actor.record import DEAD, Record
+from ..actor.ref import Ref
+from .budget import CHUNK, held_by
+
+if TYPE_CHECKING:
+    from ..life.scheduler import Scheduler
+
+__all__ = ["ClassHeap", "HeapCensus", "heap_census"]
+
+
+@attrs.frozen
+class ClassHeap:
+    """All actors of one class, or processes of one function."""
+
+    label: str
+    actors: int
+    bytes: int
+
+
+@attrs.frozen
+class HeapCensus:
+    """What the actors of a node held. ``actors``: each with its bytes (private and mailbox), in the order of their
+    birth; what several hold together is in none of them. ``classes``: the same by class, the largest first."""
+
+    actors: tuple[tuple[Ref[Any], int], ...]
+    classes: tuple[ClassHeap, ...]
+
+    @property
+    def bytes(self) -> int:
+        """All together."""
+        return sum(size for _, size in self.actors)
+
+
+async def heap_census(scheduler: Scheduler, *, walk: bool = True) -> HeapCensus:
+    """Walk all actors. Between pieces of a few hundred others run, so the figures are not of one moment. Without
+    ``walk`` see ``_known``."""
+    records = list(scheduler.actors.values())
+    found = await _walked(scheduler, records) if walk else _known(scheduler, records)
+    counts: defaultdict[str, int] = defaultdict(int)
+    sums: defaultdict[str, int] = defaultdict(int)
+    for record, size in found:
+        label = record.kind.label
+        counts[label] += 1
+        sums[label] += size
+    classes = [ClassHeap(label, count, sums[label]) for label, count in counts.items()]
+    return HeapCensus(tuple(found), tuple(sorted(classes, key=lambda row: -row.bytes)))
+
+
+def _known(scheduler: Scheduler, records: list[Record[Any]]) -> list[tuple[Record[Any], int]]:
+    """Of those with a budget: what the last look found, or what its own heap has in use now, if that is more."""
+    found = []
+    for record in records:
+        budget = scheduler.budgets.all.get(record)
+        if budget is not None and record.state != DEAD:
+            found.append((record, max(budget.known, budget.account.live or 0)))
+    return found
+
+
+async def _walked(scheduler: Scheduler, records: list[Record[Any]]) -> list[tuple[Record[Any], int]]:
+    found: list[tuple[Record[Any], int]] = []
+    learned = scheduler.learned
+    learned.begin_pass()
+    for first in range(0, len(records), CHUNK):
+        piece = [record for record in records[first : first + CHUNK] if record.state != DEAD]
+        sizes = census(held_by(piece))
+        found += zip(piece, sizes, strict=True)
+        for record, size in zip(piece, sizes, strict=True):
+            if record.kind.footprint is not None:
+                learned.living(record, size)
+        await trio.lowlevel.checkpoint()
+    return found

@@ -1,0 +1,30 @@
+"""What one actor's heap consists of: types and paths, for people. The figures are those of ``process_info``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...heap.explain import Explanation, explain
+from ..actor.record import Record
+from .budget import mailbox_of, roots_of
+
+__all__ = ["heap_explain"]
+
+
+def heap_explain(record: Record[Any]) -> Explanation | None:
+    """None when it is dead."""
+    if not record.alive:
+        return None
+    roots = roots_of(record)
+    return explain(roots, mailbox_of(record), names=[_name(record, root) for root in roots])
+
+
+def _name(record: Record[Any], root: Any) -> str:
+    """How paths from a root begin: those of the actor's own state with the attribute, as in its code."""
+    if root is record.obj:
+        return ""
+    if root is record.variables:
+        return "<context variables>"
+    if record.control is not None and root is record.control.continuations:
+        return "<continuations>"
+    return f"<in {getattr(root, '__qualname__', 'its code')}>"

@@ -1,0 +1,1 @@
+"""How actors are born, run and die: the pool of workers, starts, ends."""

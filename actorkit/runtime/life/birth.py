@@ -1,0 +1,176 @@
+"""Birth: from a kind and arguments to an actor that takes messages.
+
+The record comes first: it has its number, its name, its link and its budget before the constructor runs, so that what
+the constructor does is done by the actor. The object is in the record only when its constructor has returned. A
+constructor that raises is a StartFailed for whoever spawned, and a signal for nobody (as in OTP since 26).
+
+An exception of a constructor must not keep the object alive: it is raised outside of the ``except`` block, where it has
+no context, and nothing that was on the way to it holds the object.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable
+from typing import Any, Final
+
+from ...errors import StartFailed
+from ...heap.walk import size_of
+from ...reasons import ExitReason
+from ..actor.actor_kind import ActorKind
+from ..actor.context import Context
+from ..actor.record import IDLE, Record
+from ..base.boundary_frames import BOUNDARY_FRAMES
+from ..base.trio_internals import fatal_leaf, is_fatal
+from .lifecycle import Lifecycle
+
+__all__ = ["Birth", "is_clean"]
+
+_new: Final = object.__new__
+
+
+def is_clean(context: contextvars.Context, base: contextvars.Context) -> bool:
+    """Is nothing set in it? A value's ``__eq__`` may raise: then it is not."""
+    try:
+        return context == base
+    except BaseException:
+        return False
+
+
+class Birth(Lifecycle):
+    """See the module's docstring. The scheduler is built on top of it."""
+
+    step_hook: Callable[[Record[Any] | None], None] | None
+    base_context: contextvars.Context
+    free_contexts: list[contextvars.Context]
+
+    def spawn_plain(self, kind: ActorKind, args: tuple[Any, ...]) -> Record[Any]:
+        """``spawn_actor`` for the plain case, ``kind.plain``: no name, no ``init``, an ordinary ``__new__``. The
+        hot path."""
+        if self.stopping and kind.owner is None:
+            raise self.refuse_start(kind)
+        self.numbers = number = self.numbers + 1
+        parent = self.current
+        record: Record[Any] = Context(kind, number, parent)
+        hook = self.step_hook
+        self.actors[number] = record
+        try:
+            self.current = record
+            if hook is not None:
+                hook(record)
+            obj: Any = _new(kind.cls)
+            obj.ctx = record
+            free = self.free_contexts
+            context = free.pop() if free else self.base_context.copy()
+            context.run(kind.construct, obj, *args)
+            try:  # is_clean, without the call
+                if context == self.base_context:
+                    free.append(context)
+                else:
+                    record.variables = context
+            except Exception:  # of a value's __eq__
+                record.variables = context
+            self.current = parent
+            if hook is not None:
+                hook(parent)
+            record.obj = obj
+            if self.events.listened:
+                self.announce(record)
+            if record.inbox is None and record.control is None:
+                record.state = IDLE
+            else:
+                self._begin(record, None)
+            return record
+        except BaseException as error:
+            failure = self._not_born(record, error, parent, None)
+        obj = None
+        raise failure  # not from within: as its context, the exception would keep the object
+
+    def spawn_actor(
+        self,
+        kind: ActorKind,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        link_to: Record[Any] | None = None,
+        watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None = None,
+        made: Any = None,
+    ) -> Context[Any]:
+        """Make an actor. Its constructor runs now, as the actor; ``init``, if it has one, is its first message.
+
+        ``watcher`` is told the outcome of ``init`` (at once when there is none). ``made``: the object, when a factory
+                    made it.
+        Raises StartFailed when the constructor raises, AlreadyRegistered, NodeStopped.
+        """
+        self.numbers = number = self.numbers + 1
+        parent = self.current
+        record: Context[Any] = Context(kind, number, parent)
+        hook = self.step_hook
+        self.admit(record, link_to)
+        try:
+            if kind.limit is not None:
+                self.budgets.begin(record, kind.limit).account.charge(size_of(*args, kwargs))
+            self.current = record
+            if hook is not None:
+                hook(record)
+            if made is None:
+                cls = kind.cls
+                new = kind.new
+                obj = new(cls) if new is _new else new(cls, *args, **kwargs)
+                object.__setattr__(obj, "ctx", record)  # a frozen class has a __setattr__ of its own
+                free = self.free_contexts
+                context = free.pop() if free else self.base_context.copy()
+                context.run(kind.construct, obj, *args, **kwargs)
+                if is_clean(context, self.base_context):
+                    free.append(context)
+                else:
+                    record.variables = context
+            else:
+                obj = made
+                object.__setattr__(obj, "ctx", record)
+            self.current = parent
+            if hook is not None:
+                hook(parent)
+            record.obj = obj
+            if self.events.listened:
+                self.announce(record)
+            self._begin(record, watcher)
+            return record
+        except BaseException as error:
+            failure = self._not_born(record, error, parent, link_to)
+        obj = None
+        raise failure  # not from within: as its context, the exception would keep the object
+
+    def _not_born(
+        self, record: Record[Any], error: BaseException, parent: Record[Any] | None, link_to: Record[Any] | None
+    ) -> BaseException:
+        """The constructor raised, or there was no memory for its budget: what the spawner gets."""
+        self.current = parent
+        try:
+            if self.step_hook is not None:
+                self.step_hook(parent)
+            reason = self.stillborn(record, error, link_to)
+        except RecursionError:
+            self.doomed.append(record)
+            raise
+        return fatal_leaf(error) if is_fatal(error) else StartFailed(record.kind.child_id, reason)
+
+    def _begin(
+        self, record: Record[Any], watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None
+    ) -> None:
+        """Its constructor has returned."""
+        control = record.control
+        if control is not None and control.kill is not None:
+            if watcher is not None:
+                watcher(record, control.kill, False)
+            self.die(record, control.kill)
+        elif record.kind.init is not None:
+            self.begin_init(record, watcher)
+        else:
+            if watcher is not None:
+                watcher(record, None, False)
+            if control is None or self.attend(record):
+                self._requeue(record)
+
+
+BOUNDARY_FRAMES.update(function.__code__ for function in (Birth.spawn_actor, Birth.spawn_plain))

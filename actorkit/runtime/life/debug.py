@@ -1,0 +1,57 @@
+"""Debug mode (``python -X dev``, or ``open_node(debug=True)``): what costs too much to be asked of
+every message is asked.
+
+A cast that finds the scheduler busy, or its receiver with messages already, only queues. Asking there
+in which thread it is would make every message a tenth dearer, so the doors do not ask; here the
+tables ask that every cast and send looks into.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..actor.actor_kind import ActorKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..base.home import Home
+
+__all__ = ["CheckedKind"]
+
+
+class CheckedKind(ActorKind):
+    """A kind that can be sent to from the node's own thread only."""
+
+    __slots__ = ("_info",)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.known: dict[Any, Any] = _Checked(self.known, self.scheduler.home, self.label)
+
+    @property
+    def info(self) -> Callable[..., Any]:
+        """The handler of what is sent: whoever sends asks for it."""
+        self.scheduler.home.check("send to", self.label)
+        return self._info
+
+    @info.setter
+    def info(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, function: Callable[..., Any]
+    ) -> None:
+        self._info = function
+
+
+class _Checked(dict[Any, Any]):
+    """The handlers that are known; whoever casts asks for one."""
+
+    __slots__ = ("_home", "_known", "_label")
+
+    def __init__(self, known: dict[Any, Any], home: Home, label: str) -> None:
+        self._known = known
+        self._home = home
+        self._label = label
+
+    def __getitem__(self, method: Any) -> Any:
+        self._home.check("cast to", self._label)
+        return self._known[method]

@@ -1,0 +1,422 @@
+"""Processes: actors written as one async function, with a trio task of their own and selective receive.
+
+Use it for code that lives in awaits: a protocol, a stream, a script of steps. Use a class actor for state that many
+talk to: it costs no task while idle. A process is stepped by hand like any handler, so ``current``, kills and
+attribution are the same.
+
+The mailbox is the record's two lists (see ``record``). A message that ``receive`` does not want stays where it is, in
+order.
+Source: erlang receive; proc_lib.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import math
+from collections.abc import Callable
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import trio
+from trio.lowlevel import Abort, Task, current_task, reschedule
+
+from ...heap.walk import size_of
+from ...policy.seconds import as_seconds
+from ...reasons import NORMAL, shown
+from ..actor.context import Context
+from ..actor.record import DEAD, IDLE, RUNNING, Record
+from ..base.boundary_frames import BOUNDARY_FRAMES
+from ..base.interrupts import interruptible
+from ..base.trio_internals import (
+    START_FRAMES,
+    WAKE,
+    WAKE_FRAMES,
+    Trap,
+    caller_is_cancelled,
+    close_nurseries,
+    fatal_within,
+    park,
+    room,
+)
+from .stepping import BEGIN, Driver
+
+if TYPE_CHECKING:
+    from .scheduler import Scheduler
+
+__all__ = ["Process", "ProcessContext", "start_process"]
+
+M = TypeVar("M")
+
+
+class Process:
+    """The type of a process's ref: ``Ref[Process]``. It has no declared messages: ``send`` to it, it does
+    ``receive``."""
+
+    __slots__ = ()
+
+    trap_exit = False
+
+    def handle_info(self, message: object) -> None:
+        """A process takes its messages with ``receive``."""
+
+    def init(self) -> None:
+        """A process begins with its function."""
+
+    def terminate(self) -> None:
+        """A process ends with its function: use ``try``/``finally`` there."""
+
+
+class ProcessContext(Context[Process]):
+    """What a process's function gets as its first argument: all of ``Context``, and ``receive``."""
+
+    __slots__ = ()
+
+    def send(self, message: object, /) -> bool:
+        if self.state == IDLE:  # somebody is woken
+            self.kind.scheduler.home.check("send to", self)
+        if self.state == DEAD or self.mailbox_length >= self.kind.bound:
+            return self._overflow_of_process((self.kind.info, (message,), None))
+        self.post((self.kind.info, (message,), None))
+        return True
+
+    def _overflow_of_process(self, message: Any) -> bool:
+        accepted = self._overflow(message)
+        if accepted and self.state == IDLE:
+            self.make_ready()
+        return accepted
+
+    def make_ready(self) -> None:
+        worker: ProcessWorker = self.worker
+        receiver = worker.receiver
+        if receiver is not None:
+            room(WAKE_FRAMES)
+            worker.receiver = None
+            reschedule(receiver, WAKE)
+        self.state = RUNNING
+
+    @overload
+    async def receive(self, *, within: float | None = None) -> Any: ...
+    @overload
+    async def receive(self, wanted: type[M], *, within: float | None = None) -> M: ...
+    @overload
+    async def receive(self, wanted: Callable[[Any], object], *, within: float | None = None) -> Any: ...
+    async def receive(self, wanted: Any = None, *, within: float | None = None) -> Any:
+        """The oldest message, or the oldest one that is ``wanted``; waits for it.
+
+        Args:
+            wanted: a class, or a predicate. Others stay in the mailbox, in order. Scanning costs
+            O(messages left there).
+            within: seconds to wait at most; 0 takes what is there. None or ``math.inf``: for ever.
+
+        A message that is there, or comes in time, is taken, however short the time. Deadlines of
+        several steps are trio's: ``with trio.move_on_after(2): …``; a scope that is cancelled
+        already cancels ``receive`` also when a message waits. Cancellation and deadlines lose no
+        message. A killed process gets none any more.
+
+        Raises:
+            trio.TooSlowError: no such message came ``within`` so many seconds.
+            trio.BusyResourceError: another task of this process is receiving.
+            ValueError: ``within`` is no number of seconds: negative, or not a number.
+
+        Source: erlang, receive … after.
+
+        Example::
+
+            down = await ctx.receive(ak.Down)
+            word = await ctx.receive(str, within=2)
+        """
+        self._self("receive")
+        deadline = math.inf if within is None else _deadline(within)
+        task = current_task()
+        scheduler = self.kind.scheduler
+        await scheduler.yield_if_due(task)
+        if caller_is_cancelled(task, scheduler.features):  # asked last: a kill, too, may have come while others ran
+            await scheduler.checkpoint()
+        worker: ProcessWorker = self.worker
+        if worker.receiver is not None:
+            raise self._busy()
+        test = _test_of(wanted)
+        refused = 0
+        late = False
+        while True:
+            self._gather()
+            queue = self.outbox
+            if queue:
+                if test is None:
+                    return self._took(queue.pop())
+                found = self._find(test, refused)
+                if found is not None:
+                    return self._took(found)
+                refused = len(self.outbox or ())
+            else:
+                self.outbox = None
+            if self.inbox is not None:
+                continue  # the predicate itself has sent something here
+            if late:
+                raise trio.TooSlowError(f"nothing that is wanted came within {within:g} s")
+            worker.receiver = task
+            self.state = IDLE
+            if deadline == math.inf:
+                got = await park(Trap(worker.abort_receive))
+                if got is not WAKE:
+                    got.unwrap()
+            else:
+                with trio.CancelScope(deadline=deadline) as scope:
+                    got = await park(Trap(worker.abort_receive))
+                    if got is not WAKE:
+                        got.unwrap()
+                late = scope.cancelled_caught
+            if self._is_killed(task):
+                await scheduler.checkpoint()
+            refused = min(refused, len(self.outbox or ()))
+
+    @overload
+    def receive_nowait(self) -> Any: ...
+    @overload
+    def receive_nowait(self, wanted: type[M]) -> M: ...
+    @overload
+    def receive_nowait(self, wanted: Callable[[Any], object]) -> Any: ...
+    def receive_nowait(self, wanted: Any = None) -> Any:
+        """``receive`` of what is there already: the oldest message, or the oldest one that is
+        ``wanted``.
+
+        No checkpoint: other tasks do not run, and a cancellation is not looked at. In a loop that
+        waits for something to come use ``receive(within=0)``, or a real wait.
+
+        Raises:
+            trio.WouldBlock: there is no such message, or this process has been killed: it gets none
+                any more.
+            trio.BusyResourceError: another task of this process is receiving.
+
+        Source: erlang, receive … after 0.
+
+        Example::
+
+            try:
+                word = ctx.receive_nowait(str)
+            except trio.WouldBlock:
+                word = "nothing"
+        """
+        self._self("receive_nowait")
+        worker: ProcessWorker = self.worker
+        if worker.receiver is not None:
+            raise self._busy()
+        test = _test_of(wanted)
+        if not self._is_killed(current_task()):
+            refused = 0
+            while True:
+                self._gather()
+                if self.outbox:
+                    found = self.outbox.pop() if test is None else self._find(test, refused)
+                    if found is not None:
+                        return self._took(found)
+                    refused = len(self.outbox or ())
+                else:
+                    self.outbox = None
+                if self.inbox is None:
+                    break
+        raise trio.WouldBlock
+
+    def _find(self, test: Callable[[Any], object], refused: int) -> Any:
+        """Take out the oldest message that passes ``test``, behind the ``refused`` oldest; None:
+        there is none. The test is the user's, and may itself take messages from the mailbox: then
+        it begins anew."""
+        queue = self.outbox
+        while queue:
+            size = len(queue)
+            for index in range(size - 1 - refused, -1, -1):
+                passes = test(queue[index][1][0])
+                if self.outbox is not queue or len(queue) != size:
+                    queue = self.outbox
+                    refused = 0
+                    break
+                if passes:
+                    return queue.pop(index)
+            else:
+                return None
+        return None
+
+    def _is_killed(self, task: Task) -> bool:
+        """Its end is decided, and ``task`` is not in a scope that is shielded from it."""
+        control = self.control
+        if control is None or control.kill is None:
+            return False
+        return caller_is_cancelled(task, self.kind.scheduler.features)
+
+    def _busy(self) -> trio.BusyResourceError:
+        return trio.BusyResourceError(f"another task of {self.describe()} is receiving")
+
+    def become_budgeted(self) -> None:
+        from ..budgets.budgeted_record import MeasuredProcess
+
+        self.__class__ = MeasuredProcess  # pyright: ignore[reportAttributeAccessIssue]
+
+    def become_unbudgeted(self) -> None:
+        self.__class__ = ProcessContext  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _gather(self) -> None:
+        """Put what has arrived behind what is left."""
+        inbox = self.inbox
+        if inbox is not None:
+            self.inbox = None
+            inbox.reverse()
+            self.outbox = inbox + self.outbox if self.outbox else inbox
+
+    def _took(self, message: Any) -> Any:
+        self.kind.scheduler.messages += 1
+        if self.relations is not None and self.relations.senders:
+            self.admit_senders()
+        if not self.outbox:
+            self.outbox = None
+        return message[1][0]
+
+    def ended(self, error: BaseException | None) -> None:
+        """Its function has returned or raised."""
+        scheduler = self.kind.scheduler
+        control = self.control
+        self.worker = None
+        if error is not None:
+            scheduler.crashed(self, error, None)
+        elif control is not None and control.kill is not None:
+            scheduler.die(self, control.kill)
+        else:
+            scheduler.die(self, NORMAL)
+
+    def __aiter__(self) -> ProcessContext:
+        """All messages, in order, for ever: ``async for message in ctx``."""
+        return self
+
+    async def __anext__(self) -> Any:
+        return await self.receive()
+
+
+class ProcessWorker:
+    """The trio task of one process, in the place of a pool worker."""
+
+    __slots__ = ("actor", "coro", "interrupted", "receiver", "scope")
+
+    def __init__(self, actor: ProcessContext) -> None:
+        self.actor = actor
+        self.coro: Any = None
+        self.scope: trio.CancelScope | None = None
+        self.receiver: Task | None = None
+        self.interrupted = False
+
+    def interrupt(self) -> None:
+        self.interrupted = True
+        if self.scope is not None:
+            self.scope.cancel(reason="its process was killed")
+
+    def abort_receive(self, _: Callable[[], Any]) -> Abort:
+        self.receiver = None
+        if self.actor.state != DEAD:  # the source of a stream may be receiving for a process that has died
+            self.actor.state = RUNNING
+        return Abort.SUCCEEDED
+
+
+def start_process(
+    scheduler: Scheduler,
+    kind: Any,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    link_to: Record[Any] | None,
+) -> ProcessContext:
+    """Make a process; its function begins at the next trio pass. Its ref is good at once."""
+    room(START_FRAMES)
+    scheduler.numbers = number = scheduler.numbers + 1
+    record = ProcessContext(kind, number, scheduler.current)
+    scheduler.admit(record, link_to)
+    record.state = RUNNING
+    try:
+        record.worker = worker = ProcessWorker(record)
+        record.variables = scheduler.base_context.copy()
+        if kind.limit is not None:
+            scheduler.budgets.begin(record, kind.limit).account.charge(size_of(*args, kwargs))
+        scheduler.start_task(
+            _run,
+            scheduler,
+            record,
+            worker,
+            interruptible(function),
+            args,
+            kwargs,
+            name=f"actorkit {scheduler.name}: {kind.label}",
+        )
+    except (MemoryError, RecursionError) as error:
+        record.worker = None
+        try:
+            scheduler.stillborn(record, error, link_to)
+        except RecursionError:
+            scheduler.doomed.append(record)
+        raise
+    if scheduler.events.listened:
+        scheduler.announce(record)
+    return record
+
+
+async def _run(
+    scheduler: Scheduler,
+    record: ProcessContext,
+    worker: ProcessWorker,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> None:
+    task = current_task()
+    error: BaseException | None = None
+    context: contextvars.Context | None = record.variables
+    try:
+        scheduler.holders[task] = worker
+        with trio.CancelScope(shield=True) as scope:
+            worker.scope = scope
+            if worker.interrupted:
+                scope.cancel(reason="its process was killed before it began")
+                await trio.lowlevel.checkpoint()
+            worker.coro = _begin(function, record, args, kwargs)
+            args = ()  # they are the process's own
+            kwargs = {}
+            await Driver(worker.coro, BEGIN, scheduler, record, context)
+    except BaseException as raised:
+        error = raised
+    left = list(task.child_nurseries)
+    if left:
+        error = error or RuntimeError("its function ended and left a nursery open")
+        try:
+            with trio.CancelScope(shield=True):
+                await close_nurseries(task, scheduler.features)
+        except BaseException as raised:
+            if fatal_within(raised) is not None:
+                error = raised
+    worker.scope = worker.coro = None
+    scheduler.holders.pop(task, None)
+    fatal = None if error is None else fatal_within(error)
+    try:
+        record.ended(error if fatal is None else fatal)
+        if fatal is not None:
+            scheduler.leave(fatal)
+    finally:
+        error = fatal = None
+
+
+def _deadline(within: Any) -> float:
+    """When ``within`` seconds will have passed, on trio's clock."""
+    return trio.current_time() + as_seconds(within, "within")
+
+
+def _test_of(wanted: Any) -> Callable[[Any], object] | None:
+    """The predicate that ``wanted`` stands for. Raises TypeError for what is none."""
+    if wanted is None:
+        return None
+    if isinstance(wanted, type):
+        return lambda message: isinstance(message, wanted)
+    if callable(wanted) and not isinstance(wanted, GenericAlias):
+        return wanted  # type: ignore[no-any-return]
+    raise TypeError(f"cannot receive {shown(wanted, 100)}: give a class, or a predicate that is called with a message")
+
+
+async def _begin(function: Callable[..., Any], record: ProcessContext, args: Any, kwargs: Any) -> None:
+    await function(record, *args, **kwargs)
+
+
+BOUNDARY_FRAMES.add(_begin.__code__)

@@ -1,0 +1,202 @@
+"""From a child spec, or a plain class or function, to a running actor.
+
+A start is one of three: an actor class; an async function, which becomes a process; any other callable, which must
+return an actor's object (a factory; its object gets its ``ctx`` after it was made). ``Starter`` keeps what is the same
+for every start of one spec.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from ...errors import AlreadyRegistered, NodeStopped, StartFailed
+from ...policy.supervision.child_spec import ChildSpec
+from ...reasons import BadReturn, Crash, ExitReason, shown, text_of
+from ..actor.actor_base import ActorBase
+from ..actor.actor_kind import ActorKind, Owner
+from ..actor.fitting import fits, misfit_in
+from ..base.interrupts import interruptible
+from ..base.trio_internals import fatal_leaf, is_fatal
+from .debug import CheckedKind
+from .process import Process, start_process
+
+if TYPE_CHECKING:
+    from ..actor.record import Record
+    from ..budgets.footprints import Samples
+    from .scheduler import Scheduler
+
+__all__ = ["Starter", "Watcher", "is_process", "process_kind"]
+
+Watcher = Callable[["Record[Any]", "ExitReason | None", bool], None]
+
+
+def is_process(start: Any) -> bool:
+    while isinstance(start, functools.partial):
+        start = start.func
+    return inspect.iscoroutinefunction(start)
+
+
+def _actor_class(start: Any) -> type | None:
+    """The class, also of ``Box[int]``."""
+    origin = getattr(start, "__origin__", start)
+    return origin if isinstance(origin, type) else None
+
+
+def _name_of(start: Any) -> str:
+    return getattr(start, "__qualname__", None) or shown(start, 200)
+
+
+def _meant_as_process(start: Any) -> bool:
+    """Is it a plain function that looks like a process whose ``async`` was forgotten?"""
+    if not isinstance(start, FunctionType):
+        return False
+    code = start.__code__
+    return code.co_argcount > 0 and code.co_varnames[0] == "ctx"
+
+
+def _context_of(made: Any) -> Record[Any] | None:
+    """The record of an object that is, or was, an actor already; an object is one actor, once."""
+    if not isinstance(made, ActorBase):
+        return None
+    try:
+        context: Record[Any] = object.__getattribute__(made, "ctx")
+    except AttributeError:
+        return None
+    return context
+
+
+def new_kind(scheduler: Scheduler) -> type[ActorKind]:
+    """In debug mode, one that checks more."""
+    return CheckedKind if scheduler.debug else ActorKind
+
+
+def process_kind(scheduler: Scheduler, function: Any, **options: Any) -> ActorKind:
+    """The kind of a process: it has no declared messages, and is labelled with its function's name."""
+    kind = new_kind(scheduler)(scheduler, Process, base=Process, **options)
+    while isinstance(function, functools.partial):
+        function = function.func
+    kind.process = True
+    kind.label = getattr(function, "__qualname__", "process")
+    if options.get("child_id") is None:
+        kind.child_id = kind.label
+    return kind
+
+
+class Starter:
+    """Starts actors of one spec on one scheduler, for one owner (or none)."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        spec: ChildSpec[Any],
+        owner: Owner | None = None,
+        *,
+        footprint: Samples | None = None,
+    ) -> None:
+        from .scheduler import PRIORITIES
+
+        self.scheduler = scheduler
+        self.start = spec.start
+        self.process = is_process(spec.start)
+        self.options: dict[str, Any] = {
+            "bound": spec.mailbox,
+            "overflow": spec.overflow,
+            "priority": PRIORITIES[spec.scheduling],
+            "name": spec.name,
+            "owner": owner,
+            "child_id": spec.id,
+            "init_timeout": spec.init_timeout,
+            "kind": spec.kind,
+            "options": spec.options,
+            "memory_priority": spec.priority,
+            "memory_quota": spec.memory_quota,
+            "limit": scheduler.budgets.limit_of(spec.max_heap_size),
+            "footprint": footprint,
+        }
+        self.cls = None if self.process else _actor_class(spec.start)
+        self.kind: ActorKind | None = None
+        if self.process:
+            self.kind = process_kind(scheduler, spec.start, **self.options)
+        elif self.cls is not None:
+            if not issubclass(self.cls, ActorBase):
+                raise TypeError(
+                    f"cannot start {shown(spec.id, 200)}: {self.cls.__qualname__} is not a subclass of ak.Actor; give "
+                    f"an actor class, an async "
+                    "function (a process), or a function that returns an actor"
+                )
+            self.kind = new_kind(scheduler)(scheduler, self.cls, base=ActorBase, **self.options)
+
+    def __call__(
+        self,
+        args: tuple[Any, ...],
+        kwargs: Any,
+        *,
+        link_to: Record[Any] | None = None,
+        watcher: Watcher | None = None,
+    ) -> Record[Any]:
+        """Start one. Raises StartFailed, AlreadyRegistered or NodeStopped; otherwise ``watcher`` is told the outcome of
+        its init."""
+        if self.process:
+            assert self.kind is not None
+            if not fits(self.start, len(args) + 1, kwargs):
+                head, why = misfit_in(self.start, args, kwargs, ahead=1)
+                text = f"cannot run {head} as a process: {why}; its context, ctx, is given first, before these"
+                raise StartFailed(self.options["child_id"], Crash("TypeError", text))
+            record = start_process(self.scheduler, self.kind, self.start, args, dict(kwargs), link_to)
+            if watcher is not None:
+                watcher(record, None, False)
+            return record
+        made = None
+        kind = self.kind
+        if kind is None or self.cls is None:
+            made, kind = self._make(args, kwargs)
+        return self.scheduler.spawn_actor(kind, args, kwargs, link_to=link_to, watcher=watcher, made=made)
+
+    def _make(self, args: tuple[Any, ...], kwargs: Any) -> tuple[Any, ActorKind]:
+        """Call a factory."""
+        child_id = self.options["child_id"]
+        if _meant_as_process(self.start) and not fits(self.start, len(args), kwargs):
+            name = _name_of(self.start)
+            text = f"{name} is not an async function: write async def {name}(ctx, …), or give an actor class"
+            raise StartFailed(child_id, Crash("TypeError", text))
+        try:
+            made = interruptible(self.start)(*args, **kwargs)
+        except BaseException as error:
+            if is_fatal(error):
+                raise fatal_leaf(error)
+            reason: ExitReason = Crash.from_exception(error, 1)
+            error.__traceback__ = None
+        else:
+            began = _context_of(made)
+            if began is not None:
+                reason = BadReturn(
+                    f"{_name_of(self.start)}, the start of {shown(child_id, 200)}, which must return an actor that was "
+                    "not started already",
+                    f"the object of {began.describe()}",
+                )
+            elif isinstance(made, ActorBase):
+                kind = self.kind
+                if kind is None or kind.cls is not type(made):
+                    made_by = new_kind(self.scheduler)
+                    kind = made_by(self.scheduler, type(made), base=ActorBase, **self.options)
+                    self.kind = kind
+                return made, kind
+            else:
+                reason = BadReturn(
+                    f"{_name_of(self.start)}, the start of {shown(child_id, 200)}, which must return an actor",
+                    shown(made, 200),
+                )
+        raise StartFailed(child_id, reason)
+
+    @staticmethod
+    def failure(error: BaseException) -> ExitReason:
+        """The reason that a refused start is told with."""
+        if isinstance(error, StartFailed):
+            return error.reason
+        if isinstance(error, (AlreadyRegistered, NodeStopped, TypeError)):
+            return Crash(type(error).__qualname__, text_of(error))
+        return Crash.from_exception(error)

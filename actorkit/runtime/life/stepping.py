@@ -1,0 +1,250 @@
+"""Stepping user coroutines by hand, so that the current actor is known in every step of its code.
+
+``Driver`` carries a handler on that has suspended: each step runs in the actor's context with ``scheduler.current``
+           set, and what it
+yields is handed on to trio. ``Kid`` does the same for tasks in an actor's own nurseries: an instrument sees such a task
+being spawned and puts the Kid in the place of its coroutine, so it costs nothing for other tasks. Where trio does not
+let a task's coroutine be replaced (degraded mode), an instrument around every step serves instead.
+
+Both look like coroutines to trio's introspection (``Task.iter_await_frames``, Ctrl-C's search for protected frames).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+from trio.lowlevel import Task, enable_ki_protection
+
+from ..base.boundary_frames import BOUNDARY_FRAMES
+from ..base.trio_internals import disarm, finalised_by, nurseries_held_by
+
+if TYPE_CHECKING:
+    import contextvars
+
+    from ..actor.record import Record
+    from .scheduler import Scheduler
+
+__all__ = ["BEGIN", "Attribution", "Driver", "Kid", "SteppedAttribution"]
+
+BEGIN: Final = object()
+"""Given to a Driver as its trap: the coroutine has not begun. (Any object may be a trap: asyncio yields None.)"""
+
+
+class Stepped:
+    """What trio and inspect look at in a coroutine, answered by the one inside."""
+
+    __slots__ = ("coro",)
+
+    coro: Any
+
+    @property
+    def cr_frame(self) -> Any:
+        return self.coro.cr_frame
+
+    @property
+    def cr_await(self) -> Any:
+        return self.coro.cr_await
+
+    @property
+    def cr_running(self) -> bool:
+        return bool(self.coro.cr_running)
+
+    @property
+    def cr_suspended(self) -> bool:
+        return bool(self.coro.cr_suspended)
+
+    @property
+    def cr_code(self) -> Any:
+        return self.coro.cr_code
+
+    def close(self) -> None:
+        self.coro.close()
+
+
+class Driver(Stepped):
+    """A suspended handler, awaited by its worker."""
+
+    __slots__ = ("actor", "context", "scheduler", "trap")
+
+    def __init__(
+        self, coro: Any, trap: Any, scheduler: Scheduler, actor: Record[Any], context: contextvars.Context | None
+    ) -> None:
+        self.coro = coro
+        self.trap = trap
+        self.scheduler = scheduler
+        self.actor = actor
+        self.context = context
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self
+
+    def __iter__(self) -> Driver:
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+    @enable_ki_protection
+    def send(self, value: Any) -> Any:
+        trap = self.trap
+        if trap is not BEGIN:
+            self.trap = BEGIN
+            return trap
+        scheduler = self.scheduler
+        scheduler.current = actor = self.actor
+        hook = scheduler.step_hook
+        if hook is not None:
+            hook(actor)
+        try:
+            context = self.context
+            return self.coro.send(value) if context is None else context.run(self.coro.send, value)
+        finally:
+            scheduler.current = None
+            if hook is not None:
+                hook(None)
+
+    @enable_ki_protection
+    def throw(self, *error: Any) -> Any:
+        self.trap = BEGIN
+        scheduler = self.scheduler
+        scheduler.current = actor = self.actor
+        hook = scheduler.step_hook
+        if hook is not None:
+            hook(actor)
+        try:
+            context = self.context
+            return self.coro.throw(*error) if context is None else context.run(self.coro.throw, *error)
+        finally:
+            scheduler.current = None
+            if hook is not None:
+                hook(None)
+
+
+class Kid(Stepped):
+    """A task in an actor's own nursery. It belongs to the actor: ``current``, its pending calls and, by ``coro``, its
+    frames."""
+
+    __slots__ = ("actor", "scheduler", "task")
+
+    def __init__(self, task: Task, scheduler: Scheduler, actor: Record[Any]) -> None:
+        self.coro = task.coro
+        self.task = task
+        self.scheduler = scheduler
+        self.actor = actor
+        relations = actor.need_relations()
+        if relations.kids is None:
+            relations.kids = set()
+        relations.kids.add(self)
+        try:
+            scheduler.holders[task] = self
+        except MemoryError:
+            relations.kids.discard(self)
+            raise
+
+    @enable_ki_protection
+    def send(self, value: Any) -> Any:
+        return self._step(self.coro.send, value)
+
+    @enable_ki_protection
+    def throw(self, *error: Any) -> Any:
+        return self._step(self.coro.throw, *error)
+
+    @enable_ki_protection
+    def _step(self, step: Any, *value: Any) -> Any:
+        scheduler = self.scheduler
+        scheduler.current = actor = self.actor
+        hook = scheduler.step_hook
+        if hook is not None:
+            hook(actor)
+        try:
+            return step(*value)
+        except BaseException:
+            self.ended()
+            raise
+        finally:
+            scheduler.current = None
+            if hook is not None:
+                hook(None)
+
+    def ended(self) -> None:
+        self.scheduler.holders.pop(self.task, None)
+        relations = self.actor.relations
+        if relations is not None and relations.kids is not None:
+            relations.kids.discard(self)
+
+
+BOUNDARY_FRAMES.update(function.__code__ for function in (Driver.send, Driver.throw, Kid._step))
+
+
+class Attribution(trio.abc.Instrument):
+    """Finds the tasks that actors start, when they start."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+
+    def task_spawned(self, task: Task) -> None:
+        actor = owner_of(self.scheduler, task)
+        if actor is not None:
+            # trio drops an instrument that raises. Better one task is nobody's than all that come after it.
+            with contextlib.suppress(MemoryError, RecursionError):
+                task.coro = Kid(task, self.scheduler, actor)  # type: ignore[assignment]
+        elif (generator := finalised_by(task)) is not None:
+            with contextlib.suppress(MemoryError, RecursionError):
+                self._dropped(generator)
+
+    def _dropped(self, generator: Any) -> None:
+        """trio is about to close, in a task of its own, an async generator that somebody has dropped.
+        A nursery that it holds open in the task of an actor would wake that task from something else,
+        and never the one that waits."""
+        scheduler = self.scheduler
+        if scheduler.features.open_nurseries:
+            for nursery in nurseries_held_by(generator):
+                if nursery.parent_task in scheduler.holders:
+                    disarm(nursery)
+
+
+class SteppedAttribution(trio.abc.Instrument):
+    """The degraded mode: about 1 µs for every step of every task while it is installed."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+        self.kids: dict[Task, Kid] = {}
+
+    def task_spawned(self, task: Task) -> None:
+        actor = owner_of(self.scheduler, task)
+        if actor is not None:
+            with contextlib.suppress(MemoryError, RecursionError):
+                self.kids[task] = Kid(task, self.scheduler, actor)
+
+    def before_task_step(self, task: Task) -> None:
+        kid = self.kids.get(task)
+        if kid is not None:
+            self.scheduler.current = kid.actor
+            if self.scheduler.step_hook is not None:
+                self.scheduler.step_hook(kid.actor)
+
+    def after_task_step(self, task: Task) -> None:
+        if task in self.kids:
+            self.scheduler.current = None
+            if self.scheduler.step_hook is not None:
+                self.scheduler.step_hook(None)
+
+    def task_exited(self, task: Task) -> None:
+        kid = self.kids.pop(task, None)
+        if kid is not None:
+            kid.ended()
+            self.scheduler.current = None  # trio tells of the exit before it tells of the end of the step
+            if self.scheduler.step_hook is not None:
+                self.scheduler.step_hook(None)
+
+
+def owner_of(scheduler: Scheduler, task: Task) -> Record[Any] | None:
+    """The actor whose nursery ``task`` was spawned into."""
+    nursery = task.parent_nursery
+    if nursery is None:
+        return None
+    holder = scheduler.holders.get(nursery.parent_task)
+    return None if holder is None else holder.actor

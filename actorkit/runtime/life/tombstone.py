@@ -1,0 +1,87 @@
+"""What is left of an actor's object after its death.
+
+The state is cleared, so that it is free at once even if somebody still holds the object or a bound method of it; and
+the object's class is changed to a subclass on which every attribute raises ActorDead naming the actor. A class that
+cannot have such a subclass (a metaclass that forbids it) is only cleared.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...errors import ActorDead
+
+if TYPE_CHECKING:
+    from ..actor.actor_kind import ActorKind
+
+__all__ = ["clear_state"]
+
+_context_of = object.__getattribute__
+
+
+def _dead(self: Any, name: str, *_: object) -> Any:
+    if name == "__class__" and not _:
+        return type(self)  # isinstance asks
+    try:
+        who = _context_of(self, "ctx").describe()
+    except AttributeError:
+        who = type(self).__qualname__
+    raise ActorDead(
+        f"{name!r} was used of an actor that has ended: {who}; a bound method or an instance outlived it: keep its ref "
+        "(self.ctx.ref) and send to that"
+    )
+
+
+def _repr(self: Any) -> str:
+    try:
+        return f"<{type(self).__qualname__} that was {_context_of(self, 'ctx').describe()}>"
+    except AttributeError:
+        return f"<{type(self).__qualname__} that never was>"
+
+
+def _tombstone(kind: ActorKind) -> type:
+    cls = kind.cls
+    try:
+        made: type = type(cls)(
+            cls.__name__,
+            (cls,),
+            {
+                "__slots__": (),
+                "__getattribute__": _dead,
+                "__setattr__": _dead,
+                "__delattr__": _dead,
+                "__repr__": _repr,
+                "__del__": _no_finalizer,
+                "__module__": cls.__module__,
+                "__qualname__": cls.__qualname__,
+            },
+        )
+    except BaseException:  # a metaclass may raise anything
+        made = cls
+    kind.tombstone = made
+    return made
+
+
+def _no_finalizer(self: Any) -> None:
+    """The class's own ``__del__`` would find its state gone."""
+
+
+def clear_state(obj: Any, kind: ActorKind) -> None:
+    """Drop all that ``obj`` holds but its ``ctx``, and bury it."""
+    for name in kind.slot_names:
+        try:
+            object.__delattr__(obj, name)
+        except AttributeError:
+            pass
+    try:
+        state = object.__getattribute__(obj, "__dict__")
+    except AttributeError:
+        pass
+    else:
+        state.clear()
+    tombstone = kind.tombstone or _tombstone(kind)
+    if tombstone is not kind.cls:
+        try:
+            object.__setattr__(obj, "__class__", tombstone)
+        except TypeError:
+            kind.tombstone = kind.cls

@@ -1,0 +1,1 @@
+"""What one may ask a node and an actor."""

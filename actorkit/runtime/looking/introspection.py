@@ -1,0 +1,129 @@
+"""Looking in: frozen snapshots of actors, of the tree and of the node. Cheap to take, safe to keep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from ...heap.usage import HeapUsage, OwnHeap
+from ...reasons import text_of
+from ..actor.messages import Pid
+from ..actor.record import STATES, Record
+from ..actor.ref import Ref
+from ..budgets.budget import heap_of
+
+if TYPE_CHECKING:
+    from ..life.scheduler import Scheduler
+
+__all__ = ["NodeStatistics", "ProcessInfo", "TreeEntry", "process_info"]
+
+
+@attrs.frozen
+class ProcessInfo:
+    """One actor, as it was. Source: erlang:process_info/2.
+
+    ``status`` is waiting, runnable, running (on the stack or in an await) or suspended; ``waiting_for`` the actors
+               whose answer, or room
+    in whose mailbox, it waits for; ``tasks`` the tasks in its nurseries; ``memory`` what it holds, walked now (what its
+    code holds in running frames is not in it); ``max_heap_size`` its limit in bytes; ``heap_peak`` the most that a look
+    has found since it has one; ``own_heap`` what its pages of its own hold, if it has any (that costs no walk).
+    """
+
+    pid: Pid
+    name: str | None
+    kind: str
+    status: str
+    mailbox: int
+    mailbox_bound: float
+    parent: Pid | None
+    links: tuple[Pid, ...]
+    monitors: tuple[Pid, ...]
+    monitored_by: tuple[Pid, ...]
+    trap_exit: bool
+    scheduling: str
+    tasks: int
+    waiting_for: tuple[Pid, ...]
+    memory: HeapUsage
+    max_heap_size: int | None
+    heap_peak: int | None
+    own_heap: OwnHeap | None
+
+
+def process_info(scheduler: Scheduler, record: Record[Any]) -> ProcessInfo | None:
+    """None when it is dead."""
+    from ..life.scheduler import PRIORITIES
+
+    if not record.alive:
+        return None
+    kind, relations = record.kind, record.relations
+    budget = scheduler.budgets.all.get(record)
+    waiting = []
+    link = record.pending
+    while link is not None:
+        waiting.append(link.callee.pid)
+        link = link.next
+    return ProcessInfo(
+        pid=record.pid,
+        name=kind.name if relations is None or relations.name is None else relations.name,
+        kind=kind.label,
+        status=STATES[record.state],
+        mailbox=record.mailbox_length,
+        mailbox_bound=kind.bound,
+        parent=None if record.parent is None else record.parent.pid,
+        links=tuple(r.pid for r in (relations.links or ())) if relations is not None else (),
+        monitors=tuple(m.target.pid for m in (relations.monitors or {}).values()) if relations is not None else (),
+        monitored_by=tuple(m.watcher.pid for m in (relations.monitored_by or {}).values())
+        if relations is not None
+        else (),
+        trap_exit=record.traps_exits,
+        scheduling=next(word for word, level in PRIORITIES.items() if level == kind.priority),
+        tasks=len(relations.kids or ()) if relations is not None else 0,
+        waiting_for=tuple(waiting),
+        memory=heap_of(record),
+        max_heap_size=None if budget is None else budget.limit.size,
+        heap_peak=None if budget is None else budget.peak,
+        own_heap=None if budget is None else budget.own_pages(),
+    )
+
+
+@attrs.frozen
+class TreeEntry:
+    """One line of the supervision tree. ``state`` is the supervisor's word for the child (running, restarting, …)."""
+
+    id: object
+    ref: Ref[Any] | None
+    pid: Pid | None
+    kind: Literal["worker", "supervisor"]
+    state: str
+    mailbox: int
+    children: tuple[TreeEntry, ...] = ()
+
+    def lines(self, indent: str = "") -> list[str]:
+        """As text, one line an actor."""
+        mailbox = f", {self.mailbox} messages" if self.mailbox else ""
+        own = f"{indent}{text_of(self.id, 120)} {self.pid if self.pid is not None else '-'} {self.state}{mailbox}"
+        return [own, *(line for child in self.children for line in child.lines(indent + "  "))]
+
+
+@attrs.frozen
+class NodeStatistics:
+    """Counters since the node opened, and what is there now. ``messages`` counts what was handled from mailboxes; calls
+    that ran inline are not in it. ``workers`` are the pool's tasks, ``parked`` those without work; ``repairs`` counts
+    handlers that left a scope or nursery behind."""
+
+    actors: int
+    started: int
+    exited: int
+    crashes: int
+    restarts: int
+    messages: int
+    dead_letters: int
+    pending_calls: int
+    timers: int
+    workers: int
+    parked: int
+    workers_started: int
+    slices: int
+    repairs: int
+    unkillable: int

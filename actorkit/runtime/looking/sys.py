@@ -1,0 +1,387 @@
+"""sys: look into a running actor, stop it from drawing messages, follow what it handles. For debugging and for
+operators.
+
+Requests overtake the mailbox: an idle, queued or suspended actor is served at once, one that is handling a message when
+that message is done. A caller gets CalleeDied for a dead actor, CallTimeout when the actor stays in its handler for the
+default deadline of calls. Tracing and statistics cost nothing while off: an actor that is watched gets a kind of
+its own whose handlers tell first.
+
+For class actors only: a process has no messages between which it could be looked at. Source: OTP, sys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial, wraps
+from typing import Any, TypeVar
+
+import attrs
+import trio
+from trio.lowlevel import current_task
+
+from ...errors import CallbackFailed, CallCycle, CalleeDied, NotAMessage
+from ...log import log as _log  # ak.sys.log is OTP's name for something else
+from ...reasons import NOPROC, shown, text_of
+from ..actor.actor_kind import ActorKind
+from ..actor.calls import Reply, waits_for
+from ..actor.dispatch import HandlerTable, InlineTable
+from ..actor.names import NamedRef
+from ..actor.record import DEAD, QUEUED, RUNNING, SUSPENDED, Record
+from ..actor.ref import Ref
+from ..actor.reports import render_state
+from ..base.interrupts import interruptible
+from ..base.trio_internals import fatal_leaf, is_fatal
+from ..life.lifecycle import in_the_middle
+from .introspection import ProcessInfo, process_info
+
+__all__ = [
+    "Statistics",
+    "Status",
+    "Traced",
+    "get_state",
+    "get_statistics",
+    "get_status",
+    "no_trace",
+    "replace_state",
+    "resume",
+    "statistics",
+    "suspend",
+    "trace",
+]
+
+R = TypeVar("R")
+
+
+@attrs.frozen
+class Status:
+    """``get_status``: what the node knows of the actor, and its state as its ``format_status`` shows it, as bounded
+    text."""
+
+    info: ProcessInfo
+    state: str
+
+
+@attrs.frozen
+class Traced:
+    """One message that an actor begins to handle. ``message`` is the method's qualified name, ``send`` for what
+    ``handle_info`` gets."""
+
+    ref: Ref[Any]
+    message: str
+    args: tuple[Any, ...]
+
+
+@attrs.frozen
+class Statistics:
+    """``start_time`` (on trio's clock) is when counting began; ``messages_in`` what the actor has begun to handle
+    since."""
+
+    start_time: float
+    current_time: float
+    messages_in: int
+
+
+async def get_state(ref: Ref[Any]) -> dict[str, Any]:
+    """The actor's attributes by name, slots included: a shallow copy, so mind that the values are its own objects.
+    Source: sys:get_state/1."""
+    return await _ask(ref, "get_state", _attributes)
+
+
+async def replace_state(ref: Ref[Any], function: Callable[[dict[str, Any]], Mapping[str, Any]]) -> dict[str, Any]:
+    """Give the actor the attributes that ``function`` makes of those it has; returns them. What is missing in them is
+    deleted.
+
+    For repairs in a running system. Raises CallbackFailed when ``function`` raises, or its result cannot be set: the
+    actor then keeps the state it had. Source: sys:replace_state/2.
+    """
+
+    def replace(record: Record[Any]) -> dict[str, Any]:
+        old = _attributes(record)
+        try:
+            new = dict(interruptible(function)(dict(old)))
+            _set_attributes(record, new)
+        except BaseException as error:
+            _set_attributes(record, old)
+            if is_fatal(error):
+                raise fatal_leaf(error)
+            raise CallbackFailed(
+                f"replacing the state of {record.describe()} raised {type(error).__qualname__}: "
+                f"{text_of(error, 500)}; "
+                "it keeps the state it had"
+            ) from error
+        return new
+
+    return await _ask(ref, "replace_state", replace)
+
+
+async def get_status(ref: Ref[Any]) -> Status:
+    """What the actor is and does, and its state as text of bounded length. Source: sys:get_status/1."""
+
+    def look(record: Record[Any]) -> Status:
+        info = process_info(record.scheduler, record)
+        assert info is not None
+        return Status(info, render_state(record))
+
+    return await _ask(ref, "get_status", look)
+
+
+async def suspend(ref: Ref[Any]) -> None:
+    """Let the actor handle nothing but these requests until ``resume``; messages and calls wait in its mailbox. It can
+    still be stopped, shut down and killed. Suspending it twice is once. Source: sys:suspend/1."""
+    await _ask(ref, "suspend", _suspend)
+
+
+async def resume(ref: Ref[Any]) -> None:
+    """Let a suspended actor go on; nothing for one that is not. Source: sys:resume/1."""
+    await _ask(ref, "resume", _resume)
+
+
+async def trace(ref: Ref[Any], callback: Callable[[Traced], object]) -> None:
+    """Call ``callback`` with each message that the actor begins to handle, those that are queued already included.
+
+    It runs in the actor's turn, must not block, and replaces an earlier one; if it raises, that is logged and tracing
+    ends. Calls to a traced actor do not run inline. Source: sys:trace/2.
+    """
+    await _ask(ref, "trace", lambda record: _watch(record, trace=interruptible(callback)))
+
+
+async def no_trace(ref: Ref[Any]) -> None:
+    """End ``trace``."""
+    await _ask(ref, "no_trace", lambda record: _watch(record, trace=None))
+
+
+async def statistics(ref: Ref[Any], on: bool) -> None:
+    """Count the actor's messages, anew from now, or count them no more. Source: sys:statistics/2."""
+    await _ask(ref, "statistics", lambda record: _watch(record, counter=_Counter() if on else None))
+
+
+async def get_statistics(ref: Ref[Any]) -> Statistics | None:
+    """What ``statistics(ref, True)`` has counted; None if it counts nothing."""
+
+    def look(record: Record[Any]) -> Statistics | None:
+        kind = record.kind
+        counter = kind.counter if isinstance(kind, WatchedKind) else None
+        if counter is None:
+            return None
+        return Statistics(counter.since, trio.current_time(), counter.messages)
+
+    return await _ask(ref, "get_statistics", look)
+
+
+# --- the request ---------------------------------------------------------------------------------
+
+
+async def _ask(ref: Ref[Any], what: str, serve: Callable[[Record[Any]], R]) -> R:
+    """Run ``serve(record)`` between two messages of the actor."""
+    if isinstance(ref, Record):
+        ref.kind.scheduler.home.check(f"ask sys.{what} of", ref)
+    await trio.lowlevel.checkpoint()
+    record = ref.resolve() if isinstance(ref, NamedRef) else ref
+    if record is None or (isinstance(record, Record) and record.state == DEAD):
+        raise CalleeDied(repr(ref) if record is None else record.describe(), NOPROC, method=f"sys.{what}")
+    if not isinstance(record, Record) or record.kind.process:
+        raise NotAMessage(f"sys.{what} is for class actors, and {shown(ref, 200)} is none")
+    record.kind.scheduler.home.check(f"ask sys.{what} of", record)
+    if _between_messages(record):
+        return serve(record)
+    scheduler = record.scheduler
+    caller = scheduler.current
+    if caller is not None and waits_for(record, caller):
+        raise CallCycle(
+            f"{caller.describe()} cannot ask sys.{what} of {record.describe()}: it is served when its message "
+            f"at hand is done, and "
+            "that waits for the one who asks",
+            target=record.describe(),
+        )
+    reply = Reply(current_task(), record, caller)
+    relations = record.need_relations()
+    if relations.deferred is None:
+        relations.deferred = {}
+    deferred = relations.deferred
+    deferred[reply] = None  # so that it fails when the actor ends
+    outcome: list[R] = []
+
+    def serve_now() -> None:
+        deferred.pop(reply, None)
+        if reply.task is None:
+            return
+        try:
+            outcome.append(serve(record))
+        except BaseException as error:  # the function is the caller's, and so is what it raises
+            reply.refuse(error)
+        else:
+            reply.ok(None)
+
+    record.need_control().requests.append(serve_now)
+    deadlines = scheduler.deadlines
+    reply.bucket = deadlines.newest
+    reply.bucket[reply] = None
+    if not deadlines.armed:
+        deadlines.arm()
+    reply.remember_caller()
+    try:
+        await record._answer(reply, f"sys.{what}")
+    finally:
+        deferred.pop(reply, None)
+    return outcome[0]
+
+
+def _between_messages(record: Record[Any]) -> bool:
+    """False for one that is on the stack or in an await, or whose next message is its ``init``, its ``terminate``, or a
+    continuation."""
+    if record.state == RUNNING or (record.relations is not None and record.relations.terminating):
+        return False
+    return not in_the_middle(record)
+
+
+# --- state ---------------------------------------------------------------------------------------
+
+
+def _attributes(record: Record[Any]) -> dict[str, Any]:
+    obj = record.obj
+    state = {}
+    for name in record.kind.slot_names:
+        try:
+            state[name] = object.__getattribute__(obj, name)
+        except AttributeError:
+            pass
+    state.update(getattr(obj, "__dict__", ()))
+    return state
+
+
+def _set_attributes(record: Record[Any], state: Mapping[str, Any]) -> None:
+    obj = record.obj
+    for name in _attributes(record):
+        if name not in state:
+            object.__delattr__(obj, name)
+    for name, value in state.items():
+        object.__setattr__(obj, name, value)
+
+
+# --- suspension ----------------------------------------------------------------------------------
+
+
+def _suspend(record: Record[Any]) -> None:
+    record.need_control().suspended = True
+    if record.state == QUEUED:
+        try:
+            record.kind.runq.remove(record)
+        except ValueError:
+            pass
+    if record.state != RUNNING:
+        record.state = SUSPENDED
+
+
+def _resume(record: Record[Any]) -> None:
+    control = record.control
+    if control is None or not control.suspended:
+        return
+    control.suspended = False
+    if control.over:
+        record.control = None
+    if record.state == SUSPENDED:
+        record.scheduler._requeue(record)
+
+
+# --- watching ------------------------------------------------------------------------------------
+
+
+class _Counter:
+    def __init__(self) -> None:
+        self.since = trio.current_time()
+        self.messages = 0
+
+
+class WatchedKind(ActorKind):
+    """The kind of one actor that is traced or counted: its handlers tell, then run."""
+
+    __slots__ = ("counter", "original", "tell")
+
+    def __init__(self, original: ActorKind) -> None:
+        for name in ActorKind.__slots__:
+            setattr(self, name, getattr(original, name))
+        self.original = original
+        self.tell: Callable[[Traced], object] | None = None
+        self.counter: _Counter | None = None
+        self.handlers = _Watching(self)
+        self.known = self.handlers.known
+        self.inline = _NeverInline(self.handlers)
+        self.info = self.watching(original.info)
+
+    def watching(self, function: Any) -> Any:
+        """``function``, but told of first."""
+
+        def told(obj: Any, *args: Any, **kwargs: Any) -> Any:
+            if self.counter is not None:
+                self.counter.messages += 1
+            if self.tell is not None:
+                self._tell(obj.ctx, function, args)
+            return function(obj, *args, **kwargs)
+
+        return wraps(function)(told) if not isinstance(function, partial) else wraps(function.func)(told)
+
+    def _tell(self, record: Record[Any], function: Any, args: tuple[Any, ...]) -> None:
+        tell = self.tell
+        assert tell is not None
+        if isinstance(function, partial):
+            function = function.func
+        is_info = function is self.original.info
+        try:
+            tell(Traced(record, "send" if is_info else getattr(function, "__qualname__", repr(function)), args))
+        except BaseException as error:
+            if is_fatal(error):
+                record.scheduler.leave(error)
+            _log.exception("a trace callback of %s raised; its tracing ends", record.describe())
+            _watch(record, trace=None)
+
+
+class _Watching(HandlerTable):
+    """The handler table of a watched actor."""
+
+    __slots__ = ("kind",)
+
+    def __init__(self, kind: WatchedKind) -> None:
+        super().__init__(kind.cls)
+        self.kind = kind
+
+    def __missing__(self, method: Any) -> Callable[..., Any]:
+        function = self.kind.watching(self.kind.original.handlers[method])
+        self[method] = function
+        return function  # type: ignore[no-any-return]
+
+
+class _NeverInline(InlineTable):
+    __slots__ = ()
+
+    def __missing__(self, method: Any) -> None:
+        super().__missing__(method)  # refuses what is no call
+        self[method] = None
+
+
+_KEEP: Any = object()
+
+
+def _watch(record: Record[Any], *, trace: Any = _KEEP, counter: Any = _KEEP) -> None:
+    """Change what is told about the actor's messages; with nothing left to tell, it gets its own kind back."""
+    kind = record.kind
+    if isinstance(kind, WatchedKind):
+        watched = kind
+    elif trace is None or counter is None:
+        return
+    else:
+        watched = WatchedKind(kind)
+    if trace is not _KEEP:
+        watched.tell = trace
+    if counter is not _KEEP:
+        watched.counter = counter
+    if watched.tell is None and watched.counter is None:
+        record.kind = watched.original
+    elif kind is not watched:
+        record.kind = watched
+        for queue in (record.inbox, record.outbox):
+            for index, message in enumerate(queue or ()):
+                function, args, reply = message
+                if isinstance(function, partial) or function is kind.info or function in kind.handlers.values():
+                    assert queue is not None
+                    wrapped: Any = type(message)
+                    queue[index] = wrapped((watched.watching(function), args, reply))

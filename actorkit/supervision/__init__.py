@@ -1,0 +1,1 @@
+"""Supervisors: the shells around the machines of ``policy.supervision``."""

@@ -1,0 +1,97 @@
+"""The dynamic supervisor: any number of children, started when asked, each on its own (one_for_one).
+
+Decisions: ``policy.dynamic_supervision``. Semantics: Elixir's DynamicSupervisor.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import trio
+
+from ..errors import ActorkitError, InvalidSupervisorFlag
+from ..policy.supervision import supervision_events as ev
+from ..policy.supervision.child_spec import ChildSpec, DynamicFlags
+from ..policy.supervision.dynamic import DynamicSupervision
+from ..runtime.actor.calls import Later
+from ..runtime.actor.dispatch import call
+from ..runtime.actor.names import NamedRef
+from ..runtime.actor.record import Record
+from ..runtime.actor.ref import Ref
+from ..runtime.life.starter import Watcher
+from .shell import SupervisionShell
+
+__all__ = ["DynamicSupervisor", "dynamic_supervisor"]
+
+A = TypeVar("A")
+
+
+def dynamic_supervisor(
+    *,
+    max_children: float = math.inf,
+    max_restarts: int = 3,
+    max_seconds: float = 5.0,
+    extra_arguments: Sequence[Any] = (),
+) -> ChildSpec[DynamicSupervisor]:
+    """The spec of a dynamic supervisor, at first without children.
+
+    Use it for actors that come and go: sessions, jobs. Use ``ak.supervisor`` for the fixed parts of a service.
+
+    Args:
+        max_children: one more is refused with MaxChildrenReached; those starting and restarting count.
+        extra_arguments: put before each child's own arguments, at restarts too.
+
+    Raises InvalidSupervisorFlag at once.
+
+    Example::
+
+        sessions = ak.dynamic_supervisor(max_children=1000).with_(name="sessions")
+        …
+        ref = await ak.named(ak.DynamicSupervisor, "sessions").call(
+            ak.DynamicSupervisor.start_child, ak.child(Session, user).with_(restart="temporary"))
+    """
+    flags = DynamicFlags(max_restarts=max_restarts, max_seconds=max_seconds, max_children=max_children)
+    # Only what is plainly a sequence of arguments: tuple("ab") would be two of them.
+    if not isinstance(extra_arguments, (list, tuple)):
+        raise InvalidSupervisorFlag("extra_arguments", extra_arguments, "give a list or tuple of arguments")
+    return ChildSpec(
+        DynamicSupervisor,
+        args=(flags, tuple(extra_arguments)),
+        kind="supervisor",
+        mailbox=100_000,
+        init_timeout=math.inf,
+    )
+
+
+class DynamicSupervisor(SupervisionShell):
+    """A running dynamic supervisor; administer it through its ref. Its children are known by their refs; ids are
+    ignored."""
+
+    knows_ids = False
+
+    def __init__(self, flags: DynamicFlags, extra_arguments: tuple[Any, ...] = ()) -> None:
+        super().__init__(DynamicSupervision(flags, random.random))
+        self.extra_arguments = extra_arguments
+
+    def start_one(self, spec: Any, watcher: Watcher) -> Record[Any]:
+        return self._starter(spec)((*self.extra_arguments, *spec.args), spec.kwargs, watcher=watcher)
+
+    @call
+    def start_child(self, spec: ChildSpec[A]) -> Later[Ref[A] | None]:
+        """Start a child. None: its init said IGNORE, and it is not kept. Raises StartFailed, MaxChildrenReached."""
+        return self.start_asked(spec)
+
+    @call
+    def terminate_child(self, ref: Ref[Any]) -> Later[None]:
+        """Stop a child, also one that is restarting (by its last ref). Raises ChildNotFound, also the second time."""
+        later = Later[None]()
+        try:
+            holder = ref.resolve_on(self.ctx.node) if isinstance(ref, NamedRef) else ref
+        except ActorkitError as error:  # it follows a key that raises, or that many may hold
+            later.fail(error)
+            return later
+        self._feed(ev.TerminateChildCommand(trio.current_time(), later, holder))
+        return later
