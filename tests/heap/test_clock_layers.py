@@ -214,7 +214,7 @@ def test_whatever_the_allocator(allocator: str) -> None:
 def test_no_subinterpreters() -> None:
     inside = """
 try:
-    import actorkit.heap._clock
+    import actorkit.heap.c._clock
 except ImportError:
     print("refused")
 """

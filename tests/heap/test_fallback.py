@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 WITHOUT_EXTENSIONS = """
 import sys
-sys.modules["actorkit.heap._walk"] = sys.modules["actorkit.heap._clock"] = None
+sys.modules["actorkit.heap.c._walk"] = sys.modules["actorkit.heap.c._clock"] = None
 """
 
 FREE_THREADED = """

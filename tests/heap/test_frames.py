@@ -13,7 +13,7 @@ from actorkit.heap import walk
 from actorkit.heap.python import walk as pure_walk
 
 BIG = 1_000_000
-pytest.importorskip("actorkit.heap._walk", reason="the extension is not built")
+pytest.importorskip("actorkit.heap.c._walk", reason="the extension is not built")
 pytestmark = pytest.mark.skipif(walk.IMPLEMENTATION != "c", reason="the pure walk cannot read frames")
 
 

@@ -262,7 +262,7 @@ from actorkit.heap import clock, portable_clock, pure_walk, slabs, walk
 from actorkit.heap.capabilities import capabilities, remedies
 import attrs, sys
 assert clock.Account is portable_clock.Account and not clock.COUNTS_ALLOCATIONS
-assert "actorkit.heap._clock" not in sys.modules
+assert "actorkit.heap.c._clock" not in sys.modules
 there = attrs.asdict(capabilities())
 assert not (there["clock"] or there["stop_in_handler"] or there["refuse_large"] or there["return_pages"])
 assert {name for name, has in there.items() if not has} == set(remedies())

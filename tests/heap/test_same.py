@@ -15,7 +15,7 @@ from actorkit.heap.python import walk as pure_walk
 from tests.heap import graphs
 from tests.heap.graphs import KINDS, Recipe, build, recipe_of, recipes
 
-c_walk: Any = pytest.importorskip("actorkit.heap._walk", reason="the extension is not built")
+c_walk: Any = pytest.importorskip("actorkit.heap.c._walk", reason="the extension is not built")
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -412,8 +412,8 @@ def test_the_environment_forces_the_pure_one(forced: str, implementation: str) -
 
 def test_without_the_extension(monkeypatch: pytest.MonkeyPatch) -> None:
     """The module is loaded anew with the extension hidden: no error, the pure walk."""
-    monkeypatch.setitem(sys.modules, "actorkit.heap._walk", None)
-    monkeypatch.delattr("actorkit.heap._walk", raising=False)
+    monkeypatch.setitem(sys.modules, "actorkit.heap.c._walk", None)
+    monkeypatch.delattr("actorkit.heap.c._walk", raising=False)
     monkeypatch.delenv("ACTORKIT_PURE", raising=False)
     spec = importlib.util.find_spec("actorkit.heap.walk")
     assert spec is not None

@@ -1505,7 +1505,7 @@ account_fits(Account *account, PyObject *argument)
 static Py_ssize_t (*bytes_of_objects)(PyObject *const *, Py_ssize_t);
 static PyObject *sizer; /* owned; asked if there is no such function */
 
-#define SIZER_CAPSULE "actorkit.heap._walk._message_bound"
+#define SIZER_CAPSULE "actorkit.heap.c._walk._message_bound"
 
 /* -1 with an exception. */
 static Py_ssize_t
@@ -1647,7 +1647,7 @@ static PyMethodDef account_methods[] = {
 
 static PyTypeObject AccountType = {
     PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "actorkit.heap._clock.Account",
+    .tp_name = "actorkit.heap.c._clock.Account",
     .tp_doc = PyDoc_STR("Account(owner=None)\n--\n\n"
                         "What one actor has allocated, and the thresholds that apply to it."),
     .tp_basicsize = sizeof(Account),
@@ -1837,7 +1837,7 @@ static PyModuleDef_Slot clock_slots[] = {
 
 static struct PyModuleDef clock_module = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "actorkit.heap._clock",
+    .m_name = "actorkit.heap.c._clock",
     .m_doc = PyDoc_STR("The allocation clock in C; use it through actorkit.heap.clock."),
     .m_size = 0,
     .m_methods = clock_methods,

@@ -241,7 +241,7 @@ static PyModuleDef_Slot slots[] = {
 
 static struct PyModuleDef module = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "actorkit.heap._refusal",
+    .m_name = "actorkit.heap.c._refusal",
     .m_doc = PyDoc_STR("Large requests that fail, in C; use it through actorkit.heap.refusal."),
     .m_size = 0,
     .m_methods = methods,

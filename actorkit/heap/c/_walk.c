@@ -1366,7 +1366,7 @@ static PyMethodDef walk_methods[] = {
 
 static struct PyModuleDef walk_module = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "actorkit.heap._walk",
+    .m_name = "actorkit.heap.c._walk",
     .m_doc = "The walk in C. Use actorkit.heap.walk.",
     .m_size = -1,  /* one per process: the registry is process-wide, subinterpreters are refused */
     .m_methods = walk_methods,
@@ -1414,7 +1414,7 @@ static int
 export_message_bound(PyObject *module)
 {
     static Py_ssize_t (*const function)(PyObject *const *, Py_ssize_t) = message_bound;
-    PyObject *capsule = PyCapsule_New((void *)&function, "actorkit.heap._walk._message_bound", NULL);
+    PyObject *capsule = PyCapsule_New((void *)&function, "actorkit.heap.c._walk._message_bound", NULL);
     int status = PyModule_AddObjectRef(module, "_message_bound", capsule);
     Py_XDECREF(capsule);
     return status;
