@@ -46,8 +46,8 @@ from ..actor.reports import report_crash, report_unkillable
 from ..base.home import Home
 from ..base.timers import Timer, Timers
 from ..base.trio_internals import fatal_leaf, is_fatal
-from ..budgets.budget import Budgets
 from ..budgets.footprints import Footprints
+from ..budgets.node_budgets import Budgets
 from .tombstone import clear_state
 
 if TYPE_CHECKING:
@@ -246,8 +246,8 @@ class Lifecycle:
         self.timers = Timers(self.home, self.leave)
         self.names = Names()
         self.events = Events(self.home, self.step_failed)
-        self.budgets = Budgets(self)
         self.learned = Footprints()
+        self.budgets = Budgets(self, self.learned)
         self.kill_timeout = kill_timeout
         self.last_reason: ExitReason = NORMAL
         self.doomed: list[Record[Any]] = []
