@@ -20,12 +20,12 @@ from .sweep import Sweep
 __all__ = ["Budgets"]
 
 
-class Engine(Protocol):
-    """What the budgets ask of their node."""
+class BudgetEngine(Protocol):
+    """What the budgets ask of the engine of their node."""
 
     name: str
-    #: Called at each step with the actor whose code runs next.
     step_hook: Callable[[Record[Any] | None], None] | None
+    """See ``Engine.step_hook``."""
 
     def start_task(self, function: Callable[..., Any], /, *args: Any, name: str) -> Any:
         """Run an async function as a task of the node."""
@@ -35,7 +35,7 @@ class Engine(Protocol):
 class Budgets:
     """The budgets of one node. ``learned``: where the sweep's samples go."""
 
-    def __init__(self, engine: Engine, learned: Footprints) -> None:
+    def __init__(self, engine: BudgetEngine, learned: Footprints) -> None:
         self._engine = engine
         #: Those in force, by their actor.
         self.all: dict[Record[Any], Budget] = {}

@@ -237,6 +237,7 @@ class Lifecycle:
     name: str
     incarnation: int
     current: Record[Any] | None
+    budgets: Budgets
 
     def __init__(self, kill_timeout: float) -> None:
         self.actors: dict[int, Record[Any]] = {}
@@ -247,7 +248,6 @@ class Lifecycle:
         self.names = Names()
         self.events = Events(self.home, self.step_failed)
         self.learned = Footprints()
-        self.budgets = Budgets(self, self.learned)
         self.kill_timeout = kill_timeout
         self.last_reason: ExitReason = NORMAL
         self.doomed: list[Record[Any]] = []
