@@ -4,10 +4,6 @@ from .behaviours.actor import Actor as Actor
 from .behaviours.actor import child as child
 from .behaviours.task import Task as Task
 from .behaviours.task import TaskResult as TaskResult
-from .behaviours.task_stream import TaskStream as TaskStream
-from .behaviours.task_stream import task_stream as task_stream
-from .behaviours.task_supervisor import TaskSupervisor as TaskSupervisor
-from .behaviours.task_supervisor import task_supervisor as task_supervisor
 from .cli import run as run
 from .errors import *  # noqa: F403
 from .governor.open import open_node as open_node
@@ -33,6 +29,10 @@ from .otp.registry import Registry as Registry
 from .otp.registry import Unregistered as Unregistered
 from .otp.registry import registry as registry
 from .otp.registry import via as via
+from .otp.task_stream import TaskStream as TaskStream
+from .otp.task_stream import task_stream as task_stream
+from .otp.task_supervisor import TaskSupervisor as TaskSupervisor
+from .otp.task_supervisor import task_supervisor as task_supervisor
 from .policy.memory.admission import AdmissionSettings as AdmissionSettings
 from .policy.memory.admission import KindLimits as KindLimits
 from .policy.memory.footprint import Footprint as Footprint

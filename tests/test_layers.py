@@ -20,7 +20,9 @@ LAYERS = [
     {"policy"},
     {"heap", "pressure"},
     {"runtime"},
-    {"supervision", "behaviours", "otp"},
+    {"behaviours"},
+    {"supervision"},
+    {"otp"},
     {"governor", "net", "observer", "testing", "cli", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
