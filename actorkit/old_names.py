@@ -1,7 +1,7 @@
 """Modules that users were told of and that have another name now.
 
-An old path can still be imported, for one release. What is taken from it comes from the new module, with a
-DeprecationWarning that names it.
+An old path can still be imported, for one release. What is taken from it comes from the new module,
+with a DeprecationWarning that names it.
 """
 
 from __future__ import annotations

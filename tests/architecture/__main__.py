@@ -1,4 +1,6 @@
-"""``python -m tests.architecture``: print, or write, what the tests of the architecture compare with."""
+"""``python -m tests.architecture``: print, or write, what the tests of the architecture compare
+with.
+"""
 
 from __future__ import annotations
 

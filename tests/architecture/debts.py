@@ -1,7 +1,7 @@
 """What is not yet as it should be, one line each, compared with the list in ``debts.txt``.
 
-The list may only get shorter. A debt that is not in it fails a test, and so does one that is in it but has been paid:
-``python -m tests.architecture debts --write`` takes it off.
+The list may only get shorter. A debt that is not in it fails a test, and so does one that is in it
+but has been paid: ``python -m tests.architecture debts --write`` takes it off.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ TWINS: dict[str, tuple[str, ...]] = {
     "clock": ("heap", "heap/python", "heap/c"),
     "blocks": ("heap/python", "heap/c"),
 }
-"""The names that more than one file may have, and the folders of those files. A leading underscore does not count."""
+"""The names that more than one file may have, and the folders of those files. A leading underscore
+does not count.
+"""
 
 
 def arrows_up() -> Iterator[str]:

@@ -1,8 +1,9 @@
 """The layers, from the lowest to the highest, as one table.
 
-A row is a layer, a name in it a module or a folder of ``actorkit``. A module may import from its own row and
-from the rows above it in this table, which are the lower layers. The longest name that fits a module is its
-place. Within a folder, and between the names of one row, anything goes that makes no circle.
+A row is a layer, a name in it a module or a folder of ``actorkit``. A module may import from its
+own row and from the rows above it in this table, which are the lower layers. The longest name that
+fits a module is its place. Within a folder, and between the names of one row, anything goes that
+makes no circle.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("runtime.life",),
     ("runtime.looking",),
     ("runtime.node", "runtime.from_thread", "runtime.to_thread"),
-    ("behaviours", "supervision"),
+    ("behaviours",),
+    ("supervision",),
     ("otp",),
     ("governor", "net", "testing"),
     ("cli", "__main__"),

@@ -1,7 +1,8 @@
 """The package's source, read and never run: its files, its classes, and who imports whom.
 
-Imports under ``TYPE_CHECKING`` and inside functions count like any other: whoever reads a module has to know
-what it names, whenever that is imported. A module is called by its path below ``actorkit``: ``runtime.node``.
+Imports under ``TYPE_CHECKING`` and inside functions count like any other: whoever reads a module
+has to know what it names, whenever that is imported. A module is called by its path below
+``actorkit``: ``runtime.node``.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def module_named(absolute: str) -> str | None:
-    """The module of ours that an absolute name is or is in; None for what is not ours, and for the face."""
+    """The module of ours that an absolute name is or is in; None for what is not ours, and for the
+    face.
+    """
     top, _, name = absolute.partition(".")
     if top != "actorkit":
         return None
@@ -70,7 +73,9 @@ def arrows() -> Mapping[str, frozenset[str]]:
 
 
 def circles(graph: Mapping[str, Iterable[str]]) -> list[frozenset[str]]:
-    """The sets of nodes that can all reach each other, the largest first (Tarjan's algorithm, without recursion)."""
+    """The sets of nodes that can all reach each other, the largest first (Tarjan's algorithm,
+    without recursion).
+    """
     number: dict[str, int] = {}
     low: dict[str, int] = {}
     path: list[str] = []

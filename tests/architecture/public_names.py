@@ -1,17 +1,18 @@
 """The names that users were told of, with their signatures, compared with ``public_names.txt``.
 
-The list is a promise: a name in it stays, a renamed one stays under its old name with a DeprecationWarning for one
-release (CONTRIBUTING.md), and whatever call was right stays right. A line says one thing:
+The list is a promise: a name in it stays, a renamed one stays under its old name with a
+DeprecationWarning for one release (CONTRIBUTING.md), and whatever call was right stays right. A
+line says one thing:
 
     module M                    M can be imported
     def M.f(signature)          it can be called so; ``async def`` if its call is awaited
-    class M.C(signature)        the same for a class; no signature where only the runtime makes instances
-    base M.C: B                 B is among its base classes, so that ``except B`` and ``isinstance`` hold
+    class M.C(signature)        the same for a class; no signature where only the runtime makes any
+    base M.C: B                 B is among its base classes, so that ``except B`` still catches it
     attribute M.C.a             a field, property or constant; its value is not told
 
-Defaults that are plain constants are part of the promise, others only that there is one. Annotations are not in the
-list: what must type-check is in ``tests/typing``. New names join with ``python -m tests.architecture names --write``,
-and that command takes none off.
+Defaults that are plain constants are part of the promise, others only that there is one.
+Annotations are not in the list: what must type-check is in ``tests/typing``. New names join with
+``python -m tests.architecture names --write``, and that command takes none off.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ NAMES_TOLD = (
     "actorkit.pressure.system",
     "actorkit.pressure.wakes",
 )
-"""The modules whose names are in the list. The list has more modules: those of which only the path was told."""
+"""The modules whose names are in the list. The list has more modules: those of which only the path
+was told.
+"""
 
 API = {
     "Node": """
@@ -86,17 +89,18 @@ API = {
     "SubtreeGovernor": "data receipts",
     "StreamActor": "connected ctx format_status handle_info init received terminate trap_exit write",
 }
-"""Classes with members that are public for the rest of the package only: what of them is the API."""
+"""Classes with members that are public for the rest of the package only: what of them is the API.
+"""
 
-MADE_BY_USERS = set(
-    """
-    Actor AdmissionSettings Backoff Capabilities ChildSpec Failure FaultPlan GateSettings GovernorSettings HeapLimit
-    Kill Killed KindLimits LadderSettings Later MemoryPressure MemorySample NodeMemory NoProc Normal Pid Probe
-    ScriptedMemory Shutdown Stop StreamActor Trace
-    """.split()
-)
-"""The classes whose signature is told, besides those of ``testing.faults``. All others only the runtime makes, so that
-they may get a field more."""
+MADE_BY_USERS = {
+    "Actor", "AdmissionSettings", "Backoff", "Capabilities", "ChildSpec", "Failure", "FaultPlan",
+    "GateSettings", "GovernorSettings", "HeapLimit", "Kill", "Killed", "KindLimits",
+    "LadderSettings", "Later", "MemoryPressure", "MemorySample", "NodeMemory", "NoProc", "Normal",
+    "Pid", "Probe", "ScriptedMemory", "Shutdown", "Stop", "StreamActor", "Trace",
+}  # fmt: skip
+"""The classes whose signature is told, besides those of ``testing.faults``. All others only the
+runtime makes, so that they may get a field more.
+"""
 
 NOT_TOLD = {"problem", "does"}
 """Methods that the package calls, in classes that are public otherwise."""
@@ -109,7 +113,9 @@ def _default(value: object) -> str:
 
 
 def signature_of(value: Any, *, bound: bool) -> str | None:
-    """As text, without annotations; ``bound`` leaves out the first parameter. None where Python cannot tell."""
+    """As text, without annotations; ``bound`` leaves out the first parameter. None where Python
+    cannot tell.
+    """
     try:
         parameters = list(inspect.signature(value).parameters.values())
     except (TypeError, ValueError):
@@ -139,7 +145,9 @@ def _callable_line(path: str, value: Any, *, bound: bool) -> str:
 
 
 def _written_in(cls: type) -> Iterator[str]:
-    """The attributes that the class's methods give to ``self``, and methods that only type checkers are told of."""
+    """The attributes that the class's methods give to ``self``, and methods that only type checkers
+    are told of.
+    """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
     except (OSError, TypeError):
@@ -189,7 +197,9 @@ def _face() -> dict[str, Any]:
 
 
 def names_of(module: types.ModuleType) -> list[str]:
-    """The public names of a module: those of ``__all__``, of a package's face, or what is written in it."""
+    """The public names of a module: those of ``__all__``, of a package's face, or what is written
+    in it.
+    """
     if hasattr(module, "__all__"):
         return sorted(module.__all__)
     face = module.__name__ in ("actorkit", "actorkit.testing")
@@ -232,7 +242,9 @@ def listed() -> list[str]:
 
 
 def write() -> None:
-    """Add what is new to the list. What is in it stays: a name goes by hand, a release after its deprecation."""
+    """Add what is new to the list. What is in it stays: a name goes by hand, a release after its
+    deprecation.
+    """
     known = listed()
     mentioned = {_key(line) for line in known}
     joined = known + [line for line in lines() if _key(line) not in mentioned]
@@ -244,7 +256,7 @@ def write() -> None:
 
 
 def _found(path: str) -> tuple[Any, str, Any]:
-    """(owner, last name, value) of a dotted path; LookupError if there is none. Old names may warn."""
+    """(owner, last name, value) of a dotted path; LookupError if there is none."""
     parts = path.split(".")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -298,7 +310,7 @@ def broken(line: str) -> str | None:
 
 
 def refuses(before: str, after: str) -> str | None:
-    """Why a call that fits the signature ``before`` may not fit ``after``; None if all of them do."""
+    """Why a call that fits ``before`` may not fit ``after``; None if every such call does."""
     old, new = _arguments(before), _arguments(after)
     old_positional, new_positional = [*old.posonlyargs, *old.args], [*new.posonlyargs, *new.args]
     by_keyword = {a.arg for a in (*new.args, *new.kwonlyargs)}

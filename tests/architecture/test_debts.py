@@ -1,4 +1,6 @@
-"""No debt but those of the list, and none in the list that has been paid; and the reader of the source reads well."""
+"""No debt but those of the list, and none in the list that has been paid; and the reader of the
+source reads well.
+"""
 
 from __future__ import annotations
 

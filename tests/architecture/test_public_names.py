@@ -78,7 +78,9 @@ def test_what_is_broken_is_told(line: str, why: str | None) -> None:
 
 @pytest.mark.parametrize(("path", "now"), OLD_MODULES.items())
 def test_an_old_path_warns(path: str, now: str) -> None:
-    """It can be imported in each way; what is taken from it is the same object, with a warning that says from where."""
+    """It can be imported in each way; what is taken from it is the same object, with a warning that
+    says from where.
+    """
     old, new = importlib.import_module(path), importlib.import_module(now)
     package, _, name = path.rpartition(".")
     assert getattr(importlib.import_module(package), name) is old
