@@ -78,14 +78,13 @@ from .runtime.actor.messages import Pid as Pid
 from .runtime.actor.names import named as named
 from .runtime.actor.ref import Ref as Ref
 from .runtime.base.interrupts import protect_package as _protect_package
-from .runtime.budgets import budgeted_record as _measured  # noqa: F401  # imported late otherwise, and then not protected
-from .runtime.budgets.heap_census import ClassHeap as ClassHeap
-from .runtime.budgets.heap_census import HeapCensus as HeapCensus
 from .runtime.life.lifecycle import IGNORE as IGNORE
 from .runtime.life.lifecycle import Stop as Stop
 from .runtime.life.process import Process as Process
 from .runtime.life.process import ProcessContext as ProcessContext
 from .runtime.looking import sys as sys
+from .runtime.looking.heap_census import ClassHeap as ClassHeap
+from .runtime.looking.heap_census import HeapCensus as HeapCensus
 from .runtime.looking.introspection import NodeStatistics as NodeStatistics
 from .runtime.looking.introspection import ProcessInfo as ProcessInfo
 from .runtime.looking.introspection import TreeEntry as TreeEntry
