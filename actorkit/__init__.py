@@ -19,6 +19,7 @@ from .net.listener import tcp_listener as tcp_listener
 from .net.listener import tls_listener as tls_listener
 from .net.listener import unix_listener as unix_listener
 from .net.stream_actor import StreamActor as StreamActor
+from .old_names import keep_old_modules as _keep_old_modules
 from .otp.process_groups import Joined as Joined
 from .otp.process_groups import Left as Left
 from .otp.process_groups import ProcessGroups as ProcessGroups
@@ -98,3 +99,4 @@ from .supervision.static import Supervisor as Supervisor
 from .supervision.static import supervisor as supervisor
 
 _protect_package()
+_keep_old_modules()
