@@ -7,12 +7,13 @@ from typing import Any
 
 from . import own_heaps
 
-__all__ = ["HeapStatistics", "purge", "statistics", "why_not"]
-
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("_"):
+    if name not in own_heaps.__all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(own_heaps, name)
-    warnings.warn(f"actorkit.heap.slabs is actorkit.heap.own_heaps now: import {name} from there", DeprecationWarning, 2)
-    return found
+    warnings.warn(
+        f"actorkit.heap.slabs is called actorkit.heap.own_heaps now: import {name} from there",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return getattr(own_heaps, name)
