@@ -36,7 +36,7 @@ from ..runtime.actor.memory_data import MemoryData, Receipt, Receipts
 from ..runtime.actor.record import DEAD, Record
 from ..runtime.actor.ref import Ref
 from ..runtime.base.interrupts import protected_context
-from ..runtime.budgets.roots import mailbox_of, roots_of
+from ..runtime.budgets.holdings import mailbox_of, roots_of
 from ..runtime.node import Node
 from .census import count, measured_radius
 from .kills import Kills
