@@ -20,13 +20,13 @@ import trio
 from ..behaviours.actor import Actor
 from ..errors import ActorDead, SpecError
 from ..log import log
-from ..policy.key_table import NOT_THEIRS
+from ..policy.key_table import NOT_THEIRS, inert
 from ..policy.memory.memory_pressure import MemoryPressure
 from ..policy.supervision import supervision_events as ev
 from ..policy.supervision.child_spec import check_spec
 from ..policy.supervision.static import Supervision
 from ..policy.supervision.supervision_events import ChildCounts, ChildInfo
-from ..reasons import KILLED, SHUTDOWN, Crash, ExitReason, shown
+from ..reasons import KILLED, SHUTDOWN, Crash, ExitReason
 from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.doors import PendingRestart
@@ -67,11 +67,6 @@ def _outlives_its_starts(spec: Any) -> bool:
     start = getattr(spec.start, "__origin__", spec.start)
     lasting = isinstance(start, (type, FunctionType)) and "<locals>" not in start.__qualname__
     return spec.restart != "temporary" or (lasting and spec.name is None)
-
-
-def _named(key: object) -> object:
-    """A child's id, for tables of others': itself, or as text if it has code of its own."""
-    return key if type(key) in (str, bytes, int, float, bool) else shown(key, 200)
 
 
 class Door:
@@ -269,7 +264,7 @@ class SupervisionShell(Actor):
             case ev.ScheduleRestart(key=key, ticket=ticket, delay=delay, counts=counts):
                 spec = self.machine.spec_of_ticket(ticket)
                 self.waiting[ticket] = self.ctx.node.restart_gate.hold(
-                    spec, delay, partial(self.door.restart_due, key, ticket), counts, (self.ctx.number, _named(key))
+                    spec, delay, partial(self.door.restart_due, key, ticket), counts, (self.ctx.number, inert(key))
                 )
             case ev.CancelRestart(ticket=ticket):
                 pending = self.waiting.pop(ticket, None)
