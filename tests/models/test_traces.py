@@ -21,9 +21,9 @@ from actorkit.policy.memory.governor_settings import GovernorSettings
 from actorkit.policy.memory.memory_sample import MemorySample
 from actorkit.policy.memory.victims import Candidate, Census, Radius
 from actorkit.policy.supervision import supervision_events as ev
-from actorkit.policy.supervision.child_spec import DynamicFlags, SupervisorFlags
 from actorkit.policy.supervision.dynamic import DynamicSupervision
 from actorkit.policy.supervision.static import Supervision
+from actorkit.policy.supervision.supervisor_flags import DynamicFlags, SupervisorFlags
 from actorkit.testing import Diverged, Trace
 from tests.effort import times
 from tests.policy.driver import Driver, spec
