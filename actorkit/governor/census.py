@@ -29,10 +29,10 @@ __all__ = [
     "take_census",
 ]
 
-Told = tuple[list[Any], list[Any], int, bool, int | None]
+Row = tuple[list[Any], list[Any], int, bool, int | None]
 
 
-def _told(record: Record[Any]) -> Told | None:
+def _row(record: Record[Any]) -> Row | None:
     if record.state == DEAD or is_critical(record):
         return None
     account = record.account
@@ -61,7 +61,7 @@ PLAN: Final = walk.RecordPlan(
     account=_SLOTS["account"],
     limit=("owner", "limit", "size"),
     rare=(_SLOTS["worker"], _SLOTS["variables"], _SLOTS["control"], _SLOTS["pending"], _SLOTS["relations"]),
-    told=_told,
+    told=_row,
 )
 
 

@@ -9,19 +9,14 @@ from ..runtime.actor.record import Record
 from ..runtime.budgets.mailbox_shedding import Shed, shed
 from ..runtime.life.lifecycle import Lifecycle
 
-__all__ = ["shed_mailboxes", "shed_records"]
+__all__ = ["shed_mailboxes"]
 
 
-def shed_mailboxes(nodes: Iterable[Lifecycle], wanted: int, why: str) -> Shed:
-    """Take sheddable messages of about ``wanted`` bytes out of the mailboxes of these nodes: LOW actors' before NORMAL
-    ones' and so on, in each mailbox the oldest first."""
-    return shed_records(((node, record) for node in nodes for record in node.actors.values()), wanted, why)
-
-
-def shed_records(records: Iterable[tuple[Lifecycle, Record[Any]]], wanted: int, why: str) -> Shed:
-    """The same, of these actors (each with its node)."""
+def shed_mailboxes(actors: Iterable[tuple[Lifecycle, Record[Any]]], wanted: int, why: str) -> Shed:
+    """Take sheddable messages of about ``wanted`` bytes out of the mailboxes of these actors, each with its node: LOW
+    actors' before NORMAL ones' and so on, longer mailboxes before shorter ones, in each mailbox the oldest first."""
     full: list[tuple[int, int, Lifecycle, Record[Any]]] = []
-    for node, record in records:
+    for node, record in actors:
         if (record.inbox or record.outbox) and record.kind.handlers.sheddable:
             full.append((record.memory_priority, -record.mailbox_length, node, record))
     full.sort(key=lambda entry: entry[:2])
