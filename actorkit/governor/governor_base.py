@@ -46,7 +46,6 @@ from ..reasons import text_of
 from ..runtime.actor.events import MemoryLevelChanged, MemoryReport, SystemEvent
 from ..runtime.actor.memory_data import MemoryData, Receipt, Receipts
 from ..runtime.actor.record import Record
-from ..runtime.node import Node
 from .census import measured_radius, take_census
 from .kills import Ending, Kills
 from .restart_gate import MemoryGate
@@ -112,8 +111,8 @@ class GovernorBase(ABC):
         """Bytes that are held at this moment; None where that is not known."""
 
     @abstractmethod
-    def members(self) -> Iterable[tuple[Node, Record[Any]]]:
-        """Every actor that is governed, with its node."""
+    def everybody(self) -> list[Record[Any]]:
+        """Every actor that is governed."""
 
     @abstractmethod
     def watchers(self) -> list[Record[Any]]:
@@ -126,10 +125,6 @@ class GovernorBase(ABC):
     @abstractmethod
     def emit(self, kind: Callable[..., SystemEvent], *fields: Any) -> None:
         """Give subscribers an event of this kind."""
-
-    def everybody(self) -> list[Record[Any]]:
-        """Every actor that is governed."""
-        return [record for _, record in self.members()]
 
     # --- Look, decide, act ------------------------------------------------------------------------
 
@@ -230,7 +225,7 @@ class GovernorBase(ABC):
 
     def _shed(self, action: ev.ShedMailboxes) -> Answer:
         began = perf_counter()
-        given_up = shed_mailboxes(self.members(), action.wanted, f"memory is short ({action.because})")
+        given_up = shed_mailboxes(self.everybody(), action.wanted, f"memory is short ({action.because})")
         if given_up.messages:
             log.warning("governor: %d messages of about %d B were given up", given_up.messages, given_up.bytes)
         return self._done(action, predicted=action.wanted, realised=given_up.bytes, duration=perf_counter() - began)

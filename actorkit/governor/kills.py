@@ -19,7 +19,7 @@ from ..policy.memory.victims import VictimTable
 from ..reasons import ExitReason
 from ..runtime.actor.events import KilledForMemory
 from ..runtime.actor.record import DEAD, Record
-from ..runtime.budgets.radius import is_critical, radius_of
+from .radius import is_critical, radius_of
 
 __all__ = ["Ending", "Kills", "emit_kill", "shown_table"]
 

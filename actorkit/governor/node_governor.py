@@ -8,7 +8,7 @@ when that one closes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import trio
@@ -70,9 +70,6 @@ class NodeGovernor(GovernorBase):
 
     def live_now(self) -> int | None:
         return self.take_sample(fresh=True).live
-
-    def members(self) -> Iterator[tuple[Node, Record[Any]]]:
-        return ((node, record) for node in self.nodes for record in node.actors.values())
 
     def everybody(self) -> list[Record[Any]]:
         return [record for node in self.nodes for record in node.actors.values()]

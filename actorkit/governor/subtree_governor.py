@@ -10,7 +10,7 @@ What concerns the process as a whole (collecting, trimming, the reserve, refusin
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import Any, Final
@@ -29,10 +29,10 @@ from ..runtime.actor.events import SystemEvent
 from ..runtime.actor.record import DEAD, Record
 from ..runtime.actor.ref import Ref
 from ..runtime.base.interrupts import protected_context
-from ..runtime.budgets.budget import mailbox_of, roots_of
-from ..runtime.budgets.radius import below
+from ..runtime.budgets.roots import mailbox_of, roots_of
 from ..runtime.node import Node
 from .governor_base import GovernorBase
+from .radius import below
 from .restart_gate import FamilyGate, MemoryGate
 
 __all__ = ["SubtreeGovernor", "govern_subtree"]
@@ -75,9 +75,6 @@ class SubtreeGovernor(GovernorBase):
         roots = [root for record in family for root in roots_of(record)]
         queues = [queue for record in family for queue in mailbox_of(record)]
         return walk.measure(roots, queues).charged
-
-    def members(self) -> Iterator[tuple[Node, Record[Any]]]:
-        return ((self.node, record) for record in self.everybody())
 
     def everybody(self) -> list[Record[Any]]:
         return below(self.supervisor)
