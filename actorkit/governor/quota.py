@@ -19,7 +19,7 @@ from ..policy.memory.memory_pressure import MemoryPressure
 from ..policy.memory.memory_sample import MemoryLevel
 from ..policy.memory.victims import Candidate, select_over_quota
 from ..runtime.actor.record import DEAD, IDLE, Record
-from ..runtime.budgets.roots import mailbox_of, roots_of
+from ..runtime.budgets.holdings import mailbox_of, roots_of
 from ..runtime.node import Node
 from .census import measured_radius, sizes_of
 from .kills import emit_kill, shown_table

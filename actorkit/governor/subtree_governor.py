@@ -29,7 +29,7 @@ from ..runtime.actor.events import SystemEvent
 from ..runtime.actor.record import DEAD, Record
 from ..runtime.actor.ref import Ref
 from ..runtime.base.interrupts import protected_context
-from ..runtime.budgets.roots import mailbox_of, roots_of
+from ..runtime.budgets.holdings import mailbox_of, roots_of
 from ..runtime.node import Node
 from .governor_base import GovernorBase
 from .radius import below
