@@ -598,9 +598,10 @@ def open_node(
         max_heap_size: what each actor may hold unless its spec says otherwise: bytes, text such as ``"8 MiB"``, or a
             ``HeapLimit``, whose other knobs are the defaults of all. None: no limit.
         own_heaps: actors that have a limit and hold 6 KiB or more get pages of their own, so that killing them
-            returns memory to the system (where the process can: ``actorkit.heap.slabs.why_not()`` is None). Actors of
-            4 to 20 KB take a tenth to a fifth more memory for it, larger ones less. False: they share Python's
-            allocator with all others, which hardly ever gives anything back.
+            returns memory to the system (where the process can: ``actorkit.heap.own_heaps.why_not()``
+            is None). Actors of 4 to 20 KB take a tenth to a fifth more memory for it, larger ones
+            less. False: they share Python's allocator with all others, which hardly ever gives
+            anything back.
         features: which private names of trio to use; ``Features.degraded()`` for tests.
         debug: check at every cast and send that it comes from the node's own thread, also where it only
             queues; without it that is checked where something is woken, started or ended. A cast costs
