@@ -30,14 +30,15 @@ import trio
 
 from ..errors import InvalidChildSpec
 from ..log import log
+from ..policy.memory.footprint_samples import kind_of
 from ..policy.supervision import supervision_events as ev
-from ..policy.supervision.child_spec import ChildSpec, DynamicFlags
+from ..policy.supervision.child_spec import ChildSpec
+from ..policy.supervision.supervisor_flags import DynamicFlags
 from ..reasons import Crash, ExitReason, Failure
 from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.record import Record
 from ..runtime.base.trio_internals import start_or_not
-from ..runtime.budgets.footprints import kind_of
 from ..runtime.life.lifecycle import Stop
 from ..runtime.life.starter import Starter, Watcher
 from ..runtime.node import Node

@@ -22,6 +22,7 @@ import itertools
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
@@ -46,12 +47,13 @@ from .actor.ref import Ref
 from .base.interrupts import protected_context
 from .base.timers import Timer
 from .base.trio_internals import FEATURES, Features, fatal_leaf, is_fatal
-from .budgets.heap_census import HeapCensus, heap_census
-from .budgets.heap_report import heap_explain
 from .from_thread import FromThread
 from .life.process import Process, ProcessContext
 from .life.scheduler import Scheduler
 from .life.starter import Starter
+from .life.starter_cache import StarterCache
+from .looking.heap_census import HeapCensus, heap_census
+from .looking.heap_report import heap_explain
 from .looking.introspection import NodeStatistics, ProcessInfo, TreeEntry, process_info
 
 if TYPE_CHECKING:
@@ -131,7 +133,8 @@ class Node(Scheduler):
         self._heard: BaseException | None = None
         self.interrupts = 0
         """How often somebody has pressed Ctrl-C, as far as the node's host was told."""
-        self._starters: dict[Any, Starter] = {}
+        self.starters = StarterCache(partial(Starter, self))
+        self.kinds = self.starters.plain_kinds
 
     def __repr__(self) -> str:
         return f"<node {self.name!r}: {len(self.actors)} actors{', stopping' if self.stopping else ''}>"
@@ -191,13 +194,9 @@ class Node(Scheduler):
         if isinstance(start, ChildSpec):
             if args or kwargs:
                 raise TypeError("a child spec holds its arguments: give them to ak.child(…), not to spawn")
-            return Starter(self, start)(start.args, start.kwargs, link_to=link_to, watcher=watcher)
-        starter = self._starters.get(start)
-        if starter is None:
-            starter = self._starters[start] = Starter(self, ChildSpec(start))
-            if starter.kind is not None and starter.kind.plain:
-                self.kinds[start] = starter.kind
-        return starter(args, kwargs, link_to=link_to, watcher=watcher)
+            starter = self.starters.of_spec(start)
+            return starter(start.args, start.kwargs, link_to=link_to, watcher=watcher)
+        return self.starters.of_start(start)(args, kwargs, link_to=link_to, watcher=watcher)
 
     @overload
     async def start(self, start: ChildSpec[A], /) -> Ref[A] | None: ...
@@ -556,10 +555,10 @@ class Node(Scheduler):
 
 
 def _entry(child_id: object, record: Record[Any], state: str) -> TreeEntry:
-    infos = getattr(record.obj, "child_infos", None)
+    relations = record.relations
     children: list[TreeEntry] = []
-    if record.kind.role == "supervisor" and infos is not None:
-        for info in infos():
+    if relations is not None and relations.family is not None:
+        for info in relations.family.child_infos():
             if isinstance(info.ref, Record):
                 children.append(
                     _entry(info.id if info.id is not None else info.ref.kind.child_id, info.ref, info.state)
@@ -599,9 +598,10 @@ def open_node(
         max_heap_size: what each actor may hold unless its spec says otherwise: bytes, text such as ``"8 MiB"``, or a
             ``HeapLimit``, whose other knobs are the defaults of all. None: no limit.
         own_heaps: actors that have a limit and hold 6 KiB or more get pages of their own, so that killing them
-            returns memory to the system (where the process can: ``actorkit.heap.slabs.why_not()`` is None). Actors of
-            4 to 20 KB take a tenth to a fifth more memory for it, larger ones less. False: they share Python's
-            allocator with all others, which hardly ever gives anything back.
+            returns memory to the system (where the process can: ``actorkit.heap.own_heaps.why_not()``
+            is None). Actors of 4 to 20 KB take a tenth to a fifth more memory for it, larger ones
+            less. False: they share Python's allocator with all others, which hardly ever gives
+            anything back.
         features: which private names of trio to use; ``Features.degraded()`` for tests.
         debug: check at every cast and send that it comes from the node's own thread, also where it only
             queues; without it that is checked where something is woken, started or ended. A cast costs

@@ -265,14 +265,6 @@ class Record(Ref[A_co]):
         del function, args, kwargs
         await waiting
 
-    def become_budgeted(self) -> None:
-        """It has a budget from now on: what comes is sized first."""
-        raise NotImplementedError
-
-    def become_unbudgeted(self) -> None:
-        """It has none any more."""
-        raise NotImplementedError
-
     def _fits(self, message: Message) -> bool:
         """May it come in, whatever the number of messages? Without a budget anything may."""
         return True
@@ -679,7 +671,7 @@ class Record(Ref[A_co]):
         """Who is given up first under memory pressure: its own, or its spec's."""
         relations = self.relations
         own = None if relations is None else relations.memory_priority
-        return self.kind.memory_priority if own is None else own
+        return self.kind.options.priority if own is None else own
 
     @property
     def scheduler(self) -> Scheduler:

@@ -74,12 +74,12 @@ from ..base.trio_internals import (
     take_back_unborn,
 )
 from ..base.turns import Turns
+from ..budgets.node_budgets import Budgets
 from .birth import Birth, is_clean
 from .stepping import Attribution, Driver, SteppedAttribution
 
-__all__ = ["PRIORITIES", "Scheduler", "Worker"]
+__all__ = ["Scheduler", "Worker"]
 
-PRIORITIES: Final = {"max": 0, "high": 1, "normal": 2, "low": 3}
 LOW_TURN: Final = 8
 TRY_AGAIN_SECONDS: Final = 0.05
 """After there was no memory for another worker."""
@@ -188,6 +188,7 @@ class Scheduler(Birth, InlineCalls):
         self.since = 0
         self.repairs = 0
         self.step_hook: Callable[[Record[Any] | None], None] | None = None
+        self.budgets = Budgets(self, self.learned)
         self.flushes: list[Callable[[], None]] = []
         self.flush_promised = False
         self.deadlines = Deadlines(self.timers, call_timeout)
