@@ -286,8 +286,8 @@ class NodeMemory:
         """Wait until the kernel or the service manager reports that memory is short, and return who
         did.
 
-        Returns None after ``timeout`` seconds. A wake is a hint and may be false: take a sample. One
-        task at a time may wait. Returns no more often than every 20 ms.
+        Returns None after ``timeout`` seconds. A wake is a hint, and may be false: take a sample.
+        One task at a time may wait. Returns no more often than every 20 ms.
         """
         if self._wakes is None:
             self._wakes = self._arm()
