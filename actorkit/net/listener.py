@@ -43,7 +43,7 @@ from ..runtime.life.lifecycle import Stop
 from ..runtime.life.starter import Starter, Watcher
 from ..runtime.node import Node
 from ..supervision.dynamic import DynamicSupervisor
-from ..supervision.shell import Door, StartCall, SupervisionShell
+from ..supervision.shell import Door, SupervisionShell
 from .acceptor import Acceptor
 from .address import Address, TcpAddress
 from .connection import Connection, ConnectionKind
@@ -226,8 +226,8 @@ class Listener(DynamicSupervisor):
         arrival = Arrival(sock, peer)
         try:
             if _is_usable(sock):
-                call = StartCall(Unasked(ctx.describe()))
-                self._feed(ev.StartChildCommand(trio.current_time(), call, self.spec.with_args(arrival)))
+                unasked = Unasked(ctx.describe())
+                self._feed(ev.StartChildCommand(trio.current_time(), unasked, self.spec.with_args(arrival)))
         finally:
             if not arrival.connected:
                 sock.close()
