@@ -33,7 +33,7 @@ from ..log import log
 from ..policy.key_table import NOT_THEIRS, Place
 from ..policy.supervision.child_spec import ChildSpec
 from ..reasons import shown, text_of
-from ..runtime.actor.calls import Later
+from ..runtime.actor.later import Later
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.names import NamedRef, checked_class, checked_name
 from ..runtime.actor.record import Record

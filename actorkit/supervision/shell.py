@@ -27,7 +27,7 @@ from ..policy.supervision.child_spec import check_spec
 from ..policy.supervision.static import Supervision
 from ..policy.supervision.supervision_events import ChildCounts, ChildInfo
 from ..reasons import KILLED, SHUTDOWN, Crash, ExitReason, shown
-from ..runtime.actor.calls import Later
+from ..runtime.actor.later import Later
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.doors import PendingRestart
 from ..runtime.actor.events import ChildRestarted, SupervisorReport

@@ -18,7 +18,7 @@ from ...heap.usage import HeapUsage
 from ...policy.memory.memory_sample import MemoryLevel
 from ...reasons import ExitReason, shown
 from ..base.home import Home
-from .messages import Pid
+from .pid import Pid
 from .ref import Ref
 
 __all__ = [

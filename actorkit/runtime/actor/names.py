@@ -15,7 +15,7 @@ from trio.lowlevel import checkpoint
 
 from ...errors import ActorDead, AlreadyRegistered, CalleeDied, NotInsideActor
 from ...reasons import NOPROC, ExitReason, as_reason, shown
-from .messages import Pid
+from .pid import Pid
 from .ref import Ref
 
 if TYPE_CHECKING:

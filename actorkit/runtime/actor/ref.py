@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, T
 
 from ...policy.seconds import as_seconds
 from ...reasons import ExitReason
-
-if TYPE_CHECKING:
-    from .calls import Later
-    from .messages import Pid
+from .later import Later
+from .pid import Pid
 
 __all__ = ["BoundedCall", "Ref", "explain_on_refs"]
 

@@ -35,7 +35,7 @@ from ...errors import ActorExit, NodeStopped
 from ...log import log
 from ...policy.exit_signals import Source
 from ...reasons import NORMAL, BadReturn, Crash, ExitReason, InitTimeout, as_reason, shown
-from ..actor.calls import Later
+from ..actor.later import Later
 from ..actor.events import ActorCrashed, ActorExited, ActorStarted, DeadLetter, Events, Unkillable
 from ..actor.links import send_signal, tell_watchers
 from ..actor.messages import Exit
