@@ -46,12 +46,12 @@ from .actor.ref import Ref
 from .base.interrupts import protected_context
 from .base.timers import Timer
 from .base.trio_internals import FEATURES, Features, fatal_leaf, is_fatal
-from .budgets.heap_census import HeapCensus, heap_census
-from .budgets.heap_report import heap_explain
 from .from_thread import FromThread
 from .life.process import Process, ProcessContext
 from .life.scheduler import Scheduler
 from .life.starter import Starter
+from .looking.heap_census import HeapCensus, heap_census
+from .looking.heap_report import heap_explain
 from .looking.introspection import NodeStatistics, ProcessInfo, TreeEntry, process_info
 
 if TYPE_CHECKING:
@@ -556,10 +556,10 @@ class Node(Scheduler):
 
 
 def _entry(child_id: object, record: Record[Any], state: str) -> TreeEntry:
-    infos = getattr(record.obj, "child_infos", None)
+    relations = record.relations
     children: list[TreeEntry] = []
-    if record.kind.role == "supervisor" and infos is not None:
-        for info in infos():
+    if relations is not None and relations.family is not None:
+        for info in relations.family.child_infos():
             if isinstance(info.ref, Record):
                 children.append(
                     _entry(info.id if info.id is not None else info.ref.kind.child_id, info.ref, info.state)

@@ -92,6 +92,12 @@ class Door:
         machine = None if self.shell is None else self.shell.machine
         return machine.companions(record) if isinstance(machine, Supervision) else []
 
+    def children(self) -> list[Record[Any]]:
+        return [] if self.shell is None else list(self.shell.refs)
+
+    def child_infos(self) -> tuple[ChildInfo, ...]:
+        return () if self.shell is None else self.shell.child_infos()
+
     def outcome(self, record: Record[Any], reason: ExitReason | None, ignored: bool) -> None:
         if self.shell is not None:
             self.shell._outcome(record, reason, ignored)
@@ -146,7 +152,9 @@ class SupervisionShell(Actor):
 
     def init(self) -> Any:
         """Start the children; the init has succeeded when all have."""
-        self.ctx.need_relations().call_at_exit(self._abandon)
+        relations = self.ctx.need_relations()
+        relations.family = self.door
+        relations.call_at_exit(self._abandon)
         if self.ctx.kind.memory_quota is not None:
             self.ctx.node.keep_quota(self.ctx, self.ctx.kind.memory_quota)
         started = self.started

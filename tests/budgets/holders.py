@@ -14,8 +14,8 @@ import trio.testing
 import actorkit as ak
 from actorkit.heap import clock
 from actorkit.runtime.actor.record import DEAD, RUNNING
-from actorkit.runtime.base.boundary_frames import ACTIVATIONS
-from actorkit.runtime.budgets.budget import heap_of, on_stack
+from actorkit.runtime.base.boundary_frames import BOUNDARY_FRAMES
+from actorkit.runtime.budgets.roots import heap_of, on_stack
 
 KIB = 1024
 SLACK = 8 * KIB
@@ -267,7 +267,7 @@ class World:
             pass
 
 
-ACTIVATIONS.add(World.switch.__code__)  # an alarm that comes here is not in the actor's code
+BOUNDARY_FRAMES.add(World.switch.__code__)  # an alarm that comes here is not in the actor's code
 
 VERBS = [
     "grow", "grow_slowly", "waste", "cast", "cast_by_keyword", "send", "call", "call_queued", "ask", "give", "share",

@@ -6,12 +6,13 @@ of its own. All of it ends with the actor.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from trio.lowlevel import Task
 
 from ...policy.memory.memory_sample import Priority
+from ...policy.supervision.supervision_events import ChildInfo
 from ...reasons import ExitReason
 from ..base.timers import Timer
 from .calls import Party, SenderWaiting
@@ -19,9 +20,22 @@ from .later import Asker
 from .messages import MonitorId
 from .ref import Ref
 
-__all__ = ["Monitor", "OwnTask", "Relations"]
+__all__ = ["Family", "Monitor", "OwnTask", "Relations"]
 
 R = TypeVar("R", bound=Party)
+R_co = TypeVar("R_co", bound=Party, covariant=True)
+
+
+class Family(Protocol[R_co]):
+    """What a supervisor says of its children. Nobody else is asked, whatever attributes its object has."""
+
+    def children(self) -> Sequence[R_co]:
+        """Those that run."""
+        ...
+
+    def child_infos(self) -> Sequence[ChildInfo]:
+        """All of them, in start order: also those that are starting, restarting or stopped."""
+        ...
 
 
 class OwnTask(Protocol):
@@ -52,6 +66,7 @@ class Relations(Generic[R]):
     __slots__ = (
         "at_exit",
         "deferred",
+        "family",
         "idle_seconds",
         "idle_timer",
         "kids",
@@ -83,6 +98,8 @@ class Relations(Generic[R]):
         self.deferred: dict[Asker, None] | None = None
         #: the tasks in its own nurseries
         self.kids: set[OwnTask] | None = None
+        #: who says which children it has, if it is a supervisor
+        self.family: Family[R] | None = None
         #: timers that go with it
         self.timers: dict[Timer, None] | None = None
         #: called at its end, in this order

@@ -31,7 +31,7 @@ from ...heap.memory_limit import MemoryLimit
 from ...policy.memory.footprint import Footprint, FootprintLearner
 from ...policy.supervision.child_spec import ChildSpec
 from ...reasons import shown
-from .budget import mailbox_of, on_stack, roots_of
+from .roots import mailbox_of, on_stack, roots_of
 
 if TYPE_CHECKING:
     from ...reasons import ExitReason

@@ -74,6 +74,7 @@ from ..base.trio_internals import (
     take_back_unborn,
 )
 from ..base.turns import Turns
+from ..budgets.node_budgets import Budgets
 from .birth import Birth, is_clean
 from .stepping import Attribution, Driver, SteppedAttribution
 
@@ -188,6 +189,7 @@ class Scheduler(Birth, InlineCalls):
         self.since = 0
         self.repairs = 0
         self.step_hook: Callable[[Record[Any] | None], None] | None = None
+        self.budgets = Budgets(self, self.learned)
         self.flushes: list[Callable[[], None]] = []
         self.flush_promised = False
         self.deadlines = Deadlines(self.timers, call_timeout)

@@ -11,7 +11,7 @@ from ...reasons import text_of
 from ..actor.pid import Pid
 from ..actor.record import STATES, Record
 from ..actor.ref import Ref
-from ..budgets.budget import heap_of
+from ..budgets.roots import heap_of
 
 if TYPE_CHECKING:
     from ..life.scheduler import Scheduler
