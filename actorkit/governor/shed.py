@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 import attrs
 
 from ..errors import CallShed
-from ..runtime.actor.record import DEAD, IDLE, Message, Record
+from ..runtime.actor.dead_letters import DeadLetterReason
+from ..runtime.actor.envelope import Message, function_of, is_sent
+from ..runtime.actor.record import Record
+from ..runtime.actor.states import DEAD
 from ..runtime.life.lifecycle import Lifecycle
 
 __all__ = ["Shed", "shed", "shed_mailboxes", "shed_records"]
@@ -44,7 +46,7 @@ def shed_records(records: Iterable[tuple[Lifecycle, Record[Any]]], wanted: int, 
     """The same for these actors, each given with its node. Of equally important ones the longest mailbox is first."""
     full: list[tuple[int, int, Lifecycle, Record[Any]]] = []
     for node, record in records:
-        if (record.inbox or record.outbox) and record.kind.handlers.sheddable:
+        if record.has_messages and record.kind.handlers.sheddable:
             full.append((record.memory_priority, -record.mailbox_length, node, record))
     full.sort(key=lambda entry: entry[:2])
     given_up = Shed()
@@ -60,25 +62,18 @@ def shed(lifecycle: Lifecycle, record: Record[Any], wanted: int, why: str) -> Sh
     sheddable = record.kind.handlers.sheddable
     if record.state == DEAD or not sheddable:
         return Shed()
-    taken: list[Message] = []
     size = 0
-    for queue, order in ((record.outbox, -1), (record.inbox, 1)):
-        if not queue or size >= wanted:
-            continue
-        kept: list[Message] = []
-        for message in queue[::order]:
-            if size < wanted and type(message) is tuple and _function(message) in sheddable:
-                taken.append(message)
-                size += _size(message)
-            else:
-                kept.append(message)
-        queue[:] = kept[::order]
-    if not taken:
-        return Shed()
-    if record.inbox is not None and not record.inbox:
-        record.inbox = None
+
+    def given_up(message: Message) -> bool:
+        nonlocal size
+        if size >= wanted or not is_sent(message) or function_of(message) not in sheddable:
+            return False
+        size += _size(message)
+        return True
+
+    taken = record.remove_if(given_up)
     for message in taken:
-        lifecycle.dead_letter(record, message, why)
+        lifecycle.dead_letter(record, message, DeadLetterReason.SHED, why)
         reply = message[2]
         if reply is not None:
             reply.refuse(
@@ -87,18 +82,9 @@ def shed(lifecycle: Lifecycle, record: Record[Any], wanted: int, why: str) -> Sh
                     target=record.describe(),
                 )
             )
-    if record.relations is not None and record.relations.senders:
-        record.admit_senders()
-        if record.inbox is not None and record.state == IDLE:
-            record.make_ready()
+    if taken:
+        record.refill()
     return Shed(len(taken), size)
-
-
-def _function(message: Message) -> Any:
-    function = message[0]
-    while isinstance(function, partial):
-        function = function.func
-    return function
 
 
 def _size(message: Message) -> int:

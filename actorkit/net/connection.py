@@ -24,14 +24,14 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import attrs
 import trio
 from trio.lowlevel import Abort, Task, current_task, notify_closing, reschedule, wait_readable, wait_writable
 
 from ..reasons import NORMAL, Crash, ExitReason, Failure, Shutdown
-from ..runtime.actor.record import DEAD, IDLE, Record
+from ..runtime.actor.record import DEAD, IDLE, Record, RecordEngine
 from ..runtime.base.trio_internals import (
     WAKE,
     Trap,
@@ -46,9 +46,6 @@ from ..runtime.base.trio_internals import (
 )
 from .framing import Framer, FrameTooLong
 from .tls import Tls
-
-if TYPE_CHECKING:
-    from ..runtime.life.scheduler import Scheduler
 
 __all__ = ["Connection", "ConnectionLimits", "Peer", "read_away"]
 
@@ -173,7 +170,7 @@ class Connection:
         self._unsent: list[bytes | memoryview] | None = None
         self._scheduled = False
         self._sender: trio.CancelScope | None = None
-        self._scheduler: Scheduler = record.kind.scheduler
+        self._scheduler: RecordEngine = record.kind.scheduler
         self.peer = peer
         self.unsent = 0
         self.bytes_in = 0
@@ -352,7 +349,7 @@ class Connection:
             self._scope = None
             scheduler.holders.pop(task, None)
 
-    async def _read(self, record: Record[Any], scheduler: Scheduler, task: Task) -> None:
+    async def _read(self, record: Record[Any], scheduler: RecordEngine, task: Task) -> None:
         status = cancel_status(task, scheduler.features)
         reason: ExitReason = NORMAL
         framer = self._framer
@@ -460,7 +457,7 @@ class Connection:
     async def _turn(
         self,
         record: Record[Any],
-        scheduler: Scheduler,
+        scheduler: RecordEngine,
         task: Task,
         status: object,
         function: Any,

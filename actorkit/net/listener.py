@@ -22,8 +22,8 @@ from ..log import log
 from ..policy.supervision import supervision_events as ev
 from ..policy.supervision.child_spec import ChildSpec, DynamicFlags
 from ..reasons import Crash, ExitReason, Failure
-from ..runtime.actor.later import Later
 from ..runtime.actor.dispatch import call
+from ..runtime.actor.later import Later
 from ..runtime.actor.record import Record
 from ..runtime.base.trio_internals import start_or_not
 from ..runtime.budgets.footprints import kind_of

@@ -16,8 +16,8 @@ from ..errors import ActorkitError, InvalidSupervisorFlag
 from ..policy.supervision import supervision_events as ev
 from ..policy.supervision.child_spec import ChildSpec, DynamicFlags
 from ..policy.supervision.dynamic import DynamicSupervision
-from ..runtime.actor.later import Later
 from ..runtime.actor.dispatch import call
+from ..runtime.actor.later import Later
 from ..runtime.actor.names import NamedRef
 from ..runtime.actor.record import Record
 from ..runtime.actor.ref import Ref

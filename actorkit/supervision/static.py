@@ -16,8 +16,8 @@ from ..policy.supervision import supervision_events as ev
 from ..policy.supervision.child_spec import AutoShutdown, ChildSpec, Strategy, SupervisorFlags, validate_children
 from ..policy.supervision.static import Supervision
 from ..policy.supervision.supervision_events import ChildInfo
-from ..runtime.actor.later import Later
 from ..runtime.actor.dispatch import call
+from ..runtime.actor.later import Later
 from ..runtime.actor.ref import Ref
 from .shell import StartCall, SupervisionShell
 

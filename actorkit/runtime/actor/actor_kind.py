@@ -11,40 +11,49 @@ import inspect
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Generic, Literal, Protocol
 
 from ...policy.memory.heap_limit import HeapLimit
 from ...policy.memory.memory_sample import Priority
+from ...policy.supervision.child_spec import Overflow
 from ...reasons import ExitReason
 from ..base.interrupts import interruptible
 from .class_rules import check_class
 from .dispatch import HandlerTable, InlineTable
+from .engine import Engine, R
 from .fitting import checked_cast
 
-if TYPE_CHECKING:
-    from ..budgets.footprints import Samples
-    from ..life.scheduler import Scheduler
-    from .record import Record
-
-__all__ = ["Overflow", "Owner", "ActorKind"]
-
-Overflow = Literal["reject", "wait", "drop_oldest", "drop_newest"]
+__all__ = ["ActorKind", "Owner", "SizeSamples"]
 
 ORDINARY_NEW: Any = object.__new__
 ORDINARY_SETATTR: Any = object.__setattr__
 
 
-class Owner(Protocol):
+class Owner(Protocol[R]):
     """Whoever must hear of the exit of every actor of a kind, before its links and monitors do."""
 
-    def child_exited(self, record: Record[Any], reason: ExitReason) -> None: ...
+    def child_exited(self, record: R, reason: ExitReason) -> None: ...
 
-    def companions(self, record: Record[Any]) -> list[Record[Any]]:
+    def companions(self, record: R) -> list[R]:
         """Whom it ends when this actor ends abnormally."""
         ...
 
 
-class ActorKind:
+class SizeSamples(Protocol):
+    """Where it is learned how much actors of a kind hold."""
+
+    deaths: int
+    """How many of them have died."""
+
+    def learn(self, size: int, truncated: bool = False) -> None:
+        """One held so much."""
+
+    def wants(self, number: int) -> bool:
+        """Is the next one that lives to be learned from, in the pass of this number?"""
+        ...
+
+
+class ActorKind(Generic[R]):
     """See the module's docstring. Plain slots: it is read on every message."""
 
     __slots__ = (
@@ -85,7 +94,7 @@ class ActorKind:
 
     def __init__(
         self,
-        scheduler: Scheduler,
+        scheduler: Engine[R],
         cls: type,
         *,
         base: type,
@@ -93,7 +102,7 @@ class ActorKind:
         overflow: Overflow = "reject",
         priority: int = 2,
         name: str | None = None,
-        owner: Owner | None = None,
+        owner: Owner[R] | None = None,
         child_id: object = None,
         init_timeout: float = 5.0,
         kind: Literal["worker", "supervisor"] = "worker",
@@ -101,12 +110,12 @@ class ActorKind:
         limit: HeapLimit | None = None,
         memory_priority: Priority = Priority.NORMAL,
         memory_quota: int | None = None,
-        footprint: Samples | None = None,
+        footprint: SizeSamples | None = None,
     ) -> None:
         check_class(cls, base)  # what was made after the class: by a dataclass, by hand
         self.scheduler = scheduler
         self.cls = cls
-        self.runq: deque[Record[Any]] = scheduler.queues[priority]
+        self.runq: deque[R] = scheduler.queues[priority]
         self.priority = priority
         self.bound = bound
         self.overflow: Overflow = overflow
@@ -157,7 +166,7 @@ class ActorKind:
 
     def checked_cast(self, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """See ``fitting.checked_cast``."""
-        return checked_cast(self, method, args, kwargs)
+        return checked_cast(self.handlers, self.known, self.scheduler.current, method, args, kwargs)
 
     @property
     def unbounded(self) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from trio.lowlevel import Abort, Task, reschedule
 
@@ -30,8 +30,10 @@ from .pid import Pid
 __all__ = ["Deadlines", "Party", "Reply", "SenderWaiting", "Waiting", "waits_for"]
 
 
-class Party(Answerer, Protocol):
-    """One of the two actors of a wait: what is asked of either."""
+class Party(Answerer):
+    """One of the two actors of a wait: what is asked of either. A record is one."""
+
+    __slots__ = ("pending",)
 
     pending: Waiting | None
     """What it waits for: the newest wait, which leads to the others."""
@@ -39,29 +41,30 @@ class Party(Answerer, Protocol):
     @property
     def pid(self) -> Pid:
         """Its identity, for messages."""
-        ...
+        raise NotImplementedError
 
     @property
     def started_as(self) -> str:
         """Its class and name, for messages."""
-        ...
+        raise NotImplementedError
 
     @property
     def mailbox_length(self) -> int:
         """How many messages wait in its mailbox."""
-        ...
+        raise NotImplementedError
 
     @property
     def may_receive_meanwhile(self) -> bool:
         """Has it tasks of its own, one of which may be receiving while another waits?"""
-        ...
+        raise NotImplementedError
 
     def describe(self) -> str:
         """Pid, class, name and state, for messages."""
-        ...
+        raise NotImplementedError
 
     def waits_no_more(self, sender: SenderWaiting) -> None:
         """``sender`` does not want to put its message into this mailbox any more."""
+        raise NotImplementedError
 
 
 class Waiting:

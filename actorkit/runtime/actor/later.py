@@ -1,7 +1,7 @@
 """Later: an answer that comes later than the end of the handler that was asked for it.
 
-What a ``Later`` asks of the two sides of a call is written down here as two Protocols, so that it
-knows neither records nor replies: ``Asker`` waits for the answer, ``Answerer`` has promised it.
+What a ``Later`` asks of the two sides of a call is written down here, so that it knows neither records
+nor replies: ``Asker`` waits for the answer, ``Answerer`` has promised it.
 """
 
 from __future__ import annotations
@@ -31,27 +31,32 @@ class Asker(Protocol):
         """The answer will come from ``later``; None: ``later`` is done, and the answer comes next."""
 
 
-class Answerer(Protocol):
-    """The actor that has returned a Later as its answer."""
+class Answerer:
+    """The actor that has returned a Later as its answer. A record is one."""
+
+    __slots__ = ()
 
     @property
     def alive(self) -> bool:
         """Can it still answer?"""
-        ...
+        raise NotImplementedError
 
     @property
     def end_reason(self) -> ExitReason:
         """Why it has ended. Asked right after its end."""
-        ...
+        raise NotImplementedError
 
     def check_thread(self, what: str) -> None:
         """Raise RuntimeError in a thread that may not do ``what`` to it."""
+        raise NotImplementedError
 
     def owe(self, asker: Asker) -> None:
         """Fail ``asker`` if this actor ends before it is answered."""
+        raise NotImplementedError
 
     def owe_no_more(self, asker: Asker) -> None:
         """``asker`` has its answer, or does not want it any more."""
+        raise NotImplementedError
 
 
 class Later(Generic[T]):

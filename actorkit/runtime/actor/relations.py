@@ -7,7 +7,7 @@ of its own. All of it ends with the actor.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from trio.lowlevel import Task
 
@@ -44,6 +44,11 @@ class OwnTask(Protocol):
     @property
     def task(self) -> Task:
         """trio's."""
+        ...
+
+    @property
+    def coro(self) -> Any:
+        """The coroutine that the task steps."""
         ...
 
 

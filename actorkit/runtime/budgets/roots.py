@@ -91,7 +91,7 @@ def _unsent(record: Record[Any]) -> Iterator[SenderWaiting]:
 
 def mailbox_of(record: Record[Any]) -> list[Any]:
     """The queues that have messages in them."""
-    return [queue for queue in (record.inbox, record.outbox) if queue]
+    return record.queues()
 
 
 def held_by(records: Iterable[Record[Any]]) -> list[tuple[Sequence[Any], Sequence[Any]]]:

@@ -19,13 +19,13 @@ from ...reasons import BadReturn, Crash, ExitReason, shown, text_of
 from ..actor.actor_base import ActorBase
 from ..actor.actor_kind import ActorKind, Owner
 from ..actor.fitting import fits, misfit_in
+from ..actor.record import Record, RecordKind
 from ..base.interrupts import interruptible
 from ..base.trio_internals import fatal_leaf, is_fatal
 from .debug import CheckedKind
 from .process import Process, start_process
 
 if TYPE_CHECKING:
-    from ..actor.record import Record
     from ..budgets.footprints import Samples
     from .scheduler import Scheduler
 
@@ -69,12 +69,12 @@ def _context_of(made: Any) -> Record[Any] | None:
     return context
 
 
-def new_kind(scheduler: Scheduler) -> type[ActorKind]:
+def new_kind(scheduler: Scheduler) -> type[RecordKind]:
     """In debug mode, one that checks more."""
     return CheckedKind if scheduler.debug else ActorKind
 
 
-def process_kind(scheduler: Scheduler, function: Any, **options: Any) -> ActorKind:
+def process_kind(scheduler: Scheduler, function: Any, **options: Any) -> RecordKind:
     """The kind of a process: it has no declared messages, and is labelled with its function's name."""
     kind = new_kind(scheduler)(scheduler, Process, base=Process, **options)
     while isinstance(function, functools.partial):
@@ -93,7 +93,7 @@ class Starter:
         self,
         scheduler: Scheduler,
         spec: ChildSpec[Any],
-        owner: Owner | None = None,
+        owner: Owner[Record[Any]] | None = None,
         *,
         footprint: Samples | None = None,
     ) -> None:
@@ -118,7 +118,7 @@ class Starter:
             "footprint": footprint,
         }
         self.cls = None if self.process else _actor_class(spec.start)
-        self.kind: ActorKind | None = None
+        self.kind: RecordKind | None = None
         if self.process:
             self.kind = process_kind(scheduler, spec.start, **self.options)
         elif self.cls is not None:
@@ -156,7 +156,7 @@ class Starter:
             made, kind = self._make(args, kwargs)
         return self.scheduler.spawn_actor(kind, args, kwargs, link_to=link_to, watcher=watcher, made=made)
 
-    def _make(self, args: tuple[Any, ...], kwargs: Any) -> tuple[Any, ActorKind]:
+    def _make(self, args: tuple[Any, ...], kwargs: Any) -> tuple[Any, RecordKind]:
         """Call a factory."""
         child_id = self.options["child_id"]
         if _meant_as_process(self.start) and not fits(self.start, len(args), kwargs):
