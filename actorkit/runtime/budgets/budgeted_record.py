@@ -29,7 +29,7 @@ from ..actor.mailbox import Mailbox, Shortage
 from ..actor.record import Record
 from ..actor.states import DEAD, IDLE, QUEUED
 from .budget import Budget
-from .roots import contents
+from .holdings import contents
 
 __all__ = ["BUDGETED", "PLAIN", "BudgetedContext", "BudgetedRecord", "budgeted"]
 

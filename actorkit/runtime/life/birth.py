@@ -75,7 +75,7 @@ class Birth(Lifecycle):
             record.obj = obj
             if self.events.listened:
                 self.announce(record)
-            if record.inbox is None and record.control is None:
+            if record.inbox is None and record.control is None:  # has_messages, written out
                 record.state = IDLE
             else:
                 self._begin(record, None)

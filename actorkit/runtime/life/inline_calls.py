@@ -36,7 +36,7 @@ class InlineCalls(Arguments, Turns):
             except MemoryError:  # it cannot be told whose fault it is
                 refusal = None
             if refusal is not None:
-                if callee.inbox is None and callee.control is None and callee.outbox is None:
+                if callee.control is None and not callee.has_messages:
                     callee.state = IDLE
                 else:
                     self.after_inline(callee)

@@ -77,9 +77,8 @@ from .birth import Birth, is_clean
 from .inline_calls import InlineCalls
 from .stepping import Attribution, Driver, SteppedAttribution
 
-__all__ = ["PRIORITIES", "Scheduler", "Worker"]
+__all__ = ["Scheduler", "Worker"]
 
-PRIORITIES: Final = {"max": 0, "high": 1, "normal": 2, "low": 3}
 LOW_TURN: Final = 8
 TRY_AGAIN_SECONDS: Final = 0.05
 """After there was no memory for another worker."""
@@ -343,7 +342,7 @@ class Scheduler(Birth, InlineCalls):
             worker.actor = self.current = actor
             actor.state = RUNNING
             obj = actor.obj
-            batch = actor.outbox
+            batch = actor.outbox  # the mailbox's storage, written out: see ``runtime.actor.mailbox``
             reply = None
             left = self.quantum
             if hook is not None:

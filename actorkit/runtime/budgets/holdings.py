@@ -101,11 +101,10 @@ def held_by(records: Iterable[Record[Any]]) -> list[tuple[Sequence[Any], Sequenc
         ((record.obj,), ())
         if record.relations is None
         and record.worker is None
-        and record.inbox is None
-        and record.outbox is None
         and record.pending is None
         and record.variables is None
         and record.control is None
+        and not record.has_messages
         else (roots_of(record), mailbox_of(record))
         for record in records
     ]
