@@ -148,11 +148,11 @@ async def rounds(actors: int, kind: str) -> dict[str, object]:
         for _ in range(0 if pure else ROUNDS):
             rows = Census()
             began = time.thread_time()
-            rows = census.take_census([node.actors.values()], CAPS, missing)
+            rows = census.take_census([node.engine.actors.values()], CAPS, missing)
             counts.append(time.thread_time() - began)
         counting = sum(whole) / len(whole) - best(looks) - best(ends) if pure else best(counts)
         if pure:
-            rows = census.take_census([node.actors.values()], CAPS, missing)
+            rows = census.take_census([node.engine.actors.values()], CAPS, missing)
         for _ in range(1 if pure else 10):
             began = time.thread_time()
             select(rows, missing, CAPS, radius_of=census.measured_radius)

@@ -127,7 +127,7 @@ class TaskSupervisor(DynamicSupervisor):
         Task.Supervisor.async/3.
         """
         try:
-            record = living(self.ctx.node, owner, "link a task to its owner")
+            record = living(self.ctx.node.engine, owner, "link a task to its owner")
         except NotAlive as error:
             refused = Later[Task[T]]()
             refused.fail(error)
@@ -182,8 +182,8 @@ class TaskSupervisor(DynamicSupervisor):
         if starter is None:
             if len(self.labelled) >= LABELS:
                 self.labelled.clear()
-            learned = self.ctx.node.learned.of_kind(label)
-            starter = self.labelled[label] = Starter(self.ctx.node, _SPEC, self.door, footprint=learned)
+            learned = self.ctx.node.engine.learned.of_kind(label)
+            starter = self.labelled[label] = Starter(self.ctx.node.engine, _SPEC, self.door, footprint=learned)
             assert starter.kind is not None
             starter.kind.label = starter.kind.child_id = label
         return starter

@@ -95,7 +95,7 @@ class Governor:
 
     def everybody(self) -> list[Record[Any]]:
         """All actors of all its nodes."""
-        return [record for node in self.nodes for record in node.actors.values()]
+        return [record for node in self.nodes for record in node.engine.actors.values()]
 
     # --- nodes --------------------------------------------------------------------------------
 
@@ -104,7 +104,8 @@ class Governor:
         self.nodes.append(node)
         self.gates[node] = gate
         self.admissions[node] = admission
-        node.memory, node.admission, node.restart_gate = self, admission, gate
+        engine = node.engine
+        engine.memory, engine.admission, engine.restart_gate = self, admission, gate
         if self._host is None:
             self._run_on(node)
 
@@ -126,10 +127,10 @@ class Governor:
         return False
 
     def _run_on(self, node: Node) -> None:
-        assert node.nursery is not None
+        assert node.engine.nursery is not None
         self._host = node
         self._scope = trio.CancelScope()
-        node.nursery.start_soon(self._run, self._scope, name="actorkit: governor")
+        node.engine.nursery.start_soon(self._run, self._scope, name="actorkit: governor")
 
     # --- the loop -----------------------------------------------------------------------------
 
@@ -197,7 +198,7 @@ class Governor:
             case ev.TellActors(level=level, please_free=please_free):
                 message = MemoryPressure(level, please_free, action.because)
                 for node in self.nodes:
-                    for record in list(node.memory_watchers):
+                    for record in list(node.engine.memory_watchers):
                         record.post_info(message)
             case ev.CollectGarbage():
                 freed, seconds = collect_garbage(self.live_now)
@@ -207,7 +208,9 @@ class Governor:
                 self.done(action, realised=freed, duration=seconds)
             case ev.ShedMailboxes(wanted=wanted):
                 began = perf_counter()
-                given_up = shed_mailboxes(self.nodes, wanted, f"the node is short of memory ({action.because})")
+                given_up = shed_mailboxes(
+                    (node.engine for node in self.nodes), wanted, f"the node is short of memory ({action.because})"
+                )
                 if given_up.messages:
                     log.warning("governor: %d messages of about %d B were given up", given_up.messages, given_up.bytes)
                 self.done(action, realised=given_up.bytes, duration=perf_counter() - began, predicted=wanted)
@@ -219,7 +222,7 @@ class Governor:
                     gate.set_open(isinstance(action, ev.OpenGate))
             case ev.TakeCensus(wanted=wanted, caps=caps):
                 began = perf_counter()
-                everybody = (node.actors.values() for node in self.nodes)
+                everybody = (node.engine.actors.values() for node in self.nodes)
                 self._census_taken(action, take_census(everybody, caps, wanted), began)
             case ev.Kill():
                 self.kills.kill(action, self.level)
@@ -260,15 +263,15 @@ class Governor:
     def _stop_nodes(self, action: ev.StopNode) -> None:
         last_report.write(self, action)
         for node in self.nodes:
-            node.out_of_memory = NodeOutOfMemory(
+            node.engine.out_of_memory = NodeOutOfMemory(
                 f"node {node.name!r} stopped itself: {action.because}", action.exit_status
             )
             node.shutdown()
 
     def _emit(self, kind: Callable[..., SystemEvent], *fields: Any) -> None:
         for node in self.nodes:
-            if node.events.wanted(kind):  # type: ignore[arg-type]
-                node.events.emit(kind(None, None, f"node {node.name!r}", *fields))
+            if node.engine.events.wanted(kind):  # type: ignore[arg-type]
+                node.engine.events.emit(kind(None, None, f"node {node.name!r}", *fields))
 
     def emit_kill(self, record: Record[Any], *fields: Any) -> None:
         """Tell of one victim."""

@@ -125,4 +125,4 @@ def _attach(node: Node, governor: Governor, gate: MemoryGate, admission: NodeAdm
             _governor.set(None)
 
     governor.attach(node, gate, admission)
-    node.at_close.append(detach)
+    node.engine.at_close.append(detach)

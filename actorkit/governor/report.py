@@ -37,7 +37,7 @@ def _text(governor: Governor, action: ev.StopNode) -> str:
         f"out of memory: the node stops itself with exit status {action.exit_status}: {action.because}",
         f"limit {data.total:,} B ({data.source}), used {data.allocated:,} B, resident {data.resident:,} B, "
         f"live {'unknown' if data.live is None else f'{data.live:,} B'}",
-        f"{sum(len(node.actors) for node in governor.nodes)} actors left, {governor.kills.killed} were killed",
+        f"{sum(len(node.engine.actors) for node in governor.nodes)} actors left, {governor.kills.killed} were killed",
     ]
     for receipt in governor.receipts()[-50:]:
         realised = "?" if receipt.realised is None else f"{receipt.realised:,}"

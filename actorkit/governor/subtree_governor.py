@@ -80,7 +80,7 @@ class _Gate:
         governor = self._governor
         if governor.over or not isinstance(key, tuple):
             return False
-        supervisor = governor.node.actors.get(key[0])
+        supervisor = governor.node.engine.actors.get(key[0])
         return supervisor is governor.supervisor or supervisor in below(governor.supervisor)
 
 
@@ -149,12 +149,12 @@ class SubtreeGovernor:
 
     def begin(self, gate: GateSettings) -> None:
         """Stand at the gate, and look from now on."""
-        assert self.node.nursery is not None
+        assert self.node.engine.nursery is not None
         self._family = _Gate(self, gate)
         self.gate = self._family.own
-        self.node.restart_gate = self._family
+        self.node.engine.restart_gate = self._family
         name = f"actorkit {self.node.name}: governor of {self.supervisor.pid}"
-        self.node.nursery.start_soon(self._run, name=name)
+        self.node.engine.nursery.start_soon(self._run, name=name)
 
     def end(self) -> None:
         """Govern no more: whoever waits at the gate may go."""
@@ -164,7 +164,7 @@ class SubtreeGovernor:
         self._scope.cancel(reason="the governor of a subtree has ended")
         assert self._family is not None
         if self.node.restart_gate is self._family:  # else somebody stands before it, and it only passes on
-            self.node.restart_gate = self._family.outer
+            self.node.engine.restart_gate = self._family.outer
         self._family.own.close()
 
     async def _run(self) -> None:
@@ -217,11 +217,11 @@ class SubtreeGovernor:
                 self._emit(MemoryLevelChanged, action.level, action.previous, action.because)
             case ev.TellActors(level=level, please_free=please_free):
                 family = set(self.everybody())
-                for record in [one for one in self.node.memory_watchers if one in family]:
+                for record in [one for one in self.node.engine.memory_watchers if one in family]:
                     record.post_info(MemoryPressure(level, please_free, action.because))
             case ev.ShedMailboxes(wanted=wanted):
                 began = perf_counter()
-                given_up = shed_records([(self.node, one) for one in self.everybody()], wanted, action.because)
+                given_up = shed_records([(self.node.engine, one) for one in self.everybody()], wanted, action.because)
                 self.done(action, realised=given_up.bytes, duration=perf_counter() - began, predicted=wanted)
             case ev.CloseGate() | ev.OpenGate():
                 if self.gate is not None:
@@ -244,14 +244,14 @@ class SubtreeGovernor:
                 raise ValueError(f"{type(action).__name__} concerns the process as a whole: not for one subtree")
 
     def _emit(self, kind: Callable[..., SystemEvent], *fields: Any) -> None:
-        events, supervisor = self.node.events, self.supervisor
+        events, supervisor = self.node.engine.events, self.supervisor
         if events.wanted(kind):  # type: ignore[arg-type]
             events.emit(kind(supervisor, supervisor.pid, supervisor.started_as, *fields))
 
     def emit_kill(self, record: Record[Any], *fields: Any) -> None:
         """Tell of one victim."""
-        if self.node.events.wanted(KilledForMemory):
-            self.node.events.emit(KilledForMemory(record, record.pid, record.started_as, *fields))
+        if self.node.engine.events.wanted(KilledForMemory):
+            self.node.engine.events.emit(KilledForMemory(record, record.pid, record.started_as, *fields))
 
 
 @protected_context
@@ -299,7 +299,7 @@ async def govern_subtree(
         )
     if settings.reserve:
         settings = attrs.evolve(settings, reserve=0)
-    governor = SubtreeGovernor(supervisor.scheduler, supervisor, size, settings)  # type: ignore[arg-type]
+    governor = SubtreeGovernor(supervisor.scheduler.node, supervisor, size, settings)  # type: ignore[attr-defined]
     governor.begin(gate or GateSettings())
     try:
         yield governor

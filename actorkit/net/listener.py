@@ -28,8 +28,8 @@ from ..runtime.actor.record import Record
 from ..runtime.base.trio_internals import start_or_not
 from ..runtime.budgets.footprints import kind_of
 from ..runtime.life.lifecycle import Stop
+from ..runtime.life.node_engine import NodeEngine
 from ..runtime.life.starter import Starter, Watcher
-from ..runtime.node import Node
 from ..supervision.dynamic import DynamicSupervisor
 from ..supervision.shell import Door, StartCall, SupervisionShell
 from .acceptor import Acceptor, Where, bind_tcp, bind_unix
@@ -267,7 +267,7 @@ class Connections(Door):
         connection = self.connections.pop(record, None)
         if connection is not None:
             connection.ended(reason)
-            admission = cast("Node", record.scheduler).admission
+            admission = cast("NodeEngine", record.scheduler).admission
             if admission is not None:
                 admission.release(self.kind)
         super().child_exited(record, reason)
@@ -365,16 +365,16 @@ class Listener(DynamicSupervisor):
         return Stop(Failure(f"cannot listen on {_shown(self.address)}: {error.strerror or error}"))
 
     def _listen(self, sock: socket.socket) -> Any:
-        node = self.ctx.node
-        assert node.nursery is not None
+        engine = self.ctx.node.engine
+        assert engine.nursery is not None
         try:
-            acceptor = Acceptor(node, sock, self._admit, self.refusal, self.ctx.describe())
+            acceptor = Acceptor(engine, sock, self._admit, self.refusal, self.ctx.describe())
         except BaseException:
             sock.close()
             raise
         self.acceptor = acceptor
         self.ctx.need_relations().call_at_exit(lambda *_: acceptor.end())
-        node.nursery.start_soon(_accept, acceptor, self.ctx, name=f"actorkit {node.name}: accepting")
+        engine.nursery.start_soon(_accept, acceptor, self.ctx, name=f"actorkit {engine.name}: accepting")
         return super().init()
 
     async def terminate(self, reason: ExitReason) -> None:
@@ -420,13 +420,13 @@ class Listener(DynamicSupervisor):
         if record.obj is None:  # it has ended in its constructor
             sock.close()
             return record
-        node = self.ctx.node
+        engine = self.ctx.node.engine
         try:
             self._connect(record, sock, peer)
         except MemoryError as error:
             if record not in self.connections:  # else that closes it
                 sock.close()
-            node.end_now(record, Crash.from_exception(error))
+            engine.end_now(record, Crash.from_exception(error))
         return record
 
     def _connect(self, record: Record[Any], sock: socket.socket, peer: Peer) -> None:
@@ -438,10 +438,10 @@ class Listener(DynamicSupervisor):
         self.connections[record] = connection
         self.door.began += 1
         record.obj.connection = connection
-        node = self.ctx.node
-        assert node.nursery is not None
+        engine = self.ctx.node.engine
+        assert engine.nursery is not None
         name = "actorkit: a connection"
-        if not start_or_not(node.nursery, connection.serve, name=name, features=node.features):
+        if not start_or_not(engine.nursery, connection.serve, name=name, features=engine.features):
             raise MemoryError("no memory for the task of a connection")
 
 

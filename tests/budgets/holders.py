@@ -14,7 +14,7 @@ import trio.testing
 import actorkit as ak
 from actorkit.heap import clock
 from actorkit.runtime.actor.record import DEAD, RUNNING
-from actorkit.runtime.base.boundary_frames import ACTIVATIONS
+from actorkit.runtime.base.boundary_frames import BOUNDARY_FRAMES
 from actorkit.runtime.budgets.budget import heap_of, on_stack
 
 KIB = 1024
@@ -147,7 +147,7 @@ class World:
         """What an actor can hold at most, by what it was told."""
         self.inside: Any = None
         self.boundaries = 0
-        node.step_hook = self.switch
+        node.engine.step_hook = self.switch
 
     # --- the oracle ---------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class World:
             return
         self.boundaries += 1
         own = clock.enter(None)  # what is done here is nobody's
-        budget = self.node.budgets.all[left]
+        budget = self.node.engine.budgets.all[left]
         judged = budget.account.verdict
         held = heap_of(left).charged
         limit = budget.limit
@@ -169,7 +169,7 @@ class World:
         self.check(left, "at a boundary")
 
     def check(self, record: Any, when: str) -> None:
-        budget = self.node.budgets.all.get(record)
+        budget = self.node.engine.budgets.all.get(record)
         if not all(ref.alive for ref in self.sharers):
             self.inherits |= self.sharers
         if record.state == DEAD or budget is None or record in self.inherits:
@@ -267,7 +267,7 @@ class World:
             pass
 
 
-ACTIVATIONS.add(World.switch.__code__)  # an alarm that comes here is not in the actor's code
+BOUNDARY_FRAMES.add(World.switch.__code__)  # an alarm that comes here is not in the actor's code
 
 VERBS = [
     "grow", "grow_slowly", "waste", "cast", "cast_by_keyword", "send", "call", "call_queued", "ask", "give", "share",

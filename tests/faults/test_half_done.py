@@ -57,7 +57,7 @@ def until_refused(function: Callable[[int], object], nth: int = 1) -> int:
 async def test_a_link(autojump_clock: Any) -> None:
     async with ak.open_node() as node:
         hub, others = node.spawn(Idle), [node.spawn(Idle) for _ in range(6_000)]
-        one, two = node.resolve(hub), [node.resolve(other) for other in others]
+        one, two = node.engine.resolve(hub), [node.engine.resolve(other) for other in others]
         assert one is not None
         for turned in (False, True):
             count = until_refused(
@@ -76,7 +76,7 @@ async def test_a_link(autojump_clock: Any) -> None:
 async def test_a_monitor(autojump_clock: Any) -> None:
     async with ak.open_node() as node:
         hub, others = node.spawn(Idle), [node.spawn(Idle) for _ in range(6_000)]
-        one, two = node.resolve(hub), [node.resolve(other) for other in others]
+        one, two = node.engine.resolve(hub), [node.engine.resolve(other) for other in others]
         until_refused(lambda n: links.monitor(node, two[n], one, hub))  # type: ignore[arg-type]
         assert list(consistent(node)) == []
 
@@ -96,7 +96,7 @@ async def test_a_birth(autojump_clock: Any) -> None:
         assert list(consistent(node)) == []
         hub.kill()
         await trio.sleep(1)
-        assert not node.dying
+        assert not node.engine.dying
     assert list(left(node)) == []
 
 
@@ -162,7 +162,7 @@ async def test_a_call(autojump_clock: Any, within: float | None) -> None:
                     await trio.lowlevel.checkpoint()
         assert told.refused == 1
         assert (outcomes.count("refused"), outcomes.count("slept"), outcomes.count("late")) == (1, 1, 399)
-        assert node.deadlines.pending == 0
+        assert node.engine.deadlines.pending == 0
         callee.kill()
 
 
@@ -242,7 +242,7 @@ async def test_a_call_from_a_full_stack(autojump_clock: Any) -> None:
     async with ak.open_node() as node:
         caller, callee = node.spawn(Idle), node.spawn(Idle)
         assert await caller.within(100).call(Idle.run, often, callee) == "fine"
-        assert node.deadlines.pending == 0
+        assert node.engine.deadlines.pending == 0
 
 
 async def test_a_stop(autojump_clock: Any) -> None:
