@@ -4,10 +4,6 @@ from .behaviours.actor import Actor as Actor
 from .behaviours.actor import child as child
 from .behaviours.task import Task as Task
 from .behaviours.task import TaskResult as TaskResult
-from .behaviours.task_stream import TaskStream as TaskStream
-from .behaviours.task_stream import task_stream as task_stream
-from .behaviours.task_supervisor import TaskSupervisor as TaskSupervisor
-from .behaviours.task_supervisor import task_supervisor as task_supervisor
 from .cli import run as run
 from .errors import *  # noqa: F403
 from .governor.open import open_node as open_node
@@ -23,6 +19,7 @@ from .net.listener import tcp_listener as tcp_listener
 from .net.listener import tls_listener as tls_listener
 from .net.listener import unix_listener as unix_listener
 from .net.stream_actor import StreamActor as StreamActor
+from .old_names import keep_old_modules as _keep_old_modules
 from .otp.process_groups import Joined as Joined
 from .otp.process_groups import Left as Left
 from .otp.process_groups import ProcessGroups as ProcessGroups
@@ -32,6 +29,10 @@ from .otp.registry import Registry as Registry
 from .otp.registry import Unregistered as Unregistered
 from .otp.registry import registry as registry
 from .otp.registry import via as via
+from .otp.task_stream import TaskStream as TaskStream
+from .otp.task_stream import task_stream as task_stream
+from .otp.task_supervisor import TaskSupervisor as TaskSupervisor
+from .otp.task_supervisor import task_supervisor as task_supervisor
 from .policy.memory.admission import AdmissionSettings as AdmissionSettings
 from .policy.memory.admission import KindLimits as KindLimits
 from .policy.memory.footprint import Footprint as Footprint
@@ -77,14 +78,13 @@ from .runtime.actor.messages import Pid as Pid
 from .runtime.actor.names import named as named
 from .runtime.actor.ref import Ref as Ref
 from .runtime.base.interrupts import protect_package as _protect_package
-from .runtime.budgets import budgeted_record as _measured  # noqa: F401  # imported late otherwise, and then not protected
-from .runtime.budgets.heap_census import ClassHeap as ClassHeap
-from .runtime.budgets.heap_census import HeapCensus as HeapCensus
 from .runtime.life.lifecycle import IGNORE as IGNORE
 from .runtime.life.lifecycle import Stop as Stop
 from .runtime.life.process import Process as Process
 from .runtime.life.process import ProcessContext as ProcessContext
 from .runtime.looking import sys as sys
+from .runtime.looking.heap_census import ClassHeap as ClassHeap
+from .runtime.looking.heap_census import HeapCensus as HeapCensus
 from .runtime.looking.introspection import NodeStatistics as NodeStatistics
 from .runtime.looking.introspection import ProcessInfo as ProcessInfo
 from .runtime.looking.introspection import TreeEntry as TreeEntry
@@ -99,3 +99,4 @@ from .supervision.static import Supervisor as Supervisor
 from .supervision.static import supervisor as supervisor
 
 _protect_package()
+_keep_old_modules()

@@ -9,7 +9,7 @@ from typing import Any
 import trio
 
 import actorkit as ak
-from actorkit.heap import own_heaps as slabs
+from actorkit.heap import own_heaps
 from bench.worker import gc_settings, questions, rss, say
 
 MODE, PROGRAM = sys.argv[1:3]
@@ -111,5 +111,5 @@ async def main() -> None:
 
 if __name__ == "__main__":
     worker_class: Any = Objects if PROGRAM == "objects" else Texts
-    say(gc=gc_settings(), own_heaps=slabs.why_not() is None)
+    say(gc=gc_settings(), own_heaps=own_heaps.why_not() is None)
     trio.run(main)

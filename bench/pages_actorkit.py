@@ -16,7 +16,7 @@ import trio.testing
 
 import actorkit as ak
 from actorkit.governor.reclaim import trim_allocator
-from actorkit.heap import own_heaps as slabs
+from actorkit.heap import own_heaps
 from bench.worker import questions, rss, say
 
 MODE, SIZE, ORDER, COUNT = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
@@ -53,10 +53,10 @@ def trimmed() -> float:
     """Trim until hardly anything more goes, as the governor does by and by. Returns the longest pause in seconds."""
     longest = 0.0
     while True:
-        before, began = slabs.statistics().given_back, perf_counter()
+        before, began = own_heaps.statistics().given_back, perf_counter()
         went, _ = trim_allocator(rss)
         longest = max(longest, perf_counter() - began)
-        if (went or 0) < 1_000_000 and slabs.statistics().given_back == before:
+        if (went or 0) < 1_000_000 and own_heaps.statistics().given_back == before:
             return longest
 
 
@@ -118,5 +118,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    say(mode=MODE, own_heaps=slabs.why_not() is None)
+    say(mode=MODE, own_heaps=own_heaps.why_not() is None)
     trio.run(main)

@@ -18,8 +18,9 @@ from ..policy.memory.memory_sample import Priority
 from ..policy.memory.victims import Candidate, Census, KillCaps, Radius
 from ..runtime.actor.actor_kind import ActorKind
 from ..runtime.actor.record import DEAD, IDLE, Record
-from ..runtime.budgets.budget import Budget, mailbox_of, roots_of
-from ..runtime.budgets.radius import is_critical, radius_of
+from ..runtime.budgets.budget import Budget
+from ..runtime.budgets.roots import mailbox_of, roots_of
+from .radius import is_critical, radius_of
 
 __all__ = [
     "PLAN",

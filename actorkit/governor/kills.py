@@ -18,7 +18,7 @@ from ..policy.memory.memory_sample import MemoryLevel
 from ..policy.memory.victims import VictimTable
 from ..reasons import ExitReason
 from ..runtime.actor.record import DEAD, Record
-from ..runtime.budgets.radius import is_critical, radius_of
+from .radius import is_critical, radius_of
 
 if TYPE_CHECKING:
     from .node_governor import Governor

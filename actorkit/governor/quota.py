@@ -20,11 +20,11 @@ from ..policy.memory.memory_sample import MemoryLevel
 from ..policy.memory.victims import Candidate, select_over_quota
 from ..runtime.actor.events import KilledForMemory
 from ..runtime.actor.record import DEAD, IDLE, Record
-from ..runtime.budgets.budget import mailbox_of, roots_of
-from ..runtime.budgets.radius import below, is_critical
+from ..runtime.budgets.roots import mailbox_of, roots_of
 from ..runtime.node import Node
 from .census import measured_radius, sizes_of
 from .kills import shown_table
+from .radius import below, is_critical
 
 __all__ = ["QuotaKeeper"]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Final
 
-from ..heap import own_heaps as slabs
+from ..heap import own_heaps
 
 __all__ = ["Reserve", "collect_garbage", "trim_allocator"]
 
@@ -43,10 +43,10 @@ PURGE_SECONDS: Final = 0.01
 def trim_allocator(resident: Callable[[], int]) -> tuple[int | None, float]:
     """Give the free pages of actors' own heaps and the C library's back to the system. Returns the resident bytes that
     went (None: it cannot be done here), and how long it took. Source: malloc_trim(3)."""
-    if _TRIM is None and not slabs.statistics(live=False).resident:
+    if _TRIM is None and not own_heaps.statistics(live=False).resident:
         return None, 0.0
     before, began = resident(), perf_counter()
-    slabs.purge(PURGE_SECONDS)
+    own_heaps.purge(PURGE_SECONDS)
     if _TRIM is not None:
         _TRIM(0)
     seconds = perf_counter() - began

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from ..policy.memory import restart_queue as pricing
+from ..policy.memory.footprint_samples import kind_of
 from ..policy.memory.memory_sample import MemoryLevel, MemorySample, Priority
 from ..runtime.actor.doors import PendingRestart
 from ..runtime.base.timers import Timer
-from ..runtime.budgets.footprints import kind_of
 
 if TYPE_CHECKING:
     from ..policy.supervision.child_spec import ChildSpec

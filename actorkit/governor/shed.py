@@ -1,15 +1,37 @@
-"""Mailboxes give up what may be given up: those of the least important actors first."""
+"""Shedding: a node that is short of memory gives up messages that wait in mailboxes.
+
+Only messages whose method is declared sheddable are given up. The least important actors lose theirs first. Within a
+mailbox the oldest message goes first, since a newer position is worth more than an older one.
+
+Nothing vanishes silently. Each message that is given up is a dead letter, and a caller that waits for its answer gets
+CallShed at once. The runtime's own messages (Down, Exit, timers, ``init``) and plain sends are never touched.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
-from ..runtime.actor.record import Record
-from ..runtime.budgets.mailbox_shedding import Shed, shed
+import attrs
+
+from ..errors import CallShed
+from ..runtime.actor.record import DEAD, IDLE, Message, Record
 from ..runtime.life.lifecycle import Lifecycle
 
-__all__ = ["shed_mailboxes", "shed_records"]
+__all__ = ["Shed", "shed", "shed_mailboxes", "shed_records"]
+
+
+@attrs.frozen
+class Shed:
+    """What was given up: the number of messages, and about how many bytes (their arguments, one level deep)."""
+
+    messages: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Shed) -> Shed:
+        return Shed(self.messages + other.messages, self.bytes + other.bytes)
 
 
 def shed_mailboxes(engines: Iterable[Lifecycle], wanted: int, why: str) -> Shed:
@@ -19,7 +41,7 @@ def shed_mailboxes(engines: Iterable[Lifecycle], wanted: int, why: str) -> Shed:
 
 
 def shed_records(records: Iterable[tuple[Lifecycle, Record[Any]]], wanted: int, why: str) -> Shed:
-    """The same, of these actors (each with its node)."""
+    """The same for these actors, each given with its node. Of equally important ones the longest mailbox is first."""
     full: list[tuple[int, int, Lifecycle, Record[Any]]] = []
     for engine, record in records:
         if (record.inbox or record.outbox) and record.kind.handlers.sheddable:
@@ -31,3 +53,59 @@ def shed_records(records: Iterable[tuple[Lifecycle, Record[Any]]], wanted: int, 
             break
         given_up += shed(engine, record, wanted - given_up.bytes, why)
     return given_up
+
+
+def shed(lifecycle: Lifecycle, record: Record[Any], wanted: int, why: str) -> Shed:
+    """Take sheddable messages of about ``wanted`` bytes out of one mailbox."""
+    sheddable = record.kind.handlers.sheddable
+    if record.state == DEAD or not sheddable:
+        return Shed()
+    taken: list[Message] = []
+    size = 0
+    for queue, order in ((record.outbox, -1), (record.inbox, 1)):
+        if not queue or size >= wanted:
+            continue
+        kept: list[Message] = []
+        for message in queue[::order]:
+            if size < wanted and type(message) is tuple and _function(message) in sheddable:
+                taken.append(message)
+                size += _size(message)
+            else:
+                kept.append(message)
+        queue[:] = kept[::order]
+    if not taken:
+        return Shed()
+    if record.inbox is not None and not record.inbox:
+        record.inbox = None
+    for message in taken:
+        lifecycle.dead_letter(record, message, why)
+        reply = message[2]
+        if reply is not None:
+            reply.refuse(
+                CallShed(
+                    f"the call to {record.describe()} was given up before it was handled: {why}; try again later",
+                    target=record.describe(),
+                )
+            )
+    if record.relations is not None and record.relations.senders:
+        record.admit_senders()
+        if record.inbox is not None and record.state == IDLE:
+            record.make_ready()
+    return Shed(len(taken), size)
+
+
+def _function(message: Message) -> Any:
+    function = message[0]
+    while isinstance(function, partial):
+        function = function.func
+    return function
+
+
+def _size(message: Message) -> int:
+    size = 0
+    for part in (message, *message[1]):
+        try:
+            size += sys.getsizeof(part)
+        except BaseException:  # a user's __sizeof__ raised: it decides nothing
+            pass
+    return size

@@ -36,11 +36,11 @@ from ..runtime.actor.memory_data import MemoryData, Receipt, Receipts
 from ..runtime.actor.record import DEAD, Record
 from ..runtime.actor.ref import Ref
 from ..runtime.base.interrupts import protected_context
-from ..runtime.budgets.budget import mailbox_of, roots_of
-from ..runtime.budgets.radius import below
+from ..runtime.budgets.roots import mailbox_of, roots_of
 from ..runtime.node import Node
 from .census import count, measured_radius
 from .kills import Kills
+from .radius import below
 from .restart_gate import MemoryGate
 from .shed import shed_records
 

@@ -8,8 +8,7 @@ import threading
 
 import attrs
 
-from . import clock
-from . import own_heaps as slabs
+from . import clock, own_heaps
 
 __all__ = ["Capabilities", "capabilities", "remedies"]
 
@@ -55,7 +54,7 @@ def capabilities() -> Capabilities:
         clock=counts,
         stop_in_handler=counts and _in_main_thread(),
         refuse_large=counts,
-        return_pages=slabs.why_not() is None,
+        return_pages=own_heaps.why_not() is None,
     )
 
 
@@ -71,7 +70,7 @@ def remedies() -> dict[str, str]:
             missing[name] = clock.WHY_PORTABLE
     elif not found.stop_in_handler:
         missing["stop_in_handler"] = "the interpreter interrupts its main thread only: run trio there"
-    why_not = slabs.why_not()
+    why_not = own_heaps.why_not()
     if why_not is not None:
         missing["return_pages"] = f"freed memory stays with Python's allocator, for other actors to use; {why_not}"
     return missing

@@ -95,7 +95,7 @@ def purge(max_seconds: float = 0.01) -> int:
 
         from actorkit.heap import slabs
 
-        freed = slabs.purge(max_seconds=0.005)
+        freed = own_heaps.purge(max_seconds=0.005)
     """
     return clock.purge(max_seconds)
 

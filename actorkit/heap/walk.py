@@ -43,7 +43,6 @@ __all__ = [
     "adapter",
     "census",
     "census_rows",
-    "exceeds",
     "measure",
     "references_followed",
     "size_of",
@@ -148,19 +147,6 @@ def types_of(
         pure_walk.BY_TYPE,
     )
     return sums if isinstance(sums, dict) else {}
-
-
-def exceeds(
-    roots: Sequence[object],
-    mailbox: Sequence[object] = (),
-    *,
-    frames: Sequence[FrameType] = (),
-    limit: int,
-) -> int | None:
-    """Whether private + mailbox is more than ``limit`` bytes: None if not, else a number of bytes above the
-    limit that are certainly private. What it costs depends on the limit, not on the size of the rest."""
-    given = tuple(frames)
-    return _force.exceeds(_listed(roots), _listed(mailbox), given, stacks_of(given), limit)
 
 
 def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]]) -> list[int]:

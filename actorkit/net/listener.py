@@ -19,6 +19,7 @@ import trio
 
 from ..errors import InvalidChildSpec
 from ..log import log
+from ..policy.memory.footprint_samples import kind_of
 from ..policy.supervision import supervision_events as ev
 from ..policy.supervision.child_spec import ChildSpec, DynamicFlags
 from ..reasons import Crash, ExitReason, Failure
@@ -26,7 +27,6 @@ from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.record import Record
 from ..runtime.base.trio_internals import start_or_not
-from ..runtime.budgets.footprints import kind_of
 from ..runtime.life.lifecycle import Stop
 from ..runtime.life.node_engine import NodeEngine
 from ..runtime.life.starter import Starter, Watcher

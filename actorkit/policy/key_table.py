@@ -17,7 +17,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from actorkit.errors import BadKey, MemoryLimitExceeded
 from actorkit.reasons import shown
 
-__all__ = ["NOT_THEIRS", "KeyTable", "Place", "Slot", "strict"]
+__all__ = ["NOT_THEIRS", "KeyTable", "Place", "Slot", "inert", "strict"]
 
 S = TypeVar("S", bound="Slot")
 
@@ -25,6 +25,12 @@ _THEMSELVES: Final = frozenset((str, bytes, int))
 """Types whose values equal nothing of another type here: all others are wrapped."""
 NOT_THEIRS: Final = (KeyboardInterrupt, SystemExit, MemoryLimitExceeded)
 """What is not the doing of others' code, though it comes while that runs."""
+
+
+def inert(key: object) -> object:
+    """A key for tables of the runtime's own, in which no code of others may run: ``key`` itself, or
+    its text if its type has code of its own."""
+    return key if type(key) in (str, bytes, int, float, bool) else shown(key, 200)
 
 
 def strict(key: Any) -> Any:

@@ -34,8 +34,7 @@ from typing import Any
 
 import attrs
 
-from ..heap import clock
-from ..heap import own_heaps as slabs
+from ..heap import clock, own_heaps
 from .process_memory import ProcessPages
 
 ctypes: Any
@@ -217,7 +216,7 @@ class LiveGauge:
         if malloc is None or sys.implementation.name != "cpython":
             return None
         small = self._small()
-        heaps = slabs.statistics(live=False)
+        heaps = own_heaps.statistics(live=False)
         others = attrs.evolve(pages, resident=max(0, pages.resident - heaps.resident))
         self.exact = small is not None
         if small is not None:

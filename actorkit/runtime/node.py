@@ -34,13 +34,13 @@ from .actor.doors import Admission, Memory, RestartGate
 from .actor.events import EventStream, SystemEvent
 from .actor.ref import Ref
 from .base.timers import Timer
-from .budgets.heap_census import HeapCensus, heap_census
-from .budgets.heap_report import heap_explain
 from .from_thread import FromThread
 from .life.node_engine import NodeEngine
 from .life.node_settings import NodeOptions, NodeSettings
 from .life.process import Process, ProcessContext
 from .life.running import run_node
+from .looking.heap_census import HeapCensus, heap_census
+from .looking.heap_report import heap_explain
 from .looking.introspection import NodeStatistics, ProcessInfo, TreeEntry, process_info, statistics, tree_below
 
 if TYPE_CHECKING:

@@ -20,13 +20,13 @@ import trio
 from ..behaviours.actor import Actor
 from ..errors import ActorDead, SpecError
 from ..log import log
-from ..policy.key_table import NOT_THEIRS
+from ..policy.key_table import NOT_THEIRS, inert
 from ..policy.memory.memory_pressure import MemoryPressure
 from ..policy.supervision import supervision_events as ev
 from ..policy.supervision.child_spec import check_spec
 from ..policy.supervision.static import Supervision
 from ..policy.supervision.supervision_events import ChildCounts, ChildInfo
-from ..reasons import KILLED, SHUTDOWN, Crash, ExitReason, shown
+from ..reasons import KILLED, SHUTDOWN, Crash, ExitReason
 from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.doors import PendingRestart
@@ -68,11 +68,6 @@ def _outlives_its_starts(spec: Any) -> bool:
     return spec.restart != "temporary" or (lasting and spec.name is None)
 
 
-def _named(key: object) -> object:
-    """A child's id, for tables of others': itself, or as text if it has code of its own."""
-    return key if type(key) in (str, bytes, int, float, bool) else shown(key, 200)
-
-
 class Door:
     """Where news of children comes in. It outlives the supervisor, whose state is cleared at its death: a child that is
     in an await when its supervisor is killed ends later, and then nobody wants to know."""
@@ -90,6 +85,12 @@ class Door:
         """The siblings that go down with this child."""
         machine = None if self.shell is None else self.shell.machine
         return machine.companions(record) if isinstance(machine, Supervision) else []
+
+    def children(self) -> list[Record[Any]]:
+        return [] if self.shell is None else list(self.shell.refs)
+
+    def child_infos(self) -> tuple[ChildInfo, ...]:
+        return () if self.shell is None else self.shell.child_infos()
 
     def outcome(self, record: Record[Any], reason: ExitReason | None, ignored: bool) -> None:
         if self.shell is not None:
@@ -145,7 +146,9 @@ class SupervisionShell(Actor):
 
     def init(self) -> Any:
         """Start the children; the init has succeeded when all have."""
-        self.ctx.need_relations().call_at_exit(self._abandon)
+        relations = self.ctx.need_relations()
+        relations.family = self.door
+        relations.call_at_exit(self._abandon)
         if self.ctx.kind.memory_quota is not None:
             self.ctx.node.engine.quotas.keep(self.ctx, self.ctx.kind.memory_quota)
         started = self.started
@@ -260,7 +263,7 @@ class SupervisionShell(Actor):
             case ev.ScheduleRestart(key=key, ticket=ticket, delay=delay, counts=counts):
                 spec = self.machine.spec_of_ticket(ticket)
                 self.waiting[ticket] = self.ctx.node.engine.restart_gate.hold(
-                    spec, delay, partial(self.door.restart_due, key, ticket), counts, (self.ctx.number, _named(key))
+                    spec, delay, partial(self.door.restart_due, key, ticket), counts, (self.ctx.number, inert(key))
                 )
             case ev.CancelRestart(ticket=ticket):
                 pending = self.waiting.pop(ticket, None)

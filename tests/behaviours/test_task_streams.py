@@ -1085,7 +1085,7 @@ async def test_a_finaliser_runs_no_code_of_the_runtime():
 
 async def test_a_finaliser_that_cannot_ask_is_found_out(autojump_clock, monkeypatch):
     """Should there be no memory to ask trio, whatever goes on next in the stream ends it."""
-    monkeypatch.setattr("actorkit.behaviours.stream_pump.Pump.dropped", lambda self: None)
+    monkeypatch.setattr("actorkit.otp.stream_pump.Pump.dropped", lambda self: None)
     async with node_of_jobs():
         for item_timeout, ends in ((5, False), (math.inf, True)):
             stream = ak.task_stream(

@@ -11,8 +11,9 @@ import trio
 
 import actorkit as ak
 from actorkit.policy.memory.footprint import WINDOW
+from actorkit.policy.memory.footprint_samples import PER_PASS, kind_of
 from actorkit.runtime.budgets import footprints
-from actorkit.runtime.budgets.footprints import FIRST, KNOWN, PER_PASS, Footprints, kind_of
+from actorkit.runtime.budgets.footprints import FIRST, KNOWN, Footprints
 from tests.budgets.conftest import KIB, MIB
 from tests.budgets.hogs import Hog
 

@@ -13,7 +13,7 @@ import trio.lowlevel
 
 import actorkit as ak
 from actorkit.heap import clock
-from actorkit.runtime.budgets import budget as budgets
+from actorkit.runtime.budgets import node_budgets
 
 from .conftest import KIB, MIB, Ends, needs_the_extension
 from .hogs import Hog, Meter
@@ -128,7 +128,7 @@ async def test_an_alarm_at_every_allocation(ends: Ends, seed: int, monkeypatch: 
         finally:
             account.soft = account.bytes + 1
 
-    monkeypatch.setattr(budgets, "alarm", every_time)
+    monkeypatch.setattr(node_budgets, "alarm", every_time)
     node = ends.node
     echo = node.spawn(Echo)
     pairs = [trio.socket.socketpair() for _ in range(8)]

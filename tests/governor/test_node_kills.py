@@ -8,7 +8,7 @@ import pytest
 import trio
 
 import actorkit as ak
-from actorkit.runtime.budgets.radius import below, is_critical, radius_of
+from actorkit.governor.radius import below, is_critical, radius_of
 
 PRESSURE = ak.MemoryPressure(ak.MemoryLevel.KILL, 1_000, "a test")
 

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 import actorkit as ak
-from actorkit.runtime.budgets.mailbox_shedding import shed
+from actorkit.governor.shed import shed
 
 
 class Board(ak.Actor):

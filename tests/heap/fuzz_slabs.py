@@ -22,8 +22,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from actorkit.heap import clock
-from actorkit.heap import own_heaps as slabs
+from actorkit.heap import clock, own_heaps
 
 
 class Domain:
@@ -164,7 +163,7 @@ class Model:
 
     def check(self) -> None:
         rng = self.random
-        told = slabs.statistics()
+        told = own_heaps.statistics()
         assert told.live <= told.pages, told
         assert told.adopted <= told.pages, told
         assert told.pages + told.cold <= told.mapped, told
@@ -174,8 +173,8 @@ class Model:
         assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False)), "blocks overlap"
         if rng.random() < 0.3:
             cold = told.cold
-            given = slabs.purge(rng.choice((0.0, 0.0001, 1.0)))
-            after = slabs.statistics()
+            given = own_heaps.purge(rng.choice((0.0, 0.0001, 1.0)))
+            after = own_heaps.statistics()
             assert given <= cold + told.pages
             assert after.given_back == told.given_back + given
             assert after.live <= after.pages
@@ -189,8 +188,8 @@ class Model:
             self.free()
         self.accounts.clear()
         gc.collect()  # what freelists hold, too
-        slabs.purge(10.0)
-        told = slabs.statistics()
+        own_heaps.purge(10.0)
+        told = own_heaps.statistics()
         assert told.live < 20_000, told
         assert told.pages < 500_000, told
         assert told.cold == 0, told
@@ -231,7 +230,7 @@ def main() -> int:
     options = parser.parse_args()
     boundary: Any = None
     clock.install(nobody, boundary)
-    if (why := slabs.why_not()) is not None:
+    if (why := own_heaps.why_not()) is not None:
         print(f"nothing to test: {why}")
         return 1
     until = time.monotonic() + options.minutes * 60
@@ -241,7 +240,7 @@ def main() -> int:
         print(f"seed {seed}: ", end="", flush=True)
         made = run(seed, seconds=min(60.0, max(1.0, until - time.monotonic())))
         steps += made
-        print(f"{made} steps; {slabs.statistics()}", flush=True)
+        print(f"{made} steps; {own_heaps.statistics()}", flush=True)
         seed += 1
     print(f"{steps} steps on {sys.version.split()[0]}, no difference")
     return 0

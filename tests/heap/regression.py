@@ -24,11 +24,10 @@ def main(arguments: list[str]) -> None:
     if "--without" in arguments:
         arguments.remove("--without")
     else:
-        from actorkit.heap import clock
-        from actorkit.heap import own_heaps as slabs
+        from actorkit.heap import clock, own_heaps
 
         clock.install(lambda account, _: account.reset())
-        if (why := slabs.why_not()) is not None:
+        if (why := own_heaps.why_not()) is not None:
             sys.exit(f"nothing to test: {why}")
 
         def enter() -> None:
@@ -49,7 +48,7 @@ def main(arguments: list[str]) -> None:
         enter()
         import atexit
 
-        atexit.register(lambda: print(slabs.statistics(), file=sys.__stderr__))
+        atexit.register(lambda: print(own_heaps.statistics(), file=sys.__stderr__))
 
     from test.libregrtest.main import main as run
 

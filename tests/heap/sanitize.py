@@ -42,7 +42,7 @@ RUNS = {
 
 IN_FORCE = """
 import ctypes
-from actorkit.heap import _clock, _refusal, _walk
+from actorkit.heap.c import _clock, _refusal, _walk
 for module in (_walk, _clock, _refusal):
     path = module.__file__
     assert path.startswith(TREE), f"{path} was loaded, which is not the one with the sanitizers"

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from actorkit.heap import clock, walk
-from actorkit.heap import own_heaps as slabs
+from actorkit.heap import clock, own_heaps, walk
 from actorkit.heap.capabilities import Capabilities, capabilities, remedies
 from actorkit.heap.python import clock as portable_clock
 from actorkit.heap.python import walk as pure_walk
@@ -245,7 +244,7 @@ def test_capabilities_with_the_extension() -> None:
         clock=True,
         stop_in_handler=True,
         refuse_large=True,
-        return_pages=slabs.why_not() is None,
+        return_pages=own_heaps.why_not() is None,
     )
     assert set(remedies()) <= {"return_pages"}
     found: list[Any] = []
@@ -258,7 +257,8 @@ def test_capabilities_with_the_extension() -> None:
 
 def test_the_portable_clock_can_be_asked_for() -> None:
     program = """
-from actorkit.heap import clock, portable_clock, pure_walk, slabs, walk
+from actorkit.heap import clock, own_heaps, walk
+from actorkit.heap.python import clock as portable_clock
 from actorkit.heap.capabilities import capabilities, remedies
 import attrs, sys
 assert clock.Account is portable_clock.Account and not clock.COUNTS_ALLOCATIONS

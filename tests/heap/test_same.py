@@ -82,10 +82,11 @@ def test_census_and_early_stop() -> None:
     for bytes_held, (roots, mailbox) in zip(in_c, actors, strict=True):
         for limit in (0, 100, bytes_held // 2, bytes_held - 1):
             for walk in (c_walk, pure_walk):
-                over = walk.exceeds(roots, mailbox, (), (), limit)
-                assert limit < over <= bytes_held
+                state, received, *_ = walk.measure(roots, mailbox, (), (), limit, False, 0, False)
+                assert limit < state + received <= bytes_held
         for walk in (c_walk, pure_walk):
-            assert walk.exceeds(roots, mailbox, (), (), bytes_held) is None
+            state, received, *_ = walk.measure(roots, mailbox, (), (), bytes_held, False, 0, False)
+            assert state + received == bytes_held
 
 
 def test_size_of() -> None:

@@ -15,14 +15,13 @@ import trio.testing
 
 import actorkit as ak
 from actorkit.governor.reclaim import trim_allocator
-from actorkit.heap import clock
-from actorkit.heap import own_heaps as slabs
+from actorkit.heap import clock, own_heaps
 from actorkit.heap.clock import Account
 
 from . import fuzz_slabs
 from .alone import ALONE
 
-pytestmark = pytest.mark.skipif(slabs.why_not() is not None, reason=f"no heaps of their own: {slabs.why_not()}")
+pytestmark = pytest.mark.skipif(own_heaps.why_not() is not None, reason=f"no heaps of their own: {own_heaps.why_not()}")
 
 KIB = 1024
 
@@ -143,28 +142,28 @@ def test_large_blocks_do_not_make_a_heap() -> None:
 @pytest.mark.usefixtures("installed")
 def test_the_dead_give_their_pages_back() -> None:
     gc.collect()
-    slabs.purge(10.0)
-    before = slabs.statistics()
+    own_heaps.purge(10.0)
+    before = own_heaps.statistics()
     states = []
     for _ in range(40):
         account = Account()
         account.own_heap = True
         states.append((account, within(account, 300)))
-    full = slabs.statistics()
+    full = own_heaps.statistics()
     assert full.live - before.live > 2_000_000
     assert full.pages - before.pages < 1.25 * (full.live - before.live)
     assert full.heaps - before.heaps == 40
     del states[::2]
     gc.collect()
-    half = slabs.statistics()
+    half = own_heaps.statistics()
     assert half.pages + half.cold == full.pages + full.cold, "nothing has gone yet"
     assert half.cold > 0.4 * (full.pages - before.pages)
-    assert slabs.purge(10.0) > 0.4 * (full.pages - before.pages)
-    assert slabs.statistics().cold == 0
+    assert own_heaps.purge(10.0) > 0.4 * (full.pages - before.pages)
+    assert own_heaps.statistics().cold == 0
     again = Account()
     again.own_heap = True
     kept = within(again, 300)
-    assert slabs.statistics().mapped <= full.mapped
+    assert own_heaps.statistics().mapped <= full.mapped
     assert kept
     assert states
 
@@ -176,11 +175,11 @@ def test_cold_pages_are_used_again_and_a_pause_is_kept() -> None:
     kept = within(account, 2000)
     kept.clear()
     gc.collect()
-    cold = slabs.statistics().cold
+    cold = own_heaps.statistics().cold
     assert cold > 300 * KIB
     kept = within(account, 500)
-    assert slabs.statistics().cold < cold
-    given = slabs.purge(0.0)
+    assert own_heaps.statistics().cold < cold
+    given = own_heaps.purge(0.0)
     assert 0 < given <= cold
     assert kept
 
@@ -188,22 +187,22 @@ def test_cold_pages_are_used_again_and_a_pause_is_kept() -> None:
 @pytest.mark.usefixtures("installed")
 def test_pages_of_the_dead_live_while_others_hold_their_blocks() -> None:
     gc.collect()
-    before = slabs.statistics()
+    before = own_heaps.statistics()
     account = Account()
     account.own_heap = True
     sent = within(account, 300)
     del account
-    adopted = slabs.statistics()
+    adopted = own_heaps.statistics()
     assert adopted.adopted - before.adopted > 50 * KIB
     assert sent == filled(300)
     del sent[1:]
     gc.collect()
-    less = slabs.statistics()
+    less = own_heaps.statistics()
     assert less.adopted < adopted.adopted
     sent.clear()
     gc.collect()
-    assert slabs.statistics().adopted <= before.adopted + 16 * KIB  # a name that the interpreter keeps, say
-    assert slabs.statistics().live < before.live + KIB
+    assert own_heaps.statistics().adopted <= before.adopted + 16 * KIB  # a name that the interpreter keeps, say
+    assert own_heaps.statistics().live < before.live + KIB
 
 
 @pytest.mark.usefixtures("installed")
@@ -212,10 +211,10 @@ def test_the_governor_trims_them_too() -> None:
     account.own_heap = True
     within(account, 3000)
     gc.collect()
-    assert slabs.statistics().cold > 500 * KIB
-    given = slabs.statistics().given_back
+    assert own_heaps.statistics().cold > 500 * KIB
+    given = own_heaps.statistics().given_back
     trim_allocator(lambda: 0)
-    assert slabs.statistics().given_back > given
+    assert own_heaps.statistics().given_back > given
 
 
 class Hoarder(ak.Actor):
@@ -270,13 +269,13 @@ async def test_the_runtime_leaves_nothing_on_the_pages_of_the_dead() -> None:
             await refs[-1].call(Hoarder.account)
         for ref in refs:
             await ref.call(Hoarder.account)
-        pages = slabs.statistics().pages
+        pages = own_heaps.statistics().pages
         for ref in refs[::2]:
             ref.kill()
         await trio.testing.wait_all_tasks_blocked()
         gc.collect()
-        slabs.purge(1.0)
-        told = slabs.statistics()
+        own_heaps.purge(1.0)
+        told = own_heaps.statistics()
         assert told.pages < 0.56 * pages
         assert told.adopted < 0.02 * pages
 
@@ -356,7 +355,7 @@ def test_sizes_around_the_boundary() -> None:
 
 BEGIN = """
 import gc, os, sys, tracemalloc
-from actorkit.heap import clock, slabs
+from actorkit.heap import clock, own_heaps
 
 def alarm(account, activation):
     account.reset()
@@ -390,7 +389,7 @@ def run(program: str, **environment: str) -> None:
 def test_tracemalloc_before_means_none_until_it_has_stopped() -> None:
     run("""
 tracemalloc.start()
-assert slabs.why_not() is not None
+assert own_heaps.why_not() is not None
 clock.install(alarm)
 account = own()
 assert not account.own_heap
@@ -398,7 +397,7 @@ kept = fill(account)
 assert tracemalloc.get_traced_memory()[0] > 50_000
 tracemalloc.stop()
 assert clock.reinstall()
-assert slabs.why_not() is None
+assert own_heaps.why_not() is None
 account.own_heap = True
 kept += fill(account)
 assert account.live > 50_000
@@ -439,11 +438,11 @@ clock.install(alarm)
 account = own()
 kept = fill(account)
 assert clock.uninstall()
-assert slabs.statistics().live > 50_000
+assert own_heaps.statistics().live > 50_000
 more = fill(account)
 kept[0] = None
 kept.clear()
-assert slabs.statistics().live < 50_000
+assert own_heaps.statistics().live < 50_000
 clock.install(alarm)
 kept = fill(account)
 """)
@@ -458,12 +457,12 @@ pid = os.fork()
 if pid == 0:
     kept += fill(account)
     kept = kept[1::3]
-    slabs.purge(1.0)
+    own_heaps.purge(1.0)
     kept += fill(own())
     kept.clear()
     gc.collect()
-    slabs.purge(1.0)
-    os._exit(0 if slabs.statistics().cold == 0 else 1)
+    own_heaps.purge(1.0)
+    os._exit(0 if own_heaps.statistics().cold == 0 else 1)
 kept += fill(account)
 assert os.waitpid(pid, 0)[1] == 0
 assert [d["number"] for d in kept] == [n + 1000 for n in range(300)] * 2
@@ -510,7 +509,7 @@ kept = [fill(own()) for _ in range(30)]
 def test_not_above_other_allocators(allocator: str) -> None:
     run(
         """
-assert "PYTHONMALLOC" in slabs.why_not()
+assert "PYTHONMALLOC" in own_heaps.why_not()
 clock.install(alarm)
 account = own()
 assert not account.own_heap
@@ -519,7 +518,7 @@ account.settle(1_000_000)
 assert not account.own_heap
 kept = fill(account)
 assert account.live is None
-assert slabs.statistics().mapped == slabs.purge(1.0) == 0
+assert own_heaps.statistics().mapped == own_heaps.purge(1.0) == 0
 """,
         PYTHONMALLOC=allocator,
     )
@@ -528,7 +527,7 @@ assert slabs.statistics().mapped == slabs.purge(1.0) == 0
 def test_switched_off() -> None:
     run(
         """
-assert "ACTORKIT_OWN_HEAPS" in slabs.why_not()
+assert "ACTORKIT_OWN_HEAPS" in own_heaps.why_not()
 clock.install(alarm)
 assert not own().own_heap
 """,
@@ -542,7 +541,7 @@ import resource
 with open("/proc/self/statm") as statm:
     mapped = int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 resource.setrlimit(resource.RLIMIT_AS, (mapped + (12 << 20), -1))
-assert "RLIMIT_AS" in slabs.why_not()
+assert "RLIMIT_AS" in own_heaps.why_not()
 clock.install(alarm)
 account = own()
 assert not account.own_heap
@@ -563,11 +562,11 @@ with open("/proc/self/statm") as statm:
 resource.setrlimit(resource.RLIMIT_AS, (mapped + (30 << 20), -1))
 kept = fill(account, 40_000)
 assert account.own_heap
-told = slabs.statistics()
+told = own_heaps.statistics()
 assert told.refusals
 assert told.mapped == 1 << 24
 assert told.live > 12_000_000
 kept.clear()
 gc.collect()
-assert slabs.statistics().live < 1_000_000
+assert own_heaps.statistics().live < 1_000_000
 """)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from actorkit.heap import own_heaps as slabs
+from actorkit.heap import own_heaps
 from actorkit.pressure.live_bytes import LiveGauge, SmallBlocks, malloc_bytes, small_blocks
 from actorkit.pressure.process_memory import ProcessPages
 from tests.pressure.programs import PROGRAMS
@@ -129,7 +129,7 @@ def test_looks_cost_a_fiftieth_of_the_time_at_most() -> None:
     malloc = malloc_bytes()
     assert malloc is not None
 
-    heaps = slabs.statistics()
+    heaps = own_heaps.statistics()
 
     def pages(grown: int) -> ProcessPages:
         # These figures are this process's; what malloc keeps and what is cold is retained as well.
@@ -161,7 +161,7 @@ def test_never_less_than_nothing(resident: int) -> None:
 
 OWN_HEAP = """if True:
     import gc
-    from actorkit.heap import clock, slabs
+    from actorkit.heap import clock, own_heaps
     from actorkit.pressure.live import LiveGauge
     from actorkit.pressure.process import ProcessMemory
 
@@ -181,18 +181,18 @@ OWN_HEAP = """if True:
     look()
     del kept[:50_000]
     look()
-    slabs.purge(10.0)
+    own_heaps.purge(10.0)
     look()
     kept.clear()
     gc.collect()
     look()
-    slabs.purge(10.0)
+    own_heaps.purge(10.0)
     look()
 """
 
 
 @needs_glibc
-@pytest.mark.skipif(slabs.why_not() is not None, reason="no heaps of their own")
+@pytest.mark.skipif(own_heaps.why_not() is not None, reason="no heaps of their own")
 def test_own_heaps_are_live_as_far_as_they_are_in_use() -> None:
     """Free pages are retained, what is free in used ones is not; a purge changes the resident set, not what is live."""
     run = subprocess.run([sys.executable, "-c", OWN_HEAP], capture_output=True, text=True, timeout=170)

@@ -536,7 +536,7 @@ async def test_finalisers_and_comparisons_change_nothing(
 @pytest.mark.parametrize("error", [ValueError, Plain, GeneratorExit])
 def test_a_size_that_raises_keeps_nothing_from_being_shed(error: type[BaseException]) -> None:
     """``__sizeof__`` of what a message brings is users' code too."""
-    from actorkit.runtime.budgets.mailbox_shedding import _size
+    from actorkit.governor.shed import _size
 
     class Sized:
         def __sizeof__(self) -> int:

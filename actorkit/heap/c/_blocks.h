@@ -17,7 +17,10 @@
 #ifndef ACTORKIT_HEAP_BLOCKS_H
 #define ACTORKIT_HEAP_BLOCKS_H
 
-#include "_layout.h"
+#include "_layout.h" /* first: it prepares Python.h */
+
+#include "_contract.h"
+
 #include <string.h>
 
 enum Sizer {
@@ -76,10 +79,10 @@ static PyTypeObject *bytesio_type;
 static inline size_t
 block_bytes(size_t requested)
 {
-    if (requested <= 512) {
-        return requested ? (requested + 15) & ~(size_t)15 : 16;
+    if (requested <= SMALL) {
+        return requested ? small_block(requested) : 16;
     }
-    return (requested + sizeof(size_t) + 15) & ~(size_t)15;
+    return large_block(requested);
 }
 
 /* The ``length`` bytes at ``name`` are the name of a module of the standard library. */

@@ -1,19 +1,24 @@
-/* The census by records: what each of them would free if it alone died, in rows for whoever ranks them.
+/* The census by records: what each of many records would free if it alone died. Part of _walk.c.
  *
- * A record is an instance of a class with slots. The plan says which slot holds what: the *held* object and the two
- * queues are the roots, *state* tells the idle from the dead, *group* knows the rank, *account* leads to a limit. Most
- * records have nothing else, and of those everything is read here, in some ten nanoseconds beside the walk. A record
- * with something in one of its *rare* slots, or of another class, is asked for through the plan's Python function
- * instead.
+ * Theory of operation. A record is an instance of a class with slots. The plan says which slot holds
+ * what: the *held* object and the two queues are the roots, *state* tells the idle from the dead,
+ * *group* leads to the rank, and *account* to a limit. Most records have nothing else, and of those
+ * everything is read here, in some ten nanoseconds besides the walk. A record with something in one of
+ * its *rare* slots, or of another class, is described by the plan's Python function instead.
  *
- * Who ranks wants the best of each group, and 100,000 rows cost as much as the walk for them. So what was found is kept
- * as numbers, of each group only the ``best`` so many of those that hold at least ``floor`` bytes and of those that do
- * not (in heaps whose root is the worst of them), and rows are made of these at the end. The groups' counts and sums
- * are of all.
+ * A ranking needs only the best of each group, and 100,000 rows would cost as much as the walk for
+ * them. So findings are kept as numbers. Of each group only the `best` so many are kept among those
+ * that hold at least `floor` bytes, and as many among the others (in heaps with the worst at the root).
+ * Rows are made of these at the end. The counts and sums of a group cover all of its members.
  *
- * References. The records are held by a tuple of ours, all else is borrowed from them during one record's walk, as
- * ``_walk.c`` does it. Python code may run between two records (the plan's functions are called), never within, but
- * for adapters; nothing borrowed is kept over that. Included by ``_walk.c``. */
+ * References. A tuple of ours holds the records; everything else is borrowed from them during the walk
+ * of one record. Python code may run between two records (the plan's functions are called), never
+ * within one, but for adapters; nothing borrowed is kept over that. The GIL is held. */
+
+#ifndef ACTORKIT_HEAP_CENSUS_H
+#define ACTORKIT_HEAP_CENSUS_H
+
+#include "_roots.h"
 
 #include <structmember.h>
 
@@ -421,7 +426,9 @@ groups_found(const Census *census, PyObject *records)
     return result;
 }
 
-/* census_rows(records, plan, best, floor) */
+PyDoc_STRVAR(census_rows_doc, "census_rows(records, plan, best, floor, /)\n--\n\n"
+"See actorkit.heap.walk.census_rows.");
+
 static PyObject *
 walk_census_rows(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count)
 {
@@ -474,3 +481,5 @@ walk_census_rows(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssi
     Py_DECREF(plan);
     return result;
 }
+
+#endif

@@ -1,36 +1,49 @@
-/* Heaps: the small blocks of one account, on pages that nobody else has blocks in.
+/* Heaps: the small blocks of one account, on pages where nobody else has blocks. Part of _clock.c.
 
 Theory of operation
 ===================
 
-A page (`_pages.h`) is cut into blocks of 16 to 512 bytes as they are asked for, of all sizes side by side. An actor
-of a few KiB would hold more air than objects, if each size had pages, or parts of pages, to itself. The page's record
-has a bit for each 16 bytes at which a block begins, so the size of a block, which a free does not tell, is the
-distance to the next bit.
+A page (`_pages.h`) is cut into blocks of 16 to 512 bytes as they are asked for, of all sizes side by side.
+An actor of a few KiB would hold more air than objects if each size had pages, or parts of pages, to
+itself. The page's record has a bit for each 16 bytes at which a block begins. A free does not tell the
+size of its block; it is the distance to the next bit.
 
-A heap cuts blocks off its *extent*, a free piece of a page, at `bump`. What is freed on a page where the heap is at
-work, one with blocks on the heap's lists, with the extent, or the one settled last, goes onto the list of its size,
-and is the first to be taken again. Elsewhere it goes onto its page's own list, and the page becomes *pending*: so a
-free, of a block of another actor as well, touches the block and the page's record only. When the extent is too short,
-the blocks of a pending page move to the lists of sizes (it is *settled*), until there is one that fits. So what is
-taken in a row lies on one page, in whatever order it was freed, and a page whose blocks are all freed in the meantime
-has never been on those lists.
+A heap cuts blocks off its *extent*, a free piece of a page, at `bump`. The heap is at work on a page that
+has blocks on the heap's lists, or the extent, or was settled last. A block freed on such a page goes onto
+the list of its size, and is the first to be taken again. A block freed elsewhere goes onto its page's own
+list, and the page becomes *pending*: so a free, even of a block of another actor, touches only the block
+and the page's record. When the extent is too short, the blocks of a pending page move to the lists of
+sizes (the page is *settled*), page by page, until there is a block that fits. So blocks that are taken in
+a row lie on one page, in whatever order they were freed, and a page whose blocks are all freed in the
+meantime has never been on those lists.
 
-When the extent is too short its rest goes onto a list as well. Then comes, in this order: an empty page of the heap;
-what pending pages have; the largest block that is free, as the next extent, if it is twice as large as what is
-wanted; a new page. Before that, free blocks that lie side by side are merged, and the largest is taken in any case,
-if a quarter of the heap is free and it has grown by a quarter since that was looked at last.
+When the extent is too short, its rest goes onto a list as well. The next extent is, in this order: an
+empty page of the heap; the largest free block, after pending pages were settled, if it is twice as large
+as what is wanted; a new page. Before a new page is taken, free blocks that lie side by side are merged,
+and the largest is taken in any case, if a quarter of the heap is free and the heap has grown by a quarter
+since the last merge.
 
-The lists of sizes are linked both ways, so that an empty page can leave them: for use as an extent, or to be given
-back, which `heap_sweep` does. A page that becomes empty stays with its heap at first, since it may be needed at once;
-when half of the pages are empty they are swept. The link to the block before is only valid for blocks that are not
-the first of their list; a page's own list has none.
+The lists of sizes are linked both ways, so that an empty page can leave them, to become an extent or to
+be given back by `heap_sweep`. A page that becomes empty stays with its heap at first, since it may be
+needed at once; when half of the pages are empty they are swept. The link to the block before is valid
+only for blocks that are not the first of their list; a page's own list has no such links.
 
-A heap outlives its account while there are blocks on its pages (*adopted*). Nothing is taken from it any more, so its
-lists are forgotten, and every page that becomes empty is given back, and with the last page the heap goes.
+A heap outlives its account while there are blocks on its pages (*adopted*). Nothing is taken from it any
+more, so its lists are forgotten. Every page that becomes empty is given back, and the heap goes with the
+last page.
 
-The GIL protects everything here: the object and the memory domain are called with it.
+The GIL protects everything here: the object and memory domains are called with it. Blocks are memory, not
+objects: nothing here counts references.
 */
+
+#ifndef ACTORKIT_HEAP_HEAPS_H
+#define ACTORKIT_HEAP_HEAPS_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdlib.h>
+#include <string.h>
 
 #include "_pages.h"
 
@@ -681,5 +694,7 @@ is_pymalloc(const PyMemAllocatorEx *base)
     return base->ctx == NULL && dladdr((void *)(uintptr_t)PyObject_Malloc, &interpreter) != 0
            && dladdr((void *)(uintptr_t)base->malloc, &found) != 0 && found.dli_fbase == interpreter.dli_fbase;
 }
+
+#endif
 
 #endif

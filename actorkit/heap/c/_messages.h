@@ -1,14 +1,21 @@
-/* What a message is charged: part of _walk.c, whose walk it spares most messages. The same rules apply: the GIL is held,
- * no Python code runs, no reference is taken, nothing is kept.
+/* What a message is charged. Part of _walk.c, whose walk it spares most messages.
  *
- * Two figures. ``message_bytes`` is what the walk would say, to the byte. ``message_bound`` is at least that, and quick
- * for nested messages too: enough to say that a message fits.
- */
+ * Theory of operation. There are two figures. `message_bytes` is what the walk would say, to the byte.
+ * `message_bound` is at least that, and quick for nested messages too: enough to say that a message
+ * fits.
+ *
+ * Most messages are atoms (objects without references) or flat: a tuple, list or dict of atoms. Their
+ * bytes are the walk's, to the byte, without a table: an atom counts if only its container holds it, so
+ * its references there are all that it has. Wherever that would take long to find out, and wherever
+ * something was registered for one of these types, NOT_FLAT sends the message to the walk.
+ *
+ * References. None is taken and nothing is kept. The GIL is held, and no Python code runs but for the
+ * adapters of a walk. */
 
-/* Most messages are atoms, objects without references, or flat: a tuple, list or dict of atoms. Their bytes are
- * the walk's, to the byte, without a table: an atom counts if only its container holds it, so its references there
- * are all that it has. Wherever that would take long to find out, and wherever something was registered for one of
- * these types, NOT_FLAT sends the message to the walk. */
+#ifndef ACTORKIT_HEAP_MESSAGES_H
+#define ACTORKIT_HEAP_MESSAGES_H
+
+#include "_roots.h"
 
 enum { NOT_FLAT = -1, SMALL_CONTAINER = 32 };
 
@@ -25,7 +32,7 @@ atom_bytes(PyObject *object)
         PyASCIIObject *ascii = (PyASCIIObject *)object;
         if (ascii->state.compact && ascii->state.ascii) {
             size_t request = sizeof(PyASCIIObject) + (size_t)ascii->length + 1;
-            return LIKELY(request <= 512) ? (Py_ssize_t)((request + 15) & ~(size_t)15) : (Py_ssize_t)block_bytes(request);
+            return LIKELY(request <= SMALL) ? (Py_ssize_t)small_block(request) : (Py_ssize_t)block_bytes(request);
         }
         return (Py_ssize_t)str_bytes(object, sizeof(PyUnicodeObject));
     }
@@ -311,3 +318,5 @@ message_bound(PyObject *const *objects, Py_ssize_t count)
     }
     return fine ? sum : message_bytes(objects, count);
 }
+
+#endif

@@ -1,21 +1,31 @@
-/* Pages for heaps: where they come from, and how they go back to the system.
+/* Pages for heaps: where they come from, and how they go back to the system. Part of _clock.c.
 
 Theory of operation
 ===================
 
-A *region* is 16 MiB of address space, aligned, mapped when the ones before are used up. A *page* is 4 KiB of it
-and belongs to one heap, or is free: *cold* while it is resident, *clean* when it is not. Which is which stands in
-the region's record, which is its first pages, so that looking for a free page, or giving it back, touches no other.
-What there is to know of each page stands there too: at the start of the pages themselves it would lie in the same few
-sets of the processor's cache for all of them.
+A *region* is 16 MiB of address space, aligned, mapped when the regions before it are used up. A *page* is
+4 KiB of it. A page belongs to one heap, or is free: *cold* while it is resident, *clean* when it is not.
+Which is which stands in the region's record, in its first pages, so that looking for a free page, or
+giving it back, touches no other. What is known of each page stands there too: at the start of the pages
+themselves it would lie in the same few sets of the processor's cache for all of them.
 
-Whether a block is ours is told by its address: a bound, the span of all regions, and then a bit for each 16 MiB.
+Whether a block is ours is told by its address: a bound, the span of all regions, and then a bit for each
+16 MiB.
 
-`slab_is_ours` may be asked by threads of interpreters with another GIL, about blocks that are not ours; it reads, and
-answers no. All else is done with the GIL.
+The GIL. Threads of interpreters with another GIL may ask `slab_is_ours` about blocks that are not ours;
+it reads, and answers no. Everything else is done with the GIL.
 
-Nothing here allocates through Python.
+Nothing here allocates through Python, and nothing here is a Python object.
 */
+
+#ifndef ACTORKIT_HEAP_PAGES_H
+#define ACTORKIT_HEAP_PAGES_H
+
+#include "_compiler.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #if defined(__linux__) && defined(__LP64__) && (defined(__x86_64__) || defined(__aarch64__))
 #define HAVE_SLABS 1
@@ -308,5 +318,7 @@ region_purge(Region *region, double until, uint64_t *given)
     }
     return true;
 }
+
+#endif
 
 #endif

@@ -56,7 +56,6 @@ __all__ = [
     "WalkOver",
     "census",
     "census_rows",
-    "exceeds",
     "measure",
     "register",
     "size_of",
@@ -501,26 +500,6 @@ def measure(
     exact = walk.exact and not frames
     told = sums if record == BY_TYPE else records
     return state, walk.bytes - state, walk.objects, walk.after_gc, walk.shared, exact, told
-
-
-def exceeds(
-    roots: Sequence[object],
-    mailbox: Sequence[object],
-    frames: tuple[FrameType, ...],
-    stacks: tuple[int, ...],
-    limit: int,
-    /,
-) -> int | None:
-    """See ``walk.exceeds``."""
-    if limit < 0:
-        raise ValueError("a limit is a number of bytes, 0 or more")
-    walk = PureWalk(limit)
-    try:
-        walk.drop(roots)
-        walk.drop(mailbox, MAILBOX)
-    except WalkOver:
-        return walk.bytes
-    return None
 
 
 def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]], /) -> list[int]:

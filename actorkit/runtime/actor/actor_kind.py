@@ -22,7 +22,7 @@ from .dispatch import HandlerTable, InlineTable
 from .fitting import checked_cast
 
 if TYPE_CHECKING:
-    from ..budgets.footprints import Samples
+    from ...policy.memory.footprint_samples import Samples
     from ..life.scheduler import Scheduler
     from .record import Record
 

@@ -66,14 +66,6 @@ class Context(Record[A_co]):
 
     # --- others -------------------------------------------------------------------------------
 
-    def become_budgeted(self) -> None:
-        from ..budgets.budgeted_record import MeasuredContext
-
-        self.__class__ = MeasuredContext  # pyright: ignore[reportAttributeAccessIssue]
-
-    def become_unbudgeted(self) -> None:
-        self.__class__ = Context  # pyright: ignore[reportAttributeAccessIssue]
-
     def spawn(self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs) -> Ref[A]:
         """Start an actor: ``spawn(Room, "lobby")``, or of a child spec. Not linked. See ``Node.spawn``."""
         self._self("spawn")

@@ -265,14 +265,6 @@ class Record(Ref[A_co]):
         del function, args, kwargs
         await waiting
 
-    def become_budgeted(self) -> None:
-        """It has a budget from now on: what comes is sized first."""
-        raise NotImplementedError
-
-    def become_unbudgeted(self) -> None:
-        """It has none any more."""
-        raise NotImplementedError
-
     def _fits(self, message: Message) -> bool:
         """May it come in, whatever the number of messages? Without a budget anything may."""
         return True

@@ -7,18 +7,31 @@ must look at when the message at hand is done, before any other message.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from ...policy.memory.memory_sample import Priority
+    from ...policy.supervision.supervision_events import ChildInfo
     from ...reasons import ExitReason
     from ..base.timers import Timer
     from .calls import SenderWaiting
     from .links import Monitor
     from .record import Message, Record
 
-__all__ = ["ControlLane", "Relations"]
+__all__ = ["ControlLane", "Family", "Relations", "children_of"]
+
+
+class Family(Protocol):
+    """What a supervisor says of its children. Nobody else is asked, whatever attributes its object has."""
+
+    def children(self) -> Sequence[Record[Any]]:
+        """Those that run."""
+        ...
+
+    def child_infos(self) -> Sequence[ChildInfo]:
+        """All of them, in start order: also those that are starting, restarting or stopped."""
+        ...
 
 
 class Relations:
@@ -27,6 +40,7 @@ class Relations:
     __slots__ = (
         "at_exit",
         "deferred",
+        "family",
         "idle_seconds",
         "idle_timer",
         "kids",
@@ -51,6 +65,8 @@ class Relations:
         self.senders: dict[SenderWaiting, None] | None = None
         self.deferred: dict[Any, None] | None = None
         self.kids: set[Any] | None = None
+        #: Who says which children it has, if it is a supervisor.
+        self.family: Family | None = None
         self.timers: dict[Timer, None] | None = None
         self.at_exit: list[Callable[[Record[Any], ExitReason], None]] | None = None
         self.terminating = False
@@ -62,6 +78,12 @@ class Relations:
         if self.at_exit is None:
             self.at_exit = []
         self.at_exit.append(callback)
+
+
+def children_of(record: Record[Any]) -> Sequence[Record[Any]]:
+    """The running children of a supervisor; nobody else has any."""
+    relations = record.relations
+    return () if relations is None or relations.family is None else relations.family.children()
 
 
 class ControlLane:

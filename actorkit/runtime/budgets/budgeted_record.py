@@ -1,37 +1,39 @@
-"""The record of an actor with a budget: what comes to it is sized and charged before it is queued.
+"""The record of an actor with a budget: a message is sized and charged before it is queued.
 
-An actor gets this class when it gets a budget (its record's ``__class__`` is changed), so that sending to the others
-costs nothing more. A message that does not fit into what is left of the budget is treated as one that comes to a full
-mailbox: refused, waiting, or in the place of the oldest, by the receiver's overflow policy. The runtime's own
-messages are exempt, but charged. While a record has this class it has an account; with the budget, or the actor, the
-class goes too, which may be in the middle of what is here: a look can end the actor. Hence ``Measured.method(self)``.
+A record gets its budgeted class (``BUDGETED``) with its budget, by a change of ``__class__``, so that sending to other
+actors costs nothing more. While it has that class it has an account. It loses the class with the budget, or when it
+dies, and that may happen in the middle of a method here, since a look can end the actor. So what is called after a look
+is called by class: ``BudgetedRecord.method(self)``.
 
-A message counts as if its sender let go of it right away; those that wait already count what they are: what several
-mailboxes hold is nobody's own. Only a message that is larger than the whole budget is judged by who holds it now: it
-can but be meant as shared, a table that is sent to many.
+A message that does not fit into what is left of the budget is treated like one that comes to a full mailbox. The
+receiver's overflow policy decides: the message is refused, waits, or takes the place of the oldest. The runtime's own
+messages are charged but never refused.
+
+A message counts as if its sender let go of it at once. Messages in mailboxes count as they are: what several mailboxes
+hold is nobody's own. Only a message that is larger than the whole budget is judged by who holds it now. Such a message
+is assumed to be shared: a table that is sent to many.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final, TypeVar
 
 from ...errors import MailboxFull
 from ...heap.clock import ENVELOPE
 from ..actor.calls import Reply, SenderWaiting, waits_for
 from ..actor.context import Context
 from ..actor.record import DEAD, IDLE, QUEUED, Message, Record
-from ..life.process import ProcessContext
-from .budget import contents
+from .budget import Budget
+from .roots import contents
 
-if TYPE_CHECKING:
-    from .budget import Budget
+__all__ = ["BUDGETED", "PLAIN", "BudgetedContext", "BudgetedRecord", "budgeted"]
 
-__all__ = ["MeasuredContext", "MeasuredProcess"]
+B = TypeVar("B", bound="BudgetedRecord")
 
 
-class Measured(Record[Any]):
-    """See the module's docstring. Mixed into each kind of record."""
+class BudgetedRecord(Record[Any]):
+    """See the module's docstring. It is mixed into each kind of record."""
 
     __slots__ = ()
 
@@ -79,9 +81,9 @@ class Measured(Record[Any]):
             self.kind.scheduler.home.check("send to", self)
         full = self.mailbox_length >= self.kind.bound
         if full and self.kind.overflow != "drop_oldest":
-            return self._overflow(message)  # it is not charged, since it does not come in
+            return self._overflow(message)  # it does not come in, so it is not charged
         if not self._fits(message):
-            return Measured._overflow_of_heap(self, message)
+            return BudgetedRecord._overflow_of_heap(self, message)
         if full or self.state == DEAD:
             return self._overflow(message)
         super().post(message)
@@ -98,7 +100,7 @@ class Measured(Record[Any]):
         return super().call(method, *args, **kwargs)
 
     def _charge(self, arguments: tuple[Any, ...]) -> None:
-        """It comes in, whether it fits or not."""
+        """A message with these arguments comes in, whether it fits or not."""
         account = self.account
         if not account.receive(arguments):
             account.charge(ENVELOPE + account.owner.size_of(arguments))
@@ -109,7 +111,7 @@ class Measured(Record[Any]):
         return self.account.receive(contents(message)) or self._squeezed_in(message)
 
     def _squeezed_in(self, message: Message) -> bool:
-        """The bound says that it does not fit: does it, looked at closely?"""
+        """The bound says that the message might not fit: does it, when it is measured?"""
         account = self.account
         arguments = contents(message)
         budget: Budget = account.owner
@@ -122,21 +124,21 @@ class Measured(Record[Any]):
         return True
 
     def _overflow_of_heap(self, message: Message) -> bool:
-        """The budget is full. True: accepted after all, or dropped by choice."""
+        """The budget is full. True: the message is accepted after all, or dropped by choice."""
         if self.state == DEAD:
             return self._refuse(message, "dead")
         budget: Budget = self.account.owner
         why = f"its heap is full: {budget.known:,} of {budget.limit.size:,} B"
         overflow = self.kind.overflow
-        if overflow == "drop_oldest" and Measured._make_room(self, message):
+        if overflow == "drop_oldest" and BudgetedRecord._make_room(self, message):
             Record.post(self, message)
             return True
         self._refuse(message, why)
         return overflow == "drop_newest"
 
     def _make_room(self, message: Message) -> bool:
-        """Drop the oldest messages until another one fits, and charge it. False: it does not, with nothing left to
-        drop."""
+        """Drop the oldest messages until this one fits, and charge it. False: nothing is left to drop, and it does not
+        fit."""
         budget: Budget = self.account.owner
         size = ENVELOPE + budget.size_of(contents(message))
         freed = 0
@@ -167,7 +169,7 @@ class Measured(Record[Any]):
         if self.kind.overflow == "wait" and self.state not in (IDLE, DEAD):
             reply.remember_caller()
             self.need_senders()[SenderWaiting.for_call(reply, self, message)] = None
-        elif self.kind.overflow == "drop_oldest" and Measured._overflow_of_heap(self, message):
+        elif self.kind.overflow == "drop_oldest" and BudgetedRecord._overflow_of_heap(self, message):
             reply.remember_caller()
         else:
             reply.discard()
@@ -178,30 +180,32 @@ class Measured(Record[Any]):
         budget: Budget = self.account.owner
         return MailboxFull(
             f"cannot {what} {self.describe()}: it holds {budget.known:,} of the {budget.limit.size:,} B that "
-            f"it may, with "
-            f"{self.mailbox_length} messages waiting; send less, slow down, or raise its max_heap_size",
+            f"it may hold, with {self.mailbox_length} messages waiting; "
+            "send less, slow down, or raise its max_heap_size",
             target=self.describe(),
         )
 
 
-class MeasuredContext(Measured, Context[Any]):
-    """An actor's, with a budget."""
+# --- which record becomes what -------------------------------------------------------------------
+
+BUDGETED: Final[dict[type[Record[Any]], type[BudgetedRecord]]] = {}
+"""What a plain record's class becomes with a budget. Each kind of record enters its own by ``budgeted``."""
+
+PLAIN: Final[dict[type[Record[Any]], type[Record[Any]]]] = {}
+"""The way back."""
+
+
+def budgeted(cls: type[B]) -> type[B]:
+    """Enter a class that mixes ``BudgetedRecord`` into one kind of record: that record becomes this one with a budget.
+    The two must have the same slots."""
+    _, plain = cls.__bases__
+    BUDGETED[plain] = cls
+    PLAIN[cls] = plain
+    return cls
+
+
+@budgeted
+class BudgetedContext(BudgetedRecord, Context[Any]):
+    """An actor's record, with a budget."""
 
     __slots__ = ()
-
-
-class MeasuredProcess(Measured, ProcessContext):
-    """A process's, with a budget."""
-
-    __slots__ = ()
-
-    def send(self, message: object, /) -> bool:
-        arguments = (message,)
-        del message
-        return self._enqueue((self.kind.info, arguments, None))
-
-    def _overflow(self, message: Message) -> bool:
-        accepted = super()._overflow(message)
-        if accepted and self.state == IDLE:  # it waits for another kind of message
-            self.make_ready()
-        return accepted

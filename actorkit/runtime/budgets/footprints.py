@@ -3,125 +3,90 @@
 Samples come from two sources.
 
 * **Deaths** of supervised children (``at_death``): what the state held just before it was cleared. A walk costs about
-  what freeing the same objects costs. It is made for the first 16 deaths of each, then as often as all these walks take
-  no more than a hundredth of the time: for every death of a slow crash loop, for a few of thousands at once. It ends
-  after about ``OBJECTS`` objects, or 64 MiB: such a sample is *truncated*. The pure walk is a hundred times slower, so
-  it ends sooner. A child that died of its own heap limit has been measured for that.
-* **Life** (``living``): whenever all actors are walked anyway, at a census or at the sweep of budgets. A pass gives no
-  kind more than ``PER_PASS`` samples, from other ones each time; or 10,000 connections would drown all deaths.
+  as much as freeing the same objects. The first ``FIRST`` deaths of each kind are measured. Later ones are measured as
+  often as all these walks together take no more than a hundredth of the time: every death of a slow crash loop, a few
+  of thousands at once. A walk ends after about ``OBJECTS`` objects, or 64 MiB, and such a sample is *truncated*. The
+  pure walk is a hundred times slower, so it ends sooner. A child that died of its own heap limit has been measured
+  already.
+* **Life** (``living``): whenever all actors are walked anyway, in a census or in the sweep of budgets.
 
-A process holds everything in its frames. They are measured where it crashes, and where it is killed; of one that
-returns there is nothing left.
+A process holds everything in its frames. They are measured where it crashes and where it is killed; of a process that
+returns nothing is left.
 
-A kind is what is started: a class or a function, by its qualified name. Children of a static supervisor are also known
-by their id, each on its own (one kind and id under two supervisors is one child to this table); those of a dynamic one
-only as a kind. Supervisors are not measured, since their children are not theirs to hold, nor is anything without a
-supervisor: a plain spawn pays one look at a None.
+Children of a static supervisor are known by their id too, each on its own (one kind and id under two supervisors is one
+child to this table). Those of a dynamic supervisor are known as a kind only. Supervisors are not measured, since their
+children are not theirs to hold. Nor is anything that has no supervisor: a plain spawn pays for one look at a None.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from ...heap import walk
 from ...heap.memory_limit import MemoryLimit
+from ...policy.key_table import inert
 from ...policy.memory.footprint import Footprint, FootprintLearner
+from ...policy.memory.footprint_samples import Samples, kind_of
 from ...policy.supervision.child_spec import ChildSpec
-from ...reasons import shown
-from .budget import mailbox_of, on_stack, roots_of
+from ...reasons import ExitReason
+from ..actor.record import Record
+from .roots import mailbox_of, on_stack, roots_of
 
-if TYPE_CHECKING:
-    from ...reasons import ExitReason
-    from ..actor.record import Record
-
-__all__ = ["Footprints", "Samples", "kind_of"]
+__all__ = ["Footprints"]
 
 IN_C: Final = walk.IMPLEMENTATION == "c"
 FIRST: Final = 16 if IN_C else 4
-"""So many deaths of each are measured, whatever it costs."""
+"""This many deaths of each kind are measured, whatever that costs."""
 
 SHARE: Final = 0.01
-"""Of the time that may go into measuring later ones."""
+"""The share of the time that may go into measuring later ones."""
 
 OBJECTS: Final = 100_000 if IN_C else 2_000
-"""What either walk looks at in some 5 ms."""
+"""What either walk visits in some 5 ms."""
 
 SMALLEST: Final = 32
-"""Few objects are smaller, in bytes: so many objects hold at least so much."""
+"""Few objects are smaller, in bytes: so a number of bytes bounds a number of objects."""
 
 STEP: Final = 4
+"""A walk that met large objects goes on, up to this many times the bytes."""
+
 MOST_BYTES: Final = 64 * 1024 * 1024
-PER_PASS: Final = 8
+"""The largest sample; what holds more is truncated."""
+
 KNOWN: Final = 1_000
-"""Kinds to know, and children by id besides; beyond that, the one that has been known for the longest is forgotten."""
+"""This many kinds are remembered, and as many children by id. Beyond that the oldest entry is forgotten."""
 
 K = TypeVar("K")
-
-
-def kind_of(start: Any) -> str:
-    """The name of what is started: the class's or the function's."""
-    while isinstance(start, functools.partial):
-        start = start.func
-    start = getattr(start, "__origin__", start)
-    return getattr(start, "__qualname__", None) or type(start).__qualname__
-
-
-class Samples:
-    """Takes the samples of one kind, or of one child, which are samples of its kind too."""
-
-    __slots__ = ("deaths", "learner", "living", "of_kind", "passed", "stride", "taken")
-
-    def __init__(self, learner: FootprintLearner, of_kind: Samples | None = None) -> None:
-        self.learner = learner
-        self.of_kind = of_kind
-        self.deaths = 0
-        self.passed = 0
-        self.living = 0
-        self.stride = 1
-        self.taken = 0
-
-    def learn(self, size: int, truncated: bool = False) -> None:
-        """One held so much."""
-        self.learner.learn(size, truncated=truncated)
-        if self.of_kind is not None:
-            self.of_kind.learner.learn(size, truncated=truncated)
-
-    def wants(self, number: int) -> bool:
-        """Is the next one that lives to be learned from, in the pass of this number?"""
-        if self.passed != number:
-            self.stride = -(-self.living // PER_PASS) or 1
-            self.living = self.taken = 0
-            self.passed = number
-        self.living += 1
-        if self.taken >= PER_PASS or (self.living + number) % self.stride:
-            return False
-        self.taken += 1
-        return True
 
 
 class Footprints:
     """What one node has learned."""
 
     def __init__(self) -> None:
+        #: By the kind's name.
         self.kinds: dict[str, Samples] = {}
+        #: By the kind's name and the child's id.
         self.children: dict[tuple[str, object], Samples] = {}
+        #: Passes over the living so far.
         self.passes = 0
+        #: Seconds, for what measuring costs; tests give another one.
         self.clock = perf_counter
+        #: On that clock: until then later deaths are not measured.
         self.rests_until = 0.0
 
-    # --- who is measured ----------------------------------------------------------------------
+    # --- whose samples are taken --------------------------------------------------------------
 
     def of_child(self, spec: ChildSpec[Any], *, by_id: bool) -> Samples | None:
-        """Where samples of the children of ``spec`` go; None for supervisors. ``by_id``: it is known on its own too."""
+        """Where samples of the children of ``spec`` go; None for supervisors. ``by_id``: the child is known on its own
+        too."""
         if spec.kind == "supervisor":
             return None
         kind = self.of_kind(kind_of(spec.start))
         if not by_id:
             return kind
-        key = (kind.learner.kind, _named(spec.id))
+        key = (kind.learner.kind, inert(spec.id))
         return self.children.get(key) or _remember(
             self.children, key, Samples(FootprintLearner(kind.learner.kind, spec.id), kind)
         )
@@ -153,16 +118,16 @@ class Footprints:
         self.rests_until = ended + (ended - began) / SHARE
 
     def at_kill(self, record: Record[Any], reason: ExitReason) -> None:
-        """A process is going to be cancelled: its frames are as they were for the last time."""
+        """A process is about to be cancelled: this is the last moment at which its frames are as they were."""
         if isinstance(reason, MemoryLimit) or (record.worker.coro is not None and not on_stack(record)):
             self.at_death(record, reason)
 
     def begin_pass(self) -> None:
-        """All are going to be walked."""
+        """All actors are about to be walked."""
         self.passes += 1
 
     def living(self, record: Record[Any], size: int) -> None:
-        """``record`` holds so much, in this pass."""
+        """In this pass ``record`` was found to hold ``size`` bytes."""
         samples = record.kind.footprint
         if samples is not None and samples.wants(self.passes):
             samples.learn(size)
@@ -170,16 +135,16 @@ class Footprints:
     # --- answers ------------------------------------------------------------------------------
 
     def of(self, what: ChildSpec[Any] | str) -> Footprint | None:
-        """What is known of a spec's child, else of its kind; or of the kind of this name."""
+        """What is known of a spec's child, else of its kind; or of the kind with this name."""
         kind = what if isinstance(what, str) else kind_of(what.start)
-        samples = None if isinstance(what, str) else self.children.get((kind, _named(what.id)))
+        samples = None if isinstance(what, str) else self.children.get((kind, inert(what.id)))
         reading = None if samples is None else samples.learner.reading()
         if reading is None and (samples := self.kinds.get(kind)) is not None:
             reading = samples.learner.reading()
         return reading
 
     def all(self) -> tuple[Footprint, ...]:
-        """All that is known: each kind, and behind it its children if there are several that are known by id."""
+        """Everything that is known: each kind, followed by its children if several are known by id."""
         ids: dict[str, list[Footprint]] = {}
         for samples in self.children.values():
             if (reading := samples.learner.reading()) is not None:
@@ -192,11 +157,6 @@ class Footprints:
         return tuple(found)
 
 
-def _named(child_id: object) -> object:
-    """A child's id, in a table of ours: as text, if it has code of its own that would run here."""
-    return child_id if type(child_id) in (str, bytes, int, float, bool) else shown(child_id, 200)
-
-
 def _remember(known: dict[K, Samples], key: K, samples: Samples) -> Samples:
     if len(known) >= KNOWN:
         del known[next(iter(known))]
@@ -205,8 +165,8 @@ def _remember(known: dict[K, Samples], key: K, samples: Samples) -> Samples:
 
 
 def _measured(roots: Sequence[object], mailbox: Sequence[object]) -> tuple[int, bool]:
-    """Bytes, and whether there are more. The walk can be limited in bytes only, so it begins with the fewest that
-    ``OBJECTS`` objects may hold, and goes further as long as those it met were large."""
+    """The bytes that they hold, and whether there are more. A walk can be limited in bytes only. So it begins with the
+    fewest bytes that ``OBJECTS`` objects may hold, and goes further as long as those that it met were large."""
     limit = OBJECTS * SMALLEST
     while True:
         usage = walk.measure(roots, mailbox, limit=limit)

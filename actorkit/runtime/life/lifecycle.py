@@ -46,8 +46,8 @@ from ..actor.reports import report_crash, report_unkillable
 from ..base.home import Home
 from ..base.timers import Timer, Timers
 from ..base.trio_internals import fatal_leaf, is_fatal
-from ..budgets.budget import Budgets
 from ..budgets.footprints import Footprints
+from ..budgets.node_budgets import Budgets
 from .tombstone import clear_state
 
 if TYPE_CHECKING:
@@ -237,6 +237,7 @@ class Lifecycle:
     name: str
     incarnation: int
     current: Record[Any] | None
+    budgets: Budgets
 
     def __init__(self, kill_timeout: float) -> None:
         self.actors: dict[int, Record[Any]] = {}
@@ -246,7 +247,6 @@ class Lifecycle:
         self.timers = Timers(self.home, self.leave)
         self.names = Names()
         self.events = Events(self.home, self.step_failed)
-        self.budgets = Budgets(self)
         self.learned = Footprints()
         self.kill_timeout = kill_timeout
         self.last_reason: ExitReason = NORMAL

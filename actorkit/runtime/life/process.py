@@ -24,7 +24,7 @@ from ...heap.walk import size_of
 from ...policy.seconds import as_seconds
 from ...reasons import NORMAL, shown
 from ..actor.context import Context
-from ..actor.record import DEAD, IDLE, RUNNING, Record
+from ..actor.record import DEAD, IDLE, RUNNING, Message, Record
 from ..base.boundary_frames import BOUNDARY_FRAMES
 from ..base.interrupts import interruptible
 from ..base.trio_internals import (
@@ -38,6 +38,7 @@ from ..base.trio_internals import (
     park,
     room,
 )
+from ..budgets.budgeted_record import BudgetedRecord, budgeted
 from .stepping import BEGIN, Driver
 
 if TYPE_CHECKING:
@@ -246,14 +247,6 @@ class ProcessContext(Context[Process]):
     def _busy(self) -> trio.BusyResourceError:
         return trio.BusyResourceError(f"another task of {self.describe()} is receiving")
 
-    def become_budgeted(self) -> None:
-        from ..budgets.budgeted_record import MeasuredProcess
-
-        self.__class__ = MeasuredProcess  # pyright: ignore[reportAttributeAccessIssue]
-
-    def become_unbudgeted(self) -> None:
-        self.__class__ = ProcessContext  # pyright: ignore[reportAttributeAccessIssue]
-
     def _gather(self) -> None:
         """Put what has arrived behind what is left."""
         inbox = self.inbox
@@ -288,6 +281,24 @@ class ProcessContext(Context[Process]):
 
     async def __anext__(self) -> Any:
         return await self.receive()
+
+
+@budgeted
+class BudgetedProcess(BudgetedRecord, ProcessContext):
+    """A process's record, with a budget."""
+
+    __slots__ = ()
+
+    def send(self, message: object, /) -> bool:
+        arguments = (message,)
+        del message
+        return self._enqueue((self.kind.info, arguments, None))
+
+    def _overflow(self, message: Message) -> bool:
+        accepted = super()._overflow(message)
+        if accepted and self.state == IDLE:  # it waits for another kind of message
+            self.make_ready()
+        return accepted
 
 
 class ProcessWorker:

@@ -72,6 +72,7 @@ from ..base.trio_internals import (
     take_back_unborn,
 )
 from ..base.turns import Turns
+from ..budgets.node_budgets import Budgets
 from .birth import Birth, is_clean
 from .node_settings import NodeSettings
 from .stepping import Attribution, Driver, SteppedAttribution
@@ -169,6 +170,7 @@ class Scheduler(Birth, InlineCalls):
         self.since = 0
         self.repairs = 0
         self.step_hook: Callable[[Record[Any] | None], None] | None = None
+        self.budgets = Budgets(self, self.learned)
         self.flushes: list[Callable[[], None]] = []
         self.flush_promised = False
         self.deadlines = Deadlines(self.timers, settings.call_timeout)

@@ -25,8 +25,8 @@ from .debug import CheckedKind
 from .process import Process, start_process
 
 if TYPE_CHECKING:
+    from ...policy.memory.footprint_samples import Samples
     from ..actor.record import Record
-    from ..budgets.footprints import Samples
     from .scheduler import Scheduler
 
 __all__ = ["Starter", "Watcher", "is_process", "process_kind"]

@@ -11,7 +11,7 @@ from ...reasons import text_of
 from ..actor.messages import Pid
 from ..actor.record import STATES, Record
 from ..actor.ref import Ref
-from ..budgets.budget import heap_of
+from ..budgets.roots import heap_of
 
 if TYPE_CHECKING:
     from ..life.scheduler import Scheduler
@@ -152,10 +152,10 @@ def statistics(engine: Scheduler, restarts: int) -> NodeStatistics:
 
 def tree_below(child_id: object, record: Record[Any], state: str) -> TreeEntry:
     """``record`` and everyone below it, now."""
-    infos = getattr(record.obj, "child_infos", None)
+    relations = record.relations
     children: list[TreeEntry] = []
-    if record.kind.role == "supervisor" and infos is not None:
-        for info in infos():
+    if relations is not None and relations.family is not None:
+        for info in relations.family.child_infos():
             if isinstance(info.ref, Record):
                 its_id = info.id if info.id is not None else info.ref.kind.child_id
                 children.append(tree_below(its_id, info.ref, info.state))

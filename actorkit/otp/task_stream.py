@@ -17,11 +17,12 @@ from typing import Any, Generic, Literal, TypeVar, get_args
 
 import trio
 
+from ..behaviours.task import TaskResult, why_no_task
 from ..errors import TaskFailed, TaskTimeout
 from ..reasons import shown
 from ..runtime.actor.ref import Ref
-from .stream_pump import Basket, Pump
-from .task import TaskResult, why_no_task
+from .basket import Basket
+from .stream_pump import Pump
 from .task_supervisor import TaskSupervisor
 
 __all__ = ["OnTimeout", "TaskStream", "task_stream"]

@@ -17,134 +17,45 @@ or the node have ended: it does nothing but ask trio to run ``close`` soon
 (``TrioToken.run_sync_soon``, which is made for that). Should even that fail, whatever goes on next
 finds the basket gone.
 
-The feeder steps the source *as its consumer* when that is an actor: ``self.ctx``, calls, the heap's
-account and tasks in nurseries are the consumer's, as if it had fetched the item itself. The feeder
-ends with it.
+The feeder steps the source as its consumer (``stream_source``), and ends with it.
 """
 
 from __future__ import annotations
 
 import contextvars
-import inspect
 import math
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from types import CodeType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import trio
-from trio.lowlevel import current_task, disable_ki_protection
 
-from ..errors import CalleeDied, NodeStopped, TaskFailed, TaskTimeout
+from ..behaviours.task import Task
+from ..errors import CalleeDied, NodeStopped
 from ..log import log
 from ..policy.supervision.child_spec import ChildSpec
-from ..reasons import SHUTDOWN, ExitReason, Failure
+from ..reasons import SHUTDOWN, ExitReason
 from ..runtime.actor.names import CURRENT_SCHEDULER, NamedRef
 from ..runtime.actor.record import DEAD, Record
 from ..runtime.actor.ref import Ref
-from ..runtime.base.interrupts import interruptible
 from ..runtime.base.timers import Timer
 from ..runtime.base.trio_internals import is_fatal
 from ..runtime.life.process import ProcessContext
 from ..runtime.life.starter import Starter
-from ..runtime.life.stepping import BEGIN, Driver
-from .task import Task, TaskResult
+from .basket import Basket, Item
+from .stream_source import END, AsConsumer, begin_source, close_source, fetch
 from .task_supervisor import TaskSupervisor
 
 if TYPE_CHECKING:
     from ..runtime.life.node_engine import NodeEngine
 
-__all__ = ["Basket", "Item", "Pump"]
+__all__ = ["Pump"]
 
 I = TypeVar("I")  # noqa: E741
 T = TypeVar("T")
 
-END: Final = object()
-"""The source has no more items."""
-
-TIMED_OUT: Final = Failure("timeout")
-
 WAITING: Final = 1
 """Finished outcomes that may wait for the consumer, for each task at a time."""
-
-
-class Item(Generic[T]):
-    """One item, from its task's start until its outcome is taken."""
-
-    __slots__ = ("deadline", "done", "index", "item", "later", "task", "timed_out")
-
-    def __init__(self, item: object, index: int) -> None:
-        self.item = item
-        self.index = index
-        self.task: Task[T] | None = None
-        self.deadline = math.inf
-        self.done = False
-        """Has it an outcome? (Its task may still run, if it was timed out.)"""
-        self.timed_out = False
-        self.later: Item[T] | None = None
-        """The one that is handed out after it."""
-
-    def outcome(self, seconds: float) -> TaskResult[T] | TaskFailed:
-        """Made when it is taken, by the consumer: what raises here (a reason's str) must not raise
-        in a task's end."""
-        task = self.task
-        assert task is not None
-        if self.timed_out:
-            return TaskTimeout(task.describe(), TIMED_OUT, seconds, item=self.item, index=self.index)
-        outcome = task.outcome_of(self.item, self.index)
-        assert outcome is not None
-        return outcome
-
-
-class Basket(Generic[T]):
-    """The items that have not been taken: those that run and those that wait. A list linked from
-    item to item, in the order in which they will be handed out: noting that one is finished
-    allocates nothing, so it cannot fail."""
-
-    __slots__ = ("__weakref__", "count", "first", "last", "ordered")
-
-    def __init__(self, ordered: bool) -> None:
-        self.ordered = ordered
-        self.count = 0
-        """How many they are, whether or not they are in the list yet."""
-        self.first: Item[T] | None = None
-        self.last: Item[T] | None = None
-
-    def begun(self, item: Item[T]) -> None:
-        """Its task has started."""
-        self.count += 1
-        if self.ordered:
-            self._append(item)
-
-    def finished(self, item: Item[T]) -> None:
-        """It has an outcome."""
-        item.done = True
-        if not self.ordered:
-            self._append(item)
-
-    def take(self) -> Item[T] | None:
-        """The next one that is due."""
-        due = self.first
-        if due is None or not due.done:
-            return None
-        self.first = due.later
-        if self.first is None:
-            self.last = None
-        due.later = None
-        self.count -= 1
-        return due
-
-    def clear(self) -> None:
-        """Nobody will take them."""
-        self.first = self.last = None
-        self.count = 0
-
-    def _append(self, item: Item[T]) -> None:
-        if self.last is None:
-            self.first = item
-        else:
-            self.last.later = item
-        self.last = item
 
 
 class Feeders:
@@ -159,32 +70,6 @@ class Feeders:
     def companions(self, record: Record[Any]) -> list[Record[Any]]:
         """It takes nobody along."""
         return []
-
-
-class Source(Driver):
-    """The feeder's work, stepped as the consumer: in the place of a task in one of its
-    nurseries."""
-
-    __slots__ = ("task",)
-
-    def __init__(self, coro: Any, consumer: Record[Any]) -> None:
-        super().__init__(coro, BEGIN, consumer.kind.scheduler, consumer, None)
-        self.task = current_task()
-
-    def begin(self) -> None:
-        """It belongs to the consumer from now on."""
-        self.scheduler.holders[self.task] = self
-        relations = self.actor.need_relations()
-        if relations.kids is None:
-            relations.kids = set()
-        relations.kids.add(self)
-
-    def leave(self, feeder: Record[Any]) -> None:
-        """The consumer has died, or the work is done: what is left is done as the feeder."""
-        relations = self.actor.relations
-        if relations is not None and relations.kids is not None:
-            relations.kids.discard(self)
-        self.actor = feeder
 
 
 class Pump(Generic[I, T]):
@@ -225,7 +110,7 @@ class Pump(Generic[I, T]):
         self.engine: NodeEngine | None = None
         self.feeder: Record[Any] | None = None
         self.consumer: Record[Any] | None = None
-        self.driver: Source | None = None
+        self.driver: AsConsumer | None = None
         self.timer: Timer | None = None
         self.news: trio.Event | None = None
         self.room: trio.Event | None = None
@@ -459,7 +344,7 @@ class Pump(Generic[I, T]):
         if consumer is None or consumer.state == DEAD:
             await self._feed()
             return
-        driver = self.driver = Source(self._feed(), consumer)
+        driver = self.driver = AsConsumer(self._feed(), consumer)
         try:
             driver.begin()
             await driver
@@ -474,7 +359,7 @@ class Pump(Generic[I, T]):
         self.source = None
         try:
             while await self._has_room():
-                item = await self._fetch(source)
+                item = await fetch(source, self.is_async)
                 if item is END:
                     self.exhausted = True
                     self._tell()
@@ -491,8 +376,7 @@ class Pump(Generic[I, T]):
             self.error = error
             self._tell()
         finally:
-            if inspect.isasyncgen(source):
-                await source.aclose()
+            await close_source(source)
 
     async def _has_room(self) -> bool:
         """Wait until another item may be fetched. False: none will be."""
@@ -508,18 +392,6 @@ class Pump(Generic[I, T]):
             await self.room.wait()
             self.room = None
         return False
-
-    async def _fetch(self, source: Any) -> Any:
-        """The source's next item, or END."""
-        if self.is_async:
-            try:
-                return await anext(source)
-            except StopAsyncIteration:
-                return END
-        try:
-            return next(source)
-        except StopIteration:
-            return END
 
     async def _start(self, value: Any) -> None:
         """Start a task for it. Whatever becomes of the call, a task that starts is known here, or
@@ -555,27 +427,6 @@ class Pump(Generic[I, T]):
             self._tell()
             return
         self._arm(item.deadline - trio.current_time())
-
-
-def begin_source(items: Iterable[I] | AsyncIterable[I]) -> Iterator[I] | AsyncIterator[I]:
-    """The iterator of what was given. Ctrl-C may interrupt its code, which is the user's."""
-    source: Any
-    if isinstance(items, AsyncIterable):
-        interruptible(type(items).__aiter__)
-        source = aiter(items)
-        code = getattr(source, "ag_code", None)
-        step = getattr(type(source), "__anext__", None)
-    else:
-        interruptible(getattr(type(items), "__iter__", None))
-        source = iter(items)
-        code = getattr(source, "gi_code", None)
-        step = getattr(type(source), "__next__", None)
-    if isinstance(code, CodeType):
-        generator: Any = SimpleNamespace(__code__=code)
-        disable_ki_protection(generator)
-    else:
-        interruptible(step)
-    return source  # type: ignore[no-any-return]
 
 
 async def feed_stream(ctx: ProcessContext, pump: Pump[Any, Any]) -> None:

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 
 import trio
 
+from ..behaviours.task import Outcome, Task, perform, why_no_task
 from ..errors import BadArguments, NotAlive
-from ..otp.actor_set import living
 from ..policy.supervision import supervision_events as ev
 from ..policy.supervision.child_spec import ChildSpec, DynamicFlags
 from ..runtime.actor.calls import Later
@@ -31,7 +31,7 @@ from ..runtime.life.process import Process
 from ..runtime.life.starter import Starter, Watcher
 from ..supervision.dynamic import DynamicSupervisor, dynamic_supervisor
 from ..supervision.shell import StartCall
-from .task import Outcome, Task, perform, why_no_task
+from .actor_set import living
 
 __all__ = ["TaskSupervisor", "task_supervisor"]
 

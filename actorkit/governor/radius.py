@@ -1,0 +1,56 @@
+"""Who goes down with an actor: its radius.
+
+A kill costs, and frees, more than its victim. Whoever is linked to the victim and does not trap exits ends too. The
+strategy of its supervisor may stop siblings. A supervisor takes everyone below it along. Whoever chooses victims must
+know all of them first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..policy.memory.memory_sample import Priority
+from ..runtime.actor.record import DEAD, Record
+from ..runtime.actor.relations import children_of
+
+__all__ = ["below", "is_critical", "radius_of"]
+
+
+def radius_of(record: Record[Any]) -> list[Record[Any]]:
+    """``record``, and everyone who ends with it."""
+    found: dict[Record[Any], None] = {record: None}
+    todo = [record]
+    while todo:
+        one = todo.pop()
+        for other in _pulled(one):
+            if other not in found and other.state != DEAD:
+                found[other] = None
+                todo.append(other)
+    return list(found)
+
+
+def _pulled(record: Record[Any]) -> list[Record[Any]]:
+    """Who ends because ``record`` does, in one step."""
+    pulled: list[Record[Any]] = []
+    relations = record.relations
+    if relations is not None and relations.links:
+        pulled += [other for other in relations.links if not other.traps_exits]
+    owner = record.kind.owner
+    if owner is not None:
+        pulled += owner.companions(record)
+    pulled += children_of(record)
+    return pulled
+
+
+def below(supervisor: Record[Any]) -> list[Record[Any]]:
+    """Everyone below a supervisor, the nearest first, without the supervisor itself."""
+    found = list(children_of(supervisor))
+    for record in found:  # it grows meanwhile
+        found += children_of(record)
+    return found
+
+
+def is_critical(record: Record[Any]) -> bool:
+    """Must it never be killed for memory's sake? Supervisors are critical too: each holds little, and everyone below it
+    would go."""
+    return record.kind.role == "supervisor" or record.memory_priority is Priority.CRITICAL

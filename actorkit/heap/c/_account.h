@@ -1,0 +1,244 @@
+/* An account: what the code of one actor has allocated, and what follows from it. Part of _clock.c.
+ *
+ * Theory of operation
+ * ===================
+ *
+ * Counters. `small` counts with the GIL: requests that pymalloc serves, and charges. `large` counts
+ * atomically, since the raw domain is also called without the GIL and by threads that Python does not
+ * know. Both only ever grow. `bytes` is their sum less `origin`, and a reset moves the origin, so no
+ * reset can lose an addition. Everything else that the raw hook touches is read and written by relaxed
+ * atomic operations (LOAD, STORE, ADD).
+ *
+ * Thresholds. `soft` asks for the alarm (`_alarm.h`); `hard` and `giant` refuse (`_counting.h`). The
+ * hooks do not compute `bytes`: `alarm_at` is the sum of both counters at which `soft` is reached, and
+ * `watch_at` the earlier one of that and `heap_at`, so a small request costs one comparison.
+ *
+ * A heap of its own. The small blocks of an account that holds much come from pages of its own
+ * (`_heaps.h`), which are empty when the account is gone. `settle` is told how much a look has found,
+ * and decides who has such a heap: allocation alone says little, since a small actor that is busy
+ * allocates much too. An account that has allocated, since the last look, as much as would make it a
+ * large one is served at once, and is due: the look at the boundary takes the heap away again if
+ * little of that was kept. An account that leaves its pages full of air goes without for a while.
+ *
+ * References. `entered` owns a reference to the account that its thread is in, so no account is freed
+ * while a thread is in it, even a thread that has released the GIL. */
+
+#ifndef ACTORKIT_HEAP_ACCOUNT_H
+#define ACTORKIT_HEAP_ACCOUNT_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "_compiler.h"
+#include "_heaps.h"
+
+/* A thread-local variable of an extension module normally costs a function call. glibc keeps room for
+ * a few words that do not. */
+#if defined(__GLIBC__)
+#define THREAD_LOCAL static __thread __attribute__((tls_model("initial-exec")))
+#else
+#define THREAD_LOCAL static __thread
+#endif
+
+#define LOAD(place) __atomic_load_n(&(place), __ATOMIC_RELAXED)
+#define STORE(place, value) __atomic_store_n(&(place), (value), __ATOMIC_RELAXED)
+#define ADD(place, value) __atomic_add_fetch(&(place), (value), __ATOMIC_RELAXED)
+
+#define NONE_SET UINT64_MAX /* a threshold that is not set */
+
+#define AIR (16 * 1024)              /* this much of a heap may be free, however little the heap holds */
+#define HOLDS_MUCH (6 * 1024)        /* an account that holds this much gets a heap of its own */
+#define LOOK_AT_SOONEST 1024         /* bytes allocated between two looks at how much it holds */
+#define LOOK_AT_LATEST (128 * 1024)  /* the same */
+#define REST_AT_FIRST (64 * 1024 * 1024)  /* bytes to allocate elsewhere after leaving a heap too airy */
+#define REST_AT_MOST ((uint64_t)1 << 34)  /* the same, after many such heaps */
+
+typedef struct {
+    PyObject_HEAD
+    uint64_t small;       /* counted with the GIL: requests up to SMALL, and charges */
+    uint64_t large;       /* counted atomically: larger requests */
+    uint64_t alarm_at;    /* small + large at which the alarm is due, or NONE_SET */
+    uint64_t watch_at;    /* the smaller one of alarm_at and heap_at: what small requests are compared with */
+    Heap *serving;        /* `heap` if small blocks come from it, else NULL */
+    Heap *heap;           /* of its own; NULL: it never had one */
+    uint64_t heap_at;     /* small + large at which it gets a heap of its own, or NONE_SET */
+    uint64_t heap_step;   /* heap_at was this far from the last look; 0: it has not settled yet */
+    uint64_t rests_until; /* small + large before which it gets no heap: it left the last one full of air */
+    uint64_t rest;        /* the length of the last such rest */
+    uint64_t held_then;   /* what it held when the rest began: holding twice as much ends the rest */
+    uint64_t origin;      /* small + large when bytes was 0; may wrap around, only the difference counts */
+    uint64_t soft;
+    uint64_t hard;
+    uint64_t giant;
+    uint64_t peak_request;
+    uint64_t refused;
+    uint64_t last_refused;
+    uint64_t activation;  /* how often it was entered */
+    uint64_t asked;       /* the activation in which a pending call was asked for; 0 if none */
+    uint64_t in_vain;     /* how often the alarm came while a verdict stood */
+    char due;
+    char heap_near;       /* a look has found it halfway to a heap of its own */
+    char heap_due;        /* heap_at was reached since the last look */
+    char measured;        /* receive() leaves all messages to its caller */
+    Py_ssize_t bound;     /* of messages: accept() leaves those beyond it to its caller */
+    PyObject *owner;
+    PyObject *verdict;
+    PyObject *weak_references;
+} Account;
+
+static PyTypeObject AccountType; /* _account_type.h */
+
+THREAD_LOCAL Account *entered; /* owned; what this thread's allocations are counted to */
+
+static bool slabs_serve; /* can accounts have heaps of their own? Found out when the hooks are put in place */
+
+static inline uint64_t
+account_total(Account *account)
+{
+    return LOAD(account->small) + LOAD(account->large);
+}
+
+static inline uint64_t
+account_bytes(Account *account)
+{
+    return account_total(account) - LOAD(account->origin);
+}
+
+static void
+account_watch(Account *account)
+{
+    account->watch_at = account->heap_at < account->alarm_at ? account->heap_at : account->alarm_at;
+}
+
+/* Recompute alarm_at after origin or soft has changed, and let the alarm be asked for anew. */
+static void
+account_arm(Account *account)
+{
+    uint64_t at = NONE_SET;
+    if (account->soft != NONE_SET) {
+        uint64_t bytes = account_bytes(account), total = account_total(account);
+        uint64_t left = account->soft > bytes ? account->soft - bytes : 0;
+        if (left < NONE_SET - total) {
+            at = total + left;
+        }
+    }
+    STORE(account->alarm_at, at);
+    account_watch(account);
+    account->asked = 0;
+}
+
+/* Let small blocks come from a heap of its own, or not any more. */
+static void
+account_serve(Account *account, bool own)
+{
+#ifdef HAVE_SLABS
+    if (own && account->heap == NULL) {
+        account->heap = heap_new(&account->due); /* NULL: no memory, so not now */
+    }
+    account->serving = own ? account->heap : NULL;
+    if (!own && account->heap != NULL) {
+        heap_sweep(account->heap);
+        if (account->heap->pages == 0) {
+            heap_free(account->heap);
+            account->heap = NULL;
+        }
+    }
+#else
+    (void)account, (void)own;
+#endif
+}
+
+/* Between looks it has allocated as much as a large actor holds: it is served from now on, lest what it is about to keep
+   stays behind elsewhere. The next look takes the heap away again if little of it was left. */
+static void
+want_heap(Account *account)
+{
+    account->heap_due = 1;
+    STORE(account->due, 1);
+    account->heap_at = NONE_SET;
+    account_serve(account, slabs_serve);
+    account_watch(account);
+}
+
+/* Is more than a quarter of its heap free? Whoever allocates much for a moment and keeps little of it, here and there, would
+   hold all pages that it ever needed, with room that nobody else can use. */
+static bool
+account_is_airy(Account *account)
+{
+#ifdef HAVE_SLABS
+    Heap *heap = account->heap;
+    if (heap != NULL && account->serving != NULL) {
+        uint64_t live = heap_live(heap);
+        if (live < heap->pages * PAGE_BYTES / 2) {
+            heap_sweep(heap);
+        }
+        uint64_t air = heap->pages * PAGE_BYTES - live;
+        heap->look_at = 2 * heap->pages + FIRST_LOOK;
+        return air > AIR && air > live / 3;
+    }
+#else
+    (void)account;
+#endif
+    return false;
+}
+
+/* A look has found that it holds so much. What large blocks have of it, which are malloc's in any case, is guessed from
+   what has been allocated. */
+static void
+account_settle(Account *account, uint64_t held)
+{
+    uint64_t total = account_total(account);
+    held = total > 0 ? (uint64_t)((double)held * ((double)account->small / (double)total)) : held;
+    if (!slabs_serve) {
+        account->heap_at = NONE_SET;
+        account_serve(account, false);
+    }
+    else if (account_is_airy(account)) {
+        account->rest = account->rest == 0 ? REST_AT_FIRST : 2 * account->rest;
+        account->rest = account->rest > REST_AT_MOST ? REST_AT_MOST : account->rest;
+        account->heap_at = account->rests_until = total + account->rest;
+        account->held_then = held;
+        account->heap_due = account->heap_near = 0;
+        account_serve(account, false);
+    }
+    else if (total < account->rests_until && held < 2 * account->held_then + HOLDS_MUCH) {
+        account_serve(account, false); /* gives back what has become empty */
+    }
+    else if (held >= HOLDS_MUCH || (account->serving != NULL && held >= HOLDS_MUCH / 2)) {
+        account->heap_at = NONE_SET;
+        account->heap_due = account->heap_near = 0;
+        account_serve(account, true);
+    }
+    else if (account->heap_due || account->serving != NULL || account->heap_at == NONE_SET) {
+        uint64_t step = account->heap_step == 0 ? HOLDS_MUCH : account->heap_step * 2;
+        if (held >= HOLDS_MUCH / 2 && !account->heap_near) {
+            account->heap_near = 1; /* if it goes on like this, it will soon be there */
+            step = HOLDS_MUCH - held > LOOK_AT_SOONEST ? HOLDS_MUCH - held : LOOK_AT_SOONEST;
+        }
+        account->heap_step = step > LOOK_AT_LATEST ? LOOK_AT_LATEST : step;
+        account->heap_at = total + account->heap_step;
+        account->heap_due = 0;
+        account_serve(account, false);
+    }
+    account_watch(account);
+}
+
+/* Charge it if `bytes` stays below `soft`; needs the GIL. */
+
+static inline bool
+account_take(Account *account, uint64_t number)
+{
+    if (account->soft != NONE_SET) {
+        uint64_t bytes = account_bytes(account);
+        if (bytes >= account->soft || number >= account->soft - bytes) {
+            return false;
+        }
+    }
+    STORE(account->small, account->small + number);
+    return true;
+}
+
+#endif

@@ -1,0 +1,39 @@
+/* The contract between the two extensions, the clock and the walk.
+ *
+ * What the clock counts and what the walk finds must agree: the clock must never count less than the
+ * walk finds, or an actor could hold more than it was charged with. So both round a request up in the
+ * same way, to the block that an allocator makes of it, and the walk sizes the messages that the clock
+ * charges. The sizing function passes from one to the other in a capsule. */
+
+#ifndef ACTORKIT_HEAP_CONTRACT_H
+#define ACTORKIT_HEAP_CONTRACT_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stddef.h>
+
+#define SMALL 512 /* pymalloc serves requests up to this size by itself */
+
+/* The block that pymalloc makes of a request of 1 to SMALL bytes. */
+static inline size_t
+small_block(size_t request)
+{
+    return (request + 15) & ~(size_t)15;
+}
+
+/* The block that malloc makes of a larger request: a word for its size, rounded up to 16 bytes. */
+static inline size_t
+large_block(size_t request)
+{
+    return (request + sizeof(size_t) + 15) & ~(size_t)15;
+}
+
+/* At least the bytes of some objects that their receiver will own; -1 with an exception. */
+typedef Py_ssize_t (*MessageSizer)(PyObject *const *objects, Py_ssize_t count);
+
+/* The attribute of the walk's module with a capsule that points to a MessageSizer. */
+#define SIZER_ATTRIBUTE "_message_bound"
+#define SIZER_CAPSULE "actorkit.heap.c._walk." SIZER_ATTRIBUTE
+
+#endif

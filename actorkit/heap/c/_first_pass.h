@@ -1,0 +1,115 @@
+/* The first pass: dropped objects die, and what only they held dies with them. Part of _walk.c.
+ *
+ * Theory of operation. Each reference that leaves a dead object is taken away from the virtual count of
+ * its target (`release`). A target whose virtual count reaches 0 would be freed: its bytes count, and
+ * its own references are followed (`charge`). What somebody else holds never reaches 0: it is looked up,
+ * never traversed, so shared data cost nothing, however large they are.
+ *
+ * All that this pass counts is certainly private. That is why it may stop early: more than the limit is
+ * a proof. It also stops when it has counted more objects than there can be, since then some traversal
+ * lies.
+ *
+ * References are borrowed, the GIL is held, and no Python code runs. */
+
+#ifndef ACTORKIT_HEAP_FIRST_PASS_H
+#define ACTORKIT_HEAP_FIRST_PASS_H
+
+#include "_adapters.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+static PyObject *allocated_blocks; /* sys.getallocatedblocks; found when the module is loaded */
+
+/* The bytes of address space that this process has; SIZE_MAX where nobody says. */
+static size_t
+address_space(void)
+{
+    unsigned long pages = 0;
+    FILE *statm = fopen("/proc/self/statm", "r");
+    if (statm != NULL) {
+        if (fscanf(statm, "%lu", &pages) != 1) {
+            pages = 0;
+        }
+        fclose(statm);
+    }
+    return pages ? (size_t)pages * (size_t)sysconf(_SC_PAGESIZE) : SIZE_MAX;
+}
+
+/* More objects than blocks that hold them: some traversal lies. Only the interpreter's own allocator counts its
+ * blocks. With another one (PYTHONMALLOC=malloc) the bound is what memory could hold, which is loose. */
+static void
+look_at_guard(Walk *walk)
+{
+    PyObject *answer = allocated_blocks == NULL ? NULL : PyObject_CallNoArgs(allocated_blocks);
+    size_t blocks = answer == NULL ? 0 : PyLong_AsSize_t(answer);
+    Py_XDECREF(answer);
+    PyErr_Clear();
+    size_t bound = blocks ? blocks * 2 + ((size_t)1 << 20) : address_space() / sizeof(PyObject);
+    if (walk->objects > bound) {
+        walk->inexact = 1;
+        walk->over = 1;
+    }
+    walk->guard = walk->objects > bound ? walk->objects : bound;
+}
+
+/* ``object`` dies: count it, then follow what it holds. */
+static inline void
+charge(Walk *walk, PyObject *object, const TypeFacts *facts)
+{
+    size_t bytes = object_bytes(object, facts);
+    walk->bytes += bytes;
+    walk->objects++;
+    if (walk->recording) {
+        record(walk, object, bytes, walk->group);
+    }
+    if (walk->bytes > walk->limit) {
+        walk->over = 1;
+        return;
+    }
+    if (walk->objects > walk->guard) {
+        look_at_guard(walk);
+    }
+    if (facts->adapter != NULL) {
+        wait_for_adapter(walk, object);
+    }
+    expand(walk, object, facts);
+}
+
+static inline void
+release(Walk *walk, uintptr_t edge)
+{
+    PyObject *object = (PyObject *)(edge & ~THROUGH_TABLE);
+    if (is_immortal(object)) {
+        return;
+    }
+    TypeFacts *facts = facts_of(walk, Py_TYPE(object));
+    if (facts->flags & (TYPE_NEVER_COUNTS | TYPE_STOPS)) {
+        return;
+    }
+    Py_ssize_t count = Py_REFCNT(object);
+    if (count != 1 || edge & THROUGH_TABLE || facts->adapter != NULL) {
+        Entry *entry = enter(walk, object);
+        if (entry == NULL) {
+            return;
+        }
+        if (entry->object == NULL) {
+            entry->object = object;
+            entry->left = count > (Py_ssize_t)UINT32_MAX ? UINT32_MAX : (uint32_t)(count - 1);
+            entry->flags = entry->left && is_namespace(object, facts) ? ENTRY_STOP : 0;
+        }
+        else if (entry->flags & (ENTRY_DEAD | ENTRY_STOP) || entry->left == 0) {
+            return;
+        }
+        else {
+            entry->left--;
+        }
+        if (entry->left) {
+            return;
+        }
+        entry->flags |= ENTRY_DEAD;
+    }
+    charge(walk, object, facts);
+}
+
+#endif

@@ -1,0 +1,315 @@
+/* The memory of a walk: its table of objects, its stack of edges, and how it begins and ends. Part of
+ * _walk.c.
+ *
+ * Theory of operation. The table has an entry for each object that may be met over more than one edge:
+ * its *virtual* reference count and what is known about it. It is open addressing over `table`, and
+ * `order` lists the slots in use, so that emptying it costs what was used.
+ *
+ * All of this comes from malloc, not from Python's allocators, which are being watched. If there is no
+ * memory, `no_memory` is set, the walk ends, and its caller raises MemoryError. The buffers of one small
+ * walk are kept for the next one.
+ *
+ * References. The objects in the table, on the stack and among the records are borrowed, but for the
+ * first `pinned` ones of the table and for `temporaries`: those are ours until the end (`_adapters.h`).
+ * The registered types and functions are referenced by the walk itself. The GIL is held. Emptying the
+ * table may free objects, and then Python code may run. */
+
+#ifndef ACTORKIT_HEAP_TABLE_H
+#define ACTORKIT_HEAP_TABLE_H
+
+#include "_blocks.h"
+#include "_compiler.h"
+
+#include <stdlib.h>
+
+enum EntryFlag {
+    ENTRY_DEAD = 1,     /* first pass: its virtual count is 0 */
+    ENTRY_STOP = 2,     /* a module's namespace */
+    ENTRY_OPENED = 4,   /* second pass: its references have been counted */
+    ENTRY_SHARED = 8,   /* second pass: held from elsewhere */
+    ENTRY_CYCLE = 16,   /* second pass: a collection would free it */
+    ENTRY_ROOT = 32     /* a root that has not been counted yet */
+};
+enum { HIDDEN_SHIFT = 8 };  /* the flags from here on: 1 + the index of what the adapter said */
+
+typedef struct {
+    PyObject *object;
+    uint32_t left;  /* references that are not accounted for yet */
+    uint32_t flags;
+} Entry;
+
+/* What an adapter said of one object. */
+typedef struct {
+    size_t bytes;
+    size_t first, count;  /* its referents, in ``referents`` */
+} Hidden;
+
+/* An object that was counted, for the tests. */
+typedef struct {
+    PyObject *object;
+    size_t bytes;
+    int group;
+} Record;
+
+enum Group { GROUP_STATE, GROUP_MAILBOX, GROUP_AFTER_GC, GROUP_SHARED };
+
+enum { TYPE_CACHE = 256, SMALL_TABLE = 64, KEPT_TABLE = 8192, KEPT_STACK = 65536, IN_FLIGHT = 8 };
+
+/* An edge is a pointer to its target, with this bit set if the target must go through the table. */
+#define THROUGH_TABLE ((uintptr_t)1)
+
+typedef struct {
+    TypeFacts types[TYPE_CACHE];
+    uint64_t number;
+    uint64_t registration; /* the state of the registry that ``types`` were learned with */
+
+    Entry *table;     /* open addressing */
+    size_t mask;
+    uint32_t *order;  /* the slots in use, in the order of their use */
+    size_t used;
+    size_t pinned;    /* so many of them, from the first, hold a reference of ours */
+
+    uintptr_t *stack;
+    size_t depth, stack_size;
+
+    PyObject **waiting;  /* objects in the table whose adapter has to be called */
+    size_t waiting_count, waiting_size;
+    Hidden *hidden;
+    size_t hidden_count, hidden_size;
+    PyObject **referents;
+    size_t referent_count, referent_size;
+    PyObject **temporaries;  /* objects that are ours until the end */
+    size_t temporary_count, temporary_size;
+
+    PyObject **stale;  /* addresses from value stacks that may be out of date: never looked at */
+    size_t stale_count, stale_size;
+
+    Record *records;
+    size_t record_count, record_size;
+    int recording;
+
+    Registry registry;
+    size_t bytes, limit, objects, guard, edges, edge_cap;
+    size_t shared, after_gc;
+    int group;
+    int over;      /* past the limit */
+    int inexact;
+    int no_memory;
+    int raised;    /* an adapter raised something that is not for us to swallow */
+} Walk;
+
+static Registry registered;
+static Walk *spare;            /* the buffers of a walk that is over, for the next one */
+static uint64_t walk_numbers;
+static uint64_t registrations; /* how often the registry was replaced */
+
+/* --- Growing arrays ----------------------------------------------------------------------- */
+
+/* Room for one more element; 0 if there is no memory. */
+static int
+make_room(Walk *walk, void **array, size_t *size, size_t needed, size_t element)
+{
+    if (needed < *size) {
+        return 1;
+    }
+    size_t larger = *size ? *size * 2 : 64;
+    while (larger <= needed) {
+        larger *= 2;
+    }
+    void *moved = realloc(*array, larger * element);
+    if (moved == NULL) {
+        walk->no_memory = 1;
+        return 0;
+    }
+    *array = moved;
+    *size = larger;
+    return 1;
+}
+
+#define ROOM(walk, array, count, size) \
+    make_room(walk, (void **)&(walk)->array, &(walk)->size, (walk)->count, sizeof *(walk)->array)
+
+/* --- The table ---------------------------------------------------------------------------- */
+
+static inline size_t
+slot_of(PyObject *object)
+{
+    return (size_t)((((uint64_t)(uintptr_t)object >> 4) * UINT64_C(0x9E3779B97F4A7C15)) >> 20);
+}
+
+static int
+resize_table(Walk *walk, size_t slots)
+{
+    Entry *table = calloc(slots, sizeof *table);
+    uint32_t *order = slots > (size_t)UINT32_MAX ? NULL : malloc(slots / 2 * sizeof *order + sizeof *order);
+    if (table == NULL || order == NULL) {
+        free(table);
+        free(order);
+        walk->no_memory = 1;
+        return 0;
+    }
+    size_t mask = slots - 1;
+    for (size_t i = 0; i < walk->used; i++) {
+        Entry entry = walk->table[walk->order[i]];
+        size_t slot = slot_of(entry.object) & mask;
+        while (table[slot].object != NULL) {
+            slot = (slot + 1) & mask;
+        }
+        table[slot] = entry;
+        order[i] = (uint32_t)slot;
+    }
+    free(walk->table);
+    free(walk->order);
+    walk->table = table;
+    walk->order = order;
+    walk->mask = mask;
+    return 1;
+}
+
+static inline Entry *
+find_entry(Walk *walk, PyObject *object)
+{
+    size_t slot = slot_of(object) & walk->mask;
+    for (;;) {
+        Entry *entry = &walk->table[slot];
+        if (entry->object == object) {
+            return entry;
+        }
+        if (entry->object == NULL) {
+            return NULL;
+        }
+        slot = (slot + 1) & walk->mask;
+    }
+}
+
+/* The entry of ``object``, made if there is none (``object`` is then NULL in it: the caller sees that
+ * it is new and fills it in). Good until the next call. NULL if there is no memory. */
+static inline Entry *
+enter(Walk *walk, PyObject *object)
+{
+    for (;;) {
+        size_t slot = slot_of(object) & walk->mask;
+        for (;;) {
+            Entry *entry = &walk->table[slot];
+            if (entry->object == object) {
+                return entry;
+            }
+            if (entry->object == NULL) {
+                if ((walk->used + 1) * 2 > walk->mask + 1) {
+                    break;
+                }
+                walk->order[walk->used++] = (uint32_t)slot;
+                return entry;
+            }
+            slot = (slot + 1) & walk->mask;
+        }
+        if (!resize_table(walk, (walk->mask + 1) * 2)) {
+            return NULL;
+        }
+    }
+}
+
+/* --- The life of a walk ------------------------------------------------------------------- */
+
+static void
+free_walk(Walk *walk)
+{
+    free(walk->table);
+    free(walk->order);
+    free(walk->stack);
+    free(walk->waiting);
+    free(walk->hidden);
+    free(walk->referents);
+    free(walk->temporaries);
+    free(walk->stale);
+    free(walk->records);
+    free(walk);
+}
+
+/* A walk that is ready to begin. NULL with MemoryError if there is no memory. */
+static Walk *
+begin_walk(void)
+{
+    Walk *walk = spare;
+    spare = NULL;
+    if (walk == NULL) {
+        walk = calloc(1, sizeof *walk);
+        if (walk == NULL || !resize_table(walk, SMALL_TABLE)) {
+            if (walk != NULL) {
+                free_walk(walk);
+            }
+            PyErr_NoMemory();
+            return NULL;
+        }
+    }
+    walk->number = ++walk_numbers;
+    if (walk->registration != registrations) {
+        walk->registration = registrations;
+        memset(walk->types, 0, sizeof walk->types);
+    }
+    walk->registry.stop_types = Py_NewRef(registered.stop_types);
+    walk->registry.adapters_by_type = Py_NewRef(registered.adapters_by_type);
+    walk->registry.adapters_by_name = Py_NewRef(registered.adapters_by_name);
+    walk->bytes = walk->objects = walk->edges = walk->shared = walk->after_gc = 0;
+    walk->limit = walk->edge_cap = SIZE_MAX;
+    walk->guard = (size_t)1 << 20;
+    walk->group = GROUP_STATE;
+    walk->over = walk->inexact = walk->no_memory = walk->raised = walk->recording = 0;
+    return walk;
+}
+
+/* Empty the table, for the next actor. Objects may be freed by this, and then Python code may run. */
+static void
+clear_table(Walk *walk)
+{
+    size_t pinned = walk->pinned, temporaries = walk->temporary_count;
+    walk->pinned = walk->temporary_count = 0;
+    walk->depth = walk->waiting_count = walk->hidden_count = walk->referent_count = walk->record_count = 0;
+    walk->stale_count = 0;
+    for (size_t i = 0; i < walk->used; i++) {
+        Entry *entry = &walk->table[walk->order[i]];
+        PyObject *object = entry->object;
+        *entry = (Entry){NULL, 0, 0};
+        if (i < pinned) {
+            Py_DECREF(object);
+        }
+    }
+    walk->used = 0;
+    for (size_t i = 0; i < temporaries; i++) {
+        Py_DECREF(walk->temporaries[i]);
+    }
+}
+
+/* The walk is over: true, or false with an exception set. */
+static int
+end_walk(Walk *walk)
+{
+    int no_memory = walk->no_memory, raised = walk->raised;
+    PyObject *type = NULL, *value = NULL, *traceback = NULL;
+    if (raised) {
+        PyErr_Fetch(&type, &value, &traceback);
+    }
+    Registry registry = walk->registry;
+    clear_table(walk);
+    Py_DECREF(registry.stop_types);
+    Py_DECREF(registry.adapters_by_type);
+    Py_DECREF(registry.adapters_by_name);
+    int small = walk->mask < KEPT_TABLE && walk->stack_size <= KEPT_STACK && walk->record_size == 0;
+    if (spare == NULL && small) {
+        spare = walk;
+    }
+    else {
+        free_walk(walk);
+    }
+    if (raised) {
+        PyErr_Restore(type, value, traceback);
+        return 0;
+    }
+    if (no_memory) {
+        PyErr_NoMemory();
+        return 0;
+    }
+    return 1;
+}
+
+#endif

@@ -1,0 +1,107 @@
+"""The budgets of one node: which actor has one, and when the clock runs.
+
+The clock and the sweep cost something, so they start with the node's first budget and run until the node has ended. The
+clock is the process's: several nodes may have started it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ...heap import clock
+from ...policy.memory.heap_limit import HeapLimit
+from ..actor.record import Record
+from .budget import Budget, alarm, at_boundary
+from .budgeted_record import BUDGETED, PLAIN
+from .footprints import Footprints
+from .sweep import Sweep
+
+__all__ = ["Budgets"]
+
+
+class BudgetEngine(Protocol):
+    """What the budgets ask of the engine of their node."""
+
+    name: str
+    step_hook: Callable[[Record[Any] | None], None] | None
+    """See ``Engine.step_hook``."""
+
+    def start_task(self, function: Callable[..., Any], /, *args: Any, name: str) -> Any:
+        """Run an async function as a task of the node."""
+        ...
+
+
+class Budgets:
+    """The budgets of one node. ``learned``: where the sweep's samples go."""
+
+    def __init__(self, engine: BudgetEngine, learned: Footprints) -> None:
+        self._engine = engine
+        #: Those in force, by their actor.
+        self.all: dict[Record[Any], Budget] = {}
+        #: The clock and the sweep have been started.
+        self.installed = False
+        #: May actors' small blocks get pages of their own?
+        self.own_heaps = False
+        #: The limit of actors that ask for none.
+        self.default: HeapLimit | None = None
+        self._sweep = Sweep(self.all, learned)
+
+    def limit_of(self, own: HeapLimit | None) -> HeapLimit | None:
+        """The limit in force for an actor that asks for ``own``; the node's default fills in the rest. None: it has no
+        budget."""
+        return self._in_force(own if own is not None else self.default)
+
+    def _in_force(self, limit: HeapLimit | None) -> HeapLimit | None:
+        return None if limit is None or limit.size == 0 else limit.over(self.default)
+
+    def begin(self, record: Record[Any], limit: HeapLimit) -> Budget:
+        """Give ``record`` a budget."""
+        self.install()
+        budget = self.all[record] = Budget(record, limit, own_heap=self.own_heaps)
+        record.account = budget.account
+        record.__class__ = BUDGETED[type(record)]
+        return budget
+
+    def change(self, record: Record[Any], limit: HeapLimit | None) -> HeapLimit | None:
+        """Give a living actor another limit (None: no limit), in force at its next boundary. Returns the old one."""
+        budget = self.all.get(record)
+        old = None if budget is None else budget.limit
+        made = self._in_force(limit)
+        if made is None:
+            self.end(record)
+        elif budget is None:
+            self.begin(record, made).account.charge(made.size + 1)
+        else:
+            budget.set_limit(made)
+            budget.account.charge(0)
+        return old
+
+    def end(self, record: Record[Any]) -> None:
+        """The actor has died, or has no limit any more."""
+        if self.all.pop(record, None) is not None:
+            record.__class__ = PLAIN[type(record)]
+            record.account = None
+
+    def install(self) -> None:
+        """Start the clock and the sweep, if they do not run yet."""
+        if not self.installed:
+            engine = self._engine
+            # First what is most likely to fail for want of memory.
+            engine.start_task(self._sweep.run, engine.name, name=f"actorkit {engine.name}: heap sweep")
+            self.installed = True
+            clock.install(alarm, at_boundary)
+            engine.step_hook = clock.switch
+
+    def close(self) -> None:
+        """The node has ended."""
+        if self.installed:
+            self.installed = False
+            self._engine.step_hook = None
+            self._sweep.cancel()
+            clock.switch(None)
+            clock.uninstall()
+
+    async def look_at_all(self) -> None:
+        """Look at every actor with a budget now, as the sweep does once a second."""
+        await self._sweep.look_at_all()

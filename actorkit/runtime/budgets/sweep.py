@@ -1,0 +1,87 @@
+"""The sweep: once a second every actor with a budget is looked at, whatever its account says.
+
+An account does not know what became private because another holder let go, nor what came from the interpreter's
+freelists. Most of these looks find an actor within its limit, so they are made as a census, a chunk of actors at a
+time, which costs a few nanoseconds an object. Only an actor over its limit is walked on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any, Final
+
+import trio
+
+from ...heap import clock, own_heaps, walk
+from ...log import log
+from ..actor.record import DEAD, Record
+from .budget import Budget
+from .footprints import Footprints
+from .roots import CHUNK, held_by, on_stack
+
+__all__ = ["Sweep"]
+
+SECONDS: Final = 1.0
+"""Between two sweeps."""
+SHARE: Final = 0.05
+"""Sweeps take no more than this share of the time: with very many actors, or on a slow machine, they come less
+often."""
+
+
+class Sweep:
+    """Sweeps the budgets of one node, and teaches its footprints.
+
+    Args:
+        budgets: those in force.
+        learned: where samples of living actors go.
+    """
+
+    def __init__(self, budgets: Mapping[Record[Any], Budget], learned: Footprints) -> None:
+        self._budgets = budgets
+        self._learned = learned
+        self._scope = trio.CancelScope()
+
+    async def run(self, node: str) -> None:
+        """Sweep until ``cancel``. ``node``: its name, for the log."""
+        with self._scope:
+            pause = SECONDS
+            while True:
+                await trio.sleep(pause)
+                began = perf_counter()
+                try:
+                    await self.look_at_all()
+                except MemoryError:
+                    log.error(
+                        "node %r has no memory to look at all of its %d budgets: it tries again",
+                        node,
+                        len(self._budgets),
+                    )
+                own_heaps.decay()
+                pause = max(SECONDS, (perf_counter() - began) / SHARE)
+
+    def cancel(self) -> None:
+        """The node has ended."""
+        self._scope.cancel(reason="the node has stopped")
+
+    async def look_at_all(self) -> None:
+        """One sweep. Others run between its chunks."""
+        if not clock.verify():
+            clock.reinstall()
+        budgets = list(self._budgets.values())
+        learned = self._learned
+        learned.begin_pass()
+        for first in range(0, len(budgets), CHUNK):
+            chunk = [b for b in budgets[first : first + CHUNK] if b.record.state != DEAD and not on_stack(b.record)]
+            simple = [b for b in chunk if not b.limit.include_shared]
+            sizes = walk.census(held_by(b.record for b in simple))
+            for budget, size in zip(simple, sizes, strict=True):
+                if size > budget.limit.size:
+                    budget.at_boundary()
+                else:
+                    budget.note(size)
+                    learned.living(budget.record, size)
+            for budget in chunk:
+                if budget.limit.include_shared:
+                    budget.at_boundary()
+            await trio.lowlevel.checkpoint()
