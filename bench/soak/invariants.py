@@ -43,8 +43,8 @@ def consistent(node: ak.Node) -> Iterator[str]:
 def left(node: ak.Node) -> Iterator[str]:
     """What a closed node has left behind."""
     for what in ("actors", "workers", "idle", "current", "holders", "busy", "grant", "starting", "unkillable", "dying"):
-        if getattr(node, what):
-            yield f"left behind: {what} = {getattr(node, what)!r:.200}"
+        if getattr(node.engine, what):
+            yield f"left behind: {what} = {getattr(node.engine, what)!r:.200}"
     if node.engine.deadlines.pending:
         yield f"{node.engine.deadlines.pending} calls are pending"
     if len(node.engine.timers):

@@ -89,10 +89,10 @@ OPTIONS = PACKAGE / "runtime" / "life" / "node_settings.py"
 
 def test_features_are_the_nodes() -> None:
     """Only the default of ``open_node`` is what was detected: all else asks its node."""
-    for path in modules():
+    for path in modules().values():
         if path != INTERNALS:
             uses = [
-                node for node in ast.walk(ast.parse(path.read_text()))
+                node for node in ast.walk(tree_of(path))
                 if isinstance(node, ast.Name) and node.id == "FEATURES"
             ]  # fmt: skip
             assert len(uses) == (path == OPTIONS), f"{path.name}: {[use.lineno for use in uses]}"

@@ -61,10 +61,10 @@ async def test_a_link(autojump_clock: Any) -> None:
         assert one is not None
         for turned in (False, True):
             count = until_refused(
-                lambda n, turned=turned: links.link(node, *((two[n], one) if turned else (one, two[n])))  # type: ignore[misc]
+                lambda n, turned=turned: links.link(node.engine, *((two[n], one) if turned else (one, two[n])))  # type: ignore[misc]
             )
             assert list(consistent(node)) == []
-            links.link(node, one, two[count])  # type: ignore[arg-type]
+            links.link(node.engine, one, two[count])  # type: ignore[arg-type]
             assert list(consistent(node)) == []
             assert one.relations is not None
             one.relations.links = None
@@ -77,7 +77,7 @@ async def test_a_monitor(autojump_clock: Any) -> None:
     async with ak.open_node() as node:
         hub, others = node.spawn(Idle), [node.spawn(Idle) for _ in range(6_000)]
         one, two = node.engine.resolve(hub), [node.engine.resolve(other) for other in others]
-        until_refused(lambda n: links.monitor(node, two[n], one, hub))  # type: ignore[arg-type]
+        until_refused(lambda n: links.monitor(node.engine, two[n], one, hub))  # type: ignore[arg-type]
         assert list(consistent(node)) == []
 
 
@@ -256,6 +256,6 @@ async def test_a_stop(autojump_clock: Any) -> None:
                 node.shutdown()
                 with trio.CancelScope(shield=True):
                     async with trio.open_nursery() as nursery:
-                        nursery.start_soon(node._stop_surely)
+                        nursery.start_soon(node.engine.stop.run, None)
     assert told.refused == 1
     assert list(left(node)) == []

@@ -94,7 +94,7 @@ async def test_a_subtree_is_what_the_shells_say() -> None:
             assert set(governor.everybody()) == set(below(root))
             assert 50_000 < governor.live_now() < 100_000
         assert all(stranger.alive for stranger in strangers)
-        census = await heap_census(node)
+        census = await heap_census(node.engine)
         assert dict(census.actors)[impostor] < 10_000
 
 

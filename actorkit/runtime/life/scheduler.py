@@ -151,8 +151,6 @@ class Scheduler(Birth, InlineCalls):
         self.quantum = settings.quantum
         self.max_idle = settings.max_idle
         self.features = features
-        self.budgets.default = settings.max_heap_size
-        self.budgets.own_heaps = settings.own_heaps
         self.nursery: trio.Nursery | None = None
         self.queues: tuple[deque[Record[Any]], ...] = (deque(), deque(), deque(), deque())
         self.holders: dict[Task, Any] = {}
@@ -171,6 +169,8 @@ class Scheduler(Birth, InlineCalls):
         self.repairs = 0
         self.step_hook: Callable[[Record[Any] | None], None] | None = None
         self.budgets = Budgets(self, self.learned)
+        self.budgets.default = settings.max_heap_size
+        self.budgets.own_heaps = settings.own_heaps
         self.flushes: list[Callable[[], None]] = []
         self.flush_promised = False
         self.deadlines = Deadlines(self.timers, settings.call_timeout)
