@@ -27,7 +27,7 @@ import actorkit as ak
 from actorkit.governor import census
 from actorkit.heap import walk
 from actorkit.policy.memory import governor_events as ev
-from actorkit.policy.memory.governor_settings import LEVEL_ACTIONS, Deed
+from actorkit.policy.memory.governor_settings import LEVEL_ACTIONS, LevelAction
 from actorkit.policy.memory.kill_rounds import KillSettings
 from actorkit.policy.memory.ladder import LadderSettings
 from actorkit.policy.memory.victims import Census, KillCaps, select
@@ -45,8 +45,8 @@ LATENCIES = 20
 STEP_SECONDS = 0.002
 
 
-def without(*deeds: Deed) -> dict[ak.MemoryLevel, frozenset[Deed]]:
-    return {level: does - set(deeds) for level, does in LEVEL_ACTIONS.items()}
+def without(*actions: LevelAction) -> dict[ak.MemoryLevel, frozenset[LevelAction]]:
+    return {level: does - set(actions) for level, does in LEVEL_ACTIONS.items()}
 
 
 def at_once(**changes: Any) -> ak.GovernorSettings:
@@ -109,13 +109,13 @@ async def tick(actors: int, which: str) -> dict[str, object]:
 async def rounds(actors: int, kind: str) -> dict[str, object]:
     marks: dict[type, float] = {}
 
-    def note(action: ev.Action) -> ev.Action:
+    def note(action: ev.GovernorAction) -> ev.GovernorAction:
         marks[type(action)] = time.thread_time()
-        if isinstance(action, ev.Kill):
+        if isinstance(action, ev.KillVictims):
             kills.append(action)
         return action
 
-    kills: list[ev.Kill] = []
+    kills: list[ev.KillVictims] = []
     memory = ScriptedMemory(limit=LIMIT, used=LIMIT // 10, live=LIMIT // 10)
     budget = "1 MiB" if kind == "budgets" else None
     async with ak.open_node(memory_source=memory, governor=at_once(revise=note), max_heap_size=budget) as node:
@@ -134,7 +134,7 @@ async def rounds(actors: int, kind: str) -> dict[str, object]:
             over = time.thread_time()
             looks.append(marks[ev.TakeCensus] - began)
             whole.append(over - began)
-            ends.append(over - marks[ev.Kill])
+            ends.append(over - marks[ev.KillVictims])
             memory.used = memory.live = LIMIT // 10
             while governor.level:
                 await trio.sleep(0.001)
@@ -180,7 +180,7 @@ async def woken() -> dict[str, object]:
     """Somebody crosses the threshold, the kernel says so, and the governor acts: what that takes."""
     acts: list[float] = []
 
-    def note(action: ev.Action) -> ev.Action:
+    def note(action: ev.GovernorAction) -> ev.GovernorAction:
         if isinstance(action, ev.SetAlarm):
             acts.append(time.perf_counter())
         return action
@@ -221,7 +221,7 @@ async def filled(rate: int) -> dict[str, object]:
     retained."""
     acts: dict[type, float] = {}
 
-    def note(action: ev.Action) -> ev.Action:
+    def note(action: ev.GovernorAction) -> ev.GovernorAction:
         acts.setdefault(type(action), time.perf_counter())
         return action
 
@@ -247,7 +247,9 @@ async def filled(rate: int) -> dict[str, object]:
                 if used >= part * limit:
                     crossed.setdefault(part, now)
     # Not crossed before the act: it came at the crossing, or earlier by forecast.
-    alarm, kill = (acts[kind] - crossed.get(part, acts[kind]) for kind, part in ((ev.SetAlarm, 0.70), (ev.Kill, 0.90)))
+    alarm, kill = (
+        acts[kind] - crossed.get(part, acts[kind]) for kind, part in ((ev.SetAlarm, 0.70), (ev.KillVictims, 0.90))
+    )
     return {"alarm": alarm, "kill": kill, "peak": peak}
 
 

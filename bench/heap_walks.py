@@ -26,7 +26,7 @@ import trio
 
 import actorkit as ak
 from actorkit.heap.python import walk as pure_walk
-from actorkit.runtime.budgets.roots import mailbox_of, roots_of
+from actorkit.runtime.budgets.holdings import mailbox_of, roots_of
 from bench.heap_graphs import SHAPES
 from bench.worker import questions, say
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from ..errors import AdmissionRefused
-from ..policy.memory.admission import Admission, AdmissionSettings, Refuse
+from ..policy.memory.admission import AdmissionMachine, AdmissionSettings, Refuse
 from ..policy.memory.memory_sample import MemoryLevel, MemorySample
 from ..runtime.actor.doors import AdmissionCounts
 from ..runtime.base.interrupts import protected_context
@@ -43,7 +43,7 @@ class NodeAdmission:
 
     def __init__(self, node: Node, settings: AdmissionSettings) -> None:
         self._node = node
-        self._policy = Admission(settings)
+        self._policy = AdmissionMachine(settings)
         self._admitted: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
         self._learned: dict[str, int] = {}

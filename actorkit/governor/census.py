@@ -19,7 +19,7 @@ from ..policy.memory.victims import Candidate, Census, KillCaps, Radius
 from ..runtime.actor.actor_kind import ActorKind
 from ..runtime.actor.record import DEAD, IDLE, Record
 from ..runtime.budgets.budget import Budget
-from ..runtime.budgets.roots import mailbox_of, roots_of
+from ..runtime.budgets.holdings import mailbox_of, roots_of
 from .radius import is_critical, radius_of
 
 __all__ = [
@@ -30,10 +30,10 @@ __all__ = [
     "take_census",
 ]
 
-Told = tuple[list[Any], list[Any], int, bool, int | None]
+Row = tuple[list[Any], list[Any], int, bool, int | None]
 
 
-def _told(record: Record[Any]) -> Told | None:
+def _row(record: Record[Any]) -> Row | None:
     if record.state == DEAD or is_critical(record):
         return None
     account = record.account
@@ -43,9 +43,9 @@ def _told(record: Record[Any]) -> Told | None:
 
 def _rank_of(kind: ActorKind) -> int | None:
     """Of actors without a priority of their own. None: never killed for memory's sake (see ``is_critical``)."""
-    if kind.role == "supervisor" or kind.memory_priority is Priority.CRITICAL:
+    if kind.role == "supervisor" or kind.options.priority is Priority.CRITICAL:
         return None
-    return int(kind.memory_priority)
+    return int(kind.options.priority)
 
 
 _SLOTS: Final = vars(Record)
@@ -62,7 +62,7 @@ PLAN: Final = walk.RecordPlan(
     account=_SLOTS["account"],
     limit=("owner", "limit", "size"),
     rare=(_SLOTS["worker"], _SLOTS["variables"], _SLOTS["control"], _SLOTS["pending"], _SLOTS["relations"]),
-    told=_told,
+    told=_row,
 )
 
 

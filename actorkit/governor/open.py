@@ -13,7 +13,7 @@ from typing import Any, Literal, Unpack
 import trio
 
 from ..policy.memory.admission import AdmissionSettings
-from ..policy.memory.governor import Governor as Machine
+from ..policy.memory.governor import GovernorMachine
 from ..policy.memory.governor_settings import GovernorSettings
 from ..policy.memory.heap_limit import bytes_of
 from ..policy.memory.restart_queue import GateSettings
@@ -23,13 +23,13 @@ from ..runtime import node as runtime
 from ..runtime.life.node_settings import NodeOptions
 from ..runtime.node import Node
 from .admission import NodeAdmission
-from .node_governor import Governor
+from .node_governor import NodeGovernor
 from .quota import QuotaKeeper
 from .restart_gate import MemoryGate
 
 __all__ = ["open_node"]
 
-_governor: trio.lowlevel.RunVar[Governor | None] = trio.lowlevel.RunVar("actorkit governor", default=None)
+_governor: trio.lowlevel.RunVar[NodeGovernor | None] = trio.lowlevel.RunVar("actorkit governor", default=None)
 
 
 def open_node(
@@ -91,7 +91,7 @@ def open_node(
         serving = _governor.get()
         if serving is None or memory_source is not None:
             source = memory_source or NodeMemory(limit)
-            serving = Governor(Machine(settings), source, settings.reserve, memory_report)
+            serving = NodeGovernor(GovernorMachine(settings), source, settings.reserve, memory_report)
             _governor.set(serving)
         _attach(
             node,
@@ -103,7 +103,7 @@ def open_node(
     return runtime.open_node(tree, prepare=prepare, **options)
 
 
-def _attach(node: Node, governor: Governor, gate: MemoryGate, admission: NodeAdmission) -> None:
+def _attach(node: Node, governor: NodeGovernor, gate: MemoryGate, admission: NodeAdmission) -> None:
     def detach() -> None:
         gate.close()
         if not governor.detach(node) and _governor.get() is governor:

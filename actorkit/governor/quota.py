@@ -18,12 +18,11 @@ from ..log import log
 from ..policy.memory.memory_pressure import MemoryPressure
 from ..policy.memory.memory_sample import MemoryLevel
 from ..policy.memory.victims import Candidate, select_over_quota
-from ..runtime.actor.events import KilledForMemory
 from ..runtime.actor.record import DEAD, IDLE, Record
-from ..runtime.budgets.roots import mailbox_of, roots_of
+from ..runtime.budgets.holdings import mailbox_of, roots_of
 from ..runtime.node import Node
 from .census import measured_radius, sizes_of
-from .kills import shown_table
+from .kills import emit_kill, shown_table
 from .radius import below, is_critical
 
 __all__ = ["QuotaKeeper"]
@@ -83,22 +82,9 @@ class QuotaKeeper:
         because = f"{supervisor.describe()} has a memory quota of {quota:,} B, and those below it hold {used:,} B"
         table = shown_table(selected.table)
         log.warning("%s: it loses %d\n%s", because, len(selected.victims), table)
-        events = self._node.engine.events
         for victim in selected.victims:
             record = victim.key
             assert isinstance(record, Record)
             if record.state != DEAD:
-                if events.wanted(KilledForMemory):
-                    events.emit(
-                        KilledForMemory(
-                            record,
-                            record.pid,
-                            record.started_as,
-                            MemoryLevel.NORMAL,
-                            victim.predicted,
-                            because,
-                            False,
-                            table,
-                        )
-                    )
+                emit_kill(record, MemoryLevel.NORMAL, victim.predicted, because, False, table)
                 self._node.engine.end_now(record, MemoryPressure(MemoryLevel.NORMAL, because=because))

@@ -1,25 +1,23 @@
-"""What is written down before a node stops itself for want of memory: so that somebody can find out why."""
+"""What is written down before a node stops itself for lack of memory, so that somebody can find out why."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from ..log import log
 from ..policy.memory import governor_events as ev
 from ..reasons import bounded
+from ..runtime.actor.memory_data import MemoryData, Receipt
 
-if TYPE_CHECKING:
-    from .node_governor import Governor
+__all__ = ["last_report", "write"]
 
-__all__ = ["write"]
+RECEIPTS_SHOWN = 50
 
 
-def write(governor: Governor, action: ev.StopNode) -> None:
-    """To the log, and to ``report_path`` if there is one. Never raises: the stop does not depend on it."""
-    text = _text(governor, action)
+def write(text: str, path: str | None) -> None:
+    """To the log, and to the file if there is one. Never raises: the stop does not depend on it."""
     log.critical("%s", text)
-    path = governor.report_path
     if path is None:
         return
     try:
@@ -31,18 +29,27 @@ def write(governor: Governor, action: ev.StopNode) -> None:
         log.error("the report could not be written to %s: %s", path, error)
 
 
-def _text(governor: Governor, action: ev.StopNode) -> str:
-    data = governor.data()
+def last_report(action: ev.StopNode, data: MemoryData, receipts: Sequence[Receipt], left: int, killed: int) -> str:
+    """The report's text.
+
+    Args:
+        action: why the node stops.
+        data: how memory stood at the last look.
+        receipts: what the governor did, the newest last.
+        left: actors that are alive.
+        killed: actors that the governor has killed.
+    """
     lines = [
         f"out of memory: the node stops itself with exit status {action.exit_status}: {action.because}",
         f"limit {data.total:,} B ({data.source}), used {data.allocated:,} B, resident {data.resident:,} B, "
         f"live {'unknown' if data.live is None else f'{data.live:,} B'}",
-        f"{sum(len(node.engine.actors) for node in governor.nodes)} actors left, {governor.kills.killed} were killed",
+        f"{left} actors left, {killed} were killed",
     ]
-    for receipt in governor.receipts()[-50:]:
+    for receipt in receipts[-RECEIPTS_SHOWN:]:
         realised = "?" if receipt.realised is None else f"{receipt.realised:,}"
+        failure = f"failed: {receipt.failure}: " if receipt.failure else ""
         lines.append(
             f"  {receipt.at:.3f} {receipt.action}: predicted {receipt.predicted}, realised {realised} B, "
-            f"{receipt.duration * 1000:.1f} ms: {bounded(receipt.because, 200)}"
+            f"{receipt.duration * 1000:.1f} ms: {failure}{bounded(receipt.because, 200)}"
         )
     return "\n".join(lines)

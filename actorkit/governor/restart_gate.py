@@ -17,14 +17,14 @@ import trio
 from ..policy.memory import restart_queue as pricing
 from ..policy.memory.footprint_samples import kind_of
 from ..policy.memory.memory_sample import MemoryLevel, MemorySample, Priority
-from ..runtime.actor.doors import PendingRestart
+from ..runtime.actor.doors import PendingRestart, RestartGate
 from ..runtime.base.timers import Timer
 
 if TYPE_CHECKING:
     from ..policy.supervision.child_spec import ChildSpec
     from ..runtime.node import Node
 
-__all__ = ["MemoryGate"]
+__all__ = ["FamilyGate", "MemoryGate"]
 
 KNOWN_CHILDREN: Final = 10_000
 """Children whose deaths are remembered; beyond that, those that have not died for the longest are forgotten."""
@@ -49,7 +49,7 @@ class MemoryGate:
 
     def __init__(self, node: Node, settings: pricing.GateSettings) -> None:
         self._node = node
-        self._policy = pricing.RestartGate(settings)
+        self._policy = pricing.RestartQueue(settings)
         self._tickets = itertools.count()
         self._level = MemoryLevel.NORMAL
         self._going: dict[int, Callable[[], None]] = {}
@@ -73,7 +73,7 @@ class MemoryGate:
         counts: bool = True,
         key: Hashable = None,
     ) -> PendingRestart:
-        """See ``runtime.gate.RestartGate``."""
+        """See ``runtime.actor.doors.RestartGate``."""
         if counts and self._level < MemoryLevel.CONSERVE:
             return self._node.engine.timers.after(delay, go)
         now = trio.current_time()
@@ -160,3 +160,30 @@ class MemoryGate:
         go = self._going.pop(ticket, None)
         if go is not None:
             go()
+
+
+class FamilyGate:
+    """A gate before another: it holds the restarts of one family, and passes all others on.
+
+    Args:
+        own: holds the family's restarts.
+        outer: the gate that stood there before.
+        is_ours: does a child's key belong to the family?
+    """
+
+    def __init__(self, own: MemoryGate, outer: RestartGate, is_ours: Callable[[Hashable], bool]) -> None:
+        self.own = own
+        self.outer = outer
+        self._is_ours = is_ours
+
+    def hold(
+        self,
+        spec: ChildSpec[Any] | None,
+        delay: float,
+        go: Callable[[], None],
+        counts: bool = True,
+        key: Hashable = None,
+    ) -> PendingRestart:
+        """See ``runtime.actor.doors.RestartGate``."""
+        gate: RestartGate = self.own if self._is_ours(key) else self.outer
+        return gate.hold(spec, delay, go, counts, key)

@@ -18,9 +18,8 @@ import attrs
 
 from ..errors import CallShed
 from ..runtime.actor.record import DEAD, IDLE, Message, Record
-from ..runtime.life.lifecycle import Lifecycle
 
-__all__ = ["Shed", "shed", "shed_mailboxes", "shed_records"]
+__all__ = ["Shed", "shed", "shed_mailboxes"]
 
 
 @attrs.frozen
@@ -34,28 +33,20 @@ class Shed:
         return Shed(self.messages + other.messages, self.bytes + other.bytes)
 
 
-def shed_mailboxes(engines: Iterable[Lifecycle], wanted: int, why: str) -> Shed:
-    """Take sheddable messages of about ``wanted`` bytes out of the mailboxes of these nodes: LOW actors' before NORMAL
-    ones' and so on, in each mailbox the oldest first."""
-    return shed_records(((engine, record) for engine in engines for record in engine.actors.values()), wanted, why)
-
-
-def shed_records(records: Iterable[tuple[Lifecycle, Record[Any]]], wanted: int, why: str) -> Shed:
-    """The same for these actors, each given with its node. Of equally important ones the longest mailbox is first."""
-    full: list[tuple[int, int, Lifecycle, Record[Any]]] = []
-    for engine, record in records:
-        if (record.inbox or record.outbox) and record.kind.handlers.sheddable:
-            full.append((record.memory_priority, -record.mailbox_length, engine, record))
-    full.sort(key=lambda entry: entry[:2])
+def shed_mailboxes(records: Iterable[Record[Any]], wanted: int, why: str) -> Shed:
+    """Give up messages of about ``wanted`` bytes in the mailboxes of these actors: those of LOW actors before those of
+    NORMAL ones, and so on. Of equally important actors the one with the longest mailbox comes first."""
+    full = [record for record in records if (record.inbox or record.outbox) and record.kind.handlers.sheddable]
+    full.sort(key=lambda record: (record.memory_priority, -record.mailbox_length))
     given_up = Shed()
-    for _, _, engine, record in full:
+    for record in full:
         if given_up.bytes >= wanted:
             break
-        given_up += shed(engine, record, wanted - given_up.bytes, why)
+        given_up += shed(record, wanted - given_up.bytes, why)
     return given_up
 
 
-def shed(lifecycle: Lifecycle, record: Record[Any], wanted: int, why: str) -> Shed:
+def shed(record: Record[Any], wanted: int, why: str) -> Shed:
     """Take sheddable messages of about ``wanted`` bytes out of one mailbox."""
     sheddable = record.kind.handlers.sheddable
     if record.state == DEAD or not sheddable:
@@ -78,7 +69,7 @@ def shed(lifecycle: Lifecycle, record: Record[Any], wanted: int, why: str) -> Sh
     if record.inbox is not None and not record.inbox:
         record.inbox = None
     for message in taken:
-        lifecycle.dead_letter(record, message, why)
+        record.scheduler.dead_letter(record, message, why)
         reply = message[2]
         if reply is not None:
             reply.refuse(

@@ -21,7 +21,8 @@ from ..errors import InvalidChildSpec
 from ..log import log
 from ..policy.memory.footprint_samples import kind_of
 from ..policy.supervision import supervision_events as ev
-from ..policy.supervision.child_spec import ChildSpec, DynamicFlags
+from ..policy.supervision.child_spec import ChildSpec
+from ..policy.supervision.supervisor_flags import DynamicFlags
 from ..reasons import Crash, ExitReason, Failure
 from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
@@ -432,8 +433,8 @@ class Listener(DynamicSupervisor):
     def _connect(self, record: Record[Any], sock: socket.socket, peer: Peer) -> None:
         """Give the actor its connection. Raises MemoryError where there is no room for it in some table."""
         kind = record.kind
-        if "received" not in kind.options:
-            kind.options = {**kind.options, **stream_callbacks(kind.cls)}
+        if not kind.callbacks:
+            kind.callbacks = stream_callbacks(kind.cls)
         connection = Connection(record, sock, peer, self.framer(), self.limits, self.tls)
         self.connections[record] = connection
         self.door.began += 1

@@ -54,6 +54,9 @@ __all__ = ["Pump"]
 I = TypeVar("I")  # noqa: E741
 T = TypeVar("T")
 
+STARTER: Final = "task_stream"
+"""What feeders are called, and where the node keeps their starter."""
+
 WAITING: Final = 1
 """Finished outcomes that may wait for the consumer, for each task at a time."""
 
@@ -145,12 +148,10 @@ class Pump(Generic[I, T]):
         engine = self.engine = cast("NodeEngine", here)
         if engine.closing:
             raise NodeStopped(f"cannot start a task stream: node {engine.name!r} has stopped; open another one")
-        starter = engine.starters.get(feed_stream)
+        starter = engine.starters.get(STARTER)
         if starter is None:
-            spec = ChildSpec(feed_stream, max_heap_size=0, id="task_stream")
-            starter = engine.starters[feed_stream] = Starter(engine, spec, Feeders())
-            assert starter.kind is not None
-            starter.kind.label = "task_stream"
+            spec = ChildSpec(feed_stream, max_heap_size=0, id=STARTER)
+            starter = engine.starters.put(STARTER, Starter(engine, spec, Feeders(), label=STARTER))
         feeder = starter((self,), {})
         feeder.variables = contextvars.copy_context()
         self.feeder = feeder

@@ -21,7 +21,8 @@ import trio
 from ..behaviours.task import Outcome, Task, perform, why_no_task
 from ..errors import BadArguments, NotAlive
 from ..policy.supervision import supervision_events as ev
-from ..policy.supervision.child_spec import ChildSpec, DynamicFlags
+from ..policy.supervision.child_spec import ChildSpec
+from ..policy.supervision.supervisor_flags import DynamicFlags
 from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.fitting import fits, misfit_in
@@ -36,9 +37,6 @@ from .actor_set import living
 __all__ = ["TaskSupervisor", "task_supervisor"]
 
 T = TypeVar("T")
-
-LABELS = 256
-"""Starters to keep, one for each function: they carry its name into reports."""
 
 
 def task_supervisor(*, max_children: float = math.inf, name: str | None = None) -> ChildSpec[TaskSupervisor]:
@@ -95,10 +93,6 @@ _SPEC: ChildSpec[Any] = ChildSpec(perform, restart="temporary", shutdown=5.0, id
 class TaskSupervisor(DynamicSupervisor):
     """A running task supervisor; call it through its ref. Its tasks are temporary and have 5 s to end in when
     it stops."""
-
-    def __init__(self, flags: DynamicFlags) -> None:
-        super().__init__(flags)
-        self.labelled: dict[str, Starter] = {}
 
     @call
     def run(self, function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> Later[Task[T]]:
@@ -178,14 +172,12 @@ class TaskSupervisor(DynamicSupervisor):
     def _labelled(self, function: Callable[..., Any]) -> Starter:
         """A starter whose processes bear the function's name, which is all that is kept of it."""
         label = getattr(function, "__qualname__", "task")
-        starter = self.labelled.get(label)
+        starter = self.starters.get(label)
         if starter is None:
-            if len(self.labelled) >= LABELS:
-                self.labelled.clear()
             learned = self.ctx.node.engine.learned.of_kind(label)
-            starter = self.labelled[label] = Starter(self.ctx.node.engine, _SPEC, self.door, footprint=learned)
-            assert starter.kind is not None
-            starter.kind.label = starter.kind.child_id = label
+            spec = _SPEC.with_(id=label)
+            starter = Starter(self.ctx.node.engine, spec, self.door, footprint=learned, label=label)
+            return self.starters.put(label, starter)
         return starter
 
 

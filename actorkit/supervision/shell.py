@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from functools import partial
-from types import FunctionType
 from typing import Any, Final
 
 import attrs
@@ -20,7 +19,7 @@ import trio
 from ..behaviours.actor import Actor
 from ..errors import ActorDead, SpecError
 from ..log import log
-from ..policy.key_table import NOT_THEIRS, inert
+from ..policy.key_table import inert
 from ..policy.memory.memory_pressure import MemoryPressure
 from ..policy.supervision import supervision_events as ev
 from ..policy.supervision.child_spec import check_spec
@@ -37,6 +36,7 @@ from ..runtime.base.timers import Timer
 from ..runtime.base.trio_internals import is_fatal
 from ..runtime.life.lifecycle import Stop
 from ..runtime.life.starter import Starter, Watcher
+from ..runtime.life.starter_cache import StarterCache
 
 __all__ = ["StartCall", "SupervisionShell"]
 
@@ -55,17 +55,6 @@ class StartCall:
     """A call whose caller wants the child's ref, not the machine's (ref, info)."""
 
     later: Later[Any]
-
-
-STARTERS: Final = 256
-"""Starters to keep; with more kinds of children than this they are made anew now and then."""
-
-
-def _outlives_its_starts(spec: Any) -> bool:
-    """Is its ``start`` there for good, as a class or a module's function is?"""
-    start = getattr(spec.start, "__origin__", spec.start)
-    lasting = isinstance(start, (type, FunctionType)) and "<locals>" not in start.__qualname__
-    return spec.restart != "temporary" or (lasting and spec.name is None)
 
 
 class Door:
@@ -119,7 +108,7 @@ class SupervisionShell(Actor):
         self.inits: dict[int, Record[Any]] = {}
         self.coming: dict[Record[Any], int] = {}
         self.restarted: set[int] = set()
-        self.starters: dict[Any, Starter] = {}
+        self.starters = StarterCache(self.make_starter)
         self.timers: dict[Any, Timer] = {}
         self.waiting: dict[int, PendingRestart] = {}
         self.started: Later[Any] | None = Later()
@@ -149,8 +138,9 @@ class SupervisionShell(Actor):
         relations = self.ctx.need_relations()
         relations.family = self.door
         relations.call_at_exit(self._abandon)
-        if self.ctx.kind.memory_quota is not None:
-            self.ctx.node.engine.quotas.keep(self.ctx, self.ctx.kind.memory_quota)
+        quota = self.ctx.kind.options.memory_quota
+        if quota is not None:
+            self.ctx.node.engine.quotas.keep(self.ctx, quota)
         started = self.started
         self._feed(ev.Begin(trio.current_time()))
         return started
@@ -318,37 +308,7 @@ class SupervisionShell(Actor):
 
     def start_one(self, spec: Any, watcher: Watcher) -> Record[Any]:
         """Start the child of ``spec``."""
-        return self._starter(spec)(spec.args, spec.kwargs, watcher=watcher)
-
-    def _starter(self, spec: Any) -> Starter:
-        """One starter, and so one kind, for all specs that differ in their arguments only. What was made for one
-        start (a closure, a ``partial``, a name) is not kept: it would hold that start's arguments as long as the
-        supervisor lives."""
-        if not _outlives_its_starts(spec):
-            return self.make_starter(spec)
-        key = (
-            spec.start,
-            spec.name,
-            spec.id,
-            spec.mailbox,
-            spec.overflow,
-            spec.scheduling,
-            spec.priority,
-            spec.max_heap_size,
-            spec.init_timeout,
-            spec.kind,
-        )
-        try:
-            starter = self.starters.get(key)
-            if starter is None or starter.options["options"] != spec.options:
-                if len(self.starters) >= STARTERS:
-                    self.starters.clear()
-                starter = self.starters[key] = self.make_starter(spec)
-        except NOT_THEIRS:
-            raise
-        except BaseException:  # an id or a start whose own code raises: one for this start alone, or it says why not
-            starter = self.make_starter(spec)
-        return starter
+        return self.starters.of_spec(spec)(spec.args, spec.kwargs, watcher=watcher)
 
     def make_starter(self, spec: Any) -> Starter:
         """A starter of this supervisor's children, who are measured."""

@@ -13,9 +13,10 @@ from typing import Any
 import trio
 
 from ..policy.supervision import supervision_events as ev
-from ..policy.supervision.child_spec import AutoShutdown, ChildSpec, Strategy, SupervisorFlags, validate_children
+from ..policy.supervision.child_spec import ChildSpec, validate_children
 from ..policy.supervision.static import Supervision
 from ..policy.supervision.supervision_events import ChildInfo
+from ..policy.supervision.supervisor_flags import AutoShutdown, Strategy, SupervisorFlags
 from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.ref import Ref

@@ -15,7 +15,7 @@ import actorkit as ak
 from actorkit.heap import clock
 from actorkit.runtime.actor.record import DEAD, RUNNING
 from actorkit.runtime.base.boundary_frames import BOUNDARY_FRAMES
-from actorkit.runtime.budgets.roots import heap_of, on_stack
+from actorkit.runtime.budgets.holdings import heap_of, on_stack
 
 KIB = 1024
 SLACK = 8 * KIB

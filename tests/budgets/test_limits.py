@@ -12,7 +12,7 @@ import trio
 import actorkit as ak
 from actorkit.heap import clock, walk
 from actorkit.heap.python import clock as portable_clock
-from actorkit.runtime.budgets.roots import heap_of
+from actorkit.runtime.budgets.holdings import heap_of
 from tests.conformance.marks import conforms
 
 from .conftest import KIB, MIB, Ends, needs_the_extension, without_the_extension

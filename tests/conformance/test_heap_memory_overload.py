@@ -408,7 +408,7 @@ async def test_what_is_declared_sheddable_can_be_flushed(autojump_clock):
         for n in range(100):
             ref.cast(Board.tick, n)
             ref.cast(Gate.note, -n)
-        given_up = shed_mailboxes([node.engine], 10**9, "a test")
+        given_up = shed_mailboxes(node.engine.actors.values(), 10**9, "a test")
         assert given_up.messages == 100
         made.opened.set()
         await settle()

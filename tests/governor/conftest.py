@@ -10,7 +10,7 @@ import pytest
 import trio
 
 import actorkit as ak
-from actorkit.runtime.budgets.roots import heap_of
+from actorkit.runtime.budgets.holdings import heap_of
 from actorkit.testing import ScriptedMemory
 
 MIB = 1024 * 1024

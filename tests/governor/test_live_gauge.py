@@ -11,8 +11,8 @@ from actorkit.pressure.live_bytes import malloc_bytes
 
 AFTER_A_TRIM = """
 import ctypes
-from actorkit.pressure.live import LiveGauge, small_blocks
-from actorkit.pressure.process import ProcessMemory
+from actorkit.pressure.live_bytes import LiveGauge, small_blocks
+from actorkit.pressure.process_memory import ProcessMemory
 
 tells = True
 process = ProcessMemory()

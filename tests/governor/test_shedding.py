@@ -59,7 +59,7 @@ async def test_sheddable_messages_go_oldest_first_and_the_others_stay() -> None:
             board.cast(Board.tick, number, bytes(1_000))
             board.cast(Board.order, number)
         before = node.statistics().dead_letters
-        given_up = shed(node.engine, board, 2_500, "a test")  # type: ignore[arg-type]
+        given_up = shed(board, 2_500, "a test")  # type: ignore[arg-type]
         assert given_up.messages == 3
         assert 3_000 <= given_up.bytes < 4_000
         assert node.statistics().dead_letters == before + 3
@@ -81,7 +81,7 @@ async def test_callers_of_shed_calls_are_told_at_once() -> None:
 
         nursery.start_soon(ask)
         await trio.testing.wait_all_tasks_blocked()
-        assert shed(node.engine, board, 1, "a test").messages == 1  # type: ignore[arg-type]
+        assert shed(board, 1, "a test").messages == 1  # type: ignore[arg-type]
         await told.wait()
         assert not go_on.is_set()
         go_on.set()
@@ -94,7 +94,7 @@ async def test_what_a_subclass_overrides_stays_sheddable_and_keyword_arguments_d
         board.cast(Board.tick, 1)
         board.cast(Board.tick, number=2)
         board.send("a plain message")
-        assert shed(node.engine, board, 10_000, "a test").messages == 2  # type: ignore[arg-type]
+        assert shed(board, 10_000, "a test").messages == 2  # type: ignore[arg-type]
         assert board.mailbox_length == 1  # type: ignore[attr-defined]
         go_on.set()
 
@@ -110,7 +110,7 @@ async def test_those_who_wait_for_room_come_in() -> None:
         board.cast(Board.tick, 2)
         nursery.start_soon(board.cast_wait, Board.order, 7)
         await trio.testing.wait_all_tasks_blocked()
-        assert shed(node.engine, board, 1, "a test").messages == 1  # type: ignore[arg-type]
+        assert shed(board, 1, "a test").messages == 1  # type: ignore[arg-type]
         go_on.set()
         assert await board.call(Board.all) == [2, -7]
 
@@ -119,4 +119,4 @@ async def test_the_dead_have_nothing_to_give() -> None:
     async with ak.open_node() as node:
         board = node.spawn(Board)
         board.kill()
-        assert shed(node.engine, board, 1, "a test").messages == 0  # type: ignore[arg-type]
+        assert shed(board, 1, "a test").messages == 0  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 import actorkit as ak
-from actorkit.governor.step_fence import can_fence
+from actorkit.governor.steps import can_fence
 
 from .conftest import MIB, Memory
 

@@ -25,7 +25,9 @@ COUNT = 10_000
 PRESSURE = ak.MemoryPressure(L.KILL, because="a test")
 GATE = GateSettings(stagger=0.02, burst=20)
 KEEPS_ALL = ak.GovernorSettings(
-    actions={level: deeds - {"gc", "trim", "kill", "stop_all", "stop_node"} for level, deeds in LEVEL_ACTIONS.items()}
+    actions={
+        level: actions - {"gc", "trim", "kill", "stop_all", "stop_node"} for level, actions in LEVEL_ACTIONS.items()
+    }
 )
 """Nobody is killed but by the test."""
 

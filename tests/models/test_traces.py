@@ -16,14 +16,14 @@ import trio
 import actorkit as ak
 import actorkit.supervision.static as supervisor_module
 from actorkit.policy.memory import governor_events as gev
-from actorkit.policy.memory.governor import Governor
+from actorkit.policy.memory.governor import GovernorMachine
 from actorkit.policy.memory.governor_settings import GovernorSettings
 from actorkit.policy.memory.memory_sample import MemorySample
 from actorkit.policy.memory.victims import Candidate, Census, Radius
 from actorkit.policy.supervision import supervision_events as ev
-from actorkit.policy.supervision.child_spec import DynamicFlags, SupervisorFlags
 from actorkit.policy.supervision.dynamic import DynamicSupervision
 from actorkit.policy.supervision.static import Supervision
+from actorkit.policy.supervision.supervisor_flags import DynamicFlags, SupervisorFlags
 from actorkit.testing import Diverged, Trace
 from tests.effort import times
 from tests.policy.driver import Driver, spec
@@ -69,7 +69,7 @@ def a_dynamic_supervisor(seed: int) -> Trace:
 
 
 def a_governor(seed: int) -> Trace:
-    trace: Any = Trace(Governor, SETTINGS)
+    trace: Any = Trace(GovernorMachine, SETTINGS)
     made = Node(trace, crowd(seed, 40, liars=0.3, grows=500), base=0.8 * LIMIT, seed=seed)
     made.run(3)
     assert made.killed
@@ -82,7 +82,10 @@ def test_a_census_is_told_as_it_is() -> None:
     census = Census()
     census.add(1, True, False, rows[:3], 30, 1_800, rows[0])
     told = []
-    for machine in (Governor(GovernorSettings(answer_within=0)), Trace(Governor, GovernorSettings(answer_within=0))):
+    for machine in (
+        GovernorMachine(GovernorSettings(answer_within=0)),
+        Trace(GovernorMachine, GovernorSettings(answer_within=0)),
+    ):
         [*_, asked] = machine.handle(gev.Sampled(MemorySample(0.0, 1_000, 950, "test", 950)))
         told.append(
             machine.handle(gev.CensusTaken(0.1, asked.number, census, lambda key: Radius(frozenset(), 0, True)))

@@ -11,8 +11,9 @@ import itertools
 from typing import Any
 
 from actorkit.policy.supervision import supervision_events as ev
-from actorkit.policy.supervision.child_spec import ChildSpec, SupervisorFlags
+from actorkit.policy.supervision.child_spec import ChildSpec
 from actorkit.policy.supervision.static import Supervision
+from actorkit.policy.supervision.supervisor_flags import SupervisorFlags
 from actorkit.reasons import KILLED, SHUTDOWN, ExitReason, Failure
 from tests.policy.strategies import worker
 from tests.policy.well_formed import asked_about, check

@@ -15,7 +15,7 @@ from collections.abc import Hashable
 import attrs
 
 from actorkit.policy.memory import governor_events as ev
-from actorkit.policy.memory.governor import Governor
+from actorkit.policy.memory.governor import GovernorMachine
 from actorkit.policy.memory.governor_settings import GovernorSettings
 from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample, Priority
 from actorkit.policy.memory.victims import Candidate, Radius
@@ -35,7 +35,7 @@ class Actor:
 
 @attrs.define(slots=False)
 class Node:
-    governor: Governor
+    governor: GovernorMachine
     actors: dict[int, Actor]
     base: float = 0.0
     leaks: float = 0.0
@@ -54,10 +54,10 @@ class Node:
     rss: float = 0.0
     admits: bool = True
     stopped: ev.StopNode | None = None
-    log: list[tuple[float, ev.Action]] = attrs.field(factory=list)
+    log: list[tuple[float, ev.GovernorAction]] = attrs.field(factory=list)
     seen: list[MemorySample] = attrs.field(factory=list)
     """What the node had looked at last, for each entry of the log."""
-    rounds: list[tuple[float, ev.Kill]] = attrs.field(factory=list)
+    rounds: list[tuple[float, ev.KillVictims]] = attrs.field(factory=list)
     ended_rounds: dict[int, float] = attrs.field(factory=dict)
     looks: list[MemorySample] = attrs.field(factory=list)
     killed: list[Actor] = attrs.field(factory=list)
@@ -114,11 +114,11 @@ class Node:
             if not action.dry_run:
                 self.perform(action)
 
-    def perform(self, action: ev.Action) -> None:
+    def perform(self, action: ev.GovernorAction) -> None:
         match action:
             case ev.TakeCensus(number=number):
                 self.feed(ev.CensusTaken(self.now, number, self.census(), self.radius_of))
-            case ev.Kill(number=number, victims=victims):
+            case ev.KillVictims(number=number, victims=victims):
                 self.rounds.append((self.now, action))
                 self.end(number, tuple(key for victim in victims for key in victim.radius))
             case ev.StopAllButCritical(number=number):
@@ -170,7 +170,7 @@ class Node:
 
     # --- what happened ---
 
-    def did(self, *kinds: type) -> list[ev.Action]:
+    def did(self, *kinds: type) -> list[ev.GovernorAction]:
         return [action for _, action in self.log if isinstance(action, kinds)]
 
     def moves(self) -> list[tuple[float, MemoryLevel, MemoryLevel]]:
@@ -193,4 +193,4 @@ def crowd(seed: int, count: int, *, liars: float, grows: float) -> dict[int, Act
 
 
 def node(settings: GovernorSettings | None = None, **about: object) -> Node:
-    return Node(Governor(settings), **about)  # type: ignore[arg-type]
+    return Node(GovernorMachine(settings), **about)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actorkit.policy.memory.admission import Admission, AdmissionSettings, Admit, KindLimits, LearnedSize, Refuse
+from actorkit.policy.memory.admission import AdmissionMachine, AdmissionSettings, Admit, KindLimits, LearnedSize, Refuse
 from actorkit.policy.memory.memory_sample import MemorySample
 
 
@@ -17,8 +17,8 @@ def look(now: float, used: int, live: int | None = None) -> MemorySample:
     return MemorySample(now, 1000, used, "test", used, live)
 
 
-def admission(used: int | None = None, **kinds: KindLimits) -> Admission:
-    made = Admission(AdmissionSettings(kinds, other=KindLimits(first_guess=0)))
+def admission(used: int | None = None, **kinds: KindLimits) -> AdmissionMachine:
+    made = AdmissionMachine(AdmissionSettings(kinds, other=KindLimits(first_guess=0)))
     if used is not None:
         made.looked(look(0, used))
     return made
@@ -166,7 +166,7 @@ def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
 
 
 def test_each_refusal_says_why_and_when_to_ask_again() -> None:
-    made = Admission(
+    made = AdmissionMachine(
         AdmissionSettings(
             {"a": KindLimits(count=0), "b": KindLimits(rate=4, burst=1, first_guess=0), "c": KindLimits(first_guess=1)},
             retry_after=3.0,
@@ -212,7 +212,7 @@ def test_one_end_ends_one() -> None:
 
 
 def test_enough_have_been_seen() -> None:
-    made = Admission(AdmissionSettings(other=KindLimits(first_guess=100), enough=2))
+    made = AdmissionMachine(AdmissionSettings(other=KindLimits(first_guess=100), enough=2))
     made.learn("a", [10])
     assert made.predicted("a") == 100
     made.learn("a", [10])

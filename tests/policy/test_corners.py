@@ -8,21 +8,22 @@ import pytest
 
 from actorkit.errors import ChildRunning, InvalidChildSpec, StartFailed, SupervisorStopping
 from actorkit.policy.memory import governor_events as ev
-from actorkit.policy.memory.admission import Admission, AdmissionSettings, Admit, KindLimits, LearnedSize
+from actorkit.policy.memory.admission import AdmissionMachine, AdmissionSettings, Admit, KindLimits, LearnedSize
 from actorkit.policy.memory.fill_rate import FillRate
-from actorkit.policy.memory.governor import Governor
+from actorkit.policy.memory.governor import GovernorMachine
 from actorkit.policy.memory.governor_settings import GovernorSettings
 from actorkit.policy.memory.kill_rounds import KEPT_ROUNDS, KillRounds, KillSettings
 from actorkit.policy.memory.ladder import LadderSettings
 from actorkit.policy.memory.memory_pressure import MemoryPressure
 from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample, Priority
-from actorkit.policy.memory.receipts import Pace, PaceSettings, Receipt
+from actorkit.policy.memory.outcomes import Outcome, Pace, PaceSettings
 from actorkit.policy.memory.restart_queue import GateSettings, NodeDeaths
 from actorkit.policy.memory.victims import Candidate, KillCaps, Radius, select, select_over_quota
 from actorkit.policy.supervision import supervision_events as sev
 from actorkit.policy.supervision.backoff import Backoff
-from actorkit.policy.supervision.child_spec import ChildSpec, DynamicFlags
+from actorkit.policy.supervision.child_spec import ChildSpec
 from actorkit.policy.supervision.dynamic import DynamicSupervision
+from actorkit.policy.supervision.supervisor_flags import DynamicFlags
 from actorkit.reasons import KILLED
 from tests.policy.driver import Driver, spec
 from tests.policy.strategies import worker
@@ -219,7 +220,7 @@ def test_deaths_for_the_node_wait_from_half_a_second_to_a_minute() -> None:
 def test_what_a_pause_is_predicted_from() -> None:
     pace = Pace(PaceSettings())
     pace.begun(0.0, 100)
-    pace.note(Receipt("gc", 0.0, 10, 10, 0.2))
+    pace.note(Outcome("gc", 0.0, 10, 10, 0.2))
     assert pace.predicted_pause(300) == pytest.approx(0.6)
     assert pace.predicted_pause(0) == pytest.approx(0.2)
 
@@ -232,7 +233,7 @@ def sample(now: float, used: int, live: int | None = None) -> MemorySample:
 
 
 def test_what_is_reckoned_goes_before_what_was_learned() -> None:
-    made = Admission(AdmissionSettings({"a": KindLimits(first_guess=50)}))
+    made = AdmissionMachine(AdmissionSettings({"a": KindLimits(first_guess=50)}))
     made.looked(sample(0, 100))
     assert made.ask("a", 0) == Admit(50)
     made.reckon("a", 7)
@@ -269,10 +270,6 @@ def test_governor_settings_that_cannot_be(wrong: dict[str, Any], said: str) -> N
 
 def test_nothing_to_wait_for_is_a_time_too() -> None:
     assert GovernorSettings(answer_within=0, reserve=0).answer_within == 0
-
-
-def test_time_without_a_look_decides_nothing() -> None:
-    assert Governor(GovernorSettings()).handle(ev.Tick(100.0)) == []
 
 
 def test_a_look_is_as_old_as_its_sample() -> None:
@@ -315,11 +312,11 @@ def test_a_first_footprint_of_nothing_is_one_too() -> None:
 
 def test_a_share_is_rested_for() -> None:
     resting = Pace(PaceSettings(share=0.05))
-    resting.note(Receipt("gc", 10.0, 100, 100, 1.0))
+    resting.note(Outcome("gc", 10.0, 100, 100, 1.0))
     assert resting.why_not(29.0, anew=True)
     assert not resting.why_not(30.0, anew=True)
     tireless = Pace(PaceSettings(share=None))
-    tireless.note(Receipt("gc", 10.0, 100, 100, 1.0))
+    tireless.note(Outcome("gc", 10.0, 100, 100, 1.0))
     assert not tireless.why_not(10.0, anew=True)
 
 
@@ -365,7 +362,7 @@ def test_a_round_without_live_bytes_is_judged_by_what_is_needed(before: int | No
     judgement = rounds.look(sample(2.0, 800, after))
     assert judgement is not None
     needed = [sample(0.0, 950, before).needed, sample(2.0, 800, after).needed]
-    assert judgement.receipt.realised == max(0, needed[0] - needed[1] + 20), "20 bytes were taken up meanwhile"
+    assert judgement.outcome.realised == max(0, needed[0] - needed[1] + 20), "20 bytes were taken up meanwhile"
 
 
 def test_a_round_may_begin_when_its_interval_has_passed() -> None:
@@ -395,11 +392,11 @@ def test_what_is_said_for_people_takes_no_part_in_comparisons() -> None:
 
 def test_a_report_tells_the_level_also_in_a_dry_run() -> None:
     for dry_run in (False, True):
-        governor = Governor(GovernorSettings(dry_run=dry_run, answer_within=0))
+        governor = GovernorMachine(GovernorSettings(dry_run=dry_run, answer_within=0))
         said = governor.handle(ev.Sampled(sample(0, 920)))
         (census,) = [action for action in said if isinstance(action, ev.TakeCensus)]
         (report,) = governor.handle(ev.CensusTaken(0, census.number, []))
-        assert isinstance(report, ev.Report)
+        assert isinstance(report, ev.EmitReport)
         assert report.level == MemoryLevel.KILL
         assert not report.dry_run
         assert governor.handle(ev.CensusTaken(0, census.number, [])) == [], "a census is looked at once"

@@ -7,8 +7,8 @@ import pytest
 from actorkit import errors
 from actorkit.policy.supervision import supervision_events as ev
 from actorkit.policy.supervision.backoff import Backoff
-from actorkit.policy.supervision.child_spec import DynamicFlags
 from actorkit.policy.supervision.dynamic import DynamicSupervision
+from actorkit.policy.supervision.supervisor_flags import DynamicFlags
 from actorkit.reasons import KILLED, NORMAL, SHUTDOWN, Shutdown
 from tests.conformance.marks import conforms
 from tests.policy.driver import DIED, NOT_STARTED, Driver, spec

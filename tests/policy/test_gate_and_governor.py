@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from actorkit.policy.memory import governor_events as ev
 from actorkit.policy.memory import restart_queue as pricing
 from actorkit.policy.memory.fill_rate import LookSettings
-from actorkit.policy.memory.governor import Governor
+from actorkit.policy.memory.governor import GovernorMachine
 from actorkit.policy.memory.governor_settings import GovernorSettings
 from actorkit.policy.memory.memory_sample import MemoryLevel, Priority
 from actorkit.policy.supervision.backoff import Backoff
@@ -33,7 +33,7 @@ BACKOFF = Backoff(first=0.5, limit=10.0)
 class Restarting(Node):
     """A node whose victims are supervised."""
 
-    gate: pricing.RestartGate = attrs.field(factory=lambda: pricing.RestartGate(GATE))
+    gate: pricing.RestartQueue = attrs.field(factory=lambda: pricing.RestartQueue(GATE))
     closed: bool = False
     held: dict[int, tuple[float, Actor, float]] = attrs.field(factory=dict)
     """By key: not before when, who, how large at the death."""
@@ -74,7 +74,7 @@ class Restarting(Node):
         super().look()
         self.tell(pricing.Looked(self.looks[-1]))
 
-    def perform(self, action: ev.Action) -> None:
+    def perform(self, action: ev.GovernorAction) -> None:
         if isinstance(action, ev.CloseGate | ev.OpenGate):
             self.closed = isinstance(action, ev.CloseGate)
             self.tell(pricing.Closed(self.now) if self.closed else pricing.Opened(self.now))
@@ -106,7 +106,7 @@ def any_node(**fixed: Any) -> st.SearchStrategy[Restarting]:
         "newborn": st.sampled_from([0.0, 0.1, 1.0]),
         "seed": st.integers(0, 1000),
     } | {name: st.just(value) for name, value in fixed.items()}  # fmt: skip
-    return st.builds(lambda **drawn: Restarting(Governor(SETTINGS), **drawn), **about)
+    return st.builds(lambda **drawn: Restarting(GovernorMachine(SETTINGS), **drawn), **about)
 
 
 quick, slow = effort(6), effort(3)

@@ -10,17 +10,17 @@ import pytest
 
 from actorkit.policy.memory import governor_events as ev
 from actorkit.policy.memory.fill_rate import LookSettings
-from actorkit.policy.memory.governor import Governor
+from actorkit.policy.memory.governor import GovernorMachine
 from actorkit.policy.memory.governor_settings import SUBTREE_ACTIONS, GovernorSettings
 from actorkit.policy.memory.kill_rounds import KillSettings
 from actorkit.policy.memory.ladder import LadderSettings
 from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample, Priority
-from actorkit.policy.memory.receipts import PaceSettings, Receipt
+from actorkit.policy.memory.outcomes import Outcome, PaceSettings
 from actorkit.policy.memory.victims import Candidate, Census, KillCaps, Radius
 
 NORMAL, CONSERVE, SHED, KILL, EXHAUSTED = MemoryLevel
 REPORT_KINDS = get_args(ev.ReportKind)
-OBSERVATIONS = (ev.LevelChanged, ev.TakeCensus, ev.Report)
+OBSERVATIONS = (ev.LevelChanged, ev.TakeCensus, ev.EmitReport)
 
 
 class Driven:
@@ -31,8 +31,8 @@ class Driven:
         about.setdefault("ladder", LadderSettings(forecast=False))
         about.setdefault("answer_within", 0)
         about.setdefault("tell_again", 5)
-        self.governor = Governor(GovernorSettings(**about))
-        self.said: list[ev.Action] = []
+        self.governor = GovernorMachine(GovernorSettings(**about))
+        self.said: list[ev.GovernorAction] = []
         self._level = NORMAL
         self._number = 0
 
@@ -45,7 +45,7 @@ class Driven:
             self.check(action)
         return [type(action).__name__ for action in self.said]
 
-    def check(self, action: ev.Action) -> None:
+    def check(self, action: ev.GovernorAction) -> None:
         """It says why, has a number of its own, and is marked in a dry run unless it is an observation."""
         assert isinstance(action.because, str)
         assert action.because
@@ -58,7 +58,7 @@ class Driven:
             case ev.LevelChanged(level=level, previous=previous):
                 assert (level, previous) == (self.governor.level, self._level)
                 self._level = level
-            case ev.Report(kind=kind, level=level):
+            case ev.EmitReport(kind=kind, level=level):
                 assert kind in REPORT_KINDS
                 assert level == self.governor.level
 
@@ -113,7 +113,7 @@ def test_because_has_the_rule_and_its_numbers() -> None:
     node.look(0, 900)
     assert node.the(ev.LevelChanged).because == "900 bytes used: enters KILL at 90% of 1,000 bytes (test)"
     node.census(0, 60, 60, 60)
-    assert node.the(ev.Kill).because == (
+    assert node.the(ev.KillVictims).because == (
         "KILL: 900 bytes needed, KILL is left below 82% of 1,000 (test), with 2% to spare: 100 bytes to be freed; "
         "2 victims, 2 deaths, 120 bytes predicted"
     )
@@ -125,16 +125,16 @@ def test_because_has_the_rule_and_its_numbers() -> None:
 def test_a_round() -> None:
     node = Driven()
     node.look(0, 900, 900)
-    assert node.census(0.01, 50, 50, 50) == ["Kill"]
-    kill = node.the(ev.Kill)
+    assert node.census(0.01, 50, 50, 50) == ["KillVictims"]
+    kill = node.the(ev.KillVictims)
     assert ([victim.key for victim in kill.victims], kill.predicted) == ([0, 1], 100)
     assert [(row.key, row.verdict) for row in kill.table.rows] == [(0, "killed"), (1, "killed"), (2, "not needed")]
     assert node.look(0.5, 900, 900) == ["ShedMailboxes"], "its victims have not ended"
     assert node.done(0.6, kill.number) == []
     assert node.governor.look_at == 0.6, "look at once"
-    assert node.look(0.7, 900, 860)[0] == "Report"
-    assert node.governor.receipts[-1].action == "kill"
-    assert (node.governor.receipts[-1].predicted, node.governor.receipts[-1].realised) == (100, 40)
+    assert node.look(0.7, 900, 860)[0] == "EmitReport"
+    assert node.governor.outcomes[-1].action == "kill"
+    assert (node.governor.outcomes[-1].predicted, node.governor.outcomes[-1].realised) == (100, 40)
     assert "TakeCensus" in [type(action).__name__ for action in node.said], "40 of 100 is not futile, and not enough"
     assert node.the(ev.TakeCensus).wanted == 60
 
@@ -145,7 +145,7 @@ def test_an_old_census_is_no_census() -> None:
     asked = node.the(ev.TakeCensus)
     rows = [Candidate(1, 1, True, None, 50)]
     assert node.tell(ev.CensusTaken(0, asked.number + 1, rows)) == []
-    assert node.tell(ev.CensusTaken(0, asked.number, rows)) == ["Kill"]
+    assert node.tell(ev.CensusTaken(0, asked.number, rows)) == ["KillVictims"]
     assert node.tell(ev.CensusTaken(0, asked.number, rows)) == []
 
 
@@ -170,17 +170,17 @@ def test_what_was_collected_need_not_be_killed() -> None:
     asked = node.the(ev.TakeCensus)
     node.done(0.1, node.the(ev.CollectGarbage).number, 60, 0.01)
     node.tell(ev.CensusTaken(0.2, asked.number, [Candidate(n, 1, True, None, 20) for n in range(9)]))
-    assert len(node.the(ev.Kill).victims) == 2
+    assert len(node.the(ev.KillVictims).victims) == 2
 
 
 def test_who_has_not_ended_is_not_killed_again() -> None:
     node = Driven()
     node.look(0, 900)
     node.census(0, 100, 100, 100)
-    first = node.the(ev.Kill)
+    first = node.the(ev.KillVictims)
     assert "TakeCensus" in node.look(2, 900)
     node.census(2, 100, 100, 100)
-    assert node.the(ev.Kill).victims[0].key != first.victims[0].key
+    assert node.the(ev.KillVictims).victims[0].key != first.victims[0].key
 
 
 def test_growth_meanwhile_is_not_held_against_a_round() -> None:
@@ -189,16 +189,16 @@ def test_growth_meanwhile_is_not_held_against_a_round() -> None:
     node.look(0, 700, 700)
     node.look(2, 900, 900)
     node.census(2, 100)
-    node.done(2.5, node.the(ev.Kill).number)
-    assert node.look(3, 900, 900)[0] == "Report"
-    assert node.governor.receipts[-1].realised == 100
+    node.done(2.5, node.the(ev.KillVictims).number)
+    assert node.look(3, 900, 900)[0] == "EmitReport"
+    assert node.governor.outcomes[-1].realised == 100
 
 
 def test_nobody_may_be_killed() -> None:
     node = Driven()
     node.look(0, 900)
-    assert node.census(0) == ["Report"]
-    assert node.the(ev.Report).kind == "no_victims"
+    assert node.census(0) == ["EmitReport"]
+    assert node.the(ev.EmitReport).kind == "no_victims"
     assert "TakeCensus" not in node.look(1.9, 900)
     assert "TakeCensus" in node.look(2.1, 900)
 
@@ -208,20 +208,20 @@ def test_kills_that_free_nothing_stop() -> None:
     now = 0.0
     node.look(now, 900)
     for n in range(3):
-        assert node.census(now, *[50] * 9) == ["Kill"], n
-        node.done(now + 0.1, node.the(ev.Kill).number)
+        assert node.census(now, *[50] * 9) == ["KillVictims"], n
+        node.done(now + 0.1, node.the(ev.KillVictims).number)
         now += 2
         node.look(now, 900)
-    report = node.the(ev.Report)
+    report = node.the(ev.EmitReport)
     assert report.kind == "kills_futile"
     assert "3 in a row" in report.because
     assert "none for 30 s" in report.because
     assert "TakeCensus" not in node.look(now + 29, 900)
     node.look(now + 30, 900)
-    assert {report.kind for report in node.said if isinstance(report, ev.Report)} >= {"kills_resumed"}
+    assert {report.kind for report in node.said if isinstance(report, ev.EmitReport)} >= {"kills_resumed"}
     node.census(now + 30, *[50] * 9)
     node.look(now + 32, 900)
-    assert "none for 60 s" in next(a for a in node.said if isinstance(a, ev.Report)).because
+    assert "none for 60 s" in next(a for a in node.said if isinstance(a, ev.EmitReport)).because
 
 
 def test_caps_and_radius_reach_the_selection() -> None:
@@ -229,8 +229,8 @@ def test_caps_and_radius_reach_the_selection() -> None:
     node.look(0, 900)
     rows = [Candidate(n, 1, True, None, n + 1) for n in range(9)]
     census = ev.CensusTaken(0, node.the(ev.TakeCensus).number, rows, lambda key: Radius(frozenset({key, -1 - key}), 5))
-    assert node.tell(census) == ["Kill"]
-    assert [victim.key for victim in node.the(ev.Kill).victims] == [0, 1]
+    assert node.tell(census) == ["KillVictims"]
+    assert [victim.key for victim in node.the(ev.KillVictims).victims] == [0, 1]
 
 
 # --- Outcomes ---
@@ -239,8 +239,8 @@ def test_caps_and_radius_reach_the_selection() -> None:
 def test_what_does_not_deliver_is_backed_off_and_reported() -> None:
     node = Driven()
     node.look(0, 750)
-    assert node.done(0.1, node.the(ev.CollectGarbage).number, 37, 0.01) == ["Report"]
-    assert node.the(ev.Report).because == "gc was to free 38 bytes and freed 37: waits 2 s"
+    assert node.done(0.1, node.the(ev.CollectGarbage).number, 37, 0.01) == ["EmitReport"]
+    assert node.the(ev.EmitReport).because == "gc was to free 38 bytes and freed 37: waits 2 s"
     assert "CollectGarbage" not in node.look(2, 750)
     assert "CollectGarbage" in node.look(2.2, 750)
 
@@ -249,17 +249,17 @@ def test_an_outcome_that_the_shell_does_not_know_is_read_from_the_next_sample() 
     node = Driven()
     node.look(0, 750, 750)
     node.done(0.1, node.the(ev.CollectGarbage).number, None, 0.01)
-    assert node.governor.receipts == ()
+    assert node.governor.outcomes == ()
     node.look(0.5, 750, 650)
-    assert node.governor.receipts[-1].realised == 100
+    assert node.governor.outcomes[-1].realised == 100
 
 
 def test_a_failure_is_reported_and_freed_nothing() -> None:
     node = Driven()
     node.look(0, 850)
     shed = node.the(ev.ShedMailboxes).number
-    assert node.done(0.1, shed, None, 0.0, "no mailbox answered") == ["Report", "Report"]
-    assert node.governor.receipts[-1].realised == 0
+    assert node.done(0.1, shed, None, 0.0, "no mailbox answered") == ["EmitReport", "EmitReport"]
+    assert node.governor.outcomes[-1].realised == 0
 
 
 def test_an_outcome_of_nothing() -> None:
@@ -316,7 +316,7 @@ def test_nothing_is_stopped_for_pages_that_are_free() -> None:
     assert "ReleaseReserve" in node.look(0, 1000, 500)
     for now in range(1, 100):
         said = node.look(now, 1000, 500)
-        assert not {"StopAllButCritical", "StopNode", "Kill", "TakeCensus"} & set(said)
+        assert not {"StopAllButCritical", "StopNode", "KillVictims", "TakeCensus"} & set(said)
         assert (node.governor.level == EXHAUSTED) == (now < 20)
     assert node.governor.level == NORMAL
 
@@ -352,14 +352,17 @@ def test_sooner_when_nobody_is_left() -> None:
     assert "StopAllButCritical" in node.look(0.1, 970)
 
 
-def test_time_alone_stops_the_node() -> None:
-    """Nobody can look any more: no descriptors, no memory."""
+def stops(node: Driven, now: float) -> list[str]:
+    """What a look at an exhausted node stops."""
+    return [name for name in node.look(now, 970) if name.startswith("Stop")]
+
+
+def test_the_node_is_stopped_after_all_but_critical_actors() -> None:
     node = Driven()
-    assert node.tell(ev.Tick(0)) == []
-    node.look(0, 970)
-    assert node.tell(ev.Tick(2)) == ["StopAllButCritical"]
-    assert node.tell(ev.Tick(6)) == []
-    assert node.tell(ev.Tick(7)) == ["StopNode"]
+    assert stops(node, 0) == []
+    assert stops(node, 2) == ["StopAllButCritical"]
+    assert stops(node, 6) == []
+    assert stops(node, 7) == ["StopNode"]
 
 
 # --- Configuration ---
@@ -376,27 +379,27 @@ def test_levels_do_what_they_are_told_to() -> None:
 def test_a_subtree_s_governor() -> None:
     node = Driven(actions=SUBTREE_ACTIONS)
     assert node.look(0, 970, 970) == [
-        "LevelChanged", "RefuseAdmission", "CloseGate", "TellActors", "ShedMailboxes", "TakeCensus",
+        "LevelChanged", "CloseGate", "TellActors", "ShedMailboxes", "TakeCensus",
     ]  # fmt: skip
-    assert node.census(0, 200) == ["Kill"]
-    node.done(1, node.the(ev.Kill).number)
-    assert node.look(3, 770, 770)[:3] == ["LevelChanged", "Report", "TellActors"]
+    assert node.census(0, 200) == ["KillVictims"]
+    node.done(1, node.the(ev.KillVictims).number)
+    assert node.look(3, 770, 770)[:3] == ["LevelChanged", "EmitReport", "TellActors"]
 
 
 def test_revised_actions() -> None:
-    def revise(action: ev.Action) -> ev.Action | None:
+    def revise(action: ev.GovernorAction) -> ev.GovernorAction | None:
         match action:
             case ev.CollectGarbage():
                 return None
-            case ev.Kill(victims=victims):
+            case ev.KillVictims(victims=victims):
                 return attrs.evolve(action, victims=victims[:1], number=0)
         return action
 
     node = Driven(revise=revise)
     assert "CollectGarbage" not in node.look(0, 900)
     node.census(0, 50, 50)
-    assert len(node.the(ev.Kill).victims) == 1
-    assert node.the(ev.Kill).number > 0, "numbers are the machine's"
+    assert len(node.the(ev.KillVictims).victims) == 1
+    assert node.the(ev.KillVictims).number > 0, "numbers are the machine's"
 
 
 def test_thresholds_by_a_callable() -> None:
@@ -448,8 +451,8 @@ def test_where_nobody_of_the_first_may_be_killed_everybody_is_asked_for() -> Non
     again = node.the(ev.TakeCensus)
     assert (again.wanted, again.caps) == (100, None)
     assert "2 of those who rank first may not be killed" in again.because
-    assert node.tell(ev.CensusTaken(0.2, again.number, Census(rows), radius_of)) == ["Kill"]
-    assert [victim.key for victim in node.the(ev.Kill).victims] == [2, 3]
+    assert node.tell(ev.CensusTaken(0.2, again.number, Census(rows), radius_of)) == ["KillVictims"]
+    assert [victim.key for victim in node.the(ev.KillVictims).victims] == [2, 3]
 
 
 def of_which(census: Census, rows: list[Candidate], kept: int) -> Census:
@@ -472,8 +475,8 @@ def test_a_class_is_not_passed_over_because_its_first_may_not_be_killed() -> Non
 
     assert node.tell(ev.CensusTaken(0.1, node.the(ev.TakeCensus).number, some, radius_of)) == ["TakeCensus"]
     whole = Census([*normal, *high])
-    assert node.tell(ev.CensusTaken(0.1, node.the(ev.TakeCensus).number, whole, radius_of)) == ["Kill"]
-    assert [victim.key for victim in node.the(ev.Kill).victims] == [7, 8]
+    assert node.tell(ev.CensusTaken(0.1, node.the(ev.TakeCensus).number, whole, radius_of)) == ["KillVictims"]
+    assert [victim.key for victim in node.the(ev.KillVictims).victims] == [7, 8]
 
 
 def test_an_answer_to_the_second_census_is_the_last_word_and_none_is_not_asked_for_at_each_look() -> None:
@@ -484,8 +487,8 @@ def test_an_answer_to_the_second_census_is_the_last_word_and_none_is_not_asked_f
     assert node.tell(ev.CensusTaken(0.1, node.the(ev.TakeCensus).number, some)) == ["TakeCensus"]
     again = node.the(ev.TakeCensus).number
     assert node.look(0.2, 900) == []
-    assert node.tell(ev.CensusTaken(0.3, again, some)) == ["Report"]
-    assert node.the(ev.Report).kind == "no_victims"
+    assert node.tell(ev.CensusTaken(0.3, again, some)) == ["EmitReport"]
+    assert node.the(ev.EmitReport).kind == "no_victims"
 
 
 def test_those_who_have_not_ended_are_not_all() -> None:
@@ -494,11 +497,13 @@ def test_those_who_have_not_ended_are_not_all() -> None:
     node = Driven(kills=kills)
     node.look(0, 900)
     rows = [Candidate(n, Priority.NORMAL, True, None, 60) for n in range(30)]
-    assert node.tell(ev.CensusTaken(0.1, node.the(ev.TakeCensus).number, of_which(Census(), rows, 2))) == ["Kill"]
+    assert node.tell(ev.CensusTaken(0.1, node.the(ev.TakeCensus).number, of_which(Census(), rows, 2))) == [
+        "KillVictims"
+    ]
     assert "TakeCensus" in node.look(0.7, 900)
     assert node.tell(ev.CensusTaken(0.7, node.the(ev.TakeCensus).number, of_which(Census(), rows, 2))) == ["TakeCensus"]
-    assert node.tell(ev.CensusTaken(0.7, node.the(ev.TakeCensus).number, Census(rows))) == ["Kill"]
-    assert [victim.key for victim in node.the(ev.Kill).victims] == [2, 3]
+    assert node.tell(ev.CensusTaken(0.7, node.the(ev.TakeCensus).number, Census(rows))) == ["KillVictims"]
+    assert [victim.key for victim in node.the(ev.KillVictims).victims] == [2, 3]
 
 
 def test_a_ranking_of_ones_own_sees_everybody() -> None:
@@ -512,13 +517,13 @@ def test_exhausted_with_nobody_left_to_kill_does_not_wait() -> None:
     node = Driven(stop_all_after=100)
     assert "TakeCensus" in node.look(0, 970)
     critical = [Candidate(1, Priority.CRITICAL, True, None, 900)]
-    assert node.tell(ev.CensusTaken(0, node.the(ev.TakeCensus).number, critical)) == ["Report"]
+    assert node.tell(ev.CensusTaken(0, node.the(ev.TakeCensus).number, critical)) == ["EmitReport"]
     node.look(0.5, 970)
     assert "nobody is left who may be killed" in node.the(ev.StopAllButCritical).because
 
 
 def test_a_kill_that_is_revised_away_begins_no_round() -> None:
-    node = Driven(revise=lambda action: None if isinstance(action, ev.Kill) else action)
+    node = Driven(revise=lambda action: None if isinstance(action, ev.KillVictims) else action)
     node.look(0, 920)
     assert node.census(0, 500) == []
     assert "TakeCensus" in node.look(1, 920)
@@ -527,8 +532,8 @@ def test_a_kill_that_is_revised_away_begins_no_round() -> None:
 def test_exhausted_when_kills_do_not_help_does_not_wait() -> None:
     node = Driven(stop_all_after=100, kills=KillSettings(futile_rounds=1, effect_delay=1))
     node.look(0, 970)
-    assert node.census(0, 500) == ["Kill"]
-    node.done(0.1, node.the(ev.Kill).number)
+    assert node.census(0, 500) == ["KillVictims"]
+    node.done(0.1, node.the(ev.KillVictims).number)
     node.look(3, 970)
     assert "kills do not help" in node.the(ev.StopAllButCritical).because
 
@@ -538,7 +543,7 @@ def test_exhausted_when_kills_do_not_help_does_not_wait() -> None:
 
 def test_before_the_first_look() -> None:
     """Fault: the first look is never due, or nothing is decided from the beginning."""
-    governor = Governor()
+    governor = GovernorMachine()
     assert (governor.look_at, governor.over, governor.level) == (-math.inf, False, NORMAL)
 
 
@@ -550,7 +555,7 @@ def test_a_census_that_nobody_asked_for() -> None:
     assert node.tell(ev.CensusTaken(0, 1, rows)) == [], "the number of the change of level"
     node = Driven()
     node.look(0, 910)
-    assert node.census(0) == ["Report"]
+    assert node.census(0) == ["EmitReport"]
     assert node.tell(ev.CensusTaken(0, 1, rows)) == [], "the one that was asked for is answered"
     node = Driven(revise=lambda action: None if isinstance(action, ev.TakeCensus) else action)
     assert "TakeCensus" not in node.look(0, 910)
@@ -588,31 +593,31 @@ def test_kills_are_resumed_once() -> None:
     node.look(0, 900)
     node.census(0, 200)
     node.look(1, 900)
-    assert node.the(ev.Report).kind == "kills_futile"
+    assert node.the(ev.EmitReport).kind == "kills_futile"
     node.look(31, 900)
-    assert node.the(ev.Report).kind == "kills_resumed"
+    assert node.the(ev.EmitReport).kind == "kills_resumed"
     assert node.the(ev.TakeCensus).wanted == 100
     said = node.look(33, 900)
     assert "TakeCensus" in said
-    assert "Report" not in said
+    assert "EmitReport" not in said
 
 
 def test_what_a_kill_freed_is_as_measured_on_the_spot_unless_it_failed() -> None:
     node = Driven()
     node.look(0, 900, 900)
     node.census(0, 50, 50)
-    node.done(0.01, node.the(ev.Kill).number, 98)
+    node.done(0.01, node.the(ev.KillVictims).number, 98)
     node.look(0.02, 900, 900)
-    assert node.the(ev.Report).kind == "kill_judged"
-    assert node.governor.receipts == (Receipt("kill", 0, 100, 98, 0.02, 0),)
+    assert node.the(ev.EmitReport).kind == "kill_judged"
+    assert node.governor.outcomes == (Outcome("kill", 0, 100, 98, 0.02, 0),)
     node = Driven()
     node.look(0, 900, 900)
     node.census(0, 50, 50)
-    assert node.done(0.01, node.the(ev.Kill).number, 98, 0.0, "no such actors") == ["Report"]
-    assert node.the(ev.Report).kind == "action_failed"
-    assert "no such actors" in node.the(ev.Report).because
+    assert node.done(0.01, node.the(ev.KillVictims).number, 98, 0.0, "no such actors") == ["EmitReport"]
+    assert node.the(ev.EmitReport).kind == "action_failed"
+    assert "no such actors" in node.the(ev.EmitReport).because
     node.look(0.02, 900, 900)
-    assert node.governor.receipts == ()
+    assert node.governor.outcomes == ()
 
 
 def test_a_round_is_given_up_when_the_limit_is_nearer_than_its_effect() -> None:
@@ -620,7 +625,7 @@ def test_a_round_is_given_up_when_the_limit_is_nearer_than_its_effect() -> None:
     node = Driven()
     node.look(0, 900, 900)
     node.census(0, 100)
-    node.done(0.01, node.the(ev.Kill).number)
+    node.done(0.01, node.the(ev.KillVictims).number)
     assert "TakeCensus" in node.look(0.2, 990, 990)
 
 
@@ -634,7 +639,7 @@ def test_all_that_was_freed_since_the_last_look_is_taken_off(freed: tuple[int, .
     for number, size in zip(numbers, freed, strict=False):
         node.done(0.01, number, size, 0.001)
     node.tell(ev.CensusTaken(0.02, asked.number, [Candidate(n, 1, True, None, 20) for n in range(9)]))
-    assert len(node.the(ev.Kill).victims) == victims
+    assert len(node.the(ev.KillVictims).victims) == victims
 
 
 def test_pages_given_back_need_not_be_killed_less_for() -> None:
@@ -644,7 +649,7 @@ def test_pages_given_back_need_not_be_killed_less_for() -> None:
     asked = node.the(ev.TakeCensus)
     node.done(0.01, node.the(ev.TrimAllocator).number, 60, 0.001)
     node.tell(ev.CensusTaken(0.02, asked.number, [Candidate(n, 1, True, None, 25) for n in range(9)]))
-    assert node.the(ev.Kill).predicted == 50
+    assert node.the(ev.KillVictims).predicted == 50
 
 
 def test_a_trim_is_judged_by_the_resident_set_and_the_others_by_what_lives() -> None:
@@ -654,14 +659,14 @@ def test_a_trim_is_judged_by_the_resident_set_and_the_others_by_what_lives() -> 
     node.done(0.1, trim, None, 0.001)
     node.done(0.1, collect, None, 0.002)
     node.look(0.5, 690, 681)
-    assert node.governor.receipts == (Receipt("trim", 0.1, 20, 10, 0.001, 10), Receipt("gc", 0.1, 34, 0, 0.002, 10))
+    assert node.governor.outcomes == (Outcome("trim", 0.1, 20, 10, 0.001, 10), Outcome("gc", 0.1, 34, 0, 0.002, 10))
 
 
 def test_a_trim_as_the_shell_tells_it() -> None:
     node = Driven()
     node.look(0, 700, 680)
     node.done(0.1, node.the(ev.TrimAllocator).number, 15, 0.001)
-    assert node.governor.receipts == (Receipt("trim", 0.1, 20, 15, 0.001),)
+    assert node.governor.outcomes == (Outcome("trim", 0.1, 20, 15, 0.001),)
 
 
 def test_what_is_worth_trimming() -> None:
@@ -760,7 +765,7 @@ def test_the_look_that_finds_it_exhausted_stops_nobody() -> None:
     """Fault: actors are stopped before the reserve that was released in this moment could help."""
     node = Driven(reserve=10)
     node.look(0, 900)
-    assert node.census(0) == ["Report"]
+    assert node.census(0) == ["EmitReport"]
     assert node.look(0.2, 970) == ["LevelChanged", "TellActors", "ReleaseReserve"]
     assert node.look(0.45, 970) == ["TrimAllocator", "StopAllButCritical"]
 
@@ -776,8 +781,8 @@ def test_exhausted_as_long_as_the_level_would_not_be_left(needed: int, stops: bo
 def test_why_all_are_stopped() -> None:
     node = Driven()
     node.look(1, 970)
-    assert node.tell(ev.Tick(2)) == [], "nobody has found out yet that nobody is left"
-    assert node.tell(ev.Tick(3)) == ["StopAllButCritical"]
+    assert stops(node, 2) == [], "nobody has found out yet that nobody is left"
+    assert stops(node, 3) == ["StopAllButCritical"]
     assert node.the(ev.StopAllButCritical).because == (
         "EXHAUSTED for 2 s, 970 bytes needed of 1,000 (test): more than 2 s"
     )
@@ -787,8 +792,8 @@ def test_a_node_that_was_well_before_is_stopped_too() -> None:
     node = Driven()
     node.look(0, 100)
     node.look(1, 970)
-    assert node.tell(ev.Tick(3)) == ["StopAllButCritical"]
-    assert node.tell(ev.Tick(8)) == ["StopNode"]
+    assert stops(node, 3) == ["StopAllButCritical"]
+    assert stops(node, 8) == ["StopNode"]
     assert node.governor.over
 
 
@@ -797,11 +802,11 @@ def test_a_dry_run_marks_what_it_would_do_and_stops_nothing() -> None:
     node = Driven(dry_run=True, reserve=10, kills=KillSettings(futile_rounds=1))
     for used in (700, 800, 900):
         node.look(used / 1000, used)
-    assert node.census(0.9, 500) == ["Kill"]
+    assert node.census(0.9, 500) == ["KillVictims"]
     said = [name for now in range(1, 20) for name in node.look(now, 970)]
     assert said.count("StopAllButCritical") == said.count("StopNode") == 1
     assert not node.governor.over
-    assert node.governor.receipts == (), "nothing was done that could be judged"
+    assert node.governor.outcomes == (), "nothing was done that could be judged"
     for now in range(20, 30):
         said += node.look(now, 100)
     assert said[-1] == "RebuildReserve"
@@ -810,8 +815,8 @@ def test_a_dry_run_marks_what_it_would_do_and_stops_nothing() -> None:
 def test_a_stop_that_is_revised_away_is_not_the_end() -> None:
     node = Driven(revise=lambda action: None if isinstance(action, ev.StopNode) else action)
     node.look(0, 970)
-    node.tell(ev.Tick(2))
-    assert node.tell(ev.Tick(7)) == []
+    stops(node, 2)
+    assert stops(node, 7) == []
     assert not node.governor.over
 
 
@@ -820,7 +825,7 @@ def test_what_the_others_may_do_is_said() -> None:
         GovernorSettings(actions={KILL: {"pray"}})
 
 
-@pytest.mark.parametrize(("critical", "then"), [(2, "Kill"), (3, "TakeCensus")])
+@pytest.mark.parametrize(("critical", "then"), [(2, "KillVictims"), (3, "TakeCensus")])
 def test_those_killed_before_and_those_who_may_not_be_use_up_the_spare_rows(critical: int, then: str) -> None:
     """Seven rows of thirty; four may be of no use. Two have been killed before and have not ended."""
     node = Driven(kills=KillSettings(caps=KillCaps(count=3, rows=1), effect_delay=0.5))
@@ -832,7 +837,7 @@ def test_those_killed_before_and_those_who_may_not_be_use_up_the_spare_rows(crit
         return Radius(frozenset({key, "critical"}), 60, True) if key in sacred else None
 
     census = node.the(ev.TakeCensus).number
-    assert node.tell(ev.CensusTaken(0.1, census, of_which(Census(), rows, 7), radius_of)) == ["Kill"]
+    assert node.tell(ev.CensusTaken(0.1, census, of_which(Census(), rows, 7), radius_of)) == ["KillVictims"]
     assert "TakeCensus" in node.look(0.7, 900)
     census = node.the(ev.TakeCensus).number
     assert node.tell(ev.CensusTaken(0.7, census, of_which(Census(), rows, 7), radius_of)) == [then]
@@ -842,4 +847,6 @@ def test_rows_of_a_group_are_enough_by_the_default_caps() -> None:
     node = Driven()
     node.look(0, 900)
     rows = [Candidate(n, Priority.NORMAL, True, None, 60) for n in range(9)]
-    assert node.tell(ev.CensusTaken(0.1, node.the(ev.TakeCensus).number, of_which(Census(), rows, 3))) == ["Kill"]
+    assert node.tell(ev.CensusTaken(0.1, node.the(ev.TakeCensus).number, of_which(Census(), rows, 3))) == [
+        "KillVictims"
+    ]

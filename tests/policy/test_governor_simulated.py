@@ -94,7 +94,7 @@ def test_nothing_is_killed_or_stopped_that_need_not_be(made: Node) -> None:
     """Fault: deciding by ``used``, which stands where it stood."""
     made.run(15)
     for (_, action), newest in zip(made.log, made.seen, strict=True):
-        if isinstance(action, ev.Kill):
+        if isinstance(action, ev.KillVictims):
             assert newest.needed >= LADDER.kill.leave * LIMIT
         elif isinstance(action, ev.StopAllButCritical | ev.StopNode):
             assert newest.needed >= LADDER.exhausted.leave * LIMIT
@@ -173,7 +173,7 @@ def test_kills_enough_when_kills_work(
     assert made.live < LADDER.kill.enter * LIMIT
     assert made.governor.level < MemoryLevel.KILL
     assert not made.did(ev.StopAllButCritical, ev.StopNode)
-    assert "kills_futile" not in {report.kind for report in made.did(ev.Report)}  # type: ignore[attr-defined]
+    assert "kills_futile" not in {report.kind for report in made.did(ev.EmitReport)}  # type: ignore[attr-defined]
 
 
 @quick
@@ -189,7 +189,7 @@ def test_stops_killing_when_kills_do_not_help(full: float, count: int, knows_liv
     made.run(29)
     assert len(made.rounds) <= KILLS.futile_rounds
     if len(made.rounds) == KILLS.futile_rounds:
-        assert "kills_futile" in {report.kind for report in made.did(ev.Report)}  # type: ignore[attr-defined]
+        assert "kills_futile" in {report.kind for report in made.did(ev.EmitReport)}  # type: ignore[attr-defined]
     made.run(60)
     assert len(made.rounds) <= KILLS.futile_rounds + 2
     assert made.stopped is None
@@ -223,7 +223,7 @@ def test_a_dry_run_does_nothing_and_says_everything(made: Node, seed: int) -> No
     )  # fmt: skip
     dry.run(15)
     for _, action in dry.log:
-        assert action.dry_run is not isinstance(action, ev.LevelChanged | ev.TakeCensus | ev.Report)
+        assert action.dry_run is not isinstance(action, ev.LevelChanged | ev.TakeCensus | ev.EmitReport)
     assert not dry.killed
     assert dry.stopped is None
     if any(move[2] >= MemoryLevel.SHED for move in dry.moves()):

@@ -9,7 +9,7 @@ import pytest
 
 from actorkit.policy.memory.kill_rounds import Judgement, KillRounds, KillSettings
 from actorkit.policy.memory.memory_sample import MemorySample
-from actorkit.policy.memory.receipts import Receipt
+from actorkit.policy.memory.outcomes import Outcome
 
 SETTINGS = KillSettings(round_interval=0.01, effect_delay=2.0, futile_rounds=3, pause=30.0)
 
@@ -33,7 +33,7 @@ def test_what_was_measured_on_the_spot_is_judged_at_once() -> None:
         judgement = rounds.look(sample(now + 0.01, 950))
         assert judgement is not None
         assert not judgement.futile
-        assert judgement.receipt.realised == 98
+        assert judgement.outcome.realised == 98
     assert not rounds.stopped(1.0)
 
 
@@ -109,7 +109,7 @@ def test_futile_is_less_than_a_quarter(realised: int, futile: bool) -> None:
     judgement = judged(realised)
     assert judgement.futile is futile
     freed = max(0, realised)
-    assert judgement.receipt == Receipt("kill", 0.0, 100, freed, 2.0, freed)
+    assert judgement.outcome == Outcome("kill", 0.0, 100, freed, 2.0, freed)
     assert f"freed {freed} (fell by {realised}, 0 refilled; {freed} went back to the system)" in judgement.because
 
 
@@ -122,7 +122,7 @@ def test_why_a_round_is_judged_so() -> None:
 
 def test_how_long_a_round_took_is_from_its_beginning() -> None:
     """Fault: times are taken from zero, so that a round of a node that has run for a while is judged at once."""
-    assert judged(50, begun_at=5.0, looked_at=7.5).receipt == Receipt("kill", 5.0, 100, 50, 2.5, 50)
+    assert judged(50, begun_at=5.0, looked_at=7.5).outcome == Outcome("kill", 5.0, 100, 50, 2.5, 50)
     rounds = KillRounds(SETTINGS)
     begun(rounds, 1, 5.0)
     rounds.ended(1, 5.0)
@@ -212,4 +212,4 @@ def test_a_round_is_judged_by_what_lives_only_where_that_is_known_before_and_aft
     rounds.begin(1, 0.0, samples[0], 0.0, 100, frozenset({1}))
     judgement = rounds.look(samples[1])
     assert judgement is not None
-    assert judgement.receipt.realised == realised
+    assert judgement.outcome.realised == realised

@@ -17,7 +17,7 @@ from actorkit.policy.memory.restart_queue import (
     Looked,
     NodeDeaths,
     Opened,
-    RestartGate,
+    RestartQueue,
     Tick,
 )
 from actorkit.policy.supervision.backoff import Backoff
@@ -31,8 +31,8 @@ def hold(now: float, key: Any, size: int = 10, delay: float = 0.0, priority: int
     return Held(now, key, "worker", size, delay, "killed for memory", priority)
 
 
-def gate(used: int | None = 0, **about: Any) -> RestartGate:
-    made = RestartGate(GateSettings(**{"reserve": 0.1, "stagger": 1.0, "burst": 1, "settle": 5.0} | about))
+def gate(used: int | None = 0, **about: Any) -> RestartQueue:
+    made = RestartQueue(GateSettings(**{"reserve": 0.1, "stagger": 1.0, "burst": 1, "settle": 5.0} | about))
     if used is not None:
         made.handle(look(0, used))
     return made

@@ -7,8 +7,8 @@ import pytest
 from actorkit import errors
 from actorkit.policy.supervision import supervision_events as ev
 from actorkit.policy.supervision.backoff import Backoff
-from actorkit.policy.supervision.child_spec import SupervisorFlags
 from actorkit.policy.supervision.static import Supervision
+from actorkit.policy.supervision.supervisor_flags import SupervisorFlags
 from actorkit.reasons import KILLED, NORMAL, SHUTDOWN, FailedToStart, Failure, Shutdown
 from tests.conformance.marks import conforms
 from tests.policy.driver import DIED, NOT_STARTED, Driver, spec

@@ -15,8 +15,8 @@ from tests.pressure.trees import MIB
 
 PROGRAM = """if True:
     import ctypes, tracemalloc
-    from actorkit.pressure.live import LiveGauge, malloc_bytes, small_blocks
-    from actorkit.pressure.process import ProcessMemory
+    from actorkit.pressure.live_bytes import LiveGauge, malloc_bytes, small_blocks
+    from actorkit.pressure.process_memory import ProcessMemory
     from tests.pressure.programs import PROGRAMS
 
     process = ProcessMemory()
@@ -93,8 +93,8 @@ def test_what_the_interpreter_counts() -> None:
 
 MAPPED = """if True:
     import mmap
-    from actorkit.pressure.live import LiveGauge
-    from actorkit.pressure.process import ProcessMemory
+    from actorkit.pressure.live_bytes import LiveGauge
+    from actorkit.pressure.process_memory import ProcessMemory
 
     process, gauge = ProcessMemory(), LiveGauge()
     before = gauge.read(process.read(), fresh=True)
@@ -162,8 +162,8 @@ def test_never_less_than_nothing(resident: int) -> None:
 OWN_HEAP = """if True:
     import gc
     from actorkit.heap import clock, own_heaps
-    from actorkit.pressure.live import LiveGauge
-    from actorkit.pressure.process import ProcessMemory
+    from actorkit.pressure.live_bytes import LiveGauge
+    from actorkit.pressure.process_memory import ProcessMemory
 
     clock.install(lambda account, activation: account.reset())
     process, exact, estimate = ProcessMemory(), LiveGauge(), LiveGauge(small=lambda: None)

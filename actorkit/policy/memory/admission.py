@@ -24,7 +24,7 @@ import attrs
 
 from actorkit.policy.memory.memory_sample import MemorySample
 
-__all__ = ["Admission", "AdmissionSettings", "Admit", "KindLimits", "LearnedSize", "Refuse"]
+__all__ = ["AdmissionMachine", "AdmissionSettings", "Admit", "KindLimits", "LearnedSize", "Refuse"]
 
 BUCKETS_PER_DOUBLING: Final = 4
 
@@ -173,12 +173,12 @@ class _Kind:
         return 0.0 if self.tokens >= 1.0 else (1.0 - self.tokens) / rate
 
 
-class Admission:
+class AdmissionMachine:
     """The gate for new work. Every ``ask`` that is admitted needs an ``ended`` when the work is over.
 
     Example::
 
-        admission = Admission(AdmissionSettings({"connection": KindLimits(count=10_000)}))
+        admission = AdmissionMachine(AdmissionSettings({"connection": KindLimits(count=10_000)}))
         match admission.ask("connection", now):
             case Refuse(retry_after=seconds): ...
     """

@@ -2,7 +2,7 @@
 
 A sample moves the ladder, and then everything that the level asks for is looked at, cheapest for the actors first:
 alarm, refusal and gate (set once, cleared once), asking actors, the reserve, shedding, collecting, trimming, killing,
-and at last stopping. Most of it is *paced*: what was not worth it waits longer (``receipts``). Refusing comes before
+and at last stopping. Most of it is *paced*: what was not worth it waits longer (``outcomes``). Refusing comes before
 collecting: what is let in meanwhile is lost ground. Who is asked to free something has a moment to do so before anybody
 is killed.
 
@@ -32,19 +32,19 @@ import attrs
 
 from actorkit.policy.memory import governor_events as ev
 from actorkit.policy.memory.fill_rate import FillRate, gauge
-from actorkit.policy.memory.governor_settings import Deed, GovernorSettings
+from actorkit.policy.memory.governor_settings import GovernorSettings, LevelAction
 from actorkit.policy.memory.kill_rounds import KillRounds
 from actorkit.policy.memory.ladder import Ladder, LadderSettings, Transition
 from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample
-from actorkit.policy.memory.receipts import GC_PREDICTS, ActionKind, Receipt, ReceiptBook
+from actorkit.policy.memory.outcomes import GC_PREDICTS, ActionKind, Outcome, OutcomeBook
 from actorkit.policy.memory.victims import Census, KillCaps, select
 
-__all__ = ["Governor"]
+__all__ = ["GovernorMachine"]
 
 NORMAL, CONSERVE, SHED, KILL, EXHAUSTED = MemoryLevel
 
 Switch = ev.SetAlarm | ev.ClearAlarm | ev.RefuseAdmission | ev.AllowAdmission | ev.CloseGate | ev.OpenGate
-SWITCHES: Final[tuple[tuple[Deed, type[Switch], type[Switch]], ...]] = (
+SWITCHES: Final[tuple[tuple[LevelAction, type[Switch], type[Switch]], ...]] = (
     ("alarm", ev.SetAlarm, ev.ClearAlarm),
     ("refuse", ev.RefuseAdmission, ev.AllowAdmission),
     ("close_gate", ev.CloseGate, ev.OpenGate),
@@ -66,12 +66,12 @@ class _Asked:
     before: MemorySample
 
 
-class Governor:
+class GovernorMachine:
     """One memory limit's governor: a node's, or a subtree's (see ``SUBTREE_ACTIONS``).
 
     Example::
 
-        governor = Governor()
+        governor = GovernorMachine()
         actions = governor.handle(Sampled(MemorySample(0.0, limit=1000, used=750, source="test", resident=750)))
         # LevelChanged(CONSERVE), SetAlarm, TellActors, CollectGarbage, …; look again at governor.look_at
     """
@@ -85,13 +85,13 @@ class Governor:
         self._rate = FillRate(self.settings.looks)
         self._ladder = Ladder(self.settings.ladder)
         self._rounds = KillRounds(self.settings.kills)
-        self._book = ReceiptBook(self.settings.paces)
+        self._book = OutcomeBook(self.settings.paces)
         self._numbers = itertools.count(1)
-        self._out: list[ev.Action] = []
+        self._out: list[ev.GovernorAction] = []
         self._sample: MemorySample | None = None
         self._asked: dict[int, _Asked] = {}
         self._unjudged: list[tuple[_Asked, float, float]] = []
-        self._switched: set[Deed] = set()
+        self._switched: set[LevelAction] = set()
         self._freed = 0
         self._told_at = -math.inf
         self._left_by_trim = 0
@@ -110,11 +110,11 @@ class Governor:
         return self._ladder.level
 
     @property
-    def receipts(self) -> tuple[Receipt, ...]:
+    def outcomes(self) -> tuple[Outcome, ...]:
         """What the last actions gave, oldest first."""
-        return tuple(self._book.receipts)
+        return tuple(self._book.outcomes)
 
-    def handle(self, event: ev.Event) -> list[ev.Action]:
+    def handle(self, event: ev.Event) -> list[ev.GovernorAction]:
         """Take note of ``event`` and return what is to be done now, in that order."""
         self._out = []
         if not self.over:
@@ -125,9 +125,6 @@ class Governor:
                     self._done(event)
                 case ev.CensusTaken():
                     self._kill(event)
-                case _:
-                    if self._sample is not None:
-                        self._stop(event.now, self._sample, self._ladder.settings)
         return self._out
 
     # --- Samples ------------------------------------------------------------------------------
@@ -151,11 +148,11 @@ class Governor:
         for asked, at, duration in self._unjudged:
             returned = max(0, asked.before.resident - sample.resident)
             fell = returned if asked.kind == "trim" else max(0, gauge(asked.before) - gauge(sample))
-            self._note(Receipt(asked.kind, at, asked.predicted, fell, duration, returned))
+            self._note(Outcome(asked.kind, at, asked.predicted, fell, duration, returned))
         self._unjudged.clear()
         judgement = self._rounds.look(sample, self._rate.time_to_limit())
         if judgement is not None:
-            self._book.note(judgement.receipt)
+            self._book.note(judgement.outcome)
             kind: ev.ReportKind = "kills_futile" if judgement.stopped_for else "kill_judged"
             self._were_stopped = bool(judgement.stopped_for)
             self._report(kind, judgement.because)
@@ -163,10 +160,10 @@ class Governor:
     def _work(self, sample: MemorySample, moved: Transition | None) -> None:
         ladder, level = self._ladder.settings, self.level
         at = f"{level.name}: {sample.needed:,} bytes needed of {sample.limit:,} ({sample.source})"
-        for deed, on, off in SWITCHES:
-            wanted = self._does(deed)
-            if wanted != (deed in self._switched):
-                self._switched.symmetric_difference_update((deed,))
+        for action, on, off in SWITCHES:
+            wanted = self._does(action)
+            if wanted != (action in self._switched):
+                self._switched.symmetric_difference_update((action,))
                 self._emit((on if wanted else off)(because=at))
         self._tell(sample, ladder, moved, at)
         self._reserve(sample, ladder, at)
@@ -222,7 +219,7 @@ class Governor:
         # Once actors would be killed instead, a long pause is the lesser evil.
         return not self._book.paces[kind].why_not(sample.now, gauge(sample), any_pause=self.level >= KILL, anew=anew)
 
-    def _ask(self, kind: ActionKind, predicted: int, sample: MemorySample, action: ev.Action) -> None:
+    def _ask(self, kind: ActionKind, predicted: int, sample: MemorySample, action: ev.GovernorAction) -> None:
         self._book.paces[kind].begun(sample.now, gauge(sample))
         for number in [number for number, asked in self._asked.items() if asked.kind == kind]:
             del self._asked[number]  # nothing was heard of it
@@ -245,14 +242,14 @@ class Governor:
             return
         if asked.kind != "trim":
             self._freed += realised
-        self._note(Receipt(asked.kind, done.now, asked.predicted, realised, done.duration))
+        self._note(Outcome(asked.kind, done.now, asked.predicted, realised, done.duration))
 
-    def _note(self, receipt: Receipt) -> None:
-        if self._book.note(receipt):
+    def _note(self, outcome: Outcome) -> None:
+        if self._book.note(outcome):
             self._report(
                 "action_backed_off",
-                f"{receipt.action} was to free {receipt.predicted:,} bytes and freed {receipt.realised:,}: waits "
-                f"{self._book.paces[receipt.action].interval:g} s",
+                f"{outcome.action} was to free {outcome.predicted:,} bytes and freed {outcome.realised:,}: waits "
+                f"{self._book.paces[outcome.action].interval:g} s",
             )
 
     # --- Killing ------------------------------------------------------------------------------
@@ -319,8 +316,8 @@ class Governor:
             self._report("no_victims", f"{at}; nobody of {len(census.candidates):,} may be killed for it")
             return
         because = f"{at}; {len(chosen.victims)} victims, {chosen.deaths} deaths, {chosen.predicted:,} bytes predicted"
-        sent = self._emit(ev.Kill(chosen.victims, chosen.predicted, chosen.table, because=because))
-        if isinstance(sent, ev.Kill):
+        sent = self._emit(ev.KillVictims(chosen.victims, chosen.predicted, chosen.table, because=because))
+        if isinstance(sent, ev.KillVictims):
             dead = frozenset().union(*(victim.radius for victim in sent.victims))
             self._rounds.begin(
                 sent.number, census.now, sample, self._rate.mean(), sent.predicted, dead, judged=not sent.dry_run
@@ -358,16 +355,18 @@ class Governor:
 
     # --- Saying so ----------------------------------------------------------------------------
 
-    def _does(self, deed: Deed) -> bool:
-        return self.settings.does(deed, self.level)
+    def _does(self, action: LevelAction) -> bool:
+        return self.settings.does(action, self.level)
 
     def _report(self, kind: ev.ReportKind, because: str) -> None:
-        self._emit(ev.Report(kind, self.level, because=because), observed=True)
+        self._emit(ev.EmitReport(kind, self.level, because=because), observed=True)
 
-    def _emit(self, action: ev.Action, *, observed: bool = False) -> ev.Action | None:
+    def _emit(self, action: ev.GovernorAction, *, observed: bool = False) -> ev.GovernorAction | None:
         """Number and mark it, let it be revised, and send it; None if it was dropped."""
         number = next(self._numbers)
-        made: ev.Action | None = attrs.evolve(action, number=number, dry_run=self.settings.dry_run and not observed)
+        made: ev.GovernorAction | None = attrs.evolve(
+            action, number=number, dry_run=self.settings.dry_run and not observed
+        )
         if self.settings.revise is not None and made is not None:
             made = self.settings.revise(made)
             if made is not None:

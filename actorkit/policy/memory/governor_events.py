@@ -22,21 +22,21 @@ from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample
 from actorkit.policy.memory.victims import Candidate, Census, KillCaps, Radius, Victim, VictimTable
 
 __all__ = [
-    "Action",
     "ActionDone",
     "AllowAdmission",
     "CensusTaken",
     "ClearAlarm",
     "CloseGate",
     "CollectGarbage",
+    "EmitReport",
     "Event",
-    "Kill",
+    "GovernorAction",
+    "KillVictims",
     "LevelChanged",
     "OpenGate",
     "RebuildReserve",
     "RefuseAdmission",
     "ReleaseReserve",
-    "Report",
     "ReportKind",
     "Sampled",
     "SetAlarm",
@@ -45,7 +45,6 @@ __all__ = [
     "StopNode",
     "TakeCensus",
     "TellActors",
-    "Tick",
     "TrimAllocator",
 ]
 
@@ -96,28 +95,26 @@ class CensusTaken:
     radius_of: Callable[[Hashable], Radius | None] | None = None
 
 
-@attrs.frozen
-class Tick:
-    """Time has passed, and there was no sample: for waits that end without one."""
-
-    now: float
-
-
-Event = Sampled | ActionDone | CensusTaken | Tick
+Event = Sampled | ActionDone | CensusTaken
 
 
 # --- Actions -----------------------------------------------------------------------------------
 
 
 @attrs.frozen
-class _Action:
+class GovernorAction:
     number: int = attrs.field(default=0, eq=False, kw_only=True)
     because: str = attrs.field(default="", eq=False, kw_only=True)
     dry_run: bool = attrs.field(default=False, kw_only=True)
 
+    @property
+    def name(self) -> str:
+        """What receipts and the log call it."""
+        return type(self).__name__
+
 
 @attrs.frozen
-class LevelChanged(_Action):
+class LevelChanged(GovernorAction):
     """The ladder has moved. Tell the restart gate, admission and whoever observes."""
 
     level: MemoryLevel
@@ -125,17 +122,17 @@ class LevelChanged(_Action):
 
 
 @attrs.frozen
-class SetAlarm(_Action):
+class SetAlarm(GovernorAction):
     """Memory is short: comes once, when NORMAL is left."""
 
 
 @attrs.frozen
-class ClearAlarm(_Action):
+class ClearAlarm(GovernorAction):
     """It is over: comes once, when NORMAL is reached again."""
 
 
 @attrs.frozen
-class TellActors(_Action):
+class TellActors(GovernorAction):
     """Send MemoryPressure(level, please_free) to the actors that opted in. ``please_free`` is what the node would like
     to have back from all of them together; 0 when the level falls."""
 
@@ -144,44 +141,44 @@ class TellActors(_Action):
 
 
 @attrs.frozen
-class CollectGarbage(_Action):
+class CollectGarbage(GovernorAction):
     """Run the cyclic collector once. Answer with the live bytes that it freed and how long it took."""
 
 
 @attrs.frozen
-class TrimAllocator(_Action):
+class TrimAllocator(GovernorAction):
     """Give free pages back to the system. Answer with the resident bytes that went."""
 
 
 @attrs.frozen
-class ShedMailboxes(_Action):
+class ShedMailboxes(GovernorAction):
     """Have mailboxes give up sheddable messages of about ``wanted`` bytes. Answer with the bytes given up."""
 
     wanted: int
 
 
 @attrs.frozen
-class RefuseAdmission(_Action):
+class RefuseAdmission(GovernorAction):
     """Refuse new work, until AllowAdmission."""
 
 
 @attrs.frozen
-class AllowAdmission(_Action):
+class AllowAdmission(GovernorAction):
     """New work is welcome again."""
 
 
 @attrs.frozen
-class CloseGate(_Action):
+class CloseGate(GovernorAction):
     """Restarts of the node's victims wait, until OpenGate."""
 
 
 @attrs.frozen
-class OpenGate(_Action):
+class OpenGate(GovernorAction):
     """Restarts may be let through, at the price of their footprint."""
 
 
 @attrs.frozen
-class TakeCensus(_Action):
+class TakeCensus(GovernorAction):
     """Measure everybody, and answer with CensusTaken. ``wanted``: bytes that are to be freed. ``caps``: of a large
     group the rows that a round by these may want are enough (``KillCaps.wanted``); None: each must have one."""
 
@@ -190,7 +187,7 @@ class TakeCensus(_Action):
 
 
 @attrs.frozen
-class Kill(_Action):
+class KillVictims(GovernorAction):
     """Kill each victim for the node's sake. Those in its radius die of it and need no kill of their own. Answer with
     ActionDone when all have ended. ``table`` is for the victims' exit reasons and the report."""
 
@@ -198,24 +195,28 @@ class Kill(_Action):
     predicted: int
     table: VictimTable
 
+    @property
+    def name(self) -> str:
+        return "Kill"
+
 
 @attrs.frozen
-class ReleaseReserve(_Action):
+class ReleaseReserve(GovernorAction):
     """Free the ballast, so that supervisors, reports and the governor can work. Answer with ActionDone."""
 
 
 @attrs.frozen
-class RebuildReserve(_Action):
+class RebuildReserve(GovernorAction):
     """Take up the ballast again. Answer with ActionDone."""
 
 
 @attrs.frozen
-class StopAllButCritical(_Action):
+class StopAllButCritical(GovernorAction):
     """Kill everybody who is not critical, and whose radius has nobody critical. Answer when they have ended."""
 
 
 @attrs.frozen
-class StopNode(_Action):
+class StopNode(GovernorAction):
     """Stop the node in order, and end the process with this exit status. Nothing is decided after it."""
 
     exit_status: int
@@ -232,30 +233,8 @@ ReportKind = Literal[
 
 
 @attrs.frozen
-class Report(_Action):
+class EmitReport(GovernorAction):
     """Something that people should know; ``because`` says it in full."""
 
     kind: ReportKind
     level: MemoryLevel
-
-
-Action = (
-    LevelChanged
-    | SetAlarm
-    | ClearAlarm
-    | TellActors
-    | CollectGarbage
-    | TrimAllocator
-    | ShedMailboxes
-    | RefuseAdmission
-    | AllowAdmission
-    | CloseGate
-    | OpenGate
-    | TakeCensus
-    | Kill
-    | ReleaseReserve
-    | RebuildReserve
-    | StopAllButCritical
-    | StopNode
-    | Report
-)

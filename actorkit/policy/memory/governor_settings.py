@@ -15,16 +15,16 @@ from typing import Any, Final, Literal, get_args
 import attrs
 
 from actorkit.policy.memory.fill_rate import LookSettings
-from actorkit.policy.memory.governor_events import Action
+from actorkit.policy.memory.governor_events import GovernorAction
 from actorkit.policy.memory.kill_rounds import KillSettings
 from actorkit.policy.memory.ladder import LadderSettings
 from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample
-from actorkit.policy.memory.receipts import ActionKind, PaceSettings
+from actorkit.policy.memory.outcomes import ActionKind, PaceSettings
 from actorkit.policy.memory.victims import Rank
 
-__all__ = ["LEVEL_ACTIONS", "OUT_OF_MEMORY_STATUS", "SUBTREE_ACTIONS", "Deed", "GovernorSettings"]
+__all__ = ["LEVEL_ACTIONS", "OUT_OF_MEMORY_STATUS", "SUBTREE_ACTIONS", "LevelAction", "GovernorSettings"]
 
-Deed = Literal[
+LevelAction = Literal[
     "alarm", "tell", "gc", "trim", "refuse", "shed", "close_gate", "kill", "release_reserve", "stop_all", "stop_node"
 ]  # fmt: skip
 """What a level may do."""
@@ -33,30 +33,29 @@ OUT_OF_MEMORY_STATUS: Final = 79
 """The exit status of a node that stopped because memory did not come back: the first after those of sysexits.h, and
 none of a signal's."""
 
-LEVEL_ACTIONS: Final[Mapping[MemoryLevel, frozenset[Deed]]] = {
+LEVEL_ACTIONS: Final[Mapping[MemoryLevel, frozenset[LevelAction]]] = {
     MemoryLevel.CONSERVE: frozenset({"alarm", "tell", "gc", "trim"}),
     MemoryLevel.SHED: frozenset({"refuse", "shed"}),
     MemoryLevel.KILL: frozenset({"close_gate", "kill"}),
     MemoryLevel.EXHAUSTED: frozenset({"release_reserve", "stop_all", "stop_node"}),
 }
 
-SUBTREE_ACTIONS: Final[Mapping[MemoryLevel, frozenset[Deed]]] = {
+SUBTREE_ACTIONS: Final[Mapping[MemoryLevel, frozenset[LevelAction]]] = {
     MemoryLevel.CONSERVE: frozenset({"tell"}),
-    MemoryLevel.SHED: frozenset({"refuse", "shed"}),
+    MemoryLevel.SHED: frozenset({"shed"}),
     MemoryLevel.KILL: frozenset({"close_gate", "kill"}),
 }
-"""For a governor of one subtree, whose limit is its quota: what concerns the process as a whole is left out. A sample
-of a subtree has its bytes as ``used``, ``resident`` and ``live``."""
+"""For a governor of one subtree, with a limit of its own: what concerns the process as a whole is left out."""
 
 
-def _as_sets(value: Mapping[MemoryLevel, Any]) -> Mapping[MemoryLevel, frozenset[Deed]]:
-    made = {level: frozenset(deeds) for level, deeds in value.items()}
-    for level, deeds in made.items():
-        unknown = deeds - frozenset(get_args(Deed))
+def _as_sets(value: Mapping[MemoryLevel, Any]) -> Mapping[MemoryLevel, frozenset[LevelAction]]:
+    made = {level: frozenset(actions) for level, actions in value.items()}
+    for level, actions in made.items():
+        unknown = actions - frozenset(get_args(LevelAction))
         if unknown or level == MemoryLevel.NORMAL:
             raise ValueError(
-                f"actions of {MemoryLevel(level).name}: {sorted(deeds)} cannot be done there; NORMAL does nothing, "
-                f"and the others may do {', '.join(get_args(Deed))}"
+                f"actions of {MemoryLevel(level).name}: {sorted(actions)} cannot be done there; NORMAL does nothing, "
+                f"and the others may do {', '.join(get_args(LevelAction))}"
             )
     return made
 
@@ -83,7 +82,7 @@ class GovernorSettings:
         exit_status: of the process, then.
         step_fence: fail what a single step of a task asks for beyond what is left (Linux, RLIMIT_DATA). For processes
             without the extension, whose budgets see nothing inside a message; what it costs and risks is in
-            ``governor.step_fence``.
+            ``governor.steps``.
         dry_run: decide everything, do nothing.
 
     Raises ValueError for values that cannot be: the author's fault.
@@ -96,8 +95,8 @@ class GovernorSettings:
     kills: KillSettings = attrs.field(factory=KillSettings)
     rank: Rank | None = None
     paces: Mapping[ActionKind, PaceSettings] = attrs.field(factory=dict)
-    actions: Mapping[MemoryLevel, frozenset[Deed]] = attrs.field(default=LEVEL_ACTIONS, converter=_as_sets)
-    revise: Callable[[Action], Action | None] | None = None
+    actions: Mapping[MemoryLevel, frozenset[LevelAction]] = attrs.field(default=LEVEL_ACTIONS, converter=_as_sets)
+    revise: Callable[[GovernorAction], GovernorAction | None] | None = None
     reserve: int = 0
     tell_again: float = 0.5
     answer_within: float = 0.05
@@ -124,6 +123,6 @@ class GovernorSettings:
                 "give 1 to 125"
             )
 
-    def does(self, deed: Deed, level: MemoryLevel) -> bool:
+    def does(self, action: LevelAction, level: MemoryLevel) -> bool:
         """Is it done at that level, by its own list or a lower one's?"""
-        return any(deed in deeds for at, deeds in self.actions.items() if at <= level)
+        return any(action in actions for at, actions in self.actions.items() if at <= level)

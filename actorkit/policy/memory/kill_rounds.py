@@ -25,7 +25,7 @@ import attrs
 
 from actorkit.policy.memory.fill_rate import gauge
 from actorkit.policy.memory.memory_sample import MemorySample
-from actorkit.policy.memory.receipts import Receipt
+from actorkit.policy.memory.outcomes import Outcome
 from actorkit.policy.memory.victims import KillCaps
 
 __all__ = ["Judgement", "KillRounds", "KillSettings"]
@@ -78,7 +78,7 @@ class KillSettings:
 class Judgement:
     """What became of a round."""
 
-    receipt: Receipt
+    outcome: Outcome
     futile: bool
     stopped_for: float = 0.0
     """Seconds for which no kills follow, if this round opened the breaker."""
@@ -86,7 +86,7 @@ class Judgement:
 
 
 @attrs.define
-class _Round:
+class _KillRound:
     number: int
     predicted: int
     before: MemorySample
@@ -103,7 +103,7 @@ class KillRounds:
 
     def __init__(self, settings: KillSettings | None = None) -> None:
         self.settings = settings or KillSettings()
-        self._round: _Round | None = None
+        self._round: _KillRound | None = None
         self._begun_at = -math.inf
         self._futile = 0
         self._hurried = 0
@@ -134,7 +134,7 @@ class KillRounds:
     ) -> None:  # fmt: skip
         """A round has been decided. ``rate``: bytes a second that the node took up before it. Not ``judged``: it is
         a dry run's, which cannot have an effect."""
-        self._round = _Round(number, predicted, before, now, rate, judged)
+        self._round = _KillRound(number, predicted, before, now, rate, judged)
         self._begun_at = now
         if judged:
             self._not_ended[number] = dead
@@ -174,27 +174,27 @@ class KillRounds:
         self._hurried = 0
         self._round = None
         returned = max(0, this.before.resident - sample.resident)
-        receipt = Receipt("kill", this.at, this.predicted, realised, sample.now - this.at, returned)
+        outcome = Outcome("kill", this.at, this.predicted, realised, sample.now - this.at, returned)
         what = (
             f"round {this.number} was to free {this.predicted:,} bytes and freed {realised:,} "
             f"(fell by {fell:,}, {filled:,} refilled; {returned:,} went back to the system)"
         )
         if not futile:
             self._futile, self._pause = 0, settings.pause
-            return Judgement(receipt, False, because=what)
+            return Judgement(outcome, False, because=what)
         self._futile += 1
         because = f"{what}, less than {settings.effective:.0%}: futile, {self._futile} in a row"
         if self._futile < settings.futile_rounds:
-            return Judgement(receipt, True, because=because)
+            return Judgement(outcome, True, because=because)
         stopped_for = self._pause
         self._stopped_until = sample.now + stopped_for
         self._pause = min(settings.longest_pause, 2 * self._pause)
         return Judgement(
-            receipt, True, stopped_for, f"{because}; kills do not help, so there are none for {stopped_for:g} s"
+            outcome, True, stopped_for, f"{because}; kills do not help, so there are none for {stopped_for:g} s"
         )
 
     @staticmethod
-    def _realised(this: _Round, sample: MemorySample) -> tuple[int, int]:
+    def _realised(this: _KillRound, sample: MemorySample) -> tuple[int, int]:
         """By how many bytes it fell, and how many have probably been taken up meanwhile."""
         before = this.before
         if before.live is None or sample.live is None:

@@ -42,7 +42,7 @@ __all__ = [
     "NodeDeaths",
     "Opened",
     "Release",
-    "RestartGate",
+    "RestartQueue",
     "Tick",
 ]
 
@@ -198,7 +198,7 @@ class _Waiting:
 _Heap = list[tuple[float, int, _Waiting]]
 
 
-class RestartGate:
+class RestartQueue:
     """All restarts of a node that wait for memory. Open until it is closed."""
 
     def __init__(self, settings: GateSettings | None = None) -> None:

@@ -344,7 +344,7 @@ def _told(row: Candidate, deaths: int) -> str:
 # --- Selection ---------------------------------------------------------------------------------
 
 
-class _Round:
+class _Choice:
     """One selection under way."""
 
     def __init__(self, missing: int, caps: KillCaps, deaths: int) -> None:
@@ -412,7 +412,7 @@ def select(
     """
     caps = caps or KillCaps()
     census = candidates if isinstance(candidates, Census) else Census(candidates)
-    taking = _Round(missing, caps, caps.deaths(len(census)))
+    taking = _Choice(missing, caps, caps.deaths(len(census)))
     if missing > 0:
         for row in _in_order(census, missing, caps, rank, taking.left):
             if taking.full():

@@ -32,10 +32,12 @@ from actorkit.errors import (
 )
 from actorkit.policy.key_table import NOT_THEIRS
 from actorkit.policy.supervision import supervision_events as ev
+from actorkit.policy.supervision.actor_options import Kind
 from actorkit.policy.supervision.backoff import BackoffState
-from actorkit.policy.supervision.child_spec import ChildSpec, DynamicFlags, Kind, Restart, ShutdownTime
+from actorkit.policy.supervision.child_spec import ChildSpec, Restart, ShutdownTime
 from actorkit.policy.supervision.restart_window import TOO_MANY_RESTARTS, RestartWindow
 from actorkit.policy.supervision.strategy import fell_short_of_orderly, is_reported, is_restarted, shown
+from actorkit.policy.supervision.supervisor_flags import DynamicFlags
 from actorkit.reasons import KILLED, ExitReason
 
 __all__ = ["DynamicSupervision"]

@@ -42,10 +42,11 @@ from actorkit.errors import (
 )
 from actorkit.policy.supervision import supervision_events as ev
 from actorkit.policy.supervision.child_lives import ANY_UNKILLABLE, ChildLives, Steps, start_failure
-from actorkit.policy.supervision.child_spec import ChildSpec, SupervisorFlags, validate_children
+from actorkit.policy.supervision.child_spec import ChildSpec, validate_children
 from actorkit.policy.supervision.child_table import Child, ChildTable
 from actorkit.policy.supervision.restart_window import TOO_MANY_RESTARTS, RestartWindow
 from actorkit.policy.supervision.strategy import is_reported, is_restarted, shown, taken_along
+from actorkit.policy.supervision.supervisor_flags import SupervisorFlags
 from actorkit.reasons import ExitReason, FailedToStart, Shutdown
 from actorkit.reasons import shown as shown_id
 

@@ -22,7 +22,8 @@ from typing import Any, Literal
 import attrs
 
 from actorkit.errors import ActorkitError
-from actorkit.policy.supervision.child_spec import ChildSpec, Kind, Restart, ShutdownTime
+from actorkit.policy.supervision.actor_options import Kind
+from actorkit.policy.supervision.child_spec import ChildSpec, Restart, ShutdownTime
 from actorkit.reasons import ExitReason
 
 __all__ = [

@@ -15,8 +15,8 @@ __all__ = ["MemoryData", "Receipt", "Receipts"]
 
 @attrs.frozen
 class Receipt:
-    """One act of the governor, and what came of it. ``realised``: bytes that it freed, None while that is not known;
-    ``duration``: seconds that the node stood still for it."""
+    """One action of the governor, and what came of it. ``realised``: bytes that it freed, None while that is not known;
+    ``duration``: seconds that the node stood still for it; ``failure``: why it could not be done, "" if it was."""
 
     at: float
     action: str
@@ -25,6 +25,7 @@ class Receipt:
     realised: int | None = None
     duration: float = 0.0
     dry_run: bool = False
+    failure: str = ""
 
 
 @attrs.frozen

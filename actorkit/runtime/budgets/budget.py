@@ -36,7 +36,7 @@ from ...reasons import bounded
 from ..actor.events import HeapLimitPassed
 from ..actor.record import DEAD, Message, Record
 from ..base.boundary_frames import BOUNDARY_FRAMES
-from .roots import contents, heap_of, holders, mailbox_of, on_stack, roots_of
+from .holdings import contents, heap_of, holders, mailbox_of, on_stack, roots_of
 
 __all__ = ["Budget", "alarm", "at_boundary"]
 

@@ -25,7 +25,7 @@ from ..actor.calls import Reply, SenderWaiting, waits_for
 from ..actor.context import Context
 from ..actor.record import DEAD, IDLE, QUEUED, Message, Record
 from .budget import Budget
-from .roots import contents
+from .holdings import contents
 
 __all__ = ["BUDGETED", "PLAIN", "BudgetedContext", "BudgetedRecord", "budgeted"]
 

@@ -32,7 +32,7 @@ from ...policy.memory.footprint_samples import Samples, kind_of
 from ...policy.supervision.child_spec import ChildSpec
 from ...reasons import ExitReason
 from ..actor.record import Record
-from .roots import mailbox_of, on_stack, roots_of
+from .holdings import mailbox_of, on_stack, roots_of
 
 __all__ = ["Footprints"]
 

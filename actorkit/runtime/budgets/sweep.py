@@ -18,7 +18,7 @@ from ...log import log
 from ..actor.record import DEAD, Record
 from .budget import Budget
 from .footprints import Footprints
-from .roots import CHUNK, held_by, on_stack
+from .holdings import CHUNK, held_by, on_stack
 
 __all__ = ["Sweep"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 from threading import get_ident
 from typing import Any
 
@@ -18,6 +19,7 @@ from ...errors import NodeOutOfMemory, StartFailed
 from ...heap.walk import size_of
 from ...policy.supervision.child_spec import ChildSpec
 from ...reasons import KILLED, ExitReason, shown
+from ..actor.actor_kind import ActorKind
 from ..actor.doors import Admission, Memory, RestartGate, TimerGate
 from ..actor.names import NamedRef
 from ..actor.record import Record
@@ -28,6 +30,7 @@ from .node_stop import NodeStop
 from .root import Body, Root
 from .scheduler import Scheduler
 from .starter import Starter, Watcher
+from .starter_cache import StarterCache
 
 __all__ = ["NodeEngine", "Quotas"]
 
@@ -79,7 +82,8 @@ class NodeEngine(Scheduler):
         #: Called when no actor is left.
         self.at_close: list[Callable[[], None]] = []
         self.trio_token = trio.lowlevel.current_trio_token()
-        self.starters: dict[Any, Starter] = {}
+        self.starters = StarterCache(partial(Starter, self))
+        self.kinds: dict[type, ActorKind] = self.starters.plain_kinds
 
     # --- starting actors ----------------------------------------------------------------------
 
@@ -99,13 +103,9 @@ class NodeEngine(Scheduler):
         if isinstance(start, ChildSpec):
             if args or kwargs:
                 raise TypeError("a child spec holds its arguments: give them to ak.child(…), not to spawn")
-            return Starter(self, start)(start.args, start.kwargs, link_to=link_to, watcher=watcher)
-        starter = self.starters.get(start)
-        if starter is None:
-            starter = self.starters[start] = Starter(self, ChildSpec(start))
-            if starter.kind is not None and starter.kind.plain:
-                self.kinds[start] = starter.kind
-        return starter(args, kwargs, link_to=link_to, watcher=watcher)
+            starter = self.starters.of_spec(start)
+            return starter(start.args, start.kwargs, link_to=link_to, watcher=watcher)
+        return self.starters.of_start(start)(args, kwargs, link_to=link_to, watcher=watcher)
 
     async def start(self, start: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Record[Any] | None:
         """See ``Node.start``."""

@@ -46,7 +46,6 @@ from trio.lowlevel import (
     reschedule,
 )
 
-from ..actor.actor_kind import ActorKind
 from ..actor.calls import Deadlines
 from ..actor.inline_calls import InlineCalls
 from ..actor.names import CURRENT_SCHEDULER
@@ -77,9 +76,8 @@ from .birth import Birth, is_clean
 from .node_settings import NodeSettings
 from .stepping import Attribution, Driver, SteppedAttribution
 
-__all__ = ["PRIORITIES", "Scheduler", "Worker"]
+__all__ = ["Scheduler", "Worker"]
 
-PRIORITIES: Final = {"max": 0, "high": 1, "normal": 2, "low": 3}
 LOW_TURN: Final = 8
 TRY_AGAIN_SECONDS: Final = 0.05
 """After there was no memory for another worker."""
@@ -174,7 +172,6 @@ class Scheduler(Birth, InlineCalls):
         self.flushes: list[Callable[[], None]] = []
         self.flush_promised = False
         self.deadlines = Deadlines(self.timers, settings.call_timeout)
-        self.kinds: dict[type, ActorKind] = {}
         self.base_context = contextvars.copy_context()
         self.base_context.run(CURRENT_SCHEDULER.set, self)
         self.free_contexts: list[contextvars.Context] = []

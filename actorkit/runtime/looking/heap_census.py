@@ -11,7 +11,7 @@ import trio
 from ...heap.walk import census
 from ..actor.record import DEAD, Record
 from ..actor.ref import Ref
-from ..budgets.roots import CHUNK, held_by
+from ..budgets.holdings import CHUNK, held_by
 
 if TYPE_CHECKING:
     from ..life.scheduler import Scheduler

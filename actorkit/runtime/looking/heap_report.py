@@ -6,7 +6,7 @@ from typing import Any
 
 from ...heap.explain import Explanation, explain
 from ..actor.record import Record
-from ..budgets.roots import mailbox_of, roots_of
+from ..budgets.holdings import mailbox_of, roots_of
 
 __all__ = ["heap_explain"]
 

@@ -1,4 +1,4 @@
-"""Receipts, and the pace of what may be repeated."""
+"""Outcomes, and the pace of what may be repeated."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from actorkit.policy.memory.receipts import DEFAULT_PACES, Pace, PaceSettings, Receipt, ReceiptBook
+from actorkit.policy.memory.outcomes import DEFAULT_PACES, Outcome, OutcomeBook, Pace, PaceSettings
 
 
-def done(at: float, realised: int | None, *, predicted: int = 100, duration: float = 0.0) -> Receipt:
-    return Receipt("shed", at, predicted, realised, duration)
+def done(at: float, realised: int | None, *, predicted: int = 100, duration: float = 0.0) -> Outcome:
+    return Outcome("shed", at, predicted, realised, duration)
 
 
 def test_what_does_not_deliver_waits_longer_and_longer() -> None:
@@ -60,11 +60,11 @@ def test_a_pause_that_would_be_too_long() -> None:
 
 
 def test_the_book_keeps_the_last_ones() -> None:
-    book = ReceiptBook(keep=2)
+    book = OutcomeBook(keep=2)
     for at in range(3):
         book.note(done(at, 100))
-    assert [receipt.at for receipt in book.receipts] == [1, 2]
-    assert not book.note(Receipt("kill", 3, 100, 0, 0.0)), "kills have a breaker of their own"
+    assert [outcome.at for outcome in book.outcomes] == [1, 2]
+    assert not book.note(Outcome("kill", 3, 100, 0, 0.0)), "kills have a breaker of their own"
     assert book.note(done(4, 0))
     assert set(book.paces) == set(DEFAULT_PACES)
 
@@ -110,7 +110,7 @@ def test_how_long_to_wait_is_said() -> None:
 
 
 def test_the_book_keeps_a_hundred() -> None:
-    book = ReceiptBook()
+    book = OutcomeBook()
     for at in range(101):
         book.note(done(at, 100))
-    assert len(book.receipts) == 100
+    assert len(book.outcomes) == 100

@@ -1,6 +1,6 @@
 """What an action was to free, what it freed, and whether it is worth doing again.
 
-Every action that is done leaves a Receipt. A *pace* per kind of action learns from them: one whose realised bytes fall
+Every action that is done leaves a Outcome. A *pace* per kind of action learns from them: one whose realised bytes fall
 short of ``effective`` of what was predicted waits twice as long before its next turn, up to a bound; one that delivers
 is back to the first interval. So an action that does not help gets out of the way, and the ladder moves on.
 
@@ -22,7 +22,7 @@ from typing import Final, Literal
 
 import attrs
 
-__all__ = ["GC_PREDICTS", "ActionKind", "Pace", "PaceSettings", "Receipt", "ReceiptBook"]
+__all__ = ["GC_PREDICTS", "ActionKind", "Pace", "PaceSettings", "Outcome", "OutcomeBook"]
 
 ActionKind = Literal["gc", "trim", "shed", "kill"]
 
@@ -30,7 +30,7 @@ GC_PREDICTS: Final = 0.05
 
 
 @attrs.frozen
-class Receipt:
+class Outcome:
     """One action, done. Bytes and seconds; ``realised`` None: nobody could tell. ``returned``: by how much the resident
     set fell meanwhile, which is what the system got back of it; None where no later sample was taken for it."""
 
@@ -94,7 +94,7 @@ class Pace:
         self.settings = settings
         self.interval = settings.first
         self._not_before = self._rested_at = -math.inf
-        self._last: Receipt | None = None
+        self._last: Outcome | None = None
         self._size = 0
 
     def why_not(self, now: float, size: int = 0, *, any_pause: bool = False, anew: bool = False) -> str:
@@ -120,30 +120,30 @@ class Pace:
         self._not_before = now + self.interval
         self._size = size
 
-    def note(self, receipt: Receipt) -> bool:
+    def note(self, outcome: Outcome) -> bool:
         """It has been done; True if it is backed off for it."""
-        settings, ratio = self.settings, receipt.ratio
+        settings, ratio = self.settings, outcome.ratio
         backed_off = ratio is not None and ratio < settings.effective
         if backed_off:
             self.interval = min(settings.longest, 2 * self.interval)
         elif ratio is not None:
             self.interval = settings.first
-        rest = receipt.duration / settings.share if settings.share else 0.0
-        self._rested_at = receipt.at + rest
-        self._not_before = receipt.at + max(self.interval, rest)
-        self._last = receipt
+        rest = outcome.duration / settings.share if settings.share else 0.0
+        self._rested_at = outcome.at + rest
+        self._not_before = outcome.at + max(self.interval, rest)
+        self._last = outcome
         return backed_off
 
 
-class ReceiptBook:
-    """The last receipts, and a pace for each kind of action that may be repeated."""
+class OutcomeBook:
+    """The last outcomes, and a pace for each kind of action that may be repeated."""
 
     def __init__(self, paces: Mapping[ActionKind, PaceSettings] | None = None, *, keep: int = 100) -> None:
         self.paces = {kind: Pace(settings) for kind, settings in {**DEFAULT_PACES, **(paces or {})}.items()}
-        self.receipts: deque[Receipt] = deque(maxlen=keep)
+        self.outcomes: deque[Outcome] = deque(maxlen=keep)
 
-    def note(self, receipt: Receipt) -> bool:
-        """Enter a receipt; True if its kind is backed off for it."""
-        self.receipts.append(receipt)
-        pace = self.paces.get(receipt.action)
-        return pace is not None and pace.note(receipt)
+    def note(self, outcome: Outcome) -> bool:
+        """Enter a outcome; True if its kind is backed off for it."""
+        self.outcomes.append(outcome)
+        pace = self.paces.get(outcome.action)
+        return pace is not None and pace.note(outcome)
