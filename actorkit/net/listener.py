@@ -32,7 +32,7 @@ from ..runtime.life.lifecycle import Stop
 from ..runtime.life.node_engine import NodeEngine
 from ..runtime.life.starter import Starter, Watcher
 from ..supervision.dynamic import DynamicSupervisor
-from ..supervision.shell import Door, StartCall, SupervisionShell
+from ..supervision.shell import Door, SupervisionShell
 from .acceptor import Acceptor, Where, bind_tcp, bind_unix
 from .connection import Connection, ConnectionLimits, Peer
 from .framing import Framer, Frames, Lines, Raw
@@ -401,7 +401,7 @@ class Listener(DynamicSupervisor):
                     admission.release(door.kind)
                 return True
         self.accepted = (sock, peer)
-        self._feed(ev.StartChildCommand(trio.current_time(), StartCall(_Outcome(self)), self.spec))
+        self._feed(ev.StartChildCommand(trio.current_time(), _Outcome(self), self.spec))
         if admission is not None and door.began == began:
             admission.release(door.kind)
         return True

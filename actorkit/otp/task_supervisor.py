@@ -31,7 +31,6 @@ from ..runtime.actor.ref import Ref
 from ..runtime.life.process import Process
 from ..runtime.life.starter import Starter, Watcher
 from ..supervision.dynamic import DynamicSupervisor, dynamic_supervisor
-from ..supervision.shell import StartCall
 from .actor_set import living
 
 __all__ = ["TaskSupervisor", "task_supervisor"]
@@ -166,7 +165,7 @@ class TaskSupervisor(DynamicSupervisor):
             return later
         answer: Any = _TaskCall(later, order.outcome, begun)
         spec = _SPEC.with_(args=(order,))
-        self._feed(ev.StartChildCommand(trio.current_time(), StartCall(answer), spec))
+        self._feed(ev.StartChildCommand(trio.current_time(), answer, spec))
         return later
 
     def _labelled(self, function: Callable[..., Any]) -> Starter:

@@ -1,4 +1,4 @@
-"""How much memory there is for this process, how much of it is used, and how much of that is needed.
+"""How much memory there is for this process, how much is used, and how much of that is needed.
 
 There is no one truth. The process may have limits of its own, each control group above it may have
 one, the machine has an end, and the user may have set one. ``sources.NodeMemory`` asks them all and

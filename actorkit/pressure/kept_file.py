@@ -17,7 +17,7 @@ _AT_MOST = 16_384
 
 
 class KeptFile:
-    """A file that is kept open for reading. It is opened at once; raises OSError if it cannot be."""
+    """A file that is kept open for reading. Opened at once: raises OSError if it cannot be."""
 
     __slots__ = ("_fd", "path")
 

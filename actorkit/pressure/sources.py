@@ -1,4 +1,4 @@
-"""Where a governor gets its samples: every limit asked, and whatever can wake it before its next look."""
+"""Where a governor gets its samples, and what wakes it before its next look."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class NodeMemory:
 
         memory = NodeMemory("512 MiB")
         sample = memory.sample(trio.current_time())
-        print(f"{sample.used} of {sample.limit} ({sample.source}), {sample.retained} of it free to reuse")
+        print(f"{sample.used} B of {sample.limit} B are used ({sample.source})")
         woken_by = await memory.wait_for_wake(1.0)
         memory.close()
     """
@@ -144,7 +144,7 @@ class NodeMemory:
         """What may wake; empty before the first wait."""
         return () if self._wakes is None else self._wakes.names
 
-    # --- One look ------------------------------------------------------------------------------------
+    # --- one look -----------------------------------------------------------------------------
 
     def sample(self, now: float, *, fresh: bool = False) -> MemorySample:
         """One look at everything.
@@ -210,7 +210,7 @@ class NodeMemory:
             self._stalls = None
             return None
 
-    # --- What is there to look at --------------------------------------------------------------------
+    # --- what is there to look at -------------------------------------------------------------
 
     def _open_limits(self) -> None:
         """Make those sources of limits that are not there."""
@@ -280,14 +280,14 @@ class NodeMemory:
             log.warning("memory: %s is left out, the other sources serve: %s", source, because)
         return Degraded(source, because)
 
-    # --- Wakes ---------------------------------------------------------------------------------------
+    # --- wakes --------------------------------------------------------------------------------
 
     async def wait_for_wake(self, timeout: float) -> str | None:
         """Wait until the kernel or the service manager reports that memory is short, and return who
         did.
 
-        Returns None after ``timeout`` seconds. A wake is a hint and may be false: take a sample. One
-        task at a time may wait. Returns no more often than every 20 ms.
+        Returns None after ``timeout`` seconds. A wake is a hint, and may be false: take a sample.
+        One task at a time may wait. Returns no more often than every 20 ms.
         """
         if self._wakes is None:
             self._wakes = self._arm()

@@ -13,7 +13,6 @@ from collections import deque
 from functools import partial
 from typing import Any, Final
 
-import attrs
 import trio
 
 from ..behaviours.actor import Actor
@@ -38,7 +37,7 @@ from ..runtime.life.lifecycle import Stop
 from ..runtime.life.starter import Starter, Watcher
 from ..runtime.life.starter_cache import StarterCache
 
-__all__ = ["StartCall", "SupervisionShell"]
+__all__ = ["SupervisionShell"]
 
 LEVELS: Final = {
     "progress": logging.DEBUG,
@@ -48,13 +47,6 @@ LEVELS: Final = {
     "unkillable": logging.ERROR,
     "reached_max_restart_intensity": logging.ERROR,
 }
-
-
-@attrs.define(eq=False)
-class StartCall:
-    """A call whose caller wants the child's ref, not the machine's (ref, info)."""
-
-    later: Later[Any]
 
 
 class Door:
@@ -148,7 +140,7 @@ class SupervisionShell(Actor):
     async def terminate(self, reason: ExitReason) -> None:
         """Stop the children, in order, then end."""
         ended = self.ended = trio.Event()
-        self._feed(ev.Stop(trio.current_time(), reason))
+        self._feed(ev.StopRequested(trio.current_time(), reason))
         await ended.wait()
 
     def handle_info(self, message: object) -> None:
@@ -199,7 +191,7 @@ class SupervisionShell(Actor):
         except SpecError as error:
             later.fail(error)
         else:
-            self._feed(ev.StartChildCommand(trio.current_time(), StartCall(later), spec))
+            self._feed(ev.StartChildCommand(trio.current_time(), later, spec))
         return later
 
     def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
@@ -259,13 +251,13 @@ class SupervisionShell(Actor):
                 pending = self.waiting.pop(ticket, None)
                 if pending is not None:
                     pending.cancel()
-            case ev.Reply(call=call, value=value):
-                self._reply(call, value)
-            case ev.ReplyError(call=call, error=error):
+            case ev.AnswerCall(call=call, value=value):
+                call.set(value)  # type: ignore[attr-defined]
+            case ev.FailCall(call=call, error=error):
                 if getattr(error, "supervisor", "") is None:
                     error.supervisor = self.ctx.describe()  # type: ignore[attr-defined]
-                (call.later if isinstance(call, StartCall) else call).fail(error)  # type: ignore[attr-defined]
-            case ev.Report():
+                call.fail(error)  # type: ignore[attr-defined]
+            case ev.ReportChild():
                 self._report(action)
             case ev.Ready():
                 started, self.started = self.started, None
@@ -319,7 +311,7 @@ class SupervisionShell(Actor):
         """The machine's answer to a query, at once: also in the middle of what it does, and for a child that asks while
         it starts."""
         for action in self.machine.handle(query):
-            if isinstance(action, ev.Reply):
+            if isinstance(action, ev.AnswerCall):
                 return action.value
         return None
 
@@ -372,13 +364,7 @@ class SupervisionShell(Actor):
         if self.waiting.pop(ticket, None) is not None:
             self._feed(ev.RestartDue(trio.current_time(), key, ticket))
 
-    def _reply(self, call: Any, value: Any) -> None:
-        if isinstance(call, StartCall):
-            call.later.set(None if value is None else value[0])
-        else:
-            call.set(value)
-
-    def _report(self, report: ev.Report) -> None:
+    def _report(self, report: ev.ReportChild) -> None:
         engine = self.ctx.node.engine
         # The governor has told of those it kills, all of a round together; a line for each would be thousands.
         of_the_node = report.kind == "child_terminated" and isinstance(report.reason, MemoryPressure)

@@ -20,7 +20,7 @@ from ..policy.supervision.supervisor_flags import AutoShutdown, Strategy, Superv
 from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.ref import Ref
-from .shell import StartCall, SupervisionShell
+from .shell import SupervisionShell
 
 __all__ = ["Supervisor", "supervisor"]
 
@@ -88,7 +88,7 @@ class Supervisor(SupervisionShell):
         """Start a child that does not run. Raises ChildRunning, ChildRestarting, ChildNotFound, StartFailed (the spec
         is kept)."""
         later = Later[Any]()
-        self._feed(ev.RestartChildCommand(trio.current_time(), StartCall(later), child_id))
+        self._feed(ev.RestartChildCommand(trio.current_time(), later, child_id))
         return later
 
     @call

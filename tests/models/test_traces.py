@@ -165,7 +165,8 @@ def test_a_running_supervisor_is_recorded_and_replayed_elsewhere(
     traces[0].save(tmp_path / "trace")
     kinds = {json.loads(line)["event"]["class"] for line in (tmp_path / "trace").read_text().splitlines()[1:]}
     assert {
-        f"actorkit.policy.supervision.supervision_events:{k.__name__}" for k in (ev.Begin, ev.ChildExited, ev.Stop)
+        f"actorkit.policy.supervision.supervision_events:{k.__name__}"
+        for k in (ev.Begin, ev.ChildExited, ev.StopRequested)
     } <= kinds
     program_text = (
         "import sys, trio; trio.run = None; from actorkit.testing import Trace; print(Trace.load(sys.argv[1]).replay())"
