@@ -15,9 +15,9 @@ from .heap.memory_limit import LargestType as LargestType
 from .heap.memory_limit import MemoryLimit as MemoryLimit
 from .heap.usage import HeapUsage as HeapUsage
 from .net.listener import Listener as Listener
-from .net.listener import tcp_listener as tcp_listener
-from .net.listener import tls_listener as tls_listener
-from .net.listener import unix_listener as unix_listener
+from .net.listener_specs import tcp_listener as tcp_listener
+from .net.listener_specs import tls_listener as tls_listener
+from .net.listener_specs import unix_listener as unix_listener
 from .net.stream_actor import StreamActor as StreamActor
 from .old_names import keep_old_modules as _keep_old_modules
 from .otp.process_groups import Joined as Joined

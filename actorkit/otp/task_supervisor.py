@@ -164,7 +164,7 @@ class TaskSupervisor(DynamicSupervisor):
             later.fail(BadArguments(refusal))
             return later
         answer: Any = _TaskCall(later, order.outcome, begun)
-        spec = _SPEC.with_(args=(order,))
+        spec = _SPEC.with_args(order)
         self._feed(ev.StartChildCommand(trio.current_time(), answer, spec))
         return later
 

@@ -50,7 +50,6 @@ class ActorKind:
 
     __slots__ = (
         "bound",
-        "callbacks",
         "child_id",
         "cls",
         "construct",
@@ -121,7 +120,6 @@ class ActorKind:
         self.init = _overridden(cls, base, "init")
         self.terminate = _overridden(cls, base, "terminate")
         #: Callbacks of a layer above, by name; that layer fills it in.
-        self.callbacks: dict[str, Any] = {}
         self.traps_exits = bool(getattr(cls, "trap_exit", False))
         self.new: Callable[..., Any] = interruptible(cls.__new__)
         self.construct: Callable[..., Any] = interruptible(_own(cls, "__init__"))
