@@ -71,7 +71,7 @@ class Connections(Door):
         connection = self.connections.pop(record, None)
         if connection is not None:
             connection.ended(reason)
-            admission = cast("Node", record.scheduler).admission
+            admission = cast("NodeEngine", record.scheduler).admission
             if admission is not None:
                 admission.release(self.kind)
         super().child_exited(record, reason)
