@@ -35,8 +35,8 @@ from ..policy.supervision import supervision_events as ev
 from ..policy.supervision.child_spec import ChildSpec
 from ..policy.supervision.supervisor_flags import DynamicFlags
 from ..reasons import Crash, ExitReason, Failure
-from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
+from ..runtime.actor.later import Later
 from ..runtime.actor.record import Record
 from ..runtime.base.trio_internals import start_or_not
 from ..runtime.life.lifecycle import Stop

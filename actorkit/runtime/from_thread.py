@@ -16,7 +16,7 @@ from .actor.record import Record
 from .actor.ref import BoundedCall, Ref
 
 if TYPE_CHECKING:
-    from .actor.calls import Later
+    from .actor.later import Later
     from .life.node_engine import NodeEngine
 
 __all__ = ["FromThread"]

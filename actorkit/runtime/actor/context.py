@@ -20,10 +20,11 @@ from ...reasons import NOPROC, NORMAL, ExitReason, shown
 from ..base.interrupts import interruptible
 from ..base.timers import Timer
 from . import links
+from .envelope import Continuation
 from .events import SystemEvent
 from .fitting import fits, parameters_of
 from .messages import MonitorId
-from .record import Continuation, Record
+from .record import Record
 from .ref import Ref
 
 if TYPE_CHECKING:
@@ -137,13 +138,13 @@ class Context(Record[A_co]):
     def max_heap_size(self) -> HeapLimit | None:
         """How much this actor may hold; None: any amount. Assign bytes, text such as ``"8 MiB"``, a HeapLimit, or None;
         in force when the message at hand is done. Source: process_flag(max_heap_size, …)."""
-        budget = self.kind.scheduler.budgets.all.get(self)
+        budget = self.node.engine.budgets.all.get(self)
         return None if budget is None else budget.limit
 
     @max_heap_size.setter
     def max_heap_size(self, value: HeapLimit | int | str | None) -> None:
         self._self("max_heap_size")
-        self.kind.scheduler.budgets.change(self, as_heap_limit(value))
+        self.node.engine.budgets.change(self, as_heap_limit(value))
 
     @property
     def priority(self) -> Priority:

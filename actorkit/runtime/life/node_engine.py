@@ -16,13 +16,10 @@ from typing import Any
 import trio
 
 from ...errors import NodeOutOfMemory, StartFailed
-from ...heap.walk import size_of
 from ...policy.supervision.child_spec import ChildSpec
 from ...reasons import KILLED, ExitReason, shown
-from ..actor.actor_kind import ActorKind
 from ..actor.doors import Admission, Memory, RestartGate, TimerGate
-from ..actor.names import NamedRef
-from ..actor.record import Record
+from ..actor.record import Record, RecordKind
 from ..actor.ref import Ref
 from ..base.timers import Timer
 from .node_settings import NodeSettings
@@ -83,7 +80,7 @@ class NodeEngine(Scheduler):
         self.at_close: list[Callable[[], None]] = []
         self.trio_token = trio.lowlevel.current_trio_token()
         self.starters = StarterCache(partial(Starter, self))
-        self.kinds: dict[type, ActorKind] = self.starters.plain_kinds
+        self.kinds: dict[type, RecordKind] = self.starters.plain_kinds
 
     # --- starting actors ----------------------------------------------------------------------
 
@@ -149,11 +146,10 @@ class NodeEngine(Scheduler):
 
     def resolve(self, ref: Ref[Any]) -> Record[Any] | None:
         """The record behind a ref; None for a name that nobody holds on this node."""
-        if isinstance(ref, Record):
-            return ref
-        if isinstance(ref, NamedRef):
-            return ref.resolve_on(self)
-        raise TypeError(f"{shown(ref, 200)} is not a ref of this node")
+        if not isinstance(ref, Ref):
+            raise TypeError(f"{shown(ref, 200)} is not a ref of this node")
+        record: Record[Any] | None = ref.resolve_on(self)
+        return record
 
     # --- time ---------------------------------------------------------------------------------
 
@@ -162,43 +158,9 @@ class NodeEngine(Scheduler):
         self.home.check("start", "a timer")
         if not (isinstance(seconds, (int, float)) and 0 <= seconds < math.inf):
             raise ValueError(f"cannot send after {seconds!r} s: give a finite number of seconds, 0 or more")
-        if isinstance(to, Record):
-            return self._timer_for(to, seconds, message)
-        if not isinstance(to, NamedRef):
+        if not isinstance(to, Ref):
             raise TypeError(f"cannot send after {seconds:g} s to {shown(to, 200)}: give a ref")
-        return self.timers.after(seconds, self._fire_at_name, to, message)
-
-    def _timer_for(self, record: Record[Any], seconds: float, message: object) -> Timer:
-        if not record.alive:
-            timer = Timer(self.timers, trio.current_time(), lambda: None)
-            timer.callback = None
-            return timer
-        relations = record.need_relations()
-        timers = relations.timers
-        if timers is None:
-            timers = relations.timers = {}
-        if record.account is not None:
-            record.account.charge(size_of(message))
-
-        def fire() -> None:
-            timers.pop(timer, None)
-            record.post_info(message)
-
-        timer = self.timers.after(seconds, fire)
-        try:
-            timers[timer] = None
-        except MemoryError:
-            timer.cancel()
-            raise
-        timer.held = timers
-        return timer
-
-    def _fire_at_name(self, to: NamedRef[Any], message: object) -> None:
-        record = self.resolve(to)
-        if record is not None:
-            record.post_info(message)
-        else:
-            self.dead_name(to.name, "send_after", (message,))
+        return to.post_after(self, seconds, message)
 
     # --- end ----------------------------------------------------------------------------------
 

@@ -47,7 +47,6 @@ from trio.lowlevel import (
 )
 
 from ..actor.calls import Deadlines
-from ..actor.inline_calls import InlineCalls
 from ..actor.names import CURRENT_SCHEDULER
 from ..actor.record import DEAD, IDLE, QUEUED, RUNNING, Record
 from ..base.boundary_frames import BOUNDARY_FRAMES
@@ -73,6 +72,7 @@ from ..base.trio_internals import (
 from ..base.turns import Turns
 from ..budgets.node_budgets import Budgets
 from .birth import Birth, is_clean
+from .inline_calls import InlineCalls
 from .node_settings import NodeSettings
 from .stepping import Attribution, Driver, SteppedAttribution
 
@@ -322,7 +322,7 @@ class Scheduler(Birth, InlineCalls):
             worker.actor = self.current = actor
             actor.state = RUNNING
             obj = actor.obj
-            batch = actor.outbox
+            batch = actor.outbox  # the mailbox's storage, written out: see ``runtime.actor.mailbox``
             reply = None
             left = self.quantum
             if hook is not None:
@@ -380,7 +380,7 @@ class Scheduler(Birth, InlineCalls):
                             last = now
                             left -= k
                             if left <= 0 or now > end:
-                                self._requeue(actor, wake=False)
+                                self.requeue(actor, wake=False)
                                 break
                     break
                 except BaseException as error:
@@ -600,10 +600,10 @@ class Scheduler(Birth, InlineCalls):
                 reply.ok(result)
             reply = result = None
             if self.attend(actor):
-                self._requeue(actor, wake=False)
+                self.requeue(actor, wake=False)
             return True
         if self.failed(actor, error, reply, None, ()):
-            self._requeue(actor, wake=False)
+            self.requeue(actor, wake=False)
         if is_fatal(error):
             self.leave(error)
         reply = error = None
@@ -640,12 +640,12 @@ class Scheduler(Birth, InlineCalls):
             function = args = ()
         except BaseException as error:
             if self.crashed(actor, error, None):
-                self._requeue(actor)
+                self.requeue(actor)
             if is_fatal(error):
                 self.leave(error)
         else:
             if suspended is None and (actor.control is None or self.attend(actor)):
-                self._requeue(actor)
+                self.requeue(actor)
         finally:
             self.current = None
             self.flush_promised = False
