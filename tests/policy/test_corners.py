@@ -9,6 +9,7 @@ import pytest
 from actorkit.errors import ChildRunning, InvalidChildSpec, StartFailed, SupervisorStopping
 from actorkit.policy.memory import governor_events as ev
 from actorkit.policy.memory.admission import AdmissionMachine, AdmissionSettings, Admit, KindLimits, LearnedSize
+from actorkit.policy.memory.candidates import Candidate, Radius
 from actorkit.policy.memory.fill_rate import FillRate
 from actorkit.policy.memory.governor import GovernorMachine
 from actorkit.policy.memory.governor_settings import GovernorSettings
@@ -18,7 +19,7 @@ from actorkit.policy.memory.memory_pressure import MemoryPressure
 from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample, Priority
 from actorkit.policy.memory.outcomes import Outcome, Pace, PaceSettings
 from actorkit.policy.memory.restart_queue import GateSettings, NodeDeaths
-from actorkit.policy.memory.victims import Candidate, KillCaps, Radius, select, select_over_quota
+from actorkit.policy.memory.victims import KillCaps, select, select_over_quota
 from actorkit.policy.supervision import supervision_events as sev
 from actorkit.policy.supervision.backoff import Backoff
 from actorkit.policy.supervision.child_spec import ChildSpec, DynamicFlags
@@ -231,11 +232,11 @@ def sample(now: float, used: int, live: int | None = None) -> MemorySample:
     return MemorySample(now, 1000, used, "test", used, live)
 
 
-def test_what_is_reckoned_goes_before_what_was_learned() -> None:
+def test_a_prediction_from_outside_goes_before_what_was_learned() -> None:
     made = AdmissionMachine(AdmissionSettings({"a": KindLimits(first_guess=50)}))
     made.looked(sample(0, 100))
     assert made.ask("a", 0) == Admit(50)
-    made.reckon("a", 7)
+    made.predict("a", 7)
     made.learn("a", [400] * 1000)
     assert made.predicted("a") == 7
     assert made.ask("a", 1) == Admit(7)

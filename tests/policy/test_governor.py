@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from actorkit.policy.memory import governor_events as ev
+from actorkit.policy.memory.candidates import Candidate, Census, Radius
 from actorkit.policy.memory.fill_rate import LookSettings
 from actorkit.policy.memory.governor import GovernorMachine
 from actorkit.policy.memory.governor_settings import SUBTREE_ACTIONS, GovernorSettings
@@ -16,7 +17,7 @@ from actorkit.policy.memory.kill_rounds import KillSettings
 from actorkit.policy.memory.ladder import LadderSettings
 from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample, Priority
 from actorkit.policy.memory.outcomes import Outcome, PaceSettings
-from actorkit.policy.memory.victims import Candidate, Census, KillCaps, Radius
+from actorkit.policy.memory.victims import KillCaps
 
 NORMAL, CONSERVE, SHED, KILL, EXHAUSTED = MemoryLevel
 REPORT_KINDS = get_args(ev.ReportKind)
