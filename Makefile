@@ -9,7 +9,7 @@ MEMORY ?=
 # The case that `make survive` shows.
 CASE ?= S2
 
-.PHONY: demo survive test test-pure check prove mutate sanitize clean
+.PHONY: demo survive wheel test test-pure check prove mutate sanitize clean
 
 $(VENV)/.ready: pyproject.toml setup.py $(wildcard actorkit/heap/c/*.[ch])
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,10 @@ demo: $(VENV)/.ready
 # Less than a minute: memory against the levels while connections want three times the limit; writes survival.svg.
 survive: $(VENV)/.ready
 	$(BIN)/python -m bench survive --case $(CASE)
+
+# dist/actorkit-*.whl, for `pip install`. It has the extensions built in, and neither C sources nor tests.
+wheel: $(VENV)/.ready
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -q -n logical
@@ -47,9 +51,9 @@ check: $(VENV)/.ready
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# The heap's extensions under AddressSanitizer and UndefinedBehaviorSanitizer: minutes, gcc on Linux.
+# The extensions under AddressSanitizer and UndefinedBehaviorSanitizer: minutes, gcc on Linux.
 sanitize: $(VENV)/.ready
 	$(BIN)/python -m tests.heap.sanitize
 
 clean:
-	rm -rf $(VENV) build mutants *.egg-info
+	rm -rf $(VENV) build dist mutants *.egg-info

@@ -15,7 +15,7 @@ SOURCES = Path("actorkit/heap/c")
 HEADERS = sorted(str(header) for header in SOURCES.glob("*.h"))
 EXTENSIONS = [
     Extension(f"actorkit.heap.c.{name}", [str(SOURCES / f"{name}.c")], depends=HEADERS, optional=True)
-    for name in ("_clock", "_walk", "_refusal")
+    for name in ("_clock", "_walk")
 ]
 
 supported = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")

@@ -44,9 +44,9 @@ def _row(record: Record[Any]) -> Row | None:
 
 def _rank_of(kind: ActorKind) -> int | None:
     """Of actors without a priority of their own. None: never killed for memory's sake (see ``is_critical``)."""
-    if kind.role == "supervisor" or kind.memory_priority is Priority.CRITICAL:
+    if kind.role == "supervisor" or kind.options.priority is Priority.CRITICAL:
         return None
-    return int(kind.memory_priority)
+    return int(kind.options.priority)
 
 
 _SLOTS: Final = vars(Record)

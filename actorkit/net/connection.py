@@ -361,10 +361,10 @@ class Connection:
         try:
             if secure is not None:
                 await self._handshake(secure)
-            options = record.kind.options
-            if options["connected"] is not None:
-                await self._turn(record, scheduler, task, status, options["connected"], ())
-            received = options["received"]
+            callbacks = record.kind.callbacks
+            if callbacks["connected"] is not None:
+                await self._turn(record, scheduler, task, status, callbacks["connected"], ())
+            received = callbacks["received"]
             chunk = SMALL_CHUNK
             full = False
             while record.state != DEAD:

@@ -21,7 +21,8 @@ from ..errors import InvalidChildSpec
 from ..log import log
 from ..policy.memory.footprint_samples import kind_of
 from ..policy.supervision import supervision_events as ev
-from ..policy.supervision.child_spec import ChildSpec, DynamicFlags
+from ..policy.supervision.child_spec import ChildSpec
+from ..policy.supervision.supervisor_flags import DynamicFlags
 from ..reasons import Crash, ExitReason, Failure
 from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
@@ -31,7 +32,7 @@ from ..runtime.life.lifecycle import Stop
 from ..runtime.life.starter import Starter, Watcher
 from ..runtime.node import Node
 from ..supervision.dynamic import DynamicSupervisor
-from ..supervision.shell import Door, StartCall, SupervisionShell
+from ..supervision.shell import Door, SupervisionShell
 from .acceptor import Acceptor, Where, bind_tcp, bind_unix
 from .connection import Connection, ConnectionLimits, Peer
 from .framing import Framer, Frames, Lines, Raw
@@ -400,7 +401,7 @@ class Listener(DynamicSupervisor):
                     admission.release(door.kind)
                 return True
         self.accepted = (sock, peer)
-        self._feed(ev.StartChildCommand(trio.current_time(), StartCall(_Outcome(self)), self.spec))
+        self._feed(ev.StartChildCommand(trio.current_time(), _Outcome(self), self.spec))
         if admission is not None and door.began == began:
             admission.release(door.kind)
         return True
@@ -432,8 +433,8 @@ class Listener(DynamicSupervisor):
     def _connect(self, record: Record[Any], sock: socket.socket, peer: Peer) -> None:
         """Give the actor its connection. Raises MemoryError where there is no room for it in some table."""
         kind = record.kind
-        if "received" not in kind.options:
-            kind.options = {**kind.options, **stream_callbacks(kind.cls)}
+        if not kind.callbacks:
+            kind.callbacks = stream_callbacks(kind.cls)
         connection = Connection(record, sock, peer, self.framer(), self.limits, self.tls)
         self.connections[record] = connection
         self.door.began += 1

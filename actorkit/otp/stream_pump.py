@@ -54,6 +54,9 @@ __all__ = ["Pump"]
 I = TypeVar("I")  # noqa: E741
 T = TypeVar("T")
 
+STARTER: Final = "task_stream"
+"""What feeders are called, and where the node keeps their starter."""
+
 WAITING: Final = 1
 """Finished outcomes that may wait for the consumer, for each task at a time."""
 
@@ -145,12 +148,10 @@ class Pump(Generic[I, T]):
         node = self.node = cast("Node", here)
         if node.closing:
             raise NodeStopped(f"cannot start a task stream: node {node.name!r} has stopped; open another one")
-        starter = node._starters.get(feed_stream)
+        starter = node.starters.get(STARTER)
         if starter is None:
-            spec = ChildSpec(feed_stream, max_heap_size=0, id="task_stream")
-            starter = node._starters[feed_stream] = Starter(node, spec, Feeders())
-            assert starter.kind is not None
-            starter.kind.label = "task_stream"
+            spec = ChildSpec(feed_stream, max_heap_size=0, id=STARTER)
+            starter = node.starters.put(STARTER, Starter(node, spec, Feeders(), label=STARTER))
         feeder = starter((self,), {})
         feeder.variables = contextvars.copy_context()
         self.feeder = feeder

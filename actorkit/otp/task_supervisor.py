@@ -21,7 +21,8 @@ import trio
 from ..behaviours.task import Outcome, Task, perform, why_no_task
 from ..errors import BadArguments, NotAlive
 from ..policy.supervision import supervision_events as ev
-from ..policy.supervision.child_spec import ChildSpec, DynamicFlags
+from ..policy.supervision.child_spec import ChildSpec
+from ..policy.supervision.supervisor_flags import DynamicFlags
 from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.fitting import fits, misfit_in
@@ -30,15 +31,11 @@ from ..runtime.actor.ref import Ref
 from ..runtime.life.process import Process
 from ..runtime.life.starter import Starter, Watcher
 from ..supervision.dynamic import DynamicSupervisor, dynamic_supervisor
-from ..supervision.shell import StartCall
 from .actor_set import living
 
 __all__ = ["TaskSupervisor", "task_supervisor"]
 
 T = TypeVar("T")
-
-LABELS = 256
-"""Starters to keep, one for each function: they carry its name into reports."""
 
 
 def task_supervisor(*, max_children: float = math.inf, name: str | None = None) -> ChildSpec[TaskSupervisor]:
@@ -95,10 +92,6 @@ _SPEC: ChildSpec[Any] = ChildSpec(perform, restart="temporary", shutdown=5.0, id
 class TaskSupervisor(DynamicSupervisor):
     """A running task supervisor; call it through its ref. Its tasks are temporary and have 5 s to end in when
     it stops."""
-
-    def __init__(self, flags: DynamicFlags) -> None:
-        super().__init__(flags)
-        self.labelled: dict[str, Starter] = {}
 
     @call
     def run(self, function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> Later[Task[T]]:
@@ -172,20 +165,18 @@ class TaskSupervisor(DynamicSupervisor):
             return later
         answer: Any = _TaskCall(later, order.outcome, begun)
         spec = _SPEC.with_(args=(order,))
-        self._feed(ev.StartChildCommand(trio.current_time(), StartCall(answer), spec))
+        self._feed(ev.StartChildCommand(trio.current_time(), answer, spec))
         return later
 
     def _labelled(self, function: Callable[..., Any]) -> Starter:
         """A starter whose processes bear the function's name, which is all that is kept of it."""
         label = getattr(function, "__qualname__", "task")
-        starter = self.labelled.get(label)
+        starter = self.starters.get(label)
         if starter is None:
-            if len(self.labelled) >= LABELS:
-                self.labelled.clear()
             learned = self.ctx.node.learned.of_kind(label)
-            starter = self.labelled[label] = Starter(self.ctx.node, _SPEC, self.door, footprint=learned)
-            assert starter.kind is not None
-            starter.kind.label = starter.kind.child_id = label
+            spec = _SPEC.with_(id=label)
+            starter = Starter(self.ctx.node, spec, self.door, footprint=learned, label=label)
+            return self.starters.put(label, starter)
         return starter
 
 

@@ -1,26 +1,30 @@
 """The control groups that this process's memory is charged to, and what is left in each.
 
-Where. ``/proc/self/cgroup`` gives a path within each hierarchy, ``/proc/self/mountinfo`` where (a part of) that
-hierarchy can be seen. Version 1 has a hierarchy for the memory controller, version 2 one for all; on a hybrid system
-both are mounted, and memory is in one of them: the other simply lacks the files. Three things make it less plain:
+Where they are. ``/proc/self/cgroup`` gives a path within each hierarchy, and
+``/proc/self/mountinfo`` says where that hierarchy, or a part of it, can be seen. Version 1 has a
+hierarchy for the memory controller, version 2 has one for everything. On a hybrid system both are
+mounted and memory is in one of them; the other simply lacks the files. Three things complicate it:
 
-* a mount shows a part: its root is then a prefix of the path, which is taken off. That is a container whose paths
-  are the host's;
-* a namespace shows paths from somewhere else, such as ``/../sibling``, or paths that are not there at all. Then the
-  root of the mount is the nearest that can be seen, and it is taken;
-* every ancestor has its own limit and its own count, of all below it. The one with the least headroom is the one that
-  ends us. Groups without the controller (v2) or whose parent does not count them (v1, ``use_hierarchy`` 0) are not.
+* A mount shows a part. Its root is then a prefix of the path, and is taken off. That is a container
+  whose paths are the host's.
+* A namespace shows paths from somewhere else, such as ``/../sibling``, or paths that do not exist.
+  Then the root of the mount is the nearest that can be seen, and it is taken.
+* Every ancestor has a limit of its own and a count of everything below it. The one with the least
+  headroom is the one that ends us. Groups without the controller (v2) do not count, nor do groups
+  that do not count their children (v1, ``use_hierarchy`` 0).
 
-How much is used. The counts include page cache, which the kernel gives up before it kills. ``inactive_file`` is taken
-off wholly, as the kubelet does, and ``active_file`` by half: the kubelet counts all of that as used and evicts
-for the sake of a log file's pages (kubernetes issue 43916). The kernel reclaims it too, at a price, and half is what
-its own MemAvailable assumes at worst. Actors killed to keep page cache would be killed for nothing.
+How much is used. The counts include page cache, which the kernel gives up before it kills.
+``inactive_file`` is taken off wholly, as the kubelet does, and ``active_file`` by half. The kubelet
+counts all of that as used, and evicts for the sake of a log file's pages (kubernetes issue 43916).
+The kernel reclaims it too, at a price; half is what its own MemAvailable assumes at worst. Actors
+killed to keep page cache would be killed for nothing.
 
-What the limit is. ``memory.high`` of version 2 is one, if it is lower than ``memory.max``: beyond it nobody is killed,
-but whoever allocates is put to sleep for reclaim, up to seconds, and an event loop that sleeps is as good as dead.
-Swap is not counted: a node that swaps is late for everything.
+What the limit is. ``memory.high`` of version 2 is one, if it is lower than ``memory.max``. Beyond
+it nothing is killed, but whoever allocates is put to sleep for reclaim, for up to seconds, and an
+event loop that sleeps is as good as dead. Swap is not counted: a node that swaps is late for
+everything.
 
-Limits are read each time: they are changed from outside while we run.
+Limits are read each time, since they are changed from outside while we run.
 """
 
 from __future__ import annotations
@@ -42,7 +46,8 @@ _UNLIMITED = 1 << 62
 
 @attrs.frozen
 class ControlGroup:
-    """One group that counts this process's memory: ``path`` within its hierarchy, ``directory`` to read."""
+    """One group that counts this process's memory: its ``path`` within its hierarchy, and the
+    ``directory`` to read."""
 
     version: int
     path: str
@@ -52,7 +57,7 @@ class ControlGroup:
         return f"cgroup v{self.version} {self.path}"
 
 
-# --- Where we are --------------------------------------------------------------------------------
+# --- where we are -----------------------------------------------------------------------------
 
 
 @attrs.frozen
@@ -107,12 +112,13 @@ def _within(path: str, mount: _Mount) -> str | None:
 
 
 def locate(root: str | Path = "/") -> list[ControlGroup]:
-    """This process's groups, of either version, each hierarchy's innermost first and its ancestors after it.
+    """This process's groups of either version: in each hierarchy the innermost first, its ancestors
+    after it.
 
     Args:
         root: where the file system begins, for tests.
 
-    Raises OSError when ``/proc/self`` cannot be read. No control groups at all is an empty list.
+    Raises OSError when ``/proc/self`` cannot be read. The list is empty if there are no groups.
     """
     root = Path(root)
     paths = _own_paths((root / "proc/self/cgroup").read_text())
@@ -137,7 +143,7 @@ def locate(root: str | Path = "/") -> list[ControlGroup]:
     return found
 
 
-# --- What is left there --------------------------------------------------------------------------
+# --- what is left there -----------------------------------------------------------------------
 
 
 def _limit(text: bytes) -> int | None:
@@ -160,7 +166,7 @@ def _field(text: bytes, name: bytes) -> int:
 
 
 class _Level:
-    """One group's files. What is not needed, since there is no limit, is not opened."""
+    """One group's files. What is not needed, because there is no limit, is not opened."""
 
     def __init__(self, group: ControlGroup) -> None:
         self.group = group
@@ -206,7 +212,7 @@ class _Level:
         inactive, active = (_field(stat, name) for name in self._cached)
         used = usage - inactive - active // 2
         source = f"{self.group} ({by})" if by == "memory.high" else str(self.group)
-        # The statistics are a little older than the count, so what is left may be less than nothing.
+        # The statistics are a little older than the count, so the difference may be negative.
         return Reading(source, limit, max(0, used))
 
     def close(self) -> None:
@@ -231,7 +237,8 @@ class ControlGroups:
 
     Attributes:
         groups: those with a memory controller, innermost first.
-        innermost: this process's own group of version 2, also without the controller: its PSI file tells of us alone.
+        innermost: this process's own group of version 2, even without the controller: its PSI file
+            concerns us alone.
         unreadable: groups that are there but cannot be read, and why.
 
     Raises OSError when it cannot be found out which they are.
@@ -261,7 +268,7 @@ class ControlGroups:
                 self.groups.append(group)
 
     def read(self) -> tuple[list[Reading], list[tuple[ControlGroup, Exception]]]:
-        """The readings of all groups that have a limit, and of those that failed, which and why.
+        """The readings of all groups that have a limit, and the groups that failed, and why.
 
         A group that failed is not asked again: make a new object to look for it anew.
         """
@@ -280,12 +287,12 @@ class ControlGroups:
         return readings, failed
 
     def limits(self) -> dict[ControlGroup, int]:
-        """The groups that have a limit now, and can tell it."""
+        """The limits of those groups that have one now and can be read."""
         found: dict[ControlGroup, int] = {}
         for level in self._levels:
             try:
                 lowest = level.limit()
-            except (OSError, ValueError):  # the next ``read`` tells
+            except (OSError, ValueError):  # the next ``read`` reports it
                 continue
             if lowest is not None:
                 found[level.group] = lowest[0]

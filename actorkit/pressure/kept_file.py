@@ -1,8 +1,8 @@
 """A small kernel file that is read again and again through one descriptor.
 
-Opening costs more than reading, and can fail when descriptors are short, which is when the answer is wanted most.
-What the kernel shows is made anew by each read from the start. A control group's file whose group is gone answers
-ENODEV, so nothing stale is ever read.
+Opening costs more than reading, and it can fail when descriptors are short, which is just when the
+answer is wanted most. The kernel makes the content anew for each read from the start. The file of a
+control group that is gone answers ENODEV, so nothing stale is ever read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _AT_MOST = 16_384
 
 
 class KeptFile:
-    """A file kept open for reading. Opened at once: raises OSError if that cannot be."""
+    """A file that is kept open for reading. Opened at once: raises OSError if it cannot be."""
 
     __slots__ = ("_fd", "path")
 
@@ -26,7 +26,7 @@ class KeptFile:
         self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
 
     def read(self) -> bytes:
-        """What it says now. Raises OSError when it is gone or closed."""
+        """What the file says now. Raises OSError when it is gone or closed."""
         return os.pread(self._fd, _AT_MOST, 0)
 
     def close(self) -> None:

@@ -1,30 +1,27 @@
-"""What the kernel tells of a control group by itself.
+"""What the kernel reports of a control group by itself, as wakes.
 
-Version 2: ``memory.events`` counts how often the group was held at ``high``, ran into ``max``, killed; whenever a count
-changes the file has POLLPRI, until it is read again. That is late, the limit has been reached, but it is in time for
-``memory.high`` and for reclaim that succeeded.
+Version 2: ``memory.events`` counts how often the group was held at ``high``, ran into ``max``,
+killed. When a count changes the file has POLLPRI, until it is read again. For ``max`` that is late,
+since the limit has been reached; but it is in time for ``memory.high``, and for reclaim that
+succeeded.
 
-Version 1: an eventfd can be registered (``cgroup.event_control``) for a usage in bytes, which calls when it is
-crossed, up or down, page cache included; and for a level of reclaim (``memory.pressure_level``): "medium" is when
-reclaim begins to be hard work. Both also call when the group goes.
+Version 1: an eventfd can be registered (``cgroup.event_control``) for a usage in bytes, page cache
+included, and calls when that is crossed, up or down. Another can be registered for a level of
+reclaim (``memory.pressure_level``); "medium" is when reclaim begins to be hard work. Both also call
+when the group goes.
+
+The border to ``wakes``: here is what can call, there is how one waits for all that may.
 """
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from .cgroup import ControlGroup
-from .psi import arm_trigger
+from .psi import stall_trigger
 from .wakes import Wake
 
 __all__ = ["events_file", "pressure_level", "stall_trigger", "usage_threshold"]
-
-
-def stall_trigger(path: str | Path) -> Wake:
-    """Calls when tasks have stalled for memory. Raises OSError when that is not permitted or not there."""
-    fd = arm_trigger(path)
-    return Wake(f"PSI {path}", fd, True, lambda: None, lambda: os.close(fd), forgets=True)
 
 
 def events_file(group: ControlGroup, name: str = "memory.events") -> Wake:
@@ -34,7 +31,7 @@ def events_file(group: ControlGroup, name: str = "memory.events") -> Wake:
     def read() -> None:
         os.pread(fd, 4096, 0)
 
-    read()  # the kernel tells of changes since the last read
+    read()  # the kernel reports changes since the last read
     return Wake(f"{group} {name}", fd, True, read, lambda: os.close(fd))
 
 
@@ -66,5 +63,6 @@ def usage_threshold(group: ControlGroup, at: int) -> Wake:
 
 
 def pressure_level(group: ControlGroup, level: str = "medium") -> Wake:
-    """Calls when reclaim in a group of version 1 becomes hard work ("low", "medium" or "critical"). Raises OSError."""
+    """Calls when reclaim in a group of version 1 becomes hard work ("low", "medium" or "critical").
+    Raises OSError."""
     return _eventfd(group, f"pressure {level}", "memory.pressure_level", level)

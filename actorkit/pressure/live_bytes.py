@@ -1,27 +1,31 @@
-"""How much of what is resident is retained: freed by Python, not given back to the system.
+"""How much of what is resident is retained: freed by Python, and not given back to the system.
 
-Why. CPython's small-object allocator gives an arena of 1 MiB back when the last block in it is freed, which rarely
-happens, and malloc keeps what lies below its top. So after a kill the resident set hardly moves, and whoever judged by
-it would kill again. What was freed is free all the same: the next allocations have it.
+Why. CPython's small-object allocator gives an arena of 1 MiB back when its last block is freed,
+which rarely happens, and malloc keeps what lies below its top. So after a kill the resident set
+hardly moves, and whoever judged by it would kill again. What was freed is free all the same: the
+next allocations get it.
 
-Exactly. The C library counts what malloc has handed out and what it keeps (``mallinfo2``). pymalloc keeps no count
-of bytes, but can walk its pools and print what is in use in each size class: ``_PyObject_DebugMallocStats``, the
-function behind ``sys._debugmallocstats``, which takes any stream, and is given one in memory. That visits one cache
-line in each 16 KiB: 15 µs for a fresh interpreter, 50 µs for each 100 MB.
+Exactly. The C library counts what malloc has handed out and what it keeps (``mallinfo2``). pymalloc
+keeps no count of bytes, but it can walk its pools and print what is in use in each size class:
+``_PyObject_DebugMallocStats``, the function behind ``sys._debugmallocstats``. It takes any stream,
+and is given one in memory. That visits one cache line in each 16 KiB: 15 µs for a fresh
+interpreter, 50 µs for each 100 MB. The allocation clock hooks pymalloc while there are budgets, but
+knows how to let it print all the same.
 
-The allocation clock, which stands before pymalloc while there are budgets, knows how to let it print all the same.
+By estimate. pymalloc prints nothing when anything else hooks it, such as tracemalloc. What is left
+is the number of blocks in use (``sys.getallocatedblocks``). When that is at a new height, arenas
+are as full as they get: so what they hold is their size, and the mean block follows. Below that
+height blocks are counted with that mean. The size of the arenas is what is anonymous and resident,
+is not malloc's, and was not there at the start.
 
-By estimate. It prints nothing when somebody else stands before pymalloc: tracemalloc, for one. What is left is the
-number of blocks in use (``sys.getallocatedblocks``). When that is at a new height arenas are as full as they get, so
-what they hold is their size, and the mean block follows; below that height blocks are counted with that mean. The
-size of the arenas is what is anonymous and resident and not malloc's, nor was there at the start.
+The actors' own heaps count their pages exactly. These are neither allocator's, so the estimate
+leaves them out. A page with one block in it belongs to its owner alone, and nobody else can have
+what is free there: so it counts as live, whole.
 
-Exactly, too: actors' own heaps count their pages. These are neither allocator's, so the estimate leaves them out. A
-page with one block in it is its owner's alone, and nobody else can have what is free there: it counts as live, whole.
-
-Never too much. Retained bytes that are not there would end an alarm early, so the lower of two bounds is told: what
-the allocators say is free, and what is resident beyond all that is in use. The first would be too much after
-``malloc_trim``, which leaves malloc's count as it was; the second where memory is mapped past both allocators.
+Never too much. Retained bytes that do not exist would end an alarm early, so the lower of two
+bounds is taken: what the allocators say is free, and what is resident beyond everything in use. The
+first would be too much after ``malloc_trim``, which leaves malloc's count as it was. The second
+would be too much where memory is mapped past both allocators.
 """
 
 from __future__ import annotations
@@ -48,10 +52,11 @@ except ImportError:  # an interpreter built without it
 __all__ = ["LiveGauge", "MallocBytes", "SmallBlocks", "malloc_bytes", "small_blocks"]
 
 _SHARE = 0.02
-"""Of the time at most, for walking pools: between walks what was retained is taken to stay."""
+"""The share of the time that walks of pools may take. Between walks what is retained is assumed to
+stay the same."""
 
 _SMALLEST, _LARGEST = 16, 512
-"""Bytes of a block that pymalloc serves itself."""
+"""The bytes of a block that pymalloc serves itself."""
 
 _MALLINFO2 = (
     "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
@@ -60,7 +65,7 @@ _MALLINFO2 = (
 
 @attrs.frozen
 class SmallBlocks:
-    """pymalloc: its arenas' size, and how much of that is handed out, in bytes."""
+    """pymalloc: the size of its arenas, and how much of that is handed out, in bytes."""
 
     arenas: int
     handed_out: int
@@ -68,7 +73,7 @@ class SmallBlocks:
 
 @attrs.frozen
 class MallocBytes:
-    """malloc: what is handed out, and what it keeps for later (not all of which need be resident), in bytes."""
+    """malloc: what is handed out, and what it keeps for later (maybe not resident), in bytes."""
 
     handed_out: int
     kept: int
@@ -85,8 +90,8 @@ def _malloc_reader() -> Callable[[], MallocBytes] | None:
     function.restype = type("Mallinfo2", (ctypes.Structure,), {"_fields_": [(n, ctypes.c_size_t) for n in _MALLINFO2]})
 
     def read() -> MallocBytes:
-        told = function()
-        return MallocBytes(told.uordblks + told.hblkhd, told.fordblks)
+        info = function()
+        return MallocBytes(info.uordblks + info.hblkhd, info.fordblks)
 
     return read
 
@@ -125,12 +130,12 @@ _pymalloc = _pymalloc_printer()
 
 
 def malloc_bytes() -> MallocBytes | None:
-    """What malloc has handed out and keeps; None where the C library does not tell."""
+    """What malloc has handed out and keeps; None where the C library does not say."""
     return None if _malloc is None else _malloc()
 
 
 def small_blocks() -> SmallBlocks | None:
-    """What pymalloc has and has handed out; None if it does not tell, as when somebody stands before it."""
+    """What pymalloc has and has handed out; None if it does not say, as when something hooks it."""
     text = clock.pymalloc_report() or (b"" if _pymalloc is None else _pymalloc())
     try:
         return SmallBlocks(_printed(text, b"bytes/arena"), _printed(text, b"\n# bytes in allocated blocks"))
@@ -145,18 +150,22 @@ def _printed(text: bytes, label: bytes) -> int:
 
 
 class _Estimate:
-    """pymalloc's figures from the number of blocks, when it does not tell them itself."""
+    """pymalloc's figures from the number of blocks, when it does not give them itself."""
 
     def __init__(self) -> None:
+        #: Anonymous and resident, and neither allocator's.
         self._elsewhere = 0
+        #: What pymalloc gave last, and how many blocks were in use then.
         self._first = SmallBlocks(0, 0)
         self._first_blocks = 0
+        #: The most blocks in use since, and the size of the arenas at that time.
         self._most_blocks = 0
         self._most_arenas = 0
+        #: Bytes of a block that came since.
         self._mean = 0.0
 
     def calibrate(self, exact: SmallBlocks, malloc: MallocBytes, pages: ProcessPages) -> None:
-        """While it does tell: what is neither allocator's, and what there was before anything was hidden."""
+        """While pymalloc gives its figures: note them, and what is neither allocator's."""
         self._elsewhere = max(0, pages.anonymous - exact.arenas - malloc.handed_out - malloc.kept)
         self._first, self._most_arenas = exact, exact.arenas
         self._first_blocks = self._most_blocks = sys.getallocatedblocks()
@@ -168,22 +177,22 @@ class _Estimate:
             return SmallBlocks(0, 0)
         arenas = max(0, pages.anonymous - self._elsewhere - malloc.handed_out - malloc.kept)
         if blocks > self._most_blocks:
-            # Not less than before: after malloc_trim, part of what malloc says that it keeps is not resident.
+            # Not less than before: after malloc_trim not all that malloc says it keeps is resident.
             self._most_blocks, self._most_arenas = blocks, max(arenas, self._most_arenas)
             grown = (self._most_arenas - self._first.arenas) / (blocks - self._first_blocks)
             self._mean = min(max(grown, _SMALLEST), _LARGEST)
-        # The interpreter's own blocks are larger than most programs' and stay, so they are not averaged in.
+        # The interpreter's own blocks are larger than most programs' and stay: not averaged in.
         handed_out = max(0, self._first.handed_out + int((blocks - self._first_blocks) * self._mean))
         # Whatever grows without more blocks is not pymalloc's.
         return SmallBlocks(max(handed_out, min(arenas, self._most_arenas)), handed_out)
 
 
 class LiveGauge:
-    """Tells how much of the resident set is live, that is not retained.
+    """Measures how much of the resident set is live, that is, not retained.
 
     Args:
-        clock: seconds, for the cost of a look.
-        small: what reads pymalloc; another one may know more.
+        clock: gives seconds, for the cost of a look.
+        small: reads pymalloc; another function may know more.
     """
 
     def __init__(
@@ -194,15 +203,19 @@ class LiveGauge:
         self._clock = clock
         self._small = small
         self._estimate = _Estimate()
+        #: What the last look found; None: it cannot be known here.
         self._retained: int | None = None
+        #: When the next look may come, by the clock.
         self._not_before = -1.0
+        #: Did pymalloc give its figures itself at the last look?
         self.exact = False
-        """Did pymalloc tell its figures itself at the last look?"""
 
     def read(self, pages: ProcessPages, *, fresh: bool = False) -> int | None:
-        """Live bytes: code, stacks and all else that is resident, without what is retained. None: not known here.
+        """Live bytes: code, stacks and everything else that is resident, without what is retained.
+        None: it cannot be known here.
 
-        ``fresh``: look at once, though the last look's cost would have us wait; after a kill, when it matters.
+        ``fresh``: look at once, even if the cost of the last look would have us wait; after a kill,
+        when it matters.
         """
         began = self._clock()
         if fresh or began >= self._not_before:
@@ -223,6 +236,6 @@ class LiveGauge:
             self._estimate.calibrate(small, malloc, others)
         else:
             small = self._estimate.read(malloc, others)
-        told_free = small.arenas - small.handed_out + malloc.kept + heaps.cold
+        free = small.arenas - small.handed_out + malloc.kept + heaps.cold
         beyond = pages.resident - pages.backed_by_files - small.handed_out - malloc.handed_out - heaps.pages
-        return max(0, min(told_free, beyond))
+        return max(0, min(free, beyond))

@@ -1,8 +1,8 @@
-"""What this process has mapped and what of that is in memory.
+"""What this process has mapped, and what of that is in memory.
 
-On Linux one read of ``/proc/self/statm`` tells all four figures in under a microsecond. Its resident count is kept
-per thread and summed now and then, so it may be off by some 64 pages for each thread; ``smaps_rollup`` is exact and
-a hundred times dearer. Elsewhere psutil is asked.
+On Linux one read of ``/proc/self/statm`` gives all four figures in under a microsecond. Its
+resident count is kept per thread and summed now and then, so it may be off by some 64 pages for
+each thread. ``smaps_rollup`` is exact and costs a hundred times as much. Elsewhere psutil is asked.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ class ProcessPages:
     """One look at the process, in bytes."""
 
     mapped: int
-    """Address space, what RLIMIT_AS limits."""
+    """Address space: what RLIMIT_AS limits."""
     resident: int
     backed_by_files: int
-    """Of the resident: code and other mapped files, and shared memory. 0 where that is not told."""
+    """Of the resident: code and other mapped files, and shared memory. 0 where it is not known."""
     data: int | None
-    """Private and writable, what RLIMIT_DATA limits; the stack too. None where that is not told."""
+    """Private and writable, the stack too: what RLIMIT_DATA limits. None where it is not known."""
 
     @property
     def anonymous(self) -> int:
-        """Resident and of no file: heaps, stacks, private maps."""
+        """Resident and not backed by a file: heaps, stacks, private maps."""
         return max(0, self.resident - self.backed_by_files)
 
 
@@ -42,7 +42,7 @@ class ProcessMemory:
     Args:
         root: where the file system begins, for tests.
 
-    A process made by fork must make its own: the open file goes on telling of the parent.
+    A process made by fork must make its own, since the open file still shows the parent.
     """
 
     def __init__(self, root: str | Path = "/") -> None:
@@ -55,11 +55,12 @@ class ProcessMemory:
             self._process = psutil.Process()
 
     def read(self) -> ProcessPages:
-        """The figures now. Raises OSError or ValueError if the kernel's file cannot be read or makes no sense."""
+        """The figures now. Raises OSError or ValueError if the kernel's file cannot be read or is
+        nonsense."""
         if self._file is None:
             assert self._process is not None
-            told = self._process.memory_info()
-            return ProcessPages(told.vms, told.rss, 0, None)
+            info = self._process.memory_info()
+            return ProcessPages(info.vms, info.rss, 0, None)
         fields = self._file.read().split()
         if len(fields) < 6:
             raise ValueError(f"{self._file.path}: 7 numbers expected, not {fields!r:.80}")

@@ -1,9 +1,10 @@
 """Pressure stall information: how much of the time tasks waited for memory.
 
-``some`` is the share of time in which at least one task waited, ``full`` that in which all did. The averages are
-over the last 10, 60 and 300 seconds, and lag by some two. The same file takes a *trigger*: so much stall within such
-a window, and the kernel calls at once, at most once a window. A trigger needs CAP_SYS_RESOURCE, except (since
-Linux 6.4) if its window is a multiple of two seconds.
+``some`` is the share of time in which at least one task waited, ``full`` the share in which all
+did. The averages are over the last 10, 60 and 300 seconds, and lag by some two seconds. The same
+file takes a *trigger*: a length of stall and a window. When tasks have stalled for that long within
+the window the kernel calls at once, at most once a window. A trigger needs CAP_SYS_RESOURCE, except
+(since Linux 6.4) if its window is a multiple of two seconds.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from pathlib import Path
 import attrs
 
 from .kept_file import KeptFile
+from .wakes import Wake
 
-__all__ = ["Stall", "StallFile", "arm_trigger"]
+__all__ = ["Stall", "StallFile", "arm_trigger", "stall_trigger"]
 
 _TRIGGERS = (b"some 150000 1000000\0", b"some 300000 2000000\0")
-"""15 % of a second; the same of two seconds for those who may not have the first. Microseconds. The kernel
-overwrites the last byte with NUL, so there must be one to lose."""
+"""15 % of a second, in microseconds; and the same of two seconds, for those who may not have the
+first. The kernel overwrites the last byte with NUL, so there must be one to lose."""
 
 
 @attrs.frozen
@@ -36,7 +38,8 @@ def _average(text: bytes, kind: bytes) -> float:
 
 
 class StallFile:
-    """Reads one file of stalls: the machine's (``/proc/pressure/memory``) or a group's (``memory.pressure``).
+    """Reads one file of stalls: the machine's (``/proc/pressure/memory``) or a group's
+    (``memory.pressure``).
 
     Raises OSError if it cannot be opened; a kernel may have PSI compiled in and switched off.
     """
@@ -56,7 +59,8 @@ class StallFile:
 
 
 def arm_trigger(path: str | Path, triggers: tuple[bytes, ...] = _TRIGGERS) -> int:
-    """Open the file and arm the first trigger that is permitted; wait for EPOLLPRI on the descriptor returned.
+    """Open the file and arm the first trigger that is permitted; wait for EPOLLPRI on the
+    descriptor returned.
 
     The trigger lives as long as the descriptor. Raises OSError when none is permitted.
     """
@@ -76,3 +80,10 @@ def arm_trigger(path: str | Path, triggers: tuple[bytes, ...] = _TRIGGERS) -> in
         os.close(fd)
         raise
     return fd
+
+
+def stall_trigger(path: str | Path) -> Wake:
+    """Calls when tasks have stalled for memory. Raises OSError when that is not permitted, or not
+    there."""
+    fd = arm_trigger(path)
+    return Wake(f"PSI {path}", fd, True, lambda: None, lambda: os.close(fd), forgets=True)

@@ -1,11 +1,12 @@
 """The process's own limits, as ``ulimit`` and ``setrlimit`` set them.
 
-RLIMIT_AS bounds the address space and RLIMIT_DATA what is private and writable; a request beyond either fails, which
-Python turns into MemoryError, and C code that does not check into worse. RLIMIT_RSS is ignored, as the kernel has
-ignored it since Linux 2.4.30. Both count what is mapped, not what is in memory: a thread's malloc arena counts with
-64 MiB of address space for RLIMIT_AS, so that one runs out long before memory does.
+RLIMIT_AS bounds the address space, RLIMIT_DATA what is private and writable. A request beyond
+either fails: Python makes MemoryError of that, and C code that does not check makes worse of it.
+RLIMIT_RSS is ignored here, as the kernel has ignored it since Linux 2.4.30. Both count what is
+mapped, not what is in memory. A thread's malloc arena takes 64 MiB of address space, so RLIMIT_AS
+runs out long before memory does.
 
-The limits are asked for each time: others may change them (prlimit), and so may we.
+The limits are asked for each time, since others may change them (prlimit), and so may we.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from .process_memory import ProcessPages
-from .reading import Reading
+from .reading import LimitSource, Reading
 
 resource: Any
 try:
@@ -23,7 +24,7 @@ try:
 except ImportError:  # Windows
     resource = None
 
-__all__ = ["readings"]
+__all__ = ["ProcessLimits", "readings"]
 
 
 def readings(pages: ProcessPages) -> list[Reading]:
@@ -39,3 +40,13 @@ def readings(pages: ProcessPages) -> list[Reading]:
         if soft != resource.RLIM_INFINITY:
             found.append(Reading(name, max(1, soft), used))
     return found
+
+
+class ProcessLimits(LimitSource):
+    """``readings`` as a source of limits."""
+
+    name = "rlimits"
+
+    def readings(self, pages: ProcessPages) -> list[Reading]:
+        """See the function of this name."""
+        return readings(pages)

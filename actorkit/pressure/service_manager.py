@@ -1,8 +1,10 @@
 """The service manager's word on memory pressure: ``$MEMORY_PRESSURE_WATCH``.
 
-systemd names a file to watch, and in ``$MEMORY_PRESSURE_WRITE`` what to write into it first, in base64: a PSI file
-and its trigger, as a rule. For debugging it may be a FIFO or a stream socket, which call by becoming readable.
-``/dev/null`` means that memory pressure is not to be watched at all. Source: systemd, "Resource Pressure Handling".
+systemd names a file to watch, and ``$MEMORY_PRESSURE_WRITE`` says, in base64, what to write into it
+first: as a rule a PSI file and its trigger. For debugging it may be a FIFO or a stream socket,
+which call by becoming readable. ``/dev/null`` means that nobody is to watch memory pressure.
+
+Source: systemd, "Resource Pressure Handling".
 """
 
 from __future__ import annotations
@@ -18,24 +20,24 @@ from .wakes import Wake
 __all__ = ["OFF", "watch", "watched_path"]
 
 OFF = "/dev/null"
-"""The path that means: do not watch."""
+"""This path means: do not watch."""
 
 
 def watched_path(environ: Mapping[str, str]) -> str | None:
-    """What the service manager wants watched; None if it said nothing."""
+    """What the service manager wants to be watched; None if it said nothing."""
     return environ.get("MEMORY_PRESSURE_WATCH") or None
 
 
 def watch(environ: Mapping[str, str]) -> Wake:
-    """Open what is to be watched. Raises OSError or ValueError, saying why that cannot be."""
+    """Open what is to be watched. Raises OSError or ValueError, which say why it cannot be."""
     path = watched_path(environ)
     if path is None or not os.path.isabs(path):
-        raise ValueError(f"MEMORY_PRESSURE_WATCH={path!r} is no absolute path")
+        raise ValueError(f"MEMORY_PRESSURE_WATCH={path!r} is not an absolute path")
     said = environ.get("MEMORY_PRESSURE_WRITE", "")
     try:
         first = base64.b64decode(said, validate=True)
     except ValueError as why:
-        raise ValueError(f"MEMORY_PRESSURE_WRITE={said!r} is no base64: {why}") from None
+        raise ValueError(f"MEMORY_PRESSURE_WRITE={said!r} is not base64: {why}") from None
     mode = os.stat(path).st_mode
     name = f"MEMORY_PRESSURE_WATCH {path}"
     if stat.S_ISSOCK(mode):
@@ -71,7 +73,8 @@ def _socket(name: str, path: str, first: bytes) -> Wake:
 
 
 def _discard(fd: int) -> None:
-    """Read what was sent: only that something came matters. Raises OSError when the other side has left."""
+    """Read what was sent; only that something came matters. Raises OSError when the other side has
+    left."""
     while True:
         try:
             if not os.read(fd, 4096):

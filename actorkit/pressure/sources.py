@@ -1,4 +1,4 @@
-"""Where a governor gets its samples: all truths composed, and whatever wakes it before its next look."""
+"""Where a governor gets its samples, and what wakes it before its next look."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 import trio
@@ -15,32 +15,38 @@ import trio
 from ..log import log
 from ..policy.memory.heap_limit import bytes_of
 from ..policy.memory.memory_sample import MemorySample
-from . import kernel_events, rlimits, service_manager, system
-from .cgroup import ControlGroups
+from . import psi, service_manager, system
+from .group_limits import GroupLimits
 from .live_bytes import LiveGauge
 from .process_memory import ProcessMemory, ProcessPages
-from .psi import StallFile
-from .reading import Reading
+from .reading import LimitSource, Reading
+from .rlimits import ProcessLimits
 from .wakes import Wake, WakeSet
 
-__all__ = ["Degraded", "MemorySource", "NodeMemory"]
+__all__ = ["LIMITS", "Degraded", "MemorySource", "NodeMemory"]
+
+LIMITS: Final[tuple[type[LimitSource], ...]] = (ProcessLimits, GroupLimits, system.SystemMemory)
+"""Who is asked for limits. Of equal headrooms the first is reported."""
 
 _LOOK_AGAIN = 30.0
 """Seconds until a source that failed is tried again."""
 
 _BETWEEN_WAKES = 0.02
-"""Seconds at least: a usage that hovers about a threshold crosses it thousands of times."""
+"""At least so many seconds: a usage that hovers about a threshold crosses it thousands of times."""
 
 
 class MemorySource(Protocol):
-    """What a governor needs to know of memory. ``NodeMemory`` is the real one, ``ScriptedMemory`` one for tests."""
+    """What a governor needs to know about memory. ``NodeMemory`` is the real one; tests use
+    ``actorkit.testing.ScriptedMemory``. Give another one to ``open_node(memory_source=…)``."""
 
     def sample(self, now: float, *, fresh: bool = False) -> MemorySample:
-        """One look. ``now``: seconds on the caller's clock. ``fresh``: spare no cost, something was just freed."""
+        """One look. ``now``: seconds on the caller's clock. ``fresh``: spare no cost, since
+        something was just freed."""
         ...
 
     async def wait_for_wake(self, timeout: float) -> str | None:
-        """Wait until somebody says that memory is short, and tell who; None after ``timeout`` seconds."""
+        """Wait until somebody reports that memory is short, and return who; None after ``timeout``
+        seconds."""
         ...
 
     def close(self) -> None:
@@ -59,21 +65,24 @@ class Degraded:
 class NodeMemory:
     """This process's memory: of all limits upon it the one with the least headroom.
 
-    Asked are the user's ``limit`` (against the resident set), the control groups and their ancestors, RLIMIT_AS and
-    RLIMIT_DATA, and what the machine has left. One that cannot be read, or tells nonsense, is left out, which is logged
-    once as a warning and can be read in ``degraded``; it is looked for again every half minute.
+    Asked are the user's ``limit`` (against the resident set), the control groups and their
+    ancestors, RLIMIT_AS and RLIMIT_DATA, and what the machine has left. A source that cannot be
+    read, or that says nonsense, is left out. That is logged once as a warning and can be read in
+    ``degraded``; the source is tried again every half minute.
 
-    A sample costs some tens of microseconds: files are kept open, and no thread is started. Make it in the process
-    that it is to measure, after a fork, and before anybody stands before Python's allocators (tracemalloc, budgets):
-    what is live is told better then. Close it.
+    A sample costs some tens of microseconds: files are kept open, and no thread is started. Make
+    the object in the process that it is to measure, after a fork, and before anything hooks
+    Python's allocators (tracemalloc, budgets), since then it knows better what is live. Close it in
+    the end.
 
     Args:
-        limit: bytes (or text such as "512 MiB") that the process's resident set is to stay below; None: no limit of the
-            user's.
-        wake_at: parts of a control group's limit whose crossing wakes (version 1 only, the kernel knows no such thing
-            for version 2).
+        limit: bytes (or text such as "512 MiB") that the process's resident set is to stay below;
+            None: the user sets no limit.
+        wake_at: parts of a control group's limit whose crossing wakes (version 1 only: the kernel
+            has no such thing for version 2).
         environ: where the service manager's wishes are; the process's own by default.
-        root: where the file system begins, for tests. No kernel interface is armed below another root.
+        root: where the file system begins, for tests. No kernel interface is armed below another
+            root.
 
     Raises ValueError or TypeError when ``limit`` is not a size.
 
@@ -81,7 +90,7 @@ class NodeMemory:
 
         memory = NodeMemory("512 MiB")
         sample = memory.sample(trio.current_time())
-        print(f"{sample.used} of {sample.limit} ({sample.source}), {sample.retained} of it free to reuse")
+        print(f"{sample.used} B of {sample.limit} B are used ({sample.source})")
         woken_by = await memory.wait_for_wake(1.0)
         memory.close()
     """
@@ -100,53 +109,57 @@ class NodeMemory:
         self._wake_at = tuple(wake_at)
         self._environ = environ
         self._root = Path(root)
+        #: Sources that are missing from the samples now, by name.
         self._degraded: dict[str, Degraded] = {}
+        #: Wakes that cannot call, by name.
         self._silent: dict[str, Degraded] = {}
-        self._said: set[str] = set()
+        #: The names of which the log has heard.
+        self._logged: set[str] = set()
         self._process = ProcessMemory(root)
-        self._system: system.SystemMemory | None = system.SystemMemory(root)
         self._live = LiveGauge()
+        #: When failed sources are tried again, on the caller's clock.
         self._look_again = math.inf
-        self._groups = self._find_groups()
+        #: Those of LIMITS that work.
+        self._limits: dict[type[LimitSource], LimitSource] = {}
+        self._open_limits()
         self._stalls = self._open_stalls()
         self._live.read(self._pages(), fresh=True)
+        #: None before the first wait.
         self._wakes: WakeSet | None = None
         self._last_wake = -math.inf
 
     @property
     def degraded(self) -> tuple[Degraded, ...]:
-        """What is missing from the samples now, and who cannot wake though he was to."""
+        """What is missing from the samples now, and what cannot wake although it should."""
         return (*self._degraded.values(), *self._silent.values())
 
     @property
     def groups(self) -> tuple[str, ...]:
         """The control groups that are asked, innermost first."""
-        return () if self._groups is None else tuple(map(str, self._groups.groups))
+        found = self._group_limits
+        return () if found is None else tuple(map(str, found.groups))
 
     @property
     def wakes(self) -> tuple[str, ...]:
-        """Who may wake; empty before the first wait."""
+        """What may wake; empty before the first wait."""
         return () if self._wakes is None else self._wakes.names
 
-    # --- One look ------------------------------------------------------------------------------------
+    # --- one look -----------------------------------------------------------------------------
 
     def sample(self, now: float, *, fresh: bool = False) -> MemorySample:
         """One look at everything.
 
         Args:
-            now: seconds on the caller's clock; it goes into the sample, and times when failed sources are retried.
-            fresh: look for what is retained though the last such look's cost would have us wait.
+            now: seconds on the caller's clock. It goes into the sample, and says when failed
+                sources are tried again.
+            fresh: find out what is retained now, even if the cost of the last such look would have
+                us wait.
         """
         if now >= self._look_again:
             self._retry()
         pages = self._pages()
-        readings = rlimits.readings(pages)
-        if self.limit is not None:
-            readings.append(Reading("memory_limit", self.limit, pages.resident))
-        readings += self._read_groups()
-        left = self._read_system(pages)
-        if left is not None:
-            readings.append(left)
+        readings = [] if self.limit is None else [Reading("memory_limit", self.limit, pages.resident)]
+        readings += self._read_limits(pages)
         if not readings:
             readings.append(Reading("system total", system.total(), pages.resident))
         stalled = self._read_stalls()
@@ -173,32 +186,18 @@ class NodeMemory:
             self._process.use_psutil()
             return self._process.read()
 
-    def _read_groups(self) -> list[Reading]:
-        if self._groups is None:
-            return []
-        readings, failed = self._groups.read()
-        if not failed:
-            return readings
-        # A group does not go while we are in it: most likely we have been moved.
-        self._groups.close()
-        self._groups = groups = self._find_groups()
-        if groups is None:
-            return []
-        readings, still = groups.read()
-        for group, why in still:
-            self._degrade(str(group), why)
+    def _read_limits(self, pages: ProcessPages) -> list[Reading]:
+        readings: list[Reading] = []
+        for kind, source in tuple(self._limits.items()):
+            try:
+                readings += source.readings(pages)
+            except (OSError, ValueError) as why:
+                self._degrade(source.name, why)
+                source.close()
+                del self._limits[kind]
+            else:
+                self._note_unreadable(source)
         return readings
-
-    def _read_system(self, pages: ProcessPages) -> Reading | None:
-        if self._system is None:
-            return None
-        try:
-            return self._system.read(pages)
-        except (OSError, ValueError) as why:
-            self._degrade("system", why)
-            self._system.close()
-            self._system = None
-            return None
 
     def _read_stalls(self) -> float | None:
         if self._stalls is None:
@@ -211,24 +210,30 @@ class NodeMemory:
             self._stalls = None
             return None
 
-    # --- What is there to look at --------------------------------------------------------------------
+    # --- what is there to look at -------------------------------------------------------------
 
-    def _find_groups(self) -> ControlGroups | None:
-        if not (self._root / "proc/self/cgroup").exists():  # no such thing on this system
-            return None
-        try:
-            groups = ControlGroups(self._root)
-        except (OSError, ValueError) as why:
-            self._degrade("cgroup", why)
-            return None
-        for group, reason in groups.unreadable:
-            self._degrade(str(group), reason)
-        return groups
+    def _open_limits(self) -> None:
+        """Make those sources of limits that are not there."""
+        for kind in LIMITS:
+            if kind not in self._limits:
+                try:
+                    source = kind(self._root)
+                except (OSError, ValueError) as why:
+                    self._degrade(kind.name, why)
+                else:
+                    self._limits[kind] = source
+                    self._note_unreadable(source)
+        self._limits = {kind: self._limits[kind] for kind in LIMITS if kind in self._limits}
 
-    def _open_stalls(self) -> StallFile | None:
+    @property
+    def _group_limits(self) -> GroupLimits | None:
+        found = self._limits.get(GroupLimits)
+        return found if isinstance(found, GroupLimits) else None
+
+    def _open_stalls(self) -> psi.StallFile | None:
         for path in self._stall_files():
             try:
-                file = StallFile(path)
+                file = psi.StallFile(path)
             except OSError:  # not in this kernel, or switched off
                 continue
             try:
@@ -240,42 +245,49 @@ class NodeMemory:
         return None
 
     def _stall_files(self) -> list[Path]:
-        """Our own group's first: it tells of us alone."""
-        own = None if self._groups is None else self._groups.innermost
+        """The files of stalls, our own group's first: it concerns us alone."""
+        groups = self._group_limits
+        own = None if groups is None else groups.innermost
         paths = [] if own is None else [own.directory / "memory.pressure"]
         return [*paths, self._root / "proc/pressure/memory"]
 
     def _retry(self) -> None:
+        """Look again for everything that failed, wholly or in part."""
         self._look_again = math.inf
         self._degraded.clear()
-        if self._groups is not None:
-            self._groups.close()
-        self._groups = self._find_groups()
-        if self._system is None:
-            self._system = system.SystemMemory(self._root)
+        for kind, source in tuple(self._limits.items()):
+            if source.unreadable:
+                source.close()
+                del self._limits[kind]
+        self._open_limits()
         if self._stalls is None:
             self._stalls = self._open_stalls()
 
+    def _note_unreadable(self, source: LimitSource) -> None:
+        for part, why in source.unreadable.items():
+            self._degrade(part, why)
+
     def _degrade(self, source: str, why: Exception) -> None:
-        self._degraded[source] = self._say(source, why)
+        self._degraded[source] = self._logged_as(source, why)
 
     def _silence(self, wake: str, why: Exception) -> None:
-        self._silent[wake] = self._say(wake, why)
+        self._silent[wake] = self._logged_as(wake, why)
 
-    def _say(self, source: str, why: Exception) -> Degraded:
+    def _logged_as(self, source: str, why: Exception) -> Degraded:
         because = str(why) or type(why).__name__
-        if source not in self._said:
-            self._said.add(source)
-            log.warning("memory: %s is left out, going on with what else there is: %s", source, because)
+        if source not in self._logged:
+            self._logged.add(source)
+            log.warning("memory: %s is left out, the other sources serve: %s", source, because)
         return Degraded(source, because)
 
-    # --- Wakes ---------------------------------------------------------------------------------------
+    # --- wakes --------------------------------------------------------------------------------
 
     async def wait_for_wake(self, timeout: float) -> str | None:
-        """Wait until the kernel or the service manager says that memory is short, and tell who said it.
+        """Wait until the kernel or the service manager reports that memory is short, and return who
+        did.
 
-        None after ``timeout`` seconds. Calls are hints, also false ones: take a sample. One task at a time.
-        Returns no more often than every 20 ms.
+        Returns None after ``timeout`` seconds. A wake is a hint, and may be false: take a sample.
+        One task at a time may wait. Returns no more often than every 20 ms.
         """
         if self._wakes is None:
             self._wakes = self._arm()
@@ -293,8 +305,9 @@ class NodeMemory:
         if self._root != Path("/"):
             return wakes
         path = service_manager.watched_path(self._environ)
-        watched = path == service_manager.OFF
-        if path is not None and not watched:
+        off = path == service_manager.OFF
+        watched = off
+        if path is not None and not off:
             try:
                 wakes.add(service_manager.watch(self._environ))
                 watched = True
@@ -302,30 +315,22 @@ class NodeMemory:
                 self._silence("MEMORY_PRESSURE_WATCH", why)
         if not watched:
             for file in self._stall_files():
-                if _added(wakes, partial(kernel_events.stall_trigger, file)):
+                if _added(wakes, partial(psi.stall_trigger, file)):
                     break
-        if self._groups is not None:
-            limits = self._groups.limits()
-            for group in self._groups.groups:
-                if group.version == 2:
-                    _added(wakes, partial(kernel_events.events_file, group))
-                    continue
-                for part in self._wake_at if group in limits else ():
-                    _added(wakes, partial(kernel_events.usage_threshold, group, int(part * limits[group])))
-            own = next((group for group in self._groups.groups if group.version == 1), None)
-            if own is not None and path != service_manager.OFF:
-                _added(wakes, partial(kernel_events.pressure_level, own))
+        for source in self._limits.values():
+            for make in source.wakes(self._wake_at, pressure=not off):
+                _added(wakes, make)
         return wakes
 
     def close(self) -> None:
         """Give back all descriptors. Nothing can be asked afterwards."""
-        for one in (self._process, self._system, self._groups, self._stalls, self._wakes):
+        for one in (self._process, *self._limits.values(), self._stalls, self._wakes):
             if one is not None:
                 one.close()
 
 
 def _added(wakes: WakeSet, make: Callable[[], Wake]) -> bool:
-    """Arm it if that is possible here: nobody is promised a wake."""
+    """Arm a wake if that is possible here: nobody is promised any."""
     try:
         wakes.add(make())
     except OSError:

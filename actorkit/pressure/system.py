@@ -1,12 +1,14 @@
 """The machine: what is left for everybody.
 
-The kernel's own estimate of what can be had without swapping (MemAvailable) is what is left. But what is the limit?
-Not the machine's size: a laptop that is nine tenths full of other programs would make a node of 50 MB shed and kill,
-which would help nobody. The limit told here is what *this process* could grow to: what it has and what is left. So a
-node that is small beside what is left is at ease, one that fills the machine is told the machine's size, and a
-neighbour that grows lowers the limit. The headroom, which decides between sources, is the same either way.
+What is left is the kernel's own estimate of what can be had without swapping (MemAvailable). But
+what is the limit? Not the machine's size: on a laptop that other programs fill to nine tenths, a
+node of 50 MB would shed and kill, which would help nobody. The limit reported here is what *this
+process* could grow to: what it has and what is left. So a node that is small beside what is left is
+at ease, a node that fills the machine gets the machine's size for its limit, and a neighbour that
+grows lowers the limit. The headroom, which decides between sources, is the same either way.
 
-Inside a container the kernel's file shows the host's figures. That is meant: the host can run out, too.
+Inside a container the kernel's file shows the figures of the host. That is intended: the host can
+run out too.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import psutil
 
 from .kept_file import KeptFile
 from .process_memory import ProcessPages
-from .reading import Reading
+from .reading import LimitSource, Reading
 
 __all__ = ["SystemMemory", "total"]
 
@@ -29,14 +31,17 @@ def total() -> int:
     return int(psutil.virtual_memory().total)
 
 
-class SystemMemory:
+class SystemMemory(LimitSource):
     """Reads what the machine has left.
 
     Args:
         root: where the file system begins, for tests.
     """
 
+    name = "system"
+
     def __init__(self, root: str | Path = "/") -> None:
+        super().__init__(root)
         self._file: KeptFile | None
         try:
             self._file = KeptFile(Path(root, "proc/meminfo"))
@@ -44,7 +49,8 @@ class SystemMemory:
             self._file = None
 
     def available(self) -> int:
-        """Bytes that can be had without swapping. Raises OSError or ValueError when nobody tells."""
+        """Bytes that can be had without swapping. Raises OSError or ValueError when the kernel does
+        not say."""
         if self._file is None:
             return int(psutil.virtual_memory().available)
         text = self._file.read()
@@ -59,7 +65,11 @@ class SystemMemory:
 
     def read(self, pages: ProcessPages) -> Reading:
         """What this process could grow to, and what it has. Raises as ``available`` does."""
-        return Reading("system", pages.resident + self.available(), pages.resident)
+        return Reading(self.name, pages.resident + self.available(), pages.resident)
+
+    def readings(self, pages: ProcessPages) -> list[Reading]:
+        """The one reading of ``read``."""
+        return [self.read(pages)]
 
     def close(self) -> None:
         """Give the descriptor back."""

@@ -1,11 +1,13 @@
 """Waiting for any of several kernel interfaces to call, as one trio task and without a thread.
 
-Most of them announce themselves by an exceptional condition (POLLPRI), which trio does not wait for. But an epoll
-set is a file too, readable while one of its members has something to tell. So the set is ours, and trio waits for it.
+Most of them announce themselves by an exceptional condition (POLLPRI), which trio cannot wait for.
+But an epoll set is a file too, readable while one of its members has something to report. So they
+are all put into one set, and trio waits for that.
 
-A stall trigger forgets its event as soon as anybody polls it, and asking the outer set already polls it. So a set that
-was readable and is found empty has told of a trigger. An event that falls between our look and the registration with
-trio is lost; a stall that goes on makes another within a window, and wakes only shorten a wait that ends anyway.
+A stall trigger forgets its event as soon as anybody polls it, and asking the outer set polls it
+already. So if the set was readable and is then found empty, a trigger has called. An event that
+falls between the look and the registration with trio is lost. That does no harm: a stall that goes
+on makes another event within a window, and wakes only shorten a wait that ends anyway.
 """
 
 from __future__ import annotations
@@ -24,11 +26,11 @@ class Wake:
     """Something that calls when memory is short.
 
     Args:
-        name: who calls, for people.
+        name: what calls, for people.
         fd: what to wait for; the set closes it by ``close``.
         exceptional: wait for POLLPRI; otherwise until it can be read.
-        consume: called after a call, so that the same one is not heard again. Raises OSError when it will never call
-            again, and is dropped.
+        consume: called after a call, so that the same call is not heard again. Raises OSError when
+            this wake will never call again; then it is dropped.
         close: gives back what it holds.
         forgets: polling alone consumes the call.
     """
@@ -45,7 +47,7 @@ class WakeSet:
     """Wakes, waited for together. Used by one task at a time.
 
     Args:
-        on_lost: told of a wake that will never call again, and why.
+        on_lost: called with the name of a wake that will never call again, and why.
     """
 
     def __init__(self, on_lost: Callable[[str, Exception], None]) -> None:
@@ -55,11 +57,12 @@ class WakeSet:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Who may call."""
+        """What may call."""
         return tuple(wake.name for wake in self._wakes.values())
 
     def add(self, wake: Wake) -> None:
-        """Wait for this one too; it belongs to the set then. Raises OSError if it cannot be waited for."""
+        """Wait for this one too; it belongs to the set then. Raises OSError if it cannot be waited
+        for."""
         try:
             if self._epoll is None:
                 raise OSError("there is no epoll here")
@@ -70,7 +73,7 @@ class WakeSet:
         self._wakes[wake.fd] = wake
 
     def _called(self) -> str | None:
-        """Who has called since the last look; all their calls are consumed."""
+        """The first that has called since the last look; the calls of all are consumed."""
         first: str | None = None
         assert self._epoll is not None
         for fd, events in self._epoll.poll(0):
@@ -93,7 +96,7 @@ class WakeSet:
         wake.close()
 
     async def wait(self, timeout: float) -> str | None:
-        """Wait until somebody calls, and tell who; None after ``timeout`` seconds."""
+        """Wait for a call, and return what has called; None after ``timeout`` seconds."""
         with trio.move_on_after(timeout):
             await trio.lowlevel.checkpoint()
             if self._epoll is None or not self._wakes:

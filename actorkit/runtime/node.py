@@ -22,6 +22,7 @@ import itertools
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
@@ -50,6 +51,7 @@ from .from_thread import FromThread
 from .life.process import Process, ProcessContext
 from .life.scheduler import Scheduler
 from .life.starter import Starter
+from .life.starter_cache import StarterCache
 from .looking.heap_census import HeapCensus, heap_census
 from .looking.heap_report import heap_explain
 from .looking.introspection import NodeStatistics, ProcessInfo, TreeEntry, process_info
@@ -131,7 +133,8 @@ class Node(Scheduler):
         self._heard: BaseException | None = None
         self.interrupts = 0
         """How often somebody has pressed Ctrl-C, as far as the node's host was told."""
-        self._starters: dict[Any, Starter] = {}
+        self.starters = StarterCache(partial(Starter, self))
+        self.kinds = self.starters.plain_kinds
 
     def __repr__(self) -> str:
         return f"<node {self.name!r}: {len(self.actors)} actors{', stopping' if self.stopping else ''}>"
@@ -191,13 +194,9 @@ class Node(Scheduler):
         if isinstance(start, ChildSpec):
             if args or kwargs:
                 raise TypeError("a child spec holds its arguments: give them to ak.child(…), not to spawn")
-            return Starter(self, start)(start.args, start.kwargs, link_to=link_to, watcher=watcher)
-        starter = self._starters.get(start)
-        if starter is None:
-            starter = self._starters[start] = Starter(self, ChildSpec(start))
-            if starter.kind is not None and starter.kind.plain:
-                self.kinds[start] = starter.kind
-        return starter(args, kwargs, link_to=link_to, watcher=watcher)
+            starter = self.starters.of_spec(start)
+            return starter(start.args, start.kwargs, link_to=link_to, watcher=watcher)
+        return self.starters.of_start(start)(args, kwargs, link_to=link_to, watcher=watcher)
 
     @overload
     async def start(self, start: ChildSpec[A], /) -> Ref[A] | None: ...

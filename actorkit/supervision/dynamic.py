@@ -14,8 +14,9 @@ import trio
 
 from ..errors import ActorkitError, InvalidSupervisorFlag
 from ..policy.supervision import supervision_events as ev
-from ..policy.supervision.child_spec import ChildSpec, DynamicFlags
+from ..policy.supervision.child_spec import ChildSpec
 from ..policy.supervision.dynamic import DynamicSupervision
+from ..policy.supervision.supervisor_flags import DynamicFlags
 from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.names import NamedRef
@@ -77,7 +78,7 @@ class DynamicSupervisor(SupervisionShell):
         self.extra_arguments = extra_arguments
 
     def start_one(self, spec: Any, watcher: Watcher) -> Record[Any]:
-        return self._starter(spec)((*self.extra_arguments, *spec.args), spec.kwargs, watcher=watcher)
+        return self.starters.of_spec(spec)((*self.extra_arguments, *spec.args), spec.kwargs, watcher=watcher)
 
     @call
     def start_child(self, spec: ChildSpec[A]) -> Later[Ref[A] | None]:

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import InvalidChildSpec, InvalidSupervisorFlag
-from ..policy.supervision.child_spec import ChildSpec, Strategy, SupervisorFlags, validate_children
+from ..policy.supervision.child_spec import ChildSpec, validate_children
+from ..policy.supervision.supervisor_flags import Strategy, SupervisorFlags
 from ..reasons import ExitReason, shown
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.names import NamedRef, checked_class, checked_name

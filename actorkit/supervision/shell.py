@@ -11,16 +11,14 @@ from __future__ import annotations
 import logging
 from collections import deque
 from functools import partial
-from types import FunctionType
 from typing import Any, Final
 
-import attrs
 import trio
 
 from ..behaviours.actor import Actor
 from ..errors import ActorDead, SpecError
 from ..log import log
-from ..policy.key_table import NOT_THEIRS, inert
+from ..policy.key_table import inert
 from ..policy.memory.memory_pressure import MemoryPressure
 from ..policy.supervision import supervision_events as ev
 from ..policy.supervision.child_spec import check_spec
@@ -37,9 +35,10 @@ from ..runtime.base.timers import Timer
 from ..runtime.base.trio_internals import is_fatal
 from ..runtime.life.lifecycle import Stop
 from ..runtime.life.starter import Starter, Watcher
+from ..runtime.life.starter_cache import StarterCache
 from ..runtime.node import Node
 
-__all__ = ["StartCall", "SupervisionShell"]
+__all__ = ["SupervisionShell"]
 
 LEVELS: Final = {
     "progress": logging.DEBUG,
@@ -49,24 +48,6 @@ LEVELS: Final = {
     "unkillable": logging.ERROR,
     "reached_max_restart_intensity": logging.ERROR,
 }
-
-
-@attrs.define(eq=False)
-class StartCall:
-    """A call whose caller wants the child's ref, not the machine's (ref, info)."""
-
-    later: Later[Any]
-
-
-STARTERS: Final = 256
-"""Starters to keep; with more kinds of children than this they are made anew now and then."""
-
-
-def _outlives_its_starts(spec: Any) -> bool:
-    """Is its ``start`` there for good, as a class or a module's function is?"""
-    start = getattr(spec.start, "__origin__", spec.start)
-    lasting = isinstance(start, (type, FunctionType)) and "<locals>" not in start.__qualname__
-    return spec.restart != "temporary" or (lasting and spec.name is None)
 
 
 class Door:
@@ -120,7 +101,7 @@ class SupervisionShell(Actor):
         self.inits: dict[int, Record[Any]] = {}
         self.coming: dict[Record[Any], int] = {}
         self.restarted: set[int] = set()
-        self.starters: dict[Any, Starter] = {}
+        self.starters = StarterCache(self.make_starter)
         self.timers: dict[Any, Timer] = {}
         self.waiting: dict[int, PendingRestart] = {}
         self.started: Later[Any] | None = Later()
@@ -150,8 +131,9 @@ class SupervisionShell(Actor):
         relations = self.ctx.need_relations()
         relations.family = self.door
         relations.call_at_exit(self._abandon)
-        if self.ctx.kind.memory_quota is not None:
-            self.ctx.node.keep_quota(self.ctx, self.ctx.kind.memory_quota)
+        quota = self.ctx.kind.options.memory_quota
+        if quota is not None:
+            self.ctx.node.keep_quota(self.ctx, quota)
         started = self.started
         self._feed(ev.Begin(trio.current_time()))
         return started
@@ -159,7 +141,7 @@ class SupervisionShell(Actor):
     async def terminate(self, reason: ExitReason) -> None:
         """Stop the children, in order, then end."""
         ended = self.ended = trio.Event()
-        self._feed(ev.Stop(trio.current_time(), reason))
+        self._feed(ev.StopRequested(trio.current_time(), reason))
         await ended.wait()
 
     def handle_info(self, message: object) -> None:
@@ -210,7 +192,7 @@ class SupervisionShell(Actor):
         except SpecError as error:
             later.fail(error)
         else:
-            self._feed(ev.StartChildCommand(trio.current_time(), StartCall(later), spec))
+            self._feed(ev.StartChildCommand(trio.current_time(), later, spec))
         return later
 
     def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
@@ -270,13 +252,13 @@ class SupervisionShell(Actor):
                 pending = self.waiting.pop(ticket, None)
                 if pending is not None:
                     pending.cancel()
-            case ev.Reply(call=call, value=value):
-                self._reply(call, value)
-            case ev.ReplyError(call=call, error=error):
+            case ev.AnswerCall(call=call, value=value):
+                call.set(value)  # type: ignore[attr-defined]
+            case ev.FailCall(call=call, error=error):
                 if getattr(error, "supervisor", "") is None:
                     error.supervisor = self.ctx.describe()  # type: ignore[attr-defined]
-                (call.later if isinstance(call, StartCall) else call).fail(error)  # type: ignore[attr-defined]
-            case ev.Report():
+                call.fail(error)  # type: ignore[attr-defined]
+            case ev.ReportChild():
                 self._report(action)
             case ev.Ready():
                 started, self.started = self.started, None
@@ -319,37 +301,7 @@ class SupervisionShell(Actor):
 
     def start_one(self, spec: Any, watcher: Watcher) -> Record[Any]:
         """Start the child of ``spec``."""
-        return self._starter(spec)(spec.args, spec.kwargs, watcher=watcher)
-
-    def _starter(self, spec: Any) -> Starter:
-        """One starter, and so one kind, for all specs that differ in their arguments only. What was made for one
-        start (a closure, a ``partial``, a name) is not kept: it would hold that start's arguments as long as the
-        supervisor lives."""
-        if not _outlives_its_starts(spec):
-            return self.make_starter(spec)
-        key = (
-            spec.start,
-            spec.name,
-            spec.id,
-            spec.mailbox,
-            spec.overflow,
-            spec.scheduling,
-            spec.priority,
-            spec.max_heap_size,
-            spec.init_timeout,
-            spec.kind,
-        )
-        try:
-            starter = self.starters.get(key)
-            if starter is None or starter.options["options"] != spec.options:
-                if len(self.starters) >= STARTERS:
-                    self.starters.clear()
-                starter = self.starters[key] = self.make_starter(spec)
-        except NOT_THEIRS:
-            raise
-        except BaseException:  # an id or a start whose own code raises: one for this start alone, or it says why not
-            starter = self.make_starter(spec)
-        return starter
+        return self.starters.of_spec(spec)(spec.args, spec.kwargs, watcher=watcher)
 
     def make_starter(self, spec: Any) -> Starter:
         """A starter of this supervisor's children, who are measured."""
@@ -360,7 +312,7 @@ class SupervisionShell(Actor):
         """The machine's answer to a query, at once: also in the middle of what it does, and for a child that asks while
         it starts."""
         for action in self.machine.handle(query):
-            if isinstance(action, ev.Reply):
+            if isinstance(action, ev.AnswerCall):
                 return action.value
         return None
 
@@ -413,13 +365,7 @@ class SupervisionShell(Actor):
         if self.waiting.pop(ticket, None) is not None:
             self._feed(ev.RestartDue(trio.current_time(), key, ticket))
 
-    def _reply(self, call: Any, value: Any) -> None:
-        if isinstance(call, StartCall):
-            call.later.set(None if value is None else value[0])
-        else:
-            call.set(value)
-
-    def _report(self, report: ev.Report) -> None:
+    def _report(self, report: ev.ReportChild) -> None:
         node = self.ctx.node
         # The governor has told of those it kills, all of a round together; a line for each would be thousands.
         of_the_node = report.kind == "child_terminated" and isinstance(report.reason, MemoryPressure)

@@ -13,13 +13,14 @@ from typing import Any
 import trio
 
 from ..policy.supervision import supervision_events as ev
-from ..policy.supervision.child_spec import AutoShutdown, ChildSpec, Strategy, SupervisorFlags, validate_children
+from ..policy.supervision.child_spec import ChildSpec, validate_children
 from ..policy.supervision.static import Supervision
 from ..policy.supervision.supervision_events import ChildInfo
+from ..policy.supervision.supervisor_flags import AutoShutdown, Strategy, SupervisorFlags
 from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.ref import Ref
-from .shell import StartCall, SupervisionShell
+from .shell import SupervisionShell
 
 __all__ = ["Supervisor", "supervisor"]
 
@@ -87,7 +88,7 @@ class Supervisor(SupervisionShell):
         """Start a child that does not run. Raises ChildRunning, ChildRestarting, ChildNotFound, StartFailed (the spec
         is kept)."""
         later = Later[Any]()
-        self._feed(ev.RestartChildCommand(trio.current_time(), StartCall(later), child_id))
+        self._feed(ev.RestartChildCommand(trio.current_time(), later, child_id))
         return later
 
     @call

@@ -16,15 +16,14 @@ import inspect
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import AbstractContextManager
 from types import CoroutineType, FunctionType, coroutine, new_class
 from typing import Any, Final, TypeVar, overload
 
 import attrs
 import trio
 
-from ..heap import refusal
 from ..net.stream_actor import StreamActor
 from ..policy.supervision.child_spec import ChildSpec
 from ..runtime.actor.actor_base import ActorBase
@@ -37,9 +36,9 @@ from .faults import (
     InjectedFault,
     MessageFault,
     Raise,
-    RefuseAllocation,
     RefuseStart,
     SwallowCancellation,
+    WhileRunning,
 )
 
 __all__ = ["FaultPlan", "Injected"]
@@ -189,7 +188,7 @@ class Life:
             hit = self.messages == fault.on if fault.chance is None else self.random.random() < fault.chance
             if hit and plan._times[id(fault)] < fault.times:
                 found.append(fault)
-                if not isinstance(fault, RefuseAllocation):
+                if not isinstance(fault, WhileRunning):
                     plan._note(fault, self)
         return found
 
@@ -235,30 +234,20 @@ async def _swallow(fault: SwallowCancellation) -> None:
             await trio.sleep_until(deadline)
 
 
-@contextmanager
-def _refusing(life: Life, fault: RefuseAllocation, before: int = 0) -> Iterator[refusal.Refusal]:
-    """The handler's code, or one step of it, before which there were so many large requests."""
-    told = refusal.Refusal()
-    try:
-        with refusal.refusing(max(0, fault.nth - before)) as told:
-            yield told
-    finally:
-        if told.refused:
-            life.plan._note(fault, life)
+Around = Callable[[], AbstractContextManager[Any]]
+"""What each step of a handler's own code runs within."""
 
 
 @coroutine
-def _stepped(handler: Coroutine[Any, Any, Any], life: Life, fault: RefuseAllocation) -> Generator[Any, Any, Any]:
-    """Drive the handler with the refusal in force while its own code runs, and nobody else's."""
-    seen = 0
+def _stepped(handler: Coroutine[Any, Any, Any], around: Around) -> Generator[Any, Any, Any]:
+    """Drive the handler with a fault in force while its own code runs, and nobody else's."""
     step: Callable[[], Any] = functools.partial(handler.send, None)
     while True:
-        with _refusing(life, fault, seen) as told:
+        with around():
             try:
                 trap = step()
             except StopIteration as stop:
                 return stop.value
-        seen += told.seen
         try:
             step = functools.partial(handler.send, (yield trap))
         except GeneratorExit:
@@ -268,22 +257,17 @@ def _stepped(handler: Coroutine[Any, Any, Any], life: Life, fault: RefuseAllocat
             step = functools.partial(handler.throw, error)
 
 
-def _now(due: list[MessageFault]) -> RefuseAllocation | None:
-    """What needs no await; the refusal that is due, if one is."""
-    refuse = None
+def _now(life: Life, due: list[MessageFault]) -> Around | None:
+    """Do what needs no ``await``. Returns what is to be in force while the handler runs, if anything is."""
+    around = None
     for fault in due:
         if isinstance(fault, Crash):
             raise InjectedFault("a crash was injected")
         if isinstance(fault, Allocate):
             _allocate(fault)
-        elif isinstance(fault, RefuseAllocation):
-            refuse = fault
-    return refuse
-
-
-def _refused_without_extension(life: Life, fault: RefuseAllocation) -> MemoryError:
-    life.plan._note(fault, life)
-    return MemoryError("a refused allocation was injected; without the extension, before the handler")
+        elif isinstance(fault, WhileRunning):
+            around = fault.begin(functools.partial(life.plan._note, fault, life))
+    return around
 
 
 def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -295,14 +279,12 @@ def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(self, *args, **kwargs)
         life.inside = True
         try:
-            refuse = _now(life.due())
-            if refuse is None:
+            around = _now(life, life.due())
+            if around is None:
                 return function(self, *args, **kwargs)
-            if refusal.WHY_NOT is not None:
-                raise _refused_without_extension(life, refuse)
-            with _refusing(life, refuse):
+            with around():
                 answer = function(self, *args, **kwargs)
-            return _stepped(answer, life, refuse) if isinstance(answer, CoroutineType) else answer
+            return _stepped(answer, around) if isinstance(answer, CoroutineType) else answer
         finally:
             life.inside = False
 
@@ -323,15 +305,13 @@ def _async(function: Callable[..., Any]) -> Callable[..., Any]:
                     await _sleep(fault.seconds)
                 elif isinstance(fault, SwallowCancellation):
                     await _swallow(fault)
-            refuse = _now(due)
-            if refuse is not None and refusal.WHY_NOT is not None:
-                raise _refused_without_extension(life, refuse)
-            if refuse is None:
+            around = _now(life, due)
+            if around is None:
                 answer = function(self, *args, **kwargs)
                 return await answer if inspect.iscoroutine(answer) else answer
-            with _refusing(life, refuse):
+            with around():
                 answer = function(self, *args, **kwargs)
-            return await _stepped(answer, life, refuse) if inspect.iscoroutine(answer) else answer
+            return await _stepped(answer, around) if inspect.iscoroutine(answer) else answer
         finally:
             life.inside = False
 

@@ -1,20 +1,23 @@
-"""The kinds of faults that a ``FaultPlan`` knows: what happens, and when. Frozen data; see ``fault_plan`` for what is
-done with them.
+"""The kinds of faults that a ``FaultPlan`` knows: what happens, and when. Frozen data; ``fault_plan``
+makes them happen.
 
-A fault of a message happens at the message number ``on`` of a life (1: the first; callbacks ``init`` and ``terminate``
-are not messages), or, with ``chance``, at any message with that probability. ``times`` bounds how often it happens in
-all lives together.
+A fault of a message happens at message number ``on`` of a life (1: the first; the callbacks ``init`` and
+``terminate`` are not messages), or, with ``chance``, at any message with that probability. ``times``
+bounds how often it happens in all lives together.
+
+Faults of your own: subclass ``WhileRunning``.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Literal
 
 import attrs
 from attrs.validators import and_, ge, gt, in_, le, optional
 
-from ..heap.refusal import REFUSABLE
 from ..policy.memory.heap_limit import bytes_of
 
 __all__ = [
@@ -25,9 +28,9 @@ __all__ = [
     "InjectedFault",
     "MessageFault",
     "Raise",
-    "RefuseAllocation",
     "RefuseStart",
     "SwallowCancellation",
+    "WhileRunning",
 ]
 
 
@@ -153,17 +156,31 @@ class Raise(Fault):
 
 
 @attrs.frozen(kw_only=True)
-class RefuseAllocation(MessageFault):
-    """While the handler's own code runs, the ``nth`` request for 64 KiB or more is refused: MemoryError. (No smaller
-    one: the interpreter does not survive that.) It counts as injected when a request was refused.
+class WhileRunning(MessageFault):
+    """A fault that is in force while the handler's own code runs, and nobody else's. Not used by itself:
+    subclass it.
 
-    Without the C extension requests cannot be refused: then the handler raises MemoryError before it does anything.
+    Example::
 
-    Args:
-        nth: which of the message's large requests.
+        @attrs.frozen(kw_only=True)
+        class Warnings(WhileRunning):
+            def begin(self, happened):
+                happened()
+                return warnings.catch_warnings
     """
 
-    nth: int = attrs.field(default=1, validator=ge(1))
+    def begin(self, happened: Callable[[], None]) -> Callable[[], AbstractContextManager[Any]]:
+        """A message begins at which the fault is due. The result is called for each step of the handler,
+        from one ``await`` to the next, and the step runs within the context manager that it returns. Call
+        ``happened`` when the fault has really happened: that is what the plan counts."""
+        raise NotImplementedError
 
 
-assert REFUSABLE == 65_536  # the docstring's figure
+def __getattr__(name: str) -> Any:
+    if name == "RefuseAllocation":
+        raise ImportError(
+            "actorkit.testing.faults.RefuseAllocation is no longer part of the package: it needed a hook in the "
+            "interpreter's allocators, which is for actorkit's own tests. To see how an actor takes a MemoryError, "
+            "give it a max_heap_size and let it ask for more at once, or write a WhileRunning fault that raises one"
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -161,7 +161,7 @@ class Trace:
     Example::
 
         import random, tempfile
-        from actorkit.policy.child_spec import SupervisorFlags
+        from actorkit.policy.supervisor_flags import SupervisorFlags
         from actorkit.policy.supervision import Supervision
         from actorkit.policy.supervision_events import Begin
         from actorkit.testing import Trace

@@ -9,6 +9,7 @@ import trio
 
 import actorkit as ak
 from actorkit.testing import FaultPlan, faults
+from tests.fault_injector import RefuseAllocation
 
 POOLS = 20
 POOL_SIZE = 100
@@ -163,7 +164,7 @@ def plan_of(seed: int) -> FaultPlan:
         faults.Crash(chance=0.002),
         faults.Hang(chance=0.000_5, seconds=0.5),
         faults.SwallowCancellation(chance=0.000_5, seconds=0.2),
-        faults.RefuseAllocation(chance=0.002),
+        RefuseAllocation(chance=0.002),
         seed=seed,
     )
 

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 import actorkit as ak
-from actorkit.policy.supervision.child_spec import DynamicFlags
+from actorkit.policy.supervision.supervisor_flags import DynamicFlags
 from tests.conformance.marks import conforms, differs
 from tests.supervision.kit import DIED, D, Lab, Own, Quiet, Reasons, S, Slow, Worker, counts, dyn, settled, top, tree
 

@@ -8,7 +8,7 @@ import math
 import pytest
 
 import actorkit as ak
-from actorkit.policy.supervision.child_spec import SupervisorFlags
+from actorkit.policy.supervision.supervisor_flags import SupervisorFlags
 from actorkit.testing import Probe
 from tests.conformance.marks import conforms, differs
 from tests.supervision.kit import (

@@ -12,7 +12,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 import actorkit as ak
-from actorkit.policy.supervision.child_spec import _sound
+from actorkit.policy.supervision.actor_options import is_sound
 from actorkit.testing import ScriptedMemory
 
 from .ends_world import Held, Odd, OddError, Scenario, Value, World, step
@@ -464,7 +464,7 @@ class Id(Odd):
     def __repr__(self) -> str:
         frame: FrameType | None = sys._getframe()
         while frame is not None:
-            if frame.f_code is _sound.__code__:
+            if frame.f_code is is_sound.__code__:
                 return "odd"
             frame = frame.f_back
         return super().__repr__()

@@ -36,10 +36,10 @@ import trio
 import trio.testing
 
 import actorkit as ak
-from actorkit.heap.refusal import WHY_NOT, refusing
 from actorkit.runtime.actor import links
 from actorkit.testing import FaultPlan, ScriptedMemory, faults
 from bench.soak.invariants import consistent, left, records
+from tests.fault_injector import WHY_NOT, refusing
 
 MANY = 6_000
 EXPECTED = (MemoryError, ak.ActorkitError, trio.BrokenResourceError, trio.ClosedResourceError, OSError)

@@ -12,8 +12,9 @@ import trio
 import trio.testing
 
 import actorkit as ak
-from actorkit.heap import refusal
+from actorkit.heap import clock
 from actorkit.testing import FaultPlan, Injected, faults
+from tests.fault_injector import WHY_NOT, RefuseAllocation
 
 
 class Counter(ak.Actor):
@@ -205,7 +206,7 @@ async def test_swallowed_cancellation(autojump_clock: Any) -> None:
     assert plan.injected == {"SwallowCancellation": 1}
 
 
-@pytest.mark.skipif(refusal.WHY_NOT is not None, reason="needs the allocation clock")
+@pytest.mark.skipif(clock.WHY_PORTABLE is not None, reason="needs the allocation clock")
 async def test_allocate_is_stopped_by_a_budget(autojump_clock: Any) -> None:
     plan = FaultPlan(faults.Allocate(on=2))
     async with ak.open_node() as node:
@@ -228,7 +229,7 @@ async def test_allocate_without_a_budget_ends_by_itself(autojump_clock: Any) -> 
 
 @pytest.mark.parametrize("method", [Counter.large, Counter.large_later])
 async def test_refused_allocation(autojump_clock: Any, method: Any) -> None:
-    plan = FaultPlan(faults.RefuseAllocation(on=2, nth=3))
+    plan = FaultPlan(RefuseAllocation(on=2, nth=3))
     async with ak.open_node() as node:
         actor = node.spawn(plan.wrap(Counter))
         assert await actor.call(method, 5) == 500_000
@@ -239,10 +240,10 @@ async def test_refused_allocation(autojump_clock: Any, method: Any) -> None:
     assert plan.injected == {"RefuseAllocation": 1}
 
 
-@pytest.mark.skipif(refusal.WHY_NOT is not None, reason="needs the extension")
+@pytest.mark.skipif(WHY_NOT is not None, reason="needs the extension")
 @pytest.mark.parametrize("method", [Counter.large, Counter.large_later])
 async def test_an_allocation_that_is_not_made_is_not_refused(autojump_clock: Any, method: Any) -> None:
-    plan = FaultPlan(faults.RefuseAllocation(on=1, nth=3))
+    plan = FaultPlan(RefuseAllocation(on=1, nth=3))
     async with ak.open_node() as node:
         actor = node.spawn(plan.wrap(Counter))
         assert await actor.call(method, 2) == 200_000
@@ -250,10 +251,10 @@ async def test_an_allocation_that_is_not_made_is_not_refused(autojump_clock: Any
     assert plan.injected == {}
 
 
-@pytest.mark.skipif(refusal.WHY_NOT is not None, reason="needs the extension")
+@pytest.mark.skipif(WHY_NOT is not None, reason="needs the extension")
 async def test_others_are_not_refused(autojump_clock: Any) -> None:
     """What others allocate while the handler waits is neither counted nor refused."""
-    plan = FaultPlan(faults.RefuseAllocation(on=1, nth=3))
+    plan = FaultPlan(RefuseAllocation(on=1, nth=3))
     async with ak.open_node() as node, trio.open_nursery() as nursery:
         actor, other = node.spawn(plan.wrap(Counter)), node.spawn(Counter)
         nursery.start_soon(actor.call, Counter.large_later, 2)
@@ -366,7 +367,7 @@ def test_what_cannot_be_wrapped(start: Any) -> None:
         lambda: faults.SwallowCancellation(seconds=float("inf")),
         lambda: faults.Raise(where="__len__"),  # type: ignore[arg-type]
         lambda: faults.Allocate(step=0),
-        lambda: faults.RefuseAllocation(nth=0),
+        lambda: RefuseAllocation(nth=0),
     ],
 )
 def test_faults_that_cannot_be(make: Any) -> None:

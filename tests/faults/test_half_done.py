@@ -13,10 +13,10 @@ import trio
 import trio.testing
 
 import actorkit as ak
-from actorkit.heap.refusal import WHY_NOT, refusing
 from actorkit.runtime.actor import links
 from bench.load import raise_descriptor_limit
 from bench.soak.invariants import consistent, left
+from tests.fault_injector import WHY_NOT, refusing, requests_so_far
 
 pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason="needs the extension")
 
@@ -114,8 +114,6 @@ async def test_a_birth_with_a_budget(autojump_clock: Any, nth: int) -> None:
 
 async def test_the_forced_look(autojump_clock: Any, caplog: pytest.LogCaptureFixture) -> None:
     """Without room for a list of all budgets it is taken later. Fault: it ends, and the node with it."""
-    from actorkit.heap.c import _refusal
-
     caplog.set_level(logging.ERROR, "actorkit")
     requests = 0
     # What is done once; then how many requests there are before the look; then the next one is refused.
@@ -123,7 +121,7 @@ async def test_the_forced_look(autojump_clock: Any, caplog: pytest.LogCaptureFix
         with refusing(first and requests + 1) as told:
             async with ak.open_node() as node:
                 refs = [node.spawn(ak.child(Idle).with_(max_heap_size="1 MiB")) for _ in range(9_000)]
-                requests = _refusal.seen()
+                requests = requests_so_far()
                 await trio.sleep(4)
                 info = node.process_info(refs[0])
                 assert info is not None

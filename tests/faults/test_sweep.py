@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actorkit.heap.refusal import WHY_NOT
+from tests.fault_injector import WHY_NOT
 
 from .sweep import sweep
 

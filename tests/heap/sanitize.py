@@ -2,11 +2,12 @@
 
     python -m tests.heap.sanitize [PYTEST ARGUMENT ...]
 
-The package and its tests are copied to a temporary directory, the extensions are built there with the sanitizers,
-and the tests are run by the same interpreter. With ``PYTHONMALLOC=malloc`` every object is a block that
-AddressSanitizer knows, so a walk that looks at freed memory, or past the end of an object, ends the process. The
-clock's tests run once more on the interpreter's own allocator, since that is what lies beneath the clock in earnest.
-Leaks are not looked for: an interpreter keeps much until its end.
+The package and its tests are copied to a temporary directory, the extensions are built there with the
+sanitizers (the fault injector of the tests too), and the tests are run by the same interpreter. With
+``PYTHONMALLOC=malloc`` every object is a block that AddressSanitizer knows, so a walk that looks at freed
+memory, or past the end of an object, ends the process. The tests of the clock run once more on the
+interpreter's own allocator, since that is what lies beneath the clock in earnest. Leaks are not looked
+for: an interpreter keeps much until its end.
 
 Linux, gcc. The exit status is 0 if everything passed.
 """
@@ -24,8 +25,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 COPIED = ("actorkit", "tests", "bench", "pyproject.toml")
-EXTENSIONS = ("_walk", "_clock", "_refusal")
-SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer")
+EXTENSIONS = ("_walk", "_clock")
+FLAGS = (
+    "-O1",
+    "-g",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=undefined",
+    "-fno-omit-frame-pointer",
+)
 LIBRARIES = ("libasan.so", "libubsan.so")
 
 # By allocator. The sanitizer's malloc has other sizes than the truth tests compare with, and it keeps what is freed for
@@ -36,15 +43,15 @@ RUNS = {
         "tests/heap/test_clock.py",
         "tests/heap/test_clock_layers.py",
         "tests/heap/test_slabs.py",
-        "tests/heap/test_refusal.py",
+        "tests/fault_injector/test_refusal.py",
     ),
 }
 
 IN_FORCE = """
 import ctypes
-from actorkit.heap.c import _clock, _refusal, _walk
-for module in (_walk, _clock, _refusal):
-    path = module.__file__
+from actorkit.heap.c import _clock, _walk
+from tests.fault_injector import build
+for path in (_walk.__file__, _clock.__file__, str(build.built())):
     assert path.startswith(TREE), f"{path} was loaded, which is not the one with the sanitizers"
     assert b"__asan_init" in open(path, "rb").read(), f"{path} was built without AddressSanitizer"
 ctypes.CDLL(None).__asan_init
@@ -61,7 +68,7 @@ def build(tree: Path) -> None:
     for name in EXTENSIONS:
         target = heap / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
         include = f"-I{sysconfig.get_paths()['include']}"
-        flags = ("-shared", "-fPIC", "-O1", "-g", *SANITIZERS, include)
+        flags = ("-shared", "-fPIC", *FLAGS, include)
         subprocess.run([*compiler(), *flags, str(heap / f"{name}.c"), "-o", str(target)], check=True)
 
 
@@ -75,6 +82,7 @@ def environment(tree: Path, allocator: str) -> dict[str, str]:
         LD_PRELOAD=":".join(path.strip() for path in found),
         ASAN_OPTIONS="detect_leaks=0:abort_on_error=1:allocator_may_return_null=1",
         UBSAN_OPTIONS="print_stacktrace=1:abort_on_error=1",
+        CFLAGS=shlex.join(FLAGS),
         PYTHONMALLOC=allocator,
         PYTHONPATH=str(tree),
     )

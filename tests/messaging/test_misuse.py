@@ -226,7 +226,7 @@ async def test_a_message_may_have_any_name(node: ak.Node, clock: Any) -> None:
         assert await ref.call(getattr(odd, name), 3) == 3
     assert ref.alive
     with pytest.raises(AttributeError, match="call"):
-        ak.named(odd, "odd").template  # type: ignore[attr-defined]  # noqa: B018
+        ak.named(odd, "odd").kind  # type: ignore[attr-defined]  # noqa: B018
 
 
 @pytest.mark.parametrize(

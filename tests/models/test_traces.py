@@ -21,9 +21,9 @@ from actorkit.policy.memory.governor import GovernorMachine
 from actorkit.policy.memory.governor_settings import GovernorSettings
 from actorkit.policy.memory.memory_sample import MemorySample
 from actorkit.policy.supervision import supervision_events as ev
-from actorkit.policy.supervision.child_spec import DynamicFlags, SupervisorFlags
 from actorkit.policy.supervision.dynamic import DynamicSupervision
 from actorkit.policy.supervision.static import Supervision
+from actorkit.policy.supervision.supervisor_flags import DynamicFlags, SupervisorFlags
 from actorkit.testing import Diverged, Trace
 from tests.effort import times
 from tests.policy.driver import Driver, spec
@@ -165,7 +165,8 @@ def test_a_running_supervisor_is_recorded_and_replayed_elsewhere(
     traces[0].save(tmp_path / "trace")
     kinds = {json.loads(line)["event"]["class"] for line in (tmp_path / "trace").read_text().splitlines()[1:]}
     assert {
-        f"actorkit.policy.supervision.supervision_events:{k.__name__}" for k in (ev.Begin, ev.ChildExited, ev.Stop)
+        f"actorkit.policy.supervision.supervision_events:{k.__name__}"
+        for k in (ev.Begin, ev.ChildExited, ev.StopRequested)
     } <= kinds
     program_text = (
         "import sys, trio; trio.run = None; from actorkit.testing import Trace; print(Trace.load(sys.argv[1]).replay())"

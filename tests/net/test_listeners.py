@@ -301,7 +301,7 @@ async def test_drain_is_a_deadline(mock_clock: trio.testing.MockClock) -> None:
             [(host, port)] = await ak.named(ak.Listener, "l").call(ak.Listener.addresses)
             client = Client(await trio.open_tcp_stream(host, port))
             await client.ask(b"hi")
-            [ref] = [ref for ref in node.processes() if ref.kind.options.get("received")]
+            [ref] = [ref for ref in node.processes() if ref.kind.callbacks.get("received")]
             nursery.start_soon(pass_the_time)
     assert await client.rest() == b""
     await client.stream.aclose()

@@ -11,8 +11,9 @@ import itertools
 from typing import Any
 
 from actorkit.policy.supervision import supervision_events as ev
-from actorkit.policy.supervision.child_spec import ChildSpec, SupervisorFlags
+from actorkit.policy.supervision.child_spec import ChildSpec
 from actorkit.policy.supervision.static import Supervision
+from actorkit.policy.supervision.supervisor_flags import SupervisorFlags
 from actorkit.reasons import KILLED, SHUTDOWN, ExitReason, Failure
 from tests.policy.strategies import worker
 from tests.policy.well_formed import asked_about, check
@@ -35,13 +36,12 @@ class Driver:
         self.ignoring: set[str] = set()
         self.stubborn: set[str] = set()
         self.held: set[str] = set()
-        self.infos: dict[str, object] = {}
         self.refs: dict[str, Any] = {}
         self.starting: dict[str, int] = {}
         self.due: dict[object, ev.ScheduleRestart] = {}
         self.hold_restarts = False
         self.answers: dict[object, Any] = {}
-        self.reports: list[ev.Report] = []
+        self.reports: list[ev.ReportChild] = []
         self.outcome: ev.Finished | ev.InitFailed | None = None
         self.calls = itertools.count()
         self.automatic: list[tuple[str, bool]] = []
@@ -73,7 +73,7 @@ class Driver:
     def started(self, name: str) -> None:
         instance = self.starting.pop(name)
         ref = self.refs[name] = (name, instance)
-        self.feed(ev.ChildStarted(self.now, instance, ref, self.infos.get(name)))
+        self.feed(ev.ChildStarted(self.now, instance, ref))
 
     def start_failed(self, name: str, reason: ExitReason = NOT_STARTED) -> None:
         self.feed(ev.ChildStartFailed(self.now, self.starting.pop(name), reason))
@@ -83,7 +83,7 @@ class Driver:
         self.feed(ev.RestartDue(self.now, key, scheduled.ticket))
 
     def stop(self, reason: ExitReason = SHUTDOWN) -> None:
-        self.feed(ev.Stop(self.now, reason))
+        self.feed(ev.StopRequested(self.now, reason))
 
     def ask(self, kind: Any, *args: Any) -> Any:
         """Make a call and return its answer: the value, the error, or None while there is none."""
@@ -157,13 +157,13 @@ class Driver:
                 self.trace.append(f"cancel {key}")
                 if key in self.due and self.due[key].ticket == ticket:
                     del self.due[key]
-            case ev.Reply(call=call, value=value):
+            case ev.AnswerCall(call=call, value=value):
                 assert call not in self.answers
                 self.answers[call] = value
-            case ev.ReplyError(call=call, error=error):
+            case ev.FailCall(call=call, error=error):
                 assert call not in self.answers
                 self.answers[call] = error
-            case ev.Report():
+            case ev.ReportChild():
                 self.reports.append(action)
             case ev.Ready():
                 self.trace.append("ready")

@@ -15,7 +15,8 @@ from typing import Any
 
 import attrs
 
-from actorkit.policy.supervision.child_spec import ChildSpec, SupervisorFlags
+from actorkit.policy.supervision.child_spec import ChildSpec
+from actorkit.policy.supervision.supervisor_flags import SupervisorFlags
 from actorkit.reasons import KILLED, NORMAL, SHUTDOWN, ExitReason, Failure, Shutdown
 
 FOUND, NOT_FOUND, RUNNING, RESTARTING = "done", "ChildNotFound", "ChildRunning", "ChildRestarting"

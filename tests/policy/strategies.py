@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from actorkit.policy.supervision.backoff import Backoff
-from actorkit.policy.supervision.child_spec import ChildSpec, DynamicFlags, SupervisorFlags
+from actorkit.policy.supervision.child_spec import ChildSpec
+from actorkit.policy.supervision.supervisor_flags import DynamicFlags, SupervisorFlags
 from actorkit.reasons import KILL, KILLED, NORMAL, SHUTDOWN, Crash, ExitReason, Failure, Shutdown
 
 NORMAL_REASONS: list[ExitReason] = [NORMAL, SHUTDOWN, Shutdown("detail")]

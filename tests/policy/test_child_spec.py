@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from actorkit import errors
 from actorkit.errors import DuplicateChildId, InvalidChildSpec, InvalidSupervisorFlag, SpecError
 from actorkit.policy.supervision.backoff import Backoff
-from actorkit.policy.supervision.child_spec import ChildSpec, DynamicFlags, SupervisorFlags, validate_children
+from actorkit.policy.supervision.child_spec import ChildSpec, validate_children
+from actorkit.policy.supervision.supervisor_flags import DynamicFlags, SupervisorFlags
 from actorkit.reasons import SHUTDOWN
 from tests.conformance.marks import conforms
 from tests.policy.strategies import child_specs, worker

@@ -22,8 +22,9 @@ from actorkit.policy.memory.restart_queue import GateSettings, NodeDeaths
 from actorkit.policy.memory.victims import KillCaps, select, select_over_quota
 from actorkit.policy.supervision import supervision_events as sev
 from actorkit.policy.supervision.backoff import Backoff
-from actorkit.policy.supervision.child_spec import ChildSpec, DynamicFlags
+from actorkit.policy.supervision.child_spec import ChildSpec
 from actorkit.policy.supervision.dynamic import DynamicSupervision
+from actorkit.policy.supervision.supervisor_flags import DynamicFlags
 from actorkit.reasons import KILLED
 from tests.policy.driver import Driver, spec
 from tests.policy.strategies import worker

@@ -7,8 +7,8 @@ import pytest
 from actorkit import errors
 from actorkit.policy.supervision import supervision_events as ev
 from actorkit.policy.supervision.backoff import Backoff
-from actorkit.policy.supervision.child_spec import DynamicFlags
 from actorkit.policy.supervision.dynamic import DynamicSupervision
+from actorkit.policy.supervision.supervisor_flags import DynamicFlags
 from actorkit.reasons import KILLED, NORMAL, SHUTDOWN, Shutdown
 from tests.conformance.marks import conforms
 from tests.policy.driver import DIED, NOT_STARTED, Driver, spec
@@ -53,9 +53,8 @@ def test_dyn_01_sup_31_empty():
 @conforms("DYN-16")
 def test_dyn_16_the_answers_to_a_start():
     driver = begun()
-    driver.infos["a"] = "extra"
-    assert driver.start_child("a") == (driver.refs["a"], "extra")
-    assert driver.start_child("b") == (driver.refs["b"], None)
+    assert driver.start_child("a") == driver.refs["a"]
+    assert driver.start_child("b") == driver.refs["b"]
     driver.ignoring = {"c"}
     assert driver.start_child("c") is None
     driver.failing = {"d"}
@@ -75,16 +74,16 @@ def test_starts_are_concurrent():
     assert driver.counts() == [2, 0, 1, 1]
     driver.started("b")
     driver.started("a")
-    assert driver.answers[1] == (driver.refs["b"], None)
-    assert driver.answers[0] == (driver.refs["a"], None)
+    assert driver.answers[1] == driver.refs["b"]
+    assert driver.answers[0] == driver.refs["a"]
     infos = driver.ask(ev.WhichChildren)
     assert [(info.id, info.ref) for info in infos] == [(None, driver.refs["a"]), (None, driver.refs["b"])]
 
 
 def test_ids_are_ignored():
     driver = begun()
-    first, _ = driver.start_child("a")
-    second, _ = driver.start_child("a")
+    first = driver.start_child("a")
+    second = driver.start_child("a")
     assert first != second
     assert driver.counts() == [2, 2, 0, 2]
 
@@ -129,7 +128,7 @@ def test_dyn_19_temporary_is_never_restarted(reason):
 )
 def test_dyn_20_21_transient_and_permanent(restart, reason, restarted):
     driver = begun()
-    old, _ = driver.start_child(spec("a", restart=restart))
+    old = driver.start_child(spec("a", restart=restart))
     driver.exit("a", reason)
     assert states(driver) == ["restarting"] * restarted
     if restarted:
@@ -240,7 +239,7 @@ def test_sup_26_dyn_33_35_37_ends_of_their_own_during_shutdown(restart, reason):
 def test_dyn_39_40_terminate_child():
     driver = begun()
     for shutdown in ("brutal_kill", 1.0):
-        ref, _ = driver.start_child(spec("a", shutdown=shutdown))
+        ref = driver.start_child(spec("a", shutdown=shutdown))
         assert driver.terminate(ref) is None
         assert is_error(driver.terminate(ref), errors.ChildNotFound)
         assert driver.counts() == [0, 0, 0, 0]
@@ -250,7 +249,7 @@ def test_dyn_39_40_terminate_child():
 def test_terminate_child_that_takes_its_time():
     driver = begun()
     driver.stubborn = {"a"}
-    ref, _ = driver.start_child("a")
+    ref = driver.start_child("a")
     assert driver.terminate(ref) == "no answer yet"
     assert driver.terminate(ref) == "no answer yet"
     assert states(driver) == ["stopping"]
@@ -268,7 +267,7 @@ def test_terminate_child_that_takes_its_time():
 @conforms("DYN-41", "SUP-61")
 def test_dyn_41_sup_61_terminate_a_restarting_child_by_its_old_ref():
     driver = begun()
-    old, _ = driver.start_child("a")
+    old = driver.start_child("a")
     driver.exit("a")
     driver.take_trace()
     (key,) = driver.due
@@ -284,7 +283,7 @@ def test_dyn_41_sup_61_terminate_a_restarting_child_by_its_old_ref():
 @pytest.mark.parametrize("end", ["failed", "started", "ignored"])
 def test_terminate_a_child_in_the_middle_of_its_restart(end):
     driver = begun()
-    old, _ = driver.start_child("a")
+    old = driver.start_child("a")
     driver.exit("a")
     driver.held = {"a"}
     due(driver, "a")
@@ -309,7 +308,7 @@ def test_terminate_a_child_in_the_middle_of_its_restart(end):
 
 def test_static_commands_have_their_reasons_to_be_refused():
     driver = begun()
-    old, _ = driver.start_child("a")
+    old = driver.start_child("a")
     for command in (driver.restart, driver.delete):
         assert is_error(command(old), errors.ChildRunning)
         assert is_error(command("x"), errors.ChildNotFound)
@@ -322,8 +321,8 @@ def test_static_commands_have_their_reasons_to_be_refused():
 @conforms("SUP-14")
 def test_sup_14_32_specs_and_infos_by_ref():
     driver = begun()
-    kept, _ = driver.start_child("a")
-    temporary, _ = driver.start_child(spec("t", restart="temporary"))
+    kept = driver.start_child("a")
+    temporary = driver.start_child(spec("t", restart="temporary"))
     assert driver.ask(ev.GetChildSpec, kept) == spec("a")
     answer = driver.ask(ev.GetChildSpec, temporary)
     assert is_error(answer, errors.ChildNotFound)
@@ -380,7 +379,7 @@ def test_stop_cancels_whatever_is_going_on():
 
 def test_stop_during_a_cancelled_restart():
     driver = begun()
-    old, _ = driver.start_child("a")
+    old = driver.start_child("a")
     driver.exit("a")
     driver.held = {"a"}
     due(driver, "a")
@@ -396,7 +395,7 @@ def test_stop_during_a_cancelled_restart():
 def test_unkillable_child():
     driver = begun()
     driver.stubborn = {"a"}
-    ref, _ = driver.start_child(spec("a", shutdown=1.0))
+    ref = driver.start_child(spec("a", shutdown=1.0))
     driver.terminate(ref)
     driver.feed(ev.StopTimeout(1.0, ref[1]))
     driver.feed(ev.KillTimeout(2.0, ref[1]))
@@ -527,7 +526,7 @@ def test_a_restart_that_fails_is_reported_with_its_life_and_its_reason():
 def test_what_is_reported_of_a_child_and_what_its_restart_says():
     """Whom it is about, in each report; and a permanent child's orderly end is reported too."""
     driver = begun()
-    first, _ = driver.start_child("a")
+    first = driver.start_child("a")
     driver.exit("a", NORMAL)
     assert [(report.kind, report.child_id, report.instance, report.ref) for report in driver.reports] == [
         ("progress", "a", 1, first),

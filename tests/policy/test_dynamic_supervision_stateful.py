@@ -39,7 +39,7 @@ class DynamicWorld(World):
         super().perform(action)
         if isinstance(action, ev.StopChildren):
             self.groups.add(action.shutdown)
-        if isinstance(action, ev.ReplyError) and isinstance(action.error, MaxChildrenReached):
+        if isinstance(action, ev.FailCall) and isinstance(action.error, MaxChildrenReached):
             assert len(self.lives) + len(self.tickets) >= self.flags.max_children
 
     @invariant()
@@ -77,7 +77,7 @@ class DynamicWorld(World):
         alive = any(life.ref == ref for life in self.lives.values())
         if alive and self.stop_reason is None and self.outcome is None:
             assert not any(
-                isinstance(action, ev.ReplyError) and isinstance(action.error, ChildNotFound) for action in actions
+                isinstance(action, ev.FailCall) and isinstance(action.error, ChildNotFound) for action in actions
             )
 
     @precondition(lambda self: self.machine is not None and self.refs)

@@ -7,8 +7,8 @@ import pytest
 from actorkit import errors
 from actorkit.policy.supervision import supervision_events as ev
 from actorkit.policy.supervision.backoff import Backoff
-from actorkit.policy.supervision.child_spec import SupervisorFlags
 from actorkit.policy.supervision.static import Supervision
+from actorkit.policy.supervision.supervisor_flags import SupervisorFlags
 from actorkit.reasons import KILLED, NORMAL, SHUTDOWN, FailedToStart, Failure, Shutdown
 from tests.conformance.marks import conforms
 from tests.policy.driver import DIED, NOT_STARTED, Driver, spec
@@ -83,7 +83,7 @@ def test_commands_wait_for_the_init_and_share_its_fate():
     driver.held = set()
     driver.started("a")
     assert driver.trace == ["start a", "ready", "start early"]
-    assert driver.answers[0] == (driver.refs["early"], None)
+    assert driver.answers[0] == driver.refs["early"]
 
     driver = Driver("a")
     driver.held = {"a"}
@@ -185,10 +185,9 @@ def test_sup_16_a_spec_that_does_not_fit_is_refused():
 
 
 @conforms("SUP-18")
-def test_sup_18_extra_return_and_life_cycle():
+def test_sup_18_the_life_cycle_of_a_child():
     driver = begun()
-    driver.infos["a"] = "extra"
-    assert driver.start_child("a") == (driver.refs["a"], "extra")
+    assert driver.start_child("a") == driver.refs["a"]
     for command in (driver.terminate, driver.restart, driver.delete):
         assert is_error(command("x"), errors.ChildNotFound)
     assert is_error(driver.restart("a"), errors.ChildRunning)
@@ -196,7 +195,7 @@ def test_sup_18_extra_return_and_life_cycle():
     assert driver.counts() == [1, 1, 0, 1]
     assert driver.terminate("a") is None
     assert driver.counts() == [1, 0, 0, 1]
-    assert driver.restart("a") == (driver.refs["a"], "extra")
+    assert driver.restart("a") == driver.refs["a"]
     driver.exit("a")
     assert driver.counts() == [1, 1, 0, 1]
     assert driver.terminate("a") is None
@@ -207,7 +206,7 @@ def test_sup_18_extra_return_and_life_cycle():
 @conforms("SUP-30")
 def test_sup_30_child_adm():
     driver = begun()
-    ref, _ = driver.start_child("a")
+    ref = driver.start_child("a")
     answer = driver.start_child("a")
     assert is_error(answer, errors.ChildAlreadyStarted)
     assert answer.ref == ref
@@ -216,7 +215,7 @@ def test_sup_30_child_adm():
     assert driver.terminate("a") is None
     assert driver.take_trace() == ["stop a"]
     assert is_error(driver.start_child("a"), errors.ChildAlreadyPresent)
-    new, _ = driver.restart("a")
+    new = driver.restart("a")
     assert new != ref
     assert is_error(driver.terminate(ref), errors.ChildNotFound)
     assert is_error(driver.terminate([]), errors.ChildNotFound)
@@ -257,7 +256,7 @@ def test_calls_queue_behind_a_sequence_and_listings_do_not():
     driver.exit("a", SHUTDOWN)
     assert driver.states() == {"a": "running", "b": "running"}
     assert driver.answers[0] is None
-    assert driver.answers[1] == (driver.refs["a"], None)
+    assert driver.answers[1] == driver.refs["a"]
     assert is_error(driver.answers[2], errors.ChildRunning)
 
 
@@ -320,7 +319,7 @@ def test_sup_38_transient_is_not_restarted_after_an_orderly_end(reason):
     driver.exit("a", reason)
     assert driver.counts() == [1, 0, 0, 1]
     assert driver.report_kinds() == []
-    assert driver.restart("a") == (driver.refs["a"], None)
+    assert driver.restart("a") == driver.refs["a"]
 
 
 @conforms("SUP-39")
@@ -337,7 +336,7 @@ def test_sup_40_42_temporary_is_forgotten(reason):
     for _ in range(5):
         driver.exit("a", reason)
         assert driver.counts() == [0, 0, 0, 0]
-        assert driver.start_child(spec("a", restart="temporary")) == (driver.refs["a"], None)
+        assert driver.start_child(spec("a", restart="temporary")) == driver.refs["a"]
     assert driver.terminate("a") is None
     assert driver.counts() == [0, 0, 0, 0]
     assert driver.report_kinds() == ["child_terminated"] * (5 if reason.abnormal else 0)
@@ -394,7 +393,7 @@ def test_sup_59_hanging_restart_loop():
     driver.feed(ev.RestartDue(0.0, "a", ticket))
     assert driver.take_trace() == []
     driver.failing = set()
-    assert driver.restart("a") == (driver.refs["a"], None)
+    assert driver.restart("a") == driver.refs["a"]
     driver.exit("a")
     driver.take_trace()
     driver.stop()
@@ -557,7 +556,7 @@ def test_an_unkillable_bystander_is_left_behind():
     driver.exit("b", KILLED)
     assert driver.take_trace() == []
     assert driver.states()["b"] == "undefined"
-    assert driver.restart("b") == (driver.refs["b"], None)
+    assert driver.restart("b") == driver.refs["b"]
 
 
 def test_terminating_an_unkillable_child_says_so():
@@ -822,7 +821,7 @@ def test_a_significant_child_of_a_supervisor_that_never_shuts_itself_down():
 def test_a_significant_child_may_be_added_where_the_supervisor_shuts_itself_down():
     driver = begun(auto_shutdown="any_significant")
     child = spec("a", restart="transient", significant=True)
-    assert driver.start_child(child) == (driver.refs["a"], None)
+    assert driver.start_child(child) == driver.refs["a"]
 
 
 def test_a_restart_that_the_shell_has_not_heard_of_is_not_cancelled_with_it():

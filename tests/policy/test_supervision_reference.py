@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorkit.policy.supervision.child_spec import SupervisorFlags
+from actorkit.policy.supervision.supervisor_flags import SupervisorFlags
 from tests.effort import effort, times
 from tests.policy.driver import Driver, spec
 from tests.policy.reference import KINDS, NAMES, REASONS, Reference, Step, history

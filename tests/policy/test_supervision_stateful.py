@@ -75,7 +75,7 @@ class StaticWorld(World):
             later = self.later_than(self.lives[action.instance])
             assert not self.up() & later, "a group is stopped in reverse order"
         super().perform(action)
-        if isinstance(action, ev.Reply | ev.ReplyError | ev.Report):
+        if isinstance(action, ev.AnswerCall | ev.FailCall | ev.ReportChild):
             self.forget()
 
     def feed(self, event: Any) -> list[Any]:

@@ -39,7 +39,7 @@ def check(action: ev.Action, specs: Mapping[int, Any], asked: Mapping[Any, objec
             assert counts is True or counts is False
         case ev.CancelRestart(ticket=ticket):
             assert type(ticket) is int
-        case ev.Report(kind=kind, child_id=child_id, reason=reason, instance=instance):
+        case ev.ReportChild(kind=kind, child_id=child_id, reason=reason, instance=instance):
             assert kind in KINDS
             assert (reason is None) == (kind in ("progress", "unkillable")), action
             assert reason is None or isinstance(reason, ExitReason)
@@ -48,7 +48,7 @@ def check(action: ev.Action, specs: Mapping[int, Any], asked: Mapping[Any, objec
                 assert child_id == specs[instance].id or (child_id is None and action.ref is not None), action
             else:
                 assert kind in ("reached_max_restart_intensity", "child_terminated", "start_error"), action
-        case ev.ReplyError(call=call, error=error):
+        case ev.FailCall(call=call, error=error):
             if isinstance(error, StartFailed):
                 assert isinstance(error.reason, ExitReason)
             if isinstance(error, ChildRunning | ChildRestarting | ChildAlreadyPresent):

@@ -73,7 +73,7 @@ class World(RuleBasedStateMachine):
         self.specs: dict[int, Any] = {}
         self.stop_reason: ExitReason | None = None
         self.outcome: Any = None
-        self.reports: list[ev.Report] = []
+        self.reports: list[ev.ReportChild] = []
         self.uncounted = 0
         self.scheduled = 0
 
@@ -89,7 +89,7 @@ class World(RuleBasedStateMachine):
 
     def perform(self, action: Any) -> None:
         if self.outcome is not None:
-            assert isinstance(action, ev.Reply | ev.ReplyError), f"{action} after the end"
+            assert isinstance(action, ev.AnswerCall | ev.FailCall), f"{action} after the end"
         if isinstance(action, ev.StartChild):
             self.specs[action.instance] = action.spec
         check(action, self.specs, self.asked)
@@ -127,9 +127,9 @@ class World(RuleBasedStateMachine):
                 self.scheduled += 1
             case ev.CancelRestart(ticket=ticket):
                 self.used_tickets.append(self.tickets.pop(ticket))
-            case ev.Reply(call=call) | ev.ReplyError(call=call):
+            case ev.AnswerCall(call=call) | ev.FailCall(call=call):
                 self.open_calls.remove(call)
-            case ev.Report():
+            case ev.ReportChild():
                 self.reports.append(action)
             case ev.Ready():
                 pass
@@ -175,7 +175,7 @@ class World(RuleBasedStateMachine):
             life.state = "running"
             life.ref = ("ref", life.instance)
             self.refs.append(life.ref)
-            self.feed(ev.ChildStarted(self.now, life.instance, life.ref, "info"))
+            self.feed(ev.ChildStarted(self.now, life.instance, life.ref))
         else:
             self.end(life)
             if how == "ignored":
@@ -280,7 +280,7 @@ class World(RuleBasedStateMachine):
 
     def stop(self, reason: ExitReason) -> None:
         self.stop_reason = reason
-        self.feed(ev.Stop(self.now, reason))
+        self.feed(ev.StopRequested(self.now, reason))
         assert not self.open_calls, "a call was left open by Stop"
 
     # --- the end ---

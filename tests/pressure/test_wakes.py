@@ -76,11 +76,11 @@ async def test_a_socket(tmp_path: Path, autojump_clock: trio.testing.MockClock) 
 @pytest.mark.parametrize(
     ("watch", "write", "why"),
     [
-        ("pressure", "", "no absolute path"),
+        ("pressure", "", "not an absolute path"),
         ("/dev/zero", "", "neither a file nor a FIFO nor a socket"),
         ("/no/such/file", "", "No such file"),
         ("/", "", "neither"),
-        ("/proc/pressure/memory", "some!", "no base64"),
+        ("/proc/pressure/memory", "some!", "not base64"),
         (__file__, "", "Operation not permitted"),
     ],
 )

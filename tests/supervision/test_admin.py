@@ -194,4 +194,4 @@ async def test_templates_are_not_shared_by_specs_that_differ():
         await top().call(S.terminate_child, "a")
         await top().call(S.delete_child, "a")
         await top().call(S.start_child, lab.spec("a", mailbox=5, scheduling="low", options={"x": 1}))
-        assert lab.refs["a"].kind.options == {"x": 1}
+        assert lab.refs["a"].kind.options.options == {"x": 1}

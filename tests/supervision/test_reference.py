@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 import actorkit as ak
-from actorkit.policy.supervision.child_spec import SupervisorFlags
+from actorkit.policy.supervision.supervisor_flags import SupervisorFlags
 from tests.effort import times
 from tests.policy.reference import NAMES, REASONS, Reference, Step, history
 

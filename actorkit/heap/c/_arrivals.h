@@ -16,7 +16,7 @@
 
 #include "_account.h"
 #include "_contract.h"
-#include "_records.h"
+#include "_record_slots.h"
 
 #define ENVELOPE 96 /* bytes of a message's own tuple and its place in a queue */
 

@@ -20,7 +20,7 @@ theory and each including those that it builds on, lowest first:
     _alarm.h         the interruption in the middle of running code
     _counting.h      what a request adds to an account, and which requests are refused
     _hooks.h         the allocators that stand in front of the interpreter's own
-    _records.h       where an actor's record keeps its account and its mailbox
+    _record_slots.h  where an actor's record keeps its account and its mailbox
     _arrivals.h      charging an account with the messages that its actor receives
     _account_type.h  the account as Python sees it
     _clock.c         entering and leaving, installing, the module

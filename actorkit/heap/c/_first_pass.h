@@ -14,7 +14,7 @@
 #ifndef ACTORKIT_HEAP_FIRST_PASS_H
 #define ACTORKIT_HEAP_FIRST_PASS_H
 
-#include "_adapters.h"
+#include "_hidden_memory.h"
 
 #include <stdio.h>
 #include <unistd.h>

@@ -6,12 +6,12 @@
  * reach, are shared; a collection would free the rest. It traverses shared data, hence the cap on its
  * edges.
  *
- * References are borrowed, but for what is pinned for adapters (`_adapters.h`). The GIL is held. */
+ * References are borrowed, but for what is pinned for adapters (`_hidden_memory.h`). The GIL is held. */
 
 #ifndef ACTORKIT_HEAP_SECOND_PASS_H
 #define ACTORKIT_HEAP_SECOND_PASS_H
 
-#include "_adapters.h"
+#include "_hidden_memory.h"
 
 static inline void
 count_edge(Walk *walk, uintptr_t edge)

@@ -10,7 +10,7 @@
  * walk are kept for the next one.
  *
  * References. The objects in the table, on the stack and among the records are borrowed, but for the
- * first `pinned` ones of the table and for `temporaries`: those are ours until the end (`_adapters.h`).
+ * first `pinned` ones of the table and for `temporaries`: those are ours until the end (`_hidden_memory.h`).
  * The registered types and functions are referenced by the walk itself. The GIL is held. Emptying the
  * table may free objects, and then Python code may run. */
 

@@ -8,28 +8,28 @@
  * It is one translation unit, so that the compiler inlines what is done for each edge. The parts, each
  * with its own theory and each including those that it builds on, lowest first:
  *
- *     _compiler.h     what is asked of the compiler
- *     _contract.h     what the clock and the walk agree on
- *     _layout.h       the insides of CPython, version by version
- *     _blocks.h       how many bytes come back when one object is freed
- *     _table.h        the memory of a walk, and how it begins and ends
- *     _edges.h        from an object to what it holds
- *     _first_pass.h   dropped objects die, and what only they held dies with them
- *     _adapters.h     asking Python for memory that no traversal shows
- *     _roots.h        roots and running frames
- *     _second_pass.h  which of the leftovers only a collection would free
- *     _type_sums.h    what was counted, by type
- *     _messages.h     what a message is charged
- *     _census.h       what each of many records would free
- *     _walk.c         the module
+ *     _compiler.h       what is asked of the compiler
+ *     _contract.h       what the clock and the walk agree on
+ *     _layout.h         the insides of CPython, version by version
+ *     _blocks.h         how many bytes come back when one object is freed
+ *     _table.h          the memory of a walk, and how it begins and ends
+ *     _edges.h          from an object to what it holds
+ *     _first_pass.h     dropped objects die, and what only they held dies with them
+ *     _hidden_memory.h  asking Python for memory that no traversal shows
+ *     _roots.h          roots and running frames
+ *     _second_pass.h    which of the leftovers only a collection would free
+ *     _type_sums.h      what was counted, by type
+ *     _message_size.h   what a message is charged
+ *     _census_rows.h    what each of many records would free
+ *     _walk.c           the module
  *
  * The GIL and references. The GIL is held from the beginning to the end. No Python code runs inside a
  * walk, and no object is allocated that the garbage collector tracks. So nothing can be freed
- * meanwhile, and all pointers to objects are borrowed. The exception are adapters; `_adapters.h` says
+ * meanwhile, and all pointers to objects are borrowed. The exception are adapters; `_hidden_memory.h` says
  * what is done around them. */
 
-#include "_census.h"
-#include "_messages.h"
+#include "_census_rows.h"
+#include "_message_size.h"
 #include "_second_pass.h"
 #include "_type_sums.h"
 

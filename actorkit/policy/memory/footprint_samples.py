@@ -1,10 +1,11 @@
 """Whose sample it is: the kinds that footprints are learned for, and which of the living are asked.
 
-A kind is what is started: a class or a function, by its qualified name. A child that is known by its id is learned on
-its own as well, and each of its samples is also one of its kind.
+A kind is what is started: a class or a function, by its qualified name. A child that is known by
+its id is learned on its own as well, and each of its samples is also one of its kind.
 
-Deaths come one by one, but the living are walked all at once. Ten thousand connections would drown the few deaths of a
-crash loop, so a pass over the living takes no more than ``PER_PASS`` samples of a kind, and other ones each time.
+Deaths come one by one, but the living are walked all at once. Ten thousand connections would drown
+the few deaths of a crash loop, so a pass over the living takes no more than ``PER_PASS`` samples of
+a kind, and other ones each time.
 """
 
 from __future__ import annotations

@@ -162,8 +162,8 @@ class ChildLives:
     # --- Actions ------------------------------------------------------------------------------
 
     def report(self, kind: ev.ReportKind, child: Child, reason: ExitReason | None, because: str) -> None:
-        """Emit a Report about ``child``."""
-        self.emit(ev.Report(kind, child.spec.id, reason, because, child.instance or None, child.ref))
+        """Report about ``child``."""
+        self.emit(ev.ReportChild(kind, child.spec.id, reason, because, child.instance or None, child.ref))
 
     def emit(self, action: ev.Action) -> None:
         """Add ``action`` to those of the present event."""

@@ -1,12 +1,15 @@
-"""What a supervisor is told about a child, and about itself.
+"""What a supervisor is told about a child.
 
 Everything is checked here, when the spec is made: in the caller's stack, before any supervisor is
-involved. A spec that exists is valid, so the machines that use specs check nothing but what takes
-two of them (``validate_children``).
+involved. A spec that exists is valid, so the machines that use specs check only what takes two of
+them (``validate_children``).
 
-Specs are immutable and hold no state; the same spec may be given to many supervisors.
-``with_`` makes changed copies. What the author left open (``id``, ``shutdown``) stays open in the
-copy: the copy's id follows its new name, its shutdown its new kind.
+Specs are immutable and hold no state; the same spec may be given to many supervisors. ``with_``
+makes changed copies. What the author left open (``id``, ``shutdown``) stays open in the copy: the
+id of the copy follows its new name, its shutdown its new kind.
+
+The options of the running actor are the fields of ``ActorOptions``; what is added here is what to
+start, and what the supervisor does with it.
 """
 
 from __future__ import annotations
@@ -14,76 +17,43 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
-from typing import Any, Generic, Literal, Self, TypedDict, TypeVar, Unpack, get_args
+from typing import Any, Final, Generic, Literal, Self, TypedDict, TypeVar, Unpack, get_args
 
 import attrs
 
-from actorkit.errors import BadKey, DuplicateChildId, InvalidChildSpec, InvalidSupervisorFlag
+from actorkit.errors import BadKey, DuplicateChildId, InvalidChildSpec
+from actorkit.policy.field_checks import is_number
 from actorkit.policy.key_table import KeyTable, Slot
-from actorkit.policy.memory.heap_limit import HeapLimit, as_heap_limit, bytes_of
+from actorkit.policy.memory.heap_limit import HeapLimit
 from actorkit.policy.memory.memory_sample import Priority
+from actorkit.policy.supervision.actor_options import (
+    NOTHING,
+    ActorOptions,
+    Kind,
+    Overflow,
+    Scheduling,
+    checked,
+    checked_mapping,
+    frozen_mapping,
+    one_of,
+)
 from actorkit.policy.supervision.backoff import Backoff
+from actorkit.policy.supervision.supervisor_flags import AutoShutdown
 from actorkit.reasons import shown
 
-__all__ = [
-    "AutoShutdown",
-    "ChildSpec",
-    "ChildSpecChanges",
-    "DynamicFlags",
-    "Kind",
-    "Overflow",
-    "Restart",
-    "Scheduling",
-    "ShutdownTime",
-    "Strategy",
-    "SupervisorFlags",
-    "check_spec",
-    "validate_children",
-]
+__all__ = ["ChildSpec", "ChildSpecChanges", "Restart", "ShutdownTime", "check_spec", "validate_children"]
 
 Restart = Literal["permanent", "transient", "temporary"]
-Kind = Literal["worker", "supervisor"]
-Scheduling = Literal["max", "high", "normal", "low"]
-Overflow = Literal["reject", "wait", "drop_oldest", "drop_newest"]
 ShutdownTime = float | Literal["brutal_kill"]
-Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
-AutoShutdown = Literal["never", "any_significant", "all_significant"]
 
-WORKER_SHUTDOWN = 5.0
+WORKER_SHUTDOWN: Final = 5.0
 
 # Covariant: a spec only ever yields its actor, so a spec of a subclass does for one of its base.
 A_co = TypeVar("A_co", covariant=True)
 
 
-def _number(value: object) -> bool:
-    """A real number. bool is an int to Python, but nobody means ``shutdown=True``."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
-
-
-def _one_of(choices: Iterable[str]) -> str:
-    return "give one of " + ", ".join(f'"{choice}"' for choice in choices)
-
-
-def _member(value: object, choices: tuple[str, ...]) -> bool:
-    return isinstance(value, str) and value in choices
-
-
-def _sound(child_id: object) -> bool:
-    """Can it be hashed, compared and shown?"""
-    try:
-        hash(child_id)
-        bool(child_id == child_id)
-        repr(child_id)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException:
-        return False
-    return True
-
-
 class ChildSpecChanges(TypedDict, total=False):
-    """The keyword arguments of ``ChildSpec.with_``."""
+    """The keyword arguments of ``ChildSpec.with_``: its fields, in the order in which they are shown."""
 
     start: Callable[..., Any]
     args: tuple[Any, ...]
@@ -105,41 +75,27 @@ class ChildSpecChanges(TypedDict, total=False):
     options: Mapping[str, object]
 
 
+def _as_listed(cls: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
+    """The fields in the order of ``ChildSpecChanges``, which must list each of them."""
+    order = list(ChildSpecChanges.__annotations__)
+    missing = [field.name for field in fields if field.init and field.name not in order]
+    if missing:
+        raise TypeError(f"{cls.__name__} has fields that ChildSpecChanges does not list: {', '.join(missing)}")
+    return sorted(fields, key=lambda field: order.index(field.name) if field.init else len(order))
+
+
 def _tuple(value: Any) -> Any:
     # Only what is plainly a sequence of arguments: tuple("ab") would be two of them.
     return tuple(value) if isinstance(value, list) else value
 
 
-def _heap_limit(value: Any) -> HeapLimit | None:
-    try:
-        return as_heap_limit(value)
-    except (TypeError, ValueError) as error:
-        raise InvalidChildSpec(
-            "max_heap_size", value, str(error), 'give bytes, text such as "256 KiB", or a HeapLimit'
-        ) from None
+def _check_start(_: object, __: object, start: Any) -> None:
+    if not callable(start):
+        raise InvalidChildSpec("start", start, *_not_callable(start))
 
 
-def _quota(value: Any) -> int | None:
-    try:
-        return None if value is None else bytes_of(value)
-    except (TypeError, ValueError) as error:
-        raise InvalidChildSpec("memory_quota", value, str(error), 'give bytes, or text such as "256 MiB"') from None
-
-
-def _name(value: Any) -> Any:
-    # Exactly a string: one of a subclass has code of its own, which would run at its holder's end.
-    return str.__str__(value) if isinstance(value, str) else value
-
-
-def _frozen_mapping(value: Any) -> Any:
-    return MappingProxyType(dict(value)) if isinstance(value, Mapping) else value
-
-
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-@attrs.frozen(kw_only=True)
-class ChildSpec(Generic[A_co]):
+@attrs.frozen(kw_only=True, field_transformer=_as_listed)
+class ChildSpec(ActorOptions, Generic[A_co]):
     """How to start one child, and how to treat it.
 
     ``start``, ``args``, ``kwargs``  what to call, and with what
@@ -170,37 +126,60 @@ class ChildSpec(Generic[A_co]):
     Raises InvalidChildSpec for a value that cannot be, TypeError for an unknown field.
     """
 
-    start: Callable[..., A_co] = attrs.field(kw_only=False)
-    args: tuple[Any, ...] = attrs.field(default=(), converter=_tuple)
-    kwargs: Mapping[str, Any] = attrs.field(default=_NOTHING, converter=_frozen_mapping, hash=False)
-    id: object = None
-    restart: Restart = "permanent"
-    shutdown: ShutdownTime | None = None
-    kind: Kind = "worker"
-    significant: bool = False
-    name: str | None = attrs.field(default=None, converter=_name)
-    init_timeout: float = 5.0
-    backoff: Backoff | None = None
-    scheduling: Scheduling = "normal"
-    mailbox: float = 1024
-    overflow: Overflow = "reject"
-    max_heap_size: HeapLimit | None = attrs.field(default=None, converter=_heap_limit)
-    priority: Priority = Priority.NORMAL
-    memory_quota: int | None = attrs.field(default=None, converter=_quota)
-    options: Mapping[str, object] = attrs.field(default=_NOTHING, converter=_frozen_mapping, hash=False)
-    _left_open: frozenset[str] = attrs.field(init=False, default=frozenset(), eq=False, repr=False)
+    start: Callable[..., A_co] = attrs.field(kw_only=False, validator=_check_start)
+    args: tuple[Any, ...] = attrs.field(
+        default=(),
+        converter=_tuple,
+        validator=checked(
+            lambda value: isinstance(value, tuple), "not a tuple", "give a tuple of arguments: args=(x,)"
+        ),
+    )
+    kwargs: Mapping[str, Any] = attrs.field(
+        default=NOTHING, converter=frozen_mapping, validator=checked_mapping, hash=False
+    )
+    restart: Restart = attrs.field(default="permanent", validator=one_of(get_args(Restart)))
+    shutdown: ShutdownTime | None = attrs.field(
+        default=None,
+        validator=checked(
+            lambda value: value is None or value == "brutal_kill" or (is_number(value) and value >= 0),
+            "neither a time nor a kill",
+            'give seconds >= 0, math.inf or "brutal_kill"',
+        ),
+    )
+    significant: bool = attrs.field(
+        default=False,
+        validator=checked(lambda value: isinstance(value, bool), "not a truth value", "give True or False"),
+    )
+    backoff: Backoff | None = attrs.field(
+        default=None,
+        validator=checked(
+            lambda value: value is None or isinstance(value, Backoff), "not a Backoff", "give Backoff(...), or None"
+        ),
+    )
+    #: Which of ``id`` and ``shutdown`` the author left open.
+    _left_open: tuple[str, ...] = attrs.field(init=False, default=(), eq=False, repr=False)
+    #: What ``actor_options`` has made.
+    _actor_options: ActorOptions | None = attrs.field(init=False, default=None, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._check_start()
-        self._check_life()
-        self._check_runtime()
-        # Last, since the defaults follow from fields that are known to be sound only now.
-        left_open = {field for field in ("id", "shutdown") if getattr(self, field) is None}
-        if "id" in left_open:
-            self._set("id", self._default_id())
-        if "shutdown" in left_open:
-            self._set("shutdown", WORKER_SHUTDOWN if self.kind == "worker" else math.inf)
-        self._set("_left_open", frozenset(left_open))
+        if self.significant and self.restart == "permanent":
+            raise InvalidChildSpec(
+                "significant",
+                True,
+                "a permanent child is always restarted, so its end never means the supervisor's",
+                'give restart="transient" or "temporary" as well, or leave significant out',
+            )
+        if self.memory_quota is not None and (self.kind != "supervisor" or self.memory_quota < 1):
+            raise InvalidChildSpec(
+                "memory_quota",
+                self.memory_quota,
+                "a quota is for the actors below a supervisor, and more than 0",
+                "give a worker max_heap_size, or put it below a supervisor that has the quota",
+            )
+        if self.id is None:
+            self._leave_open("id", self._default_id())
+        if self.shutdown is None:
+            self._leave_open("shutdown", WORKER_SHUTDOWN if self.kind == "worker" else math.inf)
 
     def with_(self, **changes: Unpack[ChildSpecChanges]) -> Self:
         """A copy with ``changes``. Raises what the constructor raises."""
@@ -213,8 +192,19 @@ class ChildSpec(Generic[A_co]):
         assert self.shutdown is not None
         return self.shutdown
 
-    def _set(self, field: str, value: object) -> None:
+    def actor_options(self) -> ActorOptions:
+        """What concerns the running actor. It is the same object each time."""
+        options = self._actor_options
+        if options is None:
+            options = object.__new__(ActorOptions)  # all of it has been checked
+            for name in _OF_THE_ACTOR:
+                object.__setattr__(options, name, getattr(self, name))
+            object.__setattr__(self, "_actor_options", options)
+        return options
+
+    def _leave_open(self, field: str, value: object) -> None:
         object.__setattr__(self, field, value)
+        object.__setattr__(self, "_left_open", (*self._left_open, field))
 
     def _default_id(self) -> object:
         if self.name is not None:
@@ -224,70 +214,8 @@ class ChildSpec(Generic[A_co]):
             raise InvalidChildSpec("id", None, "start has no __qualname__ to make an id of", "give id=")
         return name
 
-    def _check_start(self) -> None:
-        if not callable(self.start):
-            raise InvalidChildSpec("start", self.start, *_not_callable(self.start))
-        if not isinstance(self.args, tuple):
-            raise InvalidChildSpec("args", self.args, "not a tuple", "give a tuple of arguments: args=(x,)")
-        for field in ("kwargs", "options"):
-            value = getattr(self, field)
-            if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-                raise InvalidChildSpec(field, value, "not a mapping with strings for keys", "give a dict like {'x': 1}")
-        if not _sound(self.id):
-            raise InvalidChildSpec(
-                "id",
-                self.id,
-                "not hashable, or its own code (__hash__, __eq__, __repr__) raises",
-                "give a string, a number or a tuple of those",
-            )
-        if self.name is not None and not (isinstance(self.name, str) and self.name):
-            raise InvalidChildSpec("name", self.name, "not a name", "give a non-empty string, or None")
 
-    def _check_life(self) -> None:
-        if not _member(self.restart, get_args(Restart)):
-            raise InvalidChildSpec("restart", self.restart, "unknown", _one_of(get_args(Restart)))
-        if not _member(self.kind, get_args(Kind)):
-            raise InvalidChildSpec("kind", self.kind, "unknown", _one_of(get_args(Kind)))
-        shutdown: Any = self.shutdown
-        if shutdown is not None and shutdown != "brutal_kill" and not (_number(shutdown) and shutdown >= 0):
-            raise InvalidChildSpec(
-                "shutdown",
-                shutdown,
-                "neither a time nor a kill",
-                'give seconds >= 0, math.inf or "brutal_kill"',
-            )
-        if not isinstance(self.significant, bool):
-            raise InvalidChildSpec("significant", self.significant, "not a truth value", "give True or False")
-        if self.significant and self.restart == "permanent":
-            raise InvalidChildSpec(
-                "significant",
-                True,
-                "a permanent child is always restarted, so its end never means the supervisor's",
-                'give restart="transient" or "temporary" as well, or leave significant out',
-            )
-        if not (_number(self.init_timeout) and self.init_timeout > 0):
-            raise InvalidChildSpec("init_timeout", self.init_timeout, "not a time", "give seconds > 0, or math.inf")
-        if not (self.backoff is None or isinstance(self.backoff, Backoff)):
-            raise InvalidChildSpec("backoff", self.backoff, "not a Backoff", "give Backoff(...), or None")
-
-    def _check_runtime(self) -> None:
-        if not _member(self.scheduling, get_args(Scheduling)):
-            raise InvalidChildSpec("scheduling", self.scheduling, "unknown", _one_of(get_args(Scheduling)))
-        mailbox: Any = self.mailbox
-        whole = _number(mailbox) and (isinstance(mailbox, int) or mailbox == math.inf)
-        if not (whole and mailbox >= 1):
-            raise InvalidChildSpec("mailbox", mailbox, "not a number of messages", "give an int >= 1, or math.inf")
-        if not _member(self.overflow, get_args(Overflow)):
-            raise InvalidChildSpec("overflow", self.overflow, "unknown", _one_of(get_args(Overflow)))
-        if not isinstance(self.priority, Priority):
-            raise InvalidChildSpec("priority", self.priority, "not a Priority", "give ak.Priority.LOW … CRITICAL")
-        if self.memory_quota is not None and (self.kind != "supervisor" or self.memory_quota < 1):
-            raise InvalidChildSpec(
-                "memory_quota",
-                self.memory_quota,
-                "a quota is for the actors below a supervisor, and more than 0",
-                "give a worker max_heap_size, or put it below a supervisor that has the quota",
-            )
+_OF_THE_ACTOR: Final = tuple(field.name for field in attrs.fields(ActorOptions))
 
 
 def _not_callable(start: object) -> tuple[str, str]:
@@ -301,54 +229,6 @@ def _not_callable(start: object) -> tuple[str, str]:
         return "not callable", "give an actor class or a function"
     name = type(start).__qualname__
     return f"not callable: an object of class {name}", f"give the class and its arguments: {name}, …"
-
-
-def _check_intensity(max_restarts: object, max_seconds: object) -> None:
-    if not isinstance(max_restarts, int) or isinstance(max_restarts, bool) or max_restarts < 0:
-        raise InvalidSupervisorFlag("max_restarts", max_restarts, "give an int >= 0")
-    if not _number(max_seconds) or not isinstance(max_seconds, (int, float)) or not 0 < max_seconds < math.inf:
-        raise InvalidSupervisorFlag("max_seconds", max_seconds, "give seconds > 0, finite")
-
-
-@attrs.frozen(kw_only=True)
-class SupervisorFlags:
-    """How a supervisor treats its children together.
-
-    ``strategy``       which siblings a failing child takes along: none ("one_for_one"), all
-                       ("one_for_all"), or those started after it ("rest_for_one")
-    ``max_restarts``   more restarts than this within ``max_seconds`` and the supervisor gives up
-    ``auto_shutdown``  end when a significant child has ended by itself: "any_significant" at the
-                       first, "all_significant" at the last that is active, or "never"
-    """
-
-    strategy: Strategy = attrs.field(default="one_for_one", kw_only=False)
-    max_restarts: int = 3
-    max_seconds: float = 5.0
-    auto_shutdown: AutoShutdown = "never"
-
-    def __attrs_post_init__(self) -> None:
-        if not _member(self.strategy, get_args(Strategy)):
-            raise InvalidSupervisorFlag("strategy", self.strategy, _one_of(get_args(Strategy)))
-        _check_intensity(self.max_restarts, self.max_seconds)
-        if not _member(self.auto_shutdown, get_args(AutoShutdown)):
-            raise InvalidSupervisorFlag("auto_shutdown", self.auto_shutdown, _one_of(get_args(AutoShutdown)))
-
-
-@attrs.frozen(kw_only=True)
-class DynamicFlags:
-    """As SupervisorFlags, for a dynamic supervisor. ``max_children`` counts the starting and the
-    restarting ones too; ``math.inf``: any number."""
-
-    max_restarts: int = 3
-    max_seconds: float = 5.0
-    max_children: float = math.inf
-
-    def __attrs_post_init__(self) -> None:
-        _check_intensity(self.max_restarts, self.max_seconds)
-        limit: Any = self.max_children
-        whole = _number(limit) and (isinstance(limit, int) or limit == math.inf)
-        if not (whole and limit >= 0):
-            raise InvalidSupervisorFlag("max_children", limit, "give an int >= 0, or math.inf")
 
 
 def check_spec(value: object, what: str = "spec") -> None:

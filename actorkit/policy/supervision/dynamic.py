@@ -32,10 +32,12 @@ from actorkit.errors import (
 )
 from actorkit.policy.key_table import NOT_THEIRS
 from actorkit.policy.supervision import supervision_events as ev
+from actorkit.policy.supervision.actor_options import Kind
 from actorkit.policy.supervision.backoff import BackoffState
-from actorkit.policy.supervision.child_spec import ChildSpec, DynamicFlags, Kind, Restart, ShutdownTime
+from actorkit.policy.supervision.child_spec import ChildSpec, Restart, ShutdownTime
 from actorkit.policy.supervision.restart_window import RestartWindow
 from actorkit.policy.supervision.strategy import fell_short_of_orderly, is_reported, is_restarted, shown
+from actorkit.policy.supervision.supervisor_flags import DynamicFlags
 from actorkit.reasons import KILLED, ExitReason, Shutdown
 
 __all__ = ["DynamicSupervision"]
@@ -126,7 +128,7 @@ class DynamicSupervision:
             ev.GroupStopTimeout: self._on_group_stop_timeout,
             ev.KillTimeout: self._on_kill_timeout,
             ev.RestartDue: self._on_restart_due,
-            ev.Stop: lambda event: self._stop(event.reason, f"asked to stop with {shown(event.reason)}"),
+            ev.StopRequested: lambda event: self._stop(event.reason, f"asked to stop with {shown(event.reason)}"),
             ev.StartChildCommand: self._on_start_child,
             ev.TerminateChildCommand: self._on_terminate_child,
             ev.RestartChildCommand: self._on_static_command,
@@ -184,11 +186,11 @@ class DynamicSupervision:
             self._by_ref.pop(kept.ref, None)
             kept.ref = ref
         self._running[instance] = self._by_ref[ref] = child
-        self._emit(ev.Report("progress", _id_of(child), None, "started", instance, ref))
+        self._emit(ev.ReportChild("progress", _id_of(child), None, "started", instance, ref))
         ending = self._ending.get(instance)
         if ending is None:
             if start.call is not _NOBODY:
-                self._emit(ev.Reply(start.call, (ref, event.info)))
+                self._emit(ev.AnswerCall(start.call, ref))
         elif ending.unkillable:
             because = "it was killed while it started, and has started nevertheless"
             self._emit(ev.KillChild(instance, ref, because))
@@ -201,7 +203,7 @@ class DynamicSupervision:
         if start is None:
             return
         if start.call is not _NOBODY:
-            self._emit(ev.Reply(start.call, None))
+            self._emit(ev.AnswerCall(start.call, None))
         self._forget_start(event.instance, start)
 
     def _on_start_failed(self, event: ev.ChildStartFailed) -> None:
@@ -216,7 +218,7 @@ class DynamicSupervision:
             self._forget_start(instance, start)
             return
         because = f"restart failed with {shown(reason)}"
-        self._emit(ev.Report("start_error", start.spec.id, reason, because, instance))
+        self._emit(ev.ReportChild("start_error", start.spec.id, reason, because, instance))
         self._restart(event.now, child, reason, because, 0.0)
 
     def _forget_start(self, instance: int, start: _Start) -> None:
@@ -261,7 +263,7 @@ class DynamicSupervision:
         ending = self._ending.pop(instance, None)
         if ending is not None:
             for call in ending.calls:
-                self._emit(ev.Reply(call, None))
+                self._emit(ev.AnswerCall(call, None))
         self._finish_if_empty()
 
     # --- Restarts -----------------------------------------------------------------------------
@@ -308,7 +310,7 @@ class DynamicSupervision:
             self._refuse(command.call, ChildNotFound(command.id))
         elif isinstance(child, _Kept) and child.ticket:
             self._cancel_restart(child, "terminate_child")
-            self._emit(ev.Reply(command.call, None))
+            self._emit(ev.AnswerCall(command.call, None))
         else:
             ending = self._ending.get(child.instance)
             if ending is None:
@@ -359,7 +361,7 @@ class DynamicSupervision:
         ending.unkillable = True
         if start is not None:
             because = "killed while it started, it has not ended"
-            self._emit(ev.Report("unkillable", start.spec.id, None, because, instance))
+            self._emit(ev.ReportChild("unkillable", start.spec.id, None, because, instance))
         else:
             self._report("unkillable", self._running[instance], None, "killed, it has not ended")
         for call in ending.calls:
@@ -453,19 +455,19 @@ class DynamicSupervision:
                 spec, state = start.spec, self._life_state(instance)
                 lines.append((instance, ev.ChildInfo(None, None, state, spec.kind, spec.restart)))
         lines.sort(key=lambda line: line[0])
-        self._emit(ev.Reply(query.call, tuple(info for _, info in lines)))
+        self._emit(ev.AnswerCall(query.call, tuple(info for _, info in lines)))
 
     def _on_which_child(self, query: ev.WhichChild) -> None:
         child = self._find(query.id)
         if child is None:
             self._refuse(query.call, ChildNotFound(query.id))
         else:
-            self._emit(ev.Reply(query.call, self._info(child)))
+            self._emit(ev.AnswerCall(query.call, self._info(child)))
 
     def _on_get_child_spec(self, query: ev.GetChildSpec) -> None:
         child = self._find(query.id)
         if isinstance(child, _Kept):
-            self._emit(ev.Reply(query.call, child.spec))
+            self._emit(ev.AnswerCall(query.call, child.spec))
         else:
             self._refuse(query.call, ChildNotFound(query.id, None if child is None else "temporary"))
 
@@ -474,15 +476,15 @@ class DynamicSupervision:
         kinds += [start.spec.kind for start in self._starting.values() if start.child is None]
         supervisors = kinds.count("supervisor")
         counts = ev.ChildCounts(len(kinds), len(self._running), supervisors, len(kinds) - supervisors)
-        self._emit(ev.Reply(query.call, counts))
+        self._emit(ev.AnswerCall(query.call, counts))
 
     # --- Actions ------------------------------------------------------------------------------
 
     def _report(self, kind: ev.ReportKind, child: _Child, reason: ExitReason | None, because: str) -> None:
-        self._emit(ev.Report(kind, _id_of(child), reason, because, child.instance, child.ref))
+        self._emit(ev.ReportChild(kind, _id_of(child), reason, because, child.instance, child.ref))
 
     def _refuse(self, call: object, error: ActorkitError) -> None:
-        self._emit(ev.ReplyError(call, error))
+        self._emit(ev.FailCall(call, error))
 
     def _emit(self, action: ev.Action) -> None:
         self._actions.append(action)

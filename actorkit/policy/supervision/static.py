@@ -9,7 +9,7 @@ Everything that must not overlap with a sequence waits in one queue: administrat
 children that the sequence does not wait for, restarts that have become due, restarts that have
 failed. The queue is served in order of arrival whenever there is no sequence, so it stands where
 OTP's supervisor has its mailbox, and the same things happen in the same order. Unlike a mailbox it
-can be looked at and cleared: listing calls are answered at once, and Stop closes the running
+can be looked at and cleared: listing calls are answered at once, and StopRequested closes the running
 sequence, answers the queue, and begins the one sequence that nothing interrupts.
 
 Between the end of a child (or a failed attempt) and the attempt to restart it the machine is idle:
@@ -42,10 +42,11 @@ from actorkit.errors import (
 )
 from actorkit.policy.supervision import supervision_events as ev
 from actorkit.policy.supervision.child_lives import ANY_UNKILLABLE, ChildLives, Steps, start_failure
-from actorkit.policy.supervision.child_spec import ChildSpec, SupervisorFlags, validate_children
+from actorkit.policy.supervision.child_spec import ChildSpec, validate_children
 from actorkit.policy.supervision.child_table import Child, ChildTable
 from actorkit.policy.supervision.restart_window import RestartWindow
 from actorkit.policy.supervision.strategy import is_reported, is_restarted, shown, taken_along
+from actorkit.policy.supervision.supervisor_flags import SupervisorFlags
 from actorkit.reasons import ExitReason, FailedToStart, Shutdown
 from actorkit.reasons import shown as shown_id
 
@@ -110,7 +111,7 @@ class Supervision:
                 if not self._begun and not self._stopping:
                     self._begun = True
                     self._run(self._init())
-            case ev.Stop(reason=reason):
+            case ev.StopRequested(reason=reason):
                 self._begin_stop(reason, f"asked to stop with {shown(reason)}")
             case ev.StopTimeout():
                 self._lives.note_stop_timeout(event)
@@ -282,15 +283,15 @@ class Supervision:
 
     def _answer(self, query: ev.Query) -> None:
         if isinstance(query, ev.WhichChildren):
-            self._emit(ev.Reply(query.call, self._children.infos()))
+            self._emit(ev.AnswerCall(query.call, self._children.infos()))
         elif isinstance(query, ev.CountChildren):
-            self._emit(ev.Reply(query.call, self._children.counts()))
+            self._emit(ev.AnswerCall(query.call, self._children.counts()))
         else:
             child = self._children.get(query.id)
             if child is None:
-                self._emit(ev.ReplyError(query.call, ChildNotFound(query.id)))
+                self._emit(ev.FailCall(query.call, ChildNotFound(query.id)))
             else:
-                self._emit(ev.Reply(query.call, child.info() if isinstance(query, ev.WhichChild) else child.spec))
+                self._emit(ev.AnswerCall(query.call, child.info() if isinstance(query, ev.WhichChild) else child.spec))
 
     def _start_child(self, command: ev.StartChildCommand) -> None:
         spec = command.spec
@@ -312,7 +313,7 @@ class Supervision:
             refusal = ChildAlreadyStarted(spec.id, child.ref)
         else:
             refusal = ChildAlreadyPresent(spec.id, child.state)
-        self._emit(ev.ReplyError(command.call, refusal))
+        self._emit(ev.FailCall(command.call, refusal))
 
     def _administer(self, command: ev.TerminateChildCommand | ev.RestartChildCommand | ev.DeleteChildCommand) -> None:
         child = self._children.get(command.id)
@@ -333,9 +334,9 @@ class Supervision:
             return
         else:
             self._children.remove(child)
-            self._emit(ev.Reply(command.call, None))
+            self._emit(ev.AnswerCall(command.call, None))
             return
-        self._emit(ev.ReplyError(command.call, refusal))
+        self._emit(ev.FailCall(command.call, refusal))
 
     def _start_by_hand(self, child: Child, command: ev.StartChildCommand | ev.RestartChildCommand) -> Steps:
         outcome = yield from self._lives.start(child, restart=False)
@@ -346,24 +347,24 @@ class Supervision:
                     child.dropped = True
                 else:
                     self._children.remove(child)
-            self._emit(ev.ReplyError(command.call, StartFailed(child.spec.id, failure)))
+            self._emit(ev.FailCall(command.call, StartFailed(child.spec.id, failure)))
         elif isinstance(outcome, ev.ChildStarted):
-            self._emit(ev.Reply(command.call, (outcome.ref, outcome.info)))
+            self._emit(ev.AnswerCall(command.call, outcome.ref))
         else:
-            self._emit(ev.Reply(command.call, None))
+            self._emit(ev.AnswerCall(command.call, None))
 
     def _terminate(self, child: Child, command: ev.TerminateChildCommand) -> Steps:
         self._cancel_restart(child, "terminate_child")
         child.forget_failures()
         yield from self._lives.stop(child, "terminate_child")
         if child.state == "unkillable":
-            self._emit(ev.ReplyError(command.call, ChildRunning(command.id, child.state)))
+            self._emit(ev.FailCall(command.call, ChildRunning(command.id, child.state)))
         else:
-            self._emit(ev.Reply(command.call, None))
+            self._emit(ev.AnswerCall(command.call, None))
 
     def _refuse(self, command: ev.Command) -> None:
         child_id = command.spec.id if isinstance(command, ev.StartChildCommand) else command.id
-        self._emit(ev.ReplyError(command.call, SupervisorStopping(child_id)))
+        self._emit(ev.FailCall(command.call, SupervisorStopping(child_id)))
 
     # --- Sequences ----------------------------------------------------------------------------
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from actorkit.policy.supervision.child_spec import Restart, ShutdownTime, Strategy
+from actorkit.policy.supervision.child_spec import Restart, ShutdownTime
+from actorkit.policy.supervision.supervisor_flags import Strategy
 from actorkit.reasons import ExitReason, Killed, Normal, Shutdown, text_of
 
 __all__ = ["fell_short_of_orderly", "is_restarted", "is_reported", "shown", "taken_along"]

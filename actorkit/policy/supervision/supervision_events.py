@@ -10,7 +10,7 @@ comes back as an event.
 * A ``ref`` is whatever the shell uses for a running child. The machine hands it back and compares
   it, no more. It must be hashable.
 * A ``call`` is whatever the shell uses to answer a caller. Every call is answered exactly once,
-  with Reply or with ReplyError.
+  with AnswerCall or with FailCall.
 * ``because`` says which rule made a decision, with its numbers. It is for people, and takes no
   part in comparisons.
 """
@@ -22,7 +22,8 @@ from typing import Any, Literal
 import attrs
 
 from actorkit.errors import ActorkitError
-from actorkit.policy.supervision.child_spec import ChildSpec, Kind, Restart, ShutdownTime
+from actorkit.policy.supervision.actor_options import Kind
+from actorkit.policy.supervision.child_spec import ChildSpec, Restart, ShutdownTime
 from actorkit.reasons import ExitReason
 
 __all__ = [
@@ -49,16 +50,16 @@ __all__ = [
     "KillTimeout",
     "Query",
     "Ready",
-    "Reply",
-    "ReplyError",
-    "Report",
+    "AnswerCall",
+    "FailCall",
+    "ReportChild",
     "ReportKind",
     "RestartChildCommand",
     "RestartDue",
     "ScheduleRestart",
     "StartChild",
     "StartChildCommand",
-    "Stop",
+    "StopRequested",
     "StopChild",
     "StopChildren",
     "StopTimeout",
@@ -84,12 +85,11 @@ class Begin:
 
 @attrs.frozen
 class ChildStarted:
-    """The child's init succeeded; the child runs as ``ref``. ``info`` is its init's extra word."""
+    """The child's init succeeded; the child runs as ``ref``."""
 
     now: float
     instance: int
     ref: object
-    info: object = None
 
 
 @attrs.frozen
@@ -157,7 +157,7 @@ class RestartDue:
 
 
 @attrs.frozen
-class Stop:
+class StopRequested:
     """The supervisor is to stop, for ``reason``: at once, whatever it is doing."""
 
     now: float
@@ -171,7 +171,7 @@ class Stop:
 
 @attrs.frozen
 class StartChildCommand:
-    """Add a child and start it. Replies (ref, info), or None if its init said ignore."""
+    """Add a child and start it. The answer is its ref, or None if its init said ignore."""
 
     now: float
     call: object
@@ -251,7 +251,7 @@ Event = (
     | GroupStopTimeout
     | KillTimeout
     | RestartDue
-    | Stop
+    | StopRequested
     | Command
     | Query
 )
@@ -332,7 +332,7 @@ class CancelRestart:
 
 
 @attrs.frozen
-class Reply:
+class AnswerCall:
     """Answer a call."""
 
     call: object
@@ -340,7 +340,7 @@ class Reply:
 
 
 @attrs.frozen
-class ReplyError:
+class FailCall:
     """Answer a call with an exception for its caller."""
 
     call: object
@@ -358,7 +358,7 @@ ReportKind = Literal[
 
 
 @attrs.frozen
-class Report:
+class ReportChild:
     """Something for the log: a child has started ("progress"), has ended by itself, did not start,
     ended otherwise than it should when asked to stop, made the supervisor give up, or cannot be
     killed. ``reason`` is None for "progress" and "unkillable", ``instance`` and ``ref`` where
@@ -403,9 +403,9 @@ Action = (
     | KillChild
     | ScheduleRestart
     | CancelRestart
-    | Reply
-    | ReplyError
-    | Report
+    | AnswerCall
+    | FailCall
+    | ReportChild
     | Ready
     | InitFailed
     | Finished

@@ -8,39 +8,40 @@ told of every exit through ``owner`` without a link record for each child.
 from __future__ import annotations
 
 import inspect
-import math
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
+from ...errors import NotAMessage
+from ...policy.memory.footprint_samples import Samples
 from ...policy.memory.heap_limit import HeapLimit
-from ...policy.memory.memory_sample import Priority
+from ...policy.supervision.actor_options import SCHEDULING, ActorOptions, Kind, Overflow
 from ...reasons import ExitReason
 from ..base.interrupts import interruptible
 from .class_rules import check_class
-from .dispatch import HandlerTable, InlineTable
-from .fitting import checked_cast
+from .dispatch import HandlerTable, InlineTable, refusal
+from .engine import R
+from .fitting import fits, sender_now
 
 if TYPE_CHECKING:
-    from ...policy.memory.footprint_samples import Samples
     from ..life.scheduler import Scheduler
-    from .record import Record
 
-__all__ = ["Overflow", "Owner", "ActorKind"]
-
-Overflow = Literal["reject", "wait", "drop_oldest", "drop_newest"]
+__all__ = ["ActorKind", "Owner"]
 
 ORDINARY_NEW: Any = object.__new__
 ORDINARY_SETATTR: Any = object.__setattr__
 
 
-class Owner(Protocol):
-    """Whoever must hear of the exit of every actor of a kind, before its links and monitors do."""
+class Owner(Protocol[R]):
+    """Whoever must hear of the exit of every actor of a kind, before its links and monitors do. ``R`` is the record of
+    an actor."""
 
-    def child_exited(self, record: Record[Any], reason: ExitReason) -> None: ...
+    def child_exited(self, record: R, reason: ExitReason) -> None:
+        """This actor has ended."""
 
-    def companions(self, record: Record[Any]) -> list[Record[Any]]:
-        """Whom it ends when this actor ends abnormally."""
+    def companions(self, record: R) -> list[R]:
+        """The actors that the owner ends when this one ends abnormally."""
         ...
 
 
@@ -49,7 +50,7 @@ class ActorKind:
 
     __slots__ = (
         "bound",
-        "call_timeout",
+        "callbacks",
         "child_id",
         "cls",
         "construct",
@@ -57,20 +58,16 @@ class ActorKind:
         "handlers",
         "info",
         "init",
-        "init_timeout",
         "inline",
         "known",
         "label",
         "limit",
-        "memory_priority",
-        "memory_quota",
         "name",
         "new",
         "options",
         "overflow",
         "owner",
         "plain",
-        "priority",
         "process",
         "role",
         "runner",
@@ -87,45 +84,35 @@ class ActorKind:
         self,
         scheduler: Scheduler,
         cls: type,
+        options: ActorOptions,
         *,
         base: type,
-        bound: float = 1024,
-        overflow: Overflow = "reject",
-        priority: int = 2,
-        name: str | None = None,
-        owner: Owner | None = None,
-        child_id: object = None,
-        init_timeout: float = 5.0,
-        kind: Literal["worker", "supervisor"] = "worker",
-        options: Any = None,
+        owner: Owner[Any] | None = None,
         limit: HeapLimit | None = None,
-        memory_priority: Priority = Priority.NORMAL,
-        memory_quota: int | None = None,
         footprint: Samples | None = None,
     ) -> None:
         check_class(cls, base)  # what was made after the class: by a dataclass, by hand
-        self.scheduler = scheduler
-        self.cls = cls
-        self.runq: deque[Record[Any]] = scheduler.queues[priority]
-        self.priority = priority
-        self.bound = bound
-        self.overflow: Overflow = overflow
-        self.name = name
-        self.owner = owner
-        self.child_id = cls.__qualname__ if child_id is None else child_id
-        self.init_timeout = init_timeout
-        self.call_timeout = 5.0
-        self.role: Literal["worker", "supervisor"] = kind
+        #: All that its spec says of how it is to run. What is read often has a slot of its own below.
         self.options = options
-        self.limit = limit
-        self.memory_priority = memory_priority
-        self.memory_quota = memory_quota
-        self.footprint = footprint
-        self.process = False
+        self.bound = options.mailbox
+        self.overflow: Overflow = options.overflow
+        self.name = options.name
+        self.child_id = options.id
+        self.role: Kind = options.kind
+        self.runq: deque[Any] = scheduler.queues[SCHEDULING.index(options.scheduling)]
+        self.scheduler = scheduler
         self.runner = scheduler.runner
+        #: Does the runtime see what an inline handler leaves open in its caller's task?
         self.watched = scheduler.features.cancel_status
-        """Is it seen what an inline handler leaves open in its caller's task?"""
+        self.owner = owner
+        #: ``options.max_heap_size`` with the node's default and all knobs filled in.
+        self.limit = limit
+        #: Where samples of their sizes go; None: nobody learns them.
+        self.footprint = footprint
+        self.cls = cls
+        self.process = False
         self.label = cls.__qualname__
+        #: The class that their objects get when they are dead; made at the first death.
         self.tombstone: type | None = None
         self.handlers = HandlerTable(cls)
         self.known = self.handlers.known
@@ -133,13 +120,16 @@ class ActorKind:
         self.info: Callable[..., Any] = interruptible(_own(cls, "handle_info"))
         self.init = _overridden(cls, base, "init")
         self.terminate = _overridden(cls, base, "terminate")
+        #: Callbacks of a layer above, by name; that layer fills it in.
+        self.callbacks: dict[str, Any] = {}
         self.traps_exits = bool(getattr(cls, "trap_exit", False))
         self.new: Callable[..., Any] = interruptible(cls.__new__)
         self.construct: Callable[..., Any] = interruptible(_own(cls, "__init__"))
+        #: May ``spawn_plain`` start them?
         self.plain = (
             self.init is None
             and limit is None
-            and name is None
+            and self.name is None
             and owner is None
             and self.new is ORDINARY_NEW
             and cls.__setattr__ is ORDINARY_SETATTR
@@ -156,12 +146,24 @@ class ActorKind:
         return f"<kind {self.cls.__qualname__} bound={self.bound:g} overflow={self.overflow}>"
 
     def checked_cast(self, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """See ``fitting.checked_cast``."""
-        return checked_cast(self, method, args, kwargs)
-
-    @property
-    def unbounded(self) -> bool:
-        return self.bound == math.inf
+        """The function for a cast that is the first of its method, or whose method was once sent wrongly. If the
+        arguments do not fit, the function carries the sender: the receiver's turn finds out, in order. Raises
+        NotAMessage."""
+        try:
+            hash(method)
+        except TypeError:
+            raise NotAMessage(refusal(self.cls, method)) from None
+        function = self.handlers[method]
+        layer: Any = function
+        while layer is not None:
+            if not fits(layer, len(args) + 1, kwargs):
+                signed = partial(function)
+                signed.sender = sender_now(self.scheduler.current)  # type: ignore[attr-defined]
+                return signed
+            layer = getattr(layer, "__wrapped__", None)
+        if function not in self.handlers.misused:
+            self.known[method] = function
+        return function
 
 
 def _own(cls: type, name: str) -> Any:

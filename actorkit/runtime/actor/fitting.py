@@ -10,19 +10,13 @@ import inspect
 from collections.abc import Collection, Mapping
 from functools import partial
 from types import FunctionType, MethodType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from trio.lowlevel import current_task
 
-from ...errors import NotAMessage
 from ...reasons import bounded, shown
-from .dispatch import refusal
 
-if TYPE_CHECKING:
-    from .actor_kind import ActorKind
-    from .record import Record
-
-__all__ = ["checked_cast", "fits", "misfit_in", "misfit_of", "parameters_of", "plain", "sender_now", "sender_of"]
+__all__ = ["fits", "misfit_in", "misfit_of", "parameters_of", "plain", "sender_now", "sender_of"]
 
 
 def fits(function: Any, given: int, names: Collection[str]) -> bool:
@@ -140,8 +134,17 @@ def parameters_of(function: FunctionType) -> str:
 # --- who has sent it? ----------------------------------------------------------------------------
 
 
-def sender_now(current: Record[Any] | None) -> str:
-    """Whose code runs now."""
+class Sender(Protocol):
+    """What is said of the actor that sends."""
+
+    @property
+    def pid(self) -> object: ...
+    @property
+    def started_as(self) -> str: ...
+
+
+def sender_now(current: Sender | None) -> str:
+    """Whose code runs now: that of the actor ``current``, or of some task."""
     if current is not None:
         return f"{current.pid} ({current.started_as})"
     try:
@@ -149,26 +152,6 @@ def sender_now(current: Record[Any] | None) -> str:
     except RuntimeError:
         return "outside of any task"
     return "another thread" if "run_sync_soon" in name else f"task {bounded(name, 100)}, outside of any actor"
-
-
-def checked_cast(kind: ActorKind, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The function for a cast that is the first of its method, or whose method was once sent wrongly. If the arguments
-    do not fit, it carries its sender: the receiver's turn finds out, in order. Raises NotAMessage."""
-    try:
-        hash(method)
-    except TypeError:
-        raise NotAMessage(refusal(kind.cls, method)) from None
-    function = kind.handlers[method]
-    layer: Any = function
-    while layer is not None:
-        if not fits(layer, len(args) + 1, kwargs):
-            signed = partial(function)
-            signed.sender = sender_now(kind.scheduler.current)  # type: ignore[attr-defined]
-            return signed
-        layer = getattr(layer, "__wrapped__", None)
-    if function not in kind.handlers.misused:
-        kind.known[method] = function
-    return function
 
 
 def sender_of(function: Any) -> str:

@@ -671,7 +671,7 @@ class Record(Ref[A_co]):
         """Who is given up first under memory pressure: its own, or its spec's."""
         relations = self.relations
         own = None if relations is None else relations.memory_priority
-        return self.kind.memory_priority if own is None else own
+        return self.kind.options.priority if own is None else own
 
     @property
     def scheduler(self) -> Scheduler:

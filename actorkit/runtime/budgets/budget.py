@@ -1,22 +1,24 @@
 """One actor's budget: when its heap is looked at, and what follows.
 
-What an actor held when it was last looked at (``known``), and what it has allocated or received since then (its
-account's ``bytes``), bound what it can hold now. So no walk is needed while ``bytes`` is below
-``soft = size - known + 1``. An account that reaches ``soft`` is *due*, and its actor is looked at:
+What an actor held when it was last looked at (``known``), and what it has allocated or received
+since then (its account's ``bytes``), bound what it can hold now. So no walk is needed while
+``bytes`` is below ``soft = size - known + 1``. An account that reaches ``soft`` is *due*, and its
+actor is looked at:
 
-1. **At a boundary.** A message is done, or a handler or process suspends. The clock's ``switch`` reports a due account
-   that the thread is leaving, and the actor is walked (``at_boundary``).
-2. **Inside a message.** The clock's alarm comes between two bytecodes (``alarmed``). The walk includes the frames that
-   run. An actor that really is over its limit gets ``MemoryLimitExceeded`` there, if no frame in between is trio's or
-   the runtime's. The verdict also stands in the control lane as ``kill``, so catching the exception does not lift it.
-   The alarm repeats every 64 KiB for an actor that goes on, and in the end that actor is reported as unkillable.
-3. **At arrival.** A message is sized and charged to its receiver (``budgeted_record``). When the bound says that it
-   might not fit, ``admits`` looks.
-4. **Once a second** all are walked (``sweep``): an account does not know what became private because another holder
-   let go, nor what came from the interpreter's freelists.
+1. **At a boundary.** A message is done, or a handler or process suspends. The clock's ``switch``
+   reports a due account that the thread is leaving, and the actor is walked (``at_boundary``).
+2. **Inside a message.** The clock's alarm comes between two bytecodes (``alarmed``). The walk
+   includes the frames that run. An actor that really is over its limit gets ``MemoryLimitExceeded``
+   there, if no frame in between is trio's or the runtime's. The verdict also stands in the control
+   lane as ``kill``, so catching the exception does not lift it. The alarm repeats every 64 KiB for
+   an actor that goes on, and in the end that actor is reported as unkillable.
+3. **At arrival.** A message is sized and charged to its receiver (``budgeted_record``). When the
+   bound says that it might not fit, ``admits`` looks.
+4. **Once a second** all are walked (``sweep``): an account does not know what became private
+   because another holder let go, nor what came from the interpreter's freelists.
 
-An actor whose code is on the stack because it has called another one inline is walked by its alarm only. Elsewhere its
-running frames could not be seen, and what they hold would be missing.
+An actor whose code is on the stack because it has called another one inline is walked by its alarm
+only. Elsewhere its running frames could not be seen, and what they hold would be missing.
 """
 
 from __future__ import annotations
@@ -41,8 +43,8 @@ from .holdings import contents, heap_of, holders, mailbox_of, on_stack, roots_of
 __all__ = ["Budget", "alarm", "at_boundary"]
 
 SHORT: Final = 4096
-"""An alarm that comes within this many bytes of the last look waits for the boundary: a walk must not follow another
-one sooner than it costs."""
+"""An alarm that comes within this many bytes of the last look waits for the boundary: a walk must
+not follow another one sooner than it costs."""
 
 LARGEST: Final = 5
 """This many types are named in the reason of a death."""
@@ -87,15 +89,16 @@ class Budget:
     # --- looking ------------------------------------------------------------------------------
 
     def look(self, frames: tuple[FrameType, ...] = (), *, inside: bool = False) -> HeapUsage:
-        """Walk the actor, up to the limit, and count anew if the limit is kept. ``inside``: in the middle of a message,
-        whose code runs in ``frames``."""
+        """Walk the actor, up to the limit, and count anew if the limit is kept. ``inside``: in the
+        middle of a message, whose code runs in ``frames``."""
         limit = self.limit
         usage = heap_of(
             self.record, frames=frames, limit=limit.size if limit.kill else None, shared=bool(limit.include_shared)
         )
         charged = self.charged(usage)
         if charged <= limit.size and frames and not usage.exact:
-            # Something that runs could not be seen, so this proves nothing. The boundary looks again.
+            # Something that runs could not be seen, so this proves nothing. The boundary looks
+            # again.
             self.account.soft = self.account.bytes + max(SHORT, limit.size // 16)
             self.known = charged
         else:
@@ -107,8 +110,9 @@ class Budget:
         return usage.charged + (usage.shared + usage.after_gc if self.limit.include_shared else 0)
 
     def note(self, charged: int, *, inside: bool = False) -> None:
-        """Take down what a look has found. A look from ``inside`` a message finds less than the actor will own: the
-        runtime called its code and still holds the arguments. So the boundary looks again."""
+        """Take down what a look has found. A look from ``inside`` a message finds less than the
+        actor will own: the runtime called its code and still holds the arguments. So the boundary
+        looks again."""
         self.known = charged
         self.refused = None
         self.peak = max(self.peak, charged)
@@ -148,8 +152,8 @@ class Budget:
             self.judge(usage)
 
     def alarmed(self, top: FrameType | None) -> None:
-        """The clock's alarm, between two bytecodes of the actor's code. Raises MemoryLimitExceeded there if the actor
-        has passed its limit and may be interrupted."""
+        """The clock's alarm, between two bytecodes of the actor's code. Raises MemoryLimitExceeded
+        there if the actor has passed its limit and may be interrupted."""
         account = self.account
         if self.record.state == DEAD:
             return
@@ -157,7 +161,8 @@ class Budget:
             allocated = account.bytes
             frames = _running(top)
             if not frames or any(map(is_own, frames)):
-                # The runtime works for it. A message may be charged and not queued yet: a look would lose it.
+                # The runtime works for it. A message may be charged and not queued yet: a look
+                # would lose it.
                 account.soft = allocated + (1 if top is None or is_own(top) else SHORT)
                 return
             if allocated - self.alarmed_at < SHORT and allocated >= self.alarmed_at:
@@ -221,8 +226,8 @@ class Budget:
         return walk.size_of(*contents)
 
     def admits(self, message: Message, size: int) -> bool:
-        """May the message come in? Asked when the bound says that it might not fit: now it is measured. ``size``: what
-        it would add if its sender let go of it."""
+        """May the message come in? Asked when the bound says that it might not fit: now it is
+        measured. ``size``: what it would add if its sender let go of it."""
         limit, record = self.limit, self.record
         if not limit.kill or record.state == DEAD:
             return True
@@ -241,7 +246,8 @@ class Budget:
             if own.private > limit.size:
                 self.judge(own)
             if size <= limit.size:
-                # A flood. Until the actor runs or its mailbox changes, a message of this size or more needs no look.
+                # A flood. Until the actor runs or its mailbox changes, a message of this size or
+                # more needs no look.
                 self.refused = (activation, length, size)
         return False
 
@@ -270,8 +276,8 @@ def alarm(account: clock.Account, _activation: int) -> None:
 
 
 def at_boundary(account: clock.Account) -> int:
-    """The clock reports a due account that its thread is leaving. Returns what the look has cost, in references
-    followed; the portable clock wants to know."""
+    """The clock reports a due account that its thread is leaving. Returns what the look has cost,
+    in references followed; the portable clock wants to know."""
     followed = walk.references_followed()
     budget = account.owner
     if isinstance(budget, Budget):

@@ -1,21 +1,24 @@
-"""Learned footprints: what supervised children hold, by kind, so that it is known what the next one will need.
+"""Learned footprints: what supervised children hold, by kind, and so what the next one will need.
 
 Samples come from two sources.
 
-* **Deaths** of supervised children (``at_death``): what the state held just before it was cleared. A walk costs about
-  as much as freeing the same objects. The first ``FIRST`` deaths of each kind are measured. Later ones are measured as
-  often as all these walks together take no more than a hundredth of the time: every death of a slow crash loop, a few
-  of thousands at once. A walk ends after about ``OBJECTS`` objects, or 64 MiB, and such a sample is *truncated*. The
-  pure walk is a hundred times slower, so it ends sooner. A child that died of its own heap limit has been measured
+* **Deaths** of supervised children (``at_death``): what the state held just before it was cleared.
+  A walk costs about as much as freeing the same objects. The first ``FIRST`` deaths of each kind
+  are measured. Later ones are measured as often as all these walks together take no more than a
+  hundredth of the time: every death of a slow crash loop, a few of thousands at once. A walk ends
+  after about ``OBJECTS`` objects, or 64 MiB, and such a sample is *truncated*. The pure walk is a
+  hundred times slower, so it ends sooner. A child that died of its own heap limit has been measured
   already.
-* **Life** (``living``): whenever all actors are walked anyway, in a census or in the sweep of budgets.
+* **Life** (``living``): whenever all actors are walked anyway, in a census or in the sweep of
+  budgets.
 
-A process holds everything in its frames. They are measured where it crashes and where it is killed; of a process that
-returns nothing is left.
+A process holds everything in its frames. They are measured where it crashes and where it is killed;
+of a process that returns nothing is left.
 
-Children of a static supervisor are known by their id too, each on its own (one kind and id under two supervisors is one
-child to this table). Those of a dynamic supervisor are known as a kind only. Supervisors are not measured, since their
-children are not theirs to hold. Nor is anything that has no supervisor: a plain spawn pays for one look at a None.
+Children of a static supervisor are known by their id too, each on its own (one kind and id under
+two supervisors is one child to this table). Those of a dynamic supervisor are known as a kind only.
+Supervisors are not measured, since their children are not theirs to hold. Nor is anything that has
+no supervisor: a plain spawn pays for one look at a None.
 """
 
 from __future__ import annotations
@@ -56,7 +59,8 @@ MOST_BYTES: Final = 64 * 1024 * 1024
 """The largest sample; what holds more is truncated."""
 
 KNOWN: Final = 1_000
-"""This many kinds are remembered, and as many children by id. Beyond that the oldest entry is forgotten."""
+"""This many kinds are remembered, and as many children by id. Beyond that the oldest entry is
+forgotten."""
 
 K = TypeVar("K")
 
@@ -79,8 +83,8 @@ class Footprints:
     # --- whose samples are taken --------------------------------------------------------------
 
     def of_child(self, spec: ChildSpec[Any], *, by_id: bool) -> Samples | None:
-        """Where samples of the children of ``spec`` go; None for supervisors. ``by_id``: the child is known on its own
-        too."""
+        """Where samples of the children of ``spec`` go; None for supervisors. ``by_id``: the child
+        is known on its own too."""
         if spec.kind == "supervisor":
             return None
         kind = self.of_kind(kind_of(spec.start))
@@ -98,8 +102,8 @@ class Footprints:
     # --- samples ------------------------------------------------------------------------------
 
     def at_death(self, record: Record[Any], reason: ExitReason, *more: object) -> None:
-        """``record``, a supervised child, is about to be cleared. ``more``: what else goes with it, such as the
-        exception with the frames that have crashed."""
+        """``record``, a supervised child, is about to be cleared. ``more``: what else goes with it,
+        such as the exception with the frames that have crashed."""
         samples = record.kind.footprint
         if samples is None:
             return
@@ -118,7 +122,7 @@ class Footprints:
         self.rests_until = ended + (ended - began) / SHARE
 
     def at_kill(self, record: Record[Any], reason: ExitReason) -> None:
-        """A process is about to be cancelled: this is the last moment at which its frames are as they were."""
+        """A process is about to be cancelled: for the last time its frames are as they were."""
         if isinstance(reason, MemoryLimit) or (record.worker.coro is not None and not on_stack(record)):
             self.at_death(record, reason)
 
@@ -144,7 +148,7 @@ class Footprints:
         return reading
 
     def all(self) -> tuple[Footprint, ...]:
-        """Everything that is known: each kind, followed by its children if several are known by id."""
+        """Everything known: each kind, followed by its children if several are known by id."""
         ids: dict[str, list[Footprint]] = {}
         for samples in self.children.values():
             if (reading := samples.learner.reading()) is not None:
@@ -165,8 +169,9 @@ def _remember(known: dict[K, Samples], key: K, samples: Samples) -> Samples:
 
 
 def _measured(roots: Sequence[object], mailbox: Sequence[object]) -> tuple[int, bool]:
-    """The bytes that they hold, and whether there are more. A walk can be limited in bytes only. So it begins with the
-    fewest bytes that ``OBJECTS`` objects may hold, and goes further as long as those that it met were large."""
+    """The bytes that they hold, and whether there are more. A walk can be limited in bytes only. So
+    it begins with the fewest bytes that ``OBJECTS`` objects may hold, and goes further as long as
+    those that it met were large."""
     limit = OBJECTS * SMALLEST
     while True:
         usage = walk.measure(roots, mailbox, limit=limit)

@@ -1,7 +1,7 @@
 """The budgets of one node: which actor has one, and when the clock runs.
 
-The clock and the sweep cost something, so they start with the node's first budget and run until the node has ended. The
-clock is the process's: several nodes may have started it.
+The clock and the sweep cost something, so they start with the node's first budget and run until the
+node has ended. The clock is the process's: several nodes may have started it.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Budgets:
         self._sweep = Sweep(self.all, learned)
 
     def limit_of(self, own: HeapLimit | None) -> HeapLimit | None:
-        """The limit in force for an actor that asks for ``own``; the node's default fills in the rest. None: it has no
-        budget."""
+        """The limit in force for an actor that asks for ``own``; the node's default fills in the
+        rest. None: it has no budget."""
         return self._in_force(own if own is not None else self.default)
 
     def _in_force(self, limit: HeapLimit | None) -> HeapLimit | None:
@@ -64,7 +64,8 @@ class Budgets:
         return budget
 
     def change(self, record: Record[Any], limit: HeapLimit | None) -> HeapLimit | None:
-        """Give a living actor another limit (None: no limit), in force at its next boundary. Returns the old one."""
+        """Give a living actor another limit (None: no limit), in force at its next boundary.
+        Returns the old one."""
         budget = self.all.get(record)
         old = None if budget is None else budget.limit
         made = self._in_force(limit)

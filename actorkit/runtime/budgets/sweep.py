@@ -1,8 +1,9 @@
 """The sweep: once a second every actor with a budget is looked at, whatever its account says.
 
-An account does not know what became private because another holder let go, nor what came from the interpreter's
-freelists. Most of these looks find an actor within its limit, so they are made as a census, a chunk of actors at a
-time, which costs a few nanoseconds an object. Only an actor over its limit is walked on its own.
+An account does not know what became private because another holder let go, nor what came from the
+interpreter's freelists. Most of these looks find an actor within its limit, so they are made as a
+census, a chunk of actors at a time, which costs a few nanoseconds an object. Only an actor over its
+limit is walked on its own.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ __all__ = ["Sweep"]
 SECONDS: Final = 1.0
 """Between two sweeps."""
 SHARE: Final = 0.05
-"""Sweeps take no more than this share of the time: with very many actors, or on a slow machine, they come less
-often."""
+"""Sweeps take no more than this share of the time: with very many actors, or on a slow machine,
+they come less often."""
 
 
 class Sweep:

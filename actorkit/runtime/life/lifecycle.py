@@ -336,7 +336,7 @@ class Lifecycle:
         """Queue ``init`` as the first message, with its deadline."""
         kind = record.kind
         starting = Starting(record, watcher)
-        seconds = kind.init_timeout
+        seconds = kind.options.init_timeout
         if seconds != float("inf"):
             starting.timer = self.timers.after(seconds, self._init_late, record, seconds)
         sent_to_itself = record.inbox or []

@@ -78,9 +78,8 @@ from ..budgets.node_budgets import Budgets
 from .birth import Birth, is_clean
 from .stepping import Attribution, Driver, SteppedAttribution
 
-__all__ = ["PRIORITIES", "Scheduler", "Worker"]
+__all__ = ["Scheduler", "Worker"]
 
-PRIORITIES: Final = {"max": 0, "high": 1, "normal": 2, "low": 3}
 LOW_TURN: Final = 8
 TRY_AGAIN_SECONDS: Final = 0.05
 """After there was no memory for another worker."""

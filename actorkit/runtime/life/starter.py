@@ -7,7 +7,6 @@ for every start of one spec.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable
 from types import FunctionType
@@ -18,7 +17,7 @@ from ...policy.supervision.child_spec import ChildSpec
 from ...reasons import BadReturn, Crash, ExitReason, shown, text_of
 from ..actor.actor_base import ActorBase
 from ..actor.actor_kind import ActorKind, Owner
-from ..actor.fitting import fits, misfit_in
+from ..actor.fitting import fits, misfit_in, plain
 from ..base.interrupts import interruptible
 from ..base.trio_internals import fatal_leaf, is_fatal
 from .debug import CheckedKind
@@ -29,15 +28,14 @@ if TYPE_CHECKING:
     from ..actor.record import Record
     from .scheduler import Scheduler
 
-__all__ = ["Starter", "Watcher", "is_process", "process_kind"]
+__all__ = ["Starter", "Watcher"]
 
 Watcher = Callable[["Record[Any]", "ExitReason | None", bool], None]
 
 
 def is_process(start: Any) -> bool:
-    while isinstance(start, functools.partial):
-        start = start.func
-    return inspect.iscoroutinefunction(start)
+    """Is it an async function, and so a process?"""
+    return inspect.iscoroutinefunction(plain(start))
 
 
 def _actor_class(start: Any) -> type | None:
@@ -69,58 +67,39 @@ def _context_of(made: Any) -> Record[Any] | None:
     return context
 
 
-def new_kind(scheduler: Scheduler) -> type[ActorKind]:
-    """In debug mode, one that checks more."""
-    return CheckedKind if scheduler.debug else ActorKind
-
-
-def process_kind(scheduler: Scheduler, function: Any, **options: Any) -> ActorKind:
-    """The kind of a process: it has no declared messages, and is labelled with its function's name."""
-    kind = new_kind(scheduler)(scheduler, Process, base=Process, **options)
-    while isinstance(function, functools.partial):
-        function = function.func
-    kind.process = True
-    kind.label = getattr(function, "__qualname__", "process")
-    if options.get("child_id") is None:
-        kind.child_id = kind.label
-    return kind
-
-
 class Starter:
-    """Starts actors of one spec on one scheduler, for one owner (or none)."""
+    """Starts actors of one spec on one scheduler, for one owner (or none). It keeps what is the same for each of them:
+    the start, the options, and the kind. The arguments come with each start.
+
+    Args:
+        footprint: where samples of the actors' sizes go.
+        label: what processes are called in messages; default: by their function's name.
+    """
+
+    __slots__ = ("cls", "footprint", "kind", "label", "options", "owner", "process", "scheduler", "start")
 
     def __init__(
         self,
         scheduler: Scheduler,
         spec: ChildSpec[Any],
-        owner: Owner | None = None,
+        owner: Owner[Record[Any]] | None = None,
         *,
         footprint: Samples | None = None,
+        label: str | None = None,
     ) -> None:
-        from .scheduler import PRIORITIES
-
         self.scheduler = scheduler
         self.start = spec.start
+        self.options = spec.actor_options()
+        self.owner = owner
+        self.footprint = footprint
+        self.label = label
         self.process = is_process(spec.start)
-        self.options: dict[str, Any] = {
-            "bound": spec.mailbox,
-            "overflow": spec.overflow,
-            "priority": PRIORITIES[spec.scheduling],
-            "name": spec.name,
-            "owner": owner,
-            "child_id": spec.id,
-            "init_timeout": spec.init_timeout,
-            "kind": spec.kind,
-            "options": spec.options,
-            "memory_priority": spec.priority,
-            "memory_quota": spec.memory_quota,
-            "limit": scheduler.budgets.limit_of(spec.max_heap_size),
-            "footprint": footprint,
-        }
+        #: The actor class; None of a process and of a factory.
         self.cls = None if self.process else _actor_class(spec.start)
+        #: None of a factory that has not made an actor yet.
         self.kind: ActorKind | None = None
         if self.process:
-            self.kind = process_kind(scheduler, spec.start, **self.options)
+            self.kind = self._process_kind()
         elif self.cls is not None:
             if not issubclass(self.cls, ActorBase):
                 raise TypeError(
@@ -128,7 +107,20 @@ class Starter:
                     f"an actor class, an async "
                     "function (a process), or a function that returns an actor"
                 )
-            self.kind = new_kind(scheduler)(scheduler, self.cls, base=ActorBase, **self.options)
+            self.kind = self._kind(self.cls, ActorBase)
+
+    def _kind(self, cls: type, base: type) -> ActorKind:
+        scheduler = self.scheduler
+        make = CheckedKind if scheduler.debug else ActorKind
+        limit = scheduler.budgets.limit_of(self.options.max_heap_size)
+        return make(scheduler, cls, self.options, base=base, owner=self.owner, limit=limit, footprint=self.footprint)
+
+    def _process_kind(self) -> ActorKind:
+        """The kind of a process: it has no declared messages, and is labelled with its function's name."""
+        kind = self._kind(Process, Process)
+        kind.process = True
+        kind.label = getattr(plain(self.start), "__qualname__", "process") if self.label is None else self.label
+        return kind
 
     def __call__(
         self,
@@ -145,7 +137,7 @@ class Starter:
             if not fits(self.start, len(args) + 1, kwargs):
                 head, why = misfit_in(self.start, args, kwargs, ahead=1)
                 text = f"cannot run {head} as a process: {why}; its context, ctx, is given first, before these"
-                raise StartFailed(self.options["child_id"], Crash("TypeError", text))
+                raise StartFailed(self.options.id, Crash("TypeError", text))
             record = start_process(self.scheduler, self.kind, self.start, args, dict(kwargs), link_to)
             if watcher is not None:
                 watcher(record, None, False)
@@ -158,7 +150,7 @@ class Starter:
 
     def _make(self, args: tuple[Any, ...], kwargs: Any) -> tuple[Any, ActorKind]:
         """Call a factory."""
-        child_id = self.options["child_id"]
+        child_id = self.options.id
         if _meant_as_process(self.start) and not fits(self.start, len(args), kwargs):
             name = _name_of(self.start)
             text = f"{name} is not an async function: write async def {name}(ctx, …), or give an actor class"
@@ -181,9 +173,7 @@ class Starter:
             elif isinstance(made, ActorBase):
                 kind = self.kind
                 if kind is None or kind.cls is not type(made):
-                    made_by = new_kind(self.scheduler)
-                    kind = made_by(self.scheduler, type(made), base=ActorBase, **self.options)
-                    self.kind = kind
+                    self.kind = kind = self._kind(type(made), ActorBase)
                 return made, kind
             else:
                 reason = BadReturn(

@@ -1,4 +1,4 @@
-"""Who holds how much: every actor of a node in one pass, in pieces, so that nobody waits long."""
+"""How much each actor of a node holds: one pass over all, in pieces, so that nobody waits long."""
 
 from __future__ import annotations
 
@@ -30,21 +30,23 @@ class ClassHeap:
 
 @attrs.frozen
 class HeapCensus:
-    """What the actors of a node held. ``actors``: each with its bytes (private and mailbox), in the order of their
-    birth; what several hold together is in none of them. ``classes``: the same by class, the largest first."""
+    """What the actors of a node held."""
 
+    #: Each with its bytes (private and mailbox), in the order of their birth. What several hold
+    #: together is in none of them.
     actors: tuple[tuple[Ref[Any], int], ...]
+    #: The same by class, the largest first.
     classes: tuple[ClassHeap, ...]
 
     @property
     def bytes(self) -> int:
-        """All together."""
+        """The sum of all actors."""
         return sum(size for _, size in self.actors)
 
 
 async def heap_census(scheduler: Scheduler, *, walk: bool = True) -> HeapCensus:
-    """Walk all actors. Between pieces of a few hundred others run, so the figures are not of one moment. Without
-    ``walk`` see ``_known``."""
+    """Measure all actors. Others run between pieces of a few hundred, so the figures are not of one
+    moment. Without ``walk`` nothing is walked: see ``_known``."""
     records = list(scheduler.actors.values())
     found = await _walked(scheduler, records) if walk else _known(scheduler, records)
     counts: defaultdict[str, int] = defaultdict(int)
@@ -58,7 +60,8 @@ async def heap_census(scheduler: Scheduler, *, walk: bool = True) -> HeapCensus:
 
 
 def _known(scheduler: Scheduler, records: list[Record[Any]]) -> list[tuple[Record[Any], int]]:
-    """Of those with a budget: what the last look found, or what its own heap has in use now, if that is more."""
+    """For each actor with a budget: what the last look found, or what its own heap has in use now,
+    if that is more."""
     found = []
     for record in records:
         budget = scheduler.budgets.all.get(record)

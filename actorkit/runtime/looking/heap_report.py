@@ -1,4 +1,4 @@
-"""What one actor's heap consists of: types and paths, for people. The figures are those of ``process_info``."""
+"""What one actor's heap consists of: types and paths, for people. ``process_info`` has the sums."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def heap_explain(record: Record[Any]) -> Explanation | None:
 
 
 def _name(record: Record[Any], root: Any) -> str:
-    """How paths from a root begin: those of the actor's own state with the attribute, as in its code."""
+    """How paths from a root begin. Those of the actor's own state begin with the attribute."""
     if root is record.obj:
         return ""
     if root is record.variables:

@@ -52,7 +52,6 @@ class ProcessInfo:
 
 def process_info(scheduler: Scheduler, record: Record[Any]) -> ProcessInfo | None:
     """None when it is dead."""
-    from ..life.scheduler import PRIORITIES
 
     if not record.alive:
         return None
@@ -77,7 +76,7 @@ def process_info(scheduler: Scheduler, record: Record[Any]) -> ProcessInfo | Non
         if relations is not None
         else (),
         trap_exit=record.traps_exits,
-        scheduling=next(word for word, level in PRIORITIES.items() if level == kind.priority),
+        scheduling=kind.options.scheduling,
         tasks=len(relations.kids or ()) if relations is not None else 0,
         waiting_for=tuple(waiting),
         memory=heap_of(record),

@@ -11,8 +11,8 @@
  * object that has an entry is never read again. The referents that an adapter names are only lent: we
  * hold those that nobody else holds ("temporaries"). */
 
-#ifndef ACTORKIT_HEAP_ADAPTERS_H
-#define ACTORKIT_HEAP_ADAPTERS_H
+#ifndef ACTORKIT_HEAP_HIDDEN_MEMORY_H
+#define ACTORKIT_HEAP_HIDDEN_MEMORY_H
 
 #include "_edges.h"
 

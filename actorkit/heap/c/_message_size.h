@@ -12,8 +12,8 @@
  * References. None is taken and nothing is kept. The GIL is held, and no Python code runs but for the
  * adapters of a walk. */
 
-#ifndef ACTORKIT_HEAP_MESSAGES_H
-#define ACTORKIT_HEAP_MESSAGES_H
+#ifndef ACTORKIT_HEAP_MESSAGE_SIZE_H
+#define ACTORKIT_HEAP_MESSAGE_SIZE_H
 
 #include "_roots.h"
 

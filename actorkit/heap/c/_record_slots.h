@@ -10,8 +10,8 @@
  *
  * The GIL is held; what a slot holds is borrowed. */
 
-#ifndef ACTORKIT_HEAP_RECORDS_H
-#define ACTORKIT_HEAP_RECORDS_H
+#ifndef ACTORKIT_HEAP_RECORD_SLOTS_H
+#define ACTORKIT_HEAP_RECORD_SLOTS_H
 
 #include "_account.h"
 

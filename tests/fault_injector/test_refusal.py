@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from actorkit.heap import clock
-from actorkit.heap.refusal import REFUSABLE, WHY_NOT, refusing
+from tests.fault_injector import REFUSABLE, WHY_NOT, refusing
 
 if WHY_NOT is None:
     try:

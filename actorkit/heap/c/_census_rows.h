@@ -15,8 +15,8 @@
  * of one record. Python code may run between two records (the plan's functions are called), never
  * within one, but for adapters; nothing borrowed is kept over that. The GIL is held. */
 
-#ifndef ACTORKIT_HEAP_CENSUS_H
-#define ACTORKIT_HEAP_CENSUS_H
+#ifndef ACTORKIT_HEAP_CENSUS_ROWS_H
+#define ACTORKIT_HEAP_CENSUS_ROWS_H
 
 #include "_roots.h"
 

@@ -3,23 +3,26 @@
 Theory of operation
 ===================
 
-`arm(first, count)` numbers the requests of 64 KiB or more that the calling thread makes of the interpreter's
-allocators from then on, 1, 2, 3 …, and refuses numbers first … first + count - 1; `disarm()` stops that and says how
-many there were and how many were refused. Only large requests: the interpreter does not survive that its small ones
-fail. A realloc counts if it grows; one that shrinks must not fail.
+`arm(first, count)` numbers the requests of REFUSABLE bytes or more that the calling thread makes of the
+interpreter's allocators from then on, 1, 2, 3 ..., and refuses numbers first ... first + count - 1.
+`disarm()` stops that and says how many requests there were and how many were refused. Small requests are
+never refused: the interpreter does not survive that. A realloc counts if it grows; one that shrinks must
+not fail.
 
-Where. One hook in the raw domain, where pymalloc hands every request above 512 bytes. Where that is not so
-(PYTHONMALLOC=malloc), or where the size of a block cannot be told (Python's debug hooks, a C library without
-malloc_usable_size), `arm` raises RuntimeError: it tries with a probe. Where the raw allocator has been replaced by a
-hook beneath, such as that of the allocation clock, ours stands on top and what it refuses the others never see.
+Where. There is one hook, in the raw domain, where pymalloc hands every request above 512 bytes. Where that
+is not so (PYTHONMALLOC=malloc), or where the size of a block cannot be told (Python's debug hooks, a C
+library without malloc_usable_size), `arm` raises RuntimeError: it tries with a probe. Where another hook
+has replaced the raw allocator, such as that of the allocation clock, ours stands on top, and the others
+never see what it refuses.
 
-The GIL. The raw domain is called without it too, and by threads that Python does not know. So what the hook reads is
-thread-local: `armed` is set in the thread that called `arm`, and no other thread is counted, refused or waited for.
+The GIL. The raw domain is called without it too, and by threads that Python does not know. So what the hook
+reads is thread-local: `armed` is set in the thread that called `arm`, and no other thread is counted,
+refused or waited for.
 
-Layers. An allocator is replaced in several words, so a thread without the GIL may pair our function with the former
-context: the functions take any context whose first member is the allocator beneath, as all hooks in this package
-and tracemalloc's have, and NULL for the standard one. A record of a hook is never freed. `disarm` takes the hook away
-if it is still on top, else it stays, and only passes requests on.
+Layers. An allocator is replaced in several words, so a thread without the GIL may pair our function with
+the former context. So our functions take any context whose first member is the allocator beneath, as all
+hooks in this project and tracemalloc's have, and NULL for the standard one. The record of a hook is never
+freed. `disarm` takes the hook away if it is still on top; otherwise it stays, and only passes requests on.
 */
 
 #define PY_SSIZE_T_CLEAN
@@ -43,7 +46,9 @@ if it is still on top, else it stays, and only passes requests on.
 #define REAL_SIZE(block) malloc_size(block)
 #endif
 
-#define REFUSABLE ((size_t)65536)
+#ifndef REFUSABLE
+#error "REFUSABLE is given on the command line: see build.py"
+#endif
 
 static __thread bool armed;
 static __thread uint64_t seen, refused, first_refused, last_refused;
@@ -113,8 +118,8 @@ on_top(void)
     return hook != NULL && now.ctx == hook && now.malloc == refusing_malloc;
 }
 
-/* Does a large request of the object domain come by? And can sizes be told: the debug hooks move addresses, and fill
-   what they hand out with a pattern. */
+/* Does a large request of the object domain reach us, and can the size of a block be told? Where the debug hooks stand
+   beneath us, it cannot: they move addresses. They are recognised by the pattern that fills what they hand out. */
 static bool
 works(void)
 {
@@ -180,7 +185,7 @@ take_hook_away(void)
 }
 
 PyDoc_STRVAR(arm_doc, "arm(first, count=1, /)\n--\n\n"
-"Count this thread's requests of 64 KiB or more from now on, and refuse `count` of them, beginning with number\n"
+"Count this thread's requests of REFUSABLE bytes or more from now on, and refuse `count` of them, beginning with number\n"
 "`first`; 0: none, only count. RuntimeError where that cannot be done.");
 
 static PyObject *
@@ -241,8 +246,8 @@ static PyModuleDef_Slot slots[] = {
 
 static struct PyModuleDef module = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "actorkit.heap.c._refusal",
-    .m_doc = PyDoc_STR("Large requests that fail, in C; use it through actorkit.heap.refusal."),
+    .m_name = "_refusal",
+    .m_doc = PyDoc_STR("Large requests that fail, in C; use it through tests.fault_injector."),
     .m_size = 0,
     .m_methods = methods,
     .m_slots = slots,
