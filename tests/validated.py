@@ -35,10 +35,21 @@ SMALL = 200
 """A machine that holds more is not looked through after each step."""
 
 
+_outermost = [True]
+
+
 def _then_validated(step: Callable[..., Any]) -> Callable[..., Any]:
+    """The step, and then ``validate``. A machine that is part of another is looked at with the whole."""
+
     @wraps(step)
     def stepped(self: Any, *args: Any, **kwargs: Any) -> Any:
-        answer = step(self, *args, **kwargs)
+        if not _outermost[0]:
+            return step(self, *args, **kwargs)
+        _outermost[0] = False
+        try:
+            answer = step(self, *args, **kwargs)
+        finally:
+            _outermost[0] = True
         if not hasattr(self, "__len__") or len(self) <= SMALL:
             self.validate()
         return answer

@@ -17,7 +17,7 @@ from actorkit.policy.memory.kill_rounds import KEPT_ROUNDS, KillRounds, KillSett
 from actorkit.policy.memory.ladder import LadderSettings
 from actorkit.policy.memory.memory_pressure import MemoryPressure
 from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample, Priority
-from actorkit.policy.memory.outcomes import Outcome, Pace, PaceSettings
+from actorkit.policy.memory.outcomes import ActionOutcome, Pace, PaceSettings
 from actorkit.policy.memory.restart_queue import GateSettings, NodeDeaths
 from actorkit.policy.memory.victims import KillCaps, select, select_over_quota
 from actorkit.policy.supervision import supervision_events as sev
@@ -221,7 +221,7 @@ def test_deaths_for_the_node_wait_from_half_a_second_to_a_minute() -> None:
 def test_what_a_pause_is_predicted_from() -> None:
     pace = Pace(PaceSettings())
     pace.begun(0.0, 100)
-    pace.note(Outcome("gc", 0.0, 10, 10, 0.2))
+    pace.note(ActionOutcome("gc", 0.0, 10, 10, 0.2))
     assert pace.predicted_pause(300) == pytest.approx(0.6)
     assert pace.predicted_pause(0) == pytest.approx(0.2)
 
@@ -313,11 +313,11 @@ def test_a_first_footprint_of_nothing_is_one_too() -> None:
 
 def test_a_share_is_rested_for() -> None:
     resting = Pace(PaceSettings(share=0.05))
-    resting.note(Outcome("gc", 10.0, 100, 100, 1.0))
+    resting.note(ActionOutcome("gc", 10.0, 100, 100, 1.0))
     assert resting.why_not(29.0, anew=True)
     assert not resting.why_not(30.0, anew=True)
     tireless = Pace(PaceSettings(share=None))
-    tireless.note(Outcome("gc", 10.0, 100, 100, 1.0))
+    tireless.note(ActionOutcome("gc", 10.0, 100, 100, 1.0))
     assert not tireless.why_not(10.0, anew=True)
 
 

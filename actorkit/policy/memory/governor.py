@@ -41,7 +41,7 @@ from actorkit.policy.memory.governor_settings import GovernorSettings, LevelActi
 from actorkit.policy.memory.kill_rounds import KillRounds
 from actorkit.policy.memory.ladder import Ladder, LadderSettings, Move
 from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample
-from actorkit.policy.memory.outcomes import GC_PREDICTS, ActionKind, Outcome, OutcomeBook
+from actorkit.policy.memory.outcomes import GC_PREDICTS, ActionKind, ActionOutcome, OutcomeBook
 from actorkit.policy.memory.victims import KillCaps, select
 from actorkit.policy.transition import Transition, allows
 
@@ -155,7 +155,7 @@ class GovernorMachine:
         return self._ladder.level
 
     @property
-    def outcomes(self) -> tuple[Outcome, ...]:
+    def outcomes(self) -> tuple[ActionOutcome, ...]:
         """What the last actions gave, the oldest first."""
         return tuple(self._book.outcomes)
 
@@ -210,7 +210,7 @@ class GovernorMachine:
         for asked, at, duration in self._unjudged:
             returned = max(0, asked.before.resident - sample.resident)
             fell = returned if asked.kind == "trim" else max(0, gauge(asked.before) - gauge(sample))
-            self._note(Outcome(asked.kind, at, asked.predicted, fell, duration, returned))
+            self._note(ActionOutcome(asked.kind, at, asked.predicted, fell, duration, returned))
         self._unjudged.clear()
         judgement = self._rounds.look(sample, self._rate.time_to_limit())
         if judgement is not None:
@@ -315,9 +315,9 @@ class GovernorMachine:
             return
         if asked.kind != "trim":
             self._freed += realised
-        self._note(Outcome(asked.kind, done.now, asked.predicted, realised, done.duration))
+        self._note(ActionOutcome(asked.kind, done.now, asked.predicted, realised, done.duration))
 
-    def _note(self, outcome: Outcome) -> None:
+    def _note(self, outcome: ActionOutcome) -> None:
         if self._book.note(outcome):
             self._report(
                 "action_backed_off",

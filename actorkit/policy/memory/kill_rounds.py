@@ -31,7 +31,7 @@ import attrs
 
 from actorkit.policy.memory.fill_rate import gauge
 from actorkit.policy.memory.memory_sample import MemorySample
-from actorkit.policy.memory.outcomes import Outcome
+from actorkit.policy.memory.outcomes import ActionOutcome
 from actorkit.policy.memory.victims import KillCaps
 from actorkit.policy.transition import Transition
 
@@ -109,7 +109,7 @@ class KillSettings:
 class Judgement:
     """What became of a round."""
 
-    outcome: Outcome
+    outcome: ActionOutcome
     futile: bool
     stopped_for: float = 0.0
     """Seconds for which no kills follow, if this round opened the breaker."""
@@ -244,7 +244,7 @@ class KillRounds:
         self._hurried = 0
         self._round = None
         returned = max(0, this.before.resident - sample.resident)
-        outcome = Outcome("kill", this.at, this.predicted, realised, sample.now - this.at, returned)
+        outcome = ActionOutcome("kill", this.at, this.predicted, realised, sample.now - this.at, returned)
         what = (
             f"round {this.number} was to free {this.predicted:,} bytes and freed {realised:,} "
             f"(fell by {fell:,}, {filled:,} refilled; {returned:,} went back to the system)"

@@ -1,6 +1,6 @@
 """What an action was to free, what it freed, and whether it is worth doing again.
 
-Every action that frees something leaves an Outcome. Each kind of action that may be repeated has a
+Every action that frees something leaves an ActionOutcome. Each kind of action that may be repeated has a
 *pace*, which learns from them. If an action frees less than ``effective`` of what was predicted, it
 waits twice as long before its next turn, up to a bound; if it delivers, it is back to the first
 interval. So an action that does not help gets out of the way, and the ladder moves on.
@@ -25,7 +25,7 @@ from typing import Final, Literal
 
 import attrs
 
-__all__ = ["GC_PREDICTS", "ActionKind", "Pace", "PaceSettings", "Outcome", "OutcomeBook"]
+__all__ = ["GC_PREDICTS", "ActionKind", "Pace", "PaceSettings", "ActionOutcome", "OutcomeBook"]
 
 ActionKind = Literal["gc", "trim", "shed", "kill"]
 
@@ -34,7 +34,7 @@ GC_PREDICTS: Final = 0.05
 
 
 @attrs.frozen
-class Outcome:
+class ActionOutcome:
     """One action that was performed. Bytes and seconds."""
 
     action: ActionKind
@@ -105,7 +105,7 @@ class Pace:
         #: When it may be by the share of time alone.
         self._rested_at = -math.inf
         #: What the last turn gave.
-        self._last: Outcome | None = None
+        self._last: ActionOutcome | None = None
         #: Bytes that the last turn had to go through.
         self._size = 0
 
@@ -145,7 +145,7 @@ class Pace:
         self._not_before = now + self.interval
         self._size = size
 
-    def note(self, outcome: Outcome) -> bool:
+    def note(self, outcome: ActionOutcome) -> bool:
         """It has been performed; True if it has to wait longer now."""
         settings, ratio = self.settings, outcome.ratio
         backed_off = ratio is not None and ratio < settings.effective
@@ -167,14 +167,14 @@ class OutcomeBook:
         #: For each kind that may be repeated.
         self.paces = {kind: Pace(settings) for kind, settings in {**DEFAULT_PACES, **(paces or {})}.items()}
         #: The last ones, the newest last.
-        self.outcomes: deque[Outcome] = deque(maxlen=keep)
+        self.outcomes: deque[ActionOutcome] = deque(maxlen=keep)
 
     def validate(self) -> None:
         """Check what must hold between two calls."""
         for pace in self.paces.values():
             pace.validate()
 
-    def note(self, outcome: Outcome) -> bool:
+    def note(self, outcome: ActionOutcome) -> bool:
         """Enter an outcome; True if its kind has to wait longer now."""
         self.outcomes.append(outcome)
         pace = self.paces.get(outcome.action)
