@@ -1,5 +1,6 @@
-"""What all tests have: a clock that stands still; ``@pytest.mark.own_process``, for what depends on whatever else has
-run in its process; and the hypothesis profile ``prove``, which must be known before it is asked for.
+"""What all tests have: a clock that stands still; ``@pytest.mark.own_process``, for what depends on
+whatever else has run in its process; and the hypothesis profile ``prove``, which must be known
+before it is asked for.
 
 **Time stands still** in a test that asks for no clock. Calls, starts and stops have deadlines of 5 s, restarts are
 counted within 5 s: on a machine that is slow enough, or stopped for a while, each of these is a verdict about the
@@ -15,6 +16,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,9 +26,11 @@ from trio.testing import MockClock
 import tests.effort  # noqa: F401
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell starts what it puts into the background so, and all programs of the tests would be deaf to Ctrl-C.
+    # A shell starts what it puts into the background so, and all programs of the tests would be
+    # deaf to Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+TESTS = Path(__file__).parent
 INSIDE = "ACTORKIT_TEST_IN_ITS_PROCESS"
 
 
@@ -40,8 +44,18 @@ def run_jumping(main: Any, *, clock: Any = None, **options: Any) -> Any:
     return trio.run(main, clock=MockClock(autojump_threshold=0) if clock is None else clock, **options)
 
 
+EVERY_VERSION = ("heap/", "budgets/", "runtime/", "messaging/test_modes.py", "faults/test_sweep.py")
+"""Below tests/: what depends on the version of Python or on the C extension. Single tests have the
+marker.
+"""
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """pytest-trio takes who runs a test from its marker."""
+    """Mark what ``.ci/run`` runs on every version; and pytest-trio takes who runs a test from its
+    marker.
+    """
+    if item.path.relative_to(TESTS).as_posix().startswith(EVERY_VERSION):
+        item.add_marker(pytest.mark.every_version)
     if inspect.iscoroutinefunction(getattr(item, "obj", None)) and item.get_closest_marker("real_clock") is None:
         run = run_without_time if item.get_closest_marker("autojump") is None else run_jumping
         item.add_marker(pytest.mark.trio(run=run))

@@ -1,0 +1,1 @@
+"""What users subclass: actors and tasks."""

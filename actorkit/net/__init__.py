@@ -1,0 +1,1 @@
+"""Connections as actors: listeners, limits, TLS, framing."""

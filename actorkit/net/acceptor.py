@@ -10,21 +10,21 @@ import contextlib
 import errno
 import os
 import socket
-import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 from trio.lowlevel import checkpoint, notify_closing, wait_readable
 
 from ..log import log
-from .connection import Peer
+from .address import file_of
 from .refusals import Refusals
+from .transport import Peer
 
 if TYPE_CHECKING:
     from ..runtime.node import Node
 
-__all__ = ["Acceptor", "Where", "bind_tcp", "bind_unix"]
+__all__ = ["Acceptor"]
 
 ACCEPTS_PER_PASS: Final = 32
 REFUSALS_PER_PASS: Final = 256
@@ -33,8 +33,6 @@ LOG_SECONDS: Final = 5.0
 OUT_OF_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 ABORTED: Final = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR)
 """The peer has gone before it was accepted (see accept(2))."""
-
-Where = tuple[socket.AddressFamily, Any]
 
 
 class Acceptor:
@@ -57,7 +55,7 @@ class Acceptor:
         self._scope = trio.CancelScope(shield=True)
         self._logged = -LOG_SECONDS
         self._spare: int | None = os.open(os.devnull, os.O_RDONLY)
-        self._path = _identity(sock)
+        self._path = file_of(sock)
         self.closed = False
         node.before_stop.append(self.close)
 
@@ -74,7 +72,7 @@ class Acceptor:
         self._scope.cancel(reason="the listener stops accepting")
         self._node.before_stop.remove(self.close)
         path = self._path
-        if path is not None and path == _identity(self._socket):
+        if path is not None and path == file_of(self._socket):
             with contextlib.suppress(OSError):
                 os.unlink(path[0])
         notify_closing(self._socket)
@@ -115,13 +113,8 @@ class Acceptor:
                             self._log(f"accept failed: {error}")
                             await trio.sleep(0.1)
                         break
-                    try:
-                        sock.setblocking(False)
-                        admitted = self._admit(sock, peer)
-                    except BaseException:
-                        sock.close()
-                        raise
-                    if admitted:
+                    sock.setblocking(False)
+                    if self._admit(sock, peer):
                         admissions -= 1
                     else:
                         refusals -= 1
@@ -160,77 +153,3 @@ class Acceptor:
                 self._spare = os.open(os.devnull, os.O_RDONLY)
             if sock is None or self._spare is None:
                 return
-
-
-# --- binding --------------------------------------------------------------------------------------
-
-
-def bind_tcp(candidates: Iterable[Where], backlog: int) -> socket.socket:
-    """Listen on the first of these addresses that can be bound. Raises the last OSError."""
-    failure: OSError | None = None
-    for family, address in candidates:
-        try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-        except OSError as error:
-            failure = error
-            continue
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address[0] == "::" else 1)
-            sock.bind(address)
-            sock.listen(backlog)
-            sock.setblocking(False)
-        except OSError as error:
-            sock.close()
-            failure = error
-        else:
-            return sock
-    raise failure or OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
-
-
-def bind_unix(path: str, mode: int, backlog: int) -> socket.socket:
-    """Listen on a path; one that nobody serves any more is replaced."""
-    _remove_stale(path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.bind(path)
-        os.chmod(path, mode)
-        sock.listen(backlog)
-        sock.setblocking(False)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _identity(sock: socket.socket) -> tuple[str, int, int] | None:
-    """Which file a Unix socket is: another server may have put its own in the place."""
-    if sock.family != socket.AF_UNIX:
-        return None
-    path = sock.getsockname()
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return path, found.st_dev, found.st_ino
-
-
-def _remove_stale(path: str) -> None:
-    """A socket file that nobody listens on is what a killed server leaves behind."""
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return
-    except OSError:
-        return
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        probe.settimeout(0.2)
-        probe.connect(path)
-    except ConnectionRefusedError:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-    except OSError:
-        pass
-    finally:
-        probe.close()

@@ -1,37 +1,41 @@
 """Connection: a socket's two ends in one actor, with at most one idle task.
 
-Reading. One trio task a connection, the *reader*, sleeps until the socket is readable. What it has read is handled as
-an activation of the actor in the reader's own task when the actor is idle, else as a message in the actor's mailbox
-whose end the reader waits for. So the actor does one thing at a time, whoever asks, and a peer that sends faster than
-its actor works is slowed down by TCP.
+Reading. One trio task a connection, the *reader*, sleeps until the socket is readable. What it has
+read is handled as an activation of the actor, in the reader's own task, when the actor is idle;
+otherwise it is put into the actor's mailbox as a message, and the reader waits until it has been
+handled. So the actor does one thing at a time, whoever asks, and a peer that sends faster than its
+actor works is slowed down by TCP.
 
-Writing. ``write`` never waits: it adds to a buffer that is sent, in one system call, when the current slice of work is
-over. What the kernel does not take stays in the buffer, and a task that lives only as long as that sends the rest. The
-buffer has a bound: a peer that does not read is disconnected, or loses what is written, by the listener's choice.
+Writing. ``write`` never waits. It adds to a buffer, which is sent in one system call when the
+current slice of work is over. What the kernel does not take stays in the buffer, and a task that
+lives only as long as that sends the rest. The buffer has a bound: a peer that does not read is
+disconnected, or loses what is written, as the listener was told.
 
-Closing. The socket closes on every way out: end of the stream, a reset, a crash, a kill, the node's stop. After an
-orderly end what is buffered may still go out, for ``linger`` seconds; and if the peer is still sending, what it sends
-is read and forgotten for as long, since a socket closed with unread input is reset, and the last words may be lost on
-the way.
+Closing. The socket is closed on every way out: end of the stream, a reset, a crash, a kill, the
+node's stop. After an orderly end, what is buffered may still go out for ``linger`` seconds. If the
+peer is still sending then, what it sends is read and forgotten for as long: a socket that is closed
+with unread input is reset, and the last words may be lost on the way.
+
+``transport`` moves the bytes and hides whether there is TLS; ``framing`` cuts them into messages;
+``stream_actor`` runs the handlers. Here is who waits for what, and what ends when.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final
 
 import attrs
 import trio
-from trio.lowlevel import Abort, Task, current_task, notify_closing, reschedule, wait_readable, wait_writable
+from trio.lowlevel import Abort, Task, current_task, reschedule, wait_readable, wait_writable
 
 from ..reasons import NORMAL, Crash, ExitReason, Failure, Shutdown
-from ..runtime.actor.record import DEAD, IDLE, Record
+from ..runtime.actor.record import DEAD, IDLE, Record, RecordEngine
 from ..runtime.base.trio_internals import (
     WAKE,
     Trap,
@@ -44,57 +48,41 @@ from ..runtime.base.trio_internals import (
     park,
     start_or_not,
 )
-from .framing import Framer, FrameTooLong
-from .tls import Tls
+from .framing import FrameTooLong, Framing
+from .limits import Limits
+from .transport import CHUNK, Peer, open_transport
 
-if TYPE_CHECKING:
-    from ..runtime.life.scheduler import Scheduler
+__all__ = ["Connection", "ConnectionKind"]
 
-__all__ = ["Connection", "ConnectionLimits", "Peer", "read_away"]
-
-CHUNK: Final = 65_536
 SMALL_CHUNK: Final = 4_096
-"""How much a reader asks for at first, and again when many messages come at once. What is read is cut up in one go: for
-64 KiB of short lines that takes as long as a slice."""
+"""Bytes that a reader asks for at first, and again when many messages come at once. What is read is
+cut up in one go: for 64 KiB of short lines that takes as long as a slice."""
 FEW: Final = 128
 MANY: Final = 512
-"""Messages in a read that filled its chunk: up to ``FEW`` ask for a larger one, more than ``MANY`` for a
-smaller one."""
-WOULD_BLOCK: Final = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
-
-Peer = Any
-"""The peer's address: (host, port) for TCP, a path or empty for Unix sockets."""
+"""Messages in a read that filled its chunk: up to ``FEW`` ask for a larger chunk, more than ``MANY``
+for a smaller one."""
 
 
-async def read_away(sock: socket.socket) -> None:
-    """Read and forget, until the peer closes or breaks."""
-    with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_WR)
-    with contextlib.suppress(OSError):
-        while True:
-            await wait_readable(sock)
-            if not sock.recv(CHUNK):
-                return
+@attrs.frozen
+class ConnectionKind:
+    """What all connections of one listener have in common."""
+
+    connected: Callable[..., Any] | None
+    """Run with the actor when there is a peer; None: nothing is."""
+    received: Callable[..., Any]
+    """Run with the actor and a deque of messages, from which it takes as many as it handles."""
+    framing: Framing
+    limits: Limits
+    tls: ssl.SSLContext | None
 
 
 class _LeftOpen(Exception):
     """A handler has left a scope, a nursery or a lock in the reader's task."""
 
 
-@attrs.frozen
-class ConnectionLimits:
-    """What one connection may hold. ``max_unsent``: bytes written and not yet taken by the kernel; ``slow_reader``:
-    what happens to one more: ``disconnect`` ends the actor with Failure, ``drop`` drops the data and ``write`` returns
-    False. ``linger``: seconds that buffered output may take after an orderly end. ``handshake``: seconds for TLS."""
-
-    max_unsent: int = 65_536
-    slow_reader: Literal["disconnect", "drop"] = "disconnect"
-    linger: float = 2.0
-    handshake: float = 5.0
-
-
 class _Turn:
-    """The reader waits for a message of its own in the actor's mailbox; in the place of a caller."""
+    """The reader waits for a message of its own in the actor's mailbox. This takes the place of a
+    caller."""
 
     __slots__ = ("caller", "later", "refused", "task")
 
@@ -113,8 +101,8 @@ class _Turn:
         self.ok(None)
 
     def refuse(self, error: Exception) -> None:
-        """A full mailbox with ``drop_oldest`` threw it out. What the peer sent is not dropped: the reader asks
-        again."""
+        """A full mailbox with ``drop_oldest`` threw it out. What the peer sent must not be dropped,
+        so the reader asks again."""
         self.refused = True
         self.ok(None)
 
@@ -124,66 +112,67 @@ class _Turn:
 
 
 class Connection:
-    """See the module's docstring. Users meet it as ``StreamActor.connection``, for ``peer`` and the counters.
+    """One connection of a StreamActor; users meet it as ``StreamActor.connection``.
 
-    ``bytes_in`` and ``bytes_out`` count what went over the wire (with TLS: encrypted); ``unsent`` is what waits in the
-                 buffer; ``dropped``
-    counts writes that found it full.
+    ``peer``       the peer's address: (host, port) for TCP; a path, or empty, for Unix sockets
+    ``bytes_in``   bytes that came over the wire (with TLS: encrypted ones)
+    ``bytes_out``  bytes that went over the wire
+    ``unsent``     bytes that were written and that the kernel has not taken yet
+    ``dropped``    writes that found the buffer full and were refused
+
+    To write, use ``StreamActor.write``.
     """
 
     __slots__ = (
         "_framer",
-        "_limits",
-        "_lines",
+        "_kind",
+        "_messages",
         "_record",
         "_scheduled",
         "_scheduler",
         "_scope",
-        "_secure",
         "_sender",
-        "_socket",
-        "_unsent",
-        "bytes_in",
-        "bytes_out",
+        "_transport",
         "coro",
         "dropped",
         "peer",
-        "unsent",
     )
 
     token = False
     """The reader is never the worker that draws from the run queue."""
 
-    def __init__(
-        self,
-        record: Record[Any],
-        sock: socket.socket,
-        peer: Peer,
-        framer: Framer,
-        limits: ConnectionLimits,
-        tls: ssl.SSLContext | None,
-    ) -> None:
+    def __init__(self, record: Record[Any], sock: socket.socket, peer: Peer, kind: ConnectionKind) -> None:
         self._record: Record[Any] | None = record
-        self._socket = sock
-        self._framer = framer
-        self._limits = limits
-        self._lines: deque[bytes] | None = None
+        self._kind = kind
+        self._transport = open_transport(sock, kind.tls)
+        self._framer = kind.framing()
+        self._messages: deque[bytes] | None = None
         self._scope: trio.CancelScope | None = None
-        self._secure = None if tls is None else Tls(tls)
-        self._unsent: list[bytes | memoryview] | None = None
         self._scheduled = False
         self._sender: trio.CancelScope | None = None
-        self._scheduler: Scheduler = record.kind.scheduler
+        self._scheduler: RecordEngine = record.kind.scheduler
         self.peer = peer
-        self.unsent = 0
-        self.bytes_in = 0
-        self.bytes_out = 0
         self.dropped = 0
 
     @property
     def actor(self) -> Record[Any] | None:
         """Whose tasks the reader's nurseries start."""
         return self._record
+
+    @property
+    def bytes_in(self) -> int:
+        """Bytes that came over the wire."""
+        return self._transport.bytes_in
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes that went over the wire."""
+        return self._transport.bytes_out
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that were written and that the kernel has not taken."""
+        return self._transport.unsent
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -194,50 +183,37 @@ class Connection:
             return False
         if type(data) is not bytes:
             data = _as_bytes(data)
-        size = len(data)
-        if self.unsent and self.unsent + size > self._limits.max_unsent and not self._make_room(record, size):
+        transport = self._transport
+        unsent = transport.unsent
+        if unsent and unsent + len(data) > self._kind.limits.max_unsent and not self._make_room(record, len(data)):
             return False
-        self.unsent += size
-        if self._unsent is None:
-            self._unsent = [data]
-        else:
-            self._unsent.append(data)
         if not self._scheduled:
-            self._scheduled = True
             scheduler = self._scheduler
             if get_ident() != scheduler.thread:
-                self._take_back(size)
                 raise scheduler.home.refuse("write to the peer of", record)
+            self._scheduled = True
             scheduler.flushes.append(self._flush)
             if not scheduler.busy and not scheduler.flush_promised:
                 scheduler.wake()
+        transport.put(data)
         return True
 
-    def _take_back(self, size: int) -> None:
-        """What another thread has just written."""
-        assert self._unsent is not None
-        self._scheduled = False
-        self._unsent.pop()
-        self.unsent -= size
-        if not self._unsent:
-            self._unsent = None
-
     def _make_room(self, record: Record[Any], size: int) -> bool:
-        """The buffer is full. What only waits for the end of the slice is not the peer's slowness, so ask the kernel
-        before judging."""
+        """The buffer is full. What only waits for the end of the slice is not the peer's slowness,
+        so the kernel is asked before the peer is judged."""
         self._scheduler.home.check("write to the peer of", record)
-        limits = self._limits
-        self._send_some()
+        limits, transport = self._kind.limits, self._transport
+        self._send()
         if self._record is None:
             return False
-        if not self.unsent or self.unsent + size <= limits.max_unsent:
+        if not transport.unsent or transport.unsent + size <= limits.max_unsent:
             return True
         self.dropped += 1
         if limits.slow_reader == "disconnect":
             self._scheduler.end_now(
                 record,
                 Failure(
-                    f"slow reader: {self.peer} left {self.unsent} bytes unread, {size} more exceed "
+                    f"slow reader: {self.peer} left {transport.unsent} bytes unread, {size} more exceed "
                     f"max_unsent={limits.max_unsent}"
                 ),
             )
@@ -248,9 +224,8 @@ class Connection:
         self._scheduled = False
         if self._sender is not None:
             return
-        self._send_some()
-        secure = self._secure
-        if self.unsent and (secure is None or secure.ready or secure.wire):
+        self._send()
+        if self._transport.can_send():
             self._sender = trio.CancelScope(shield=True)
             nursery = self._scheduler.nursery
             assert nursery is not None
@@ -258,53 +233,21 @@ class Connection:
                 self._sender = None
                 self._broken(MemoryError("no memory for the task that sends the rest"))
 
-    def _send_some(self) -> None:
-        chunks = self._unsent
-        secure = self._secure
-        data: bytes | memoryview
-        if secure is not None:
-            if chunks and secure.ready:
-                try:
-                    secure.encrypt(b"".join(chunks))
-                except ssl.SSLError as error:
-                    self._broken(error)
-                    return
-                chunks = self._unsent = None
-            data = secure.outgoing()
-            if not data:
-                return
-        elif chunks:
-            data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        else:
-            return
-        size = len(data)
+    def _send(self) -> None:
         try:
-            sent = self._socket.send(data)
+            self._transport.send()
         except OSError as error:
-            if error.errno not in WOULD_BLOCK:
-                self._broken(error)
-                return
-            sent = 0
-        self.bytes_out += sent
-        rest = (
-            data[sent:] if sent == 0 or size - sent < CHUNK else memoryview(data)[sent:]
-        )  # large: not copied at each turn
-        if secure is not None:
-            secure.wire = rest
-            self.unsent = size - sent + sum(map(len, chunks or ()))
-        else:
-            self._unsent = [rest] if sent < size else None
-            self.unsent = size - sent
+            self._broken(error)
 
     async def _send_rest(self) -> None:
         """Send what the kernel did not take, as it takes it."""
-        sender = self._sender
+        sender, transport = self._sender, self._transport
         assert sender is not None
         try:
             with sender:
-                while self.unsent:
-                    await wait_writable(self._socket)
-                    self._send_some()
+                while transport.unsent:
+                    await wait_writable(transport.socket)
+                    self._send()
         except (trio.ClosedResourceError, OSError, MemoryError) as error:
             self._broken(error)
         late = sender.cancelled_caught
@@ -314,10 +257,7 @@ class Connection:
 
     def _broken(self, error: Exception) -> None:
         """The peer has gone while we wrote, or there is no memory to go on."""
-        self._unsent = None
-        self.unsent = 0
-        if self._secure is not None:
-            self._secure.wire = b""
+        self._transport.forget()
         record = self._record
         if record is not None:
             self._scheduler.stop_actor(record, Shutdown(f"connection lost: {error}"))
@@ -325,7 +265,7 @@ class Connection:
     # --- the reader ---------------------------------------------------------------------------
 
     def interrupt(self) -> None:
-        """Its actor was killed in a handler that runs in the reader's task."""
+        """The actor was killed in a handler that runs in the reader's task."""
         if self._scope is not None:
             self._scope.cancel(reason="its actor was killed")
 
@@ -352,69 +292,54 @@ class Connection:
             self._scope = None
             scheduler.holders.pop(task, None)
 
-    async def _read(self, record: Record[Any], scheduler: Scheduler, task: Task) -> None:
+    async def _read(self, record: Record[Any], scheduler: RecordEngine, task: Task) -> None:
         status = cancel_status(task, scheduler.features)
         reason: ExitReason = NORMAL
-        framer = self._framer
-        sock = self._socket
-        secure = self._secure
+        kind, framer, transport = self._kind, self._framer, self._transport
+        sock = transport.socket
         try:
-            if secure is not None:
-                await self._handshake(secure)
-            callbacks = record.kind.callbacks
-            if callbacks["connected"] is not None:
-                await self._turn(record, scheduler, task, status, callbacks["connected"], ())
-            received = callbacks["received"]
+            if not transport.ready:
+                await self._shake_hands()
+            if kind.connected is not None:
+                await self._turn(record, scheduler, task, status, kind.connected, ())
+            received = kind.received
             chunk = SMALL_CHUNK
-            full = False
             while record.state != DEAD:
-                if full:  # there is more, and to wait for it would cost a pass
+                if transport.full:  # there is more, and to wait for it would cost a pass
                     await scheduler.turn_if_due()
                 else:
                     await wait_readable(sock)
                     scheduler.woken()
-                try:
-                    data = sock.recv(chunk)
-                except OSError as error:
-                    if error.errno in WOULD_BLOCK:
-                        full = False
-                        continue
-                    raise
+                data = transport.read(chunk)
+                if transport.owes:
+                    self._answer()
+                if data is None:
+                    continue
                 if not data:
                     break
-                size = len(data)
-                self.bytes_in += size
-                full = size == chunk
-                if secure is not None:
-                    data = secure.decrypt(data)
-                    self._answer(secure)
-                    if not data:
-                        if secure.eof:
-                            break
-                        continue
                 try:
-                    lines = framer.feed(data)
+                    messages = framer.feed(data)
                 except FrameTooLong as error:
-                    lines = error.complete
+                    messages = error.complete
                     reason = Shutdown(f"{self.peer} sent a {error}")
                 data = b""
-                if full:
-                    if len(lines) <= FEW:
+                if transport.full:
+                    if len(messages) <= FEW:
                         chunk = min(4 * chunk, CHUNK)
-                    elif len(lines) > MANY:
+                    elif len(messages) > MANY:
                         chunk = max(chunk // 4, SMALL_CHUNK)
-                if lines:
-                    self._lines = deque(lines)
-                    lines = []
-                    while self._lines and record.state != DEAD:
-                        await self._turn(record, scheduler, task, status, received, (self._lines,))
-                    self._lines = None
-                if reason is not NORMAL or (secure is not None and secure.eof):
+                if messages:
+                    self._messages = deque(messages)
+                    messages = []
+                    while self._messages and record.state != DEAD:
+                        await self._turn(record, scheduler, task, status, received, (self._messages,))
+                    self._messages = None
+                if reason is not NORMAL or transport.eof:
                     break
         except (OSError, trio.ClosedResourceError) as error:
             reason = Shutdown(f"connection lost: {error}")
         except trio.TooSlowError:
-            reason = Shutdown(f"{self.peer} did not finish its TLS handshake in {self._limits.handshake:g} s")
+            reason = Shutdown(f"{self.peer} did not finish its TLS handshake in {kind.limits.handshake:g} s")
         except _LeftOpen as what:
             scheduler.repairs += 1
             scheduler.blame(record, f"its handler left a {what} open: leave it in the message that opened it")
@@ -431,49 +356,42 @@ class Connection:
         if record.state != DEAD:
             scheduler.stop_actor(record, reason)
 
-    async def _handshake(self, secure: Tls) -> None:
-        sock = self._socket
-        with trio.fail_after(self._limits.handshake):
-            while not secure.ready:
-                await wait_readable(sock)
+    async def _shake_hands(self) -> None:
+        """Raises OSError, and TooSlowError."""
+        transport = self._transport
+        with trio.fail_after(self._kind.limits.handshake):
+            while not transport.ready:
+                await wait_readable(transport.socket)
                 try:
-                    data = sock.recv(CHUNK)
-                except OSError as error:
-                    if error.errno in WOULD_BLOCK:
-                        continue
-                    raise
-                if not data:
-                    raise ConnectionError(f"{self.peer} closed it before the TLS handshake was done")
-                self.bytes_in += len(data)
-                try:
-                    secure.handshake(data)
+                    if not transport.shake_hands():
+                        raise ConnectionError(f"{self.peer} closed it before the TLS handshake was done")
                 finally:
-                    self._answer(secure)
-        if self._unsent:
+                    self._answer()
+        if transport.unsent:
             self._flush()
 
-    def _answer(self, secure: Tls) -> None:
-        """What TLS itself has to say (its handshake, an alert)."""
-        if secure.outgoing() and self._sender is None:
+    def _answer(self) -> None:
+        """Send what the transport itself has to say (its handshake, an alert)."""
+        if self._transport.owes and self._sender is None:
             self._flush()
 
     async def _turn(
         self,
         record: Record[Any],
-        scheduler: Scheduler,
+        scheduler: RecordEngine,
         task: Task,
         status: object,
         function: Any,
         args: tuple[Any, ...],
     ) -> None:
-        """Have the actor run ``function``: here if it is idle, else through its mailbox."""
+        """Have the actor run ``function``: here if it is idle, otherwise through its mailbox."""
         if record.state == IDLE:
             await scheduler.run_here(self, record, function, args)
             if left_open(task, status, scheduler.features):
                 raise _LeftOpen("cancel scope or nursery")
             if scheduler.locks and task in scheduler.locks:
                 raise _LeftOpen("trio lock")
-            if self._lines:  # a quantum of lines was handled, or a slice's worth, and there are more
+            if self._messages:  # a quantum of messages was handled, or a slice's worth, and there are more
                 if scheduler.slice_is_over():
                     await scheduler.take_turn()
                 else:
@@ -491,57 +409,48 @@ class Connection:
     # --- the end ------------------------------------------------------------------------------
 
     def ended(self, reason: ExitReason) -> None:
-        """The actor is dead (told by its listener). What it wrote last still goes out, if the kernel takes it; after an
-        orderly end the rest has ``linger`` seconds."""
+        """The actor is dead; the listener says so. What the actor wrote last still goes out, as far
+        as the kernel takes it; after an orderly end the rest has ``linger`` seconds."""
         if self._record is None:
             return
         orderly = not reason.abnormal
+        transport = self._transport
         self._record = None
-        self._lines = None
+        self._messages = None
         if self._scope is not None:
             self._scope.cancel(reason="its actor has ended")
-        self._send_some()
-        secure = self._secure
-        if secure is not None and orderly and secure.ready:
-            secure.close()
-            self._send_some()
-        if self.unsent and orderly:
-            self._flush()
+        self._send()
+        if orderly:
+            transport.say_goodbye()
+            self._send()
+            if transport.unsent:
+                self._flush()
         if self._sender is None:
             self._close(orderly)
         elif orderly:
-            self._sender.deadline = trio.current_time() + self._limits.linger
+            self._sender.deadline = trio.current_time() + self._kind.limits.linger
         else:
             self._sender.cancel(reason="its actor has ended")
 
     def _close(self, orderly: bool) -> None:
         """Nothing more goes out. Is the peer still sending?"""
-        self._unsent = None
-        self.unsent = 0
-        sock = self._socket
+        transport = self._transport
+        transport.forget()
         nursery = self._scheduler.nursery
-        if orderly and self.bytes_out and nursery is not None:
-            try:
-                still = sock.recv(CHUNK)
-            except OSError:
-                still = b""
-            if still and start_or_not(nursery, self._see_off, name="actorkit: a connection's peer still sends"):
+        if orderly and transport.bytes_out and nursery is not None and transport.still_comes():
+            name = "actorkit: a connection's peer still sends"
+            if start_or_not(nursery, self._see_off, name=name):
                 return
-        self._close_socket()
+        transport.close()
 
     async def _see_off(self) -> None:
-        with contextlib.suppress(MemoryError), trio.move_on_after(self._limits.linger, shield=True):
-            await read_away(self._socket)
-        self._close_socket()
-
-    def _close_socket(self) -> None:
-        if self._socket.fileno() >= 0:
-            notify_closing(self._socket)
-            self._socket.close()
+        with contextlib.suppress(MemoryError), trio.move_on_after(self._kind.limits.linger, shield=True):
+            await self._transport.read_away()
+        self._transport.close()
 
 
 def _as_bytes(data: Any) -> bytes:
-    """What is written must not change while it waits, so it is copied."""
+    """A copy: what is written must not change while it waits."""
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
     raise TypeError(f"write takes bytes, not {type(data).__name__}: encode it first")

@@ -1,18 +1,39 @@
 """Framing: bytes as they come in, messages out. Pure: no sockets, no clock.
 
-A framer holds at most one incomplete message, and refuses to let it grow beyond its limit: a peer cannot make a
-connection hold more than ``limit`` bytes (and the few that separate messages) by sending half a line.
+How it works. Each connection has a framer of its own. Whatever was read is fed to it, in pieces of
+any size, and it returns the messages that are complete; ``StreamActor.received`` gets them one by
+one. A framer holds at most one incomplete message and refuses to let it grow beyond its limit. So a
+peer cannot make a connection hold more than ``limit`` bytes (and the few that separate messages) by
+sending half a message.
+
+To add a framing:
+
+1. Write a class with ``feed`` and ``pending`` (see ``Framer``), here or in a file beside this one.
+   It must take time linear in what comes, since a peer may send one byte at a time. It must check
+   the length of a message before it keeps it, and raise ``FrameTooLong`` with the messages that were
+   complete.
+2. Let ``framing_of`` choose it by an option, and give the functions in ``listener_specs`` that
+   option.
+
+Nothing else knows which framings there are. A listener is given a function without arguments that
+makes a framer; a connection feeds whatever that has made. Test it as ``tests/net/test_framing.py``
+does: however a stream is cut, the messages are the same.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
-__all__ = ["FrameTooLong", "Framer", "Frames", "Lines", "Raw"]
+from ..errors import InvalidChildSpec
+from .limits import check_count
+
+__all__ = ["FrameTooLong", "Framer", "Frames", "Framing", "Lines", "Raw", "framing_of"]
 
 
 class FrameTooLong(Exception):
-    """The peer's fault: a message longer than the limit. The messages before it, if any, are in ``complete``."""
+    """A message is longer than the limit: the peer's fault. The messages before it, if any, are in ``complete``."""
 
     def __init__(self, what: str, limit: int, complete: list[bytes]) -> None:
         super().__init__(f"{what} longer than {limit} bytes")
@@ -20,10 +41,10 @@ class FrameTooLong(Exception):
 
 
 class Framer(Protocol):
-    """Cuts a stream of bytes into messages."""
+    """Cuts the stream of one connection into messages."""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The messages that ``data`` completes. Raises FrameTooLong; the framer is of no more use then."""
+        """The messages that ``data`` completes. Raises FrameTooLong; after that the framer is of no more use."""
         ...
 
     @property
@@ -32,8 +53,25 @@ class Framer(Protocol):
         ...
 
 
+Framing = Callable[[], Framer]
+"""Makes the framer of one connection."""
+
+
+def framing_of(max_line: int | None, max_frame: int | None) -> Framing:
+    """The framing that a listener's options choose. Raises InvalidChildSpec."""
+    if max_line is not None and max_frame is not None:
+        raise InvalidChildSpec("max_frame", max_frame, "max_line is given too", "give one of them, or neither")
+    if max_line is not None:
+        check_count("max_line", max_line)
+        return partial(Lines, max_line)
+    if max_frame is not None:
+        check_count("max_frame", max_frame)
+        return partial(Frames, max_frame)
+    return Raw
+
+
 class Raw:
-    """No framing: whatever was read is a message."""
+    """No framing: whatever was read is a message, of any size."""
 
     __slots__ = ()
 
@@ -46,7 +84,8 @@ class Raw:
 
 
 class Lines:
-    """Messages end with ``\\n``; it and a ``\\r`` before it are cut off. ``limit`` bounds the line without them."""
+    """Messages end with ``\\n``, which is cut off, as is a ``\\r`` before it. ``limit`` bounds the line
+    without them."""
 
     __slots__ = ("_limit", "_rest")
 
@@ -58,9 +97,8 @@ class Lines:
         limit = self._limit
         rest = self._rest
         if rest:
-            if (
-                b"\n" not in data
-            ):  # only the new part is looked at, so a line that comes in many parts costs linear time
+            if b"\n" not in data:
+                # Only the new part is looked at, so a line that comes in many parts costs linear time.
                 if type(rest) is bytes:
                     rest = self._rest = bytearray(rest)
                 rest += data
@@ -95,7 +133,7 @@ class Lines:
 
 
 class Frames:
-    """Messages with their length before them: 4 bytes, big-endian, not counting themselves."""
+    """A message comes behind its length: 4 bytes, big-endian, which do not count themselves."""
 
     __slots__ = ("_limit", "_rest")
 

@@ -80,11 +80,12 @@ class StreamActor(Actor):
         return connection.write(data)
 
 
-def stream_callbacks(cls: type[StreamActor]) -> dict[str, Callable[..., Any] | None]:
-    """What the reader runs: ``connected``, and ``received`` for a batch of messages, in the fitting colour."""
-    connected: Any = None if cls.connected is StreamActor.connected else interruptible(cls.connected)
+def stream_callbacks(cls: type[StreamActor]) -> tuple[Callable[..., Any] | None, Callable[..., Any]]:
+    """What a connection's reader runs: ``connected`` (None: the class has none of its own), and a
+    function that gives ``received`` a batch of messages, plain or async as ``received`` is."""
+    connected = None if cls.connected is StreamActor.connected else interruptible(cls.connected)
     received = interruptible(cls.received)
-    return {"connected": connected, "received": _receive if is_synchronous(received) else _receive_async}
+    return connected, _receive if is_synchronous(received) else _receive_async
 
 
 def _receive(actor: StreamActor, messages: deque[bytes]) -> None:

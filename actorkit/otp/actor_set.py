@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..errors import NotAlive
 from ..reasons import ExitReason, shown
-from ..runtime.actor.calls import Later
+from ..runtime.actor.later import Later
 from ..runtime.actor.record import Record
 from ..runtime.actor.ref import Ref
 

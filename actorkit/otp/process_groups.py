@@ -20,8 +20,8 @@ from ..log import log
 from ..policy.key_table import NOT_THEIRS, KeyTable, Place, Slot
 from ..policy.supervision.child_spec import ChildSpec
 from ..reasons import shown
-from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
+from ..runtime.actor.later import Later
 from ..runtime.actor.record import Record
 from ..runtime.actor.ref import Ref
 from .actor_set import ActorSet, failed, living

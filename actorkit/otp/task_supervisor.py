@@ -23,9 +23,9 @@ from ..errors import BadArguments, NotAlive
 from ..policy.supervision import supervision_events as ev
 from ..policy.supervision.child_spec import ChildSpec
 from ..policy.supervision.supervisor_flags import DynamicFlags
-from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.fitting import fits, misfit_in
+from ..runtime.actor.later import Later
 from ..runtime.actor.record import Record
 from ..runtime.actor.ref import Ref
 from ..runtime.life.process import Process
@@ -164,7 +164,7 @@ class TaskSupervisor(DynamicSupervisor):
             later.fail(BadArguments(refusal))
             return later
         answer: Any = _TaskCall(later, order.outcome, begun)
-        spec = _SPEC.with_(args=(order,))
+        spec = _SPEC.with_args(order)
         self._feed(ev.StartChildCommand(trio.current_time(), answer, spec))
         return later
 

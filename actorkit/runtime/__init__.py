@@ -1,0 +1,1 @@
+"""Actors: their life, their messages and budgets, and the node that they live on."""

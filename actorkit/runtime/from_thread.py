@@ -15,7 +15,7 @@ from .actor.record import Record
 from .actor.ref import BoundedCall, Ref
 
 if TYPE_CHECKING:
-    from .actor.calls import Later
+    from .actor.later import Later
     from .node import Node
 
 __all__ = ["FromThread"]

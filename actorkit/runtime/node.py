@@ -32,7 +32,6 @@ import trio
 from ..errors import NodeOutOfMemory, StartFailed, SupervisorGaveUp
 from ..heap.capabilities import Capabilities, capabilities
 from ..heap.explain import Explanation
-from ..heap.walk import size_of
 from ..log import log
 from ..policy.memory.footprint import Footprint
 from ..policy.memory.heap_limit import HeapLimit, as_heap_limit
@@ -41,7 +40,7 @@ from ..policy.supervision.child_spec import ChildSpec
 from ..reasons import KILLED, SHUTDOWN, ExitReason, Normal, Shutdown, shown
 from .actor.doors import Admission, Memory, RestartGate, TimerGate
 from .actor.events import EventStream, SystemEvent
-from .actor.names import CURRENT_SCHEDULER, NamedRef
+from .actor.names import CURRENT_SCHEDULER
 from .actor.record import Record
 from .actor.ref import Ref
 from .base.interrupts import protected_context
@@ -235,11 +234,10 @@ class Node(Scheduler):
 
     def resolve(self, ref: Ref[Any]) -> Record[Any] | None:
         """The record behind a ref; None for a name that nobody holds on this node."""
-        if isinstance(ref, Record):
-            return ref
-        if isinstance(ref, NamedRef):
-            return ref.resolve_on(self)
-        raise TypeError(f"{shown(ref, 200)} is not a ref of this node")
+        if not isinstance(ref, Ref):
+            raise TypeError(f"{shown(ref, 200)} is not a ref of this node")
+        record: Record[Any] | None = ref.resolve_on(self)
+        return record
 
     def processes(self) -> Iterator[Ref[Any]]:
         """All living actors, in the order of their birth. A snapshot of refs."""
@@ -353,43 +351,9 @@ class Node(Scheduler):
         self.home.check("start", "a timer")
         if not (isinstance(seconds, (int, float)) and 0 <= seconds < math.inf):
             raise ValueError(f"cannot send after {seconds!r} s: give a finite number of seconds, 0 or more")
-        if isinstance(to, Record):
-            return self._timer_for(to, seconds, message)
-        if not isinstance(to, NamedRef):
+        if not isinstance(to, Ref):
             raise TypeError(f"cannot send after {seconds:g} s to {shown(to, 200)}: give a ref")
-        return self.timers.after(seconds, self._fire_at_name, to, message)
-
-    def _timer_for(self, record: Record[Any], seconds: float, message: object) -> Timer:
-        if not record.alive:
-            timer = Timer(self.timers, trio.current_time(), lambda: None)
-            timer.callback = None
-            return timer
-        relations = record.need_relations()
-        timers = relations.timers
-        if timers is None:
-            timers = relations.timers = {}
-        if record.account is not None:
-            record.account.charge(size_of(message))
-
-        def fire() -> None:
-            timers.pop(timer, None)
-            record.post_info(message)
-
-        timer = self.timers.after(seconds, fire)
-        try:
-            timers[timer] = None
-        except MemoryError:
-            timer.cancel()
-            raise
-        timer.held = timers
-        return timer
-
-    def _fire_at_name(self, to: NamedRef[Any], message: object) -> None:
-        record = self.resolve(to)
-        if record is not None:
-            record.post_info(message)
-        else:
-            self.dead_name(to.name, "send_after", (message,))
+        return to.post_after(self, seconds, message)
 
     # --- end ----------------------------------------------------------------------------------
 

@@ -17,8 +17,8 @@ from ..policy.supervision import supervision_events as ev
 from ..policy.supervision.child_spec import ChildSpec
 from ..policy.supervision.dynamic import DynamicSupervision
 from ..policy.supervision.supervisor_flags import DynamicFlags
-from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
+from ..runtime.actor.later import Later
 from ..runtime.actor.names import NamedRef
 from ..runtime.actor.record import Record
 from ..runtime.actor.ref import Ref

@@ -25,10 +25,10 @@ from ..policy.supervision.child_spec import check_spec
 from ..policy.supervision.static import Supervision
 from ..policy.supervision.supervision_events import ChildCounts, ChildInfo
 from ..reasons import KILLED, SHUTDOWN, Crash, ExitReason
-from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.doors import PendingRestart
 from ..runtime.actor.events import ChildRestarted, SupervisorReport
+from ..runtime.actor.later import Later
 from ..runtime.actor.record import DEAD, RUNNING, Record
 from ..runtime.actor.reports import report_supervisor
 from ..runtime.base.timers import Timer

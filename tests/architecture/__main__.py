@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import argparse
 
-from tests.architecture import debts, public_names
+from tests.architecture import debts, pages, public_names
 from tests.architecture.layers import LAYERS
 from tests.architecture.package import PACKAGE, arrows, circles, modules, sources
 
@@ -24,7 +24,7 @@ def figures() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.architecture", description=__doc__)
-    parser.add_argument("what", choices=["figures", "debts", "names"])
+    parser.add_argument("what", choices=["figures", "debts", "names", "pages"])
     parser.add_argument("--write", action="store_true", help="write the list that the tests compare with")
     options = parser.parse_args()
     if options.what == "figures":
@@ -33,6 +33,10 @@ def main() -> None:
         if options.write:
             debts.write()
         print("\n".join(debts.debts()) or "no debts")
+    elif options.what == "pages":
+        if options.write:
+            pages.write()
+        print("\n\n".join(part() for part in pages.PARTS.values()))
     else:
         if options.write:
             public_names.write()

@@ -14,12 +14,13 @@ DOCUMENT = ROOT / "docs" / "conformance.md"
 HEAD = """# Conformance
 
 What the test suites of Erlang/OTP and Elixir assert, case by case, and how actorkit stands to it.
-This table is written by `python -m tests.conformance.table` from tests/conformance/catalogue.toml and from the tests
-that bear the ids. A test fails when it is out of date, when a case has no row, or when one that applies has no test.
+`python -m tests.conformance.table` writes this table from tests/conformance/catalogue.toml and from
+the tests that bear the ids. A test fails when it is out of date, when a case has no row, or when
+one that applies has no test.
 
-*Same* means the same behaviour in Python's way: errors are exceptions, milliseconds are seconds, a pid is a ref.
-Where something is *different*, the tests assert what is ours, and [semantics.md](semantics.md) has the row, in the
-section that is linked.
+*Same* means the same behaviour in Python's way: errors are exceptions, milliseconds are seconds, a
+pid is a ref. Where something is *different*, the tests assert our behaviour, and
+[semantics.md](semantics.md) has the row, in the section that is linked.
 *Not applicable* is only what cannot exist here.
 """
 

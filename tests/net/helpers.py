@@ -99,7 +99,7 @@ class Server:
                 return reason
 
     def connections(self) -> list[ak.Ref[Any]]:
-        return [ref for ref in self.node.processes() if ref.kind.callbacks.get("received")]
+        return [ref for ref in self.node.processes() if issubclass(ref.kind.cls, ak.StreamActor)]
 
 
 @asynccontextmanager

@@ -301,7 +301,7 @@ async def test_drain_is_a_deadline(mock_clock: trio.testing.MockClock) -> None:
             [(host, port)] = await ak.named(ak.Listener, "l").call(ak.Listener.addresses)
             client = Client(await trio.open_tcp_stream(host, port))
             await client.ask(b"hi")
-            [ref] = [ref for ref in node.processes() if ref.kind.callbacks.get("received")]
+            [ref] = [ref for ref in node.processes() if issubclass(ref.kind.cls, ak.StreamActor)]
             nursery.start_soon(pass_the_time)
     assert await client.rest() == b""
     await client.stream.aclose()
@@ -522,6 +522,29 @@ async def test_tls_echo(contexts: Contexts) -> None:
         await client.send(b"bye\n")
         assert await client.rest() == b"bye\n"
         assert await server.ended() == ak.NORMAL
+
+
+async def test_a_line_that_comes_in_one_piece_with_the_handshake(contexts: Contexts) -> None:
+    """It is handled at once. Fault: it was decrypted only when the peer sent more."""
+    async with serving(tls(contexts)) as server, server.client() as client:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        peer = contexts[1].wrap_bio(incoming, outgoing, server_hostname=(await server.address())[0])
+        while True:
+            try:
+                peer.do_handshake()
+            except ssl.SSLWantReadError:
+                await client.send(outgoing.read())
+                incoming.write(await client.stream.receive_some())
+            else:
+                break
+        peer.write(b"at once\n")
+        await client.send(outgoing.read())
+        echoed = b""
+        while not echoed:
+            incoming.write(await client.stream.receive_some())
+            with contextlib.suppress(ssl.SSLWantReadError):
+                echoed = peer.read()
+        assert echoed == b"at once\n"
 
 
 async def test_tls_megabytes_both_ways_at_once(contexts: Contexts) -> None:

@@ -50,9 +50,9 @@ async def test_a_full_buffer_from_a_thread(features: Features) -> None:
         assert await client.ask(b"before") == b"before"
         [ref] = server.connections()
         record: Any = ref
-        record.obj.connection.unsent = 11
+        record.obj.connection._transport.unsent = 11
         await ref.call(Writer.write_in_thread, b"x" * 5)
-        record.obj.connection.unsent = 0
+        record.obj.connection._transport.unsent = 0
         assert await client.ask(b"after") == b"after"
 
 

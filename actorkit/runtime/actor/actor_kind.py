@@ -11,7 +11,7 @@ import inspect
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Generic, Protocol
 
 from ...errors import NotAMessage
 from ...policy.memory.footprint_samples import Samples
@@ -21,11 +21,8 @@ from ...reasons import ExitReason
 from ..base.interrupts import interruptible
 from .class_rules import check_class
 from .dispatch import HandlerTable, InlineTable, refusal
-from .engine import R
+from .engine import Engine, R
 from .fitting import fits, sender_now
-
-if TYPE_CHECKING:
-    from ..life.scheduler import Scheduler
 
 __all__ = ["ActorKind", "Owner"]
 
@@ -45,12 +42,11 @@ class Owner(Protocol[R]):
         ...
 
 
-class ActorKind:
+class ActorKind(Generic[R]):
     """See the module's docstring. Plain slots: it is read on every message."""
 
     __slots__ = (
         "bound",
-        "callbacks",
         "child_id",
         "cls",
         "construct",
@@ -82,12 +78,12 @@ class ActorKind:
 
     def __init__(
         self,
-        scheduler: Scheduler,
+        scheduler: Engine[R],
         cls: type,
         options: ActorOptions,
         *,
         base: type,
-        owner: Owner[Any] | None = None,
+        owner: Owner[R] | None = None,
         limit: HeapLimit | None = None,
         footprint: Samples | None = None,
     ) -> None:
@@ -99,7 +95,7 @@ class ActorKind:
         self.name = options.name
         self.child_id = options.id
         self.role: Kind = options.kind
-        self.runq: deque[Any] = scheduler.queues[SCHEDULING.index(options.scheduling)]
+        self.runq: deque[R] = scheduler.queues[SCHEDULING.index(options.scheduling)]
         self.scheduler = scheduler
         self.runner = scheduler.runner
         #: Does the runtime see what an inline handler leaves open in its caller's task?
@@ -121,7 +117,6 @@ class ActorKind:
         self.init = _overridden(cls, base, "init")
         self.terminate = _overridden(cls, base, "terminate")
         #: Callbacks of a layer above, by name; that layer fills it in.
-        self.callbacks: dict[str, Any] = {}
         self.traps_exits = bool(getattr(cls, "trap_exit", False))
         self.new: Callable[..., Any] = interruptible(cls.__new__)
         self.construct: Callable[..., Any] = interruptible(_own(cls, "__init__"))

@@ -20,10 +20,11 @@ from ...reasons import NOPROC, NORMAL, ExitReason, shown
 from ..base.interrupts import interruptible
 from ..base.timers import Timer
 from . import links
+from .envelope import Continuation
 from .events import SystemEvent
 from .fitting import fits, parameters_of
 from .messages import MonitorId
-from .record import Continuation, Record
+from .record import Record
 from .ref import Ref
 
 if TYPE_CHECKING:

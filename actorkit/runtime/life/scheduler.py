@@ -46,11 +46,9 @@ from trio.lowlevel import (
     reschedule,
 )
 
-from ..actor.actor_kind import ActorKind
 from ..actor.calls import Deadlines
-from ..actor.inline_calls import InlineCalls
 from ..actor.names import CURRENT_SCHEDULER
-from ..actor.record import DEAD, IDLE, QUEUED, RUNNING, Record
+from ..actor.record import DEAD, IDLE, QUEUED, RUNNING, Record, RecordKind
 from ..base.boundary_frames import BOUNDARY_FRAMES
 from ..base.trio_internals import (
     FEATURES,
@@ -76,6 +74,7 @@ from ..base.trio_internals import (
 from ..base.turns import Turns
 from ..budgets.node_budgets import Budgets
 from .birth import Birth, is_clean
+from .inline_calls import InlineCalls
 from .stepping import Attribution, Driver, SteppedAttribution
 
 __all__ = ["Scheduler", "Worker"]
@@ -192,7 +191,7 @@ class Scheduler(Birth, InlineCalls):
         self.flushes: list[Callable[[], None]] = []
         self.flush_promised = False
         self.deadlines = Deadlines(self.timers, call_timeout)
-        self.kinds: dict[type, ActorKind] = {}
+        self.kinds: dict[type, RecordKind] = {}
         self.base_context = contextvars.copy_context()
         self.base_context.run(CURRENT_SCHEDULER.set, self)
         self.free_contexts: list[contextvars.Context] = []
@@ -343,7 +342,7 @@ class Scheduler(Birth, InlineCalls):
             worker.actor = self.current = actor
             actor.state = RUNNING
             obj = actor.obj
-            batch = actor.outbox
+            batch = actor.outbox  # the mailbox's storage, written out: see ``runtime.actor.mailbox``
             reply = None
             left = self.quantum
             if hook is not None:
@@ -401,7 +400,7 @@ class Scheduler(Birth, InlineCalls):
                             last = now
                             left -= k
                             if left <= 0 or now > end:
-                                self._requeue(actor, wake=False)
+                                self.requeue(actor, wake=False)
                                 break
                     break
                 except BaseException as error:
@@ -621,10 +620,10 @@ class Scheduler(Birth, InlineCalls):
                 reply.ok(result)
             reply = result = None
             if self.attend(actor):
-                self._requeue(actor, wake=False)
+                self.requeue(actor, wake=False)
             return True
         if self.failed(actor, error, reply, None, ()):
-            self._requeue(actor, wake=False)
+            self.requeue(actor, wake=False)
         if is_fatal(error):
             self.leave(error)
         reply = error = None
@@ -661,12 +660,12 @@ class Scheduler(Birth, InlineCalls):
             function = args = ()
         except BaseException as error:
             if self.crashed(actor, error, None):
-                self._requeue(actor)
+                self.requeue(actor)
             if is_fatal(error):
                 self.leave(error)
         else:
             if suspended is None and (actor.control is None or self.attend(actor)):
-                self._requeue(actor)
+                self.requeue(actor)
         finally:
             self.current = None
             self.flush_promised = False

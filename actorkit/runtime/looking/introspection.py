@@ -8,7 +8,7 @@ import attrs
 
 from ...heap.usage import HeapUsage, OwnHeap
 from ...reasons import text_of
-from ..actor.messages import Pid
+from ..actor.pid import Pid
 from ..actor.record import STATES, Record
 from ..actor.ref import Ref
 from ..budgets.holdings import heap_of

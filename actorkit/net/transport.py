@@ -1,0 +1,215 @@
+"""Transport: one connected socket, with or without TLS. Nothing above it knows which.
+
+How it works. Everything here returns at once; whoever wants to wait does so for the socket, with trio's
+``wait_readable`` and ``wait_writable``, and asks again. So reading and writing never wait for each other, and a write
+needs no task.
+
+Reading: ``read`` returns what has come, ``b""`` at the end of the stream, and None when nothing has come that could be
+handed on (the socket would block, or a TLS record is incomplete).
+
+Writing: ``put`` adds to a buffer, and ``send`` gives the kernel as much of it as it takes, in one system call.
+``unsent`` says how much is left. The buffer has no bound of its own: ``Connection`` has, since the bound is policy.
+
+With TLS the same buffer holds plain text until the handshake is done, and encrypted bytes after that. TLS has something
+of its own to say, too (its handshake, an alert): then ``owes`` is true, and ``send`` sends it.
+
+``half_close`` says that nothing more will be written; ``close`` closes the socket. What these functions raise is
+OSError (ssl.SSLError is one), and it means that the connection is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import ssl
+from typing import Any, Final
+
+from trio.lowlevel import notify_closing, wait_readable
+
+from .tls import Tls
+
+__all__ = ["CHUNK", "Peer", "TlsTransport", "Transport", "open_transport"]
+
+CHUNK: Final = 65_536
+"""Bytes. What remains of a larger send is not copied."""
+WOULD_BLOCK: Final = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
+
+Peer = Any
+"""The peer's address: (host, port) for TCP, a path or an empty string for Unix sockets."""
+
+
+class Transport:
+    """A socket without TLS; ``TlsTransport`` is one with it. ``open_transport`` makes the right one."""
+
+    __slots__ = ("_chunks", "bytes_in", "bytes_out", "full", "socket", "unsent")
+
+    ready: bool = True
+    """May what is written go out? With TLS: when the handshake is done."""
+    eof: bool = False
+    """Has the peer said that nothing more comes, behind the data that ``read`` has just returned?"""
+    owes: bool = False
+    """Has the transport something of its own to send?"""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self._chunks: list[bytes | memoryview] | None = None
+        self.unsent = 0
+        """Bytes that were written and that the kernel has not taken."""
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.full = False
+        """Did the last ``read`` get all that it asked for? Then there is probably more."""
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def read(self, size: int) -> bytes | None:
+        """At most ``size`` bytes from the wire; see the module's docstring."""
+        try:
+            data = self.socket.recv(size)
+        except OSError as error:
+            if error.errno not in WOULD_BLOCK:
+                raise
+            self.full = False
+            return None
+        got = len(data)
+        self.bytes_in += got
+        self.full = got == size
+        return data
+
+    def shake_hands(self) -> bool:
+        """One step of the handshake, when the socket is readable. False: the peer has closed it."""
+        return True
+
+    def still_comes(self) -> bool:
+        """Has the peer sent something that nobody has read? It is read and forgotten."""
+        try:
+            return bool(self.socket.recv(CHUNK))
+        except OSError:
+            return False
+
+    async def read_away(self) -> None:
+        """Read and forget, until the peer closes or breaks."""
+        self.half_close()
+        with contextlib.suppress(OSError):
+            while True:
+                await wait_readable(self.socket)
+                if not self.socket.recv(CHUNK):
+                    return
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def put(self, data: bytes) -> None:
+        """Add ``data`` to what ``send`` sends."""
+        self.unsent += len(data)
+        if self._chunks is None:
+            self._chunks = [data]
+        else:
+            self._chunks.append(data)
+
+    def send(self) -> None:
+        """Give the kernel what it takes of the buffer."""
+        chunks = self._chunks
+        if not chunks:
+            return
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        rest = self._give(data)
+        self._chunks = [rest] if rest else None
+        self.unsent = len(rest)
+
+    def can_send(self) -> bool:
+        """Is there something in the buffer that may go out as soon as the kernel takes it?"""
+        return self.unsent > 0
+
+    def forget(self) -> None:
+        """Nobody will take what is in the buffer."""
+        self._chunks = None
+        self.unsent = 0
+
+    def _give(self, data: bytes | memoryview) -> bytes | memoryview:
+        """Offer ``data`` to the kernel; returns what it did not take."""
+        try:
+            sent = self.socket.send(data)
+        except OSError as error:
+            if error.errno not in WOULD_BLOCK:
+                raise
+            return data
+        self.bytes_out += sent
+        # A large rest is not copied each time that the kernel takes a part of it.
+        return data[sent:] if len(data) - sent < CHUNK else memoryview(data)[sent:]
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def say_goodbye(self) -> None:
+        """Tell the peer that nothing more comes, if the protocol has words for that; ``send`` sends them."""
+
+    def half_close(self) -> None:
+        """Nothing more will be written; the peer reads the end of the stream."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close the socket. Doing it again is nothing."""
+        if self.socket.fileno() >= 0:
+            notify_closing(self.socket)
+            self.socket.close()
+
+
+class TlsTransport(Transport):
+    """A socket with TLS, the server's side. See the module's docstring."""
+
+    __slots__ = ("_tls", "eof", "owes", "ready")
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        super().__init__(sock)
+        self._tls = Tls(context)
+        self._note()
+
+    def read(self, size: int) -> bytes | None:
+        wire = super().read(size)
+        data = self._tls.decrypt(wire or b"")
+        self._note()
+        return data or (b"" if self.eof or wire == b"" else None)
+
+    def shake_hands(self) -> bool:
+        wire = super().read(CHUNK)
+        if wire:
+            try:
+                self._tls.handshake(wire)
+            finally:
+                self._note()
+            self.full = self.ready  # what came in one piece with the last of the handshake waits to be decrypted
+        return wire != b""
+
+    def send(self) -> None:
+        tls, chunks = self._tls, self._chunks
+        if chunks and tls.ready:
+            tls.encrypt(b"".join(chunks))
+            chunks = self._chunks = None
+        data = tls.outgoing()
+        if data:
+            tls.wire = self._give(data)
+            self.unsent = len(tls.wire) + sum(map(len, chunks or ()))
+            self._note()
+
+    def can_send(self) -> bool:
+        return self.unsent > 0 and (self.ready or self.owes)
+
+    def forget(self) -> None:
+        super().forget()
+        self._tls.wire = b""
+        self._note()
+
+    def say_goodbye(self) -> None:
+        if self.ready:
+            self._tls.close()
+            self._note()
+
+    def _note(self) -> None:
+        tls = self._tls
+        self.ready, self.eof, self.owes = tls.ready, tls.eof, bool(tls.outgoing())
+
+
+def open_transport(sock: socket.socket, tls: ssl.SSLContext | None) -> Transport:
+    """The transport of an accepted socket, which must be non-blocking."""
+    return Transport(sock) if tls is None else TlsTransport(sock, tls)

@@ -1,0 +1,105 @@
+"""The parts of ``docs/architecture.md`` that are made from the code.
+
+They stand between ``<!-- made: name -->`` and ``<!-- end -->``. ``python -m tests.architecture pages
+--write`` makes them again; a test fails while they are out of date.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.architecture.layers import LAYERS, place_of
+from tests.architecture.package import PACKAGE, ROOT, modules, tree_of
+
+PAGE = ROOT / "docs" / "architecture.md"
+PART = re.compile(r"(<!-- made: (?P<name>[\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def summary(path: Path) -> str:
+    """The first sentence of a module's docstring, without the subject that may lead it: ``Ref: …``."""
+    text = ast.get_docstring(tree_of(path)) or ""
+    paragraph = " ".join(text.split("\n\n")[0].split()).replace("``", "`")
+    return _first_sentence(paragraph)
+
+
+def _first_sentence(paragraph: str) -> str:
+    sentence = re.split(r"(?<=[.?])\s", paragraph)[0].rstrip(".")
+    lead, colon, rest = sentence.partition(": ")
+    if colon and lead.count(" ") < 3:
+        sentence = rest
+    return sentence[:1].upper() + sentence[1:]
+
+
+def c_summary(path: Path) -> str:
+    """The same for a file in C, from the comment at its top."""
+    comment = re.search(r"/\*(.*?)\*/", path.read_text(encoding="utf-8"), re.DOTALL)
+    text = "" if comment is None else " ".join(re.sub(r"^\s*\*", "", comment[1], flags=re.MULTILINE).split())
+    return _first_sentence(text)
+
+
+def layers() -> str:
+    """The table of layers as a drawing, the highest at the top."""
+    lines = ["```mermaid", "flowchart TD"]
+    rows = [[name.replace(".", "/") for name in row if _is_room(name)] for row in reversed(LAYERS)]
+    for number, row in enumerate(rows):
+        lines.append(f'    L{number}["{" · ".join(row)}"]')
+    lines.extend(f"    L{number} --> L{number + 1}" for number in range(len(rows) - 1))
+    return "\n".join([*lines, "```"])
+
+
+def _is_room(name: str) -> bool:
+    """Whether it is a file, or a folder with files of its own."""
+    path = PACKAGE.joinpath(*name.split("."))
+    return not path.is_dir() or sum(1 for file in path.glob("*.py")) > 1 or any(path.glob("*.c"))
+
+
+def _item(line: str) -> list[str]:
+    return textwrap.wrap(line, 100, subsequent_indent="  ", break_long_words=False)
+
+
+def rooms() -> str:
+    """Each folder with its files and what they say of themselves, in the order of the layers."""
+    order = [name for row in LAYERS for name in row]
+    places: dict[str, list[str]] = {name: [] for name in order}
+    for module in modules():
+        place = place_of(module)
+        assert place is not None, module
+        places[place].append(module)
+    parts: list[str] = []
+    for name, inside in places.items():
+        folder = PACKAGE.joinpath(*name.split("."))
+        files = [module for module in inside if module != name or not folder.is_dir()]
+        if not files and not _is_room(name):
+            continue
+        if folder.is_dir():
+            about = f"**`{name.replace('.', '/')}/`** {summary(modules()[name])}."
+            parts.extend(["", *textwrap.wrap(about, 100, break_long_words=False), ""])
+        for module in files:
+            file = module.rpartition(".")[2] + ".py"
+            where = file if folder.is_dir() else module.replace(".", "/") + ".py"
+            line = f"- `{where}` {summary(modules()[module])}."
+            parts.extend(_item(line))
+        for path in sorted(folder.glob("*.[ch]")):
+            parts.extend(_item(f"- `{path.name}` {c_summary(path)}."))
+    return "\n".join(parts).strip()
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "layers": layers,
+    "rooms": rooms,
+}
+"""What makes each part, by the name in its marker."""
+
+
+def made(text: str) -> str:
+    """The page with all its parts made again."""
+    return PART.sub(lambda part: f"{part[1]}\n{PARTS[part['name']]()}\n\n{part[3]}", text)
+
+
+def write() -> None:
+    """Make the parts of the page again."""
+    PAGE.write_text(made(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
