@@ -27,10 +27,11 @@ import actorkit as ak
 from actorkit.governor import census
 from actorkit.heap import walk
 from actorkit.policy.memory import governor_events as ev
+from actorkit.policy.memory.candidates import Census
 from actorkit.policy.memory.governor_settings import LEVEL_ACTIONS, LevelAction
 from actorkit.policy.memory.kill_rounds import KillSettings
 from actorkit.policy.memory.ladder import LadderSettings
-from actorkit.policy.memory.victims import Census, KillCaps, select
+from actorkit.policy.memory.victims import KillCaps, select
 from actorkit.testing import ScriptedMemory
 from bench.heap_walks import Small
 from bench.worker import questions, rss, say

@@ -109,7 +109,7 @@ class NodeAdmission:
             footprint = self._node.footprint_of(kind)
             if footprint is not None and self._learned.get(kind) != footprint.count:
                 self._learned[kind] = footprint.count
-                self._policy.reckon(kind, footprint.predict() + OVERHEAD)
+                self._policy.predict(kind, footprint.predict() + OVERHEAD)
 
     def refuse(self, because: str | None) -> None:
         """Refuse everything but what is exempt; None: no longer."""

@@ -15,9 +15,10 @@ import trio
 
 from ..heap import walk
 from ..log import log
+from ..policy.memory.candidates import Candidate
 from ..policy.memory.memory_pressure import MemoryPressure
 from ..policy.memory.memory_sample import MemoryLevel
-from ..policy.memory.victims import Candidate, select_over_quota
+from ..policy.memory.victims import select_over_quota
 from ..runtime.actor.record import DEAD, IDLE, Record
 from ..runtime.budgets.holdings import mailbox_of, roots_of
 from ..runtime.node import Node
