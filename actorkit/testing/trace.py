@@ -20,8 +20,8 @@ from typing import Any
 
 import attrs
 
+from ..policy.memory.candidates import Census
 from ..policy.memory.governor_events import CensusTaken
-from ..policy.memory.victims import Census
 from .trace_names import VERSION, find, modernised, tag
 from .trace_values import Writer, plain, read
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import attrs
 
-from ..policy.memory.victims import Census
+from ..policy.memory.candidates import Census
 from ..reasons import shown
 from .trace_names import find, tag
 
