@@ -1,11 +1,11 @@
 """Acceptor: a listening socket, and the task that accepts from it.
 
 How it works. Each pass accepts a limited number of connections, so a crowd of newcomers leaves time
-for those who are in. When the process is out of descriptors, the one that was kept spare is given up,
-to accept and refuse those who wait: they would not know why nobody answers otherwise.
+for those who are in. When the process is out of descriptors, the one that was kept spare is given
+up, to accept and refuse those who wait: they would not know why nobody answers otherwise.
 
-An acceptor is not part of its listener's state. The state of a listener that is killed is cleared at
-once, and there is still a socket to close.
+An acceptor is not part of its listener's state. The state of a listener that is killed is cleared
+at once, and there is still a socket to close.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ __all__ = ["Acceptor"]
 
 ACCEPTS_PER_PASS: Final = 32
 REFUSALS_PER_PASS: Final = 256
-"""More than are admitted in a pass: to refuse costs little, and a node that has no time left must keep
-up with it."""
+"""More than are admitted in a pass: to refuse costs little, and a node that has no time left must
+keep up with it."""
 LOG_SECONDS: Final = 5.0
 OUT_OF_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 ABORTED: Final = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR)
@@ -46,8 +46,8 @@ class Acceptor:
     Args:
         engine: the node's engine.
         sock: the listening socket, which is closed by ``close``.
-        admit: takes over an accepted, non-blocking socket. False: there is no room, and the socket is
-            refused here.
+        admit: takes over an accepted, non-blocking socket. False: there is no room, and the socket
+            is refused here.
         refusal: bytes for a refused peer.
         who: the listener, for the log.
     """

@@ -2,10 +2,11 @@
 
 How it works. A socket that is closed with unread input is reset, and a reset may overtake the last
 words. What a refused peer sends has often not even arrived when the peer is refused. So its socket
-stays open for a moment after the refusal and the end of the stream have been sent. Then what has come
-is read and forgotten, and the socket is closed. There is no task and no entry in epoll for each: in a
-storm of refusals they would cost more than all the rest. One task closes the sockets whose moment has
-passed; when too many are open, the oldest are closed at once, since they have had the longest time.
+stays open for a moment after the refusal and the end of the stream have been sent. Then what has
+come is read and forgotten, and the socket is closed. There is no task and no entry in epoll for
+each: in a storm of refusals they would cost more than all the rest. One task closes the sockets
+whose moment has passed; when too many are open, the oldest are closed at once, since they have had
+the longest time.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class Refusals:
     """The connections that a listener has refused and not closed yet.
 
     Args:
-        words: bytes for a refused peer. Empty: the peer is told nothing, and its socket is closed at
-            once.
+        words: bytes for a refused peer. Empty: the peer is told nothing, and its socket is closed
+            at once.
     """
 
     def __init__(self, words: bytes) -> None:
@@ -43,8 +44,8 @@ class Refusals:
         self.count = 0
 
     def refuse(self, sock: socket.socket, nursery: trio.Nursery | None) -> None:
-        """Tell the peer, and close the socket soon. ``nursery``: where the task that closes it may be
-        started; None: close it at once."""
+        """Tell the peer, and close the socket soon. ``nursery``: where the task that closes it may
+        be started; None: close it at once."""
         self.count += 1
         if self._words:
             with contextlib.suppress(OSError):

@@ -23,32 +23,32 @@ if TYPE_CHECKING:
 __all__ = ["StreamActor", "stream_callbacks"]
 
 BATCH: Final = 64
-"""Messages of one connection in one activation, like the scheduler's quantum. Fewer when the slice is
-over."""
+"""Messages of one connection in one activation, like the scheduler's quantum. Fewer when the slice
+is over."""
 
 
 class StreamActor(Actor):
     """A connection as an actor. It reads its socket *and* gets messages from others, and takes one
     task while it is idle.
 
-    Give the class to ``ak.tcp_listener``, ``ak.tls_listener`` or ``ak.unix_listener``: every accepted
-    connection becomes one actor, below the listener. Everything happens one at a time: ``connected``,
-    each ``received``, each cast, call and info. So there are no locks; and nothing is read while a
-    handler waits, so a peer that sends too fast is slowed down by TCP.
+    Give the class to ``ak.tcp_listener``, ``ak.tls_listener`` or ``ak.unix_listener``: every
+    accepted connection becomes one actor, below the listener. Everything happens one at a time:
+    ``connected``, each ``received``, each cast, call and info. So there are no locks; and nothing
+    is read while a handler waits, so a peer that sends too fast is slowed down by TCP.
 
-    Use it where the server answers what peers send. For a client, or a conversation of several steps,
-    a process (an async function) with a trio stream is simpler.
+    Use it where the server answers what peers send. For a client, or a conversation of several
+    steps, a process (an async function) with a trio stream is simpler.
 
     ``connected()``       called first, when there is a peer; with TLS, after the handshake
-    ``received(data)``    called with one message: a line or a frame without its end, or whatever was
-                          read, as the listener was told
+    ``received(data)``    called with one message: a line or a frame without its end, or whatever
+                          was read, as the listener was told
     ``write(data)``       sends to the peer; it never waits
     ``connection``        has ``peer``, ``bytes_in``, ``bytes_out``, ``unsent`` and ``dropped``
 
     Callbacks may be plain or async; plain ones are several times faster. When the peer closes or
-    resets the connection, the actor stops with Normal or Shutdown, so its ``terminate`` runs if it has
-    one. When the actor ends, for whatever reason, the socket is closed. ``connection`` and ``write``
-    are there from ``connected`` on, not yet in the constructor.
+    resets the connection, the actor stops with Normal or Shutdown, so its ``terminate`` runs if it
+    has one. When the actor ends, for whatever reason, the socket is closed. ``connection`` and
+    ``write`` are there from ``connected`` on, not yet in the constructor.
 
     Example::
 
@@ -75,22 +75,23 @@ class StreamActor(Actor):
         does nothing."""
 
     def received(self, data: Any, /) -> Any:
-        """Called with each message of the peer, as bytes. May be async. By default it does nothing."""
+        """Called with each message of the peer, as bytes. May be async. Does nothing by default."""
 
     def write(self, data: bytes) -> bool:
-        """Send to the peer, without waiting. All that one slice of work writes goes out in one system
-        call.
+        """Send to the peer, without waiting. All that one slice of work writes goes out in one
+        system call.
 
         What the peer has not taken is buffered, up to the listener's ``max_unsent`` bytes; a single
-        write may be larger if the buffer is empty. A write that finds no room ends the connection with
-        Failure("slow reader: …"); with ``slow_reader="drop"`` it is dropped and counted in
+        write may be larger if the buffer is empty. A write that finds no room ends the connection
+        with Failure("slow reader: …"); with ``slow_reader="drop"`` it is dropped and counted in
         ``connection.dropped`` instead.
 
         Returns False if the data was not accepted: for want of room, or because the connection has
         ended.
 
-        Raises TypeError for what is not bytes, and RuntimeError in the constructor, when there is no
-        connection yet, and in a thread other than the node's. All of these are the caller's fault.
+        Raises TypeError for what is not bytes, and RuntimeError in the constructor, when there is
+        no connection yet, and in a thread other than the node's. All of these are the caller's
+        fault.
         """
         try:
             connection = self.connection

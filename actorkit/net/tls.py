@@ -29,8 +29,8 @@ class Tls:
         """Encrypted bytes that the kernel has not taken yet."""
 
     def handshake(self, data: bytes) -> None:
-        """Go on with the handshake: ``data`` has come. Raises SSLError; then ``outgoing`` has an alert
-        for the peer."""
+        """Go on with the handshake: ``data`` has come. Raises SSLError; then ``outgoing`` has an
+        alert for the peer."""
         if data:
             self._incoming.write(data)
         try:
@@ -40,8 +40,8 @@ class Tls:
         self.ready = True
 
     def decrypt(self, data: bytes) -> bytes:
-        """The plain text of ``data``, as far as its records are complete. Raises SSLError for what is
-        not TLS."""
+        """The plain text of ``data``, as far as its records are complete. Raises SSLError for what
+        is not TLS."""
         if data:
             self._incoming.write(data)
         parts: list[bytes] = []
