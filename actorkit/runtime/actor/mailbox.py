@@ -4,8 +4,8 @@
 ``inbox``. Whoever runs the actor takes it whole, reversed, as ``outbox`` and pops from its end. So the
 order of arrival is: ``outbox`` from its end to its beginning, then ``inbox`` from its beginning. Nobody
 but this file knows that, with these exceptions for speed, each of which says so: ``Record.cast``,
-``Record.send``, ``CallDoor.call`` and its queueing; the pump (``Scheduler._pump``); a plain birth; a
-budgeted record's ``cast`` and ``send``, and ``accept`` of its account, which is C.
+``Record.send``, ``CallDoor.call`` and its queueing; the pump (``Scheduler._pump``); a plain birth and
+an end (``die``); a budgeted record's ``cast`` and ``send``, and ``accept`` of its account, which is C.
 
 **Bound.** ``kind.bound`` messages may wait. The runtime's own (``Notice``) are never refused or dropped.
 

@@ -576,13 +576,12 @@ class Lifecycle:
             record.relations is None
             and kind.owner is None
             and kind.name is None
-            and not record.has_messages
+            and not (record.inbox or record.outbox)  # the mailbox, written out
             and not (self.budgets.all or self.dying or self.events.listened or self.stopping)
         )
         end = None if plain else _End(record, reason)
         obj = record.obj
-        record.detach()
-        record.control = record.variables = None
+        record.inbox = record.outbox = record.control = record.variables = None
         record.obj = record.pending = None
         if end is not None:
             self._settle(0, end)
