@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 import trio
 
 from ..log import log
-from .actor.record import Record
 from .actor.ref import BoundedCall, Ref
 
 if TYPE_CHECKING:
@@ -43,8 +42,7 @@ class FromThread:
     ) -> None:
         """``ref.cast`` from a thread; returns at once. Raises NotAMessage, and trio.RunFinishedError when trio has
         ended."""
-        if isinstance(ref, Record):
-            ref.kind.handlers[method]
+        ref.check_declared(method)
         self._soon(lambda: ref.cast(method, *args, **kwargs))
 
     def send(self, ref: Ref[Any], message: object) -> None:

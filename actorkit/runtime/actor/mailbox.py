@@ -36,11 +36,11 @@ from ...errors import CallCycle, CalleeDied, MailboxFull
 from ...reasons import NOPROC
 from ..base.trio_internals import WAKE, Trap, caller_is_cancelled, park
 from .actor_kind import ActorKind
-from .calls import Party, Reply, SenderWaiting, waits_for
 from .dead_letters import DeadLetterReason
 from .envelope import Continuation, FirstMessage, Message, is_sent
 from .relations import Relations
 from .states import DEAD, IDLE
+from .waiting import Party, PendingReply, SenderWaiting, waits_for
 
 __all__ = ["PLACES", "Detached", "Mailbox", "Shortage", "newest_first"]
 
@@ -298,7 +298,7 @@ class Mailbox(Party):
         self.refuse(message, shortage.dropped_newest if newest else shortage.full, shortage.details(self))
         return newest
 
-    def overflow_of_call(self, message: Message, reply: Reply, shortage: Shortage = PLACES) -> None:
+    def overflow_of_call(self, message: Message, reply: PendingReply, shortage: Shortage = PLACES) -> None:
         """A call finds no room. Its caller parks on ``reply``, unless this raises MailboxFull."""
         policy = self.kind.overflow
         if policy == "wait" and self.state not in (IDLE, DEAD):

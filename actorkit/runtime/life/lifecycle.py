@@ -40,8 +40,8 @@ from ..actor.events import ActorCrashed, ActorExited, ActorStarted, DeadLetter, 
 from ..actor.later import Later
 from ..actor.links import send_signal, tell_watchers
 from ..actor.mailbox import newest_first
-from ..actor.messages import Exit
 from ..actor.name_table import NameTable
+from ..actor.notices import Exit
 from ..actor.record import DEAD, IDLE, QUEUED, RUNNING, SUSPENDED, Record
 from ..actor.relations import Relations
 from ..actor.reports import report_crash, report_unkillable
