@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import trio
 
-from ..heap import walk
 from ..log import log
+from ..policy.memory.candidates import Candidate
 from ..policy.memory.memory_pressure import MemoryPressure
 from ..policy.memory.memory_sample import MemoryLevel
-from ..policy.memory.victims import Candidate, select_over_quota
+from ..policy.memory.victims import select_over_quota
 from ..runtime.actor.record import DEAD, IDLE, Record
-from ..runtime.budgets.holdings import mailbox_of, roots_of
+from ..runtime.budgets.holdings import heap_of_all
 from ..runtime.node import Node
 from .census import measured_radius, sizes_of
 from .kills import emit_kill, shown_table
@@ -39,13 +39,13 @@ class QuotaKeeper:
         self._node = node
         self._runs = False
         self._scope = trio.CancelScope()
-        node.on_quota = self._start
-        node.at_close.append(self._close)
+        node.engine.quotas.on_another = self._start
+        node.engine.at_close.append(self._close)
 
     def _start(self) -> None:
-        if not self._runs and self._node.nursery is not None:
+        if not self._runs and self._node.engine.nursery is not None:
             self._runs = True
-            self._node.nursery.start_soon(self._run, name=f"actorkit {self._node.name}: memory quotas")
+            self._node.engine.nursery.start_soon(self._run, name=f"actorkit {self._node.name}: memory quotas")
 
     def _close(self) -> None:
         self._scope.cancel(reason="the node has stopped")
@@ -53,7 +53,7 @@ class QuotaKeeper:
     async def _run(self) -> None:
         with self._scope:
             pause = LOOK_SECONDS
-            while self._node.quotas:
+            while self._node.engine.quotas.all:
                 await trio.sleep(pause)
                 began = perf_counter()
                 self.look_at_all()
@@ -62,17 +62,15 @@ class QuotaKeeper:
 
     def look_at_all(self) -> None:
         """Measure every family, and take from those that are over."""
-        for supervisor, quota in list(self._node.quotas.items()):
+        for supervisor, quota in list(self._node.engine.quotas.all.items()):
             if supervisor.state != DEAD:
                 self._look(supervisor, quota)
 
     def _look(self, supervisor: Record[Any], quota: int) -> None:
         family = below(supervisor)
-        roots = [root for record in family for root in roots_of(record)]
-        queues = [queue for record in family for queue in mailbox_of(record)]
-        if walk.measure(roots, queues, limit=quota).charged <= quota:
+        if heap_of_all(family, limit=quota).charged <= quota:
             return
-        used = walk.measure(roots, queues).charged
+        used = heap_of_all(family).charged
         members = [record for record in family if not is_critical(record)]
         rows = [
             Candidate(record, record.memory_priority, record.state == IDLE, None, size, measured_radius(record))
@@ -87,4 +85,4 @@ class QuotaKeeper:
             assert isinstance(record, Record)
             if record.state != DEAD:
                 emit_kill(record, MemoryLevel.NORMAL, victim.predicted, because, False, table)
-                self._node.end_now(record, MemoryPressure(MemoryLevel.NORMAL, because=because))
+                self._node.engine.end_now(record, MemoryPressure(MemoryLevel.NORMAL, because=because))

@@ -18,7 +18,6 @@ from typing import Any, Final
 import attrs
 import trio
 
-from ..heap import walk
 from ..policy.memory.fill_rate import LookSettings
 from ..policy.memory.governor import GovernorMachine
 from ..policy.memory.governor_settings import SUBTREE_ACTIONS, GovernorSettings, LevelAction
@@ -29,7 +28,7 @@ from ..runtime.actor.events import SystemEvent
 from ..runtime.actor.record import DEAD, Record
 from ..runtime.actor.ref import Ref
 from ..runtime.base.interrupts import protected_context
-from ..runtime.budgets.holdings import mailbox_of, roots_of
+from ..runtime.budgets.holdings import heap_of_all
 from ..runtime.node import Node
 from .governor_base import GovernorBase
 from .radius import below
@@ -71,23 +70,20 @@ class SubtreeGovernor(GovernorBase):
 
     def live_now(self) -> int:
         """Bytes that the members hold together. What several of them share, and nobody else, counts once."""
-        family = self.everybody()
-        roots = [root for record in family for root in roots_of(record)]
-        queues = [queue for record in family for queue in mailbox_of(record)]
-        return walk.measure(roots, queues).charged
+        return heap_of_all(self.everybody()).charged
 
     def everybody(self) -> list[Record[Any]]:
         return below(self.supervisor)
 
     def watchers(self) -> list[Record[Any]]:
         family = set(self.everybody())
-        return [record for record in self.node.memory_watchers if record in family]
+        return [record for record in self.node.engine.memory_watchers if record in family]
 
     def gates_held(self) -> Iterable[MemoryGate]:
         return () if self.gate is None else (self.gate,)
 
     def emit(self, kind: Callable[..., SystemEvent], *fields: Any) -> None:
-        events, supervisor = self.node.events, self.supervisor
+        events, supervisor = self.node.engine.events, self.supervisor
         if events.wanted(kind):  # type: ignore[arg-type]
             events.emit(kind(supervisor, supervisor.pid, supervisor.started_as, *fields))
 
@@ -96,11 +92,11 @@ class SubtreeGovernor(GovernorBase):
     def begin(self, gate: GateSettings) -> None:
         """Stand at the gate, and look from now on."""
         node = self.node
-        assert node.nursery is not None
+        assert node.engine.nursery is not None
         self.gate = MemoryGate(node, gate)
         self._family_gate = FamilyGate(self.gate, node.restart_gate, self._is_ours)
-        node.restart_gate = self._family_gate
-        node.nursery.start_soon(self._run, name=f"actorkit {node.name}: governor of {self.supervisor.pid}")
+        node.engine.restart_gate = self._family_gate
+        node.engine.nursery.start_soon(self._run, name=f"actorkit {node.name}: governor of {self.supervisor.pid}")
 
     def end(self) -> None:
         """Govern no more: every restart at the gate may go ahead."""
@@ -111,7 +107,7 @@ class SubtreeGovernor(GovernorBase):
         family_gate = self._family_gate
         assert family_gate is not None
         if self.node.restart_gate is family_gate:  # else another gate stands before it, and it only passes on
-            self.node.restart_gate = family_gate.outer
+            self.node.engine.restart_gate = family_gate.outer
         family_gate.own.close()
 
     async def _run(self) -> None:
@@ -127,7 +123,7 @@ class SubtreeGovernor(GovernorBase):
         """Is this the key of a child in the subtree? A child's key begins with its supervisor's number."""
         if self.over or not isinstance(key, tuple):
             return False
-        supervisor = self.node.actors.get(key[0])
+        supervisor = self.node.engine.actors.get(key[0])
         return supervisor is self.supervisor or supervisor in below(self.supervisor)
 
 
@@ -177,7 +173,7 @@ async def govern_subtree(
         )
     if settings.reserve:
         settings = attrs.evolve(settings, reserve=0)
-    governor = SubtreeGovernor(supervisor.scheduler, supervisor, size, settings)  # type: ignore[arg-type]
+    governor = SubtreeGovernor(supervisor.scheduler.node, supervisor, size, settings)  # type: ignore[attr-defined]
     governor.begin(gate or GateSettings())
     try:
         yield governor

@@ -26,7 +26,7 @@ from ..actor.record import RUNNING, Message, Record
 from ..actor.ref import Ref
 from ..base.timers import Timer
 
-__all__ = ["CHUNK", "contents", "heap_of", "heap_of_all", "held_by", "holders", "mailbox_of", "on_stack", "roots_of"]
+__all__ = ["CHUNK", "contents", "heap_of", "heap_of_all", "held_by", "holders", "on_stack", "roots_of"]
 
 CHUNK: Final = 256 if walk.IMPLEMENTATION == "c" else 16
 """This many actors are walked before others may run."""
@@ -87,11 +87,6 @@ def _unsent(record: Record[Any]) -> Iterator[SenderWaiting]:
         if type(waiting) is SenderWaiting:
             yield waiting
         link = link.next
-
-
-def mailbox_of(record: Record[Any]) -> list[Any]:
-    """The queues that have messages in them."""
-    return record.queues()
 
 
 def held_by(records: Iterable[Record[Any]]) -> list[tuple[Sequence[Any], Sequence[Any]]]:
