@@ -28,14 +28,14 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_readable, wait_writable
 
 from ..reasons import NORMAL, Crash, ExitReason, Failure, Shutdown
-from ..runtime.actor.record import DEAD, IDLE, Record
+from ..runtime.actor.record import DEAD, IDLE, Record, RecordEngine
 from ..runtime.base.trio_internals import (
     WAKE,
     Trap,
@@ -51,9 +51,6 @@ from ..runtime.base.trio_internals import (
 from .framing import FrameTooLong, Framing
 from .limits import Limits
 from .transport import CHUNK, Peer, open_transport
-
-if TYPE_CHECKING:
-    from ..runtime.life.scheduler import Scheduler
 
 __all__ = ["Connection", "ConnectionKind"]
 
@@ -129,6 +126,7 @@ class Connection:
     __slots__ = (
         "_framer",
         "_kind",
+        "_max_unsent",
         "_messages",
         "_record",
         "_scheduled",
@@ -147,13 +145,14 @@ class Connection:
     def __init__(self, record: Record[Any], sock: socket.socket, peer: Peer, kind: ConnectionKind) -> None:
         self._record: Record[Any] | None = record
         self._kind = kind
+        self._max_unsent = kind.limits.max_unsent
         self._transport = open_transport(sock, kind.tls)
         self._framer = kind.framing()
         self._messages: deque[bytes] | None = None
         self._scope: trio.CancelScope | None = None
         self._scheduled = False
         self._sender: trio.CancelScope | None = None
-        self._scheduler: Scheduler = record.kind.scheduler
+        self._scheduler: RecordEngine = record.kind.scheduler
         self.peer = peer
         self.dropped = 0
 
@@ -187,8 +186,8 @@ class Connection:
         if type(data) is not bytes:
             data = _as_bytes(data)
         transport = self._transport
-        unsent = transport.unsent
-        if unsent and unsent + len(data) > self._kind.limits.max_unsent and not self._make_room(record, len(data)):
+        size = len(data)
+        if transport.unsent and transport.unsent + size > self._max_unsent and not self._make_room(record, size):
             return False
         if not self._scheduled:
             scheduler = self._scheduler
@@ -198,7 +197,11 @@ class Connection:
             scheduler.flushes.append(self._flush)
             if not scheduler.busy and not scheduler.flush_promised:
                 scheduler.wake()
-        transport.put(data)
+        transport.unsent += size
+        if transport.chunks is None:
+            transport.chunks = [data]
+        else:
+            transport.chunks.append(data)
         return True
 
     def _make_room(self, record: Record[Any], size: int) -> bool:
@@ -227,8 +230,12 @@ class Connection:
         self._scheduled = False
         if self._sender is not None:
             return
-        self._send()
-        if self._transport.can_send():
+        transport = self._transport
+        try:
+            transport.send()
+        except OSError as error:
+            self._broken(error)
+        if transport.unsent and transport.can_send():
             self._sender = trio.CancelScope(shield=True)
             nursery = self._scheduler.nursery
             assert nursery is not None
@@ -295,7 +302,7 @@ class Connection:
             self._scope = None
             scheduler.holders.pop(task, None)
 
-    async def _read(self, record: Record[Any], scheduler: Scheduler, task: Task) -> None:
+    async def _read(self, record: Record[Any], scheduler: RecordEngine, task: Task) -> None:
         status = cancel_status(task, scheduler.features)
         reason: ExitReason = NORMAL
         kind, framer, transport = self._kind, self._framer, self._transport
@@ -381,7 +388,7 @@ class Connection:
     async def _turn(
         self,
         record: Record[Any],
-        scheduler: Scheduler,
+        scheduler: RecordEngine,
         task: Task,
         status: object,
         function: Any,
