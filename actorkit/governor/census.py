@@ -14,8 +14,9 @@ from itertools import chain
 from typing import Any, Final
 
 from ..heap import walk
+from ..policy.memory.candidates import Candidate, Census, Radius
 from ..policy.memory.memory_sample import Priority
-from ..policy.memory.victims import Candidate, Census, KillCaps, Radius
+from ..policy.memory.victims import KillCaps
 from ..runtime.actor.record import DEAD, IDLE, Record, RecordKind
 from ..runtime.budgets.budget import Budget
 from ..runtime.budgets.holdings import mailbox_of, roots_of

@@ -44,7 +44,7 @@ from .actor_set import ActorSet, failed, living
 from .registry_table import Entry, Key, RegistryTable, strict
 
 if TYPE_CHECKING:
-    from ..runtime.node import Node
+    from ..runtime.life.node_engine import NodeEngine
 
 __all__ = ["Keys", "Registered", "Registry", "Unregistered", "registry", "via"]
 
@@ -103,10 +103,10 @@ def registry(keys: Keys = "unique", *, name: str, listeners: Iterable[Ref[Any]] 
 class _Entries:
     """A registry's table with all that hangs on it; it outlives the actor's state at the actor's death."""
 
-    __slots__ = ("actor_set", "listeners", "name", "node", "table")
+    __slots__ = ("actor_set", "engine", "listeners", "name", "table")
 
-    def __init__(self, node: Node, name: str, listeners: tuple[Ref[Any], ...]) -> None:
-        self.node = node
+    def __init__(self, engine: NodeEngine, name: str, listeners: tuple[Ref[Any], ...]) -> None:
+        self.engine = engine
         self.name = name
         self.listeners = listeners
         self.table = RegistryTable()
@@ -136,7 +136,7 @@ class _Entries:
     def _tell(self, message: object) -> None:
         for listener in self.listeners:
             try:
-                record = self.node.resolve(listener)
+                record = self.engine.resolve(listener)
             except NOT_THEIRS:
                 raise
             except BaseException as error:  # it follows a key whose own code raises, or that may have many holders
@@ -168,7 +168,7 @@ class Registry(Actor):
 
     def __init__(self, kind: Keys, name: str, listeners: tuple[Ref[Any], ...] = ()) -> None:
         self.kind: Keys = kind
-        self.entries = _Entries(self.ctx.node, name, listeners)
+        self.entries = _Entries(self.ctx.node.engine, name, listeners)
         actor_set = self.entries.actor_set
         self.ctx.need_relations().call_at_exit(lambda record, reason: actor_set.close())
 
@@ -194,7 +194,7 @@ class Registry(Actor):
         if key is _CALLER and isinstance(ref, Ref):
             answer.fail(BadArguments("cannot register a ref without a key: register(ref, key), or register(key)"))
         elif key is _CALLER:
-            caller = self.ctx.node.holder_of(current_task())
+            caller = self.ctx.node.engine.holder_of(current_task())
             if caller is self.ctx:  # it was queued: who calls is known when the answer has been given to the call
                 self.ctx.continue_with(Registry._register_waiting, answer, ref, value)
             else:
@@ -207,7 +207,7 @@ class Registry(Actor):
         for asker in list(answer._askers or ()):
             task = asker.task if isinstance(asker, Reply) else None
             if task is not None:
-                self._register_caller(answer, self.ctx.node.holder_of(task), key, value)
+                self._register_caller(answer, self.ctx.node.engine.holder_of(task), key, value)
 
     def _register_caller(self, answer: Later[None], record: Record[Any] | None, key: Any, value: Any) -> None:
         if record is None:
@@ -224,9 +224,9 @@ class Registry(Actor):
     def _register(self, answer: Later[None], ref: Any, key: Any, value: Any) -> None:
         try:
             purpose = f"register it under {shown(key, 100)}"
-            record = living(self.ctx.node, ref, purpose)
+            record = living(self.ctx.node.engine, ref, purpose)
             place = self.entries.table.locate(key)
-            living(self.ctx.node, record, purpose)  # the key's own code has run, and may have ended it
+            living(self.ctx.node.engine, record, purpose)  # the key's own code has run, and may have ended it
         except (ActorkitError, TypeError) as error:
             answer.fail(error)
             return
@@ -385,7 +385,7 @@ class Registry(Actor):
 
     def _record(self, ref: Ref[Any]) -> Record[Any] | None:
         try:
-            return self.ctx.node.resolve(ref)
+            return self.ctx.node.engine.resolve(ref)
         except TypeError:
             return None
 

@@ -90,7 +90,7 @@ class DynamicSupervisor(SupervisionShell):
         """Stop a child, also one that is restarting (by its last ref). Raises ChildNotFound, also the second time."""
         later = Later[None]()
         try:
-            holder = ref.resolve_on(self.ctx.node) if isinstance(ref, NamedRef) else ref
+            holder = ref.resolve_on(self.ctx.node.engine) if isinstance(ref, NamedRef) else ref
         except ActorkitError as error:  # it follows a key that raises, or that many may hold
             later.fail(error)
             return later

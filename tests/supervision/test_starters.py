@@ -316,7 +316,7 @@ async def test_what_is_kept_is_bounded(door: str) -> None:
         assert len(kinds) == 1
         assert GENERATION <= alive.left() <= 2 * GENERATION + 1
         assert len(node.starters) <= 2 * GENERATION
-        assert len(node.kinds) <= 2 * GENERATION
+        assert len(node.engine.kinds) <= 2 * GENERATION
 
 
 async def test_a_class_a_generic_and_a_modules_function_share_their_kinds() -> None:

@@ -48,14 +48,12 @@ from trio.lowlevel import (
 
 from ..actor.calls import Deadlines
 from ..actor.names import CURRENT_SCHEDULER
-from ..actor.record import DEAD, IDLE, QUEUED, RUNNING, Record, RecordKind
+from ..actor.record import DEAD, IDLE, QUEUED, RUNNING, Record
 from ..base.boundary_frames import BOUNDARY_FRAMES
 from ..base.trio_internals import (
-    FEATURES,
     START_FRAMES,
     WAKE,
     WAKE_FRAMES,
-    Features,
     cancel_status,
     close_nurseries,
     complains_of_stack,
@@ -75,6 +73,7 @@ from ..base.turns import Turns
 from ..budgets.node_budgets import Budgets
 from .birth import Birth, is_clean
 from .inline_calls import InlineCalls
+from .node_settings import NodeSettings
 from .stepping import Attribution, Driver, SteppedAttribution
 
 __all__ = ["Scheduler", "Worker"]
@@ -135,40 +134,20 @@ class Worker:
 
 
 class Scheduler(Birth, InlineCalls):
-    """See the module's docstring.
+    """See the module's docstring."""
 
-    Args:
-        slice_seconds: how long the pool works before trio looks at I/O. Lateness of other tasks is about two slices.
-        quantum: messages per activation of one actor.
-        max_idle: parked workers to keep.
-        kill_timeout: seconds after which a killed actor that still runs is reported unkillable.
-        call_timeout: the default deadline of calls, in seconds.
-        debug: check more (see ``runtime.debug``); None: if Python runs with ``-X dev``.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        incarnation: int,
-        *,
-        slice_seconds: float = 0.000_5,
-        quantum: int = 64,
-        max_idle: int = 16,
-        kill_timeout: float = 5.0,
-        call_timeout: float = 5.0,
-        features: Features = FEATURES,
-        debug: bool | None = None,
-    ) -> None:
-        super().__init__(kill_timeout)
+    def __init__(self, settings: NodeSettings, incarnation: int) -> None:
+        super().__init__(settings.kill_timeout)
         Turns.__init__(self)
-        self.name = name
-        self.home.node = name
+        features = settings.features
+        self.name = settings.name
+        self.home.node = settings.name
         self.runner = current_run(features)
-        self.debug = sys.flags.dev_mode if debug is None else debug
+        self.debug = sys.flags.dev_mode if settings.debug is None else settings.debug
         self.incarnation = incarnation
-        self.slice_ns = int(slice_seconds * 1e9)
-        self.quantum = quantum
-        self.max_idle = max_idle
+        self.slice_ns = int(settings.slice_seconds * 1e9)
+        self.quantum = settings.quantum
+        self.max_idle = settings.max_idle
         self.features = features
         self.nursery: trio.Nursery | None = None
         self.queues: tuple[deque[Record[Any]], ...] = (deque(), deque(), deque(), deque())
@@ -188,10 +167,11 @@ class Scheduler(Birth, InlineCalls):
         self.repairs = 0
         self.step_hook: Callable[[Record[Any] | None], None] | None = None
         self.budgets = Budgets(self, self.learned)
+        self.budgets.default = settings.max_heap_size
+        self.budgets.own_heaps = settings.own_heaps
         self.flushes: list[Callable[[], None]] = []
         self.flush_promised = False
-        self.deadlines = Deadlines(self.timers, call_timeout)
-        self.kinds: dict[type, RecordKind] = {}
+        self.deadlines = Deadlines(self.timers, settings.call_timeout)
         self.base_context = contextvars.copy_context()
         self.base_context.run(CURRENT_SCHEDULER.set, self)
         self.free_contexts: list[contextvars.Context] = []
