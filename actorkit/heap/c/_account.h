@@ -94,7 +94,6 @@ static PyTypeObject AccountType; /* _account_type.h */
 THREAD_LOCAL Account *entered; /* owned; what this thread's allocations are counted to */
 
 static bool slabs_serve; /* can accounts have heaps of their own? Found out when the hooks are put in place */
-
 static inline uint64_t
 account_total(Account *account)
 {
@@ -227,7 +226,6 @@ account_settle(Account *account, uint64_t held)
 }
 
 /* Charge it if `bytes` stays below `soft`; needs the GIL. */
-
 static inline bool
 account_take(Account *account, uint64_t number)
 {

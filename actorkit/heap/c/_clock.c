@@ -388,6 +388,7 @@ static PyMethodDef clock_methods[] = {
     {"uninstall", clock_uninstall, METH_NOARGS, uninstall_doc},
     {"installed", clock_installed, METH_NOARGS, installed_doc},
     {"size_with", clock_size_with, METH_O, size_with_doc},
+    {"deliver_to", clock_deliver_to, METH_VARARGS, deliver_to_doc},
     {"verify", clock_verify, METH_NOARGS, verify_doc},
     {"reinstall", clock_reinstall, METH_NOARGS, reinstall_doc},
     {"own_heaps", clock_own_heaps, METH_VARARGS, own_heaps_doc},
@@ -424,7 +425,8 @@ clock_exec(PyObject *module)
         account_name = PyUnicode_InternFromString("account");
         inbox_name = PyUnicode_InternFromString("inbox");
         outbox_name = PyUnicode_InternFromString("outbox");
-        if (account_name == NULL || inbox_name == NULL || outbox_name == NULL || PyType_Ready(&AccountType) < 0 || register_at_exit(module) < 0) {
+        if (account_name == NULL || inbox_name == NULL || outbox_name == NULL || PyType_Ready(&AccountType) < 0
+            || register_at_exit(module) < 0) {
             return -1;
         }
 #if !defined(_WIN32)

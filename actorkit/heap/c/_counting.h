@@ -42,7 +42,6 @@
 #define REFUSABLE (64 * 1024) /* smaller requests are never refused */
 
 static bool counting; /* false: the hooks only pass requests on */
-
 static inline Account *
 counted_account(void)
 {

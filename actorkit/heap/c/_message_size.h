@@ -20,7 +20,6 @@
 enum { NOT_FLAT = -1, SMALL_CONTAINER = 32 };
 
 static int shortcuts; /* nothing was registered for the types below; see ``walk_register`` */
-
 static ALWAYS_INLINE Py_ssize_t
 atom_bytes(PyObject *object)
 {
