@@ -76,7 +76,7 @@ def plan(**changes: Any) -> RecordPlan:
     made = RecordPlan(
         kind=Entry, held=Entry.held, queues=(Entry.inbox, Entry.outbox), state=Entry.state, idle=IDLE, dead=DEAD,
         group=Entry.group, rank_of=lambda group: group.rank, account=Entry.account, limit=("owner", "size"),
-        rare=(Entry.extra, Entry.waits), told=told,
+        rare=(Entry.extra, Entry.waits), describe=told,
     )  # fmt: skip
     return made._replace(**changes)
 

@@ -61,7 +61,8 @@ learn_slots(PyTypeObject *type)
         return NULL;
     }
     RecordSlots *known = place_of(type);
-    *known = (RecordSlots){type, type->tp_version_tag, account, offset_of(type, inbox_name), offset_of(type, outbox_name)};
+    *known = (RecordSlots){type, type->tp_version_tag, account, offset_of(type, inbox_name),
+                           offset_of(type, outbox_name)};
     return known;
 }
 
