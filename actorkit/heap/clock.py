@@ -42,6 +42,8 @@ def _why_not_in_c() -> str | None:
             f"the extension is missing ({error}): install a C compiler and the headers of Python, "
             "then install actorkit again"
         )
+    if not all(hasattr(_clock, name) for name in portable_clock.__all__):
+        return "the extension was built from other sources than these: install actorkit again"
     return None
 
 

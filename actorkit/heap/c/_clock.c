@@ -423,10 +423,7 @@ clock_exec(PyObject *module)
     }
     if (!prepared) {
         account_name = PyUnicode_InternFromString("account");
-        inbox_name = PyUnicode_InternFromString("inbox");
-        outbox_name = PyUnicode_InternFromString("outbox");
-        if (account_name == NULL || inbox_name == NULL || outbox_name == NULL || PyType_Ready(&AccountType) < 0
-            || register_at_exit(module) < 0) {
+        if (account_name == NULL || PyType_Ready(&AccountType) < 0 || register_at_exit(module) < 0) {
             return -1;
         }
 #if !defined(_WIN32)

@@ -29,7 +29,7 @@ typedef struct {
 
 static RecordSlots known_slots[8];
 static PyObject *account_name;             /* interned */
-static PyObject *inbox_name, *outbox_name; /* interned */
+static PyObject *inbox_name, *outbox_name; /* interned; NULL: no mailbox has told of itself yet */
 
 #define SLOT(record, offset) (*(PyObject **)((char *)(record) + (offset)))
 
@@ -43,6 +43,9 @@ place_of(PyTypeObject *type)
 static Py_ssize_t
 offset_of(PyTypeObject *type, PyObject *name)
 {
+    if (name == NULL) {
+        return 0;
+    }
     PyObject *descriptor = _PyType_Lookup(type, name); /* borrowed; gives the class a version tag */
     if (descriptor == NULL || Py_TYPE(descriptor) != &PyMemberDescr_Type || type->tp_version_tag == 0
         || type->tp_getattro != PyObject_GenericGetAttr) {

@@ -244,18 +244,22 @@ class Account:
         return True
 
 
+def _no_queues(record: Any) -> tuple[Any, Any]:
+    return False, None  # not a list, so nothing is delivered
+
+
 class _Delivery:
     """Where ``accept`` delivers to."""
 
-    inbox = "inbox"
-    queues_of: Callable[[Any], tuple[Any, Any]] = attrgetter("inbox", "outbox")
+    inbox = ""
+    queues_of: Callable[[Any], tuple[Any, Any]] = staticmethod(_no_queues)
 
 
 def deliver_to(inbox: str, outbox: str, /) -> None:
     """Let ``accept`` deliver to the attributes of these names: the queue that senders append to, and the queue
     that the actor takes from."""
     _Delivery.inbox = inbox
-    _Delivery.queues_of = attrgetter(inbox, outbox)
+    _Delivery.queues_of = staticmethod(attrgetter(inbox, outbox))
 
 
 def _no_sizer(*objects: object) -> int:
