@@ -1,10 +1,10 @@
-"""Everybody's size and standing, for whoever chooses victims.
+"""The census: how large everybody is and how they stand, for the choice of victims.
 
-Rows are made in C where there is C: ``PLAN`` says where a record has what. An actor with something rare (a coroutine
-that waits, timers, links, a priority of its own) is looked at in Python. That takes some ten nanoseconds an object, and
-whoever needs a census needs it before another step is made. In pure Python it takes a hundred times as long; so there
-an actor with a budget counts with what its last look found and what it has received since, and only the others are
-walked.
+With the extension the rows are made in C: ``PLAN`` says where a record has what. An actor with
+something rare (a coroutine that waits, timers, links, a priority of its own) is looked at in
+Python. This takes about ten nanoseconds an object, and a census is needed before another step is
+made. In pure Python it takes a hundred times as long. There an actor with a budget counts with what
+its last look found and what it has received since, and only the others are walked.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ __all__ = [
     "PLAN",
     "count",
     "measured_radius",
+    "size_together",
     "sizes_of",
     "take_census",
 ]
@@ -42,7 +43,8 @@ def _row(record: Record[Any]) -> Row | None:
 
 
 def _rank_of(kind: RecordKind) -> int | None:
-    """Of actors without a priority of their own. None: never killed for memory's sake (see ``is_critical``)."""
+    """The priority of this kind's actors, if they have none of their own. None: never killed for
+    memory's sake (see ``is_critical``)."""
     if kind.role == "supervisor" or kind.options.priority is Priority.CRITICAL:
         return None
     return int(kind.options.priority)
@@ -71,9 +73,24 @@ def sizes_of(records: Iterable[Record[Any]]) -> list[int]:
     return walk.census([(roots_of(record), mailbox_of(record)) for record in records])
 
 
+def size_together(records: Iterable[Record[Any]], enough: int | None = None) -> int:
+    """What these would free if they died together: what they share only with each other counts,
+    once. ``enough``: the walk may stop when it has found more than this."""
+    everyone = list(records)
+    roots = [root for record in everyone for root in roots_of(record)]
+    queues = [queue for record in everyone for queue in mailbox_of(record)]
+    return walk.measure(roots, queues, limit=enough).charged
+
+
 def count(census: Census, records: list[Record[Any]], caps: KillCaps | None = None, missing: int = 0) -> None:
-    """Take up those that may be killed at all; supervisors and the critical are left out. ``caps``: with so many rows
-    as a round by these may want, for ``missing`` bytes; None: with one for each."""
+    """Enter everybody who may be killed at all, which supervisors and critical actors may not.
+
+    Args:
+        census: where.
+        records: who.
+        caps: enter as many rows as a round by these may want; None: a row for each.
+        missing: bytes that such a round is to free.
+    """
     best, floor = None, 0
     if caps is not None:
         best, floor = caps.wanted(len(records)), caps.floor(missing, len(records))
@@ -82,25 +99,23 @@ def count(census: Census, records: list[Record[Any]], caps: KillCaps | None = No
 
 
 def measured_radius(key: Hashable) -> Radius | None:
-    """Who dies with it, measured as one root set: what they share with each other only is freed too. None: nobody."""
+    """Who dies with this actor, and what that frees. None: it dies alone."""
     assert isinstance(key, Record)
     records = radius_of(key)
     if len(records) == 1:
         return None
-    roots = [root for record in records for root in roots_of(record)]
-    queues = [queue for record in records for queue in mailbox_of(record)]
-    return Radius(frozenset(records), walk.measure(roots, queues).charged, any(map(is_critical, records)))
+    return Radius(frozenset(records), size_together(records), any(map(is_critical, records)))
 
 
 def take_census(nodes: Iterable[Iterable[Record[Any]]], caps: KillCaps | None = None, missing: int = 0) -> Census:
-    """Everybody; see ``count``."""
+    """Everybody on these nodes, or in these groups of actors; see ``count``."""
     census, records = Census(), list(chain.from_iterable(nodes))
     count(census, records if walk.IMPLEMENTATION == "c" else _counted_as_known(census, records), caps, missing)
     return census
 
 
 def _counted_as_known(census: Census, records: Iterable[Record[Any]]) -> list[Record[Any]]:
-    """Take up those whose size is known well enough; returns the others."""
+    """Enter the actors whose size is known well enough; returns the others."""
     others: list[Record[Any]] = []
     for record in records:
         account = record.account
