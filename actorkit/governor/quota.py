@@ -20,8 +20,9 @@ from ..policy.memory.memory_pressure import MemoryPressure
 from ..policy.memory.memory_sample import MemoryLevel
 from ..policy.memory.victims import select_over_quota
 from ..runtime.actor.record import DEAD, IDLE, Record
+from ..runtime.budgets.holdings import heap_of_all
 from ..runtime.node import Node
-from .census import measured_radius, size_together, sizes_of
+from .census import measured_radius, sizes_of
 from .kills import emit_kill, shown_table
 from .radius import below, is_critical
 
@@ -68,9 +69,9 @@ class QuotaKeeper:
 
     def _look(self, supervisor: Record[Any], quota: int) -> None:
         family = below(supervisor)
-        if size_together(family, enough=quota) <= quota:
+        if heap_of_all(family, limit=quota).charged <= quota:
             return
-        used = size_together(family)
+        used = heap_of_all(family).charged
         members = [record for record in family if not is_critical(record)]
         rows = [
             Candidate(record, record.memory_priority, record.state == IDLE, None, size, measured_radius(record))

@@ -31,8 +31,8 @@ from ..runtime.actor.events import SystemEvent
 from ..runtime.actor.record import DEAD, Record
 from ..runtime.actor.ref import Ref
 from ..runtime.base.interrupts import protected_context
+from ..runtime.budgets.holdings import heap_of_all
 from ..runtime.node import Node
-from .census import size_together
 from .governor_base import GovernorBase
 from .radius import below
 from .restart_gate import FamilyGate, MemoryGate
@@ -73,8 +73,8 @@ class SubtreeGovernor(GovernorBase):
         return MemorySample(trio.current_time(), self.limit, used, source, used, used)
 
     def live_now(self) -> int:
-        """Bytes that the members hold together."""
-        return size_together(self.everybody())
+        """Bytes that the members hold together. What only they share counts once."""
+        return heap_of_all(self.everybody()).charged
 
     def everybody(self) -> list[Record[Any]]:
         return below(self.supervisor)
