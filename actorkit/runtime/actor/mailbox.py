@@ -34,6 +34,7 @@ from typing import Any, Final
 from trio.lowlevel import Task
 
 from ...errors import CallCycle, CalleeDied, MailboxFull
+from ...heap import clock
 from ...reasons import NOPROC
 from ..base.trio_internals import WAKE, Trap, caller_is_cancelled, park
 from .actor_kind import ActorKind
@@ -413,3 +414,6 @@ def newest_first(detached: Detached) -> tuple[Message, ...]:
     """The messages that ``detach`` has taken out."""
     inbox, outbox = detached
     return (*reversed(inbox or ()), *(outbox or ()))
+
+
+clock.deliver_to("inbox", "outbox")  # ``accept`` of an account, which is C, knows these slots from here
