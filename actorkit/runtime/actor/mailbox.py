@@ -5,7 +5,8 @@
 order of arrival is: ``outbox`` from its end to its beginning, then ``inbox`` from its beginning. Nobody
 but this file knows that, with these exceptions for speed, each of which says so: ``Record.cast``,
 ``Record.send``, ``CallDoor.call`` and its queueing; the pump (``Scheduler._pump``); a plain birth; a
-budgeted record's ``cast`` and ``send``, and ``accept`` of its account, which is C.
+budgeted record's ``cast`` and ``send``, and ``accept`` of its account, which is C; a census of heaps
+(``budgets.holdings.held_by``).
 
 **Bound.** ``kind.bound`` messages may wait. The runtime's own (``Notice``) are never refused or dropped.
 
@@ -33,6 +34,7 @@ from typing import Any, Final
 from trio.lowlevel import Task
 
 from ...errors import CallCycle, CalleeDied, MailboxFull
+from ...heap import clock
 from ...reasons import NOPROC
 from ..base.trio_internals import WAKE, Trap, caller_is_cancelled, park
 from .actor_kind import ActorKind
@@ -412,3 +414,6 @@ def newest_first(detached: Detached) -> tuple[Message, ...]:
     """The messages that ``detach`` has taken out."""
     inbox, outbox = detached
     return (*reversed(inbox or ()), *(outbox or ()))
+
+
+clock.deliver_to("inbox", "outbox")  # ``accept`` of an account, which is C, knows these slots from here
