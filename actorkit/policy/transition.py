@@ -21,8 +21,8 @@ class Transition:
     source: enum.Enum
     target: enum.Enum
     when: str
-    """What makes the machine take it, for people; some machines have several arrows between the same
-    two states, and tell them apart by this."""
+    """What makes the machine take it, for people; some machines have several arrows between the
+    same two states, and tell them apart by this."""
 
 
 def allows(table: tuple[Transition, ...], source: enum.Enum, target: enum.Enum, when: str | None = None) -> bool:
