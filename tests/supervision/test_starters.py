@@ -315,7 +315,7 @@ async def test_what_is_kept_is_bounded(door: str) -> None:
             await node.stopped(used)
         assert len(kinds) == 1
         assert GENERATION <= alive.left() <= 2 * GENERATION + 1
-        assert len(node.starters) <= 2 * GENERATION
+        assert len(node.engine.starters) <= 2 * GENERATION
         assert len(node.engine.kinds) <= 2 * GENERATION
 
 
