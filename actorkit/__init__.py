@@ -78,8 +78,8 @@ from .runtime.actor.names import named as named
 from .runtime.actor.pid import Pid as Pid
 from .runtime.actor.ref import Ref as Ref
 from .runtime.base.interrupts import protect_package as _protect_package
-from .runtime.life.lifecycle import IGNORE as IGNORE
-from .runtime.life.lifecycle import Stop as Stop
+from .runtime.life.init_outcome import IGNORE as IGNORE
+from .runtime.life.init_outcome import Stop as Stop
 from .runtime.life.process import Process as Process
 from .runtime.life.process import ProcessContext as ProcessContext
 from .runtime.looking import sys as sys
