@@ -14,7 +14,7 @@ from ...policy.exit_signals import Source
 from ...reasons import ExitReason
 from ..actor.envelope import Notice
 from ..actor.links import send_signal
-from ..actor.messages import Exit
+from ..actor.notices import Exit
 from ..actor.record import DEAD, QUEUED, RUNNING, Record
 from .death import Deaths
 

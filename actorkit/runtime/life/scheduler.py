@@ -11,8 +11,8 @@ import contextlib
 import trio
 from trio.lowlevel import reschedule
 
-from ..actor.calls import Deadlines
 from ..actor.names import CURRENT_SCHEDULER
+from ..actor.waiting import Deadlines
 from ..base.trio_internals import WAKE
 from ..budgets.node_budgets import Budgets
 from .birth import Births
