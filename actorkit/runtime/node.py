@@ -217,6 +217,11 @@ class Node:
         return self.engine.restart_gate
 
     @property
+    def quotas(self) -> dict[Ref[Any], int]:
+        """The supervisors that run with a ``memory_quota``, each with the bytes that all actors below it may hold."""
+        return dict(self.engine.quotas.all.items())
+
+    @property
     def capabilities(self) -> Capabilities:
         """What of the memory budgets is in force here; ``python -m actorkit doctor`` says how to get the rest."""
         found = capabilities()

@@ -22,7 +22,7 @@ __all__ = ["OrderlyEnds"]
 
 
 def _terminate(obj: Any, terminate: Callable[..., Any], reason: ExitReason) -> Any:
-    """An actor's last message. (``actor.handling`` knows its name.)"""
+    """An actor's last message. (``handling`` knows its name.)"""
     obj.ctx.need_control().final = reason
     return terminate(obj, reason)
 

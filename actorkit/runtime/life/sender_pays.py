@@ -24,9 +24,9 @@ from ...log import log
 from ...reasons import ExitReason, bounded
 from ..actor.dead_letters import DeadLetterReason
 from ..actor.fitting import misfit_of, parameters_of, plain, sender_of
-from ..actor.handling import Handling, head_of
 from ..actor.record import Record
 from .after_message import AfterMessage
+from .handling import Handling, head_of
 from .init_outcome import Starting
 from .node_settings import NodeSettings
 

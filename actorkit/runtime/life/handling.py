@@ -6,9 +6,9 @@ from functools import partial
 from typing import Any, Final
 
 from ...reasons import bounded
-from .fitting import sender_now
-from .record import Record
-from .reports import render
+from ..actor.fitting import sender_now
+from ..actor.record import Record
+from ..actor.reports import render
 
 __all__ = ["Handling", "head_of"]
 
