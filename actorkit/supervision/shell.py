@@ -435,8 +435,8 @@ class SupervisionShell(Actor):
             self.ctx.node.engine.die(self.ctx, reason)
 
     def _abandon(self, record: Record[Any], reason: ExitReason) -> None:
-        """The supervisor dies. If it has children, it was killed. They are linked to it: those that trap exits stop with
-        its reason, others die of it."""
+        """The supervisor dies. If it has children, it was killed. They are linked to it: those that
+        trap exits stop with its reason, others die of it."""
         self.door.shell = None
         for timer in self.timers.values():
             timer.cancel()
