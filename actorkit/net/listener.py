@@ -39,9 +39,9 @@ from ..runtime.actor.dispatch import call
 from ..runtime.actor.later import Later
 from ..runtime.actor.record import Record
 from ..runtime.base.trio_internals import start_or_not
-from ..runtime.life.lifecycle import Stop
+from ..runtime.life.init_outcome import Stop, Watcher
 from ..runtime.life.node_engine import NodeEngine
-from ..runtime.life.starter import Starter, Watcher
+from ..runtime.life.starter import Starter
 from ..supervision.dynamic import DynamicSupervisor
 from ..supervision.shell import Door, SupervisionShell
 from .acceptor import Acceptor
