@@ -40,8 +40,8 @@ from ..runtime.actor.record import DEAD, Record
 from ..runtime.actor.ref import Ref
 from ..runtime.base.timers import Timer
 from ..runtime.base.trio_internals import is_fatal
-from ..runtime.life.process import ProcessContext
 from ..runtime.life.starter import Starter
+from ..runtime.node import ProcessContext
 from .basket import Basket, Item
 from .stream_source import END, AsConsumer, begin_source, close_source, fetch
 from .task_supervisor import TaskSupervisor
