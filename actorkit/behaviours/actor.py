@@ -11,10 +11,11 @@ from ..errors import InvalidChildSpec
 from ..policy.supervision.child_spec import ChildSpec, ChildSpecChanges
 from ..reasons import ExitReason
 from ..runtime.actor.actor_base import ActorBase
-from ..runtime.life.process import Process, ProcessContext
+from ..runtime.life.process import Process
+from ..runtime.node import ProcessContext
 
 if TYPE_CHECKING:
-    from ..runtime.actor.context import Context
+    from ..runtime.node import Context
 
 __all__ = ["Actor", "child"]
 

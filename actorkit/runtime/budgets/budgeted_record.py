@@ -2,9 +2,9 @@
 
 A record gets its budgeted class (``BUDGETED``) with its budget, by a change of ``__class__``, so
 that sending to other actors costs nothing more. While it has that class it has an account. It loses
-the class with the budget, or when it dies, and that may happen in the middle of a method here,
-since a look can end the actor. So what is called after a look is called by class:
-``BudgetedRecord.method(self)``.
+both with the budget, or when it dies, and that may happen in the middle of a method here, since a
+look can end the actor. So after a look (``fits``, ``admits``) only methods of the plain record are
+called, and the account is asked for anew.
 
 A message that does not fit into what is left of the budget is treated like one that comes to a full
 mailbox. The receiver's overflow policy decides: the message is refused, waits, or takes the place
@@ -22,7 +22,6 @@ from typing import Any, Final, TypeVar
 
 from ...errors import MailboxFull
 from ...heap.clock import ENVELOPE
-from ..actor.context import Context
 from ..actor.dead_letters import DeadLetterReason
 from ..actor.envelope import Message
 from ..actor.mailbox import Mailbox, Shortage
@@ -32,7 +31,7 @@ from ..actor.waiting import PendingReply, waits_for
 from .budget import Budget
 from .holdings import contents
 
-__all__ = ["BUDGETED", "PLAIN", "BudgetedContext", "BudgetedRecord", "budgeted"]
+__all__ = ["BUDGETED", "PLAIN", "BudgetedRecord", "budgeted"]
 
 B = TypeVar("B", bound="BudgetedRecord")
 
@@ -212,10 +211,3 @@ def budgeted(cls: type[B]) -> type[B]:
     BUDGETED[plain] = cls
     PLAIN[cls] = plain
     return cls
-
-
-@budgeted
-class BudgetedContext(BudgetedRecord, Context[Any]):
-    """An actor's record, with a budget."""
-
-    __slots__ = ()
