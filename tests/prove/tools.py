@@ -101,7 +101,7 @@ SAMPLE = ("PYTHONMALLOC=malloc_debug", "inside: pdb", "-X dev -W error -bb")
 def tried(combination: Combination, *, pure: bool = False) -> str:
     """ "" if it is right, else what it said."""
     environ = {name: value for name, value in os.environ.items() if name != "ACTORKIT_PURE"}
-    environ |= combination.environ | ({"ACTORKIT_PURE": "1"} if pure else {})
+    environ |= {"PYTHONPATH": str(ROOT)} | combination.environ | ({"ACTORKIT_PURE": "1"} if pure else {})
     command = [sys.executable, *combination.options, "-m", *combination.module]
     if combination.tools:
         command.append(combination.tools)
