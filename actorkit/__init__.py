@@ -49,7 +49,6 @@ from .policy.supervision.child_spec import ChildSpec as ChildSpec
 from .policy.supervision.supervision_events import ChildCounts as ChildCounts
 from .policy.supervision.supervision_events import ChildInfo as ChildInfo
 from .reasons import *  # noqa: F403
-from .runtime.actor.calls import Later as Later
 from .runtime.actor.context import Context as Context
 from .runtime.actor.dispatch import call as call
 from .runtime.actor.dispatch import cast as cast
@@ -68,14 +67,15 @@ from .runtime.actor.events import MemoryReport as MemoryReport
 from .runtime.actor.events import SupervisorReport as SupervisorReport
 from .runtime.actor.events import SystemEvent as SystemEvent
 from .runtime.actor.events import Unkillable as Unkillable
+from .runtime.actor.later import Later as Later
 from .runtime.actor.memory_data import MemoryData as MemoryData
 from .runtime.actor.memory_data import Receipt as Receipt
 from .runtime.actor.messages import Down as Down
 from .runtime.actor.messages import Exit as Exit
 from .runtime.actor.messages import IdleTimeout as IdleTimeout
 from .runtime.actor.messages import MonitorId as MonitorId
-from .runtime.actor.messages import Pid as Pid
 from .runtime.actor.names import named as named
+from .runtime.actor.pid import Pid as Pid
 from .runtime.actor.ref import Ref as Ref
 from .runtime.base.interrupts import protect_package as _protect_package
 from .runtime.life.lifecycle import IGNORE as IGNORE

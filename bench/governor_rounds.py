@@ -27,10 +27,11 @@ import actorkit as ak
 from actorkit.governor import census
 from actorkit.heap import walk
 from actorkit.policy.memory import governor_events as ev
+from actorkit.policy.memory.candidates import Census
 from actorkit.policy.memory.governor_settings import LEVEL_ACTIONS, LevelAction
 from actorkit.policy.memory.kill_rounds import KillSettings
 from actorkit.policy.memory.ladder import LadderSettings
-from actorkit.policy.memory.victims import Census, KillCaps, select
+from actorkit.policy.memory.victims import KillCaps, select
 from actorkit.testing import ScriptedMemory
 from bench.heap_walks import Small
 from bench.worker import questions, rss, say
@@ -148,11 +149,11 @@ async def rounds(actors: int, kind: str) -> dict[str, object]:
         for _ in range(0 if pure else ROUNDS):
             rows = Census()
             began = time.thread_time()
-            rows = census.take_census([node.actors.values()], CAPS, missing)
+            rows = census.take_census([node.engine.actors.values()], CAPS, missing)
             counts.append(time.thread_time() - began)
         counting = sum(whole) / len(whole) - best(looks) - best(ends) if pure else best(counts)
         if pure:
-            rows = census.take_census([node.actors.values()], CAPS, missing)
+            rows = census.take_census([node.engine.actors.values()], CAPS, missing)
         for _ in range(1 if pure else 10):
             began = time.thread_time()
             select(rows, missing, CAPS, radius_of=census.measured_radius)

@@ -57,7 +57,7 @@ class NodeAdmission:
 
     def release(self, kind: str) -> None:
         """One that was admitted has ended."""
-        self._node.home.check("release", kind)
+        self._node.engine.home.check("release", kind)
         self._policy.ended(kind)
 
     @protected_context
@@ -91,7 +91,7 @@ class NodeAdmission:
         return AdmissionCounts(self._policy.count(kind), self._admitted[kind], self._refused[kind])
 
     def _ask(self, kind: str, exempt: bool) -> Refuse | None:
-        self._node.home.check("admit", kind)
+        self._node.engine.home.check("admit", kind)
         verdict = self._policy.ask(kind, trio.current_time(), exempt=exempt)
         if isinstance(verdict, Refuse):
             self.last_refusal = verdict.because
@@ -109,7 +109,7 @@ class NodeAdmission:
             footprint = self._node.footprint_of(kind)
             if footprint is not None and self._learned.get(kind) != footprint.count:
                 self._learned[kind] = footprint.count
-                self._policy.reckon(kind, footprint.predict() + OVERHEAD)
+                self._policy.predict(kind, footprint.predict() + OVERHEAD)
 
     def refuse(self, because: str | None) -> None:
         """Refuse everything but what is exempt; None: no longer."""

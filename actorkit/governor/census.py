@@ -14,10 +14,10 @@ from itertools import chain
 from typing import Any, Final
 
 from ..heap import walk
+from ..policy.memory.candidates import Candidate, Census, Radius
 from ..policy.memory.memory_sample import Priority
-from ..policy.memory.victims import Candidate, Census, KillCaps, Radius
-from ..runtime.actor.actor_kind import ActorKind
-from ..runtime.actor.record import DEAD, IDLE, Record
+from ..policy.memory.victims import KillCaps
+from ..runtime.actor.record import DEAD, IDLE, Record, RecordKind
 from ..runtime.budgets.budget import Budget
 from ..runtime.budgets.holdings import mailbox_of, roots_of
 from .radius import is_critical, radius_of
@@ -41,14 +41,14 @@ def _row(record: Record[Any]) -> Row | None:
     return roots_of(record), mailbox_of(record), int(record.memory_priority), record.state == IDLE, limit
 
 
-def _rank_of(kind: ActorKind) -> int | None:
+def _rank_of(kind: RecordKind) -> int | None:
     """Of actors without a priority of their own. None: never killed for memory's sake (see ``is_critical``)."""
     if kind.role == "supervisor" or kind.options.priority is Priority.CRITICAL:
         return None
     return int(kind.options.priority)
 
 
-_SLOTS: Final = vars(Record)
+_SLOTS: Final = {name: getattr(Record, name) for name in dir(Record)}
 
 PLAN: Final = walk.RecordPlan(
     kind=Record,

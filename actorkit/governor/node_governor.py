@@ -72,18 +72,18 @@ class NodeGovernor(GovernorBase):
         return self.take_sample(fresh=True).live
 
     def everybody(self) -> list[Record[Any]]:
-        return [record for node in self.nodes for record in node.actors.values()]
+        return [record for node in self.nodes for record in node.engine.actors.values()]
 
     def watchers(self) -> list[Record[Any]]:
-        return [record for node in self.nodes for record in node.memory_watchers]
+        return [record for node in self.nodes for record in node.engine.memory_watchers]
 
     def gates_held(self) -> Iterable[MemoryGate]:
         return self.gates.values()
 
     def emit(self, kind: Callable[..., SystemEvent], *fields: Any) -> None:
         for node in self.nodes:
-            if node.events.wanted(kind):  # type: ignore[arg-type]
-                node.events.emit(kind(None, None, f"node {node.name!r}", *fields))
+            if node.engine.events.wanted(kind):  # type: ignore[arg-type]
+                node.engine.events.emit(kind(None, None, f"node {node.name!r}", *fields))
 
     def _headroom(self) -> int:
         return self.sample.headroom
@@ -95,7 +95,8 @@ class NodeGovernor(GovernorBase):
         self.nodes.append(node)
         self.gates[node] = gate
         self.admissions[node] = admission
-        node.memory, node.admission, node.restart_gate = self, admission, gate
+        engine = node.engine
+        engine.memory, engine.admission, engine.restart_gate = self, admission, gate
         if self._host is None:
             self._run_on(node)
 
@@ -118,10 +119,10 @@ class NodeGovernor(GovernorBase):
         return False
 
     def _run_on(self, node: Node) -> None:
-        assert node.nursery is not None
+        assert node.engine.nursery is not None
         self._host = node
         self._scope = trio.CancelScope()
-        node.nursery.start_soon(self._run, self._scope, name="actorkit: governor")
+        node.engine.nursery.start_soon(self._run, self._scope, name="actorkit: governor")
 
     async def _run(self, scope: trio.CancelScope) -> None:
         """Wake up when a look is due, or when the kernel says so: the step that ends then is followed by a look."""
@@ -169,12 +170,12 @@ class NodeGovernor(GovernorBase):
 
     def _stop_nodes(self, action: ev.StopNode) -> Answer:
         try:
-            left = sum(len(node.actors) for node in self.nodes)
+            left = sum(len(node.engine.actors) for node in self.nodes)
             text = report.last_report(action, self.data(), self.receipts(), left, self.kills.killed)
             report.write(text, self.report_path)
         finally:  # a node that cannot write its report stops all the same
             for node in self.nodes:
-                node.out_of_memory = NodeOutOfMemory(
+                node.engine.out_of_memory = NodeOutOfMemory(
                     f"node {node.name!r} stopped itself: {action.because}", action.exit_status
                 )
                 node.shutdown()

@@ -8,43 +8,28 @@ first one's settings are in force, and its limit.
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, Unpack
 
 import trio
 
 from ..policy.memory.admission import AdmissionSettings
 from ..policy.memory.governor import GovernorMachine
 from ..policy.memory.governor_settings import GovernorSettings
-from ..policy.memory.heap_limit import HeapLimit, bytes_of
+from ..policy.memory.heap_limit import bytes_of
 from ..policy.memory.restart_queue import GateSettings
 from ..policy.supervision.child_spec import ChildSpec, check_spec
 from ..pressure.sources import MemorySource, NodeMemory
 from ..runtime import node as runtime
+from ..runtime.life.node_settings import NodeOptions
 from ..runtime.node import Node
 from .admission import NodeAdmission
 from .node_governor import NodeGovernor
 from .quota import QuotaKeeper
 from .restart_gate import MemoryGate
 
-__all__ = ["NodeOptions", "open_node"]
+__all__ = ["open_node"]
 
 _governor: trio.lowlevel.RunVar[NodeGovernor | None] = trio.lowlevel.RunVar("actorkit governor", default=None)
-
-
-class NodeOptions(TypedDict, total=False):
-    """The other keyword arguments of ``open_node``; see ``runtime.node.open_node``."""
-
-    name: str
-    stop_timeout: float
-    call_timeout: float
-    kill_timeout: float
-    slice_seconds: float
-    quantum: int
-    max_idle: int
-    features: Any
-    max_heap_size: HeapLimit | int | str | None
-    own_heaps: bool
-    debug: bool | None
 
 
 def open_node(
@@ -125,4 +110,4 @@ def _attach(node: Node, governor: NodeGovernor, gate: MemoryGate, admission: Nod
             _governor.set(None)
 
     governor.attach(node, gate, admission)
-    node.at_close.append(detach)
+    node.engine.at_close.append(detach)

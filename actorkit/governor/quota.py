@@ -15,9 +15,10 @@ import trio
 
 from ..heap import walk
 from ..log import log
+from ..policy.memory.candidates import Candidate
 from ..policy.memory.memory_pressure import MemoryPressure
 from ..policy.memory.memory_sample import MemoryLevel
-from ..policy.memory.victims import Candidate, select_over_quota
+from ..policy.memory.victims import select_over_quota
 from ..runtime.actor.record import DEAD, IDLE, Record
 from ..runtime.budgets.holdings import mailbox_of, roots_of
 from ..runtime.node import Node
@@ -39,13 +40,13 @@ class QuotaKeeper:
         self._node = node
         self._runs = False
         self._scope = trio.CancelScope()
-        node.on_quota = self._start
-        node.at_close.append(self._close)
+        node.engine.quotas.on_another = self._start
+        node.engine.at_close.append(self._close)
 
     def _start(self) -> None:
-        if not self._runs and self._node.nursery is not None:
+        if not self._runs and self._node.engine.nursery is not None:
             self._runs = True
-            self._node.nursery.start_soon(self._run, name=f"actorkit {self._node.name}: memory quotas")
+            self._node.engine.nursery.start_soon(self._run, name=f"actorkit {self._node.name}: memory quotas")
 
     def _close(self) -> None:
         self._scope.cancel(reason="the node has stopped")
@@ -53,7 +54,7 @@ class QuotaKeeper:
     async def _run(self) -> None:
         with self._scope:
             pause = LOOK_SECONDS
-            while self._node.quotas:
+            while self._node.engine.quotas.all:
                 await trio.sleep(pause)
                 began = perf_counter()
                 self.look_at_all()
@@ -62,7 +63,7 @@ class QuotaKeeper:
 
     def look_at_all(self) -> None:
         """Measure every family, and take from those that are over."""
-        for supervisor, quota in list(self._node.quotas.items()):
+        for supervisor, quota in list(self._node.engine.quotas.all.items()):
             if supervisor.state != DEAD:
                 self._look(supervisor, quota)
 
@@ -87,4 +88,4 @@ class QuotaKeeper:
             assert isinstance(record, Record)
             if record.state != DEAD:
                 emit_kill(record, MemoryLevel.NORMAL, victim.predicted, because, False, table)
-                self._node.end_now(record, MemoryPressure(MemoryLevel.NORMAL, because=because))
+                self._node.engine.end_now(record, MemoryPressure(MemoryLevel.NORMAL, because=because))

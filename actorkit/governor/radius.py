@@ -11,7 +11,6 @@ from typing import Any
 
 from ..policy.memory.memory_sample import Priority
 from ..runtime.actor.record import DEAD, Record
-from ..runtime.actor.relations import children_of
 
 __all__ = ["below", "is_critical", "radius_of"]
 
@@ -38,15 +37,15 @@ def _pulled(record: Record[Any]) -> list[Record[Any]]:
     owner = record.kind.owner
     if owner is not None:
         pulled += owner.companions(record)
-    pulled += children_of(record)
+    pulled += record.children()
     return pulled
 
 
 def below(supervisor: Record[Any]) -> list[Record[Any]]:
     """Everyone below a supervisor, the nearest first, without the supervisor itself."""
-    found = list(children_of(supervisor))
+    found = list(supervisor.children())
     for record in found:  # it grows meanwhile
-        found += children_of(record)
+        found += record.children()
     return found
 
 

@@ -75,7 +75,7 @@ class MemoryGate:
     ) -> PendingRestart:
         """See ``runtime.actor.doors.RestartGate``."""
         if counts and self._level < MemoryLevel.CONSERVE:
-            return self._node.timers.after(delay, go)
+            return self._node.engine.timers.after(delay, go)
         now = trio.current_time()
         footprint = None if spec is None else self._node.footprint_of(spec)
         predicted = 0 if footprint is None else footprint.predict()
@@ -145,7 +145,7 @@ class MemoryGate:
             self._timer = None
         wake_at = self._policy.wake_at
         if wake_at is not None:
-            self._timer = self._node.timers.after(max(0.0, wake_at - trio.current_time()), self._tick)
+            self._timer = self._node.engine.timers.after(max(0.0, wake_at - trio.current_time()), self._tick)
 
     def _tick(self) -> None:
         self._timer = None
@@ -153,7 +153,7 @@ class MemoryGate:
 
     def _release(self, ticket: int) -> None:
         # By a timer: a supervisor must not be told from within its own call.
-        self._released[ticket] = self._node.timers.after(0.0, self._go, ticket)
+        self._released[ticket] = self._node.engine.timers.after(0.0, self._go, ticket)
 
     def _go(self, ticket: int) -> None:
         self._released.pop(ticket, None)

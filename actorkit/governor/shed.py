@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 import attrs
 
 from ..errors import CallShed
-from ..runtime.actor.record import DEAD, IDLE, Message, Record
+from ..runtime.actor.dead_letters import DeadLetterReason
+from ..runtime.actor.envelope import Message, function_of, is_sent
+from ..runtime.actor.record import Record
+from ..runtime.actor.states import DEAD
 
 __all__ = ["Shed", "shed", "shed_mailboxes"]
 
@@ -36,7 +38,7 @@ class Shed:
 def shed_mailboxes(records: Iterable[Record[Any]], wanted: int, why: str) -> Shed:
     """Give up messages of about ``wanted`` bytes in the mailboxes of these actors: those of LOW actors before those of
     NORMAL ones, and so on. Of equally important actors the one with the longest mailbox comes first."""
-    full = [record for record in records if (record.inbox or record.outbox) and record.kind.handlers.sheddable]
+    full = [record for record in records if record.has_messages and record.kind.handlers.sheddable]
     full.sort(key=lambda record: (record.memory_priority, -record.mailbox_length))
     given_up = Shed()
     for record in full:
@@ -51,25 +53,18 @@ def shed(record: Record[Any], wanted: int, why: str) -> Shed:
     sheddable = record.kind.handlers.sheddable
     if record.state == DEAD or not sheddable:
         return Shed()
-    taken: list[Message] = []
     size = 0
-    for queue, order in ((record.outbox, -1), (record.inbox, 1)):
-        if not queue or size >= wanted:
-            continue
-        kept: list[Message] = []
-        for message in queue[::order]:
-            if size < wanted and type(message) is tuple and _function(message) in sheddable:
-                taken.append(message)
-                size += _size(message)
-            else:
-                kept.append(message)
-        queue[:] = kept[::order]
-    if not taken:
-        return Shed()
-    if record.inbox is not None and not record.inbox:
-        record.inbox = None
+
+    def given_up(message: Message) -> bool:
+        nonlocal size
+        if size >= wanted or not is_sent(message) or function_of(message) not in sheddable:
+            return False
+        size += _size(message)
+        return True
+
+    taken = record.remove_if(given_up)
     for message in taken:
-        record.scheduler.dead_letter(record, message, why)
+        record.scheduler.dead_letter(record, message, DeadLetterReason.SHED, why)
         reply = message[2]
         if reply is not None:
             reply.refuse(
@@ -78,18 +73,9 @@ def shed(record: Record[Any], wanted: int, why: str) -> Shed:
                     target=record.describe(),
                 )
             )
-    if record.relations is not None and record.relations.senders:
-        record.admit_senders()
-        if record.inbox is not None and record.state == IDLE:
-            record.make_ready()
+    if taken:
+        record.refill()
     return Shed(len(taken), size)
-
-
-def _function(message: Message) -> Any:
-    function = message[0]
-    while isinstance(function, partial):
-        function = function.func
-    return function
 
 
 def _size(message: Message) -> int:

@@ -81,13 +81,13 @@ class SubtreeGovernor(GovernorBase):
 
     def watchers(self) -> list[Record[Any]]:
         family = set(self.everybody())
-        return [record for record in self.node.memory_watchers if record in family]
+        return [record for record in self.node.engine.memory_watchers if record in family]
 
     def gates_held(self) -> Iterable[MemoryGate]:
         return () if self.gate is None else (self.gate,)
 
     def emit(self, kind: Callable[..., SystemEvent], *fields: Any) -> None:
-        events, supervisor = self.node.events, self.supervisor
+        events, supervisor = self.node.engine.events, self.supervisor
         if events.wanted(kind):  # type: ignore[arg-type]
             events.emit(kind(supervisor, supervisor.pid, supervisor.started_as, *fields))
 
@@ -96,11 +96,11 @@ class SubtreeGovernor(GovernorBase):
     def begin(self, gate: GateSettings) -> None:
         """Stand at the gate, and look from now on."""
         node = self.node
-        assert node.nursery is not None
+        assert node.engine.nursery is not None
         self.gate = MemoryGate(node, gate)
         self._family_gate = FamilyGate(self.gate, node.restart_gate, self._is_ours)
-        node.restart_gate = self._family_gate
-        node.nursery.start_soon(self._run, name=f"actorkit {node.name}: governor of {self.supervisor.pid}")
+        node.engine.restart_gate = self._family_gate
+        node.engine.nursery.start_soon(self._run, name=f"actorkit {node.name}: governor of {self.supervisor.pid}")
 
     def end(self) -> None:
         """Govern no more: every restart at the gate may go ahead."""
@@ -111,7 +111,7 @@ class SubtreeGovernor(GovernorBase):
         family_gate = self._family_gate
         assert family_gate is not None
         if self.node.restart_gate is family_gate:  # else another gate stands before it, and it only passes on
-            self.node.restart_gate = family_gate.outer
+            self.node.engine.restart_gate = family_gate.outer
         family_gate.own.close()
 
     async def _run(self) -> None:
@@ -127,7 +127,7 @@ class SubtreeGovernor(GovernorBase):
         """Is this the key of a child in the subtree? A child's key begins with its supervisor's number."""
         if self.over or not isinstance(key, tuple):
             return False
-        supervisor = self.node.actors.get(key[0])
+        supervisor = self.node.engine.actors.get(key[0])
         return supervisor is self.supervisor or supervisor in below(self.supervisor)
 
 
@@ -177,7 +177,7 @@ async def govern_subtree(
         )
     if settings.reserve:
         settings = attrs.evolve(settings, reserve=0)
-    governor = SubtreeGovernor(supervisor.scheduler, supervisor, size, settings)  # type: ignore[arg-type]
+    governor = SubtreeGovernor(supervisor.scheduler.node, supervisor, size, settings)  # type: ignore[attr-defined]
     governor.begin(gate or GateSettings())
     try:
         yield governor

@@ -21,28 +21,10 @@ import sys
 import sysconfig
 from typing import TYPE_CHECKING, Final
 
-__all__ = [
-    "COUNTS_ALLOCATIONS",
-    "ENVELOPE",
-    "REARM_STEP",
-    "REFUSABLE",
-    "WHY_PORTABLE",
-    "Account",
-    "can_interrupt",
-    "current",
-    "enter",
-    "heap_statistics",
-    "install",
-    "installed",
-    "own_heaps",
-    "purge",
-    "pymalloc_report",
-    "reinstall",
-    "size_with",
-    "switch",
-    "uninstall",
-    "verify",
-]
+from .python import clock as portable_clock
+
+__all__ = ["WHY_PORTABLE"]
+__all__ += portable_clock.__all__
 
 
 def _why_not_in_c() -> str | None:
@@ -66,46 +48,6 @@ def _why_not_in_c() -> str | None:
 WHY_PORTABLE: Final[str | None] = _why_not_in_c()
 
 if TYPE_CHECKING or WHY_PORTABLE is None:
-    from .c._clock import (
-        COUNTS_ALLOCATIONS,
-        ENVELOPE,
-        REARM_STEP,
-        REFUSABLE,
-        Account,
-        can_interrupt,
-        current,
-        enter,
-        heap_statistics,
-        install,
-        installed,
-        own_heaps,
-        purge,
-        pymalloc_report,
-        reinstall,
-        size_with,
-        switch,
-        uninstall,
-        verify,
-    )
+    from .c._clock import *  # noqa: F403
 else:
-    from .python.clock import (
-        COUNTS_ALLOCATIONS,
-        ENVELOPE,
-        REARM_STEP,
-        REFUSABLE,
-        Account,
-        can_interrupt,
-        current,
-        enter,
-        heap_statistics,
-        install,
-        installed,
-        own_heaps,
-        purge,
-        pymalloc_report,
-        reinstall,
-        size_with,
-        switch,
-        uninstall,
-        verify,
-    )
+    from .python.clock import *  # noqa: F403

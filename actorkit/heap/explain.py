@@ -32,7 +32,7 @@ import attrs
 
 from actorkit.heap import walk
 from actorkit.heap.python.blocks import mro_of
-from actorkit.heap.python.walk import MAILBOX, PureWalk, WalkOver
+from actorkit.heap.python.passes import MAILBOX, PureWalk, WalkOver
 from actorkit.heap.usage import HeapUsage
 
 __all__ = ["Explanation", "explain"]

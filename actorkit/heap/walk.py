@@ -32,8 +32,10 @@ from actorkit.heap import clock
 from actorkit.heap.python import adapters as shipped
 from actorkit.heap.python import clock as portable_clock
 from actorkit.heap.python import walk as pure_walk
+from actorkit.heap.python.passes import Followed
 from actorkit.heap.python.stack_depth import stacks_of
-from actorkit.heap.python.walk import Adapter, CensusGroups, RecordPlan
+from actorkit.heap.python.type_facts import Adapter
+from actorkit.heap.record_plan import CensusGroups, RecordPlan
 from actorkit.heap.usage import HeapUsage
 
 __all__ = [
@@ -177,7 +179,7 @@ them right after. References that the sender still has to the objects themselves
 def references_followed() -> int:
     """How many references all walks in Python have followed so far: what they have cost. The C walk, a hundred times
     cheaper, is not counted."""
-    return pure_walk.Followed.references
+    return Followed.references
 
 
 def size_messages() -> None:

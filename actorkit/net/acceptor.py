@@ -22,7 +22,7 @@ from .refusals import Refusals
 from .transport import Peer
 
 if TYPE_CHECKING:
-    from ..runtime.node import Node
+    from ..runtime.life.node_engine import NodeEngine
 
 __all__ = ["Acceptor"]
 
@@ -45,9 +45,14 @@ class Acceptor:
     """
 
     def __init__(
-        self, node: Node, sock: socket.socket, admit: Callable[[socket.socket, Peer], bool], refusal: bytes, who: str
+        self,
+        engine: NodeEngine,
+        sock: socket.socket,
+        admit: Callable[[socket.socket, Peer], bool],
+        refusal: bytes,
+        who: str,
     ) -> None:
-        self._node = node
+        self._engine = engine
         self._socket = sock
         self._admit = admit
         self._refusals = Refusals(refusal)
@@ -57,7 +62,7 @@ class Acceptor:
         self._spare: int | None = os.open(os.devnull, os.O_RDONLY)
         self._path = file_of(sock)
         self.closed = False
-        node.before_stop.append(self.close)
+        engine.stop.before.append(self.close)
 
     def address(self) -> Any:
         """(host, port), or a path."""
@@ -70,7 +75,7 @@ class Acceptor:
             return
         self.closed = True
         self._scope.cancel(reason="the listener stops accepting")
-        self._node.before_stop.remove(self.close)
+        self._engine.stop.before.remove(self.close)
         path = self._path
         if path is not None and path == file_of(self._socket):
             with contextlib.suppress(OSError):
@@ -118,7 +123,7 @@ class Acceptor:
                         admissions -= 1
                     else:
                         refusals -= 1
-                        self._refusals.refuse(sock, self._node.nursery)
+                        self._refusals.refuse(sock, self._engine.nursery)
                     if self._scope.cancel_called:
                         return  # another task cancels it meanwhile
 

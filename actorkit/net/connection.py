@@ -28,14 +28,14 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_readable, wait_writable
 
 from ..reasons import NORMAL, Crash, ExitReason, Failure, Shutdown
-from ..runtime.actor.record import DEAD, IDLE, Record
+from ..runtime.actor.record import DEAD, IDLE, Record, RecordEngine
 from ..runtime.base.trio_internals import (
     WAKE,
     Trap,
@@ -51,9 +51,6 @@ from ..runtime.base.trio_internals import (
 from .framing import FrameTooLong, Framing
 from .limits import Limits
 from .transport import CHUNK, Peer, open_transport
-
-if TYPE_CHECKING:
-    from ..runtime.life.scheduler import Scheduler
 
 __all__ = ["Connection", "ConnectionKind"]
 
@@ -153,7 +150,7 @@ class Connection:
         self._scope: trio.CancelScope | None = None
         self._scheduled = False
         self._sender: trio.CancelScope | None = None
-        self._scheduler: Scheduler = record.kind.scheduler
+        self._scheduler: RecordEngine = record.kind.scheduler
         self.peer = peer
         self.dropped = 0
 
@@ -295,7 +292,7 @@ class Connection:
             self._scope = None
             scheduler.holders.pop(task, None)
 
-    async def _read(self, record: Record[Any], scheduler: Scheduler, task: Task) -> None:
+    async def _read(self, record: Record[Any], scheduler: RecordEngine, task: Task) -> None:
         status = cancel_status(task, scheduler.features)
         reason: ExitReason = NORMAL
         kind, framer, transport = self._kind, self._framer, self._transport
@@ -381,7 +378,7 @@ class Connection:
     async def _turn(
         self,
         record: Record[Any],
-        scheduler: Scheduler,
+        scheduler: RecordEngine,
         task: Task,
         status: object,
         function: Any,

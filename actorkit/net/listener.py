@@ -35,13 +35,13 @@ from ..policy.supervision import supervision_events as ev
 from ..policy.supervision.child_spec import ChildSpec
 from ..policy.supervision.supervisor_flags import DynamicFlags
 from ..reasons import Crash, ExitReason, Failure
-from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
+from ..runtime.actor.later import Later
 from ..runtime.actor.record import Record
 from ..runtime.base.trio_internals import start_or_not
 from ..runtime.life.lifecycle import Stop
+from ..runtime.life.node_engine import NodeEngine
 from ..runtime.life.starter import Starter, Watcher
-from ..runtime.node import Node
 from ..supervision.dynamic import DynamicSupervisor
 from ..supervision.shell import Door, SupervisionShell
 from .acceptor import Acceptor
@@ -71,7 +71,7 @@ class Connections(Door):
         connection = self.connections.pop(record, None)
         if connection is not None:
             connection.ended(reason)
-            admission = cast("Node", record.scheduler).admission
+            admission = cast("NodeEngine", record.scheduler).admission
             if admission is not None:
                 admission.release(self.kind)
         super().child_exited(record, reason)
@@ -88,19 +88,19 @@ class Arrival:
         self.connected = False
         """Has a connection taken the socket over?"""
 
-    def connect(self, record: Record[Any], node: Node, door: Connections, kind: ConnectionKind) -> None:
+    def connect(self, record: Record[Any], engine: NodeEngine, door: Connections, kind: ConnectionKind) -> None:
         """Give the actor its connection. An actor for which there is no memory in some table ends."""
         try:
             connection = Connection(record, self.sock, self.peer, kind)
             door.connections[record] = connection
             self.connected = True
             record.obj.connection = connection
-            assert node.nursery is not None
+            assert engine.nursery is not None
             name = "actorkit: a connection"
-            if not start_or_not(node.nursery, connection.serve, name=name, features=node.features):
+            if not start_or_not(engine.nursery, connection.serve, name=name, features=engine.features):
                 raise MemoryError("no memory for the task of a connection")
         except MemoryError as error:
-            node.end_now(record, Crash.from_exception(error))
+            engine.end_now(record, Crash.from_exception(error))
 
 
 class Listener(DynamicSupervisor):
@@ -195,16 +195,16 @@ class Listener(DynamicSupervisor):
         return Stop(Failure(f"cannot listen on {self.address}: {error.strerror or error}"))
 
     def _listen(self, sock: socket.socket) -> Any:
-        node = self.ctx.node
-        assert node.nursery is not None
+        engine = self.ctx.node.engine
+        assert engine.nursery is not None
         try:
-            acceptor = Acceptor(node, sock, self.admit, self.refusal, self.ctx.describe())
+            acceptor = Acceptor(engine, sock, self.admit, self.refusal, self.ctx.describe())
         except BaseException:
             sock.close()
             raise
         self.acceptor = acceptor
         self.ctx.need_relations().call_at_exit(lambda *_: acceptor.end())
-        node.nursery.start_soon(_accept, acceptor, self.ctx, name=f"actorkit {node.name}: accepting")
+        engine.nursery.start_soon(_accept, acceptor, self.ctx, name=f"actorkit {engine.name}: accepting")
         return super().init()
 
     async def terminate(self, reason: ExitReason) -> None:
@@ -237,14 +237,14 @@ class Listener(DynamicSupervisor):
 
     def start_one(self, spec: Any, watcher: Watcher) -> Record[Any]:
         [arrival] = spec.args
-        node, door, kind, mine = self.ctx.node, self.door, self.connection_kind, self.spec
+        engine, door, kind, mine = self.ctx.node.engine, self.door, self.connection_kind, self.spec
         starter = self.starter
         if starter is None:
             starter = self.starter = self.make_starter(mine)
         record = starter(mine.args, mine.kwargs, watcher=watcher)
         # A constructor may end its actor, and its listener as well.
         if record.obj is not None and door.shell is not None:
-            arrival.connect(record, node, door, kind)
+            arrival.connect(record, engine, door, kind)
         return record
 
 

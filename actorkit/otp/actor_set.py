@@ -15,29 +15,29 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..errors import NotAlive
 from ..reasons import ExitReason, shown
-from ..runtime.actor.calls import Later
+from ..runtime.actor.later import Later
 from ..runtime.actor.record import Record
 from ..runtime.actor.ref import Ref
 
 if TYPE_CHECKING:
-    from ..runtime.node import Node
+    from ..runtime.life.node_engine import NodeEngine
 
 __all__ = ["ActorSet", "failed", "living"]
 
 T = TypeVar("T")
 
 
-def living(node: Node, ref: Ref[Any], purpose: str) -> Record[Any]:
+def living(engine: NodeEngine, ref: Ref[Any], purpose: str) -> Record[Any]:
     """The living actor of this node behind ``ref``. Raises NotAlive, which is the caller's fault: there is
     none."""
     try:
-        record = node.resolve(ref)
+        record = engine.resolve(ref)
     except TypeError:
         raise NotAlive(purpose, shown(ref, 200), "it is not the ref of an actor") from None
     if record is None or not record.alive:
         raise NotAlive(purpose, shown(ref, 200), "it is dead" if record is not None else "nobody is there")
-    if record.kind.scheduler is not node:
-        raise NotAlive(purpose, record.describe(), f"it lives on another node than {node.name!r}")
+    if record.kind.scheduler is not engine:
+        raise NotAlive(purpose, record.describe(), f"it lives on another node than {engine.name!r}")
     return record
 
 

@@ -20,8 +20,8 @@ from ..log import log
 from ..policy.key_table import NOT_THEIRS, KeyTable, Place, Slot
 from ..policy.supervision.child_spec import ChildSpec
 from ..reasons import shown
-from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
+from ..runtime.actor.later import Later
 from ..runtime.actor.record import Record
 from ..runtime.actor.ref import Ref
 from .actor_set import ActorSet, failed, living
@@ -191,9 +191,9 @@ class ProcessGroups(Actor):
         answer = Later[None]()
         try:
             purpose = f"let it join {shown(group, 100)}"
-            record = living(self.ctx.node, ref, purpose)
+            record = living(self.ctx.node.engine, ref, purpose)
             place = self.scope.groups.locate(group)
-            living(self.ctx.node, record, purpose)  # the key's own code has run, and may have ended it
+            living(self.ctx.node.engine, record, purpose)  # the key's own code has run, and may have ended it
         except (ActorkitError, TypeError) as error:
             answer.fail(error)
         else:
@@ -206,7 +206,7 @@ class ProcessGroups(Actor):
         """Undo one ``join``. Raises NotJoined when ``ref`` is not a member (any more). Source: pg:leave/3."""
         answer = Later[None]()
         try:
-            record = self.ctx.node.resolve(ref)
+            record = self.ctx.node.engine.resolve(ref)
             found = self.scope.groups.find(group)
         except (ActorkitError, TypeError) as error:
             answer.fail(error)
@@ -251,7 +251,7 @@ class ProcessGroups(Actor):
         """
         answer = Later[dict[Any, list[Ref[Any]]]]()
         try:
-            record = living(self.ctx.node, subscriber, TELLING)
+            record = living(self.ctx.node.engine, subscriber, TELLING)
         except (ActorkitError, TypeError) as error:
             answer.fail(error)
             return answer
@@ -283,9 +283,9 @@ class ProcessGroups(Actor):
         pg:monitor/2."""
         answer = Later[list[Ref[Any]]]()
         try:
-            record = living(self.ctx.node, subscriber, TELLING)
+            record = living(self.ctx.node.engine, subscriber, TELLING)
             place = self.scope.groups.locate(group)
-            living(self.ctx.node, record, TELLING)
+            living(self.ctx.node.engine, record, TELLING)
         except (ActorkitError, TypeError) as error:
             answer.fail(error)
         else:
@@ -298,7 +298,7 @@ class ProcessGroups(Actor):
     def demonitor(self, subscriber: Ref[Any]) -> None:
         """Send ``subscriber`` no more of them. No error if it got none. Source: pg:demonitor/2."""
         try:
-            record = self.ctx.node.resolve(subscriber)
+            record = self.ctx.node.engine.resolve(subscriber)
         except TypeError:
             return None
         except ActorkitError as error:

@@ -33,9 +33,10 @@ from ..log import log
 from ..policy.key_table import NOT_THEIRS, Place
 from ..policy.supervision.child_spec import ChildSpec
 from ..reasons import shown, text_of
-from ..runtime.actor.calls import Later
+from ..runtime.actor.calls import Reply
 from ..runtime.actor.dispatch import call
-from ..runtime.actor.names import NamedRef, checked_class, checked_name
+from ..runtime.actor.later import Later
+from ..runtime.actor.names import ServiceRef, checked_class, checked_name
 from ..runtime.actor.record import Record
 from ..runtime.actor.ref import Ref
 from ..runtime.base.trio_internals import is_fatal
@@ -43,8 +44,7 @@ from .actor_set import ActorSet, failed, living
 from .registry_table import Entry, Key, RegistryTable, strict
 
 if TYPE_CHECKING:
-    from ..runtime.life.scheduler import Scheduler
-    from ..runtime.node import Node
+    from ..runtime.life.node_engine import NodeEngine
 
 __all__ = ["Keys", "Registered", "Registry", "Unregistered", "registry", "via"]
 
@@ -103,10 +103,10 @@ def registry(keys: Keys = "unique", *, name: str, listeners: Iterable[Ref[Any]] 
 class _Entries:
     """A registry's table with all that hangs on it; it outlives the actor's state at the actor's death."""
 
-    __slots__ = ("actor_set", "listeners", "name", "node", "table")
+    __slots__ = ("actor_set", "engine", "listeners", "name", "table")
 
-    def __init__(self, node: Node, name: str, listeners: tuple[Ref[Any], ...]) -> None:
-        self.node = node
+    def __init__(self, engine: NodeEngine, name: str, listeners: tuple[Ref[Any], ...]) -> None:
+        self.engine = engine
         self.name = name
         self.listeners = listeners
         self.table = RegistryTable()
@@ -136,7 +136,7 @@ class _Entries:
     def _tell(self, message: object) -> None:
         for listener in self.listeners:
             try:
-                record = self.node.resolve(listener)
+                record = self.engine.resolve(listener)
             except NOT_THEIRS:
                 raise
             except BaseException as error:  # it follows a key whose own code raises, or that may have many holders
@@ -168,7 +168,7 @@ class Registry(Actor):
 
     def __init__(self, kind: Keys, name: str, listeners: tuple[Ref[Any], ...] = ()) -> None:
         self.kind: Keys = kind
-        self.entries = _Entries(self.ctx.node, name, listeners)
+        self.entries = _Entries(self.ctx.node.engine, name, listeners)
         actor_set = self.entries.actor_set
         self.ctx.need_relations().call_at_exit(lambda record, reason: actor_set.close())
 
@@ -194,7 +194,7 @@ class Registry(Actor):
         if key is _CALLER and isinstance(ref, Ref):
             answer.fail(BadArguments("cannot register a ref without a key: register(ref, key), or register(key)"))
         elif key is _CALLER:
-            caller = self.ctx.node.holder_of(current_task())
+            caller = self.ctx.node.engine.holder_of(current_task())
             if caller is self.ctx:  # it was queued: who calls is known when the answer has been given to the call
                 self.ctx.continue_with(Registry._register_waiting, answer, ref, value)
             else:
@@ -204,8 +204,10 @@ class Registry(Actor):
         return answer
 
     def _register_waiting(self, answer: Later[None], key: Any, value: Any) -> None:
-        for reply in list(answer._replies or ()):
-            self._register_caller(answer, self.ctx.node.holder_of(reply.task), key, value)
+        for asker in list(answer._askers or ()):
+            task = asker.task if isinstance(asker, Reply) else None
+            if task is not None:
+                self._register_caller(answer, self.ctx.node.engine.holder_of(task), key, value)
 
     def _register_caller(self, answer: Later[None], record: Record[Any] | None, key: Any, value: Any) -> None:
         if record is None:
@@ -222,9 +224,9 @@ class Registry(Actor):
     def _register(self, answer: Later[None], ref: Any, key: Any, value: Any) -> None:
         try:
             purpose = f"register it under {shown(key, 100)}"
-            record = living(self.ctx.node, ref, purpose)
+            record = living(self.ctx.node.engine, ref, purpose)
             place = self.entries.table.locate(key)
-            living(self.ctx.node, record, purpose)  # the key's own code has run, and may have ended it
+            living(self.ctx.node.engine, record, purpose)  # the key's own code has run, and may have ended it
         except (ActorkitError, TypeError) as error:
             answer.fail(error)
             return
@@ -383,7 +385,7 @@ class Registry(Actor):
 
     def _record(self, ref: Ref[Any]) -> Record[Any] | None:
         try:
-            return self.ctx.node.resolve(ref)
+            return self.ctx.node.engine.resolve(ref)
         except TypeError:
             return None
 
@@ -392,42 +394,37 @@ def _callback_failed(what: str, error: BaseException) -> CallbackFailed:
     return CallbackFailed(f"the function given to {what} raised {type(error).__qualname__}: {text_of(error, 400)}")
 
 
-class ViaRef(NamedRef[A]):
+class ViaRef(ServiceRef[A]):
     """Whoever holds ``key`` in a unique registry at the moment of each send."""
 
-    __slots__ = ("key", "registry")
+    __slots__ = ("key",)
+
+    kind_of_service = "registry"
 
     def __init__(self, registry: str, key: Any) -> None:
-        super().__init__(f"{registry}[{shown(key, 100)}]")
-        self.registry = registry
+        super().__init__(registry, shown(key, 100))
         self.key = key
 
     def __repr__(self) -> str:
         return f"<ref via {self.name}>"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ViaRef) and other.registry == self.registry and strict(other.key) == strict(self.key)
+        return isinstance(other, ViaRef) and other.service == self.service and strict(other.key) == strict(self.key)
 
     def __hash__(self) -> int:
-        return hash((ViaRef, self.registry, strict(self.key)))
+        return hash((ViaRef, self.service, strict(self.key)))
 
-    def resolve_on(self, scheduler: Scheduler) -> Record[Any] | None:
-        holder = scheduler.names.whereis(self.registry)
-        obj = None if holder is None else holder.obj
-        if not isinstance(obj, Registry):
-            return None
-        if obj.kind != "unique":
-            raise NotUnique(self.registry, "via")
-        found: Record[Any] | None = obj.entries.table.holder(self.key)
+    def service_class(self) -> type[Registry]:
+        return Registry
+
+    def look_up(self, service: Registry) -> Record[Any] | None:
+        if service.kind != "unique":
+            raise NotUnique(self.service, "via")
+        found: Record[Any] | None = service.entries.table.holder(self.key)
         return found
 
-    def why_nobody(self, scheduler: Scheduler) -> str:
-        holder = scheduler.names.whereis(self.registry)
-        if holder is None:
-            return f"no registry {self.registry!r}"
-        if not isinstance(holder.obj, Registry):
-            return f"{self.registry!r} is no registry"
-        return f"registry {self.registry!r} has nobody under {shown(self.key, 100)}"
+    def why_not(self, service: Registry) -> str:
+        return f"registry {self.service!r} has nobody under {shown(self.key, 100)}"
 
 
 def via(cls: Callable[..., A], registry_name: str, key: Any) -> Ref[A]:

@@ -47,7 +47,7 @@ from .stream_source import END, AsConsumer, begin_source, close_source, fetch
 from .task_supervisor import TaskSupervisor
 
 if TYPE_CHECKING:
-    from ..runtime.node import Node
+    from ..runtime.life.node_engine import NodeEngine
 
 __all__ = ["Pump"]
 
@@ -110,7 +110,7 @@ class Pump(Generic[I, T]):
         self.lost: CalleeDied | None = None
         """The same, found out by calling the supervisor."""
         self.closed = False
-        self.node: Node | None = None
+        self.engine: NodeEngine | None = None
         self.feeder: Record[Any] | None = None
         self.consumer: Record[Any] | None = None
         self.driver: AsConsumer | None = None
@@ -145,13 +145,13 @@ class Pump(Generic[I, T]):
         elif here is None:
             assert isinstance(supervisor, NamedRef)
             supervisor.resolve()  # says what is wrong
-        node = self.node = cast("Node", here)
-        if node.closing:
-            raise NodeStopped(f"cannot start a task stream: node {node.name!r} has stopped; open another one")
-        starter = node.starters.get(STARTER)
+        engine = self.engine = cast("NodeEngine", here)
+        if engine.closing:
+            raise NodeStopped(f"cannot start a task stream: node {engine.name!r} has stopped; open another one")
+        starter = engine.starters.get(STARTER)
         if starter is None:
             spec = ChildSpec(feed_stream, max_heap_size=0, id=STARTER)
-            starter = node.starters.put(STARTER, Starter(node, spec, Feeders(), label=STARTER))
+            starter = engine.starters.put(STARTER, Starter(engine, spec, Feeders(), label=STARTER))
         feeder = starter((self,), {})
         feeder.variables = contextvars.copy_context()
         self.feeder = feeder
@@ -191,8 +191,8 @@ class Pump(Generic[I, T]):
 
     async def gone(self) -> None:
         """Wait until the feeder has ended, and so has let go of the source."""
-        if self.node is not None and self.feeder is not None:
-            await self.node.stopped(self.feeder)
+        if self.engine is not None and self.feeder is not None:
+            await self.engine.stopped(self.feeder)
 
     def taken(self) -> None:
         """An outcome was taken, so there is room for another item."""
@@ -212,10 +212,10 @@ class Pump(Generic[I, T]):
 
     def soon(self) -> None:
         """Close it from trio's own loop: from any thread, at any time."""
-        node = self.node
+        engine = self.engine
         try:
-            if node is not None:
-                node.trio_token.run_sync_soon(self._end_soon)
+            if engine is not None:
+                engine.trio_token.run_sync_soon(self._end_soon)
         except Exception:  # trio has ended, and all tasks with it; or no memory: see _abandoned
             pass
 
@@ -308,8 +308,8 @@ class Pump(Generic[I, T]):
 
     def _arm(self, seconds: float) -> None:
         if self.timer is None and seconds != math.inf and not self.closed:
-            assert self.node is not None
-            self.timer = self.node.timers.after(seconds, self._expire)
+            assert self.engine is not None
+            self.timer = self.engine.timers.after(seconds, self._expire)
 
     def _abandoned(self) -> bool:
         """Has the stream gone, with or without a word? Then all of it ends."""

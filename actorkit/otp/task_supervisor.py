@@ -23,9 +23,9 @@ from ..errors import BadArguments, NotAlive
 from ..policy.supervision import supervision_events as ev
 from ..policy.supervision.child_spec import ChildSpec
 from ..policy.supervision.supervisor_flags import DynamicFlags
-from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.fitting import fits, misfit_in
+from ..runtime.actor.later import Later
 from ..runtime.actor.record import Record
 from ..runtime.actor.ref import Ref
 from ..runtime.life.process import Process
@@ -120,7 +120,7 @@ class TaskSupervisor(DynamicSupervisor):
         Task.Supervisor.async/3.
         """
         try:
-            record = living(self.ctx.node, owner, "link a task to its owner")
+            record = living(self.ctx.node.engine, owner, "link a task to its owner")
         except NotAlive as error:
             refused = Later[Task[T]]()
             refused.fail(error)
@@ -173,9 +173,9 @@ class TaskSupervisor(DynamicSupervisor):
         label = getattr(function, "__qualname__", "task")
         starter = self.starters.get(label)
         if starter is None:
-            learned = self.ctx.node.learned.of_kind(label)
+            learned = self.ctx.node.engine.learned.of_kind(label)
             spec = _SPEC.with_(id=label)
-            starter = Starter(self.ctx.node, spec, self.door, footprint=learned, label=label)
+            starter = Starter(self.ctx.node.engine, spec, self.door, footprint=learned, label=label)
             return self.starters.put(label, starter)
         return starter
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 import trio
 
 from ..log import log
+from .actor.names import CURRENT_SCHEDULER
 from .actor.record import Record
 from .actor.ref import BoundedCall, Ref
 
 if TYPE_CHECKING:
-    from .actor.calls import Later
-    from .node import Node
+    from .actor.later import Later
+    from .life.node_engine import NodeEngine
 
 __all__ = ["FromThread"]
 
@@ -35,8 +36,8 @@ class FromThread:
             members = node.from_thread.call(room, Room.count)
     """
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, engine: NodeEngine) -> None:
+        self._engine = engine
 
     def cast(
         self, ref: Ref[A], method: Callable[Concatenate[A, P], object], /, *args: P.args, **kwargs: P.kwargs
@@ -79,15 +80,13 @@ class FromThread:
                 actor."""
 
         async def ask() -> Any:
-            from .actor.names import CURRENT_SCHEDULER
-
-            CURRENT_SCHEDULER.set(self._node)
+            CURRENT_SCHEDULER.set(self._engine)
             return await ref.call(method, *args, **kwargs)
 
-        return trio.from_thread.run(ask, trio_token=self._node.trio_token)
+        return trio.from_thread.run(ask, trio_token=self._engine.trio_token)
 
     def _soon(self, send: Callable[[], object]) -> None:
-        context = self._node.base_context.copy()
+        context = self._engine.base_context.copy()
 
         def run() -> None:
             try:
@@ -95,4 +94,4 @@ class FromThread:
             except Exception:
                 log.exception("a message from a thread could not be sent")
 
-        self._node.trio_token.run_sync_soon(run)
+        self._engine.trio_token.run_sync_soon(run)

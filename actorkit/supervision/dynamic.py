@@ -17,8 +17,8 @@ from ..policy.supervision import supervision_events as ev
 from ..policy.supervision.child_spec import ChildSpec
 from ..policy.supervision.dynamic import DynamicSupervision
 from ..policy.supervision.supervisor_flags import DynamicFlags
-from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
+from ..runtime.actor.later import Later
 from ..runtime.actor.names import NamedRef
 from ..runtime.actor.record import Record
 from ..runtime.actor.ref import Ref
@@ -90,7 +90,7 @@ class DynamicSupervisor(SupervisionShell):
         """Stop a child, also one that is restarting (by its last ref). Raises ChildNotFound, also the second time."""
         later = Later[None]()
         try:
-            holder = ref.resolve_on(self.ctx.node) if isinstance(ref, NamedRef) else ref
+            holder = ref.resolve_on(self.ctx.node.engine) if isinstance(ref, NamedRef) else ref
         except ActorkitError as error:  # it follows a key that raises, or that many may hold
             later.fail(error)
             return later

@@ -14,20 +14,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ..errors import InvalidChildSpec, InvalidSupervisorFlag
 from ..policy.supervision.child_spec import ChildSpec, validate_children
 from ..policy.supervision.supervisor_flags import Strategy, SupervisorFlags
 from ..reasons import ExitReason, shown
 from ..runtime.actor.dispatch import call
-from ..runtime.actor.names import NamedRef, checked_class, checked_name
+from ..runtime.actor.names import ServiceRef, checked_class, checked_name
 from ..runtime.actor.record import DEAD, Record
 from ..runtime.actor.ref import Ref
 from .static import Supervisor, supervisor
-
-if TYPE_CHECKING:
-    from ..runtime.life.scheduler import Scheduler
 
 __all__ = ["PartitionSupervisor", "partition_supervisor", "partitioned"]
 
@@ -111,14 +108,15 @@ class PartitionSupervisor(Supervisor):
         super()._outcome(record, reason, ignored)
 
 
-class PartitionedRef(NamedRef[A]):
+class PartitionedRef(ServiceRef[A]):
     """The partition that a key belongs to, at the moment of each send."""
 
-    __slots__ = ("supervisor", "value")
+    __slots__ = ("value",)
+
+    kind_of_service = "partition supervisor"
 
     def __init__(self, supervisor: str, value: int, key: object) -> None:
-        super().__init__(f"{supervisor}[{shown(key, 100)}]")
-        self.supervisor = supervisor
+        super().__init__(supervisor, shown(key, 100))
         self.value = value
 
     def __repr__(self) -> str:
@@ -126,25 +124,19 @@ class PartitionedRef(NamedRef[A]):
 
     def __eq__(self, other: object) -> bool:
         """Equal, if they lead to the same place whatever the number of partitions is."""
-        return isinstance(other, PartitionedRef) and other.supervisor == self.supervisor and other.value == self.value
+        return isinstance(other, PartitionedRef) and other.service == self.service and other.value == self.value
 
     def __hash__(self) -> int:
-        return hash((PartitionedRef, self.supervisor, self.value))
+        return hash((PartitionedRef, self.service, self.value))
 
-    def resolve_on(self, scheduler: Scheduler) -> Record[Any] | None:
-        holder = scheduler.names.whereis(self.supervisor)
-        obj = None if holder is None else holder.obj
-        if not isinstance(obj, PartitionSupervisor):
-            return None
-        return obj.partition(self.value % len(obj.slots))
+    def service_class(self) -> type[PartitionSupervisor]:
+        return PartitionSupervisor
 
-    def why_nobody(self, scheduler: Scheduler) -> str:
-        holder = scheduler.names.whereis(self.supervisor)
-        if holder is None:
-            return f"no partition supervisor {self.supervisor!r}"
-        if not isinstance(holder.obj, PartitionSupervisor):
-            return f"{self.supervisor!r} is no partition supervisor"
-        return f"partition {self.value % len(holder.obj.slots)} of {self.supervisor!r} does not run now"
+    def look_up(self, service: PartitionSupervisor) -> Record[Any] | None:
+        return service.partition(self.value % len(service.slots))
+
+    def why_not(self, service: PartitionSupervisor) -> str:
+        return f"partition {self.value % len(service.slots)} of {self.service!r} does not run now"
 
 
 def partitioned(cls: Callable[..., A], supervisor_name: str, key: object) -> Ref[A]:

@@ -25,10 +25,10 @@ from ..policy.supervision.child_spec import check_spec
 from ..policy.supervision.static import Supervision
 from ..policy.supervision.supervision_events import ChildCounts, ChildInfo
 from ..reasons import KILLED, SHUTDOWN, Crash, ExitReason
-from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.doors import PendingRestart
 from ..runtime.actor.events import ChildRestarted, SupervisorReport
+from ..runtime.actor.later import Later
 from ..runtime.actor.record import DEAD, RUNNING, Record
 from ..runtime.actor.reports import report_supervisor
 from ..runtime.base.timers import Timer
@@ -36,7 +36,6 @@ from ..runtime.base.trio_internals import is_fatal
 from ..runtime.life.lifecycle import Stop
 from ..runtime.life.starter import Starter, Watcher
 from ..runtime.life.starter_cache import StarterCache
-from ..runtime.node import Node
 
 __all__ = ["SupervisionShell"]
 
@@ -81,7 +80,7 @@ class Door:
     def restart_due(self, key: object, ticket: int) -> None:
         # Who is interrupted or ends the program ends its node too. A new life in the moment before
         # that would only have to be interrupted again, if it does what the last one did.
-        if self.shell is not None and self.shell.ctx.node.left is None:
+        if self.shell is not None and self.shell.ctx.node.engine.left is None:
             self.shell._due(key, ticket)
 
 
@@ -133,7 +132,7 @@ class SupervisionShell(Actor):
         relations.call_at_exit(self._abandon)
         quota = self.ctx.kind.options.memory_quota
         if quota is not None:
-            self.ctx.node.keep_quota(self.ctx, quota)
+            self.ctx.node.engine.quotas.keep(self.ctx, quota)
         started = self.started
         self._feed(ev.Begin(trio.current_time()))
         return started
@@ -161,8 +160,8 @@ class SupervisionShell(Actor):
         if self.busy:
             return
         self.busy = True
-        node, machine = ctx.node, self.machine
-        previous, node.current = node.current, ctx
+        engine, machine = ctx.node.engine, self.machine
+        previous, engine.current = engine.current, ctx
         try:
             while queue and door.shell is not None:
                 for action in machine.handle(queue.popleft()):
@@ -171,14 +170,14 @@ class SupervisionShell(Actor):
         except BaseException as error:
             queue.clear()
             if is_fatal(error):
-                node.leave(error)
+                engine.leave(error)
             if door.shell is not None:
                 log.exception("supervisor %s failed and ends", ctx.describe())
                 self.over = Crash.from_exception(error)
             elif not isinstance(error, ActorDead):
                 log.exception("supervisor %s failed while it ended", ctx.describe())
         finally:
-            node.current = previous
+            engine.current = previous
             if door.shell is not None:
                 self.busy = False
         if door.shell is not None and self.over is not None:
@@ -220,9 +219,9 @@ class SupervisionShell(Actor):
         self.refs[record] = instance
         if instance in self.restarted:
             self.restarted.discard(instance)
-            node = self.ctx.node
-            if node.events.wanted(ChildRestarted):
-                node.events.emit(
+            engine = self.ctx.node.engine
+            if engine.events.wanted(ChildRestarted):
+                engine.events.emit(
                     ChildRestarted(record, record.pid, record.started_as, record.kind.child_id, self.ctx.describe())
                 )
         self._feed(ev.ChildStarted(now, instance, record))
@@ -245,7 +244,7 @@ class SupervisionShell(Actor):
                     self._kill(instance, record)
             case ev.ScheduleRestart(key=key, ticket=ticket, delay=delay, counts=counts):
                 spec = self.machine.spec_of_ticket(ticket)
-                self.waiting[ticket] = self.ctx.node.restart_gate.hold(
+                self.waiting[ticket] = self.ctx.node.engine.restart_gate.hold(
                     spec, delay, partial(self.door.restart_due, key, ticket), counts, (self.ctx.number, inert(key))
                 )
             case ev.CancelRestart(ticket=ticket):
@@ -269,9 +268,9 @@ class SupervisionShell(Actor):
 
     def _start(self, action: ev.StartChild) -> None:
         spec, instance = action.spec, action.instance
-        node: Node = self.ctx.node
+        engine = self.ctx.node.engine
         if action.restart:
-            node.restarts += 1
+            engine.restarts += 1
             self.restarted.add(instance)
         started: list[Record[Any]] = []
         door = self.door
@@ -287,13 +286,13 @@ class SupervisionShell(Actor):
             record = self.start_one(spec, watcher)
         except BaseException as error:
             if is_fatal(error):  # of its constructor: the machine must hear what became of the start all the same
-                node.leave(error)
+                engine.leave(error)
             self.restarted.discard(instance)
             reason = Starter.failure(error)
             self._feed(ev.ChildStartFailed(trio.current_time(), instance, reason))
             return
         if door.shell is None:
-            node.shutdown_child(record, KILLED)  # its constructor has ended its supervisor
+            engine.shutdown_child(record, KILLED)  # its constructor has ended its supervisor
         elif not started:
             started.append(record)
             self.coming[record] = instance
@@ -305,8 +304,8 @@ class SupervisionShell(Actor):
 
     def make_starter(self, spec: Any) -> Starter:
         """A starter of this supervisor's children, who are measured."""
-        node = self.ctx.node
-        return Starter(node, spec, self.door, footprint=node.learned.of_child(spec, by_id=self.knows_ids))
+        engine = self.ctx.node.engine
+        return Starter(engine, spec, self.door, footprint=engine.learned.of_child(spec, by_id=self.knows_ids))
 
     def ask(self, query: ev.Query) -> Any:
         """The machine's answer to a query, at once: also in the middle of what it does, and for a child that asks while
@@ -322,29 +321,29 @@ class SupervisionShell(Actor):
         return infos
 
     def _stop(self, instance: int, ref: Any, shutdown: Any) -> None:
-        node = self.ctx.node
+        engine = self.ctx.node.engine
         if shutdown == "brutal_kill":
             self._kill(instance, ref)
             return
-        node.shutdown_child(ref, SHUTDOWN)
+        engine.shutdown_child(ref, SHUTDOWN)
         if shutdown != float("inf") and ref.state != DEAD:
-            self.timers["stop", instance] = node.timers.after(shutdown, self._time_is_up, "stop", instance)
+            self.timers["stop", instance] = engine.timers.after(shutdown, self._time_is_up, "stop", instance)
 
     def _stop_group(self, group: Any, shutdown: Any) -> None:
-        node = self.ctx.node
+        engine = self.ctx.node.engine
         for instance, ref in group:
             if shutdown == "brutal_kill":
                 self._kill(instance, ref)
             else:
-                node.shutdown_child(ref, SHUTDOWN)
+                engine.shutdown_child(ref, SHUTDOWN)
         if shutdown not in ("brutal_kill", float("inf")) and any(ref.state != DEAD for _, ref in group):
-            self.timers["group", shutdown] = node.timers.after(shutdown, self._time_is_up, "group", shutdown)
+            self.timers["group", shutdown] = engine.timers.after(shutdown, self._time_is_up, "group", shutdown)
 
     def _kill(self, instance: int, ref: Any) -> None:
-        node = self.ctx.node
-        node.end_now(ref, KILLED)
+        engine = self.ctx.node.engine
+        engine.end_now(ref, KILLED)
         if ref.state != DEAD:
-            self.timers["kill", instance] = node.timers.after(node.kill_timeout, self._time_is_up, "kill", instance)
+            self.timers["kill", instance] = engine.timers.after(engine.kill_timeout, self._time_is_up, "kill", instance)
 
     def _time_is_up(self, what: str, key: Any) -> None:
         self.timers.pop((what, key), None)
@@ -366,7 +365,7 @@ class SupervisionShell(Actor):
             self._feed(ev.RestartDue(trio.current_time(), key, ticket))
 
     def _report(self, report: ev.ReportChild) -> None:
-        node = self.ctx.node
+        engine = self.ctx.node.engine
         # The governor has told of those it kills, all of a round together; a line for each would be thousands.
         of_the_node = report.kind == "child_terminated" and isinstance(report.reason, MemoryPressure)
         report_supervisor(
@@ -377,10 +376,10 @@ class SupervisionShell(Actor):
             report.reason,
             report.because,
         )
-        if report.kind != "progress" and node.events.wanted(SupervisorReport):
+        if report.kind != "progress" and engine.events.wanted(SupervisorReport):
             ref: Any = report.ref
             pid = ref.pid if ref is not None else None
-            node.events.emit(
+            engine.events.emit(
                 SupervisorReport(
                     ref, pid, self.ctx.describe(), report.kind, report.child_id, report.reason, report.because
                 )
@@ -398,7 +397,7 @@ class SupervisionShell(Actor):
         elif self.ctx.state == RUNNING:
             self.ctx.need_control().final = reason
         else:
-            self.ctx.node.die(self.ctx, reason)
+            self.ctx.node.engine.die(self.ctx, reason)
 
     def _abandon(self, record: Record[Any], reason: ExitReason) -> None:
         """The supervisor dies (killed: otherwise no child is left). Its children are linked to it: those that trap
@@ -411,9 +410,9 @@ class SupervisionShell(Actor):
         children = [*self.refs, *self.coming]
         self.refs.clear()
         self.coming.clear()
-        node = self.ctx.node
+        engine = self.ctx.node.engine
         for child in children:
             try:
-                node.shutdown_child(child, reason)
+                engine.shutdown_child(child, reason)
             except BaseException as error:
-                node.step_failed(error)
+                engine.step_failed(error)

@@ -17,8 +17,8 @@ from ..policy.supervision.child_spec import ChildSpec, validate_children
 from ..policy.supervision.static import Supervision
 from ..policy.supervision.supervision_events import ChildInfo
 from ..policy.supervision.supervisor_flags import AutoShutdown, Strategy, SupervisorFlags
-from ..runtime.actor.calls import Later
 from ..runtime.actor.dispatch import call
+from ..runtime.actor.later import Later
 from ..runtime.actor.ref import Ref
 from .shell import SupervisionShell
 

@@ -96,13 +96,13 @@ class Probe:
 
     def monitor(self, other: Ref[Any]) -> MonitorId:
         """Have the probe told of ``other``'s end, with ``ak.Down``."""
-        record = self._node.resolve(self.ref)
+        record = self._node.engine.resolve(self.ref)
         assert record is not None
-        return links.monitor(self._node, record, self._node.resolve(other), other)
+        return links.monitor(self._node.engine, record, self._node.engine.resolve(other), other)
 
     def link(self, other: Ref[Any]) -> None:
         """Link the probe with ``other``: its end arrives as ``ak.Exit``, and the probe's end ends it."""
-        record, target = self._node.resolve(self.ref), self._node.resolve(other)
+        record, target = self._node.engine.resolve(self.ref), self._node.engine.resolve(other)
         assert record is not None
         assert target is not None, f"{other!r}: nobody to link to"
-        links.link(self._node, record, target)
+        links.link(self._node.engine, record, target)

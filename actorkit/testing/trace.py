@@ -23,8 +23,8 @@ from typing import Any
 
 import attrs
 
+from ..policy.memory.candidates import Census
 from ..policy.memory.governor_events import CensusTaken
-from ..policy.memory.victims import Census
 from ..reasons import bounded
 
 __all__ = ["Diverged", "Trace"]

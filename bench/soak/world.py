@@ -47,7 +47,7 @@ class World:
         self.levels: set[str] = set()
 
     def workers(self) -> list[Record[Any]]:
-        return [record for record in self.node.actors.values() if issubclass(record.kind.cls, Worker)]
+        return [record for record in self.node.engine.actors.values() if issubclass(record.kind.cls, Worker)]
 
     # --- abuse ------------------------------------------------------------------------------------
 
@@ -189,22 +189,22 @@ class World:
             self.size = statistics.actors
         if statistics.actors != self.size:
             found.append(f"{statistics.actors} actors of {self.size}")
-        busy = [record for record in node.actors.values() if record.state != IDLE or record.mailbox_length]
+        busy = [record for record in node.engine.actors.values() if record.state != IDLE or record.mailbox_length]
         if busy:
             found.append(f"{len(busy)} actors are busy, {busy[0]} {busy[0].mailbox_length}")
-        pending = [record for record in node.actors.values() if record.pending is not None]
+        pending = [record for record in node.engine.actors.values() if record.pending is not None]
         if pending:
             found.append(f"{len(pending)} actors wait for another, {pending[0]}")
         timers = sum(
-            len(record.relations.timers or ()) for record in node.actors.values() if record.relations is not None
+            len(record.relations.timers or ()) for record in node.engine.actors.values() if record.relations is not None
         )
         if timers:
             found.append(f"{timers} timers of actors")
         for what in ("pending_calls", "unkillable"):
             if getattr(statistics, what):
                 found.append(f"{what}: {getattr(statistics, what)}")
-        if node.dying or node.starting or node.busy:
-            found.append(f"dying {len(node.dying)}, starting {node.starting}, busy {node.busy}")
+        if node.engine.dying or node.engine.starting or node.engine.busy:
+            found.append(f"dying {len(node.engine.dying)}, starting {node.engine.starting}, busy {node.engine.busy}")
         assert node.memory is not None
         if node.memory.level != ak.MemoryLevel.NORMAL:
             found.append(f"memory is {node.memory.level.name}, {node.memory.data()}")

@@ -84,24 +84,18 @@ def test_private_attributes_of_trio_stay_in_one_module() -> None:
     assert any(name in private for _, name in foreign_attributes(tree_of(INTERNALS)))
 
 
+OPTIONS = PACKAGE / "runtime" / "life" / "node_settings.py"
+
+
 def test_features_are_the_nodes() -> None:
     """Only the default of ``open_node`` is what was detected: all else asks its node."""
     for path in modules().values():
         if path != INTERNALS:
-            for node in ast.walk(tree_of(path)):
-                if isinstance(node, ast.Name) and node.id == "FEATURES":
-                    assert path.name in ("node.py", "scheduler.py"), f"{path.name}:{node.lineno}"
-    for name in ("node.py", "life/scheduler.py"):
-        tree = tree_of(PACKAGE / "runtime" / name)
-        defaults = {
-            id(default)
-            for node in ast.walk(tree)
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-            for default in (*node.args.defaults, *node.args.kw_defaults)
-        }
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Name) and node.id == "FEATURES":
-                assert id(node) in defaults, f"{name}:{node.lineno}"
+            uses = [
+                node for node in ast.walk(tree_of(path))
+                if isinstance(node, ast.Name) and node.id == "FEATURES"
+            ]  # fmt: skip
+            assert len(uses) == (path == OPTIONS), f"{path.name}: {[use.lineno for use in uses]}"
 
 
 def test_hot_code_is_marked() -> None:

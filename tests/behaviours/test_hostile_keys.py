@@ -419,7 +419,7 @@ async def test_a_name_with_code_of_its_own_is_taken_as_plain_text():
         assert node.whereis("two") is two
         one.kill()
         two.kill()
-        assert node.names.registered() == []
+        assert node.engine.names.registered() == []
 
 
 # --- process groups ------------------------------------------------------------------------------

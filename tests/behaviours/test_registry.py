@@ -71,7 +71,7 @@ async def test_entries_go_in_the_step_in_which_their_holder_ends(end):
             self.seen = []
 
         def handle_info(self, message):
-            self.seen.append((self.ctx.node.names.whereis("r").obj.lookup("a"), message.ref.alive))
+            self.seen.append((self.ctx.node.engine.names.whereis("r").obj.lookup("a"), message.ref.alive))
 
         @ak.call
         def look(self):
@@ -284,7 +284,7 @@ async def test_via_follows_the_key():
         two = node.spawn(Idle)
         await ref().call(R.register, two, ("user", 7))
         assert via.pid == two.pid
-        assert node.resolve(via) is two
+        assert node.engine.resolve(via) is two
 
 
 @conforms("REG-U")

@@ -809,11 +809,11 @@ async def test_what_a_source_still_does_after_the_death_of_its_consumer_is_not_t
     class Consumer(ak.Actor):
         async def items(self, ctx):
             try:
-                seen.append(ctx.node.current is ctx)
+                seen.append(ctx.node.engine.current is ctx)
                 yield 0
                 await trio.sleep_forever()
             finally:
-                seen.append(ctx.node.current is ctx)
+                seen.append(ctx.node.engine.current is ctx)
 
         @ak.cast
         async def consume(self):
@@ -1116,7 +1116,7 @@ def test_a_stream_may_be_dropped_when_all_is_over(when, thread):
         async with node_of_jobs() as node:
             kept.append(Knot(await begun("quiet")))
             if when == "the node stops":
-                node.before_stop.append(lambda: in_thread(drop) if thread else drop())
+                node.engine.stop.before.append(lambda: in_thread(drop) if thread else drop())
         if when == "the node has closed":
             in_thread(drop) if thread else drop()
             await settled()

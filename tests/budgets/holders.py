@@ -147,7 +147,7 @@ class World:
         """What an actor can hold at most, by what it was told."""
         self.inside: Any = None
         self.boundaries = 0
-        node.step_hook = self.switch
+        node.engine.step_hook = self.switch
 
     # --- the oracle ---------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class World:
             return
         self.boundaries += 1
         own = clock.enter(None)  # what is done here is nobody's
-        budget = self.node.budgets.all[left]
+        budget = self.node.engine.budgets.all[left]
         judged = budget.account.verdict
         held = heap_of(left).charged
         limit = budget.limit
@@ -169,7 +169,7 @@ class World:
         self.check(left, "at a boundary")
 
     def check(self, record: Any, when: str) -> None:
-        budget = self.node.budgets.all.get(record)
+        budget = self.node.engine.budgets.all.get(record)
         if not all(ref.alive for ref in self.sharers):
             self.inherits |= self.sharers
         if record.state == DEAD or budget is None or record in self.inherits:

@@ -218,7 +218,7 @@ async def test_200_mb_from_many_senders(ends: Ends, policy: str, named: bool, wa
         assert info is not None
         assert 1 <= info.mailbox <= 2
         assert HALF <= info.memory.mailbox <= MIB
-        await ends.node.budgets.look_at_all()
+        await ends.node.engine.budgets.look_at_all()
         assert ref.alive
         opened.set()
     waits = way in (by_send_wait, by_cast_wait) or (policy == "wait" and way is not by_keyword_cast)
@@ -300,10 +300,10 @@ async def test_what_the_sender_holds_is_not_the_receiver_s(ends: Ends) -> None:
     ref, _ = await busy(ends, "reject")
     table = bytes(3 * MIB)
     assert ref.send(table)
-    await ends.node.budgets.look_at_all()
+    await ends.node.engine.budgets.look_at_all()
     assert ref.alive
     del table
-    await ends.node.budgets.look_at_all()
+    await ends.node.engine.budgets.look_at_all()
     assert isinstance(await ends.of(ref), ak.MemoryLimit)
 
 

@@ -125,7 +125,7 @@ async def test_measuring_takes_a_share_of_the_time(node: ak.Node, monkeypatch: p
     """The first deaths are measured whatever it costs; a later one when what the last walk cost is a small part of the
     time since."""
     seconds = iter(range(10**6))
-    node.learned.clock = lambda: float(next(seconds))  # each look at the clock takes a second, so does each walk
+    node.engine.learned.clock = lambda: float(next(seconds))  # each look at the clock takes a second, so does each walk
     monkeypatch.setattr(footprints, "SHARE", 1 / 5)
     supervisor = await dynamic(node)
     counts = []
@@ -157,9 +157,9 @@ async def test_the_gate_sees_it(node: ak.Node) -> None:
     class Gate:
         def hold(self, spec: Any, delay: float, go: Any, counts: bool = True, key: object = None) -> Any:
             held.append(known(node, spec).predict())
-            return node.timers.after(delay, go)
+            return node.engine.timers.after(delay, go)
 
-    node.restart_gate = Gate()
+    node.engine.restart_gate = Gate()
     spec = ak.child(Sized, 300 * KIB).with_(name="gated", backoff=ak.Backoff(first=0.001, jitter=0.0))
     await started(node, ak.supervisor(spec))
     await end(node, node.whereis("gated"))
@@ -288,7 +288,7 @@ async def test_the_sweep_learns_from_those_with_a_budget(node: ak.Node) -> None:
     supervisor = await dynamic(node)
     await child_of(supervisor, ak.child(Sized, 40 * KIB).with_(max_heap_size=MIB))
     await child_of(supervisor, ak.child(Sized, 80 * KIB))
-    await node.budgets.look_at_all()
+    await node.engine.budgets.look_at_all()
     row = known(node, "Sized")
     assert row.count == 1
     assert 40 * KIB <= row.predict() <= 40 * KIB + ROOM

@@ -178,7 +178,7 @@ async def test_the_clock_is_put_back(ends: Ends) -> None:
     finally:
         tracemalloc.stop()
     assert not clock.verify()
-    await node.budgets.look_at_all()
+    await node.engine.budgets.look_at_all()
     assert clock.verify()
     ref.cast(Hog.in_a_handler)
     assert isinstance(await ends.of(ref), ak.MemoryLimit)
@@ -203,7 +203,7 @@ async def test_with_tracemalloc(ends: Ends, before: bool) -> None:
         if not before:
             tracemalloc.stop()
     finally:
-        node.budgets.close()
+        node.engine.budgets.close()
         tracemalloc.stop()
     assert not clock.installed()
 
@@ -216,4 +216,4 @@ async def test_a_node_without_budgets_has_no_clock() -> None:
             node.spawn(ak.child(Echo).with_(max_heap_size="1 MiB"))
             assert clock.installed()
         assert not clock.installed()
-        assert plain.step_hook is None
+        assert plain.engine.step_hook is None

@@ -157,7 +157,7 @@ async def test_without_the_extension_growth_is_found_after_a_number_of_activatio
     for _ in range(100):
         await ref.call(Hog.make, 1000)
     await ref.call(Hog.make, 2 * MIB)
-    account = ends.node.budgets.all[ref].account  # type: ignore[index]
+    account = ends.node.engine.budgets.all[ref].account  # type: ignore[index]
     activation = account.activation
     with pytest.raises(ak.CalleeDied):
         while True:
@@ -174,7 +174,7 @@ async def test_without_the_extension_looks_cost_a_share_of_the_activations(
     """An actor that holds much is looked at seldom."""
     ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
     await ref.call(Hog.keep_numbers, 3000)
-    account = ends.node.budgets.all[ref].account  # type: ignore[index]
+    account = ends.node.engine.budgets.all[ref].account  # type: ignore[index]
     activation, followed = account.activation, walk.references_followed()
     while account.activation < activation + 40_000:
         await ref.call(Hog.size)
@@ -268,11 +268,11 @@ async def test_shared_bytes_are_nobody_s(ends: Ends) -> None:
     second.cast(Hog.keep, shared)
     del shared
     await trio.testing.wait_all_tasks_blocked()
-    await node.budgets.look_at_all()
+    await node.engine.budgets.look_at_all()
     assert first.alive
     assert second.alive
     await first.call(Hog.forget)
-    await node.budgets.look_at_all()
+    await node.engine.budgets.look_at_all()
     over(await ends.of(second), MIB)
     assert first.alive
 
@@ -315,7 +315,7 @@ async def test_include_shared(ends: Ends) -> None:
         state: Any = ref
         state.obj.held.append(shared)
     await trio.testing.wait_all_tasks_blocked()
-    await node.budgets.look_at_all()
+    await node.engine.budgets.look_at_all()
     for ref in (first, second):
         assert isinstance(await ends.of(ref), ak.MemoryLimit)
 
@@ -329,16 +329,16 @@ async def test_only_watched(ends: Ends) -> None:
         for expected in (1, 2):
             for _ in range(8):
                 await ref.call(Hog.make, 50 * KIB)
-                await node.budgets.look_at_all()
+                await node.engine.budgets.look_at_all()
             events: Any = passed.drain()
             assert len(events) == 1, expected
             assert events[0].limit == 100 * KIB
             assert not events[0].kill
             assert events[0].usage.charged > 100 * KIB
             await ref.call(Hog.forget)
-            await node.budgets.look_at_all()
+            await node.engine.budgets.look_at_all()
         assert ref.alive
-        assert node.budgets.all[ref].peak > 390 * KIB  # type: ignore[index]
+        assert node.engine.budgets.all[ref].peak > 390 * KIB  # type: ignore[index]
 
 
 async def test_it_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -348,7 +348,7 @@ async def test_it_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
             ref = node.spawn(ak.child(Hog).with_(max_heap_size=ak.HeapLimit(100 * KIB, kill=False, log=log)))
             for _ in range(8):
                 await ref.call(Hog.make, 50 * KIB)
-                await node.budgets.look_at_all()
+                await node.engine.budgets.look_at_all()
     (line,) = [record.getMessage() for record in caplog.records if record.name == "actorkit"]
     assert "passed its max_heap_size" in line
     assert "of 102400 B" in line
@@ -363,9 +363,9 @@ async def test_the_peak_is_told(ends: Ends) -> None:
         ref = node.spawn(ak.child(Hog).with_(max_heap_size=limit))
         for _ in range(6):
             await ref.call(Hog.make, 50 * KIB)
-            await node.budgets.look_at_all()
+            await node.engine.budgets.look_at_all()
         await ref.call(Hog.forget)
-        await node.budgets.look_at_all()
+        await node.engine.budgets.look_at_all()
         info = node.process_info(ref)
         assert info is not None
         assert info.memory.charged < 10 * KIB
@@ -394,7 +394,7 @@ async def test_who_cannot_be_ended_is_reported(ends: Ends, mock_clock: trio.test
         ref.cast(Hiding.hide)
         await trio.testing.wait_all_tasks_blocked()
         mock_clock.jump(100)
-        await node.budgets.look_at_all()
+        await node.engine.budgets.look_at_all()
         await trio.testing.wait_all_tasks_blocked()
         mock_clock.jump(100)
         await trio.testing.wait_all_tasks_blocked()
@@ -416,7 +416,7 @@ async def test_a_node_s_default(caplog: pytest.LogCaptureFixture) -> None:
             None if (info := node.process_info(ref)) is None else info.max_heap_size for ref in (plain, free, own)
         ]
         assert limits == [MIB, None, 8 * MIB]
-        assert node.budgets.all[own].limit == ak.HeapLimit(8 * MIB, True, False, False, 12 * MIB)  # type: ignore[index]
+        assert node.engine.budgets.all[own].limit == ak.HeapLimit(8 * MIB, True, False, False, 12 * MIB)  # type: ignore[index]
 
 
 async def test_children_of_one_class_with_limits_of_their_own(ends: Ends) -> None:

@@ -602,11 +602,11 @@ async def test_what_elixirs_suite_asserts_beyond(node, autojump_clock):
     svc = await node.start(ak.child(Server).with_(name="svc"))
     await registry.call(ak.Registry.register, svc, "key")
     for form in (svc, ak.named(Server, "svc"), ak.via(Server, "r", "key")):
-        assert node.resolve(form) is svc
+        assert node.engine.resolve(form) is svc
         assert form.cast(Server.note, 1)
         assert await form.call(Server.started_p) == "ok"
     for nobody in (ak.named(Server, "nobody"), ak.via(Server, "r", "nobody")):
-        assert node.resolve(nobody) is None
+        assert node.engine.resolve(nobody) is None
         nobody.stop()
     linked = await (parent := node.spawn(Puppet)).call(Puppet.do, lambda me: me.ctx.spawn_link(Server))
     assert node.process_info(linked).links == (parent.pid,)

@@ -79,7 +79,7 @@ async def test_the_matrix_of_knobs(default, own, caplog):
             await ref.call(Grows.hold, 80 * KIB)
         except ak.CalleeDied:
             pass
-        await node.budgets.look_at_all()
+        await node.engine.budgets.look_at_all()
         if kill:
             reason = (await probe.receive(ak.Down, within=5)).reason
             assert isinstance(reason, ak.MemoryLimit)
@@ -116,7 +116,7 @@ async def test_shared_data(include, caplog):
         refs = [node.spawn(ak.child(Grows).with_(max_heap_size=limit)) for _ in range(2)]
         for ref in refs:
             ref.obj.held.append(shared)
-        await node.budgets.look_at_all()
+        await node.engine.budgets.look_at_all()
         assert [ref.alive for ref in refs] == [not include] * 2
     assert len(shared) == MIB
 
@@ -214,7 +214,7 @@ async def test_messages_count_when_they_arrive(caplog):
         accepted = sum(ref.send(bytes(50 * KIB)) for _ in range(200))
         assert 15 <= accepted <= 20
         assert node.process_info(ref).memory.charged <= MIB
-        await node.budgets.look_at_all()
+        await node.engine.budgets.look_at_all()
         assert ref.alive
         made.opened.set()
 
@@ -408,7 +408,7 @@ async def test_what_is_declared_sheddable_can_be_flushed(autojump_clock):
         for n in range(100):
             ref.cast(Board.tick, n)
             ref.cast(Gate.note, -n)
-        given_up = shed_mailboxes(node.actors.values(), 10**9, "a test")
+        given_up = shed_mailboxes(node.engine.actors.values(), 10**9, "a test")
         assert given_up.messages == 100
         made.opened.set()
         await settle()
@@ -461,7 +461,7 @@ async def test_over_its_memory_it_ends_and_comes_back_later(autojump_clock, capl
         with pytest.raises(ak.CalleeDied):
             for _ in range(6):
                 await ref.call(Grows.hold, 60 * KIB)
-            await node.budgets.look_at_all()
+            await node.engine.budgets.look_at_all()
             await ref.call(Grows.own_limit)
         reason = (await probe.receive(ak.Down)).reason
         assert isinstance(reason, ak.MemoryLimit)

@@ -141,7 +141,7 @@ async def test_bad_names_and_whose(node, autojump_clock):
     puppet.kill()
     with pytest.raises(ak.NotInsideActor):
         kept[0].register("mine")
-    assert node.names.registered() == []
+    assert node.engine.names.registered() == []
     await do(node.spawn(Puppet), lambda me: me.ctx.register("undefined"))
     assert node.whereis("undefined") is not None
 

@@ -276,7 +276,7 @@ async def test_names_through_restarts():
         assert (node.whereis("inner"), node.whereis("w2")) == (None, None)
         await top().call(S.restart_child, "inner")
         assert node.whereis("w2") is lab.refs["w2"]
-        assert sorted(node.names.registered()) == ["inner", "top", "w1", "w2"]
+        assert sorted(node.engine.names.registered()) == ["inner", "top", "w1", "w2"]
 
 
 # --- Scale ----------------------------------------------------------------------------------------

@@ -275,7 +275,7 @@ class Books(ak.EventStream):
     """Counts who has begun and who has ended."""
 
     def __init__(self, node: ak.Node) -> None:
-        super().__init__(node.events, (ak.ActorStarted, ak.ActorExited), 1)
+        super().__init__(node.engine.events, (ak.ActorStarted, ak.ActorExited), 1)
         self.story: list[str] = []
         self.started: Counter[Any] = Counter()
         self.exited: Counter[Any] = Counter()
@@ -390,7 +390,7 @@ class World:
         if self.node is not None:
             return
         self.node = node
-        stream = Delivery(node.events, (ak.SystemEvent,), 10)
+        stream = Delivery(node.engine.events, (ak.SystemEvent,), 10)
         stream.__enter__()
         self.books = Books(node)
         self.books.__enter__()
@@ -406,7 +406,7 @@ class World:
 
     @enable_ki_protection
     async def _wait_for(self, ref: Any) -> None:
-        record = self.node.resolve(ref)
+        record = self.node.engine.resolve(ref)
         if record is None or not record.alive:
             return
         self.waiting[ref] = None
@@ -418,8 +418,8 @@ class World:
         """The node runs, and rests."""
         node = self.node
         self.problems += [*consistent(node), *self.ledger.wrong(closed=False)]
-        if node.deadlines.pending:
-            self.problems.append(f"{node.deadlines.pending} calls are pending at rest")
+        if node.engine.deadlines.pending:
+            self.problems.append(f"{node.engine.deadlines.pending} calls are pending at rest")
         self.checked = True
 
     @enable_ki_protection

@@ -414,8 +414,8 @@ async def one_run(scenario: Callable[[World], Awaitable[None]], first: int, coun
                             problems.append("a wrong echo")
                     except EXPECTED as error:
                         problems.append(f"the supervised echo does not answer: {error}")
-                    if node.deadlines.pending:
-                        problems.append(f"{node.deadlines.pending} calls are pending at rest")
+                    if node.engine.deadlines.pending:
+                        problems.append(f"{node.engine.deadlines.pending} calls are pending at rest")
         except (ak.StartFailed, ak.SupervisorGaveUp, ak.NodeOutOfMemory) as error:
             outcome = f"stopped in order: {error!r:.200}"
         except MemoryError:

@@ -57,14 +57,14 @@ def until_refused(function: Callable[[int], object], nth: int = 1) -> int:
 async def test_a_link(autojump_clock: Any) -> None:
     async with ak.open_node() as node:
         hub, others = node.spawn(Idle), [node.spawn(Idle) for _ in range(6_000)]
-        one, two = node.resolve(hub), [node.resolve(other) for other in others]
+        one, two = node.engine.resolve(hub), [node.engine.resolve(other) for other in others]
         assert one is not None
         for turned in (False, True):
             count = until_refused(
-                lambda n, turned=turned: links.link(node, *((two[n], one) if turned else (one, two[n])))  # type: ignore[misc]
+                lambda n, turned=turned: links.link(node.engine, *((two[n], one) if turned else (one, two[n])))  # type: ignore[misc]
             )
             assert list(consistent(node)) == []
-            links.link(node, one, two[count])  # type: ignore[arg-type]
+            links.link(node.engine, one, two[count])  # type: ignore[arg-type]
             assert list(consistent(node)) == []
             assert one.relations is not None
             one.relations.links = None
@@ -76,8 +76,8 @@ async def test_a_link(autojump_clock: Any) -> None:
 async def test_a_monitor(autojump_clock: Any) -> None:
     async with ak.open_node() as node:
         hub, others = node.spawn(Idle), [node.spawn(Idle) for _ in range(6_000)]
-        one, two = node.resolve(hub), [node.resolve(other) for other in others]
-        until_refused(lambda n: links.monitor(node, two[n], one, hub))  # type: ignore[arg-type]
+        one, two = node.engine.resolve(hub), [node.engine.resolve(other) for other in others]
+        until_refused(lambda n: links.monitor(node.engine, two[n], one, hub))  # type: ignore[arg-type]
         assert list(consistent(node)) == []
 
 
@@ -96,7 +96,7 @@ async def test_a_birth(autojump_clock: Any) -> None:
         assert list(consistent(node)) == []
         hub.kill()
         await trio.sleep(1)
-        assert not node.dying
+        assert not node.engine.dying
     assert list(left(node)) == []
 
 
@@ -160,7 +160,7 @@ async def test_a_call(autojump_clock: Any, within: float | None) -> None:
                     await trio.lowlevel.checkpoint()
         assert told.refused == 1
         assert (outcomes.count("refused"), outcomes.count("slept"), outcomes.count("late")) == (1, 1, 399)
-        assert node.deadlines.pending == 0
+        assert node.engine.deadlines.pending == 0
         callee.kill()
 
 
@@ -240,7 +240,7 @@ async def test_a_call_from_a_full_stack(autojump_clock: Any) -> None:
     async with ak.open_node() as node:
         caller, callee = node.spawn(Idle), node.spawn(Idle)
         assert await caller.within(100).call(Idle.run, often, callee) == "fine"
-        assert node.deadlines.pending == 0
+        assert node.engine.deadlines.pending == 0
 
 
 async def test_a_stop(autojump_clock: Any) -> None:
@@ -254,6 +254,6 @@ async def test_a_stop(autojump_clock: Any) -> None:
                 node.shutdown()
                 with trio.CancelScope(shield=True):
                     async with trio.open_nursery() as nursery:
-                        nursery.start_soon(node._stop_surely)
+                        nursery.start_soon(node.engine.stop.run, None)
     assert told.refused == 1
     assert list(left(node)) == []

@@ -12,6 +12,9 @@ import trio
 import actorkit as ak
 from actorkit.runtime.budgets.holdings import heap_of
 from actorkit.testing import ScriptedMemory
+from tests.validated import validating
+
+_validated = validating()
 
 MIB = 1024 * 1024
 

@@ -65,7 +65,7 @@ async def test_rows_are_the_same_in_c_and_in_python(autojump_clock: trio.testing
         assert told[refs[2]][:2] == (P.HIGH, True)
         assert told[refs[6]][2] == told[refs[6]][3] / 2**20
         assert told[refs[7]][2] is None
-        whole = take_census([node.actors.values()])
+        whole = take_census([node.engine.actors.values()])
         if walk.IMPLEMENTATION == "c":
             assert {row[0]: tuple(row[1:]) for row in whole} == told
             assert whole.bytes == sum(row[-1] for row in told.values())
@@ -84,7 +84,7 @@ async def test_without_the_walk_in_c_budgets_know_enough(
         await trio.sleep(2)  # a sweep has looked
         before = dict(flat(walk.census_rows(list(node.processes()), PLAN)))
         monkeypatch.setattr(walk, "IMPLEMENTATION", "python")
-        rows = {row[0]: tuple(row[1:]) for row in take_census([node.actors.values()])}
+        rows = {row[0]: tuple(row[1:]) for row in take_census([node.engine.actors.values()])}
         assert rows[free][:4] == before[free]
         rank, idle, over, size, _ = rows[budgeted]
         assert (rank, idle) == (P.LOW, True)

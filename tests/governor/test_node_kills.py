@@ -61,7 +61,7 @@ async def test_the_radius_follows_links_to_those_who_do_not_trap() -> None:
         await two.call(Leaf.tie, stout)
         await stout.call(Leaf.tie, behind)
         assert set(radius_of(one)) == {one, two, three}  # type: ignore[arg-type]
-        node.end_now(one, PRESSURE)  # type: ignore[arg-type]
+        node.engine.end_now(one, PRESSURE)  # type: ignore[arg-type]
         assert [r.alive for r in (one, two, three, stout, behind)] == [False, False, False, True, True]
 
 
@@ -99,11 +99,11 @@ async def test_restarts_for_the_nodes_sake_do_not_count(kind: str) -> None:
                 told.append(counts)
                 return gate.hold(spec, delay, go, counts, key)
 
-        node.restart_gate = Listening()
+        node.engine.restart_gate = Listening()
         with trio.fail_after(60):
             for _ in range(10):
                 async with node.subscribe(ak.ChildRestarted) as restarts:
-                    node.end_now(await ref("a"), PRESSURE)
+                    node.engine.end_now(await ref("a"), PRESSURE)
                     await anext(restarts)
             async with node.subscribe(ak.ChildRestarted) as restarts:
                 (await ref("a")).kill()
@@ -135,12 +135,12 @@ async def test_watching_memory_ends_with_the_actor() -> None:
 
     async with ak.open_node() as node:
         one, two = await node.start(Cache), await node.start(Cache)
-        assert list(node.memory_watchers) == [one, two]
+        assert list(node.engine.memory_watchers) == [one, two]
         assert one is not None
         assert two is not None
         await one.call(Cache.enough)
         two.kill()
-        assert not node.memory_watchers
+        assert not node.engine.memory_watchers
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ class AtTheGate:
         await level_is(node, L.KILL)
         for ref in refs:
             assert isinstance(ref, Record)
-            node.end_now(ref, PRESSURE)
+            node.engine.end_now(ref, PRESSURE)
         gate: Any = node.restart_gate
         while len(gate) < self.count:
             await trio.sleep(0.01)
@@ -98,13 +98,13 @@ async def test_they_come_back_in_order_a_few_at_a_time_until_terminated_or_shut_
     at = AtTheGate(COUNT)
     async with at.open() as node:
         refs, gate = await at.fill(node)
-        timers = len(node.timers)
+        timers = len(node.engine.timers)
         await trio.sleep(100)
         assert Child.born == []
         assert len(gate) == COUNT
         counts = await MANY.call(ak.DynamicSupervisor.count_children)
         assert (counts.specs, counts.active) == (COUNT, 0)
-        assert len(node.timers) <= timers, "one timer for the whole gate, not one for each"
+        assert len(node.engine.timers) <= timers, "one timer for the whole gate, not one for each"
 
         gone = set(range(0, COUNT, 50))
         for number in gone:
@@ -133,8 +133,8 @@ async def test_they_come_back_in_order_a_few_at_a_time_until_terminated_or_shut_
     await trio.sleep(100)
     assert len(Child.born) == len(numbers), "nobody is started after the end"
     assert set(left_behind(gate).values()) == {0}
-    assert len(node.timers) == 0
-    assert not node.actors
+    assert len(node.engine.timers) == 0
+    assert not node.engine.actors
     assert trio.lowlevel.current_statistics().tasks_living == tasks
     watched = [weakref.ref(ref) for ref in refs]
     del refs, node

@@ -12,7 +12,7 @@ import pytest
 
 from actorkit.heap import walk
 from actorkit.heap.python import walk as pure_walk
-from actorkit.heap.python.walk import RecordPlan
+from actorkit.heap.record_plan import RecordPlan
 
 try:
     from actorkit.heap.c import _walk

@@ -20,6 +20,7 @@ import pytest
 
 from actorkit.heap import walk
 from actorkit.heap.python import walk as pure_walk
+from actorkit.heap.python.type_facts import known_facts
 from actorkit.heap.usage import HeapUsage
 from tests.heap.alone import ALONE
 
@@ -378,7 +379,7 @@ def test_a_type_is_forgotten_when_it_ends(base: type) -> None:
         del made
         gc.collect()
         assert gone() is None
-        assert address not in pure_walk._known
+        assert address not in known_facts
 
 
 def test_registering_changes_what_is_known_of_a_type(registrations: None) -> None:

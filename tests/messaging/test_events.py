@@ -93,7 +93,7 @@ async def test_a_stream_that_was_left(node: ak.Node, clock: MockClock) -> None:
         pass
     node.spawn(Puppet).kill()
     assert events.drain() == []
-    assert not node.events.wanted(ak.ActorExited)
+    assert not node.engine.events.wanted(ak.ActorExited)
 
 
 async def test_a_loop_over_events_is_no_busy_loop(node: ak.Node, clock: MockClock) -> None:
@@ -146,8 +146,8 @@ async def test_subscribing_again_and_again(node: ak.Node, clock: MockClock) -> N
     assert len(record.relations.at_exit) == 1
     await observer.call(Observer.observe, ak.ActorExited)
     observer.kill()
-    assert not node.events.actors
-    assert not node.events.wanted(ak.ActorExited)
+    assert not node.engine.events.actors
+    assert not node.engine.events.wanted(ak.ActorExited)
 
 
 async def test_dead_letters(node: ak.Node, clock: MockClock) -> None:

@@ -94,16 +94,16 @@ class Things:
         records: list[Any] = [self.idle, self.budgeted, self.process, self.answering]
         return (
             node.statistics(),
-            node.busy,
-            node.grant,
-            node.starting,
-            len(node.idle),
-            [len(queue) for queue in node.queues],
+            node.engine.busy,
+            node.engine.grant,
+            node.engine.starting,
+            len(node.engine.idle),
+            [len(queue) for queue in node.engine.queues],
             [(r.state, r.mailbox_length, r.pending, r.control) for r in records],
             [(r.relations.terminating, r.relations.senders) for r in records if r.relations is not None],
             self.budgeted.account.live if hasattr(self.budgeted.account, "live") else None,
-            node.deadlines.pending,
-            len(node.events.streams),
+            node.engine.deadlines.pending,
+            len(node.engine.events.streams),
             self.answer.wanted,
             trio.lowlevel.current_statistics().tasks_living,
         )

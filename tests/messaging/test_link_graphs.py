@@ -217,7 +217,7 @@ async def play(seed: int, busy: bool) -> int:
                 assert (sorted(map(str, got)) == sorted(map(str, one.got))) if busy else got == one.got, f"{one}"
                 info = node.process_info(ref)
                 assert info is not None
-                assert {numbers[node.actors[pid.number]] for pid in info.links} == set(one.links)
+                assert {numbers[node.engine.actors[pid.number]] for pid in info.links} == set(one.links)
                 assert len(info.monitors) == sum(each[1] == one.number for each in graph.monitors)
                 assert len(info.monitored_by) == sum(each[2] == one.number for each in graph.monitors)
         return told

@@ -123,8 +123,8 @@ class Program:
             record: Any = ref
             assert record.relations is None or not record.relations.senders
             assert record.mailbox_length == 0
-            assert node.deadlines.pending == 0
-            assert len(node.timers) == (1 if node.deadlines.armed else 0)
+            assert node.engine.deadlines.pending == 0
+            assert len(node.engine.timers) == (1 if node.engine.deadlines.armed else 0)
             assert record.pending is None
         assert_closed_clean(node)
 

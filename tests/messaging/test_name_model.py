@@ -93,7 +93,7 @@ async def play(seed: int) -> None:
                         assert name in holders
             for each in NAMES:
                 assert node.whereis(each) is (refs[holders[each]] if each in holders else None)
-            assert node.names.registered() == sorted(holders)
+            assert node.engine.names.registered() == sorted(holders)
         for who in alive:
             assert [one for one in made[who].seen if isinstance(one, int)] == expected.get(who, [])
         assert node.statistics().dead_letters == lost

@@ -27,7 +27,7 @@ async def test_register_and_whereis(node: ak.Node, clock: MockClock) -> None:
     assert node.whereis("svc") is None
     await puppet.call(Puppet.do, lambda me: me.ctx.unregister())
     await puppet.call(Puppet.do, lambda me: me.ctx.register("other"))
-    assert node.names.registered() == ["other"]
+    assert node.engine.names.registered() == ["other"]
 
 
 @conforms("SRV-01")
@@ -90,7 +90,7 @@ async def test_short_lives_under_one_name(node: ak.Node, clock: MockClock) -> No
         else:
             ref.stop()
         assert node.whereis("brief") is None
-    assert node.names.registered() == []
+    assert node.engine.names.registered() == []
 
 
 @conforms("SRV-15")

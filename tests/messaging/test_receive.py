@@ -371,7 +371,7 @@ ENDS: dict[str, Callable[[ak.Node, Any], None]] = {
     "a kill": lambda node, ref: ref.kill(),
     "an exit signal": lambda node, ref: ref.exit(ak.Failure("x")),
     "a stop": lambda node, ref: ref.stop(),
-    "the parent's shutdown": lambda node, ref: node.shutdown_child(ref, ak.SHUTDOWN),
+    "the parent's shutdown": lambda node, ref: node.engine.shutdown_child(ref, ak.SHUTDOWN),
 }
 
 
@@ -448,7 +448,7 @@ async def test_killed_while_it_lets_others_run(node: ak.Node, clock: MockClock) 
         while True:
             got.append(await ctx.receive())
 
-    async with ak.open_node(slice_seconds=1e-9, features=node.features) as eager:
+    async with ak.open_node(slice_seconds=1e-9, features=node.engine.features) as eager:
         probe = Probe(eager)
         ref = eager.spawn(process)
         probe.monitor(ref)

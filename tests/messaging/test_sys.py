@@ -305,7 +305,7 @@ async def test_ending_a_suspended_actor(node: ak.Node, clock: MockClock, end: st
     ref.send("never handled")
     if end == "shutdown":
         record: Any = ref
-        node.shutdown_child(record, ak.SHUTDOWN)
+        node.engine.shutdown_child(record, ak.SHUTDOWN)
     elif end == "exit":
         ref.exit(ak.Failure("x"))
     elif end == "stop":

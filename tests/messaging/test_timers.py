@@ -111,7 +111,7 @@ async def test_many_cancelled_timers_are_forgotten(node: ak.Node, clock: MockClo
         node.send_after(3_600, puppet, n).cancel()
     record: Any = puppet
     assert len(record.relations.timers) < 100
-    assert len(node.timers._heap) < 3_000
+    assert len(node.engine.timers._heap) < 3_000
     assert node.statistics().timers == 0
 
 
@@ -177,7 +177,7 @@ async def test_a_timer_that_is_cancelled_after_its_node(clock: MockClock) -> Non
 async def test_a_cancelled_timer_is_let_go_of(node: ak.Node, clock: MockClock) -> None:
     """An actor's timers are those that are pending, at once: nobody has to look through all of them."""
     puppet = node.spawn(Puppet)
-    record = node.resolve(puppet)
+    record = node.engine.resolve(puppet)
     assert record is not None
     timers = [node.send_after(10, puppet, n) for n in range(50)]
     assert record.relations is not None

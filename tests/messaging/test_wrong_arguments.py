@@ -187,7 +187,7 @@ async def test_a_call_whose_arguments_do_not_fit_raises_at_its_caller(
         fitting = door(node, shop, method, x=8) if method is Shop.by_name else door(node, shop, method, 8)
         assert await fitting == 8
         assert node.statistics().dead_letters == 0
-        assert node.current is None
+        assert node.engine.current is None
 
 
 async def cast(node: ak.Node, ref: ak.Ref[Shop], method: Any, *args: Any) -> None:

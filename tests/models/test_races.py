@@ -63,10 +63,10 @@ class Race:
             self.node = node
             await scenario(self)
             await settle()
-            assert node.deadlines.pending == 0, "a call is pending"
+            assert node.engine.deadlines.pending == 0, "a call is pending"
             await trio.sleep(3000)  # what still waits has its time
             await settle()
-            assert len(node.timers) == 0, f"{len(node.timers)} timers are left"
+            assert len(node.engine.timers) == 0, f"{len(node.engine.timers)} timers are left"
             for ref in node.processes():
                 self.nothing_left(ref)
         assert_closed_clean(node)
@@ -189,7 +189,7 @@ async def kill_during_a_start(race: Race) -> None:
         await race.later(4)
         with trio.CancelScope() as scope:
             if race.pick.random() < 0.3:
-                node.timers.after(0.0, scope.cancel)
+                node.engine.timers.after(0.0, scope.cancel)
             await race.outcome("start", node.start(Starter, race, race.pick.random() < 0.5))
         if scope.cancelled_caught:
             await settle()
@@ -433,7 +433,7 @@ async def two_supervisors_linked_across(race: Race) -> None:
                 assert info.state == "running", f"{info}"
                 assert info.ref.alive
     alive = sum(top.alive for top in tops)
-    assert len(node.actors) == 4 * alive
+    assert len(node.engine.actors) == 4 * alive
 
 
 RACES = [

@@ -16,10 +16,10 @@ import trio
 import actorkit as ak
 import actorkit.supervision.static as supervisor_module
 from actorkit.policy.memory import governor_events as gev
+from actorkit.policy.memory.candidates import Candidate, Census, Radius
 from actorkit.policy.memory.governor import GovernorMachine
 from actorkit.policy.memory.governor_settings import GovernorSettings
 from actorkit.policy.memory.memory_sample import MemorySample
-from actorkit.policy.memory.victims import Candidate, Census, Radius
 from actorkit.policy.supervision import supervision_events as ev
 from actorkit.policy.supervision.dynamic import DynamicSupervision
 from actorkit.policy.supervision.static import Supervision

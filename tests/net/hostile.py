@@ -143,7 +143,7 @@ async def siege(
     async with ak.open_node(ak.supervisor(listener, max_restarts=0), call_timeout=HANG) as node:
         [(host, port)] = await ak.named(ak.Listener, "listener").call(ak.Listener.addresses)
         address = (host, port)
-        base = len(node.actors)
+        base = len(node.engine.actors)
         sizes: list[int] = []
 
         def hear() -> None:
@@ -178,10 +178,10 @@ async def siege(
                             nursery.start_soon(one_after_another)
                 done.set()
             with trio.move_on_after(HANG):
-                while len(node.actors) != base:
+                while len(node.engine.actors) != base:
                     await trio.sleep(0.02)
-            if len(node.actors) != base:
-                problems.append(f"{len(node.actors) - base} connections are left")
+            if len(node.engine.actors) != base:
+                problems.append(f"{len(node.engine.actors) - base} connections are left")
             problems += consistent(node)
             hear()
         ends = await ak.named(ak.Listener, "listener").call(ak.Listener.counts)

@@ -85,7 +85,7 @@ async def test_the_end_waits(cls: type[Continues], slow: bool, where: str, deed:
                 if deed != "the node stops":
                     await server.ended()
                 else:
-                    server.node.shutdown_child(server.node.root, ak.SHUTDOWN)
+                    server.node.engine.shutdown_child(server.node.root, ak.SHUTDOWN)
                     await server.ended()
         assert [entry for entry in log if isinstance(entry, int)] == [1, 2, 3], log
         assert isinstance(log[-1], tuple), log

@@ -15,10 +15,10 @@ from collections.abc import Hashable
 import attrs
 
 from actorkit.policy.memory import governor_events as ev
+from actorkit.policy.memory.candidates import Candidate, Radius
 from actorkit.policy.memory.governor import GovernorMachine
 from actorkit.policy.memory.governor_settings import GovernorSettings
 from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample, Priority
-from actorkit.policy.memory.victims import Candidate, Radius
 
 LIMIT = 100_000
 

@@ -9,6 +9,7 @@ import pytest
 from actorkit.errors import ChildRunning, InvalidChildSpec, StartFailed, SupervisorStopping
 from actorkit.policy.memory import governor_events as ev
 from actorkit.policy.memory.admission import AdmissionMachine, AdmissionSettings, Admit, KindLimits, LearnedSize
+from actorkit.policy.memory.candidates import Candidate, Radius
 from actorkit.policy.memory.fill_rate import FillRate
 from actorkit.policy.memory.governor import GovernorMachine
 from actorkit.policy.memory.governor_settings import GovernorSettings
@@ -16,9 +17,9 @@ from actorkit.policy.memory.kill_rounds import KEPT_ROUNDS, KillRounds, KillSett
 from actorkit.policy.memory.ladder import LadderSettings
 from actorkit.policy.memory.memory_pressure import MemoryPressure
 from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample, Priority
-from actorkit.policy.memory.outcomes import Outcome, Pace, PaceSettings
+from actorkit.policy.memory.outcomes import ActionOutcome, Pace, PaceSettings
 from actorkit.policy.memory.restart_queue import GateSettings, NodeDeaths
-from actorkit.policy.memory.victims import Candidate, KillCaps, Radius, select, select_over_quota
+from actorkit.policy.memory.victims import KillCaps, select, select_over_quota
 from actorkit.policy.supervision import supervision_events as sev
 from actorkit.policy.supervision.backoff import Backoff
 from actorkit.policy.supervision.child_spec import ChildSpec
@@ -220,7 +221,7 @@ def test_deaths_for_the_node_wait_from_half_a_second_to_a_minute() -> None:
 def test_what_a_pause_is_predicted_from() -> None:
     pace = Pace(PaceSettings())
     pace.begun(0.0, 100)
-    pace.note(Outcome("gc", 0.0, 10, 10, 0.2))
+    pace.note(ActionOutcome("gc", 0.0, 10, 10, 0.2))
     assert pace.predicted_pause(300) == pytest.approx(0.6)
     assert pace.predicted_pause(0) == pytest.approx(0.2)
 
@@ -232,11 +233,11 @@ def sample(now: float, used: int, live: int | None = None) -> MemorySample:
     return MemorySample(now, 1000, used, "test", used, live)
 
 
-def test_what_is_reckoned_goes_before_what_was_learned() -> None:
+def test_a_prediction_from_outside_goes_before_what_was_learned() -> None:
     made = AdmissionMachine(AdmissionSettings({"a": KindLimits(first_guess=50)}))
     made.looked(sample(0, 100))
     assert made.ask("a", 0) == Admit(50)
-    made.reckon("a", 7)
+    made.predict("a", 7)
     made.learn("a", [400] * 1000)
     assert made.predicted("a") == 7
     assert made.ask("a", 1) == Admit(7)
@@ -312,11 +313,11 @@ def test_a_first_footprint_of_nothing_is_one_too() -> None:
 
 def test_a_share_is_rested_for() -> None:
     resting = Pace(PaceSettings(share=0.05))
-    resting.note(Outcome("gc", 10.0, 100, 100, 1.0))
+    resting.note(ActionOutcome("gc", 10.0, 100, 100, 1.0))
     assert resting.why_not(29.0, anew=True)
     assert not resting.why_not(30.0, anew=True)
     tireless = Pace(PaceSettings(share=None))
-    tireless.note(Outcome("gc", 10.0, 100, 100, 1.0))
+    tireless.note(ActionOutcome("gc", 10.0, 100, 100, 1.0))
     assert not tireless.why_not(10.0, anew=True)
 
 

@@ -9,14 +9,15 @@ import attrs
 import pytest
 
 from actorkit.policy.memory import governor_events as ev
+from actorkit.policy.memory.candidates import Candidate, Census, Radius
 from actorkit.policy.memory.fill_rate import LookSettings
 from actorkit.policy.memory.governor import GovernorMachine
 from actorkit.policy.memory.governor_settings import SUBTREE_ACTIONS, GovernorSettings
 from actorkit.policy.memory.kill_rounds import KillSettings
 from actorkit.policy.memory.ladder import LadderSettings
 from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample, Priority
-from actorkit.policy.memory.outcomes import Outcome, PaceSettings
-from actorkit.policy.memory.victims import Candidate, Census, KillCaps, Radius
+from actorkit.policy.memory.outcomes import ActionOutcome, PaceSettings
+from actorkit.policy.memory.victims import KillCaps
 
 NORMAL, CONSERVE, SHED, KILL, EXHAUSTED = MemoryLevel
 REPORT_KINDS = get_args(ev.ReportKind)
@@ -609,7 +610,7 @@ def test_what_a_kill_freed_is_as_measured_on_the_spot_unless_it_failed() -> None
     node.done(0.01, node.the(ev.KillVictims).number, 98)
     node.look(0.02, 900, 900)
     assert node.the(ev.EmitReport).kind == "kill_judged"
-    assert node.governor.outcomes == (Outcome("kill", 0, 100, 98, 0.02, 0),)
+    assert node.governor.outcomes == (ActionOutcome("kill", 0, 100, 98, 0.02, 0),)
     node = Driven()
     node.look(0, 900, 900)
     node.census(0, 50, 50)
@@ -659,14 +660,17 @@ def test_a_trim_is_judged_by_the_resident_set_and_the_others_by_what_lives() -> 
     node.done(0.1, trim, None, 0.001)
     node.done(0.1, collect, None, 0.002)
     node.look(0.5, 690, 681)
-    assert node.governor.outcomes == (Outcome("trim", 0.1, 20, 10, 0.001, 10), Outcome("gc", 0.1, 34, 0, 0.002, 10))
+    assert node.governor.outcomes == (
+        ActionOutcome("trim", 0.1, 20, 10, 0.001, 10),
+        ActionOutcome("gc", 0.1, 34, 0, 0.002, 10),
+    )
 
 
 def test_a_trim_as_the_shell_tells_it() -> None:
     node = Driven()
     node.look(0, 700, 680)
     node.done(0.1, node.the(ev.TrimAllocator).number, 15, 0.001)
-    assert node.governor.outcomes == (Outcome("trim", 0.1, 20, 15, 0.001),)
+    assert node.governor.outcomes == (ActionOutcome("trim", 0.1, 20, 15, 0.001),)
 
 
 def test_what_is_worth_trimming() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from actorkit.policy.memory.kill_rounds import Judgement, KillRounds, KillSettings
 from actorkit.policy.memory.memory_sample import MemorySample
-from actorkit.policy.memory.outcomes import Outcome
+from actorkit.policy.memory.outcomes import ActionOutcome
 
 SETTINGS = KillSettings(round_interval=0.01, effect_delay=2.0, futile_rounds=3, pause=30.0)
 
@@ -109,7 +109,7 @@ def test_futile_is_less_than_a_quarter(realised: int, futile: bool) -> None:
     judgement = judged(realised)
     assert judgement.futile is futile
     freed = max(0, realised)
-    assert judgement.outcome == Outcome("kill", 0.0, 100, freed, 2.0, freed)
+    assert judgement.outcome == ActionOutcome("kill", 0.0, 100, freed, 2.0, freed)
     assert f"freed {freed} (fell by {realised}, 0 refilled; {freed} went back to the system)" in judgement.because
 
 
@@ -122,7 +122,7 @@ def test_why_a_round_is_judged_so() -> None:
 
 def test_how_long_a_round_took_is_from_its_beginning() -> None:
     """Fault: times are taken from zero, so that a round of a node that has run for a while is judged at once."""
-    assert judged(50, begun_at=5.0, looked_at=7.5).outcome == Outcome("kill", 5.0, 100, 50, 2.5, 50)
+    assert judged(50, begun_at=5.0, looked_at=7.5).outcome == ActionOutcome("kill", 5.0, 100, 50, 2.5, 50)
     rounds = KillRounds(SETTINGS)
     begun(rounds, 1, 5.0)
     rounds.ended(1, 5.0)

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from actorkit.policy.memory.outcomes import DEFAULT_PACES, Outcome, OutcomeBook, Pace, PaceSettings
+from actorkit.policy.memory.outcomes import DEFAULT_PACES, ActionOutcome, OutcomeBook, Pace, PaceSettings
 
 
-def done(at: float, realised: int | None, *, predicted: int = 100, duration: float = 0.0) -> Outcome:
-    return Outcome("shed", at, predicted, realised, duration)
+def done(at: float, realised: int | None, *, predicted: int = 100, duration: float = 0.0) -> ActionOutcome:
+    return ActionOutcome("shed", at, predicted, realised, duration)
 
 
 def test_what_does_not_deliver_waits_longer_and_longer() -> None:
@@ -64,7 +64,7 @@ def test_the_book_keeps_the_last_ones() -> None:
     for at in range(3):
         book.note(done(at, 100))
     assert [outcome.at for outcome in book.outcomes] == [1, 2]
-    assert not book.note(Outcome("kill", 3, 100, 0, 0.0)), "kills have a breaker of their own"
+    assert not book.note(ActionOutcome("kill", 3, 100, 0, 0.0)), "kills have a breaker of their own"
     assert book.note(done(4, 0))
     assert set(book.paces) == set(DEFAULT_PACES)
 

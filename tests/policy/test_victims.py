@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actorkit.policy.memory.candidates import Candidate, Census, Radius
 from actorkit.policy.memory.memory_sample import Priority
-from actorkit.policy.memory.victims import Candidate, Census, KillCaps, Radius, Selection, select, select_over_quota
+from actorkit.policy.memory.victims import KillCaps, Selection, select, select_over_quota
 
 LOW, NORMAL, HIGH, CRITICAL = Priority
 

@@ -25,17 +25,17 @@ async def checked_node(**options: Any) -> AsyncIterator[ak.Node]:
 
 def assert_closed_clean(node: ak.Node) -> None:
     """A closed node holds no actor, worker, token, current actor or pending call."""
-    assert not node.actors
-    assert node.workers == 0
-    assert not node.idle
-    assert node.current is None
-    assert not node.holders
-    assert not node.busy
-    assert not node.grant
-    assert node.starting == 0
-    assert node.deadlines.pending == 0
-    assert not node.unkillable
-    assert not node.dying
+    assert not node.engine.actors
+    assert node.engine.workers == 0
+    assert not node.engine.idle
+    assert node.engine.current is None
+    assert not node.engine.holders
+    assert not node.engine.busy
+    assert not node.engine.grant
+    assert node.engine.starting == 0
+    assert node.engine.deadlines.pending == 0
+    assert not node.engine.unkillable
+    assert not node.engine.dying
 
 
 @pytest.fixture(params=["full", "degraded"])

@@ -23,21 +23,21 @@ class Watch:
         self.node = node
         self.told: Any = None
         self.calls = 0
-        node.step_hook = self.hook
+        node.engine.step_hook = self.hook
 
     def hook(self, record: Any) -> None:
-        assert self.node.current is record, "the hook is told what current is"
+        assert self.node.engine.current is record, "the hook is told what current is"
         self.told = record
         self.calls += 1
 
     def is_on(self, ref: Any) -> None:
         """This code is ``ref``'s."""
-        assert self.node.current is ref
+        assert self.node.engine.current is ref
         assert self.told is ref
 
     def is_off(self) -> None:
         """This code is no actor's."""
-        assert self.node.current is None
+        assert self.node.engine.current is None
         assert self.told is None
 
 
@@ -580,13 +580,13 @@ async def test_tasks_of_an_actor_are_counted(features: Features) -> None:
         ref.kill()
         await trio.testing.wait_all_tasks_blocked()
         assert not ref.alive
-        assert not [task for task in node.holders if node.holders[task].actor is ref]
+        assert not [task for task in node.engine.holders if node.engine.holders[task].actor is ref]
 
 
 async def test_what_comes_out_of_a_node_whose_instrument_was_taken_away() -> None:
     """trio drops instruments that raise. Fault: a KeyError in the place of what was on its way out."""
     with pytest.raises(ValueError, match="on its way out"):
         async with ak.open_node() as node:
-            assert node._instrument is not None
-            trio.lowlevel.remove_instrument(node._instrument)
+            assert node.engine._instrument is not None
+            trio.lowlevel.remove_instrument(node.engine._instrument)
             raise ValueError("on its way out")

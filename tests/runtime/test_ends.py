@@ -347,7 +347,7 @@ async def test_other_log_calls_change_nothing_either(
         stubborn.cast(Stubborn.stay)
         await trio.sleep(0.1)
         stubborn.kill()
-        node.timers.after(0.1, callback)
+        node.engine.timers.after(0.1, callback)
         await trio.sleep(4)
         assert [ref.alive for ref in (plain, far, often, it, stubborn)] == [True, False, False, False, False]
     assert raising_log.count >= 6
@@ -465,7 +465,7 @@ async def test_a_subscriber_that_raises_ends_nobody_else(
         async with opened(tree=tree) as node:
             node.spawn(Subscriber)
             await trio.sleep(0.1)
-            with Stream(node.events, (ak.SystemEvent,), 10):
+            with Stream(node.engine.events, (ak.SystemEvent,), 10):
                 ref = node.whereis("it")
                 ak.named(Actor, "it").cast(Actor.tell)
                 try:
@@ -700,4 +700,4 @@ async def test_a_step_that_found_the_stack_full_is_taken_again(opened: OpenNode)
         assert "its caller" in order
         assert [name for name in order if name != "its caller"] == ["first", "second", "third"]
         assert full == 0
-        assert not node.unsettled
+        assert not node.engine.unsettled

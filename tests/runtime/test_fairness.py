@@ -311,9 +311,9 @@ async def test_who_came_too_late_can_be_cancelled_and_outlives_the_node(opened: 
                 for _ in range(100):
                     cancelled.start_soon(loop, callee)
                 await tick(counter)
-                assert node.turns
+                assert node.engine.turns
                 cancelled.cancel_scope.cancel()
-            assert not node.turns
+            assert not node.engine.turns
             assert answered == counter.handled
             for _ in range(100):
                 nursery.start_soon(loop, callee)
@@ -424,10 +424,10 @@ async def test_who_waits_for_a_turn_can_be_cancelled(opened: OpenNode, clock: Cl
             for _ in range(100):
                 nursery.start_soon(loop)
             await tick(counter)
-            assert node.turns
+            assert node.engine.turns
             nursery.cancel_scope.cancel()
         assert answered == counter.handled
-        assert not node.turns
+        assert not node.engine.turns
 
 
 async def test_the_hosts_tasks_outlive_the_node(opened: OpenNode, clock: Clock) -> None:
@@ -585,7 +585,7 @@ async def test_nobody_is_waited_for_who_was_cancelled(
                     nursery.cancel_scope.cancel()
                 with trio.fail_after(3600):
                     await trio.sleep(60)
-        assert not node.turns
+        assert not node.engine.turns
 
 
 async def test_the_turnstile_sleeps_when_the_rest_was_cancelled(
@@ -596,7 +596,7 @@ async def test_the_turnstile_sleeps_when_the_rest_was_cancelled(
         done = []
 
         async def wait(name: str) -> None:
-            await node.take_turn()
+            await node.engine.take_turn()
             done.append(name)
 
         async with trio.open_nursery() as nursery:
@@ -616,4 +616,4 @@ async def test_the_turnstile_sleeps_when_the_rest_was_cancelled(
                 scope.cancel()
         await trio.sleep(60)
         assert done
-        assert not node.turns
+        assert not node.engine.turns

@@ -169,10 +169,10 @@ async def test_an_init_that_answers_later(opened: OpenNode, autojump_clock: Any)
     async with opened() as node:
         log: list[Any] = []
         later: ak.Later[None] = ak.Later()
-        node.timers.after(1, later.set, None)
+        node.engine.timers.after(1, later.set, None)
         assert await node.start(Init, log, later) is not None
         later = ak.Later()
-        node.timers.after(1, later.fail, KeyError("no"))
+        node.engine.timers.after(1, later.fail, KeyError("no"))
         with pytest.raises(ak.StartFailed) as caught:
             await node.start(Init, log, later)
         assert caught.value.reason == ak.Crash("KeyError", "'no'")
@@ -553,7 +553,7 @@ async def test_the_idle_timeout(opened: OpenNode, autojump_clock: Any) -> None:
         await trio.sleep(100)
         assert len(await ref.call(Idle.look)) == 3
         ref.kill()
-        assert len(node.timers) == 0
+        assert len(node.engine.timers) == 0
 
 
 # --- what is left of the state -------------------------------------------------------------------------

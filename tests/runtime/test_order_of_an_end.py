@@ -149,7 +149,7 @@ METHODS: dict[str, Any] = {
 DOORS = ["the constructor", "init", "an async init", *METHODS, "an info", "a timer"]
 DEEDS: dict[str, Callable[[ak.Node, Any], None]] = {
     "a stop": lambda node, ref: ref.stop(ak.SHUTDOWN),
-    "the parent's shutdown": lambda node, ref: node.shutdown_child(ref, ak.SHUTDOWN),
+    "the parent's shutdown": lambda node, ref: node.engine.shutdown_child(ref, ak.SHUTDOWN),
 }
 
 
@@ -303,7 +303,7 @@ async def test_without_terminate_too(opened: OpenNode, autojump_clock: MockClock
 ABRUPT: dict[str, tuple[Callable[[ak.Node, Any], None], ak.ExitReason]] = {
     "a kill": (lambda node, ref: ref.kill(), ak.KILLED),
     "an exit signal": (lambda node, ref: ref.exit(BAD), BAD),
-    "the parent's shutdown": (lambda node, ref: node.shutdown_child(ref, ak.SHUTDOWN), ak.SHUTDOWN),
+    "the parent's shutdown": (lambda node, ref: node.engine.shutdown_child(ref, ak.SHUTDOWN), ak.SHUTDOWN),
 }
 
 
@@ -414,7 +414,7 @@ async def test_a_chain_without_end_is_killed_at_its_deadline(opened: OpenNode, a
         for _ in range(20):
             await trio.lowlevel.checkpoint()
         began = trio.current_time()
-        node.shutdown_child(node.root, ak.SHUTDOWN)
+        node.engine.shutdown_child(node.root, ak.SHUTDOWN)
         reasons = [await node.stopped(ref) for ref in refs]
         assert reasons == [ak.KILLED, ak.KILLED]
         assert trio.current_time() - began == pytest.approx(4, abs=0.5)
@@ -496,7 +496,7 @@ async def test_terminate_child(opened: OpenNode) -> None:
     """A child that is terminated just after it has answered still does the second half."""
     log: list[Any] = []
     async with opened(tree=ak.supervisor(ak.child(Doors, log, "a call").with_(id="doors", name="doors"))) as node:
-        ref = node.resolve(ak.named(Doors, "doors"))
+        ref = node.engine.resolve(ak.named(Doors, "doors"))
         assert ref is not None
         assert await ref.call(Doors.ask) == "answer"
         await node.root.call(ak.Supervisor.terminate_child, "doors")
@@ -721,7 +721,7 @@ async def play(
                     ref.stop(ak.Shutdown(value))
                     model.ask_to_stop(ak.Shutdown(value))
                 case "shutdown":
-                    node.shutdown_child(ref, ak.Shutdown(value))
+                    node.engine.shutdown_child(ref, ak.Shutdown(value))
                     if trap:
                         model.ask_to_stop(ak.Shutdown(value))
                     else:

@@ -125,7 +125,7 @@ async def test_a_scope_left_open_costs_its_actor_and_nobody_else(
         scopes: list[trio.CancelScope] = []
         ref = node.spawn(ScopeLeaver)
         ref.cast(method, scopes)
-        if node.features.cancel_status or method is ScopeLeaver.open_and_raise:
+        if node.engine.features.cancel_status or method is ScopeLeaver.open_and_raise:
             reason = await node.stopped(ref)
             assert isinstance(reason, ak.Crash)
         else:
@@ -135,7 +135,7 @@ async def test_a_scope_left_open_costs_its_actor_and_nobody_else(
             scope.cancel()
         await trio.sleep(1)
         await assert_sound(node)
-        assert node.features.cancel_status is False or node.statistics().repairs >= 1
+        assert node.engine.features.cancel_status is False or node.statistics().repairs >= 1
 
 
 async def test_a_scope_left_open_is_cancelled_while_others_wait_on_the_worker(autojump_clock: Any) -> None:
@@ -240,7 +240,7 @@ async def test_a_nursery_left_open_costs_its_actor_and_nobody_else(
         assert isinstance(await node.stopped(ref), ak.Crash)
         await trio.sleep(1)
         assert innocent.alive
-        assert node.workers == len(node.idle)
+        assert node.engine.workers == len(node.engine.idle)
         assert ended == ["kid ended"] * (2 if method is NurseryLeaver.leave_two else 1)
         await assert_sound(node)
 
@@ -936,7 +936,7 @@ async def test_constructors_nested_too_deeply_are_contained(opened: OpenNode) ->
     async with opened() as node:
         with pytest.raises(ak.StartFailed):
             node.spawn(Nested, 100_000)
-        assert node.current is None
+        assert node.engine.current is None
         await assert_sound(node)
         assert node.statistics().actors == 0
 

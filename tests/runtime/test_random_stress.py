@@ -55,7 +55,7 @@ class Abused(ak.Actor):
         self.world.done += 1
 
     def here(self) -> None:
-        current = self.world.node.current
+        current = self.world.node.engine.current
         self.world.check(current is self.ctx, f"current is {current!r} in {self.number}")
 
     @ak.cast
@@ -173,7 +173,7 @@ DEEDS = [
 async def echo(ctx: ak.ProcessContext, world: World) -> None:
     """A process among them."""
     async for message in ctx:
-        world.check(world.node.current is ctx, "current is not the process")
+        world.check(world.node.engine.current is ctx, "current is not the process")
         if message == "crash":
             raise ValueError("a process, on purpose")
         if isinstance(message, ak.Ref):
@@ -259,10 +259,10 @@ class World:
                     for name in range(6):
                         nursery.start_soon(self.sender, name, 40)
                 await self.quiet()
-                self.check(node.deadlines.pending == 0, f"{node.deadlines.pending} calls still pending")
-                self.check(not node.has_work, "a stranded actor in the run queue")
+                self.check(node.engine.deadlines.pending == 0, f"{node.engine.deadlines.pending} calls still pending")
+                self.check(not node.engine.has_work, "a stranded actor in the run queue")
                 for ref in node.processes():
-                    record = node.resolve(ref)
+                    record = node.engine.resolve(ref)
                     assert record is not None
                     if not record.kind.process:
                         self.check(record.mailbox_length == 0, f"stranded messages: {record.describe()}")
@@ -272,7 +272,7 @@ class World:
                     self.explain(event.reason)
                 limit = options["max_idle"] + 1
                 self.check(node.statistics().workers <= limit, f"{node.statistics().workers} workers, {limit} allowed")
-        self.check(not node.actors, "actors left in a closed node")
+        self.check(not node.engine.actors, "actors left in a closed node")
         left = trio.lowlevel.current_statistics().tasks_living - tasks
         self.check(left == 0, f"{left} tasks left behind")
 
@@ -283,9 +283,9 @@ class World:
             while still < 20:
                 node = self.node
                 busy = (
-                    node.has_work
-                    or node.busy
-                    or any(r.state in (1, 2) for r in node.actors.values() if not r.kind.process)
+                    node.engine.has_work
+                    or node.engine.busy
+                    or any(r.state in (1, 2) for r in node.engine.actors.values() if not r.kind.process)
                 )
                 still = 0 if busy else still + 1
                 await trio.sleep(0.000_5)

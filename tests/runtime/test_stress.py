@@ -60,11 +60,11 @@ class World:
         self.steps = 0
         self.closing = False
         self.told: Any = None
-        node.step_hook = self.hook
+        node.engine.step_hook = self.hook
 
     def hook(self, record: Any) -> None:
-        if self.node.current is not record:
-            self.violate(f"the hook was told {record}, current is {self.node.current}")
+        if self.node.engine.current is not record:
+            self.violate(f"the hook was told {record}, current is {self.node.engine.current}")
         self.told = record
 
     def violate(self, what: str) -> None:
@@ -77,8 +77,8 @@ class World:
     def step(self, ref: Any) -> None:
         """In a step of ``ref``'s code."""
         self.steps += 1
-        if self.node.current is not ref or self.told is not ref:
-            self.violate(f"current is {self.node.current}, told {self.told}, in a step of {ref}")
+        if self.node.engine.current is not ref or self.told is not ref:
+            self.violate(f"current is {self.node.engine.current}, told {self.told}, in a step of {ref}")
         if ref.state != RUNNING:
             self.violate(f"a step of {ref} in state {ref.state}")
         if OWNER.get() not in (None, ref):
@@ -88,11 +88,11 @@ class World:
 
     def check_token(self) -> None:
         node = self.node
-        tokens = sum(holder.token for holder in node.holders.values() if isinstance(holder, Worker))
-        if tokens + node.grant > 1 or bool(tokens + node.grant) != node.busy:
-            self.violate(f"{tokens} tokens, grant={node.grant}, busy={node.busy}")
-        if node.starting not in (0, 1):
-            self.violate(f"starting={node.starting}")
+        tokens = sum(holder.token for holder in node.engine.holders.values() if isinstance(holder, Worker))
+        if tokens + node.engine.grant > 1 or bool(tokens + node.engine.grant) != node.engine.busy:
+            self.violate(f"{tokens} tokens, grant={node.engine.grant}, busy={node.engine.busy}")
+        if node.engine.starting not in (0, 1):
+            self.violate(f"starting={node.engine.starting}")
 
     @contextlib.contextmanager
     def activation(self, ref: Any, sender: Any, number: int) -> Iterator[None]:
@@ -472,8 +472,8 @@ async def one_round(seed: int) -> int:
                     with trio.move_on_after(settings.random()):
                         await world.call(None, 2)
                 world.check_token()
-                if node.current is not None:
-                    world.violate(f"current is {node.current} in the host's task")
+                if node.engine.current is not None:
+                    world.violate(f"current is {node.engine.current} in the host's task")
             if settings.random() < 0.7:
                 await quiet(world)
             for event in events.drain():
@@ -497,11 +497,11 @@ async def quiet(world: World) -> None:
     node = world.node
     for _ in range(50):
         await trio.sleep(100)
-        if not node.has_work and not any(
-            record.state == RUNNING and not record.kind.process for record in node.actors.values()
+        if not node.engine.has_work and not any(
+            record.state == RUNNING and not record.kind.process for record in node.engine.actors.values()
         ):
             break
-    for record in list(node.actors.values()):
+    for record in list(node.engine.actors.values()):
         if record.kind.process:
             if record.state == DEAD or (record.state == IDLE and record.mailbox_length):
                 world.violate(f"{record} waits with {record.mailbox_length} messages")
@@ -513,14 +513,17 @@ async def quiet(world: World) -> None:
         if record.relations is not None and (record.relations.kids or record.relations.senders):
             world.violate(f"{record} is left with tasks or waiting senders")
     statistics = node.statistics()
-    if node.busy or node.grant or node.starting or node.current is not None:
-        world.violate(f"at rest: busy={node.busy} grant={node.grant} starting={node.starting} current={node.current}")
+    engine = node.engine
+    if engine.busy or engine.grant or engine.starting or engine.current is not None:
+        world.violate(
+            f"at rest: busy={engine.busy} grant={engine.grant} starting={engine.starting} current={engine.current}"
+        )
     if statistics.pending_calls:
         world.violate(f"{statistics.pending_calls} calls are pending at rest")
-    if statistics.workers > node.max_idle or statistics.parked != statistics.workers:
-        world.violate(f"{statistics.workers} workers at rest, {statistics.parked} parked, of {node.max_idle}")
-    if statistics.unkillable or node.dying:
-        world.violate(f"{statistics.unkillable} unkillable at rest, {len(node.dying)} dying")
+    if statistics.workers > node.engine.max_idle or statistics.parked != statistics.workers:
+        world.violate(f"{statistics.workers} workers at rest, {statistics.parked} parked, of {node.engine.max_idle}")
+    if statistics.unkillable or node.engine.dying:
+        world.violate(f"{statistics.unkillable} unkillable at rest, {len(node.engine.dying)} dying")
 
 
 def test_random_programs(caplog: pytest.LogCaptureFixture) -> None:

@@ -155,4 +155,4 @@ async def test_resting_in_finished():
     async with ak.open_node(tree(significant(lab, "a"), auto_shutdown="all_significant")) as node:
         lab.refs["a"].stop()
         await node.finished()
-    assert not node.actors
+    assert not node.engine.actors

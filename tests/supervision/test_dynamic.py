@@ -245,13 +245,13 @@ async def test_all_are_asked_at_once(autojump_clock):
         for ref in blocked:
             ref.cast(Worker.block)
         await settled()
-        before = len(node.timers)
+        before = len(node.engine.timers)
         with Reasons(node) as reasons:
             ref = node.whereis("dyn")
             ref.stop(ak.SHUTDOWN)
             began = trio.current_time()
             await settled()
-            assert len(node.timers) - before <= 3  # 5 s for the slow, 3 s and 4 s
+            assert len(node.engine.timers) - before <= 3  # 5 s for the slow, 3 s and 4 s
             await node.stopped(ref)
             assert trio.current_time() - began == pytest.approx(4)
             assert {reasons[lab.refs[name]] for name in range(5)} == {ak.SHUTDOWN}

@@ -85,7 +85,7 @@ async def test_a_subtree_is_what_the_shells_say() -> None:
     inner = ak.supervisor(ak.child(Peer, 50_000).with_(id="in")).with_(id="inner")
     async with ak.open_node(ak.supervisor(inner, spec(kind="supervisor"), strategy="one_for_one")) as node:
         strangers = [node.spawn(Peer, 1_000_000) for _ in range(3)]
-        impostor: Any = next(one for one in node.actors.values() if isinstance(one.obj, Impostor))
+        impostor: Any = next(one for one in node.engine.actors.values() if isinstance(one.obj, Impostor))
         impostor.obj.refs.update(dict.fromkeys(strangers, 1))
         root: Any = node.root
         kinds = [type(record.obj) for record in below(root)]
@@ -94,7 +94,7 @@ async def test_a_subtree_is_what_the_shells_say() -> None:
             assert set(governor.everybody()) == set(below(root))
             assert 50_000 < governor.live_now() < 100_000
         assert all(stranger.alive for stranger in strangers)
-        census = await heap_census(node)
+        census = await heap_census(node.engine)
         assert dict(census.actors)[impostor] < 10_000
 
 

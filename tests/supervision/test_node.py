@@ -180,7 +180,7 @@ async def test_what_is_still_needed_is_restarted_while_the_node_stops(autojump_c
         def fail() -> None:
             lab.refs["store"].kill()
 
-        node.before_stop.append(lambda: node.timers.after(1.0, fail))
+        node.engine.stop.before.append(lambda: node.engine.timers.after(1.0, fail))
     assert [line for line in lab.log if "store" in line] == ["start store", "start store", "stop store shutdown"]
 
 

@@ -127,9 +127,9 @@ class Pair:
                     break
                 await self.play(step)
             alive = sum(state == "running" for state in self.reference.states().values())
-            assert len(node.actors) == alive + (1 if self.reference.over else 2)
-        assert not node.actors
-        assert len(node.timers) == 0
+            assert len(node.engine.actors) == alive + (1 if self.reference.over else 2)
+        assert not node.engine.actors
+        assert len(node.engine.timers) == 0
 
 
 def run(pair: Pair, steps: Any) -> None:

@@ -374,7 +374,7 @@ async def test_a_gate_of_ones_own_holds_restarts(kind):
     gate = Gate()
     root = ak.dynamic_supervisor().with_(name="top") if kind == "dynamic" else tree(lab.spec("b"))
     async with ak.open_node(root) as node:
-        node.restart_gate = gate
+        node.engine.restart_gate = gate
         spec = lab.spec("a")
         await node.root.call(type(node.root.obj).start_child, spec)
         lab.refs["a"].kill()

@@ -377,11 +377,11 @@ class Late(Worker):
                 raise ValueError("no luck")
             case "later":
                 later: ak.Later[Any] = ak.Later()
-                self.ctx.node.timers.after(1, later.set, ak.Stop(NOT_STARTED))
+                self.ctx.node.engine.timers.after(1, later.set, ak.Stop(NOT_STARTED))
                 return later
             case "refuse":
                 refused: ak.Later[Any] = ak.Later()
-                self.ctx.node.timers.after(1, refused.fail, ValueError("no luck"))
+                self.ctx.node.engine.timers.after(1, refused.fail, ValueError("no luck"))
                 return refused
             case "kill":
                 self.ctx.kill()

@@ -168,8 +168,8 @@ class Storm:
                         self.check(info.ref.alive, f"{info} is dead")
                         told.add(info.ref)
             self.check(known <= told | {node.root}, f"unknown to their supervisors: {known - told}")
-            self.check(node.deadlines.pending == 0, "a call is pending")
-            self.check(len(node.timers) == 0, f"{len(node.timers)} timers are left")
+            self.check(node.engine.deadlines.pending == 0, "a call is pending")
+            self.check(len(node.engine.timers) == 0, f"{len(node.engine.timers)} timers are left")
         assert_closed_clean(node)
         self.check(self.counts["calls"] == self.counts["answered"], "a call was lost")
 

@@ -1,16 +1,19 @@
 """Whether new work is let in: by count, by rate, and by the bytes that such work has been seen to take.
 
-A connection costs what connections cost: the gate learns the footprint of each *kind* of work, as a high quantile
-(0.9) rather than a mean, since those who do not fit are paid for by those who are in already. One is admitted if its
-predicted bytes fit into what is free, less a reserve, less what was admitted and cannot have been seen in a sample
-yet. Free is by what is *needed*: pages that Python has freed are there for the next one.
+A connection costs what connections cost: the machine learns the footprint of each *kind* of work, as
+a high quantile (0.9) and not as a mean, since work that does not fit is paid for by the work that is
+in already. New work is admitted if its predicted bytes fit into what is free, less a reserve, less
+what was admitted and cannot have shown in a sample yet. What is free goes by what is *needed*: pages
+that Python has freed are there for the next one.
 
-The reserve (20 % of the limit by default) is where SHED begins: from there on nothing is admitted anyway, so
-``capacity`` tells the truth. A refusal names a time after which asking again makes sense, and costs next to nothing.
-Exempt kinds (health checks, an operator's console) are counted, and never refused.
+The reserve (20 % of the limit by default) is where SHED begins. From there on nothing is admitted
+anyway, so ``capacity`` tells the truth. A refusal names a time after which asking again makes sense,
+and costs next to nothing. Exempt kinds (health checks, an operator's console) are counted, and never
+refused.
 
-Quantiles are kept as a histogram of sizes, 4 buckets to a doubling, halved when it is full: old sizes fade, memory is
-bounded, and an order does not matter. The error is at most a bucket, 19 %, upwards.
+Quantiles are kept as a histogram of sizes with 4 buckets to a doubling, halved when it is full: old
+sizes fade, memory is bounded, and the order does not matter. The error is at most one bucket, 19 %,
+upwards.
 """
 
 from __future__ import annotations
@@ -27,20 +30,23 @@ from actorkit.policy.memory.memory_sample import MemorySample
 __all__ = ["AdmissionMachine", "AdmissionSettings", "Admit", "KindLimits", "LearnedSize", "Refuse"]
 
 BUCKETS_PER_DOUBLING: Final = 4
+"""Of the histogram of sizes."""
 
 
 @attrs.frozen
 class Admit:
-    """It may come in. ``predicted``: bytes that it is reckoned with."""
+    """It may come in."""
 
     predicted: int
+    """Bytes that it will probably take."""
 
 
 @attrs.frozen
 class Refuse:
-    """Not now. ``retry_after``: seconds."""
+    """It may not come in now."""
 
     retry_after: float
+    """Seconds until asking again makes sense."""
     because: str = attrs.field(default="", eq=False)
 
 
@@ -49,10 +55,10 @@ class KindLimits:
     """What one kind of work may do.
 
     Args:
-        count: so many at a time; None: no limit.
+        count: how many may be in at a time; None: no limit.
         rate: admissions a second; None: no limit.
-        burst: so many at once, after a rest; None: a second's worth, at least one.
-        first_guess: bytes that one is reckoned with until enough have been seen.
+        burst: how many at once, after a rest; None: a second's worth, at least one.
+        first_guess: bytes that one of them is assumed to take until enough have been seen.
         exempt: counted, never refused.
 
     Raises ValueError for values that cannot be: the author's fault.
@@ -85,8 +91,8 @@ class AdmissionSettings:
         reserve: part of the limit that admission never fills.
         settle: seconds after which what was admitted shows in the samples.
         retry_after: seconds after which to ask again, where nothing better is known.
-        quantile: of the footprints seen, what one more is reckoned with.
-        enough: footprints seen until they count for more than ``first_guess``.
+        quantile: this part of the footprints seen is no larger than the prediction.
+        enough: how many footprints must be seen before they replace ``first_guess``.
 
     Raises ValueError for values that cannot be: the author's fault.
     """
@@ -107,19 +113,23 @@ class AdmissionSettings:
 
 
 class LearnedSize:
-    """A quantile of sizes, the newer ones counting for more."""
+    """A quantile of sizes, in which newer ones count for more."""
 
     __slots__ = ("_buckets", "_keep", "_known", "_total")
 
     def __init__(self, keep: int = 1024) -> None:
+        #: How many sizes fell into each bucket, those that faded counted in part.
         self._buckets: dict[int, float] = {}
+        #: The sum of these.
         self._total = 0.0
+        #: When there are that many, all are halved.
         self._keep = keep
+        #: Quantiles that were asked for since the last change.
         self._known: dict[float, int] = {}
 
     @property
     def seen(self) -> float:
-        """How many sizes it goes by, those that faded counted in part."""
+        """How many sizes it knows, those that faded counted in part."""
         return self._total
 
     def note(self, size: int) -> None:
@@ -129,13 +139,14 @@ class LearnedSize:
         self._total += 1.0
         self._known.clear()
         if self._total >= self._keep:
-            # What has faded to less than half a size is gone, else rare sizes would stay for ever.
+            # What has faded to less than half a size goes, or rare sizes would stay for ever.
             self._buckets = {at: count / 2 for at, count in self._buckets.items() if count >= 1.0}
             self._total = sum(self._buckets.values())
 
     def quantile(self, part: float) -> int:
-        """The least size, up to a bucket, that ``part`` of them do not exceed; 0 if there were none."""
-        # Asked for at every admission, and changed only when something is learned.
+        """The smallest size, rounded up to a bucket, that ``part`` of them do not exceed; 0 if there
+        are none."""
+        # It is asked for at every admission, and changes only when something is learned.
         known = self._known.get(part)
         if known is None:
             known = self._known[part] = self._quantile(part)
@@ -151,19 +162,25 @@ class LearnedSize:
 
 
 class _Kind:
-    __slots__ = ("burst", "count", "filled_at", "learned", "limits", "reckoned", "tokens")
+    """What is known of one kind of work."""
+
+    __slots__ = ("burst", "count", "filled_at", "learned", "limits", "predicted", "tokens")
 
     def __init__(self, limits: KindLimits) -> None:
         self.limits = limits
+        #: How many are in.
         self.count = 0
+        #: The footprints seen.
         self.learned = LearnedSize()
-        self.reckoned: int | None = None
+        #: A prediction from outside, which goes before what is learned here.
+        self.predicted: int | None = None
+        #: The bucket of tokens that limits the rate: its size, what is in it, and since when.
         self.burst = limits.burst if limits.burst is not None else max(1.0, limits.rate or 1.0)
         self.tokens = self.burst
         self.filled_at = -math.inf
 
     def wait_for_token(self, now: float) -> float:
-        """Seconds until there is one."""
+        """Seconds until there is a token."""
         rate = self.limits.rate
         if rate is None:
             return 0.0
@@ -186,13 +203,25 @@ class AdmissionMachine:
     def __init__(self, settings: AdmissionSettings | None = None) -> None:
         self.settings = settings or AdmissionSettings()
         self._kinds: dict[str, _Kind] = {}
+        #: What was admitted and may not show in the samples yet: when, and bytes.
         self._promised: deque[tuple[float, int]] = deque()
+        #: The sum of these bytes.
         self._promised_bytes = 0
+        #: The last look; None before the first.
         self._sample: MemorySample | None = None
+        #: Why everything is refused; "" if it is not.
         self._refusing = ""
+        #: By kind: the refusal that is given while everything is refused.
         self._refusals: dict[str, Refuse] = {}
 
-    # --- What is known ---
+    def validate(self) -> None:
+        """Check what must hold between two calls."""
+        assert self._promised_bytes == sum(size for _, size in self._promised)
+        for name, kind in self._kinds.items():
+            assert kind.count >= 0, name
+            assert 0 <= kind.tokens <= kind.burst, name
+
+    # --- What it is told ---
 
     def looked(self, sample: MemorySample) -> None:
         """The governor has looked."""
@@ -201,36 +230,37 @@ class AdmissionMachine:
             self._promised_bytes -= self._promised.popleft()[1]
 
     def refuse_all(self, because: str) -> None:
-        """RefuseAdmission: from now on all but exempt kinds are refused."""
+        """From now on all but exempt kinds are refused (RefuseAdmission)."""
         self._refusing = because or "memory is short"
         self._refusals.clear()
 
     def allow(self) -> None:
-        """AllowAdmission: the rules decide again."""
+        """The rules decide again (AllowAdmission)."""
         self._refusing = ""
 
     def learn(self, kind: str, sizes: Iterable[int]) -> None:
-        """Footprints of work of that kind, in bytes: from a census, or at the end of it."""
+        """Footprints of work of that kind, in bytes: from a census, or at its end."""
         learned = self._kind(kind).learned
         for size in sizes:
             learned.note(size)
 
-    def reckon(self, kind: str, predicted: int) -> None:
-        """One more of that kind is reckoned with so many bytes, by whoever knows better than ``learn``."""
-        self._kind(kind).reckoned = predicted
+    def predict(self, kind: str, predicted: int) -> None:
+        """One more of that kind will take so many bytes: a prediction from outside, which goes before
+        what ``learn`` was given."""
+        self._kind(kind).predicted = predicted
 
     def ended(self, kind: str, footprint: int | None = None) -> None:
-        """Work of that kind is over; ``footprint``: what it held at last, where known."""
+        """Work of that kind is over. ``footprint``: what it held at last, if that is known."""
         known = self._kind(kind)
         known.count = max(0, known.count - 1)
         if footprint is not None:
             known.learned.note(footprint)
 
-    # --- What is asked ---
+    # --- What it is asked ---
 
     def ask(self, kind: str, now: float, *, exempt: bool = False) -> Admit | Refuse:
-        """May one more of that kind come in? Admitted, it counts until ``ended``. ``exempt``: it is not refused, even
-        if its kind may be."""
+        """May one more of that kind come in? If it is admitted, it counts until ``ended``. ``exempt``: it
+        is not refused, even if its kind may be."""
         known = self._kind(kind)
         predicted = self.predicted(kind)
         exempt = exempt or known.limits.exempt
@@ -249,15 +279,16 @@ class AdmissionMachine:
         return self._kind(kind).count
 
     def predicted(self, kind: str) -> int:
-        """Bytes that one more of that kind is reckoned with."""
+        """Bytes that one more of that kind will probably take."""
         known, settings = self._kind(kind), self.settings
-        if known.reckoned is not None:
-            return known.reckoned
+        if known.predicted is not None:
+            return known.predicted
         size = known.learned.quantile(settings.quantile)
         return size if known.learned.seen >= settings.enough else max(size, known.limits.first_guess)
 
     def room(self) -> int | None:
-        """Bytes that new work may take up now; None before the first sample: nothing is known against it."""
+        """Bytes that new work may take up now; None before the first sample: nothing is known then that
+        would speak against it."""
         sample = self._sample
         if sample is None:
             return None
@@ -265,7 +296,8 @@ class AdmissionMachine:
         return max(0, sample.limit - sample.needed - reserve - self._promised_bytes)
 
     def capacity(self, kind: str) -> float:
-        """How many more of that kind would be let in now, rate aside; inf where nothing limits them."""
+        """How many more of that kind would be let in now, apart from their rate; inf if nothing limits
+        them."""
         known, room, predicted = self._kind(kind), self.room(), self.predicted(kind)
         if known.limits.exempt:
             return math.inf

@@ -1,19 +1,21 @@
 """How fast memory fills, when it will be full at that rate, and when to look again.
 
-Of a short window of samples two rates are told. The *worst* is the steepest climb from any sample of the window to the
-newest: for forecasts, where a burst that began just now must not be averaged away. The *mean* goes over the whole
-window: for judging what a kill freed while others went on filling. Climbs over less than ``span`` seconds are not
-looked at, since between two samples that lie next to each other there is mostly noise.
+Two rates are taken from a short window of samples. The *worst* is the steepest climb from any sample
+of the window to the newest: for forecasts, in which a burst that began just now must not be averaged
+away. The *mean* is that of the whole window: for judging what a kill freed while other actors went on
+filling. Climbs over less than ``span`` seconds do not count, since between two samples close to each
+other there is mostly noise.
 
-When to look again follows from headroom and rate, as in earlyoom: a fraction of the time that is left, between a
-shortest and a longest wait. A node that stands still may begin to fill the moment after a look, so a rate of at least
-``assumed`` is reckoned with.
+The next look depends on headroom and rate, as in earlyoom: it is due after a fraction of the time
+that is left, between a shortest and a longest wait. A node that stands still may begin to fill the
+moment after a look, so the rate is never taken for less than ``assumed``.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from itertools import pairwise
 
 import attrs
 
@@ -29,11 +31,12 @@ class LookSettings:
     Args:
         shortest: never sooner than this after the last look.
         longest: never later.
-        share: of the time that is left until the limit, this part may pass unseen.
+        share: this part of the time that is left until the limit may pass unseen.
         assumed: bytes a second that the node may begin to take up at any time.
         window: samples older than this say nothing about the rate.
         span: climbs over less than this are noise.
-        reaction: what acting on a look takes; a limit that is nearer than that and the next look is too near.
+        reaction: how long it takes to act on a look; a limit that is nearer than the next look and
+            this is too near.
 
     Raises ValueError for values that contradict each other: the author's fault.
     """
@@ -65,24 +68,31 @@ class FillRate:
 
     def __init__(self, settings: LookSettings | None = None) -> None:
         self.settings = settings or LookSettings()
+        #: Oldest first: those of the window, and one before it.
         self._samples: deque[MemorySample] = deque()
 
+    def validate(self) -> None:
+        """Check what must hold between two calls."""
+        assert all(older.now < newer.now for older, newer in pairwise(self._samples))
+        assert len({(sample.limit, sample.source, sample.owned) for sample in self._samples}) <= 1
+
     def note(self, sample: MemorySample) -> None:
-        """Another look. Another limit, or another source, begins anew: between two truths there is no slope."""
+        """Another look. With another limit, or another source, the window begins anew: there is no
+        slope between two truths."""
         samples = self._samples
         if samples:
             last = samples[-1]
             if (last.limit, last.source, last.owned) != (sample.limit, sample.source, sample.owned):
                 samples.clear()
             elif sample.now <= last.now or (len(samples) > 1 and last.now - samples[-2].now < self.settings.span / 2):
-                samples.pop()  # the same moment, seen again; or one too close to the one before to tell more
+                samples.pop()  # the same moment again, or too close to the one before to tell more
         samples.append(sample)
-        # One older than the window stays, else slow looks would leave nothing to compare with.
+        # One sample older than the window stays, or slow looks would leave nothing to compare with.
         while len(samples) > 2 and samples[1].now < sample.now - self.settings.window:
             samples.popleft()
 
     def worst(self) -> float:
-        """Bytes a second of ``used``, by the steepest recent climb; 0 while it does not climb."""
+        """Bytes a second of ``used``, by the steepest recent climb; 0 if it does not climb."""
         if not self._samples:
             return 0.0
         newest, span = self._samples[-1], self.settings.span
@@ -96,7 +106,8 @@ class FillRate:
         )
 
     def mean(self) -> float:
-        """Bytes a second by which live bytes (if unknown, what is needed) grew over the window; 0 if they fell."""
+        """Bytes a second by which live bytes (if unknown, what is needed) grew over the window; 0 if
+        they fell."""
         if not self._samples:
             return 0.0
         oldest, newest = self._samples[0], self._samples[-1]
@@ -105,7 +116,7 @@ class FillRate:
         return max(0.0, (gauge(newest) - gauge(oldest)) / (newest.now - oldest.now))
 
     def time_to_limit(self) -> float:
-        """Seconds until ``used`` reaches the limit at the worst rate; inf while it does not climb."""
+        """Seconds until ``used`` reaches the limit at the worst rate; inf if it does not climb."""
         worst = self.worst()
         return self._samples[-1].headroom / worst if worst > 0 else math.inf
 
@@ -120,5 +131,5 @@ class FillRate:
 
 
 def gauge(sample: MemorySample) -> int:
-    """What kills are judged by: live bytes where they are known, else what is needed."""
+    """The figure by which kills are judged: live bytes if they are known, else what is needed."""
     return sample.needed if sample.live is None else sample.live

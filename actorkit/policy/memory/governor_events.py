@@ -1,14 +1,19 @@
-"""The words that a governor's machine and its shell exchange.
+"""What a governor's machine and its shell say to each other.
 
-The shell tells what has happened (events, each with ``now`` in seconds on the governor's clock), the machine answers
-with what is to be done (actions, in that order). It waits for nothing and assumes nothing: an action counts as done
-when ActionDone says so, with the action's ``number``; one of which nothing is heard is decided anew after a while.
+The shell says what has happened (events, each with ``now`` in seconds on the governor's clock). The
+machine answers with what is to be done (actions, in that order). It waits for nothing and assumes
+nothing: an action counts as done when ActionDone says so, with the action's ``number``. If nothing is
+heard of an action, the machine decides anew after a while.
 
-* Every action has its ``because``: the rule and its numbers, for people. It takes no part in comparisons.
-* An action with ``dry_run`` is to be reported, not performed, and needs no ActionDone. Observations (LevelChanged,
-  TakeCensus, Report) are never marked: they are wanted in a dry run too.
-* A ``key`` is whatever the shell uses for an actor. The machine hands it back and compares it; it must be hashable.
+* Every action has its ``because``: the rule and its numbers, for people. It takes no part in
+  comparisons.
+* An action with ``dry_run`` is to be reported, not performed, and needs no ActionDone. Observations
+  (LevelChanged, TakeCensus, EmitReport) are never marked: they are wanted in a dry run too.
+* A ``key`` is whatever the shell uses for an actor. The machine hands it back and compares it; it
+  must be hashable.
 * Sizes are in bytes, durations in seconds.
+
+A new action is a class here; ``governor.governor_base`` says what else it needs.
 """
 
 from __future__ import annotations
@@ -18,8 +23,9 @@ from typing import Literal
 
 import attrs
 
+from actorkit.policy.memory.candidates import Candidate, Census, Radius
 from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample
-from actorkit.policy.memory.victims import Candidate, Census, KillCaps, Radius, Victim, VictimTable
+from actorkit.policy.memory.victims import KillCaps, Victim, VictimTable
 
 __all__ = [
     "ActionDone",
@@ -54,7 +60,8 @@ __all__ = [
 
 @attrs.frozen
 class Sampled:
-    """Somebody looked. Every decision but those about a census is made here."""
+    """The shell has looked at the memory. Nearly everything is decided on this event; only victims are
+    not."""
 
     sample: MemorySample
 
@@ -65,34 +72,33 @@ class Sampled:
 
 @attrs.frozen
 class ActionDone:
-    """The action with this number has been performed; for a Kill: all its victims (and their radii) have ended.
-
-    ``realised``: bytes that it freed, where the shell can tell: live before less live after for CollectGarbage,
-    resident before less after for TrimAllocator, what was dropped for ShedMailboxes; None: not known, the next sample
-    decides. For a Kill: live before less live after, if all victims ended on the spot; else it is judged by a later
-    sample. ``duration``: how long the node stood still for it. ``failure``: why it could
-    not be done, "" if it was.
+    """The action with this number has been performed. For KillVictims: all victims, and everybody in
+    their radii, have ended.
     """
 
     now: float
     number: int
     realised: int | None = None
+    """Bytes that it freed, if the shell can tell. CollectGarbage and KillVictims: live bytes before,
+    less those after (KillVictims only if all victims ended on the spot). TrimAllocator: resident bytes
+    before, less those after. ShedMailboxes: what was given up. None: a later sample decides."""
     duration: float = 0.0
+    """How long the node stood still for it."""
     failure: str = ""
+    """Why it could not be done; "" if it was."""
 
 
 @attrs.frozen
 class CensusTaken:
-    """The answer to TakeCensus: everybody is counted, in no particular order.
-
-    ``radius_of`` is asked for those alone that are about to be killed, since to find the radius of everybody would
-    cost more than the round; a Candidate's own ``radius`` goes before it.
-    """
+    """The answer to TakeCensus."""
 
     now: float
     number: int
     candidates: Census | Sequence[Candidate]
+    """Everybody, in no particular order."""
     radius_of: Callable[[Hashable], Radius | None] | None = None
+    """Who dies with an actor. It is called only for those that are about to be killed: finding
+    everybody's radius would cost more than the round. A Candidate's own ``radius`` goes before it."""
 
 
 Event = Sampled | ActionDone | CensusTaken
@@ -103,6 +109,8 @@ Event = Sampled | ActionDone | CensusTaken
 
 @attrs.frozen
 class GovernorAction:
+    """What all actions have."""
+
     number: int = attrs.field(default=0, eq=False, kw_only=True)
     because: str = attrs.field(default="", eq=False, kw_only=True)
     dry_run: bool = attrs.field(default=False, kw_only=True)
@@ -115,7 +123,7 @@ class GovernorAction:
 
 @attrs.frozen
 class LevelChanged(GovernorAction):
-    """The ladder has moved. Tell the restart gate, admission and whoever observes."""
+    """The level has changed: for people and subscribers."""
 
     level: MemoryLevel
     previous: MemoryLevel
@@ -123,36 +131,36 @@ class LevelChanged(GovernorAction):
 
 @attrs.frozen
 class SetAlarm(GovernorAction):
-    """Memory is short: comes once, when NORMAL is left."""
+    """Memory is short. Comes once, when NORMAL is left."""
 
 
 @attrs.frozen
 class ClearAlarm(GovernorAction):
-    """It is over: comes once, when NORMAL is reached again."""
+    """The shortage is over. Comes once, when NORMAL is reached again."""
 
 
 @attrs.frozen
 class TellActors(GovernorAction):
-    """Send MemoryPressure(level, please_free) to the actors that opted in. ``please_free`` is what the node would like
-    to have back from all of them together; 0 when the level falls."""
+    """Send MemoryPressure(level, please_free) to the actors that opted in."""
 
     level: MemoryLevel
     please_free: int
+    """Bytes that the node would like to have back from all of them together; 0 when the level falls."""
 
 
 @attrs.frozen
 class CollectGarbage(GovernorAction):
-    """Run the cyclic collector once. Answer with the live bytes that it freed and how long it took."""
+    """Run the cyclic collector once. The answer has the live bytes that it freed, and how long it took."""
 
 
 @attrs.frozen
 class TrimAllocator(GovernorAction):
-    """Give free pages back to the system. Answer with the resident bytes that went."""
+    """Give free pages back to the system. The answer has the resident bytes that went."""
 
 
 @attrs.frozen
 class ShedMailboxes(GovernorAction):
-    """Have mailboxes give up sheddable messages of about ``wanted`` bytes. Answer with the bytes given up."""
+    """Give up sheddable messages of about ``wanted`` bytes. The answer has the bytes given up."""
 
     wanted: int
 
@@ -179,40 +187,45 @@ class OpenGate(GovernorAction):
 
 @attrs.frozen
 class TakeCensus(GovernorAction):
-    """Measure everybody, and answer with CensusTaken. ``wanted``: bytes that are to be freed. ``caps``: of a large
-    group the rows that a round by these may want are enough (``KillCaps.wanted``); None: each must have one."""
+    """Measure everybody. The answer is CensusTaken."""
 
     wanted: int
+    """Bytes that are to be freed."""
     caps: KillCaps | None = None
+    """The rows of a large group that a round by these may want are enough (``KillCaps.wanted``); None:
+    everybody must have a row."""
 
 
 @attrs.frozen
 class KillVictims(GovernorAction):
-    """Kill each victim for the node's sake. Those in its radius die of it and need no kill of their own. Answer with
-    ActionDone when all have ended. ``table`` is for the victims' exit reasons and the report."""
+    """Kill each victim for the node's sake. Those in its radius die of it and need no kill of their own.
+    The answer comes when all have ended."""
 
     victims: tuple[Victim, ...]
     predicted: int
+    """Bytes that this will free."""
     table: VictimTable
+    """How the candidates were ranked, for people."""
 
     @property
     def name(self) -> str:
-        return "Kill"
+        return "Kill"  # as receipts have always called it
 
 
 @attrs.frozen
 class ReleaseReserve(GovernorAction):
-    """Free the ballast, so that supervisors, reports and the governor can work. Answer with ActionDone."""
+    """Free the ballast, so that supervisors, reports and the governor can work."""
 
 
 @attrs.frozen
 class RebuildReserve(GovernorAction):
-    """Take up the ballast again. Answer with ActionDone."""
+    """Take up the ballast again."""
 
 
 @attrs.frozen
 class StopAllButCritical(GovernorAction):
-    """Kill everybody who is not critical, and whose radius has nobody critical. Answer when they have ended."""
+    """Kill everybody who is not critical and has nobody critical in its radius. The answer comes when
+    they have ended."""
 
 
 @attrs.frozen
@@ -234,7 +247,7 @@ ReportKind = Literal[
 
 @attrs.frozen
 class EmitReport(GovernorAction):
-    """Something that people should know; ``because`` says it in full."""
+    """Tell people something; ``because`` has it in full."""
 
     kind: ReportKind
     level: MemoryLevel

@@ -1,9 +1,10 @@
-"""Everything about a governor that can be set, with the defaults of the blueprint's table.
+"""Everything about a governor that can be set, with its defaults.
 
-What is done at which level is data too: ``actions`` says what each level *adds*, and a level does what the lower ones
-do. What data cannot say, a callable can: ``thresholds`` (limits that depend on the sample), ``rank`` (who is given up
-first) and ``revise``, which sees each action before the shell does and may change or drop it. They are called within
-decisions, so they must be quick, and must not wait, raise, or remember what they are given.
+What is done at which level is data too: ``LEVEL_ACTIONS`` says what each level *adds*, and a level
+does what the lower ones do. What data cannot say, a callable can: ``thresholds`` (limits that depend
+on the sample), ``rank`` (who is given up first) and ``revise``, which sees each action before the
+shell does and may change or drop it. The callables are called within decisions. They must be quick,
+and must not wait, raise, or keep what they are given.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ LevelAction = Literal[
 """What a level may do."""
 
 OUT_OF_MEMORY_STATUS: Final = 79
-"""The exit status of a node that stopped because memory did not come back: the first after those of sysexits.h, and
-none of a signal's."""
+"""The exit status of a node that stopped because memory did not come back: the first after those of
+sysexits.h, and none of a signal's."""
 
 LEVEL_ACTIONS: Final[Mapping[MemoryLevel, frozenset[LevelAction]]] = {
     MemoryLevel.CONSERVE: frozenset({"alarm", "tell", "gc", "trim"}),
@@ -45,7 +46,7 @@ SUBTREE_ACTIONS: Final[Mapping[MemoryLevel, frozenset[LevelAction]]] = {
     MemoryLevel.SHED: frozenset({"shed"}),
     MemoryLevel.KILL: frozenset({"close_gate", "kill"}),
 }
-"""For a governor of one subtree, with a limit of its own: what concerns the process as a whole is left out."""
+"""For a governor of one subtree: what concerns the process as a whole is left out."""
 
 
 def _as_sets(value: Mapping[MemoryLevel, Any]) -> Mapping[MemoryLevel, frozenset[LevelAction]]:
@@ -67,22 +68,24 @@ class GovernorSettings:
     Args:
         ladder: the thresholds of the levels, and how long a level is kept.
         thresholds: replaces ``ladder``, for each sample anew.
-        looks: how often samples are wanted; ``alert_look`` is the longest wait from SHED upwards, in seconds.
+        looks: how often samples are wanted.
+        alert_look: the longest wait between two of them from SHED upwards, in seconds.
         kills: how rounds of kills go.
-        rank: replaces the ranking of victims: whose value is smallest goes first.
+        rank: replaces the ranking of victims: the one with the smallest value goes first.
         paces: how often collecting, trimming and shedding may be repeated.
         actions: what each level adds to what is done.
         revise: sees each action before the shell; returns it, another in its place, or None to drop it.
         reserve: bytes of the ballast that is released when the node is EXHAUSTED; 0: there is none.
         tell_again: seconds until actors are asked again to free something.
-        answer_within: seconds that they have to do so before anybody is killed, if the limit is not nearer.
-        stop_all_after: seconds in EXHAUSTED, with memory really needed, before all but critical actors are stopped;
-            sooner if kills are stopped or find nobody.
+        answer_within: seconds that they have for it before anybody is killed, unless the limit is
+            nearer.
+        stop_all_after: seconds in EXHAUSTED, with memory really needed, before all but critical actors
+            are stopped; sooner if kills do not help or find nobody.
         stop_node_after: seconds after that before the node stops.
-        exit_status: of the process, then.
-        step_fence: fail what a single step of a task asks for beyond what is left (Linux, RLIMIT_DATA). For processes
-            without the extension, whose budgets see nothing inside a message; what it costs and risks is in
-            ``governor.steps``.
+        exit_status: of the process, when the node has stopped.
+        step_fence: refuse a request of a single step of a task for more than what is left (Linux,
+            RLIMIT_DATA). For processes without the extension, whose budgets see nothing inside a
+            message. ``governor.steps`` says what it costs and risks.
         dry_run: decide everything, do nothing.
 
     Raises ValueError for values that cannot be: the author's fault.
@@ -124,5 +127,5 @@ class GovernorSettings:
             )
 
     def does(self, action: LevelAction, level: MemoryLevel) -> bool:
-        """Is it done at that level, by its own list or a lower one's?"""
+        """Is it done at that level? It is if the level or a lower one lists it."""
         return any(action in actions for at, actions in self.actions.items() if at <= level)

@@ -1,8 +1,9 @@
 """Heap limits: what a person writes, ``"8 MiB"`` or a ``HeapLimit``, and what of it is in force.
 
-The four knobs are those of ``max_heap_size`` in OTP: the size, whether to kill, whether to log, whether what is shared
-counts. What is left open (None) comes from the node's default, as there; only a size has no default. Two more are ours,
-for what OTP cannot do: stop a handler in its middle, and refuse a request before it is touched.
+The four knobs are those of ``max_heap_size`` in OTP: the size, whether to kill, whether to log, and
+whether what is shared counts. A knob that is left open (None) comes from the node's default, as
+there; only the size has no default. Two more things are ours, and OTP cannot do them: a handler is
+stopped in its middle, and a request is refused before its memory is touched.
 
 Source: erlang:process_flag(max_heap_size, …), spawn_opt/4.
 """
@@ -24,15 +25,14 @@ UNITS: Final = {
 }  # fmt: skip
 
 HARD_SHARE: Final = 1.5
-"""The hard cap, in limits, unless set."""
-
+"""The hard cap unless one is given, in limits."""
 
 LARGEST: Final = 2**62 - 1
 """The largest size that there can be."""
 
 
 def bytes_of(size: int | str) -> int:
-    """A size in bytes: an int, or text such as ``"256 KiB"``, ``"1.5 GiB"``, ``"64 kB"`` (1,000 bytes each).
+    """A size in bytes: an int, or text such as ``"256 KiB"``, ``"1.5 GiB"``, ``"64 kB"`` (64,000 bytes).
 
     Raises ValueError for what is not a size or is negative, TypeError for another type.
 
@@ -67,18 +67,20 @@ def _optional_size(value: Any) -> Any:
 class HeapLimit:
     """How much an actor may hold, and what becomes of it beyond that.
 
-    Use it for actors whose state grows with what others send: connections, caches, rooms. Leave it out where the
-    actor's size is bounded by its code. Begin with ``kill=False`` in production, read the peaks
+    Use it for actors whose state grows with what others send: connections, caches, rooms. Leave it out
+    if the actor's size is bounded by its code. Begin with ``kill=False`` in production, read the peaks
     (``process_info(ref).heap_peak``), then set the size.
 
     Args:
-        size: bytes that the actor may hold: what would be freed if it died now, its mailbox included. 0: no limit.
-        kill: end the actor with ``MemoryLimit`` when it holds more (default: True). False observes: it is logged once
-            for each time that the actor passes its limit, and its peak is kept.
+        size: bytes that the actor may hold: what would be freed if it died now, its mailbox included.
+            0: no limit.
+        kill: end the actor with ``MemoryLimit`` when it holds more (default: True). False only observes:
+            each time that the actor passes its limit is logged, and its peak is kept.
         log: report it (default: True).
-        include_shared: count what others hold too, as many times as it is held (default: False).
-        hard: beyond this many bytes allocated in one activation, requests of 64 KiB or more are refused with
-            MemoryError, before the memory is touched. Default: 1.5 times ``size``. Ignored with ``kill=False``.
+        include_shared: count what other actors hold too, as often as it is held (default: False).
+        hard: beyond this many bytes allocated in one activation, requests of 64 KiB or more are refused
+            with MemoryError, before the memory is touched. Default: 1.5 times ``size``. Ignored with
+            ``kill=False``.
 
     Raises ValueError for a size that cannot be one, TypeError for a wrong type.
 
@@ -104,7 +106,7 @@ class HeapLimit:
             )
 
     def over(self, default: HeapLimit | None) -> HeapLimit:
-        """With every knob set: its own, else the default's, else the system's."""
+        """This limit with every knob set: to its own value, else the default's, else the system's."""
 
         def knob(name: str, system: bool) -> bool:
             own = getattr(self, name)

@@ -1,36 +1,65 @@
 """Rounds of kills: one at a time, judged by what they gave back, stopped when they give nothing.
 
-A round waits for its effect. Where its victims ended at once, what that freed has been measured on the spot, and the
-next sample may already begin another round. Else no other begins before its victims have ended *and* a later sample
-shows that it delivered, or, failing that, before ``effect_delay`` has passed. Without the wait a governor reads figures
-from before its kills and kills again; without the short cuts it frees one round's worth per delay, too slow for a
-crowd. Where the limit is nearer than the rest of the wait, a round whose victims have ended is given up unjudged, but
-not more than ``futile_rounds`` in a row.
+The phases and their arrows are in ``ROUNDS``.
 
-Else a round is judged on live bytes where they are known, else on what is needed, never on the resident set. Others go
-on filling meanwhile: what they would have taken up, at the mean rate before the round, is credited to it. A round that
-realised less than ``effective`` of its prediction is *futile*. After ``futile_rounds`` in a row the breaker opens: no
-kills for ``pause``, then one round to try; if that is futile too, a pause twice as long. A kill that frees nothing
-harms twice.
+A round waits for its effect. If its victims ended at once, what that freed has been measured on the
+spot, and the next sample may begin another round already. Otherwise no other round begins before its
+victims have ended *and* a later sample shows that it delivered, or, failing that, before
+``effect_delay`` has passed. Without the wait, a governor reads figures from before its kills and
+kills again. Without the short cut it frees one round's worth per delay, which is too slow for a
+crowd. If the limit is nearer than the rest of the wait, a round whose victims have ended is given up
+unjudged, but not more than ``futile_rounds`` in a row.
 
-A victim that has not ended stays on the list of those already killed: it is not chosen again.
+A round that was not measured on the spot is judged by live bytes where they are known, else by what
+is needed, and never by the resident set. Other actors go on filling meanwhile: what they would have
+taken up, at the mean rate before the round, is credited to it. A round that realised less than
+``effective`` of its prediction is *futile*. After ``futile_rounds`` in a row the breaker opens: no
+kills for ``pause``, then one round to try; if that is futile too, a pause twice as long. A kill that
+frees nothing harms twice.
+
+A victim that has not ended stays on the list of the killed: it is not chosen again.
 """
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Hashable
+from typing import Final
 
 import attrs
 
 from actorkit.policy.memory.fill_rate import gauge
 from actorkit.policy.memory.memory_sample import MemorySample
-from actorkit.policy.memory.outcomes import Outcome
+from actorkit.policy.memory.outcomes import ActionOutcome
 from actorkit.policy.memory.victims import KillCaps
+from actorkit.policy.transition import Transition
 
-__all__ = ["Judgement", "KillRounds", "KillSettings"]
+__all__ = ["ROUNDS", "Judgement", "KillRounds", "KillSettings", "RoundPhase"]
 
-KEPT_ROUNDS = 32
+KEPT_ROUNDS: Final = 32
+"""Rounds whose victims are remembered until they have ended."""
+
+
+class RoundPhase(enum.Enum):
+    """Where the killing stands."""
+
+    NO_ROUND = "no round"
+    """One may begin, ``round_interval`` after the last one."""
+    UNDER_WAY = "under way"
+    """A round waits for its effect."""
+    PAUSED = "paused"
+    """The breaker is open: kills do not help."""
+
+
+ROUNDS: Final = (
+    Transition(RoundPhase.NO_ROUND, RoundPhase.UNDER_WAY, "victims have been chosen"),
+    Transition(RoundPhase.UNDER_WAY, RoundPhase.NO_ROUND, "it was effective, or not futile often enough"),
+    Transition(RoundPhase.UNDER_WAY, RoundPhase.NO_ROUND, "the limit is nearer than its effect: given up unjudged"),
+    Transition(RoundPhase.UNDER_WAY, RoundPhase.PAUSED, "it was futile, the last of `futile_rounds` in a row"),
+    Transition(RoundPhase.PAUSED, RoundPhase.NO_ROUND, "the pause is over"),
+)
+"""What follows what. The phase is a matter of time too, so it is not stored: see ``phase``."""
 
 
 @attrs.frozen
@@ -39,14 +68,16 @@ class KillSettings:
 
     Args:
         caps: what one round may take.
-        margin: part of the limit to be freed beyond the point where KILL is left, so that it is left for good.
+        margin: part of the limit to be freed beyond the point where KILL is left, so that it is left
+            for good.
         round_interval: seconds between the beginnings of two rounds, at least.
         effect_delay: seconds that a round has to show an effect.
         effective: a round that realises less than this part of its prediction is futile.
-        futile_rounds: that many futile rounds in a row stop the killing.
-        pause: for so many seconds, the first time.
-        longest_pause: and for no more than so many.
-        census_again: seconds until a census is asked for again, when one is not answered or finds nobody.
+        futile_rounds: this many futile rounds in a row stop the killing.
+        pause: for how many seconds it stops, the first time.
+        longest_pause: for how many at most.
+        census_again: seconds until a census is asked for again, if one is not answered or finds
+            nobody.
 
     Raises ValueError for values that contradict each other: the author's fault.
     """
@@ -78,7 +109,7 @@ class KillSettings:
 class Judgement:
     """What became of a round."""
 
-    outcome: Outcome
+    outcome: ActionOutcome
     futile: bool
     stopped_for: float = 0.0
     """Seconds for which no kills follow, if this round opened the breaker."""
@@ -87,15 +118,21 @@ class Judgement:
 
 @attrs.define
 class _KillRound:
+    #: Of the action that kills.
     number: int
+    #: Bytes that it was to free.
     predicted: int
+    #: The last look before it.
     before: MemorySample
     at: float
+    #: Bytes a second that the node took up before it.
     rate: float
+    #: False: it is a dry run's, which cannot have an effect.
     judged: bool
+    #: When all of its victims had ended; None: they have not.
     ended_at: float | None = None
+    #: What their end has freed, if that was measured on the spot.
     measured: int | None = None
-    """What its end has freed, where that was measured on the spot."""
 
 
 class KillRounds:
@@ -103,16 +140,40 @@ class KillRounds:
 
     def __init__(self, settings: KillSettings | None = None) -> None:
         self.settings = settings or KillSettings()
+        #: The round under way.
         self._round: _KillRound | None = None
+        #: When the last one began.
         self._begun_at = -math.inf
+        #: Futile rounds in a row.
         self._futile = 0
+        #: Rounds given up unjudged, in a row.
         self._hurried = 0
+        #: How long the next pause is.
         self._pause = self.settings.pause
+        #: When the last pause ends, or has ended.
         self._stopped_until = -math.inf
+        #: By round: everybody who is to die in it, as long as not all of them have ended.
         self._not_ended: dict[int, frozenset[Hashable]] = {}
 
+    def phase(self, now: float) -> RoundPhase:
+        """Where the killing stands."""
+        if self._round is not None:
+            return RoundPhase.UNDER_WAY
+        return RoundPhase.PAUSED if self.stopped(now) else RoundPhase.NO_ROUND
+
+    def validate(self) -> None:
+        """Check what must hold between two calls."""
+        settings, this = self.settings, self._round
+        assert 0 <= self._hurried <= settings.futile_rounds
+        assert settings.pause <= self._pause <= settings.longest_pause
+        assert self._futile < settings.futile_rounds or self._stopped_until > -math.inf, "the breaker did not open"
+        assert len(self._not_ended) <= KEPT_ROUNDS
+        if this is not None and this.judged:
+            assert (this.number in self._not_ended) is (this.ended_at is None)
+
     def missing(self, sample: MemorySample, leave: float) -> int:
-        """Bytes to be freed so that KILL, left at ``leave`` of the limit, is left; 0 if it is already."""
+        """Bytes to be freed so that KILL, which is left at ``leave`` of the limit, is left; 0 if it
+        is left already."""
         beyond = sample.needed - leave * sample.limit
         return math.ceil(beyond + self.settings.margin * sample.limit) if beyond >= 0 else 0
 
@@ -122,18 +183,27 @@ class KillRounds:
 
     def may_begin(self, now: float) -> bool:
         """Is there neither a round under way, nor a reason to wait?"""
-        return self._round is None and not self.stopped(now) and now - self._begun_at >= self.settings.round_interval
+        return self.phase(now) is RoundPhase.NO_ROUND and now - self._begun_at >= self.settings.round_interval
 
     def already_killed(self) -> frozenset[Hashable]:
-        """Those killed before who have not ended yet, as far as is known."""
+        """Actors that were killed before and have not ended yet, as far as is known."""
         return frozenset().union(*self._not_ended.values()) if self._not_ended else frozenset()
 
     def begin(
         self, number: int, now: float, before: MemorySample, rate: float, predicted: int,
         dead: frozenset[Hashable], *, judged: bool = True,
     ) -> None:  # fmt: skip
-        """A round has been decided. ``rate``: bytes a second that the node took up before it. Not ``judged``: it is
-        a dry run's, which cannot have an effect."""
+        """A round has been decided.
+
+        Args:
+            number: of the action.
+            now: when.
+            before: the last look.
+            rate: bytes a second that the node took up before it.
+            predicted: bytes that it is to free.
+            dead: everybody who dies in it.
+            judged: False in a dry run, which cannot have an effect.
+        """
         self._round = _KillRound(number, predicted, before, now, rate, judged)
         self._begun_at = now
         if judged:
@@ -142,15 +212,15 @@ class KillRounds:
                 del self._not_ended[next(iter(self._not_ended))]
 
     def ended(self, number: int, now: float, measured: int | None = None) -> bool:
-        """All victims of that round have ended; True if it is a round's number. ``measured``: bytes that it freed, if
-        that is known without another sample."""
+        """All victims of that round have ended; True if it is a round's number. ``measured``: bytes
+        that it freed, if that is known without another sample."""
         if self._round is not None and self._round.number == number:
             self._round.ended_at, self._round.measured = now, measured
         return self._not_ended.pop(number, None) is not None
 
     def look(self, sample: MemorySample, time_to_limit: float = math.inf) -> Judgement | None:
-        """Judge the round under way by a later sample, if it is time. ``time_to_limit``: seconds, at the present
-        rate."""
+        """Judge the round under way by a later sample, if it is time. ``time_to_limit``: seconds, at
+        the present rate."""
         this, settings = self._round, self.settings
         if this is None or sample.now <= this.at:
             return None
@@ -174,7 +244,7 @@ class KillRounds:
         self._hurried = 0
         self._round = None
         returned = max(0, this.before.resident - sample.resident)
-        outcome = Outcome("kill", this.at, this.predicted, realised, sample.now - this.at, returned)
+        outcome = ActionOutcome("kill", this.at, this.predicted, realised, sample.now - this.at, returned)
         what = (
             f"round {this.number} was to free {this.predicted:,} bytes and freed {realised:,} "
             f"(fell by {fell:,}, {filled:,} refilled; {returned:,} went back to the system)"
@@ -195,7 +265,7 @@ class KillRounds:
 
     @staticmethod
     def _realised(this: _KillRound, sample: MemorySample) -> tuple[int, int]:
-        """By how many bytes it fell, and how many have probably been taken up meanwhile."""
+        """By how many bytes the gauge fell, and how many have probably been taken up meanwhile."""
         before = this.before
         if before.live is None or sample.live is None:
             fell = before.needed - sample.needed

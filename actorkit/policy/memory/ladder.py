@@ -1,40 +1,68 @@
-"""The ladder: which level the node is at, by two pairs of thresholds and one memory of how it left.
+"""The ladder: which level the node is at.
 
-* *Up* at once, over as many levels as it takes: ``used`` has reached a level's ``enter`` fraction of the limit, since
-  ``used`` is what the kernel kills for.
-* *Early* by one level at a time, at most to KILL: at the present rate the limit is reached before the next look has
-  been acted upon.
-* *Down* one level per ``dwell``: ``needed`` (``used`` without pages that Python has freed and the system has not got
-  back) is under the level's ``leave`` fraction. After a kill ``used`` may not fall at all; a ladder that waited for
-  that would stay up for ever, as several overload managers do.
+The levels and their arrows are in ``LADDER``. Two pairs of thresholds decide, and one memory of how
+a level was left:
 
-The trap between the two rules: the level is left by ``needed`` while ``used`` still stands above ``enter``, and so the
-next sample would enter again. So a level that is left with ``used`` not below its ``leave`` is *marked*, and those
-above it likewise: it is entered again only when ``needed`` itself reaches ``enter``, or when ``used`` has reached
-``enter`` and grown by ``regrowth`` of the limit over the lowest that it had since. It is not entered early. The mark
-goes when ``used`` has been below ``leave``: the pages did go back, and the plain rule is right again. Growth that does
-not reuse freed pages is real growth, hence the second way in.
+* *Up* at once, over as many levels as it takes: ``used`` has reached a level's ``enter`` fraction of
+  the limit, since ``used`` is what the kernel kills for.
+* *Early*, one level higher than what is due, at most to KILL: at the present rate the limit is
+  reached before the next look has been acted upon.
+* *Down* one level per ``dwell``: ``needed`` (``used`` without pages that Python has freed and the
+  system has not got back) is below the level's ``leave`` fraction. After a kill ``used`` may not fall
+  at all. A ladder that waited for that would stay up for ever, as several overload managers do.
 
-A level left is re-entered at once when memory says so; only leaving waits. So there is at most one step down per
-dwell, and a turn (in, out) never takes less.
+There is a trap between these rules. A level is left by ``needed`` while ``used`` still stands above
+``enter``, and so the next sample would enter it again. Therefore a level that is left while ``used``
+is not below its ``leave`` is *marked*, and so are the levels above it. A marked level is entered
+again only when ``needed`` itself reaches ``enter``, or when ``used`` has reached ``enter`` and has
+grown by ``regrowth`` of the limit over the lowest that it had since: growth that does not reuse freed
+pages is real growth. It is not entered early. The mark goes when ``used`` has been below ``leave``:
+the pages did go back, and the plain rule is right again.
+
+Only leaving waits. A level that was left is entered again at once when memory says so. So there is
+at most one step down per dwell, and a turn (in, out) never takes less.
 """
 
 from __future__ import annotations
 
+import enum
 import math
+from itertools import combinations, pairwise
+from typing import Final
 
 import attrs
 
 from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample
+from actorkit.policy.transition import Transition, allows
 
-__all__ = ["Ladder", "LadderSettings", "Rung", "Transition"]
+__all__ = ["LADDER", "Ladder", "LadderSettings", "Move", "Rung", "Way"]
 
 NORMAL, CONSERVE, SHED, KILL, EXHAUSTED = MemoryLevel
+
+HIGHEST_EARLY: Final = KILL
+"""No level above this one is entered early: what EXHAUSTED does is not done on a forecast."""
+
+
+class Way(enum.StrEnum):
+    """Why the level changes."""
+
+    ENTERED = "used has reached `enter` (marked: needed has, or used has grown by `regrowth` too)"
+    EARLY = "the limit will be reached before the next look has been acted upon"
+    LEFT = "needed is below `leave`, and the level is `dwell` seconds old"
+
+
+LADDER: Final[tuple[Transition, ...]] = (
+    *(Transition(low, high, Way.ENTERED) for low, high in combinations(MemoryLevel, 2)),
+    *(Transition(low, high, Way.EARLY) for low, high in combinations(MemoryLevel, 2) if high <= HIGHEST_EARLY),
+    *(Transition(high, low, Way.LEFT) for low, high in pairwise(MemoryLevel)),
+)
+"""All moves that there are: up over any number of levels, down one at a time."""
 
 
 @attrs.frozen
 class Rung:
-    """One level's thresholds, as fractions of the limit: entered at ``enter`` or above, left below ``leave``."""
+    """One level's thresholds, as fractions of the limit: it is entered at ``enter`` or above, and
+    left below ``leave``."""
 
     enter: float
     leave: float
@@ -49,11 +77,11 @@ class LadderSettings:
     """The thresholds of all levels.
 
     Args:
-        conserve, shed, kill, exhausted: a Rung, or a pair (enter, leave). Each must be left below where it is entered,
-            and both must not be lower than those of the level before.
+        conserve, shed, kill, exhausted: a Rung, or a pair (enter, leave). Each must be left below
+            where it is entered, and both must be higher than those of the level before.
         dwell: seconds that a level is kept at least.
-        regrowth: part of the limit by which ``used`` must grow before a level that was left by ``needed`` is entered
-            by ``used`` again.
+        regrowth: part of the limit by which ``used`` must grow before a level that was left by
+            ``needed`` is entered by ``used`` again.
         forecast: whether a level is entered early.
 
     Raises ValueError for thresholds that contradict each other: the author's fault.
@@ -97,7 +125,7 @@ class LadderSettings:
 
 
 @attrs.frozen
-class Transition:
+class Move:
     """The level has changed."""
 
     level: MemoryLevel
@@ -111,32 +139,42 @@ class Ladder:
     __slots__ = ("_marks", "level", "settings", "since")
 
     def __init__(self, settings: LadderSettings | None = None) -> None:
+        #: The thresholds; they may be replaced before any step.
         self.settings = settings or LadderSettings()
+        #: The present level.
         self.level = NORMAL
+        #: When the present level was reached.
         self.since = -math.inf
-        """When the present level was reached."""
+        #: The marked levels, each with the lowest ``used`` since it was left.
         self._marks: dict[MemoryLevel, int] = {}
 
-    def step(self, sample: MemorySample, time_to_limit: float = math.inf, next_look: float = 0.0) -> Transition | None:
-        """Take note of a sample; the transition, if there is one.
+    def step(self, sample: MemorySample, time_to_limit: float = math.inf, next_look: float = 0.0) -> Move | None:
+        """Take note of a sample; returns the move, if there is one.
 
-        ``time_to_limit``: seconds until the limit is reached at the present rate. ``next_look``: seconds until the next
-        sample has been acted upon.
+        Args:
+            sample: the look.
+            time_to_limit: seconds until the limit is reached at the present rate.
+            next_look: seconds until the next sample has been acted upon.
         """
         self._follow_marks(sample)
         due, because = self._due(sample)
-        if self.settings.forecast and time_to_limit < next_look and due < KILL:
-            early = MemoryLevel(min(KILL, max(due, self.level) + 1))
+        if self.settings.forecast and time_to_limit < next_look and due < HIGHEST_EARLY:
+            early = MemoryLevel(min(HIGHEST_EARLY, max(due, self.level) + 1))
             if early > self.level and early not in self._marks:
                 return self._move(
                     early,
+                    Way.EARLY,
                     sample.now,
                     f"{early.name} early: at the present rate the limit of {sample.limit:,} bytes ({sample.source}) is "
                     f"reached in {time_to_limit:.3g} s, and the next look is in {next_look:.3g} s",
                 )
         if due > self.level:
-            return self._move(due, sample.now, because)
+            return self._move(due, Way.ENTERED, sample.now, because)
         return self._leave(sample)
+
+    def validate(self) -> None:
+        """Check what must hold between two steps."""
+        assert all(level > self.level for level in self._marks), f"{self.level.name}, and marked are {self._marks}"
 
     def _follow_marks(self, sample: MemorySample) -> None:
         for level, mark in list(self._marks.items()):
@@ -146,7 +184,7 @@ class Ladder:
                 self._marks[level] = sample.used
 
     def _due(self, sample: MemorySample) -> tuple[MemoryLevel, str]:
-        """The highest level whose way in is open, and why."""
+        """The highest level whose way in is open, and why it is."""
         limit = sample.limit
         for level in (EXHAUSTED, KILL, SHED, CONSERVE):
             enter = self.settings.rung(level).enter
@@ -165,27 +203,30 @@ class Ladder:
                 )
         return NORMAL, ""
 
-    def _leave(self, sample: MemorySample) -> Transition | None:
+    def _leave(self, sample: MemorySample) -> Move | None:
         level, limit = self.level, sample.limit
         if level == NORMAL or sample.now - self.since < self.settings.dwell:
             return None
         rung = self.settings.rung(level)
         if sample.needed >= rung.leave * limit:
             return None
-        # Those above too: the same pages must not enter a higher level either. A mark that is there is the lowest.
+        # The levels above are marked too: the same pages must not enter one of them either. A mark
+        # that is there already is the lower one.
         for above in range(level, EXHAUSTED + 1):
             if sample.used >= self.settings.rung(MemoryLevel(above)).leave * limit:
                 self._marks.setdefault(MemoryLevel(above), sample.used)
         return self._move(
             MemoryLevel(level - 1),
+            Way.LEFT,
             sample.now,
             f"{sample.needed:,} bytes needed ({sample.used:,} used, {sample.retained:,} retained): leaves {level.name} "
             f"below {rung.leave:.0%} of {limit:,} bytes ({sample.source}), after {self.settings.dwell:g} s at least",
         )
 
-    def _move(self, level: MemoryLevel, now: float, because: str) -> Transition:
-        transition = Transition(level, self.level, because)
+    def _move(self, level: MemoryLevel, way: Way, now: float, because: str) -> Move:
+        assert allows(LADDER, self.level, level, way), f"no arrow leads from {self.level.name} to {level.name}: {way}"
+        move = Move(level, self.level, because)
         for passed in range(level, self.level, -1):
             self._marks.pop(MemoryLevel(passed), None)
         self.level, self.since = level, now
-        return transition
+        return move

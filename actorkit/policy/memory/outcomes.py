@@ -1,16 +1,19 @@
 """What an action was to free, what it freed, and whether it is worth doing again.
 
-Every action that is done leaves a Outcome. A *pace* per kind of action learns from them: one whose realised bytes fall
-short of ``effective`` of what was predicted waits twice as long before its next turn, up to a bound; one that delivers
-is back to the first interval. So an action that does not help gets out of the way, and the ladder moves on.
+Every action that frees something leaves an ActionOutcome. Each kind of action that may be repeated has a
+*pace*, which learns from them. If an action frees less than ``effective`` of what was predicted, it
+waits twice as long before its next turn, up to a bound; if it delivers, it is back to the first
+interval. So an action that does not help gets out of the way, and the ladder moves on.
 
-Garbage collection has two more rules, since it stops the whole node: it may take ``share`` of the time, so a run that
-took 50 ms is not followed by another for a second (at 5 %); and it is skipped while the last run, scaled by how much
-has come to live since, predicts a pause longer than ``longest_pause``. A prediction is believed for a while only, and
-not at all once actors would be killed instead: a pause is better than a death. What it is expected to free is
-``GC_PREDICTS`` of the live bytes; less than that is not effective.
+Garbage collection has two more rules, since it stops the whole node. It may take ``share`` of the
+time: a run of 50 ms is not followed by another one for a second (at 5 %). And it is skipped while
+the last run, scaled by the growth of live bytes since, predicts a pause longer than
+``longest_pause``. Such a prediction is believed for a while only, and not at all once actors would
+be killed instead: a pause is better than a death. A collection is expected to free ``GC_PREDICTS``
+of the live bytes; if it frees less, it is not effective.
 
-Sources: the collectors of OpenTelemetry (frees < 5 %: doubled interval), Dask (at most 5 % of time).
+Sources: the collectors of OpenTelemetry (less than 5 % freed: doubled interval), Dask (at most 5 % of
+the time).
 """
 
 from __future__ import annotations
@@ -22,28 +25,31 @@ from typing import Final, Literal
 
 import attrs
 
-__all__ = ["GC_PREDICTS", "ActionKind", "Pace", "PaceSettings", "Outcome", "OutcomeBook"]
+__all__ = ["GC_PREDICTS", "ActionKind", "Pace", "PaceSettings", "ActionOutcome", "OutcomeBook"]
 
 ActionKind = Literal["gc", "trim", "shed", "kill"]
 
 GC_PREDICTS: Final = 0.05
+"""Part of the live bytes that a collection is expected to free."""
 
 
 @attrs.frozen
-class Outcome:
-    """One action, done. Bytes and seconds; ``realised`` None: nobody could tell. ``returned``: by how much the resident
-    set fell meanwhile, which is what the system got back of it; None where no later sample was taken for it."""
+class ActionOutcome:
+    """One action that was performed. Bytes and seconds."""
 
     action: ActionKind
     at: float
     predicted: int
     realised: int | None
+    """None: nobody could tell."""
     duration: float
     returned: int | None = None
+    """By how much the resident set fell meanwhile, which is what the system got back of it; None if no
+    later sample was taken for it."""
 
     @property
     def ratio(self) -> float | None:
-        """Realised of predicted; None where nothing is known."""
+        """Realised of predicted; None if nothing is known."""
         return None if self.realised is None else self.realised / self.predicted if self.predicted else math.inf
 
 
@@ -54,9 +60,9 @@ class PaceSettings:
     Args:
         first: seconds between two turns that deliver.
         longest: seconds that an action that does not deliver waits at most.
-        effective: it delivers when it frees at least this part of what was predicted.
-        share: part of the time that it may take; None: as much as it does.
-        longest_pause: seconds that a turn may be predicted to take; None: as many as it does.
+        effective: it delivers if it frees at least this part of what was predicted.
+        share: part of the time that it may take; None: no limit.
+        longest_pause: seconds that a turn may be predicted to take; None: no limit.
 
     Raises ValueError for values that contradict each other: the author's fault.
     """
@@ -86,20 +92,37 @@ DEFAULT_PACES: Final[Mapping[ActionKind, PaceSettings]] = {
 
 
 class Pace:
-    """One kind of action: when it may be done again, and what it last did."""
+    """One kind of action: when it may be repeated, and what it did last."""
 
     __slots__ = ("_last", "_not_before", "_rested_at", "_size", "interval", "settings")
 
     def __init__(self, settings: PaceSettings) -> None:
         self.settings = settings
+        #: Seconds between two turns, now.
         self.interval = settings.first
-        self._not_before = self._rested_at = -math.inf
-        self._last: Outcome | None = None
+        #: When the next turn may be, by the interval and by the share of time.
+        self._not_before = -math.inf
+        #: When it may be by the share of time alone.
+        self._rested_at = -math.inf
+        #: What the last turn gave.
+        self._last: ActionOutcome | None = None
+        #: Bytes that the last turn had to go through.
         self._size = 0
 
+    def validate(self) -> None:
+        """Check what must hold between two calls."""
+        assert self.settings.first <= self.interval <= self.settings.longest
+        assert self._rested_at <= self._not_before
+
     def why_not(self, now: float, size: int = 0, *, any_pause: bool = False, anew: bool = False) -> str:
-        """Why it is not to be done now; "" if it is. ``size``: bytes that it would have to go through. ``anew``: what
-        it brought before says nothing now, so only its cost counts."""
+        """Why it is not to be done now; "" if it may be.
+
+        Args:
+            now: when.
+            size: bytes that it would have to go through.
+            any_pause: it may take as long as it likes.
+            anew: what it brought before says nothing now, so only its cost counts.
+        """
         not_before = self._rested_at if anew else self._not_before
         if now < not_before:
             return f"not before {not_before - now:.3g} s have passed"
@@ -110,18 +133,20 @@ class Pace:
         return f"predicted to take {pause:.3g} s, and {longest:g} s are allowed" if pause > longest else ""
 
     def predicted_pause(self, size: int) -> float:
-        """Seconds that the next turn is predicted to take, by the last one and how the size has changed."""
+        """Seconds that the next turn will probably take, by the last one and by how the size has
+        changed."""
         if self._last is None:
             return 0.0
         return self._last.duration * (size / self._size if size and self._size else 1.0)
 
     def begun(self, now: float, size: int = 0) -> None:
-        """It has been asked for. Should nothing be heard of it, it may be asked for again after the interval."""
+        """It has been asked for. If nothing is heard of it, it may be asked for again after the
+        interval."""
         self._not_before = now + self.interval
         self._size = size
 
-    def note(self, outcome: Outcome) -> bool:
-        """It has been done; True if it is backed off for it."""
+    def note(self, outcome: ActionOutcome) -> bool:
+        """It has been performed; True if it has to wait longer now."""
         settings, ratio = self.settings, outcome.ratio
         backed_off = ratio is not None and ratio < settings.effective
         if backed_off:
@@ -139,11 +164,18 @@ class OutcomeBook:
     """The last outcomes, and a pace for each kind of action that may be repeated."""
 
     def __init__(self, paces: Mapping[ActionKind, PaceSettings] | None = None, *, keep: int = 100) -> None:
+        #: For each kind that may be repeated.
         self.paces = {kind: Pace(settings) for kind, settings in {**DEFAULT_PACES, **(paces or {})}.items()}
-        self.outcomes: deque[Outcome] = deque(maxlen=keep)
+        #: The last ones, the newest last.
+        self.outcomes: deque[ActionOutcome] = deque(maxlen=keep)
 
-    def note(self, outcome: Outcome) -> bool:
-        """Enter a outcome; True if its kind is backed off for it."""
+    def validate(self) -> None:
+        """Check what must hold between two calls."""
+        for pace in self.paces.values():
+            pace.validate()
+
+    def note(self, outcome: ActionOutcome) -> bool:
+        """Enter an outcome; True if its kind has to wait longer now."""
         self.outcomes.append(outcome)
         pace = self.paces.get(outcome.action)
         return pace is not None and pace.note(outcome)

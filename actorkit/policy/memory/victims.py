@@ -1,44 +1,46 @@
-"""Who is given up, when the node needs memory: ranking, and selection until enough is predicted to come back.
+"""Victims: who is given up when the node needs memory.
 
-Rank: priority class first (LOW before NORMAL before HIGH, CRITICAL never), then idle before busy, then how far over its
-budget, then private bytes. Two rules keep that from killing crowds for nothing:
+Candidates are ranked, and taken in that order until enough is predicted to come back. The rank:
+priority class first (LOW before NORMAL before HIGH, CRITICAL never), then idle before busy, then how
+far over its budget, then private bytes. Two rules keep that from killing crowds for nothing:
 
-* *Worthwhile.* Within a class, who frees at least a fair part of what is missing (``worthwhile`` of missing / cap) goes
-  before who does not, whatever its idleness: ten hogs die, not ten thousand idle dwarfs. The dwarfs of a class go
-  before the next class only if they could together cover what is missing; those that could not come last, the largest
-  first: an idle one of 500 bytes must not die for nothing while a busy one of 30 KiB lives.
-* *Radius.* Who dies of a kill (linked actors that do not trap, siblings that the supervisor's strategy takes along) is
-  counted with it: as deaths against the cap, as bytes once. A radius with a critical actor is not eligible. One larger
-  than the cap is taken only when nothing else is left, and alone.
+* *Worthwhile.* Within a class, a candidate that frees at least a fair part of what is missing
+  (``worthwhile`` of missing / cap) goes before one that does not, whatever its idleness: ten hogs die,
+  not ten thousand idle dwarfs. The dwarfs of a class go before the next class only if they could
+  together cover what is missing. Dwarfs that could not come last, the largest first: an idle actor of
+  500 bytes must not die for nothing while a busy one of 30 KiB lives.
+* *Radius.* Everybody who dies of a kill (linked actors that do not trap exits, siblings that the
+  supervisor's strategy takes along) is counted with it: as deaths against the cap, as bytes once. A
+  radius with a critical actor is not eligible. A radius larger than the cap is taken only when
+  nothing else is left, and alone.
 
-Cost is the design: a census is of 100,000 and a round may take 40 ms, most of it for the census itself. So a
-Candidate is a tuple (any tuple with its layout does); rows come grouped by what ranks first, with each group's sum and
-largest, so that most groups are passed over unseen; of a large group only those rows are made that rank first; keys are
-taken in C, only as many rows are ranked as can be taken, and a radius that a candidate does not bring along is asked
-for when its turn has come.
+Keys are taken in C, only as many rows are ranked as can be taken, and a radius that a candidate does
+not bring along is asked for when its turn has come (see ``candidates`` for why).
 
-Sources: the Linux memory killers rank by priority, then size, and skip the small; Envoy resets streams by size class,
-50 a round; Orleans and Ray take the idle first.
+Where to put a ranking rule. A rule that one program needs is a callable: ``rank=`` of
+GovernorSettings. A rule for everybody is in ``_in_order``, if it goes by what a Candidate knows. A
+new fact about an actor is a field of Candidate (``candidates``), and ``governor.census`` finds it out;
+if the rows of a large group are to be chosen by it, so does the census in C.
+
+Sources: the Linux memory killers rank by priority, then size, and skip the small; Envoy resets
+streams by size class, 50 a round; Orleans and Ray take the idle first.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from itertools import chain
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import attrs
 
+from actorkit.policy.memory.candidates import Candidate, Census, Group, Radius, private_of
 from actorkit.policy.memory.memory_sample import Priority
 
 __all__ = [
-    "Candidate",
-    "Census",
-    "Group",
     "KillCaps",
-    "Radius",
+    "Rank",
     "Selection",
     "TableRow",
     "Victim",
@@ -48,137 +50,22 @@ __all__ = [
 ]
 
 CRITICAL: Final = int(Priority.CRITICAL)
-COUNT: Final = 50
-SHARE: Final = 0.05
 PRIORITIES: Final = (int(Priority.LOW), int(Priority.NORMAL), int(Priority.HIGH))
 
-
-class Radius(NamedTuple):
-    """Who dies when one is killed, itself included, measured as one root set."""
-
-    keys: frozenset[Hashable]
-    bytes: int
-    critical: bool = False
-    """One of them is CRITICAL: then this radius is not eligible."""
-
-
-class Candidate(NamedTuple):
-    """One row of a census."""
-
-    key: Hashable
-    priority: int
-    idle: bool
-    over: float | None
-    """Private bytes over its budget; None: it has none."""
-    private: int
-    """Bytes that would be free if it alone died."""
-    radius: Radius | None = None
-    """None: it dies alone, or the census's ``radius_of`` knows."""
-
-
-@attrs.define
-class Group:
-    """Rows of a census that rank alike but for how far over their budgets they are, and by size."""
-
-    rows: list[Candidate] = attrs.field(factory=list)
-    """All of them, or those that rank first."""
-    count: int = 0
-    """How many there are."""
-    bytes: int = 0
-    """Of all of them."""
-    largest: Candidate | None = None
-
-    @property
-    def most(self) -> int:
-        """Bytes of the largest."""
-        return 0 if self.largest is None else self.largest[4]
-
-
-class Census:
-    """Everybody who holds something, grouped by priority, by whether they are idle, and by whether they have a budget.
-    Of a large group the rows that rank first may be enough (see ``KillCaps.wanted``).
-
-    Args:
-        rows: in any order; those that hold nothing are left out.
-
-    Example::
-
-        Census([Candidate("a", 0, True, None, 5_000_000)]).bytes  # 5000000
-    """
-
-    __slots__ = ("groups",)
-
-    def __init__(self, rows: Iterable[Candidate] = ()) -> None:
-        self.groups: dict[tuple[int, bool, bool], Group] = {}
-        found: dict[tuple[int, bool, bool], list[Candidate]] = {}
-        for row in rows:
-            if row[4] > 0:
-                found.setdefault((row[1], bool(row[2]), bool(row[3])), []).append(row)
-        for (priority, idle, budgeted), group in found.items():
-            self.add(priority, idle, budgeted, group, len(group), sum(map(_private, group)), max(group, key=_private))
-
-    def add(
-        self, priority: int, idle: bool, budgeted: bool, rows: Iterable[Any], count: int, size: int, largest: Any
-    ) -> None:
-        """More of one group: ``count`` of ``size`` bytes in all, of which these rows rank first, and the largest."""
-        group = self.groups.setdefault((priority, idle, budgeted), Group())
-        group.rows += rows
-        group.count += count
-        group.bytes += size
-        if largest[4] > group.most:
-            group.largest = largest
-
-    def without(self, keys: frozenset[Hashable]) -> Census:
-        """What is left when these are taken out."""
-        left = Census()
-        for key, group in self.groups.items():
-            rows = [row for row in group.rows if row[0] not in keys]
-            gone = len(group.rows) - len(rows)
-            if group.count > gone:
-                size = group.bytes - sum(map(_private, group.rows)) + sum(map(_private, rows))
-                largest = group.largest
-                if largest is not None and largest[0] in keys:
-                    largest = max(rows, key=_private, default=None)
-                left.groups[key] = Group(rows, group.count - gone, size, largest)
-        return left
-
-    @property
-    def partial(self) -> bool:
-        """Are there more than there are rows? Then only the first in rank can be chosen from."""
-        return any(group.count > len(group.rows) for group in self.groups.values())
-
-    def __len__(self) -> int:
-        return sum(group.count for group in self.groups.values())
-
-    def __iter__(self) -> Iterator[Candidate]:
-        return chain.from_iterable(group.rows for group in self.groups.values())
-
-    @property
-    def bytes(self) -> int:
-        """Of everybody, each as if it alone died."""
-        return sum(group.bytes for group in self.groups.values())
-
-    @property
-    def largest(self) -> Candidate | None:
-        """The row with the most bytes; None: there is none."""
-        group = max(self.groups.values(), key=lambda group: group.most, default=None)
-        return None if group is None else group.largest
-
-    def of_priority(self, priority: int) -> list[tuple[bool, Group]]:
-        """A class's groups, best ranked first: the idle, then the busy, of both those with a budget first. With each
-        whether it is one of these."""
-        ranks = [(priority, idle, budgeted) for idle in (True, False) for budgeted in (True, False)]
-        return [(rank[2], self.groups[rank]) for rank in ranks if rank in self.groups]
+DEATHS: Final = 50
+DEATHS_OF_A_CROWD: Final = 0.05
+"""What one round may take unless ``KillCaps`` says otherwise: actors, or this part of all candidates."""
 
 
 @attrs.frozen
 class Victim:
-    """One to be killed. ``predicted``: bytes that come back, those of its radius included, counted once."""
+    """One actor that is to be killed."""
 
     key: Hashable
     radius: frozenset[Hashable]
     """Everybody who dies, itself included."""
     predicted: int
+    """Bytes that come back, those of its radius included, each counted once."""
     because: str = attrs.field(default="", eq=False)
 
 
@@ -196,10 +83,11 @@ class TableRow:
 
 @attrs.frozen
 class VictimTable:
-    """The best ranked of a census, and how many more were looked at."""
+    """The best ranked of a census."""
 
     rows: tuple[TableRow, ...]
     rest: int
+    """How many more there were."""
 
 
 @attrs.frozen
@@ -208,7 +96,9 @@ class Selection:
 
     victims: tuple[Victim, ...]
     predicted: int
+    """Bytes that come back."""
     deaths: int
+    """Actors that die, radii included."""
     table: VictimTable
     passed_over: int = 0
     """How many were considered and could not be taken."""
@@ -224,10 +114,10 @@ class KillCaps:
     """How much one round may take.
 
     Args:
-        count: actors that may die in a round, radii included; None: 50, or a twentieth of the candidates if that is
-            more, since a crowd is not brought down by fifties.
+        count: actors that may die in a round, radii included; None: 50, or a twentieth of the
+            candidates if that is more, since a crowd is not brought down by fifties.
         bytes: bytes that a round may take; None: as many as are missing.
-        worthwhile: who frees less than this part of (missing / count) counts as small.
+        worthwhile: a candidate that frees less than this part of (missing / count) counts as small.
         rows: lines of the table.
 
     Raises ValueError for what is not positive: the author's fault.
@@ -240,62 +130,64 @@ class KillCaps:
 
     def deaths(self, candidates: int) -> int:
         """How many may die in a round, of so many candidates."""
-        return max(COUNT, int(SHARE * candidates)) if self.count is None else self.count
+        return max(DEATHS, int(DEATHS_OF_A_CROWD * candidates)) if self.count is None else self.count
 
     def wanted(self, candidates: int) -> int:
-        """How many rows of those in a group that are worthwhile, and of the others, are enough, of so many candidates,
-        as long as no more than ``spare`` turn out not to be eligible."""
+        """How many rows a group needs of those who are worthwhile, and as many again of the others. It
+        is enough unless more than ``spare`` of them turn out not to be eligible."""
         return self.deaths(candidates) + self.spare(candidates)
 
     def spare(self, candidates: int) -> int:
-        """See ``wanted``."""
+        """How many rows of a group may turn out not to be eligible: see ``wanted``."""
         return self.deaths(candidates) + self.rows
 
     def floor(self, missing: int, candidates: int) -> int:
-        """Bytes from which on one is worthwhile."""
+        """Bytes from which on a candidate is worthwhile."""
         return max(1, int(self.worthwhile * missing / self.deaths(candidates)))
 
 
 # --- Ranking -----------------------------------------------------------------------------------
 
 Rank = Callable[[Candidate], Any]
+"""The candidate with the smallest value goes first."""
 
-_private: Final = itemgetter(4)
-_over_then_private: Final = itemgetter(3, 4)
+_over_thenprivate_of: Final = itemgetter(3, 4)
 
 
 def _best(rows: list[Candidate], wanted: int, key: Rank, *, largest: bool) -> Iterator[Candidate]:
-    """``rows``, best first. Few are usually taken, so few are ranked first, and all only if that was not enough."""
+    """``rows``, best first. Usually few are taken, so few are ranked first, and all of them only if
+    that was not enough."""
     if wanted < len(rows):
         first = (heapq.nlargest if largest else heapq.nsmallest)(wanted, rows, key)
         yield from first
     else:
         first = []
-    # Both are stable, so the sorted whole begins with what was found first.
+    # Both are stable, so the sorted whole begins with what was found before.
     yield from sorted(rows, key=key, reverse=largest)[len(first) :]
 
 
 SAMPLED: Final = 500
+"""Sizes that are looked at to guess how large the wanted ones are."""
 
 
 def _largest(rows: list[Candidate], wanted: int) -> Iterator[Candidate]:
-    """As ``_best`` by size, and sooner: a sample tells about how large those are that are wanted, so that only few have
-    to be sorted, even of a crowd of one size."""
+    """As ``_best`` by size, but faster: a sample shows about how large the wanted ones are, so that only
+    a few have to be sorted, even in a crowd of one size."""
     if len(rows) < 2 * SAMPLED or wanted >= len(rows) // 4:
-        yield from sorted(rows, key=_private, reverse=True)
+        yield from sorted(rows, key=private_of, reverse=True)
         return
-    sizes = sorted(map(_private, rows[:: len(rows) // SAMPLED]), reverse=True)
+    sizes = sorted(map(private_of, rows[:: len(rows) // SAMPLED]), reverse=True)
     about = sizes[wanted * len(sizes) // len(rows)]
-    yield from sorted([row for row in rows if row[4] > about], key=_private, reverse=True)
+    yield from sorted([row for row in rows if row[4] > about], key=private_of, reverse=True)
     yield from (row for row in rows if row[4] == about)
-    yield from sorted([row for row in rows if row[4] < about], key=_private, reverse=True)
+    yield from sorted([row for row in rows if row[4] < about], key=private_of, reverse=True)
 
 
 def _ranked(groups: Iterable[tuple[bool, list[Candidate]]], wanted: int) -> Iterator[Candidate]:
     """By group, then by how far over the budget, then by size."""
     for budgeted, rows in groups:
         if budgeted:
-            yield from _best(rows, wanted, _over_then_private, largest=True)
+            yield from _best(rows, wanted, _over_thenprivate_of, largest=True)
         else:
             yield from _largest(rows, wanted)
 
@@ -303,7 +195,7 @@ def _ranked(groups: Iterable[tuple[bool, list[Candidate]]], wanted: int) -> Iter
 def _in_order(
     census: Census, missing: int, caps: KillCaps, rank: Rank | None, left: Callable[[], int]
 ) -> Iterator[Candidate]:
-    """Candidates in the order in which they are considered. ``left`` tells what is still missing by then."""
+    """Candidates in the order in which they are considered. ``left``: what is still missing by then."""
     wanted = caps.wanted(len(census))
     if rank is not None:
         eligible = [row for row in census if row[1] < CRITICAL]
@@ -324,18 +216,19 @@ def _in_order(
 
 
 def _from(group: Group, floor: int) -> list[Candidate]:
+    """The rows that are worthwhile."""
     return [row for row in group.rows if row[4] >= floor] if group.most >= floor else []
 
 
 def _below(group: Group, floor: int) -> tuple[list[Candidate], int]:
-    """And the bytes of all such, with a row or without."""
+    """The rows that are not worthwhile, and the bytes of all such candidates, with a row or without."""
     if group.most < floor:
         return group.rows, group.bytes
     rows = [row for row in group.rows if row[4] < floor]
     return rows, group.bytes - sum(row[4] for row in group.rows if row[4] >= floor)
 
 
-def _told(row: Candidate, deaths: int) -> str:
+def _described(row: Candidate, deaths: int) -> str:
     over = f", {row[3]:.2g} of its budget" if row[3] is not None else ""
     others = f", and {deaths - 1} more in its radius" if deaths > 1 else ""
     return f"{Priority(row[1]).name}, {'idle' if row[2] else 'busy'}{over}, {row[4]:,} bytes{others}"
@@ -348,13 +241,20 @@ class _Choice:
     """One selection under way."""
 
     def __init__(self, missing: int, caps: KillCaps, deaths: int) -> None:
+        #: Bytes that the round is to free.
         self.missing = missing if caps.bytes is None else min(missing, caps.bytes)
+        #: How many may die.
         self.deaths = deaths
+        #: Who has been taken, and everybody who dies of it.
         self.victims: list[Victim] = []
         self.dead: set[Hashable] = set()
+        #: Bytes that this frees.
         self.predicted = 0
+        #: What has been considered, for the table.
         self.rows: list[TableRow] = []
+        #: The first whose radius does not fit into any round.
         self.too_large: tuple[Candidate, Radius] | None = None
+        #: Candidates that could not be taken.
         self.passed_over = 0
 
     def left(self) -> int:
@@ -364,7 +264,7 @@ class _Choice:
         return self.predicted >= self.missing or len(self.dead) >= self.deaths
 
     def consider(self, row: Candidate, radius: Radius | None) -> str:
-        """Take it, or say why not."""
+        """Take it, or say why not; returns the verdict for the table."""
         keys = frozenset((row[0],)) if radius is None else radius.keys | {row[0]}
         if row[0] in self.dead:
             return "dies in an earlier radius"
@@ -382,12 +282,12 @@ class _Choice:
 
     def take(self, row: Candidate, keys: frozenset[Hashable], size: int) -> None:
         if not self.dead.isdisjoint(keys):
-            # What an earlier victim of this round brings is counted there. Exact for radii that lie in each other (what
-            # a strategy makes), and never too much for others.
+            # What an earlier victim of this round frees is counted there. This is exact for radii that
+            # lie within each other, as strategies make them, and never too much for others.
             size = max(0, size - sum(v.predicted for v in self.victims if not v.radius.isdisjoint(keys)))
         self.dead |= keys
         self.predicted += size
-        self.victims.append(Victim(row[0], keys, size, _told(row, len(keys))))
+        self.victims.append(Victim(row[0], keys, size, _described(row, len(keys))))
 
 
 def select(
@@ -401,10 +301,13 @@ def select(
     """The victims whose predicted reclaim covers ``missing`` bytes, as far as ``caps`` allow.
 
     Args:
-        candidates: a census, or its rows in any order. Who holds nothing and who is CRITICAL is never taken.
+        candidates: a census, or its rows in any order. An actor that holds nothing or is CRITICAL is
+            never taken.
         missing: bytes that are wanted back.
-        rank: replaces the ranking: whose value is smallest goes first. Who is eligible stays a matter of the rules.
-        radius_of: the radius of those who do not bring one.
+        caps: how much the round may take.
+        rank: replaces the ranking: the smallest value goes first. Who is eligible stays a matter of the
+            rules.
+        radius_of: the radius of a candidate that does not bring one.
 
     Example::
 
@@ -436,9 +339,10 @@ def select(
 def select_over_quota(
     children: Iterable[Candidate], used: int, quota: int, *, caps: KillCaps | None = None
 ) -> Selection:
-    """The children that a subtree over its ``memory_quota`` loses: lowest priority first, and of those the largest,
-    until what is left is at most ``quota``. A child's ``private`` is its subtree's bytes. Idleness and budgets say
-    nothing here: the quota is the family's, and the largest of its least important members is who spent it.
+    """The children that a subtree over its ``memory_quota`` loses: the lowest priority first, and of
+    those the largest, until what is left is at most ``quota``. A child's ``private`` is its subtree's
+    bytes. Idleness and budgets say nothing here: the quota is the family's, and the largest of its least
+    important members has spent it.
     """
     rows = list(children)
     return select(rows, used - quota, caps, rank=lambda row: (row[1], -row[4]))

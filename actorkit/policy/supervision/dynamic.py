@@ -35,10 +35,10 @@ from actorkit.policy.supervision import supervision_events as ev
 from actorkit.policy.supervision.actor_options import Kind
 from actorkit.policy.supervision.backoff import BackoffState
 from actorkit.policy.supervision.child_spec import ChildSpec, Restart, ShutdownTime
-from actorkit.policy.supervision.restart_window import RestartWindow
+from actorkit.policy.supervision.restart_window import TOO_MANY_RESTARTS, RestartWindow
 from actorkit.policy.supervision.strategy import fell_short_of_orderly, is_reported, is_restarted, shown
 from actorkit.policy.supervision.supervisor_flags import DynamicFlags
-from actorkit.reasons import KILLED, ExitReason, Shutdown
+from actorkit.reasons import KILLED, ExitReason
 
 __all__ = ["DynamicSupervision"]
 
@@ -279,7 +279,7 @@ class DynamicSupervision:
             if exceeded:
                 self._report("reached_max_restart_intensity", child, reason, because)
                 del self._by_ref[child.ref]
-                self._stop(Shutdown("reached_max_restart_intensity"), because)
+                self._stop(TOO_MANY_RESTARTS, because)
                 return
         delay = 0.0
         if child.backoff is not None:

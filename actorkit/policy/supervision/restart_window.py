@@ -10,8 +10,14 @@ Unlike OTP, which counts whole seconds, it keeps the precision that it is given.
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
-__all__ = ["RestartWindow"]
+from actorkit.reasons import Shutdown
+
+__all__ = ["TOO_MANY_RESTARTS", "RestartWindow"]
+
+TOO_MANY_RESTARTS: Final = Shutdown("reached_max_restart_intensity")
+"""What a supervisor ends with that gives up. Whoever asks whether one has compares with ``is``."""
 
 
 class RestartWindow:

@@ -44,7 +44,7 @@ from actorkit.policy.supervision import supervision_events as ev
 from actorkit.policy.supervision.child_lives import ANY_UNKILLABLE, ChildLives, Steps, start_failure
 from actorkit.policy.supervision.child_spec import ChildSpec, validate_children
 from actorkit.policy.supervision.child_table import Child, ChildTable
-from actorkit.policy.supervision.restart_window import RestartWindow
+from actorkit.policy.supervision.restart_window import TOO_MANY_RESTARTS, RestartWindow
 from actorkit.policy.supervision.strategy import is_reported, is_restarted, shown, taken_along
 from actorkit.policy.supervision.supervisor_flags import SupervisorFlags
 from actorkit.reasons import ExitReason, FailedToStart, Shutdown
@@ -211,7 +211,7 @@ class Supervision:
         self._lives.report("reached_max_restart_intensity", child, reason, numbers)
         self._cancel_restart(child, numbers)
         self._children.remove(child)
-        self._begin_stop(Shutdown("reached_max_restart_intensity"), numbers)
+        self._begin_stop(TOO_MANY_RESTARTS, numbers)
         return None
 
     def _consider_auto_shutdown(self, spec: ChildSpec[Any], cause: str) -> None:

@@ -11,7 +11,7 @@ import inspect
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Generic, Protocol
 
 from ...errors import NotAMessage
 from ...policy.memory.footprint_samples import Samples
@@ -21,11 +21,8 @@ from ...reasons import ExitReason
 from ..base.interrupts import interruptible
 from .class_rules import check_class
 from .dispatch import HandlerTable, InlineTable, refusal
-from .engine import R
+from .engine import Engine, R
 from .fitting import fits, sender_now
-
-if TYPE_CHECKING:
-    from ..life.scheduler import Scheduler
 
 __all__ = ["ActorKind", "Owner"]
 
@@ -45,7 +42,7 @@ class Owner(Protocol[R]):
         ...
 
 
-class ActorKind:
+class ActorKind(Generic[R]):
     """See the module's docstring. Plain slots: it is read on every message."""
 
     __slots__ = (
@@ -81,12 +78,12 @@ class ActorKind:
 
     def __init__(
         self,
-        scheduler: Scheduler,
+        scheduler: Engine[R],
         cls: type,
         options: ActorOptions,
         *,
         base: type,
-        owner: Owner[Any] | None = None,
+        owner: Owner[R] | None = None,
         limit: HeapLimit | None = None,
         footprint: Samples | None = None,
     ) -> None:
@@ -98,7 +95,7 @@ class ActorKind:
         self.name = options.name
         self.child_id = options.id
         self.role: Kind = options.kind
-        self.runq: deque[Any] = scheduler.queues[SCHEDULING.index(options.scheduling)]
+        self.runq: deque[R] = scheduler.queues[SCHEDULING.index(options.scheduling)]
         self.scheduler = scheduler
         self.runner = scheduler.runner
         #: Does the runtime see what an inline handler leaves open in its caller's task?

@@ -25,6 +25,7 @@ from ...errors import BadArguments
 from ...log import log
 from ...reasons import bounded
 from ..life.lifecycle import Lifecycle, Starting
+from .dead_letters import DeadLetterReason
 from .fitting import misfit_of, parameters_of, plain, sender_now, sender_of
 from .record import Record
 from .reports import render
@@ -179,7 +180,7 @@ class Arguments(Lifecycle):
         if reply is not None and reply.task is not None:
             reply.refuse(refusal)
             return True
-        self.dead_letter(record, (function, args, None), f"bad_arguments: {bounded(str(error), 300)}")
+        self.dead_letter(record, (function, args, None), DeadLetterReason.BAD_ARGUMENTS, bounded(str(error), 300))
         sender = sender_of(function) if reply is None else "a caller that has gone"
         if reply is None:
             record.kind.handlers.watch(plain(function))

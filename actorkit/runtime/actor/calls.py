@@ -1,33 +1,70 @@
-"""Calls that wait: the pending reply, its deadline, answers that come later, and cycles of waiting.
+"""Waiting: the pending reply of a call, a message that waits for room, deadlines, and cycles of waiting.
 
 1. A pending ``Reply`` sits in the newest of some twenty dicts; one timer rotates them and fails what is left in the
-   oldest. A deadline so costs one insertion and one removal, no time stamp and no cancel scope. The timer sleeps while
+   oldest. So a deadline costs one insertion and one removal, no time stamp and no cancel scope. The timer sleeps while
    no call is pending.
-2. Whoever answers first wins: ``task`` is None from then on, and a late or second answer is dropped.
-3. Every wait of an actor (for a reply, for room in a mailbox) hangs in the ``pending`` chain of its record. Who waits
-   for whom is so a graph that can be walked before a new wait begins: a wait that would close a cycle is refused
+2. The first answer wins: ``task`` is None from then on, and a late or second answer is dropped.
+3. Every wait of an actor (for a reply, for room in a mailbox) hangs in the ``pending`` chain of its record. So who
+   waits for whom is a graph that can be walked before a new wait begins: a wait that would close a cycle is refused
    (``waits_for``).
+
+The two actors of a wait are known here as ``Party`` only.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import Any, Final
 
 from trio.lowlevel import Abort, Task, reschedule
 
 from ...errors import CalleeDied, CallError, CallTimeout
-from ...reasons import ExitReason, shown
+from ...reasons import ExitReason
+from ..base.timers import Timers
 from ..base.trio_internals import WAKE
+from .envelope import Message
+from .later import Answerer, Later
+from .pid import Pid
 
-if TYPE_CHECKING:
-    from ..base.timers import Timers
-    from .record import Message, Record
+__all__ = ["Deadlines", "Party", "Reply", "SenderWaiting", "Waiting", "waits_for"]
 
-__all__ = ["Deadlines", "Later", "Reply", "SenderWaiting", "waits_for"]
 
-T = TypeVar("T")
+class Party(Answerer):
+    """One of the two actors of a wait: what is asked of either. A record is one."""
+
+    __slots__ = ("pending",)
+
+    pending: Waiting | None
+    """What it waits for: the newest wait, which leads to the others."""
+
+    @property
+    def pid(self) -> Pid:
+        """Its identity, for messages."""
+        raise NotImplementedError
+
+    @property
+    def started_as(self) -> str:
+        """Its class and name, for messages."""
+        raise NotImplementedError
+
+    @property
+    def mailbox_length(self) -> int:
+        """How many messages wait in its mailbox."""
+        raise NotImplementedError
+
+    @property
+    def may_receive_meanwhile(self) -> bool:
+        """Has it tasks of its own, one of which may be receiving while another waits?"""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """Pid, class, name and state, for messages."""
+        raise NotImplementedError
+
+    def waits_no_more(self, sender: SenderWaiting) -> None:
+        """``sender`` does not want to put its message into this mailbox any more."""
+        raise NotImplementedError
 
 
 class Waiting:
@@ -36,9 +73,13 @@ class Waiting:
     __slots__ = ("callee", "caller", "next", "task")
 
     task: Task | None
-    callee: Record[Any]
-    caller: Record[Any] | None
+    """Who is woken; None: nobody, or not any more."""
+    callee: Party
+    """For whom it waits."""
+    caller: Party | None
+    """The actor that waits; None: a task of the host's, or an actor that does not count as waiting."""
     next: Waiting | None
+    """The caller's next older wait."""
 
     def remember_caller(self) -> None:
         caller = self.caller
@@ -63,11 +104,15 @@ class Waiting:
 
 
 class Reply(Waiting):
-    """Somebody waits for an answer. See rules 1 and 2 above."""
+    """Somebody waits for an answer. See rules 1 and 2 above.
+
+    ``bucket``: the dict of ``Deadlines`` that it is in. ``later``: from where its answer will come, or what waits
+    for room in its place. ``value`` and ``error``: the answer.
+    """
 
     __slots__ = ("bucket", "error", "later", "value")
 
-    def __init__(self, task: Task, callee: Record[Any], caller: Record[Any] | None) -> None:
+    def __init__(self, task: Task, callee: Party, caller: Party | None) -> None:
         self.task = task
         self.callee = callee
         self.caller = caller
@@ -90,6 +135,12 @@ class Reply(Waiting):
             bucket.pop(self, None)
         self.value = value
         reschedule(task, WAKE)
+
+    def promised(self, later: Later[Any] | None) -> None:
+        """The answer comes from ``later``; until then the callee is free, so this wait blocks nobody's turn."""
+        self.later = later
+        if later is not None and self.caller is not None:
+            self.forget_caller()
 
     def fail(self, reason: ExitReason) -> None:
         """The callee ended, with ``reason``."""
@@ -137,7 +188,7 @@ class SenderWaiting(Waiting):
 
     __slots__ = ("error", "message", "reply")
 
-    def __init__(self, task: Task, callee: Record[Any], caller: Record[Any] | None, message: Message) -> None:
+    def __init__(self, task: Task, callee: Party, caller: Party | None, message: Message) -> None:
         self.task = task
         self.callee = callee
         self.caller = caller
@@ -148,7 +199,7 @@ class SenderWaiting(Waiting):
         self.remember_caller()
 
     @classmethod
-    def for_call(cls, reply: Reply, callee: Record[Any], message: Message) -> SenderWaiting:
+    def for_call(cls, reply: Reply, callee: Party, message: Message) -> SenderWaiting:
         """A call waits for room: its sender parks on the reply, so there is nobody to wake here."""
         waiting = cls.__new__(cls)
         waiting.task = None
@@ -200,12 +251,10 @@ class SenderWaiting(Waiting):
 
     def _forget(self, _: Reply | None) -> None:
         """Nobody wants it in any more: do not pin the message."""
-        relations = self.callee.relations
-        if relations is not None and relations.senders is not None:
-            relations.senders.pop(self, None)
+        self.callee.waits_no_more(self)
 
 
-def waits_for(callee: Record[Any], caller: Record[Any]) -> bool:
+def waits_for(callee: Party, caller: Party) -> bool:
     """Does ``callee`` wait for ``caller``, directly or through others, or is it the same?
 
     A process with tasks of its own is not followed: one of them may be receiving.
@@ -213,12 +262,12 @@ def waits_for(callee: Record[Any], caller: Record[Any]) -> bool:
     seen = {callee}
     todo = [callee]
     while todo:
-        record = todo.pop()
-        if record.kind.process and record.relations is not None and record.relations.kids:
+        party = todo.pop()
+        if party.may_receive_meanwhile:
             continue
-        if record is caller:
+        if party is caller:
             return True
-        link = record.pending
+        link = party.pending
         while link is not None:
             target = link.callee
             if target is caller:
@@ -228,103 +277,6 @@ def waits_for(callee: Record[Any], caller: Record[Any]) -> bool:
                 todo.append(target)
             link = link.next
     return False
-
-
-class Later(Generic[T]):
-    """An answer that comes later, from wherever it is ready. Return it from a ``@ak.call`` method; the caller gets
-    ``T``.
-
-    Use it to answer from another message, task or actor without blocking this one. The caller's deadline goes on; if
-    this actor ends first, the caller gets CalleeDied. The first answer counts, others are dropped. One ``Later`` may be
-    returned to several callers: all get its answer.
-
-    Source: gen_server:reply/2 after ``{noreply, State}``.
-
-    Example::
-
-        @ak.call
-        def next_job(self) -> ak.Later[Job]:
-            answer = ak.Later[Job]()
-            self.waiting.append(answer)         # … and in another message: answer.set(job)
-            return answer
-    """
-
-    __slots__ = ("_done", "_error", "_replies", "_value")
-
-    def __init__(self) -> None:
-        self._done = False
-        self._value: Any = None
-        self._error: BaseException | None = None
-        self._replies: dict[Any, Record[Any]] | None = None
-
-    @property
-    def wanted(self) -> bool:
-        """Is somebody still waiting? False when answered, timed out, or the caller was cancelled."""
-        return not self._done and (self._replies is None or bool(self._replies))
-
-    def set(self, value: T) -> None:
-        """Answer with ``value``. Raises TypeError for this very Later: it would never be answered."""
-        if value is self:
-            raise TypeError("cannot answer a Later with itself: nobody would ever be answered")
-        if not self._done:
-            self._check()
-            self._value = value
-            self._done = True
-            self._settle()
-
-    def fail(self, error: Exception) -> None:
-        """Answer by raising ``error`` in the caller. It should hold plain data: it is handed over as it is. Raises
-        TypeError for what is no Exception: only that can be raised there, and ends nobody but its caller."""
-        if not isinstance(error, Exception):
-            raise TypeError(f"cannot answer with {shown(error, 100)}: fail takes an Exception, which the caller gets")
-        if not self._done:
-            self._check()
-            self._error = error
-            self._done = True
-            self._settle()
-
-    def _check(self) -> None:
-        """Somebody waits already: answering reschedules a task."""
-        for owner in (self._replies or {}).values():
-            owner.kind.scheduler.home.check("answer a call to", owner)
-            return
-
-    def _attach(self, reply: Any, owner: Record[Any]) -> None:
-        """``owner`` has returned this as its answer to ``reply``, whose caller is parked, or will be if this is not
-        done yet."""
-        if self._done:
-            self._answer(reply)
-        elif owner.alive:
-            replies = self._replies
-            if replies is None:
-                replies = self._replies = {}
-            replies[reply] = owner
-            reply.later = self
-            if reply.caller is not None:
-                reply.forget_caller()  # the callee is free, so waiting for it blocks nobody's turn
-            relations = owner.need_relations()
-            if relations.deferred is None:
-                relations.deferred = {}
-            relations.deferred[reply] = None
-        else:
-            reply.fail(owner.kind.scheduler.last_reason)
-
-    def _settle(self) -> None:
-        for reply in list(self._replies or ()):
-            self._forget(reply)
-            reply.later = None
-            self._answer(reply)
-
-    def _answer(self, reply: Any) -> None:
-        if self._error is not None:
-            reply.refuse(self._error)
-        else:
-            reply.ok(self._value)
-
-    def _forget(self, reply: Any) -> None:
-        owner = self._replies.pop(reply, None) if self._replies is not None else None
-        if owner is not None and owner.relations is not None and owner.relations.deferred is not None:
-            owner.relations.deferred.pop(reply, None)
 
 
 class Deadlines:

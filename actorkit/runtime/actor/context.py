@@ -20,10 +20,11 @@ from ...reasons import NOPROC, NORMAL, ExitReason, shown
 from ..base.interrupts import interruptible
 from ..base.timers import Timer
 from . import links
+from .envelope import Continuation
 from .events import SystemEvent
 from .fitting import fits, parameters_of
 from .messages import MonitorId
-from .record import Continuation, Record
+from .record import Record
 from .ref import Ref
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Context(Record[A_co]):
     @property
     def node(self) -> Node:
         """The node that this actor lives on."""
-        return cast("Node", self.kind.scheduler)
+        return cast("Node", self.kind.scheduler.node)  # type: ignore[attr-defined]
 
     # --- others -------------------------------------------------------------------------------
 
@@ -75,7 +76,7 @@ class Context(Record[A_co]):
         """``spawn`` and ``link`` in one step: there is no moment in which the new actor is not linked.
         If its constructor raises, that is StartFailed here and no exit signal."""
         self._self("spawn_link")
-        return self.node._spawn(start, args, kwargs, link_to=self)
+        return self.node.engine.spawn(start, args, kwargs, link_to=self)
 
     def spawn_monitor(
         self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs
@@ -91,7 +92,7 @@ class Context(Record[A_co]):
         Idempotent; linking oneself is nothing; a dead ``other`` sends a NoProc exit signal. Source: erlang:link/1.
         """
         self._self("link")
-        record = self.node.resolve(other)
+        record = self.node.engine.resolve(other)
         if record is None:
             links.send_signal(self.kind.scheduler, self, NOPROC, None, Source.LINK)
         else:
@@ -100,7 +101,7 @@ class Context(Record[A_co]):
     def unlink(self, other: Ref[Any]) -> None:
         """End the link, from either side; no Exit from it arrives after this. Source: erlang:unlink/1."""
         self._self("unlink")
-        record = self.node.resolve(other)
+        record = self.node.engine.resolve(other)
         if record is not None:
             links.unlink(self, record)
 
@@ -110,7 +111,7 @@ class Context(Record[A_co]):
         Each call makes a separate monitor. A named ref is resolved now, once. Source: erlang:monitor/2.
         """
         self._self("monitor")
-        return links.monitor(self.kind.scheduler, self, self.node.resolve(other), other)
+        return links.monitor(self.kind.scheduler, self, self.node.engine.resolve(other), other)
 
     def demonitor(self, monitor: MonitorId, *, flush: bool = False) -> bool:
         """Take a monitor back. True: it was armed, and no Down of it comes. False: its Down came or is queued, or it is
@@ -137,13 +138,13 @@ class Context(Record[A_co]):
     def max_heap_size(self) -> HeapLimit | None:
         """How much this actor may hold; None: any amount. Assign bytes, text such as ``"8 MiB"``, a HeapLimit, or None;
         in force when the message at hand is done. Source: process_flag(max_heap_size, …)."""
-        budget = self.node.budgets.all.get(self)
+        budget = self.node.engine.budgets.all.get(self)
         return None if budget is None else budget.limit
 
     @max_heap_size.setter
     def max_heap_size(self, value: HeapLimit | int | str | None) -> None:
         self._self("max_heap_size")
-        self.node.budgets.change(self, as_heap_limit(value))
+        self.node.engine.budgets.change(self, as_heap_limit(value))
 
     @property
     def priority(self) -> Priority:
@@ -241,7 +242,7 @@ class Context(Record[A_co]):
         the mailbox's bound. Source: erlang:send_after/3.
         """
         self._self("send_after")
-        return self.node.send_after(seconds, to, message)
+        return self.node.engine.send_after(seconds, to, message)
 
     # --- system events ------------------------------------------------------------------------
 

@@ -13,27 +13,86 @@ from __future__ import annotations
 import contextvars
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
+import trio
 from trio.lowlevel import Task
 
 from ...reasons import ExitReason
 from ..base.home import Home
 from ..base.timers import Timers
 from ..base.trio_internals import Features
-from .calls import Deadlines
+from .calls import Deadlines, Party
+from .dead_letters import DeadLetterReason
+from .envelope import Message
 from .events import Events
-from .names import Names
+from .name_table import NameTable
 
-if TYPE_CHECKING:
-    from .record import Message
+__all__ = ["Ends", "Engine", "Handled", "R"]
 
-__all__ = ["Engine", "R"]
-
-R = TypeVar("R")
+R = TypeVar("R", bound=Party)
 
 
-class Engine(Protocol[R]):
+class Handled(Protocol):
+    """The message whose handler has just raised."""
+
+    @property
+    def record(self) -> Party:
+        """Whose handler."""
+        ...
+
+    def told(self) -> str:
+        """A line of the crash report."""
+        ...
+
+
+class Ends(Protocol[R]):
+    """The part of an engine that ends actors."""
+
+    doomed: list[R]
+    """Actors that must end and could not be ended yet: the stack was full."""
+
+    monitor_count: int
+    """Monitors made so far: the number of the last one."""
+    telling: deque[Any] | None
+    """Deaths whose links and monitors are being told now, in order; see ``links.tell_watchers``."""
+
+    def die(self, record: R, reason: ExitReason) -> None:
+        """End it here: its code is not on the stack, nor suspended."""
+
+    def end_now(self, record: R, reason: ExitReason) -> None:
+        """End it now, or as soon as its code lets go, without ``terminate``."""
+
+    def exit_signal(self, target: R, reason: ExitReason, source: R | None) -> None:
+        """Deliver ``ref.exit(reason)``, sent by ``source``."""
+
+    def stop_actor(self, record: R, reason: ExitReason) -> None:
+        """An orderly end: ``terminate`` after the message at hand."""
+
+    def shutdown_child(self, record: R, reason: ExitReason) -> None:
+        """Its parent's shutdown: ``terminate`` if it traps exits, else an end at once."""
+
+    def crashed(self, record: R, error: BaseException, reply: Any) -> bool:
+        """Its code has raised. True: ``terminate`` is its next message; False: it is dead."""
+        ...
+
+    def blame(self, actor: R, why: str) -> None:
+        """It broke a rule that the runtime found out after its handler: it ends as if it had raised."""
+
+    def restart_idle_timer(self, record: R) -> None:
+        """Count the actor's idle time anew."""
+
+    def leave(self, error: BaseException) -> None:
+        """Users' code has raised KeyboardInterrupt or SystemExit: the node stops in order, then raises it."""
+
+    def step_failed(self, error: BaseException) -> None:
+        """A step of an end has raised: log it, or ``leave``. The end goes on."""
+
+    def settle_later(self, step: Callable[..., None], *arguments: Any) -> None:
+        """The stack is full: call ``step`` from a fresh one."""
+
+
+class Engine(Ends[R], Protocol[R]):
     """See the module's docstring. ``Scheduler`` is the one there is."""
 
     # --- who and where ------------------------------------------------------------------------
@@ -59,10 +118,17 @@ class Engine(Protocol[R]):
     """Called whenever ``current`` changes, while somebody has a budget."""
     holders: dict[Task, Any]
     """For each task that runs an actor's code: an object whose ``actor`` says whose."""
+    locks: Any
+    """trio's table of tasks that hold a lock, or None."""
+    repairs: int
+    """How often a handler left something open in a task that is not its own."""
     base_context: contextvars.Context
     """The contextvars that every activation begins with."""
     free_contexts: list[contextvars.Context]
     """Clean copies of ``base_context``, to be used again."""
+
+    nursery: trio.Nursery | None
+    """Where the node's own tasks run; None before it is open."""
 
     # --- the run queue ------------------------------------------------------------------------
 
@@ -74,6 +140,12 @@ class Engine(Protocol[R]):
     def wake(self, what: str = "wake", whom: Any = "the node") -> None:
         """Have a worker draw from the queues. Raises RecursionError, and RuntimeError in another
         thread, with nothing done; ``what`` was to be done to ``whom``."""
+
+    messages: int
+    """Messages that have been handled."""
+
+    def requeue(self, actor: R) -> None:
+        """Its handler has ended: on to the next message, or idle."""
 
     def after_inline(self, callee: R) -> None:
         """A message or a signal came while ``callee`` ran inline."""
@@ -92,8 +164,27 @@ class Engine(Protocol[R]):
     async def yield_if_due(self, task: Task) -> None:
         """Count an operation that did not have to wait; ``breathe`` if it is time."""
 
+    async def turn_if_due(self) -> None:
+        """Count an operation that comes next; ``take_turn`` if it is time."""
+
+    async def take_turn(self) -> None:
+        """Wait for a turn, before an operation: a checkpoint."""
+
+    def woken(self) -> None:
+        """trio has just woken the current task, which waited for I/O: it has a small turn."""
+
     async def checkpoint(self) -> None:
         """Let trio run others. Raises Cancelled if the task is cancelled."""
+
+    # --- an actor's own task, such as a connection's reader ---------------------------------------
+
+    flushes: list[Callable[[], None]]
+    """Called once when this slice ends, before trio runs others: output that was gathered."""
+    flush_promised: bool
+    """Will they be called even if nobody is woken?"""
+
+    async def run_here(self, worker: Any, actor: R, function: Any, args: tuple[Any, ...]) -> None:
+        """One activation of an idle actor in the current task, which is its own."""
 
     # --- calls --------------------------------------------------------------------------------
 
@@ -101,6 +192,12 @@ class Engine(Protocol[R]):
     """The default deadline of calls."""
     timers: Timers
     """The node's timers."""
+
+    @property
+    def handling(self) -> Handled | None:
+        """What was being handled when a handler raised, while its end is reported."""
+        ...
+
     last_reason: ExitReason
     """Why the last actor to die has died: asked right after a death that was noticed late."""
 
@@ -113,46 +210,16 @@ class Engine(Protocol[R]):
     def left_scope_open(self, callee: R) -> BaseException:
         """An inline handler left a cancel scope open in its caller's task; returns what the caller gets."""
 
-    # --- ends ---------------------------------------------------------------------------------
+    # --- names, events --------------------------------------------------------------
 
-    doomed: list[R]
-    """Actors that must end and could not be ended yet: the stack was full."""
-
-    def end_now(self, record: R, reason: ExitReason) -> None:
-        """End it now, or as soon as its code lets go, without ``terminate``."""
-
-    def exit_signal(self, target: R, reason: ExitReason, source: R | None) -> None:
-        """Deliver ``ref.exit(reason)``, sent by ``source``."""
-
-    def stop_actor(self, record: R, reason: ExitReason) -> None:
-        """An orderly end: ``terminate`` after the message at hand."""
-
-    def restart_idle_timer(self, record: R) -> None:
-        """Count the actor's idle time anew."""
-
-    def leave(self, error: BaseException) -> None:
-        """Users' code has raised KeyboardInterrupt or SystemExit: the node stops in order, then raises it."""
-
-    def step_failed(self, error: BaseException) -> None:
-        """A step of an end has raised: log it, or ``leave``. The end goes on."""
-
-    def settle_later(self, step: Callable[..., None], *arguments: Any) -> None:
-        """The stack is full: call ``step`` from a fresh one."""
-
-    # --- names, monitors, events --------------------------------------------------------------
-
-    names: Names
+    names: NameTable[R]
     """Who is registered under which name."""
     events: Events
     """Who wants which system events."""
-    monitor_count: int
-    """Monitors made so far: the number of the last one."""
-    telling: deque[Any] | None
-    """Deaths whose links and monitors are being told now, in order; see ``links.tell_watchers``."""
     memory_watchers: dict[R, None]
     """Actors that want ``MemoryPressure`` messages."""
 
-    def dead_letter(self, record: R, message: Message, why: str) -> None:
+    def dead_letter(self, record: R, message: Message, reason: DeadLetterReason, details: str = "") -> None:
         """Count a message to ``record`` that nobody will handle, and tell those who asked."""
 
     def dead_name(self, name: str, what: Any, args: tuple[Any, ...]) -> None:

@@ -18,7 +18,8 @@ from ...heap.usage import HeapUsage
 from ...policy.memory.memory_sample import MemoryLevel
 from ...reasons import ExitReason, shown
 from ..base.home import Home
-from .messages import Pid
+from .dead_letters import DeadLetterReason
+from .pid import Pid
 from .ref import Ref
 
 __all__ = [
@@ -89,11 +90,13 @@ class SupervisorReport(SystemEvent):
 
 @attrs.frozen
 class DeadLetter(SystemEvent):
-    """A message that nobody will handle: ``why``. ``ref`` is its receiver."""
+    """A message that nobody will handle. ``ref`` is its receiver. ``why`` is text, with the details of the case;
+    ``reason`` is the same for programs."""
 
     message: str
     args: tuple[Any, ...] = attrs.field(repr=shown)
     why: str
+    reason: DeadLetterReason = DeadLetterReason.DEAD
 
 
 @attrs.frozen

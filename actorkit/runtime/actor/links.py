@@ -13,18 +13,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...policy.exit_signals import Die, Message, Source, deliver
 from ...reasons import NOPROC, ExitReason
+from .engine import Ends
+from .envelope import Notice
 from .messages import Down, Exit, MonitorId
-from .record import DEAD, IDLE, Notice, Record
+from .record import Record
+from .ref import Ref
+from .relations import Monitor
+from .states import DEAD
 
-if TYPE_CHECKING:
-    from ..life.lifecycle import Lifecycle
-    from .ref import Ref
-
-__all__ = ["Monitor", "demonitor", "link", "monitor", "send_signal", "tell_watchers", "unlink"]
+__all__ = ["demonitor", "link", "monitor", "send_signal", "tell_watchers", "unlink"]
 
 
 class LinkNotice(Notice):
@@ -33,38 +34,26 @@ class LinkNotice(Notice):
     __slots__ = ()
 
 
-class Monitor:
-    """One monitor, known at both ends."""
-
-    __slots__ = ("id", "ref", "target", "watcher")
-
-    def __init__(self, id: MonitorId, watcher: Record[Any], target: Record[Any], ref: Ref[Any]) -> None:
-        self.id = id
-        self.watcher = watcher
-        self.target = target
-        self.ref = ref
-
-
 def send_signal(
-    lifecycle: Lifecycle, target: Record[Any], reason: ExitReason, source: Record[Any] | None, via: Source
+    engine: Ends[Record[Any]], target: Record[Any], reason: ExitReason, source: Record[Any] | None, via: Source
 ) -> None:
     """Deliver an exit signal to ``target``."""
     if target.state == DEAD:
         return
     verdict = deliver(via, reason, target.traps_exits, target is source)
     if isinstance(verdict, Die):
-        lifecycle.end_now(target, verdict.reason)
+        engine.end_now(target, verdict.reason)
     elif isinstance(verdict, Message):
         kind = LinkNotice if via is Source.LINK else Notice
         target.post(kind((target.kind.info, (Exit(source, verdict.reason),), None)))
 
 
-def link(lifecycle: Lifecycle, one: Record[Any], other: Record[Any]) -> None:
+def link(engine: Ends[Record[Any]], one: Record[Any], other: Record[Any]) -> None:
     """Link the two; idempotent; a link to oneself is none. A dead ``other`` answers with a NoProc signal."""
     if one is other:
         return
     if other.state == DEAD:
-        send_signal(lifecycle, one, NOPROC, other, Source.LINK)
+        send_signal(engine, one, NOPROC, other, Source.LINK)
         return
     ends = ((one.need_relations(), other), (other.need_relations(), one))
     try:
@@ -87,10 +76,10 @@ def unlink(one: Record[Any], other: Record[Any]) -> None:
     _drop_queued(one, LinkNotice, lambda message: message.source is other)
 
 
-def monitor(lifecycle: Lifecycle, watcher: Record[Any], target: Record[Any] | None, ref: Ref[Any]) -> MonitorId:
+def monitor(engine: Ends[Record[Any]], watcher: Record[Any], target: Record[Any] | None, ref: Ref[Any]) -> MonitorId:
     """Have ``watcher`` told once of the end of ``target``; at once, with NoProc, if it is dead or absent."""
-    lifecycle.monitor_count += 1
-    id = MonitorId(lifecycle.monitor_count)
+    engine.monitor_count += 1
+    id = MonitorId(engine.monitor_count)
     if target is None or target.state == DEAD:
         watcher.post_info(Down(id, ref, NOPROC))
     elif target is not watcher:
@@ -122,7 +111,7 @@ def demonitor(watcher: Record[Any], id: MonitorId, flush: bool) -> bool:
     return one is not None
 
 
-def tell_watchers(lifecycle: Lifecycle, dead: Record[Any], reason: ExitReason) -> None:
+def tell_watchers(engine: Ends[Record[Any]], dead: Record[Any], reason: ExitReason) -> None:
     """``dead`` has ended: its names are free by now; tell its links and monitors."""
     relations = dead.relations
     if relations is None:
@@ -139,51 +128,44 @@ def tell_watchers(lifecycle: Lifecycle, dead: Record[Any], reason: ExitReason) -
     for other in links or ():
         if other.relations is not None and other.relations.links is not None:
             other.relations.links.pop(dead, None)
-    telling = lifecycle.telling
+    telling = engine.telling
     if telling is not None:
         telling.append((dead, reason, links, watched))
         return
-    telling = lifecycle.telling = deque([(dead, reason, links, watched)])
+    telling = engine.telling = deque([(dead, reason, links, watched)])
     try:
         while telling:
-            _tell(lifecycle, *telling.popleft())
+            _tell(engine, *telling.popleft())
     finally:
-        lifecycle.telling = None
+        engine.telling = None
 
 
 def _tell(
-    lifecycle: Lifecycle,
+    engine: Ends[Record[Any]],
     dead: Record[Any],
     reason: ExitReason,
     links: dict[Record[Any], None] | None,
-    watched: dict[Any, Monitor] | None,
+    watched: dict[MonitorId, Monitor[Record[Any]]] | None,
 ) -> None:
     for other in links or ():
         try:
-            send_signal(lifecycle, other, reason, dead, Source.LINK)
+            send_signal(engine, other, reason, dead, Source.LINK)
         except RecursionError:
-            lifecycle.settle_later(send_signal, lifecycle, other, reason, dead, Source.LINK)
+            engine.settle_later(send_signal, engine, other, reason, dead, Source.LINK)
         except BaseException as error:
-            lifecycle.step_failed(error)
+            engine.step_failed(error)
     for one in (watched or {}).values():
         near = one.watcher.relations
         if near is not None and near.monitors is not None and near.monitors.pop(one.id, None) is not None:
             try:
                 one.watcher.post_info(Down(one.id, one.ref, reason))
             except RecursionError:
-                lifecycle.settle_later(one.watcher.post_info, Down(one.id, one.ref, reason))
+                engine.settle_later(one.watcher.post_info, Down(one.id, one.ref, reason))
             except BaseException as error:
-                lifecycle.step_failed(error)
+                engine.step_failed(error)
 
 
 def _drop_queued(record: Record[Any], kind: type[Notice], unwanted: Callable[[Any], bool]) -> None:
     """Remove queued notices of ``kind`` for whose message ``unwanted`` holds."""
-    for queue in (record.inbox, record.outbox):
-        if queue:
-            queue[:] = [m for m in queue if not (isinstance(m, kind) and m[1] and unwanted(m[1][0]))]
-    if record.inbox is not None and not record.inbox:
-        record.inbox = None
-    if record.relations is not None and record.relations.senders:
-        record.admit_senders()
-        if record.inbox is not None and record.state == IDLE:
-            record.make_ready()
+    record.remove_if(lambda queued: isinstance(queued, kind) and bool(queued[1]) and unwanted(queued[1][0]))
+    record.refill()

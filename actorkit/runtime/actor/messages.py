@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
 from ...reasons import ExitReason, shown
+from .ref import Ref
 
-if TYPE_CHECKING:
-    from .ref import Ref
-
-__all__ = ["Down", "Exit", "IdleTimeout", "MonitorId", "Pid"]
-
-
-@attrs.frozen(order=True)
-class Pid:
-    """An actor's identity as plain data: the node's name and incarnation, and the actor's number there."""
-
-    node: str
-    incarnation: int
-    number: int
-
-    def __str__(self) -> str:
-        return f"<{self.node}.{self.number}>"
+__all__ = ["Down", "Exit", "IdleTimeout", "MonitorId"]
 
 
 @attrs.frozen(eq=False)

@@ -1,57 +1,31 @@
-"""Names: one living actor per name and node, and refs that resolve a name at each send.
+"""Refs that find their actor at each send: by a name, or through a service that has one.
 
-A name is free the moment its holder dies, before anybody hears of the death (OTP: named_down). A ``NamedRef`` has no
-node of its own: it means the node that the sender runs on (or in whose ``open_node`` body it runs), found through a
-context variable.
+A ``NamedRef`` has no node of its own. It means the node that the sender runs on, or in whose ``open_node`` body it
+runs: that is in a context variable. The table of names is in ``name_table``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from trio.lowlevel import checkpoint
 
-from ...errors import ActorDead, AlreadyRegistered, CalleeDied, NotInsideActor
+from ...errors import ActorDead, CalleeDied, NotInsideActor
 from ...reasons import NOPROC, ExitReason, as_reason, shown
-from .messages import Pid
+from ..base.timers import Timer
+from .dead_letters import DeadLetterReason
+from .pid import Pid
+from .record import Record, RecordEngine
 from .ref import Ref
 
-if TYPE_CHECKING:
-    from ..life.scheduler import Scheduler
-    from .record import Record
-
-__all__ = ["CURRENT_SCHEDULER", "NamedRef", "Names", "checked_class", "checked_name", "named"]
+__all__ = ["CURRENT_SCHEDULER", "NamedRef", "ServiceRef", "checked_class", "checked_name", "named"]
 
 A = TypeVar("A")
 A_co = TypeVar("A_co", covariant=True)
 
-CURRENT_SCHEDULER: ContextVar[Scheduler] = ContextVar("actorkit_node")
-
-
-class Names:
-    """The name table of one node."""
-
-    def __init__(self) -> None:
-        self._holders: dict[str, Record[Any]] = {}
-
-    def register(self, name: str, record: Record[Any]) -> None:
-        """Raises AlreadyRegistered when a living actor holds the name, or ``record`` has another name."""
-        holder = self._holders.get(name)
-        if holder is not None:
-            raise AlreadyRegistered(name, holder.describe())
-        self._holders[name] = record
-
-    def release(self, name: str, record: Record[Any]) -> None:
-        if self._holders.get(name) is record:
-            del self._holders[name]
-
-    def whereis(self, name: str) -> Record[Any] | None:
-        return self._holders.get(name)
-
-    def registered(self) -> list[str]:
-        return sorted(self._holders)
+CURRENT_SCHEDULER: ContextVar[RecordEngine] = ContextVar("actorkit_node")
 
 
 class NamedRef(Ref[A_co]):
@@ -71,10 +45,9 @@ class NamedRef(Ref[A_co]):
     def __hash__(self) -> int:
         return hash((NamedRef, self.name))
 
-    def resolve_on(self, scheduler: Scheduler) -> Record[Any] | None:
-        """The actor that holds the name on that node now. What a subclass overrides that finds its actor in another
-        way."""
-        return scheduler.names.whereis(self.name)
+    def resolve_on(self, engine: RecordEngine) -> Record[Any] | None:
+        """The actor that holds the name on that node now."""
+        return engine.names.whereis(self.name)
 
     def resolve(self) -> Record[Any] | None:
         """The actor that holds the name now."""
@@ -95,9 +68,18 @@ class NamedRef(Ref[A_co]):
             raise CalleeDied(f"{self.name!r} ({why})", NOPROC, method=getattr(method, "__qualname__", ""))
         return record
 
-    def why_nobody(self, scheduler: Scheduler) -> str:
-        """Why ``resolve_on`` has just found nobody, for a message."""
-        return "no actor has this name"
+    def why_nobody(self, engine: RecordEngine) -> str:
+        return DeadLetterReason.NO_SUCH_NAME.value
+
+    def post_after(self, engine: RecordEngine, seconds: float, message: object) -> Timer:
+        return engine.timers.after(seconds, self._post, engine, message)
+
+    def _post(self, engine: RecordEngine, message: object) -> None:
+        record = self.resolve_on(engine)
+        if record is not None:
+            record.post_info(message)
+        else:
+            engine.dead_name(self.name, "send_after", (message,))
 
     def _nobody(self, what: Any, args: tuple[Any, ...]) -> bool:
         CURRENT_SCHEDULER.get().dead_name(self.name, what, args)
@@ -113,7 +95,7 @@ class NamedRef(Ref[A_co]):
 
     async def send_wait(self, message: object, /) -> None:
         waiting = (await self._holder()).send_wait(message)
-        del message  # it is the receiver's now, see Record.send_wait
+        del message  # it is the receiver's now, see Mailbox.wait_for_room
         await waiting
 
     async def cast_wait(self, method: Any, /, *args: Any, **kwargs: Any) -> None:
@@ -159,6 +141,45 @@ class NamedRef(Ref[A_co]):
     @property
     def alive(self) -> bool:
         return self.resolve() is not None
+
+
+class ServiceRef(NamedRef[A_co]):
+    """Whoever a registered service leads to at the moment of each send, on the sender's node. The service is the actor
+    that holds the name ``service``; a subclass says of which class that must be, and asks its object."""
+
+    __slots__ = ("service",)
+
+    kind_of_service: ClassVar[str]
+    """For messages: ``registry``."""
+
+    def __init__(self, service: str, key: str) -> None:
+        super().__init__(f"{service}[{key}]")
+        self.service = service
+
+    def service_class(self) -> type[Any]:
+        """The class that the service's object must have."""
+        raise NotImplementedError
+
+    def look_up(self, service: Any) -> Record[Any] | None:
+        """Ask the service's object."""
+        raise NotImplementedError
+
+    def why_not(self, service: Any) -> str:
+        """Why ``look_up`` has just found nobody, for a message."""
+        raise NotImplementedError
+
+    def resolve_on(self, engine: RecordEngine) -> Record[Any] | None:
+        holder = engine.names.whereis(self.service)
+        obj = None if holder is None else holder.obj
+        return self.look_up(obj) if isinstance(obj, self.service_class()) else None
+
+    def why_nobody(self, engine: RecordEngine) -> str:
+        holder = engine.names.whereis(self.service)
+        if holder is None:
+            return f"no {self.kind_of_service} {self.service!r}"
+        if not isinstance(holder.obj, self.service_class()):
+            return f"{self.service!r} is no {self.kind_of_service}"
+        return self.why_not(holder.obj)
 
 
 def named(cls: Callable[..., A], name: str) -> Ref[A]:

@@ -1,106 +1,68 @@
-"""Record: one life of one actor, and the hot path of every message.
+"""Record: one life of one actor, and the hot path of what is sent to it.
 
-An idle actor is this record and the user's object, and nothing else: no task, no queue. The mailbox is two lists, both
-None while empty: senders append to ``inbox``; the pump takes it whole, reversed, as ``outbox`` and pops from its end.
-So an empty mailbox costs nothing, its exact length is the sum of both, and whoever sheds or measures can see all of it.
+An idle actor is this record and the user's object, and nothing else: no task, no queue. It is made of three parts, one
+on top of the other: ``Mailbox`` (storage, bound, overflow), ``CallDoor`` (calls), and this: who it is, casts and sends,
+and its control from outside. ``Context`` adds what an actor may do to itself.
 
-A message is the tuple ``(function, args, reply)``: the function that the receiver's class runs, its arguments after the
-object, and who waits for the answer (or None).
+A record is also the ref of its actor: others hold the same object, typed as a ``Ref``. Only this package asks whether a
+ref is a record; others ask a ref for the record behind it (``Ref.resolve_on``).
 
-Life: IDLE ⇄ QUEUED (in the run queue) → RUNNING (on the stack, or suspended in an await) → IDLE …, and DEAD from
-anywhere. SUSPENDED is ``sys.suspend``: messages gather, nothing runs.
-
-Everything rare lives in ``relations`` (links, monitors, names, waiting senders …), made on first use.
+Everything rare lives in ``relations`` (links, monitors, names, waiting senders …) and ``control``, both made on first
+use. The states are in ``states``.
 """
 
 from __future__ import annotations
 
-import math
+import contextvars
+from collections.abc import Sequence
 from functools import partial
-from threading import get_ident
-from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, TypeVar
 
-from ...errors import CallCycle, CalleeDied, CallError, CallTimeout, MailboxFull
-from ...reasons import KILL, NOPROC, NORMAL, ExitReason, as_reason, bounded
-from ..base.boundary_frames import BOUNDARY_FRAMES
-from ..base.trio_internals import (
-    RUN,
-    WAKE,
-    Trap,
-    caller_is_cancelled,
-    close_left_open,
-    current_task,
-    park,
-    reads_tasks,
-    runs_in,
-)
-from .calls import Later, Reply, SenderWaiting, waits_for
-from .messages import IdleTimeout, Pid
+from ...heap.walk import size_of
+from ...policy.memory.memory_sample import Priority
+from ...reasons import KILL, NORMAL, ExitReason, as_reason, bounded
+from ..base.timers import Timer
+from .actor_kind import ActorKind
+from .call_door import CallDoor
+from .calls import Waiting
+from .control import ControlLane
+from .engine import Engine
+from .envelope import Continuation, Message, Notice
+from .later import Asker
+from .messages import IdleTimeout
+from .pid import Pid
 from .ref import Ref
-from .relations import ControlLane, Relations
+from .relations import Relations
+from .states import DEAD, IDLE, QUEUED, RUNNING, STATES, SUSPENDED
 
-if TYPE_CHECKING:
-    import contextvars
-    from collections.abc import Callable
-
-    from trio.lowlevel import Task
-
-    from ...policy.memory.memory_sample import Priority
-    from ..life.scheduler import Scheduler
-    from .actor_kind import ActorKind
-
-__all__ = ["DEAD", "IDLE", "QUEUED", "RUNNING", "STATES", "SUSPENDED", "Continuation", "Message", "Notice", "Record"]
-
-IDLE: Final = 0
-QUEUED: Final = 1
-RUNNING: Final = 2
-DEAD: Final = 3
-SUSPENDED: Final = 4
-STATES: Final = ("waiting", "runnable", "running", "exiting", "suspended")
-"""process_info's word for each state."""
-
-Message = tuple[Any, tuple[Any, ...], Any]
-
-
-class Notice(tuple[Any, tuple[Any, ...], Any]):
-    """A message of the runtime's own (Down, Exit, timers, ``init`` …), to which no bound, overflow policy or shedding
-    applies."""
-
-    __slots__ = ()
-
-
-class Continuation(Notice):
-    """More of the message before it (``continue_with``): always the next one, and nothing comes
-    between the two but a kill."""
-
-    __slots__ = ()
-
+__all__ = [
+    "DEAD",
+    "IDLE",
+    "QUEUED",
+    "RUNNING",
+    "STATES",
+    "SUSPENDED",
+    "Continuation",
+    "Message",
+    "Notice",
+    "Record",
+    "RecordEngine",
+    "RecordKind",
+    "record_of",
+]
 
 A_co = TypeVar("A_co", covariant=True)
 
 
-class Record(Ref[A_co]):
+class Record(CallDoor, Ref[A_co]):
     """See the module's docstring."""
 
-    __slots__ = (
-        "__weakref__",
-        "account",
-        "control",
-        "inbox",
-        "kind",
-        "number",
-        "obj",
-        "outbox",
-        "parent",
-        "pending",
-        "relations",
-        "state",
-        "variables",
-        "worker",
-    )
+    __slots__ = ("__weakref__", "number", "parent", "worker")
 
-    def __init__(self, kind: ActorKind, number: int, parent: Record[Any] | None) -> None:
+    kind: ActorKind[Record[Any]]
+    relations: Relations[Record[Any]] | None
+
+    def __init__(self, kind: ActorKind[Record[Any]], number: int, parent: Record[Any] | None) -> None:
         self.kind = kind
         self.number = number
         self.parent = parent
@@ -110,12 +72,13 @@ class Record(Ref[A_co]):
         self.outbox: list[Message] | None = None
         self.control: ControlLane | None = None
         self.worker: Any = None
+        """What carries its suspended handler: a worker of the pool, or the task of a process."""
         self.variables: contextvars.Context | None = None
-        self.relations: Relations | None = None
-        self.pending: Any = None
-        self.account: Any = None
+        self.relations = None
+        self.pending: Waiting | None = None
+        self.account = None
 
-    # --- messages -----------------------------------------------------------------------------
+    # --- casts and sends ----------------------------------------------------------------------
 
     def cast(self, method: Any, /, *args: Any, **kwargs: Any) -> bool:
         kind = self.kind
@@ -125,7 +88,7 @@ class Record(Ref[A_co]):
             function = kind.checked_cast(method, args, kwargs)
         if kwargs:
             function = partial(function, **kwargs)
-        inbox = self.inbox
+        inbox = self.inbox  # the storage, written out: see ``mailbox``
         if inbox is None:
             state = self.state
             if state == IDLE:
@@ -138,18 +101,18 @@ class Record(Ref[A_co]):
                 return True
             outbox = self.outbox
             if state == DEAD or (outbox is not None and len(outbox) >= kind.bound):
-                return self._overflow((function, args, None))
+                return self.overflow((function, args, None))
             self.inbox = [(function, args, None)]
             return True
         outbox = self.outbox
         if len(inbox) + (0 if outbox is None else len(outbox)) >= kind.bound:
-            return self._overflow((function, args, None))
+            return self.overflow((function, args, None))
         inbox.append((function, args, None))
         return True
 
     def send(self, message: object, /) -> bool:
         kind = self.kind
-        inbox = self.inbox
+        inbox = self.inbox  # as in ``cast``
         if inbox is None:
             state = self.state
             if state == IDLE:
@@ -162,29 +125,46 @@ class Record(Ref[A_co]):
                 return True
             outbox = self.outbox
             if state == DEAD or (outbox is not None and len(outbox) >= kind.bound):
-                return self._overflow((kind.info, (message,), None))
+                return self.overflow((kind.info, (message,), None))
             self.inbox = [(kind.info, (message,), None)]
             return True
         outbox = self.outbox
         if len(inbox) + (0 if outbox is None else len(outbox)) >= kind.bound:
-            return self._overflow((kind.info, (message,), None))
+            return self.overflow((kind.info, (message,), None))
         inbox.append((kind.info, (message,), None))
         return True
 
     def post(self, message: Message) -> None:
         """Deliver what no bound, overflow policy or shedding applies to: Down, Exit, timers, the runtime's own."""
-        if self.state == DEAD:
-            self._refuse(message, "dead")
-        elif self.inbox is None:
-            if self.state == IDLE:
-                self.make_ready()
-            self.inbox = [message]
-        else:
-            self.inbox.append(message)
+        self.put(message)
 
     def post_info(self, message: object) -> None:
         """``post``, to ``handle_info`` or ``receive``."""
         self.post(Notice((self.kind.info, (message,), None)))
+
+    def post_after(self, engine: RecordEngine, seconds: float, message: object) -> Timer:
+        """The timer goes with this actor."""
+        if self.state == DEAD:
+            return Timer.fired(engine.timers)
+        relations = self.need_relations()
+        timers = relations.timers
+        if timers is None:
+            timers = relations.timers = {}
+        if self.account is not None:
+            self.account.charge(size_of(message))
+
+        def fire() -> None:
+            timers.pop(timer, None)
+            self.post_info(message)
+
+        timer = engine.timers.after(seconds, fire)
+        try:
+            timers[timer] = None
+        except MemoryError:
+            timer.cancel()
+            raise
+        timer.held = timers
+        return timer
 
     def make_ready(self) -> None:
         """Put this idle actor, which has something to do, on its run queue."""
@@ -194,61 +174,15 @@ class Record(Ref[A_co]):
             try:
                 scheduler.wake()
             except BaseException:  # the stack is full; what it has already must be run by whoever is woken next
-                if self.inbox is not None or self.outbox:
+                if self.has_messages:
                     self.state = QUEUED
                     kind.runq.append(self)
                 raise
         self.state = QUEUED
         kind.runq.append(self)
 
-    @property
-    def mailbox_length(self) -> int:
-        """Messages that wait, exactly."""
-        return (0 if self.inbox is None else len(self.inbox)) + (0 if self.outbox is None else len(self.outbox))
-
-    def _overflow(self, message: Message) -> bool:
-        """The mailbox is at its bound, or there is none any more. True: accepted after all, or dropped by a policy that
-        does not trouble the sender."""
-        if self.state == DEAD:
-            return self._refuse(message, "dead")
-        overflow = self.kind.overflow
-        if overflow == "drop_newest":
-            self._refuse(message, "dropped as the newest of a full mailbox")
-            return True
-        if overflow != "drop_oldest":
-            return self._refuse(message, "mailbox full")
-        oldest = self._take_oldest()
-        if oldest is None:
-            return self._refuse(message, "mailbox full of notices")
-        self.kind.scheduler.dead_letter(self, oldest, "dropped as the oldest of a full mailbox")
-        if oldest[2] is not None:
-            oldest[2].refuse(MailboxFull(f"the call was dropped as the oldest of {self.describe()}'s full mailbox"))
-        if self.inbox is None:
-            self.inbox = [message]
-        else:
-            self.inbox.append(message)
-        return True
-
-    def _take_oldest(self) -> Message | None:
-        """Remove the oldest message that is not a Notice."""
-        outbox, inbox = self.outbox or [], self.inbox or []
-        for index in range(len(outbox) - 1, -1, -1):
-            if type(outbox[index]) is tuple:
-                return outbox.pop(index)
-        for index, message in enumerate(inbox):
-            if type(message) is tuple:
-                return inbox.pop(index)
-        return None
-
-    def _refuse(self, message: Message, why: str) -> bool:
-        self.kind.scheduler.dead_letter(self, message, why)
-        return False
-
-    # What waits must be held by its message alone, or it would look as if its sender still had it: so no frame that is
-    # suspended keeps a message or its arguments in a variable.
-
     async def send_wait(self, message: object, /) -> None:
-        waiting = self._enqueue_wait((self.kind.info, (message,), None))
+        waiting = self.wait_for_room((self.kind.info, (message,), None))
         del message
         await waiting
 
@@ -261,347 +195,9 @@ class Record(Ref[A_co]):
         if kwargs:
             function = partial(function, **kwargs)
             kwargs.clear()
-        waiting = self._enqueue_wait((function, args, None))
+        waiting = self.wait_for_room((function, args, None))
         del function, args, kwargs
         await waiting
-
-    def _fits(self, message: Message) -> bool:
-        """May it come in, whatever the number of messages? Without a budget anything may."""
-        return True
-
-    def heap_is_full(self, what: str) -> MailboxFull:
-        """The error of a sender whose message does not fit into the receiver's budget. This one has none: a look at
-        its heap has ended it."""
-        return MailboxFull(f"cannot {what} {self.describe()}: it is dead", target=self.describe())
-
-    def _has_room(self) -> bool:
-        return self.mailbox_length < self.kind.bound and not (self.relations is not None and self.relations.senders)
-
-    async def _enqueue_wait(self, message: Message) -> None:
-        scheduler = self.kind.scheduler
-        task = self._current_task("send to")
-        if caller_is_cancelled(task, scheduler.features):
-            await scheduler.checkpoint()
-        if self.state == DEAD:
-            del message
-            await scheduler.checkpoint()  # whoever tries again and again must let others run
-            raise CalleeDied(self.describe(), NOPROC)
-        if self._has_room():
-            if self._fits(message):
-                self.post(message)
-                del message
-                await scheduler.yield_if_due(task)
-                return
-            if self.state in (IDLE, DEAD):
-                raise self.heap_is_full("send to")
-        caller = scheduler.current
-        if caller is not None and waits_for(self, caller):
-            raise CallCycle(
-                f"{caller.describe()} cannot wait for room in the mailbox of {self.describe()}, which waits for it: "
-                "neither would ever drain; use send() and handle its refusal, or a larger mailbox",
-                target=self.describe(),
-            )
-        waiting = SenderWaiting(task, self, caller, message)
-        del message
-        self.need_senders()[waiting] = None
-        got = await park(Trap(waiting.abort))
-        waiting.forget_caller()
-        if got is not WAKE:
-            got.unwrap()
-        if waiting.error is not None:
-            raise waiting.error
-
-    def admit_senders(self) -> None:
-        """The pump has emptied the mailbox: move in those who wait for room, in their order."""
-        relations = self.relations
-        senders = None if relations is None else relations.senders
-        if senders is None:
-            return
-        room = self.kind.bound - self.mailbox_length
-        while room > 0 and senders:
-            waiting = next(iter(senders))
-            message = waiting.message
-            assert message is not None
-            if not self._fits(message):
-                if self.mailbox_length:
-                    return
-                del senders[waiting]
-                waiting.refuse(self.heap_is_full("send to"))
-                continue
-            del senders[waiting]
-            if waiting.admitted():
-                room -= 1
-                waiting.message = None
-                if self.inbox is None:
-                    self.inbox = [message]
-                else:
-                    self.inbox.append(message)
-
-    # --- calls --------------------------------------------------------------------------------
-
-    @reads_tasks
-    async def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """See ``Ref.call``. One long function: this is the hot path."""
-        kind = self.kind
-        scheduler = kind.scheduler
-        function = kind.inline[method]
-        watched = kind.watched
-        task: Any
-        if watched:
-            try:
-                task = RUN.task  # current_task(), without the call
-            except AttributeError:
-                raise self._not_from_here("call") from None
-            if task.trio_runner is not kind.runner:
-                raise self._not_from_here("call")
-            status = task.trio_cancel_status
-            if status.effectively_cancelled:
-                await scheduler.checkpoint()
-        else:
-            status = None
-            task = self._current_task("call")
-            if caller_is_cancelled(task, scheduler.features):
-                await scheduler.checkpoint()
-        if function is not None and self.state == IDLE and not kwargs:
-            # Inline: the callee is idle, has no message and no signal, and cannot suspend.
-            failure: BaseException | None = None
-            result: Any = None
-            previous = scheduler.current
-            scheduler.current = self
-            self.state = RUNNING
-            hook = scheduler.step_hook
-            if hook is not None:
-                hook(self)
-            failure = None
-            try:
-                context = self.variables
-                if context is None:
-                    free = scheduler.free_contexts
-                    context = free.pop() if free else scheduler.base_context.copy()
-                    result = context.run(function, self.obj, *args)
-                    try:
-                        if context != scheduler.base_context:
-                            self.variables = context
-                        else:
-                            free.append(context)
-                    except BaseException:  # of a value's __eq__
-                        self.variables = context
-                else:
-                    result = context.run(function, self.obj, *args)
-            except BaseException as error:
-                scheduler.current = previous
-                if hook is not None:
-                    hook(previous)
-                try:
-                    failure = scheduler.inline_crash(self, error, function, args)
-                except RecursionError:  # the caller's stack is full
-                    scheduler.doomed.append(self)
-                    raise
-                if watched and task.trio_cancel_status is not status:
-                    await close_left_open(task, status, scheduler.features)
-            if (
-                failure is not None
-            ):  # not from within: as its context, the callee's exception would keep the callee's state
-                args = ()
-                if isinstance(failure, Exception):
-                    await scheduler.yield_if_due(task)
-                raise failure
-            scheduler.current = previous
-            if watched and task.trio_cancel_status is not status:
-                if hook is not None:
-                    hook(previous)
-                await close_left_open(task, status, scheduler.features)
-                raise scheduler.left_scope_open(self)
-            if self.inbox is None and self.control is None and self.outbox is None:
-                self.state = IDLE
-            else:
-                scheduler.after_inline(self)
-            if hook is not None:
-                args = ()  # what it was given is its own now: it must not look as if we held it too
-                hook(previous)
-                if previous is not None and result is not None:
-                    scheduler.received(result)
-            scheduler.inline_left = left = scheduler.inline_left - 1
-            if left <= 0 and scheduler.slice_is_over():
-                await scheduler.breathe()
-            answer = type(result)
-            if answer is Later or answer is CoroutineType:
-                return await self._not_yet(method, result)
-            return result
-        if self.state == DEAD:
-            await scheduler.checkpoint()  # whoever tries again and again must let others run
-            raise CalleeDied(self.describe(), NOPROC, method=method.__qualname__)
-        reply = Reply(task, self, scheduler.current)
-        function = kind.handlers[method]
-        if kwargs:
-            function = partial(function, **kwargs)
-            kwargs.clear()
-        reply.bucket = bucket = scheduler.deadlines.newest
-        try:
-            if not scheduler.deadlines.armed:
-                scheduler.deadlines.arm()
-            bucket[reply] = None
-            self._enqueue_call((function, args, reply), reply)
-        except BaseException as error:
-            reply.task = None  # nobody waits: its deadline must not wake the caller from something else
-            reply.abandoned()
-            if isinstance(error, CallError):
-                del function, args, kwargs
-                await scheduler.checkpoint()
-            raise
-        del function, args, kwargs
-        got = await park(Trap(reply.abort))
-        if reply.caller is not None:
-            reply.forget_caller()
-        if got is not WAKE:
-            got.unwrap()
-        if reply.error is not None:
-            raise _naming(method, reply.error)
-        if scheduler.step_hook is not None:
-            scheduler.received(reply.value)
-        return reply.value
-
-    async def _not_yet(self, method: Any, result: Any) -> Any:
-        """An inline call has returned what is not its answer yet."""
-        scheduler = self.kind.scheduler
-        if type(result) is Later and result._done:
-            if result._error is not None:
-                raise result._error
-            return result._value
-        if self.state == DEAD:
-            if type(result) is CoroutineType:
-                result.close()
-            raise CalleeDied(self.describe(), scheduler.last_reason, method=method.__qualname__)
-        reply = Reply(current_task(), self, scheduler.current)
-        deadlines = scheduler.deadlines
-        reply.bucket = bucket = deadlines.newest
-        if not deadlines.armed:
-            deadlines.arm()
-        bucket[reply] = None
-        if type(result) is Later:
-            result._attach(reply, self)
-        else:
-            # A plain function that returns a coroutine (a decorator's wrapper): the pool carries it, now and from now
-            # on.
-            self.kind.inline[method] = None
-            reply.remember_caller()
-            message: Message = Continuation((_carry_on, (result,), reply))
-            if self.outbox is None:
-                self.outbox = [message]
-            else:
-                self.outbox.append(message)
-            if self.state == IDLE:
-                self.make_ready()
-        return await self._answer(reply, method)
-
-    async def _answer(self, reply: Reply, asked: Any) -> Any:
-        """Wait for it. ``asked``: the method, or as text what an error says instead."""
-        got = await park(Trap(reply.abort))
-        if reply.caller is not None:
-            reply.forget_caller()
-        if got is not WAKE:
-            got.unwrap()
-        if reply.error is not None:
-            raise _naming(asked, reply.error)
-        scheduler = self.kind.scheduler
-        if scheduler.step_hook is not None:
-            scheduler.received(reply.value)
-        return reply.value
-
-    async def _call_within(self, seconds: float, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        kind = self.kind
-        scheduler = kind.scheduler
-        kind.inline[method]
-        function: Callable[..., Any] = kind.handlers[method]
-        task = self._current_task("call")
-        if caller_is_cancelled(task, scheduler.features):
-            await scheduler.checkpoint()
-        if self.state == DEAD:
-            await scheduler.checkpoint()
-            raise CalleeDied(self.describe(), NOPROC, method=method.__qualname__)
-        reply = Reply(task, self, scheduler.current)
-        timer = None
-        if seconds != math.inf:
-            timer = scheduler.timers.after(seconds, reply.expire, seconds)
-        try:
-            if kwargs:
-                function = partial(function, **kwargs)
-                kwargs.clear()
-            try:
-                self._enqueue_call((function, args, reply), reply)
-            except CallError:
-                reply.abandoned()
-                await scheduler.checkpoint()
-                raise
-            del function, args, kwargs
-            return await self._answer(reply, method)
-        except BaseException:
-            reply.task = None
-            reply.abandoned()
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
-
-    def _current_task(self, what: str) -> Task:
-        """The task that asks something of this actor. Raises if it is none of the node's trio run."""
-        scheduler = self.kind.scheduler
-        try:
-            task = current_task()
-        except RuntimeError:
-            raise self._not_from_here(what) from None
-        if not runs_in(task, scheduler.runner) or get_ident() != scheduler.thread:
-            raise self._not_from_here(what)
-        return task
-
-    def _not_from_here(self, what: str) -> Exception:
-        """What somebody gets who is in no task of the node's trio run. The dead are dead everywhere."""
-        if self.state == DEAD:
-            return CalleeDied(self.describe(), NOPROC)
-        return self.kind.scheduler.home.refuse(what, self)
-
-    def _enqueue_call(self, message: Message, reply: Reply) -> None:
-        """Queue a call, or fail it at once. The caller parks on ``reply`` next."""
-        caller = reply.caller
-        if caller is not None:
-            if self is caller or (self.pending is not None and waits_for(self, caller)):
-                raise self._cycle(reply, caller)
-            reply.remember_caller()
-        kind = self.kind
-        inbox = self.inbox
-        if inbox is None:
-            if self.state == IDLE:
-                self.make_ready()
-                self.inbox = [message]
-                return
-            if self.mailbox_length < kind.bound:
-                self.inbox = [message]
-                return
-        elif self.mailbox_length < kind.bound:
-            inbox.append(message)
-            return
-        if kind.overflow == "wait":
-            self.need_senders()[SenderWaiting.for_call(reply, self, message)] = None
-        elif kind.overflow != "drop_oldest" or not self._overflow(message):
-            reply.discard()
-            reply.forget_caller()
-            raise MailboxFull(
-                f"cannot call {self.describe()}: its mailbox holds {self.mailbox_length} of "
-                f"{kind.bound:g} messages; "
-                "slow down, raise .with_(mailbox=…), or choose overflow='wait'",
-                target=self.describe(),
-            )
-
-    def _cycle(self, reply: Reply, caller: Record[Any]) -> CallCycle:
-        """The error of a caller that this actor waits for."""
-        reply.discard()
-        return CallCycle(
-            f"{caller.describe()} called itself: the answer would never come; call the method directly, or cast"
-            if self is caller
-            else f"{caller.describe()} cannot call {self.describe()}, which waits for it: the answer would never "
-            "come; use cast, or answer with ak.Later",
-            target=self.describe(),
-        )
 
     # --- control ------------------------------------------------------------------------------
 
@@ -629,7 +225,44 @@ class Record(Ref[A_co]):
     def alive(self) -> bool:
         return self.state != DEAD
 
-    def need_relations(self) -> Relations:
+    def resolve_on(self, engine: RecordEngine) -> Record[A_co]:
+        return self
+
+    @property
+    def end_reason(self) -> ExitReason:
+        """Why it has ended. Asked right after its end."""
+        return self.kind.scheduler.last_reason
+
+    @property
+    def may_receive_meanwhile(self) -> bool:
+        """Is it a process with tasks of its own? One of them may be receiving while another waits."""
+        return self.kind.process and self.relations is not None and bool(self.relations.kids)
+
+    def children(self) -> Sequence[Record[Any]]:
+        """The running children of a supervisor; nobody else has any."""
+        relations = self.relations
+        return () if relations is None or relations.family is None else relations.family.children()
+
+    # --- for the runtime ----------------------------------------------------------------------
+
+    def check_thread(self, what: str) -> None:
+        """Raise RuntimeError in a thread that may not do ``what`` to it."""
+        self.kind.scheduler.home.check(what, self)
+
+    def owe(self, asker: Asker) -> None:
+        """Fail ``asker`` if this actor ends before it is answered."""
+        relations = self.need_relations()
+        if relations.deferred is None:
+            relations.deferred = {}
+        relations.deferred[asker] = None
+
+    def owe_no_more(self, asker: Asker) -> None:
+        """``asker`` has its answer, or does not want it any more."""
+        relations = self.relations
+        if relations is not None and relations.deferred is not None:
+            relations.deferred.pop(asker, None)
+
+    def need_relations(self) -> Relations[Record[Any]]:
         """Its relations, made on first use."""
         relations = self.relations
         if relations is None:
@@ -653,13 +286,6 @@ class Record(Ref[A_co]):
         elif self.state != DEAD:
             self.kind.scheduler.restart_idle_timer(self)
 
-    def need_senders(self) -> dict[SenderWaiting, None]:
-        """Who waits for room, in the order of their coming; made on first use."""
-        relations = self.need_relations()
-        if relations.senders is None:
-            relations.senders = {}
-        return relations.senders
-
     @property
     def traps_exits(self) -> bool:
         """Does it get exit signals as messages?"""
@@ -674,7 +300,7 @@ class Record(Ref[A_co]):
         return self.kind.options.priority if own is None else own
 
     @property
-    def scheduler(self) -> Scheduler:
+    def scheduler(self) -> RecordEngine:
         """Who runs it."""
         return self.kind.scheduler
 
@@ -693,16 +319,15 @@ class Record(Ref[A_co]):
         return bounded(f"<Ref {self.describe()}>", 200)
 
 
-def _naming(asked: Any, error: BaseException) -> BaseException:
-    """The error of a call, telling what was asked for; ``asked`` is the method, or text."""
-    if isinstance(error, (CalleeDied, CallTimeout)) and not error.method:
-        error.method = asked if isinstance(asked, str) else asked.__qualname__
-    return error
+RecordKind = ActorKind[Record[Any]]
+"""The kind of a record."""
+RecordEngine = Engine[Record[Any]]
+"""Who runs records."""
 
 
-def _carry_on(_: Any, coro: Any) -> Any:
-    """The message that hands a coroutine to the pool."""
-    return coro
-
-
-BOUNDARY_FRAMES.add(Record.call.__code__)
+def record_of(ref: object) -> Record[Any]:
+    """``ref`` as the record that it is. For what was given a record and hands it on as something opaque: a key, a ref.
+    Raises TypeError for anything else."""
+    if isinstance(ref, Record):
+        return ref
+    raise TypeError(f"{ref!r:.200} is no record of a local actor")

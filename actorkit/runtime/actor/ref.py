@@ -15,11 +15,10 @@ from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
 
 from ...policy.seconds import as_seconds
-from ...reasons import ExitReason
-
-if TYPE_CHECKING:
-    from .calls import Later
-    from .messages import Pid
+from ...reasons import ExitReason, shown
+from ..base.timers import Timer
+from .later import Later
+from .pid import Pid
 
 __all__ = ["BoundedCall", "Ref", "explain_on_refs"]
 
@@ -172,6 +171,19 @@ class Ref(Callee[A_co]):
     def alive(self) -> bool:
         """Is there an actor behind this ref right now? The answer may be old at the next await."""
         raise NotImplementedError
+
+    def resolve_on(self, engine: Any) -> Any:
+        """For the runtime: the record of the actor that this ref leads to on the node of ``engine``, at this moment;
+        None if it leads to nobody. Raises TypeError for a ref that cannot lead anywhere on that node."""
+        raise TypeError(f"{shown(self, 200)} is not a ref of this node")
+
+    def why_nobody(self, engine: Any) -> str:
+        """For the runtime: why ``resolve_on`` has just found nobody, for a message."""
+        return "it leads to nobody"
+
+    def post_after(self, engine: Any, seconds: float, message: object) -> Timer:
+        """For the runtime: have ``message`` delivered in ``seconds``, whatever the mailbox's bound."""
+        raise TypeError(f"cannot send after {seconds:g} s to {shown(self, 200)}: give a ref")
 
 
 EXPLAINED: Final = 500

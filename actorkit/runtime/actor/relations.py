@@ -1,31 +1,35 @@
-"""What only some actors have: kept out of the record, made on first use.
+"""What only some actors have to do with others: kept out of the record, made on first use.
 
-``Relations``: links, monitors, names, waiting senders, timers. ``ControlLane``: what an actor that is on the stack
-must look at when the message at hand is done, before any other message.
+Links, monitors, a name taken later, senders that wait for room, answers that are owed, timers, tasks
+of its own. All of it ends with the actor.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from ...policy.memory.memory_sample import Priority
-    from ...policy.supervision.supervision_events import ChildInfo
-    from ...reasons import ExitReason
-    from ..base.timers import Timer
-    from .calls import SenderWaiting
-    from .links import Monitor
-    from .record import Message, Record
+from trio.lowlevel import Task
 
-__all__ = ["ControlLane", "Family", "Relations", "children_of"]
+from ...policy.memory.memory_sample import Priority
+from ...policy.supervision.supervision_events import ChildInfo
+from ...reasons import ExitReason
+from ..base.timers import Timer
+from .calls import Party, SenderWaiting
+from .later import Asker
+from .messages import MonitorId
+from .ref import Ref
+
+__all__ = ["Family", "Monitor", "OwnTask", "Relations"]
+
+R = TypeVar("R", bound=Party)
+R_co = TypeVar("R_co", bound=Party, covariant=True)
 
 
-class Family(Protocol):
+class Family(Protocol[R_co]):
     """What a supervisor says of its children. Nobody else is asked, whatever attributes its object has."""
 
-    def children(self) -> Sequence[Record[Any]]:
+    def children(self) -> Sequence[R_co]:
         """Those that run."""
         ...
 
@@ -34,8 +38,35 @@ class Family(Protocol):
         ...
 
 
-class Relations:
-    """Relations of one actor with others, each None until the first of its kind. All end with the actor."""
+class OwnTask(Protocol):
+    """A task in one of the actor's own nurseries."""
+
+    @property
+    def task(self) -> Task:
+        """trio's."""
+        ...
+
+    @property
+    def coro(self) -> Any:
+        """The coroutine that the task steps."""
+        ...
+
+
+class Monitor(Generic[R]):
+    """One monitor, known at both ends."""
+
+    __slots__ = ("id", "ref", "target", "watcher")
+
+    def __init__(self, id: MonitorId, watcher: R, target: R, ref: Ref[object]) -> None:
+        self.id = id
+        self.watcher = watcher
+        self.target = target
+        self.ref = ref
+        """What was given to ``monitor``: the target, or a ref that led to it."""
+
+
+class Relations(Generic[R]):
+    """What one actor has to do with others; each is None until the first of its kind."""
 
     __slots__ = (
         "at_exit",
@@ -57,61 +88,34 @@ class Relations:
 
     def __init__(self, traps_exits: bool) -> None:
         self.traps_exits = traps_exits
+        #: the name that ``ctx.register`` took
         self.name: str | None = None
+        #: its own priority under memory pressure, if it has set one
         self.memory_priority: Priority | None = None
-        self.links: dict[Record[Any], None] | None = None
-        self.monitors: dict[Any, Monitor] | None = None
-        self.monitored_by: dict[Any, Monitor] | None = None
+        #: the other ends of its links
+        self.links: dict[R, None] | None = None
+        #: the monitors that it has set, and those that others have set on it
+        self.monitors: dict[MonitorId, Monitor[R]] | None = None
+        self.monitored_by: dict[MonitorId, Monitor[R]] | None = None
+        #: who waits for room in its mailbox, in the order of their coming
         self.senders: dict[SenderWaiting, None] | None = None
-        self.deferred: dict[Any, None] | None = None
-        self.kids: set[Any] | None = None
-        #: Who says which children it has, if it is a supervisor.
-        self.family: Family | None = None
+        #: whom it owes an answer that is not in its mailbox any more: they fail when it ends
+        self.deferred: dict[Asker, None] | None = None
+        #: the tasks in its own nurseries
+        self.kids: set[OwnTask] | None = None
+        #: who says which children it has, if it is a supervisor
+        self.family: Family[R] | None = None
+        #: timers that go with it
         self.timers: dict[Timer, None] | None = None
-        self.at_exit: list[Callable[[Record[Any], ExitReason], None]] | None = None
+        #: called at its end, in this order
+        self.at_exit: list[Callable[[R, ExitReason], None]] | None = None
+        #: ``terminate`` is its next message, or is running
         self.terminating = False
         self.idle_seconds: float | None = None
         self.idle_timer: Timer | None = None
 
-    def call_at_exit(self, callback: Callable[[Record[Any], ExitReason], None]) -> None:
+    def call_at_exit(self, callback: Callable[[R, ExitReason], None]) -> None:
         """Have ``callback(record, reason)`` called when the actor ends, before its links and monitors are told."""
         if self.at_exit is None:
             self.at_exit = []
         self.at_exit.append(callback)
-
-
-def children_of(record: Record[Any]) -> Sequence[Record[Any]]:
-    """The running children of a supervisor; nobody else has any."""
-    relations = record.relations
-    return () if relations is None or relations.family is None else relations.family.children()
-
-
-class ControlLane:
-    """The control lane of one running actor, in the order in which it is looked at. ``kill``: die now, its awaits are
-    cancelled. ``final``: die when the message at hand is done. ``continuations`` belong to that message, and run before
-    anything else. ``requests`` are the system's. ``stop``: run ``terminate`` next. ``suspended``: run nothing but
-    requests. ``idle``: it has an idle timeout to restart."""
-
-    __slots__ = ("continuations", "final", "idle", "kill", "requests", "stop", "suspended")
-
-    def __init__(self) -> None:
-        self.kill: ExitReason | None = None
-        self.final: ExitReason | None = None
-        self.stop: ExitReason | None = None
-        self.continuations: deque[Message] = deque()
-        self.requests: deque[Callable[[], None]] = deque()
-        self.suspended = False
-        self.idle = False
-
-    @property
-    def over(self) -> bool:
-        """Nothing is left to attend to."""
-        return not (
-            self.continuations
-            or self.requests
-            or self.suspended
-            or self.idle
-            or self.final is not None
-            or self.stop is not None
-            or self.kill is not None
-        )

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import logging
 import reprlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ...log import log
 from ...reasons import Crash, ExitReason, bounded, shown, text_of
-
-if TYPE_CHECKING:
-    from .record import Record
+from .record import Record
 
 __all__ = ["render", "render_state", "report_crash", "report_supervisor", "report_unexpected", "report_unkillable"]
 

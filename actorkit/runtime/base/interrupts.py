@@ -69,7 +69,7 @@ class _Protected(AbstractAsyncContextManager[T]):
     def __getattr__(self, name: str) -> Any:
         """What is asked of it was meant for what it gives when it is entered."""
         made_by: str = self.__dict__.get("_made_by", "it")
-        if made_by == "_opened":
+        if made_by == "run_node":
             remedy = "open_node(…) is not open yet: use async with ak.open_node(…) as node"
         else:
             remedy = f"{made_by}(…) is not entered yet: use async with …{made_by}(…)"

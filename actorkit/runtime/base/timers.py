@@ -33,6 +33,13 @@ class Timer:
         self.held: dict[Timer, None] | None = None
         """Where its owner keeps it; it leaves that when it is cancelled."""
 
+    @classmethod
+    def fired(cls, timers: Timers) -> Timer:
+        """One that has nothing to do any more: for a receiver that is dead."""
+        timer = cls(timers, trio.current_time(), lambda: None)
+        timer.callback = None
+        return timer
+
     def cancel(self) -> float | None:
         """Seconds that were left, or None if it has fired or was cancelled before. Source: erlang:cancel_timer/1."""
         if self.callback is None:

@@ -21,9 +21,13 @@ from typing import Any, Final, TypeVar
 
 from ...errors import MailboxFull
 from ...heap.clock import ENVELOPE
-from ..actor.calls import Reply, SenderWaiting, waits_for
+from ..actor.calls import Reply, waits_for
 from ..actor.context import Context
-from ..actor.record import DEAD, IDLE, QUEUED, Message, Record
+from ..actor.dead_letters import DeadLetterReason
+from ..actor.envelope import Message
+from ..actor.mailbox import Mailbox, Shortage
+from ..actor.record import Record
+from ..actor.states import DEAD, IDLE, QUEUED
 from .budget import Budget
 from .holdings import contents
 
@@ -81,17 +85,17 @@ class BudgetedRecord(Record[Any]):
             self.kind.scheduler.home.check("send to", self)
         full = self.mailbox_length >= self.kind.bound
         if full and self.kind.overflow != "drop_oldest":
-            return self._overflow(message)  # it does not come in, so it is not charged
-        if not self._fits(message):
-            return BudgetedRecord._overflow_of_heap(self, message)
+            return self.overflow(message)  # it does not come in, so it is not charged
+        if not self.fits(message):
+            return self.overflow(message, BYTES)
         if full or self.state == DEAD:
-            return self._overflow(message)
-        super().post(message)
+            return self.overflow(message)
+        self.put(message)
         return True
 
     def post(self, message: Message) -> None:
         self._charge(contents(message))
-        super().post(message)
+        self.put(message)
 
     def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         if args and self.state == IDLE:  # inline: it is not queued
@@ -107,7 +111,7 @@ class BudgetedRecord(Record[Any]):
 
     # --- what does not fit --------------------------------------------------------------------
 
-    def _fits(self, message: Message) -> bool:
+    def fits(self, message: Message) -> bool:
         return self.account.receive(contents(message)) or self._squeezed_in(message)
 
     def _squeezed_in(self, message: Message) -> bool:
@@ -123,67 +127,70 @@ class BudgetedRecord(Record[Any]):
             account.charge(size)
         return True
 
-    def _overflow_of_heap(self, message: Message) -> bool:
-        """The budget is full. True: the message is accepted after all, or dropped by choice."""
-        if self.state == DEAD:
-            return self._refuse(message, "dead")
-        budget: Budget = self.account.owner
-        why = f"its heap is full: {budget.known:,} of {budget.limit.size:,} B"
-        overflow = self.kind.overflow
-        if overflow == "drop_oldest" and BudgetedRecord._make_room(self, message):
-            Record.post(self, message)
-            return True
-        self._refuse(message, why)
-        return overflow == "drop_newest"
-
-    def _make_room(self, message: Message) -> bool:
-        """Drop the oldest messages until this one fits, and charge it. False: nothing is left to drop, and it does not
-        fit."""
-        budget: Budget = self.account.owner
-        size = ENVELOPE + budget.size_of(contents(message))
-        freed = 0
-        while True:
-            oldest = self._take_oldest()
-            if oldest is None:
-                return False
-            freed += ENVELOPE + budget.size_of(contents(oldest))
-            self.kind.scheduler.dead_letter(self, oldest, "dropped as the oldest of a full heap")
-            if oldest[2] is not None:
-                oldest[2].refuse(MailboxFull(f"the call was dropped as the oldest in {self.describe()}'s full heap"))
-            del oldest
-            if freed >= size:
-                if self.account is None:
-                    return False
-                if budget.admits(message, size):
-                    self.account.charge(size)
-                    return True
-                freed = 0
-
     def _enqueue_call(self, message: Message, reply: Reply) -> None:
-        if self._fits(message):
+        if self.fits(message):
             super()._enqueue_call(message, reply)
             return
         caller = reply.caller
-        if caller is not None and (self is caller or (self.pending is not None and waits_for(self, caller))):
+        if caller is not None and (caller is self or (self.pending is not None and waits_for(self, caller))):
             raise self._cycle(reply, caller)
-        if self.kind.overflow == "wait" and self.state not in (IDLE, DEAD):
-            reply.remember_caller()
-            self.need_senders()[SenderWaiting.for_call(reply, self, message)] = None
-        elif self.kind.overflow == "drop_oldest" and BudgetedRecord._overflow_of_heap(self, message):
-            reply.remember_caller()
-        else:
-            reply.discard()
-            reply.forget_caller()
-            raise self.heap_is_full("call")
+        reply.remember_caller()
+        self.overflow_of_call(message, reply, BYTES)
 
     def heap_is_full(self, what: str) -> MailboxFull:
-        budget: Budget = self.account.owner
+        return BYTES.error(self, what)
+
+
+class _Bytes(Shortage):
+    """A message finds too few bytes left in its receiver's budget. The shortage of places is ``mailbox``'s."""
+
+    full = nothing_to_drop = dropped_newest = DeadLetterReason.HEAP_FULL
+    dropped_oldest = DeadLetterReason.DROPPED_FOR_HEAP
+    of = "heap"
+
+    def details(self, mailbox: Mailbox) -> str:
+        budget = budget_of(mailbox)
+        return "" if budget is None else f"{budget.known:,} of {budget.limit.size:,} B"
+
+    def make_room(self, mailbox: Mailbox, message: Message) -> bool:
+        """Drop the oldest messages until this one fits, and charge it."""
+        budget = budget_of(mailbox)
+        if budget is None:
+            return False
+        size = ENVELOPE + budget.size_of(contents(message))
+        freed = 0
+        while True:
+            oldest = mailbox.drop_oldest(self)
+            if oldest is None:
+                return False
+            freed += ENVELOPE + budget.size_of(contents(oldest))
+            del oldest
+            if freed >= size:
+                if budget_of(mailbox) is None:
+                    return False
+                if budget.admits(message, size):
+                    budget.account.charge(size)
+                    return True
+                freed = 0
+
+    def error(self, mailbox: Mailbox, what: str) -> MailboxFull:
+        budget = budget_of(mailbox)
+        if budget is None:  # a look at its heap has ended it
+            return Mailbox.heap_is_full(mailbox, what)
         return MailboxFull(
-            f"cannot {what} {self.describe()}: it holds {budget.known:,} of the {budget.limit.size:,} B that "
-            f"it may hold, with {self.mailbox_length} messages waiting; "
+            f"cannot {what} {mailbox.describe()}: it holds {budget.known:,} of the {budget.limit.size:,} B that "
+            f"it may hold, with {mailbox.mailbox_length} messages waiting; "
             "send less, slow down, or raise its max_heap_size",
-            target=self.describe(),
+            target=mailbox.describe(),
         )
+
+
+BYTES: Final = _Bytes()
+
+
+def budget_of(mailbox: Mailbox) -> Budget | None:
+    """Its budget; None if a look has ended the actor meanwhile."""
+    return None if mailbox.account is None else mailbox.account.owner
 
 
 # --- which record becomes what -------------------------------------------------------------------

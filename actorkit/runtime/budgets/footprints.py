@@ -91,9 +91,7 @@ class Footprints:
         if not by_id:
             return kind
         key = (kind.learner.kind, inert(spec.id))
-        return self.children.get(key) or _remember(
-            self.children, key, Samples(FootprintLearner(kind.learner.kind, spec.id), kind)
-        )
+        return self.children.get(key) or _remember(self.children, key, Samples(FootprintLearner(*key), kind))
 
     def of_kind(self, kind: str) -> Samples:
         """Where samples of a kind go."""

@@ -91,7 +91,7 @@ def _unsent(record: Record[Any]) -> Iterator[SenderWaiting]:
 
 def mailbox_of(record: Record[Any]) -> list[Any]:
     """The queues that have messages in them."""
-    return [queue for queue in (record.inbox, record.outbox) if queue]
+    return record.queues()
 
 
 def held_by(records: Iterable[Record[Any]]) -> list[tuple[Sequence[Any], Sequence[Any]]]:
@@ -101,11 +101,10 @@ def held_by(records: Iterable[Record[Any]]) -> list[tuple[Sequence[Any], Sequenc
         ((record.obj,), ())
         if record.relations is None
         and record.worker is None
-        and record.inbox is None
-        and record.outbox is None
         and record.pending is None
         and record.variables is None
         and record.control is None
+        and not record.has_messages
         else (roots_of(record), mailbox_of(record))
         for record in records
     ]

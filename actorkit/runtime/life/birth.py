@@ -17,9 +17,8 @@ from typing import Any, Final
 from ...errors import StartFailed
 from ...heap.walk import size_of
 from ...reasons import ExitReason
-from ..actor.actor_kind import ActorKind
 from ..actor.context import Context
-from ..actor.record import IDLE, Record
+from ..actor.record import IDLE, Record, RecordKind
 from ..base.boundary_frames import BOUNDARY_FRAMES
 from ..base.trio_internals import fatal_leaf, is_fatal
 from .lifecycle import Lifecycle
@@ -44,7 +43,7 @@ class Birth(Lifecycle):
     base_context: contextvars.Context
     free_contexts: list[contextvars.Context]
 
-    def spawn_plain(self, kind: ActorKind, args: tuple[Any, ...]) -> Record[Any]:
+    def spawn_plain(self, kind: RecordKind, args: tuple[Any, ...]) -> Record[Any]:
         """``spawn_actor`` for the plain case, ``kind.plain``: no name, no ``init``, an ordinary ``__new__``. The
         hot path."""
         if self.stopping and kind.owner is None:
@@ -76,7 +75,7 @@ class Birth(Lifecycle):
             record.obj = obj
             if self.events.listened:
                 self.announce(record)
-            if record.inbox is None and record.control is None:
+            if record.inbox is None and record.control is None:  # has_messages, written out
                 record.state = IDLE
             else:
                 self._begin(record, None)
@@ -88,7 +87,7 @@ class Birth(Lifecycle):
 
     def spawn_actor(
         self,
-        kind: ActorKind,
+        kind: RecordKind,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         *,
@@ -170,7 +169,7 @@ class Birth(Lifecycle):
             if watcher is not None:
                 watcher(record, None, False)
             if control is None or self.attend(record):
-                self._requeue(record)
+                self.requeue(record)
 
 
 BOUNDARY_FRAMES.update(function.__code__ for function in (Birth.spawn_actor, Birth.spawn_plain))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..actor.actor_kind import ActorKind
+from ..actor.record import RecordKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["CheckedKind"]
 
 
-class CheckedKind(ActorKind):
+class CheckedKind(RecordKind):
     """A kind that can be sent to from the node's own thread only."""
 
     __slots__ = ("_info",)

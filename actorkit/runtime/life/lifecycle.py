@@ -26,7 +26,6 @@ import inspect
 import sys
 from collections import deque
 from collections.abc import Callable, Collection
-from functools import partial
 from threading import get_ident
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
@@ -35,12 +34,15 @@ from ...errors import ActorExit, NodeStopped
 from ...log import log
 from ...policy.exit_signals import Source
 from ...reasons import NORMAL, BadReturn, Crash, ExitReason, InitTimeout, as_reason, shown
-from ..actor.calls import Later
+from ..actor.dead_letters import DeadLetterReason
+from ..actor.envelope import FirstMessage, Message, Notice, function_of
 from ..actor.events import ActorCrashed, ActorExited, ActorStarted, DeadLetter, Events, Unkillable
+from ..actor.later import Later
 from ..actor.links import send_signal, tell_watchers
+from ..actor.mailbox import newest_first
 from ..actor.messages import Exit
-from ..actor.names import Names
-from ..actor.record import DEAD, IDLE, QUEUED, RUNNING, SUSPENDED, Continuation, Message, Notice, Record
+from ..actor.name_table import NameTable
+from ..actor.record import DEAD, IDLE, QUEUED, RUNNING, SUSPENDED, Record
 from ..actor.relations import Relations
 from ..actor.reports import report_crash, report_unkillable
 from ..base.home import Home
@@ -51,9 +53,9 @@ from ..budgets.node_budgets import Budgets
 from .tombstone import clear_state
 
 if TYPE_CHECKING:
-    from ..actor.actor_kind import ActorKind
+    from ..actor.record import RecordKind
 
-__all__ = ["IGNORE", "Lifecycle", "Starting", "Stop", "in_the_middle"]
+__all__ = ["IGNORE", "Lifecycle", "Starting", "Stop"]
 
 RUNTIME_FRAMES: Final = 2
 MAY_SUSPEND: Final = (
@@ -117,14 +119,15 @@ class Starting:
         if record.state == DEAD:
             self.fail(reason)
             return
-        relations = record.need_relations()
-        if relations.deferred is None:
-            relations.deferred = {}
-        relations.deferred[self] = None
+        record.owe(self)
         if record.state == RUNNING:
             record.need_control().final = reason
         else:
             record.kind.scheduler.die(record, reason)
+
+    def promised(self, later: Later[Any] | None) -> None:
+        """``init`` has answered with ``later``."""
+        self.later = later
 
     def fail(self, reason: ExitReason) -> None:
         """It has ended, by what it returned or otherwise."""
@@ -156,16 +159,6 @@ def _alone(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
-
-
-def in_the_middle(record: Record[Any]) -> bool:
-    """Its next message is ``init``, or more of the message before: a stop waits, and so do the
-    system's requests (as in OTP, where they are messages, and a server handles those after init and
-    handle_continue)."""
-    inbox, outbox = record.inbox, record.outbox
-    if outbox:
-        return type(outbox[-1]) is Continuation
-    return bool(inbox) and type(inbox[0][2]) is Starting  # type: ignore[index]
 
 
 def _let_go(error: BaseException) -> None:
@@ -218,13 +211,12 @@ def _passes(error: BaseException, frames: Collection[FrameType]) -> bool:
 class _End:
     """The end of one actor: what its record held, until each of it has been seen to."""
 
-    __slots__ = ("inbox", "obj", "outbox", "reason", "record", "relations", "todo")
+    __slots__ = ("messages", "obj", "reason", "record", "relations", "todo")
 
     def __init__(self, record: Record[Any], reason: ExitReason) -> None:
         self.record = record
         self.reason = reason
-        self.outbox = record.outbox
-        self.inbox = record.inbox
+        self.messages = record.detach()
         self.obj = record.obj
         self.relations = record.relations
         self.todo: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
@@ -245,7 +237,7 @@ class Lifecycle:
         self.home = Home()
         self.thread = self.home.ident
         self.timers = Timers(self.home, self.leave)
-        self.names = Names()
+        self.names: NameTable[Record[Any]] = NameTable()
         self.events = Events(self.home, self.step_failed)
         self.learned = Footprints()
         self.kill_timeout = kill_timeout
@@ -290,7 +282,7 @@ class Lifecycle:
                 self.names.release(name, record)
             raise
 
-    def refuse_start(self, kind: ActorKind) -> NodeStopped:
+    def refuse_start(self, kind: RecordKind) -> NodeStopped:
         """What a spawn gets while the node stops."""
         return NodeStopped(f"cannot start {kind.label}: node {self.name!r} is stopping; open another one")
 
@@ -339,8 +331,7 @@ class Lifecycle:
         seconds = kind.options.init_timeout
         if seconds != float("inf"):
             starting.timer = self.timers.after(seconds, self._init_late, record, seconds)
-        sent_to_itself = record.inbox or []
-        record.inbox = [Notice((kind.init, (), starting)), *sent_to_itself]
+        record.put_first(FirstMessage((kind.init, (), starting)))
         record.make_ready()
 
     def _init_late(self, record: Record[Any], seconds: float) -> None:
@@ -355,7 +346,7 @@ class Lifecycle:
             self.bury_doomed()
         if record.state == DEAD:
             return
-        scheduler = record.kind.scheduler
+        scheduler: Any = record.kind.scheduler
         if scheduler is not self:  # it lives on another node: a link, or a ref, has led there
             scheduler.end_now(record, reason)
             return
@@ -395,7 +386,7 @@ class Lifecycle:
         ``continue_with``, overtaking the mailbox."""
         if record.state == DEAD:
             return
-        scheduler = record.kind.scheduler
+        scheduler: Any = record.kind.scheduler
         if scheduler is not self:
             scheduler.stop_actor(record, reason)
             return
@@ -405,7 +396,7 @@ class Lifecycle:
         relations = record.relations
         if relations is not None and relations.terminating:
             return
-        if record.state == RUNNING or (record.state == QUEUED and in_the_middle(record)):
+        if record.state == RUNNING or (record.state == QUEUED and record.in_the_middle):
             control = record.need_control()
             if control.stop is None:
                 control.stop = reason
@@ -422,11 +413,7 @@ class Lifecycle:
         if terminate is None or record.obj is None:
             self.die(record, reason)
             return
-        message = Notice((_terminate, (terminate, reason), None))
-        if record.outbox is None:
-            record.outbox = [message]
-        else:
-            record.outbox.append(message)
+        record.put_next(Notice((_terminate, (terminate, reason), None)))
 
     def shutdown_child(self, record: Record[Any], reason: ExitReason) -> None:
         """The parent's shutdown: a child that traps exits runs ``terminate``, any other dies at once
@@ -498,10 +485,7 @@ class Lifecycle:
                 reply.fail(reason)
             return False
         if reply is not None:  # its caller hears when it is dead, and its name free
-            relations = record.need_relations()
-            if relations.deferred is None:
-                relations.deferred = {}
-            relations.deferred[reply] = None
+            record.owe(reply)
         self.begin_terminate(record, reason)
         return record.state != DEAD
 
@@ -538,14 +522,10 @@ class Lifecycle:
         if control.final is not None:
             self.die(record, control.final)
             return False
-        if in_the_middle(record):
+        if record.in_the_middle:
             return True
         if control.continuations:  # more of the message: a stop, or who wants to look, waits
-            message = control.continuations.popleft()
-            if record.outbox is None:
-                record.outbox = [message]
-            else:
-                record.outbox.append(message)
+            record.put_next(control.continuations.popleft())
             return True
         while control.requests:
             try:
@@ -596,12 +576,13 @@ class Lifecycle:
             record.relations is None
             and kind.owner is None
             and kind.name is None
-            and not (record.inbox or record.outbox)
+            and not record.has_messages
             and not (self.budgets.all or self.dying or self.events.listened or self.stopping)
         )
         end = None if plain else _End(record, reason)
         obj = record.obj
-        record.inbox = record.outbox = record.control = record.variables = None
+        record.detach()
+        record.control = record.variables = None
         record.obj = record.pending = None
         if end is not None:
             self._settle(0, end)
@@ -640,7 +621,7 @@ class Lifecycle:
                             self._end_callers(end, relations)
                 if step < 6:
                     step = 6
-                    if end.inbox or end.outbox or end.todo:
+                    if end.messages is not None or end.todo:
                         self._end_mailbox(end)
                 if step < 7:
                     step = 7
@@ -702,19 +683,19 @@ class Lifecycle:
         if name is not None:
             self.names.release(name, end.record)
 
-    def _end_timers(self, relations: Relations) -> None:
+    def _end_timers(self, relations: Relations[Record[Any]]) -> None:
         if relations.idle_timer is not None:
             relations.idle_timer.cancel()
         timers, relations.timers = relations.timers, None
         for timer in list(timers or ()):
             timer.cancel()
 
-    def _end_callbacks(self, end: _End, relations: Relations) -> None:
+    def _end_callbacks(self, end: _End, relations: Relations[Record[Any]]) -> None:
         callbacks, relations.at_exit = relations.at_exit, None
         end.todo += [(callback, (end.record, end.reason)) for callback in reversed(callbacks or ())]
         self._work_off(end)
 
-    def _end_callers(self, end: _End, relations: Relations) -> None:
+    def _end_callers(self, end: _End, relations: Relations[Record[Any]]) -> None:
         senders, relations.senders = relations.senders, None
         deferred, relations.deferred = relations.deferred, None
         waiting = (*(senders or ()), *(deferred or ()))
@@ -722,13 +703,12 @@ class Lifecycle:
         self._work_off(end)
 
     def _end_mailbox(self, end: _End) -> None:
-        outbox, inbox = end.outbox, end.inbox
-        end.outbox = end.inbox = None
-        for message in (*reversed(inbox or ()), *(outbox or ())):  # they are taken from the end
+        messages, end.messages = end.messages, None
+        for message in () if messages is None else newest_first(messages):  # what is to do is taken from its end
             if message[2] is not None:
                 end.todo.append((message[2].fail, (end.reason,)))
             else:
-                end.todo.append((self.dead_letter, (end.record, message, "its receiver ended first")))
+                end.todo.append((self.dead_letter, (end.record, message, DeadLetterReason.RECEIVER_ENDED)))
         self._work_off(end)
 
     # --- after a message ----------------------------------------------------------------------
@@ -738,14 +718,11 @@ class Lifecycle:
         if actor.state != DEAD:
             self.crashed(actor, RuntimeError(why), None)
             if actor.state != DEAD and actor.state != QUEUED:
-                self._requeue(actor)
+                self.requeue(actor)
 
-    def _requeue(self, actor: Record[Any], wake: bool = True) -> None:
+    def requeue(self, actor: Record[Any], wake: bool = True) -> None:
         """Its handler has ended: on to the next message, or idle. ``wake=False``: the caller takes the token itself."""
-        if not actor.outbox and actor.relations is not None and actor.relations.senders:
-            actor.admit_senders()
-        if not actor.outbox and actor.inbox is None:
-            actor.outbox = None
+        if actor.goes_idle():
             actor.state = IDLE
         elif wake:
             actor.make_ready()
@@ -755,17 +732,15 @@ class Lifecycle:
 
     # --- what could not be delivered ------------------------------------------------------------
 
-    def dead_letter(self, record: Record[Any], message: Message, why: str) -> None:
+    def dead_letter(self, record: Record[Any], message: Message, reason: DeadLetterReason, details: str = "") -> None:
         """Count a message that nobody will handle, and tell those who asked."""
         if self.events.listened:
             self.home.check("send to", record)
         self.dead_letters += 1
         if self.events.wanted(DeadLetter):
-            function, args, _ = message
-            while isinstance(function, partial):
-                function = function.func
+            name = getattr(function_of(message), "__qualname__", "send")
             self.events.emit(
-                DeadLetter(record, record.pid, record.started_as, getattr(function, "__qualname__", "send"), args, why)
+                DeadLetter(record, record.pid, record.started_as, name, message[1], reason.text(details), reason)
             )
 
     def dead_name(self, name: str, what: Any, args: tuple[Any, ...]) -> None:
@@ -774,8 +749,9 @@ class Lifecycle:
             raise self.home.refuse("send to", repr(name))
         self.dead_letters += 1
         if self.events.wanted(DeadLetter):
+            reason = DeadLetterReason.NO_SUCH_NAME
             message = what if isinstance(what, str) else getattr(what, "__qualname__", None) or shown(what, 100)
-            self.events.emit(DeadLetter(None, None, repr(name), message, args, "no actor has this name"))
+            self.events.emit(DeadLetter(None, None, repr(name), message, args, reason.text(), reason))
 
     def exit_noticed(self) -> None:
         """An actor has ended while the node stops."""

@@ -4,7 +4,7 @@ Use it for code that lives in awaits: a protocol, a stream, a script of steps. U
 talk to: it costs no task while idle. A process is stepped by hand like any handler, so ``current``, kills and
 attribution are the same.
 
-The mailbox is the record's two lists (see ``record``). A message that ``receive`` does not want stays where it is, in
+The mailbox is that of every record (see ``mailbox``). A message that ``receive`` does not want stays where it is, in
 order.
 Source: erlang receive; proc_lib.
 """
@@ -24,7 +24,7 @@ from ...heap.walk import size_of
 from ...policy.seconds import as_seconds
 from ...reasons import NORMAL, shown
 from ..actor.context import Context
-from ..actor.record import DEAD, IDLE, RUNNING, Message, Record
+from ..actor.record import DEAD, IDLE, RUNNING, Record
 from ..base.boundary_frames import BOUNDARY_FRAMES
 from ..base.interrupts import interruptible
 from ..base.trio_internals import (
@@ -76,15 +76,9 @@ class ProcessContext(Context[Process]):
         if self.state == IDLE:  # somebody is woken
             self.kind.scheduler.home.check("send to", self)
         if self.state == DEAD or self.mailbox_length >= self.kind.bound:
-            return self._overflow_of_process((self.kind.info, (message,), None))
-        self.post((self.kind.info, (message,), None))
+            return self.overflow((self.kind.info, (message,), None))
+        self.put((self.kind.info, (message,), None))
         return True
-
-    def _overflow_of_process(self, message: Any) -> bool:
-        accepted = self._overflow(message)
-        if accepted and self.state == IDLE:
-            self.make_ready()
-        return accepted
 
     def make_ready(self) -> None:
         worker: ProcessWorker = self.worker
@@ -140,18 +134,12 @@ class ProcessContext(Context[Process]):
         refused = 0
         late = False
         while True:
-            self._gather()
-            queue = self.outbox
-            if queue:
-                if test is None:
-                    return self._took(queue.pop())
-                found = self._find(test, refused)
+            if self.gather():
+                found = self.find(test, refused)
                 if found is not None:
                     return self._took(found)
-                refused = len(self.outbox or ())
-            else:
-                self.outbox = None
-            if self.inbox is not None:
+                refused = self.gathered
+            if self.has_arrivals:
                 continue  # the predicate itself has sent something here
             if late:
                 raise trio.TooSlowError(f"nothing that is wanted came within {within:g} s")
@@ -169,7 +157,7 @@ class ProcessContext(Context[Process]):
                 late = scope.cancelled_caught
             if self._is_killed(task):
                 await scheduler.checkpoint()
-            refused = min(refused, len(self.outbox or ()))
+            refused = min(refused, self.gathered)
 
     @overload
     def receive_nowait(self) -> Any: ...
@@ -206,36 +194,14 @@ class ProcessContext(Context[Process]):
         if not self._is_killed(current_task()):
             refused = 0
             while True:
-                self._gather()
-                if self.outbox:
-                    found = self.outbox.pop() if test is None else self._find(test, refused)
+                if self.gather():
+                    found = self.find(test, refused)
                     if found is not None:
                         return self._took(found)
-                    refused = len(self.outbox or ())
-                else:
-                    self.outbox = None
-                if self.inbox is None:
+                    refused = self.gathered
+                if not self.has_arrivals:
                     break
         raise trio.WouldBlock
-
-    def _find(self, test: Callable[[Any], object], refused: int) -> Any:
-        """Take out the oldest message that passes ``test``, behind the ``refused`` oldest; None:
-        there is none. The test is the user's, and may itself take messages from the mailbox: then
-        it begins anew."""
-        queue = self.outbox
-        while queue:
-            size = len(queue)
-            for index in range(size - 1 - refused, -1, -1):
-                passes = test(queue[index][1][0])
-                if self.outbox is not queue or len(queue) != size:
-                    queue = self.outbox
-                    refused = 0
-                    break
-                if passes:
-                    return queue.pop(index)
-            else:
-                return None
-        return None
 
     def _is_killed(self, task: Task) -> bool:
         """Its end is decided, and ``task`` is not in a scope that is shielded from it."""
@@ -247,20 +213,10 @@ class ProcessContext(Context[Process]):
     def _busy(self) -> trio.BusyResourceError:
         return trio.BusyResourceError(f"another task of {self.describe()} is receiving")
 
-    def _gather(self) -> None:
-        """Put what has arrived behind what is left."""
-        inbox = self.inbox
-        if inbox is not None:
-            self.inbox = None
-            inbox.reverse()
-            self.outbox = inbox + self.outbox if self.outbox else inbox
-
     def _took(self, message: Any) -> Any:
         self.kind.scheduler.messages += 1
         if self.relations is not None and self.relations.senders:
             self.admit_senders()
-        if not self.outbox:
-            self.outbox = None
         return message[1][0]
 
     def ended(self, error: BaseException | None) -> None:
@@ -293,12 +249,6 @@ class BudgetedProcess(BudgetedRecord, ProcessContext):
         arguments = (message,)
         del message
         return self._enqueue((self.kind.info, arguments, None))
-
-    def _overflow(self, message: Message) -> bool:
-        accepted = super()._overflow(message)
-        if accepted and self.state == IDLE:  # it waits for another kind of message
-            self.make_ready()
-        return accepted
 
 
 class ProcessWorker:

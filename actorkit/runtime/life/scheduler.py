@@ -46,18 +46,14 @@ from trio.lowlevel import (
     reschedule,
 )
 
-from ..actor.actor_kind import ActorKind
 from ..actor.calls import Deadlines
-from ..actor.inline_calls import InlineCalls
 from ..actor.names import CURRENT_SCHEDULER
 from ..actor.record import DEAD, IDLE, QUEUED, RUNNING, Record
 from ..base.boundary_frames import BOUNDARY_FRAMES
 from ..base.trio_internals import (
-    FEATURES,
     START_FRAMES,
     WAKE,
     WAKE_FRAMES,
-    Features,
     cancel_status,
     close_nurseries,
     complains_of_stack,
@@ -76,6 +72,8 @@ from ..base.trio_internals import (
 from ..base.turns import Turns
 from ..budgets.node_budgets import Budgets
 from .birth import Birth, is_clean
+from .inline_calls import InlineCalls
+from .node_settings import NodeSettings
 from .stepping import Attribution, Driver, SteppedAttribution
 
 __all__ = ["Scheduler", "Worker"]
@@ -136,40 +134,20 @@ class Worker:
 
 
 class Scheduler(Birth, InlineCalls):
-    """See the module's docstring.
+    """See the module's docstring."""
 
-    Args:
-        slice_seconds: how long the pool works before trio looks at I/O. Lateness of other tasks is about two slices.
-        quantum: messages per activation of one actor.
-        max_idle: parked workers to keep.
-        kill_timeout: seconds after which a killed actor that still runs is reported unkillable.
-        call_timeout: the default deadline of calls, in seconds.
-        debug: check more (see ``runtime.debug``); None: if Python runs with ``-X dev``.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        incarnation: int,
-        *,
-        slice_seconds: float = 0.000_5,
-        quantum: int = 64,
-        max_idle: int = 16,
-        kill_timeout: float = 5.0,
-        call_timeout: float = 5.0,
-        features: Features = FEATURES,
-        debug: bool | None = None,
-    ) -> None:
-        super().__init__(kill_timeout)
+    def __init__(self, settings: NodeSettings, incarnation: int) -> None:
+        super().__init__(settings.kill_timeout)
         Turns.__init__(self)
-        self.name = name
-        self.home.node = name
+        features = settings.features
+        self.name = settings.name
+        self.home.node = settings.name
         self.runner = current_run(features)
-        self.debug = sys.flags.dev_mode if debug is None else debug
+        self.debug = sys.flags.dev_mode if settings.debug is None else settings.debug
         self.incarnation = incarnation
-        self.slice_ns = int(slice_seconds * 1e9)
-        self.quantum = quantum
-        self.max_idle = max_idle
+        self.slice_ns = int(settings.slice_seconds * 1e9)
+        self.quantum = settings.quantum
+        self.max_idle = settings.max_idle
         self.features = features
         self.nursery: trio.Nursery | None = None
         self.queues: tuple[deque[Record[Any]], ...] = (deque(), deque(), deque(), deque())
@@ -189,10 +167,11 @@ class Scheduler(Birth, InlineCalls):
         self.repairs = 0
         self.step_hook: Callable[[Record[Any] | None], None] | None = None
         self.budgets = Budgets(self, self.learned)
+        self.budgets.default = settings.max_heap_size
+        self.budgets.own_heaps = settings.own_heaps
         self.flushes: list[Callable[[], None]] = []
         self.flush_promised = False
-        self.deadlines = Deadlines(self.timers, call_timeout)
-        self.kinds: dict[type, ActorKind] = {}
+        self.deadlines = Deadlines(self.timers, settings.call_timeout)
         self.base_context = contextvars.copy_context()
         self.base_context.run(CURRENT_SCHEDULER.set, self)
         self.free_contexts: list[contextvars.Context] = []
@@ -343,7 +322,7 @@ class Scheduler(Birth, InlineCalls):
             worker.actor = self.current = actor
             actor.state = RUNNING
             obj = actor.obj
-            batch = actor.outbox
+            batch = actor.outbox  # the mailbox's storage, written out: see ``runtime.actor.mailbox``
             reply = None
             left = self.quantum
             if hook is not None:
@@ -401,7 +380,7 @@ class Scheduler(Birth, InlineCalls):
                             last = now
                             left -= k
                             if left <= 0 or now > end:
-                                self._requeue(actor, wake=False)
+                                self.requeue(actor, wake=False)
                                 break
                     break
                 except BaseException as error:
@@ -621,10 +600,10 @@ class Scheduler(Birth, InlineCalls):
                 reply.ok(result)
             reply = result = None
             if self.attend(actor):
-                self._requeue(actor, wake=False)
+                self.requeue(actor, wake=False)
             return True
         if self.failed(actor, error, reply, None, ()):
-            self._requeue(actor, wake=False)
+            self.requeue(actor, wake=False)
         if is_fatal(error):
             self.leave(error)
         reply = error = None
@@ -661,12 +640,12 @@ class Scheduler(Birth, InlineCalls):
             function = args = ()
         except BaseException as error:
             if self.crashed(actor, error, None):
-                self._requeue(actor)
+                self.requeue(actor)
             if is_fatal(error):
                 self.leave(error)
         else:
             if suspended is None and (actor.control is None or self.attend(actor)):
-                self._requeue(actor)
+                self.requeue(actor)
         finally:
             self.current = None
             self.flush_promised = False

@@ -25,7 +25,7 @@ from .process import Process, start_process
 
 if TYPE_CHECKING:
     from ...policy.memory.footprint_samples import Samples
-    from ..actor.record import Record
+    from ..actor.record import Record, RecordKind
     from .scheduler import Scheduler
 
 __all__ = ["Starter", "Watcher"]
@@ -97,7 +97,7 @@ class Starter:
         #: The actor class; None of a process and of a factory.
         self.cls = None if self.process else _actor_class(spec.start)
         #: None of a factory that has not made an actor yet.
-        self.kind: ActorKind | None = None
+        self.kind: RecordKind | None = None
         if self.process:
             self.kind = self._process_kind()
         elif self.cls is not None:
@@ -109,13 +109,13 @@ class Starter:
                 )
             self.kind = self._kind(self.cls, ActorBase)
 
-    def _kind(self, cls: type, base: type) -> ActorKind:
+    def _kind(self, cls: type, base: type) -> RecordKind:
         scheduler = self.scheduler
         make = CheckedKind if scheduler.debug else ActorKind
         limit = scheduler.budgets.limit_of(self.options.max_heap_size)
         return make(scheduler, cls, self.options, base=base, owner=self.owner, limit=limit, footprint=self.footprint)
 
-    def _process_kind(self) -> ActorKind:
+    def _process_kind(self) -> RecordKind:
         """The kind of a process: it has no declared messages, and is labelled with its function's name."""
         kind = self._kind(Process, Process)
         kind.process = True
@@ -148,7 +148,7 @@ class Starter:
             made, kind = self._make(args, kwargs)
         return self.scheduler.spawn_actor(kind, args, kwargs, link_to=link_to, watcher=watcher, made=made)
 
-    def _make(self, args: tuple[Any, ...], kwargs: Any) -> tuple[Any, ActorKind]:
+    def _make(self, args: tuple[Any, ...], kwargs: Any) -> tuple[Any, RecordKind]:
         """Call a factory."""
         child_id = self.options.id
         if _meant_as_process(self.start) and not fits(self.start, len(args), kwargs):

@@ -25,7 +25,7 @@ from typing import Any, Final
 from ...policy.key_table import inert
 from ...policy.supervision.actor_options import NOTHING
 from ...policy.supervision.child_spec import ChildSpec
-from ..actor.actor_kind import ActorKind
+from ..actor.record import RecordKind
 from .starter import Starter
 
 __all__ = ["GENERATION", "StarterCache"]
@@ -51,7 +51,7 @@ class StarterCache:
         self._young: dict[Any, Starter] = {}
         self._old: dict[Any, Starter] = {}
         #: Kinds of classes that were started without options and need no starter; for the hot path.
-        self.plain_kinds: dict[type, ActorKind] = {}
+        self.plain_kinds: dict[type, RecordKind] = {}
 
     def __len__(self) -> int:
         return len(self._young.keys() | self._old.keys())

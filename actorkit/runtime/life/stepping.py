@@ -24,8 +24,7 @@ from ..base.trio_internals import disarm, finalised_by, nurseries_held_by
 if TYPE_CHECKING:
     import contextvars
 
-    from ..actor.record import Record
-    from .scheduler import Scheduler
+    from ..actor.record import Record, RecordEngine
 
 __all__ = ["BEGIN", "Attribution", "Driver", "Kid", "SteppedAttribution"]
 
@@ -70,7 +69,7 @@ class Driver(Stepped):
     __slots__ = ("actor", "context", "scheduler", "trap")
 
     def __init__(
-        self, coro: Any, trap: Any, scheduler: Scheduler, actor: Record[Any], context: contextvars.Context | None
+        self, coro: Any, trap: Any, scheduler: RecordEngine, actor: Record[Any], context: contextvars.Context | None
     ) -> None:
         self.coro = coro
         self.trap = trap
@@ -129,7 +128,7 @@ class Kid(Stepped):
 
     __slots__ = ("actor", "scheduler", "task")
 
-    def __init__(self, task: Task, scheduler: Scheduler, actor: Record[Any]) -> None:
+    def __init__(self, task: Task, scheduler: RecordEngine, actor: Record[Any]) -> None:
         self.coro = task.coro
         self.task = task
         self.scheduler = scheduler
@@ -182,7 +181,7 @@ BOUNDARY_FRAMES.update(function.__code__ for function in (Driver.send, Driver.th
 class Attribution(trio.abc.Instrument):
     """Finds the tasks that actors start, when they start."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: RecordEngine) -> None:
         self.scheduler = scheduler
 
     def task_spawned(self, task: Task) -> None:
@@ -209,7 +208,7 @@ class Attribution(trio.abc.Instrument):
 class SteppedAttribution(trio.abc.Instrument):
     """The degraded mode: about 1 µs for every step of every task while it is installed."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: RecordEngine) -> None:
         self.scheduler = scheduler
         self.kids: dict[Task, Kid] = {}
 
@@ -241,7 +240,7 @@ class SteppedAttribution(trio.abc.Instrument):
                 self.scheduler.step_hook(None)
 
 
-def owner_of(scheduler: Scheduler, task: Task) -> Record[Any] | None:
+def owner_of(scheduler: RecordEngine, task: Task) -> Record[Any] | None:
     """The actor whose nursery ``task`` was spawned into."""
     nursery = task.parent_nursery
     if nursery is None:

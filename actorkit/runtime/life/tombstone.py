@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import ActorDead
 
 if TYPE_CHECKING:
-    from ..actor.actor_kind import ActorKind
+    from ..actor.record import RecordKind
 
 __all__ = ["clear_state"]
 
@@ -39,7 +39,7 @@ def _repr(self: Any) -> str:
         return f"<{type(self).__qualname__} that never was>"
 
 
-def _tombstone(kind: ActorKind) -> type:
+def _tombstone(kind: RecordKind) -> type:
     cls = kind.cls
     try:
         made: type = type(cls)(
@@ -66,7 +66,7 @@ def _no_finalizer(self: Any) -> None:
     """The class's own ``__del__`` would find its state gone."""
 
 
-def clear_state(obj: Any, kind: ActorKind) -> None:
+def clear_state(obj: Any, kind: RecordKind) -> None:
     """Drop all that ``obj`` holds but its ``ctx``, and bury it."""
     for name in kind.slot_names:
         try:

@@ -8,7 +8,7 @@ import attrs
 
 from ...heap.usage import HeapUsage, OwnHeap
 from ...reasons import text_of
-from ..actor.messages import Pid
+from ..actor.pid import Pid
 from ..actor.record import STATES, Record
 from ..actor.ref import Ref
 from ..budgets.holdings import heap_of
@@ -16,7 +16,7 @@ from ..budgets.holdings import heap_of
 if TYPE_CHECKING:
     from ..life.scheduler import Scheduler
 
-__all__ = ["NodeStatistics", "ProcessInfo", "TreeEntry", "process_info"]
+__all__ = ["NodeStatistics", "ProcessInfo", "TreeEntry", "process_info", "statistics", "tree_below"]
 
 
 @attrs.frozen
@@ -126,3 +126,38 @@ class NodeStatistics:
     slices: int
     repairs: int
     unkillable: int
+
+
+def statistics(engine: Scheduler, restarts: int) -> NodeStatistics:
+    """The node's counters and gauges, now."""
+    return NodeStatistics(
+        actors=len(engine.actors),
+        started=engine.numbers,
+        exited=engine.numbers - len(engine.actors),
+        crashes=engine.crashed_count,
+        restarts=restarts,
+        messages=engine.messages,
+        dead_letters=engine.dead_letters,
+        pending_calls=engine.deadlines.pending,
+        timers=len(engine.timers),
+        workers=engine.workers,
+        parked=len(engine.idle),
+        workers_started=engine.workers_started,
+        slices=engine.slices,
+        repairs=engine.repairs,
+        unkillable=len(engine.unkillable),
+    )
+
+
+def tree_below(child_id: object, record: Record[Any], state: str) -> TreeEntry:
+    """``record`` and everyone below it, now."""
+    relations = record.relations
+    children: list[TreeEntry] = []
+    if relations is not None and relations.family is not None:
+        for info in relations.family.child_infos():
+            if isinstance(info.ref, Record):
+                its_id = info.id if info.id is not None else info.ref.kind.child_id
+                children.append(tree_below(its_id, info.ref, info.state))
+            else:
+                children.append(TreeEntry(info.id, None, None, info.kind, info.state, 0))
+    return TreeEntry(child_id, record, record.pid, record.kind.role, state, record.mailbox_length, tuple(children))

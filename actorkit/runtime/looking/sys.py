@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import attrs
 import trio
@@ -25,13 +25,14 @@ from ...reasons import NOPROC, shown, text_of
 from ..actor.actor_kind import ActorKind
 from ..actor.calls import Reply, waits_for
 from ..actor.dispatch import HandlerTable, InlineTable
+from ..actor.envelope import Message
 from ..actor.names import NamedRef
-from ..actor.record import DEAD, QUEUED, RUNNING, SUSPENDED, Record
+from ..actor.record import Record, RecordKind
 from ..actor.ref import Ref
 from ..actor.reports import render_state
+from ..actor.states import DEAD, QUEUED, RUNNING, SUSPENDED
 from ..base.interrupts import interruptible
 from ..base.trio_internals import fatal_leaf, is_fatal
-from ..life.lifecycle import in_the_middle
 from .introspection import ProcessInfo, process_info
 
 __all__ = [
@@ -118,7 +119,7 @@ async def get_status(ref: Ref[Any]) -> Status:
     """What the actor is and does, and its state as text of bounded length. Source: sys:get_status/1."""
 
     def look(record: Record[Any]) -> Status:
-        info = process_info(record.scheduler, record)
+        info = process_info(cast(Any, record.scheduler), record)
         assert info is not None
         return Status(info, render_state(record))
 
@@ -194,15 +195,11 @@ async def _ask(ref: Ref[Any], what: str, serve: Callable[[Record[Any]], R]) -> R
             target=record.describe(),
         )
     reply = Reply(current_task(), record, caller)
-    relations = record.need_relations()
-    if relations.deferred is None:
-        relations.deferred = {}
-    deferred = relations.deferred
-    deferred[reply] = None  # so that it fails when the actor ends
+    record.owe(reply)
     outcome: list[R] = []
 
     def serve_now() -> None:
-        deferred.pop(reply, None)
+        record.owe_no_more(reply)
         if reply.task is None:
             return
         try:
@@ -222,7 +219,7 @@ async def _ask(ref: Ref[Any], what: str, serve: Callable[[Record[Any]], R]) -> R
     try:
         await record._answer(reply, f"sys.{what}")
     finally:
-        deferred.pop(reply, None)
+        record.owe_no_more(reply)
     return outcome[0]
 
 
@@ -231,7 +228,7 @@ def _between_messages(record: Record[Any]) -> bool:
     continuation."""
     if record.state == RUNNING or (record.relations is not None and record.relations.terminating):
         return False
-    return not in_the_middle(record)
+    return not record.in_the_middle
 
 
 # --- state ---------------------------------------------------------------------------------------
@@ -280,7 +277,7 @@ def _resume(record: Record[Any]) -> None:
     if control.over:
         record.control = None
     if record.state == SUSPENDED:
-        record.scheduler._requeue(record)
+        record.scheduler.requeue(record)
 
 
 # --- watching ------------------------------------------------------------------------------------
@@ -292,12 +289,12 @@ class _Counter:
         self.messages = 0
 
 
-class WatchedKind(ActorKind):
+class WatchedKind(RecordKind):
     """The kind of one actor that is traced or counted: its handlers tell, then run."""
 
     __slots__ = ("counter", "original", "tell")
 
-    def __init__(self, original: ActorKind) -> None:
+    def __init__(self, original: RecordKind) -> None:
         for name in ActorKind.__slots__:
             setattr(self, name, getattr(original, name))
         self.original = original
@@ -378,10 +375,12 @@ def _watch(record: Record[Any], *, trace: Any = _KEEP, counter: Any = _KEEP) -> 
         record.kind = watched.original
     elif kind is not watched:
         record.kind = watched
-        for queue in (record.inbox, record.outbox):
-            for index, message in enumerate(queue or ()):
-                function, args, reply = message
-                if isinstance(function, partial) or function is kind.info or function in kind.handlers.values():
-                    assert queue is not None
-                    wrapped: Any = type(message)
-                    queue[index] = wrapped((watched.watching(function), args, reply))
+
+        def change(message: Message) -> Message:
+            function, args, reply = message
+            if isinstance(function, partial) or function is kind.info or function in kind.handlers.values():
+                same: Any = type(message)
+                return cast(Message, same((watched.watching(function), args, reply)))
+            return message
+
+        record.rewrite(change)

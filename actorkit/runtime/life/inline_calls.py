@@ -13,10 +13,10 @@ from trio.lowlevel import checkpoint
 
 from ...errors import CalleeDied
 from ...reasons import Crash
+from ..actor.arguments import Arguments
+from ..actor.record import IDLE, Record
 from ..base.trio_internals import fatal_leaf, is_fatal
 from ..base.turns import Turns
-from .arguments import Arguments
-from .record import IDLE, Record
 
 __all__ = ["InlineCalls"]
 
@@ -36,14 +36,14 @@ class InlineCalls(Arguments, Turns):
             except MemoryError:  # it cannot be told whose fault it is
                 refusal = None
             if refusal is not None:
-                if callee.inbox is None and callee.control is None and callee.outbox is None:
+                if callee.control is None and not callee.has_messages:
                     callee.state = IDLE
                 else:
                     self.after_inline(callee)
                 return refusal
         reason = self.reason_of(callee, error, 1)
         if self.crashed_in(callee, error, None, function, args, inline=True, caller=self.current):
-            self._requeue(callee)
+            self.requeue(callee)
         if is_fatal(error):  # as through every other door; whoever called hears of it besides
             self.leave(error)
             return fatal_leaf(error)
@@ -60,7 +60,7 @@ class InlineCalls(Arguments, Turns):
     def after_inline(self, callee: Record[Any]) -> None:
         """A message or a signal came while it ran."""
         if callee.control is None or self.attend(callee):
-            self._requeue(callee)
+            self.requeue(callee)
 
     def received(self, value: object) -> None:
         """The current actor has got an answer: what it holds alone is its own from now on."""

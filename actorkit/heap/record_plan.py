@@ -1,0 +1,43 @@
+"""The census by records, as data: how the walk reads a record, and the rows that it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+__all__ = ["CensusGroups", "CensusRow", "RecordPlan"]
+
+CensusRow: TypeAlias = tuple[Any, int, bool, float | None, int]
+"""(record, rank, idle, bytes / limit or None, bytes)"""
+CensusGroups: TypeAlias = dict[tuple[int, bool, bool], tuple[list[CensusRow], int, int, CensusRow]]
+"""{(rank, idle, has a limit): (rows, how many records there are, the bytes of all, the largest row)}"""
+
+
+class RecordPlan(NamedTuple):
+    """How ``census_rows`` reads records. Slots are descriptors of their class (``Record.obj``); a slot that
+    holds None counts as empty."""
+
+    kind: type
+    """The class of the records."""
+    held: Any
+    """The slot of what a record holds: its root."""
+    queues: tuple[Any, Any]
+    """The slots of its two lists of messages."""
+    state: Any
+    """The slot of its state, a small int."""
+    idle: int
+    """The state of a record that is idle."""
+    dead: int
+    """The state of a record that is left out."""
+    group: Any
+    """The slot of what decides its rank."""
+    rank_of: Callable[[Any], int | None]
+    """The rank of the records of a group, 0 to 7; None: they are left out."""
+    account: Any
+    """The slot of its account."""
+    limit: tuple[str, ...]
+    """The attributes that lead from an account to a number of bytes; None on the way: there is no limit."""
+    rare: tuple[Any, ...]
+    """Slots that must all be empty for a record to be read as above. ``told`` describes the other records."""
+    told: Callable[[Any], tuple[Sequence[object], Sequence[object], int, bool, int | None] | None]
+    """(roots, mailbox, rank, idle, limit) of any record; None: it is left out."""

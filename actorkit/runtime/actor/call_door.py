@@ -1,0 +1,321 @@
+"""CallDoor: the calls that come to an actor. The second part of its record.
+
+A call to an idle actor whose method is synchronous runs at once, inside its caller's task (**inline**): the callee has
+no message and no signal, and cannot suspend. Its crash is its own all the same. Any other call is queued in the
+mailbox, and the caller parks on a ``Reply``.
+
+A suspended frame must hold no reference to the arguments, or the walk counts them as the caller's: so they are deleted
+before each await.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import math
+from collections.abc import Callable
+from functools import partial
+from threading import get_ident
+from types import CoroutineType
+from typing import Any
+
+from trio.lowlevel import Task
+
+from ...errors import CallCycle, CalleeDied, CallError, CallTimeout
+from ...reasons import NOPROC
+from ..base.boundary_frames import BOUNDARY_FRAMES
+from ..base.trio_internals import (
+    RUN,
+    WAKE,
+    Trap,
+    caller_is_cancelled,
+    close_left_open,
+    current_task,
+    park,
+    reads_tasks,
+    runs_in,
+)
+from .calls import Party, Reply, waits_for
+from .control import ControlLane
+from .envelope import Continuation, Message
+from .later import Later
+from .mailbox import Mailbox
+from .states import DEAD, IDLE, RUNNING
+
+__all__ = ["CallDoor"]
+
+
+class CallDoor(Mailbox):
+    """See the module's docstring."""
+
+    __slots__ = ("control", "obj", "variables")
+
+    obj: Any
+    """The user's object; None before its constructor has returned, and after the end."""
+    control: ControlLane | None
+    """What it must look at before its next message."""
+    variables: contextvars.Context | None
+    """Its own contextvars, if a handler has set any."""
+
+    @reads_tasks
+    async def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """See ``Ref.call``. One long function: this is the hot path."""
+        kind = self.kind
+        scheduler = kind.scheduler
+        function = kind.inline[method]
+        watched = kind.watched
+        task: Any
+        if watched:
+            try:
+                task = RUN.task  # current_task(), without the call
+            except AttributeError:
+                raise self._not_from_here("call") from None
+            if task.trio_runner is not kind.runner:
+                raise self._not_from_here("call")
+            status = task.trio_cancel_status
+            if status.effectively_cancelled:
+                await scheduler.checkpoint()
+        else:
+            status = None
+            task = self.task_of_sender("call")
+            if caller_is_cancelled(task, scheduler.features):
+                await scheduler.checkpoint()
+        if function is not None and self.state == IDLE and not kwargs:
+            # Inline: the callee is idle, has no message and no signal, and cannot suspend.
+            failure: BaseException | None = None
+            result: Any = None
+            previous = scheduler.current
+            scheduler.current = self
+            self.state = RUNNING
+            hook = scheduler.step_hook
+            if hook is not None:
+                hook(self)
+            failure = None
+            try:
+                context = self.variables
+                if context is None:
+                    free = scheduler.free_contexts
+                    context = free.pop() if free else scheduler.base_context.copy()
+                    result = context.run(function, self.obj, *args)
+                    try:
+                        if context != scheduler.base_context:
+                            self.variables = context
+                        else:
+                            free.append(context)
+                    except BaseException:  # of a value's __eq__
+                        self.variables = context
+                else:
+                    result = context.run(function, self.obj, *args)
+            except BaseException as error:
+                scheduler.current = previous
+                if hook is not None:
+                    hook(previous)
+                try:
+                    failure = scheduler.inline_crash(self, error, function, args)
+                except RecursionError:  # the caller's stack is full
+                    scheduler.doomed.append(self)
+                    raise
+                if watched and task.trio_cancel_status is not status:
+                    await close_left_open(task, status, scheduler.features)
+            if failure is not None:
+                # Not raised from within: the callee's exception would be its context, and keep the callee's state.
+                args = ()
+                if isinstance(failure, Exception):
+                    await scheduler.yield_if_due(task)
+                raise failure
+            scheduler.current = previous
+            if watched and task.trio_cancel_status is not status:
+                if hook is not None:
+                    hook(previous)
+                await close_left_open(task, status, scheduler.features)
+                raise scheduler.left_scope_open(self)
+            if self.inbox is None and self.control is None and self.outbox is None:  # see ``mailbox``
+                self.state = IDLE
+            else:
+                scheduler.after_inline(self)
+            if hook is not None:
+                args = ()  # what it was given is its own now: it must not look as if we held it too
+                hook(previous)
+                if previous is not None and result is not None:
+                    scheduler.received(result)
+            scheduler.inline_left = left = scheduler.inline_left - 1
+            if left <= 0 and scheduler.slice_is_over():
+                await scheduler.breathe()
+            answer = type(result)
+            if answer is Later or answer is CoroutineType:
+                return await self._not_yet(method, result)
+            return result
+        if self.state == DEAD:
+            await scheduler.checkpoint()  # whoever tries again and again must let others run
+            raise CalleeDied(self.describe(), NOPROC, method=method.__qualname__)
+        reply = Reply(task, self, scheduler.current)
+        function = kind.handlers[method]
+        if kwargs:
+            function = partial(function, **kwargs)
+            kwargs.clear()
+        reply.bucket = bucket = scheduler.deadlines.newest
+        try:
+            if not scheduler.deadlines.armed:
+                scheduler.deadlines.arm()
+            bucket[reply] = None
+            self._enqueue_call((function, args, reply), reply)
+        except BaseException as error:
+            reply.task = None  # nobody waits: its deadline must not wake the caller from something else
+            reply.abandoned()
+            if isinstance(error, CallError):
+                del function, args, kwargs
+                await scheduler.checkpoint()
+            raise
+        del function, args, kwargs
+        got = await park(Trap(reply.abort))
+        if reply.caller is not None:
+            reply.forget_caller()
+        if got is not WAKE:
+            got.unwrap()
+        if reply.error is not None:
+            raise _naming(method, reply.error)
+        if scheduler.step_hook is not None:
+            scheduler.received(reply.value)
+        return reply.value
+
+    async def _not_yet(self, method: Any, result: Any) -> Any:
+        """An inline call has returned what is not its answer yet."""
+        scheduler = self.kind.scheduler
+        if type(result) is Later:
+            done, value = result._outcome()
+            if done:
+                return value
+        if self.state == DEAD:
+            if type(result) is CoroutineType:
+                result.close()
+            raise CalleeDied(self.describe(), scheduler.last_reason, method=method.__qualname__)
+        reply = Reply(current_task(), self, scheduler.current)
+        deadlines = scheduler.deadlines
+        reply.bucket = bucket = deadlines.newest
+        if not deadlines.armed:
+            deadlines.arm()
+        bucket[reply] = None
+        if type(result) is Later:
+            result._attach(reply, self)
+        else:
+            # A plain function that returns a coroutine (a decorator's wrapper): the pool carries it, now and from now
+            # on.
+            self.kind.inline[method] = None
+            reply.remember_caller()
+            self.put_next(Continuation((_carry_on, (result,), reply)))
+            if self.state == IDLE:
+                self.make_ready()
+        return await self._answer(reply, method)
+
+    async def _answer(self, reply: Reply, asked: Any) -> Any:
+        """Wait for it. ``asked``: the method, or as text what an error says instead."""
+        got = await park(Trap(reply.abort))
+        if reply.caller is not None:
+            reply.forget_caller()
+        if got is not WAKE:
+            got.unwrap()
+        if reply.error is not None:
+            raise _naming(asked, reply.error)
+        scheduler = self.kind.scheduler
+        if scheduler.step_hook is not None:
+            scheduler.received(reply.value)
+        return reply.value
+
+    async def _call_within(self, seconds: float, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        kind = self.kind
+        scheduler = kind.scheduler
+        kind.inline[method]
+        function: Callable[..., Any] = kind.handlers[method]
+        task = self.task_of_sender("call")
+        if caller_is_cancelled(task, scheduler.features):
+            await scheduler.checkpoint()
+        if self.state == DEAD:
+            await scheduler.checkpoint()
+            raise CalleeDied(self.describe(), NOPROC, method=method.__qualname__)
+        reply = Reply(task, self, scheduler.current)
+        timer = None
+        if seconds != math.inf:
+            timer = scheduler.timers.after(seconds, reply.expire, seconds)
+        try:
+            if kwargs:
+                function = partial(function, **kwargs)
+                kwargs.clear()
+            try:
+                self._enqueue_call((function, args, reply), reply)
+            except CallError:
+                reply.abandoned()
+                await scheduler.checkpoint()
+                raise
+            del function, args, kwargs
+            return await self._answer(reply, method)
+        except BaseException:
+            reply.task = None
+            reply.abandoned()
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def task_of_sender(self, what: str) -> Task:
+        """The task that asks something of this actor. Raises if it is none of the node's trio run."""
+        scheduler = self.kind.scheduler
+        try:
+            task = current_task()
+        except RuntimeError:
+            raise self._not_from_here(what) from None
+        if not runs_in(task, scheduler.runner) or get_ident() != scheduler.thread:
+            raise self._not_from_here(what)
+        return task
+
+    def _not_from_here(self, what: str) -> Exception:
+        """What somebody gets who is in no task of the node's trio run. The dead are dead everywhere."""
+        if self.state == DEAD:
+            return CalleeDied(self.describe(), NOPROC)
+        return self.kind.scheduler.home.refuse(what, self)
+
+    def _enqueue_call(self, message: Message, reply: Reply) -> None:
+        """Queue a call, or fail it at once. The caller parks on ``reply`` next."""
+        caller = reply.caller
+        if caller is not None:
+            if caller is self or (self.pending is not None and waits_for(self, caller)):
+                raise self._cycle(reply, caller)
+            reply.remember_caller()
+        kind = self.kind
+        inbox = self.inbox  # put, written out: see ``mailbox``
+        if inbox is None:
+            if self.state == IDLE:
+                self.make_ready()
+                self.inbox = [message]
+                return
+            if self.mailbox_length < kind.bound:
+                self.inbox = [message]
+                return
+        elif self.mailbox_length < kind.bound:
+            inbox.append(message)
+            return
+        self.overflow_of_call(message, reply)
+
+    def _cycle(self, reply: Reply, caller: Party) -> CallCycle:
+        """The error of a caller that this actor waits for."""
+        reply.discard()
+        return CallCycle(
+            f"{caller.describe()} called itself: the answer would never come; call the method directly, or cast"
+            if caller is self
+            else f"{caller.describe()} cannot call {self.describe()}, which waits for it: the answer would never "
+            "come; use cast, or answer with ak.Later",
+            target=self.describe(),
+        )
+
+
+def _naming(asked: Any, error: BaseException) -> BaseException:
+    """The error of a call, telling what was asked for; ``asked`` is the method, or text."""
+    if isinstance(error, (CalleeDied, CallTimeout)) and not error.method:
+        error.method = asked if isinstance(asked, str) else asked.__qualname__
+    return error
+
+
+def _carry_on(_: Any, coro: Any) -> Any:
+    """The message that hands a coroutine to the pool."""
+    return coro
+
+
+BOUNDARY_FRAMES.add(CallDoor.call.__code__)

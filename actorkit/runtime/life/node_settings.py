@@ -1,0 +1,80 @@
+"""What a node is opened with: every option once, with its default, its check and its meaning.
+
+``NodeOptions`` are the same names as keyword arguments, for the signatures of those who open nodes; a type checker sees
+that ``NodeSettings`` takes them all.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypedDict
+
+import attrs
+
+from ...policy.memory.heap_limit import HeapLimit, as_heap_limit
+from ...policy.seconds import as_seconds
+from ...reasons import shown
+from ..base.trio_internals import FEATURES, Features
+
+__all__ = ["NodeOptions", "NodeSettings"]
+
+
+def _seconds(least: float = 0.0) -> Any:
+    def check(_: object, option: attrs.Attribute[float], value: object) -> None:
+        as_seconds(value, option.name, least=least)
+
+    return check
+
+
+def _text(_: object, __: attrs.Attribute[str], value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"name={shown(value, 100)}: a node's name is a text")
+
+
+def _finite(_: object, option: attrs.Attribute[float], value: object) -> None:
+    if as_seconds(value, option.name) == math.inf:
+        raise ValueError(f"{option.name}=inf: trio would never run anything else; give seconds, as 0.0005")
+
+
+@attrs.frozen(kw_only=True)
+class NodeSettings:
+    """The options of one node. Raises TypeError or ValueError for a value that cannot be one."""
+
+    #: The node's part in pids and in messages.
+    name: str = attrs.field(default="node", validator=_text)
+    #: Seconds for the whole orderly stop; what still runs then is killed.
+    stop_timeout: float = attrs.field(default=30.0, validator=_seconds())
+    #: The default deadline of calls, in seconds.
+    call_timeout: float = attrs.field(default=5.0, validator=_seconds(0.001))
+    #: Seconds after which a killed actor that still runs is reported as unkillable.
+    kill_timeout: float = attrs.field(default=5.0, validator=_seconds())
+    #: How long the pool works before trio looks at I/O. Other tasks are late by about two slices.
+    slice_seconds: float = attrs.field(default=0.000_5, validator=_finite)
+    #: Messages that one actor handles in a row while others wait.
+    quantum: int = 64
+    #: Workers without work that are kept.
+    max_idle: int = 16
+    #: Which private names of trio are used; ``Features.degraded()`` is for tests.
+    features: Features = FEATURES
+    #: What each actor may hold unless its spec says otherwise. None: no limit.
+    max_heap_size: HeapLimit | None = attrs.field(default=None, converter=as_heap_limit)
+    #: Do actors with a limit get pages of their own, which go back to the system when they die?
+    own_heaps: bool = True
+    #: Is the thread of every cast and send checked? None: if Python runs in its development mode (``-X dev``).
+    debug: bool | None = None
+
+
+class NodeOptions(TypedDict, total=False):
+    """The fields of ``NodeSettings``, as keyword arguments."""
+
+    name: str
+    stop_timeout: float
+    call_timeout: float
+    kill_timeout: float
+    slice_seconds: float
+    quantum: int
+    max_idle: int
+    features: Features
+    max_heap_size: HeapLimit | int | str | None
+    own_heaps: bool
+    debug: bool | None
