@@ -26,7 +26,7 @@ import trio
 
 import actorkit as ak
 from actorkit.heap.python import walk as pure_walk
-from actorkit.runtime.budgets.holdings import mailbox_of, roots_of
+from actorkit.runtime.budgets.holdings import roots_of
 from bench.heap_graphs import SHAPES
 from bench.worker import questions, say
 
@@ -126,7 +126,7 @@ async def census(actors: int, pure: bool) -> dict[str, object]:
             node.spawn(Small, number)
         await node.heap_census()
         gc.collect()
-        given = [(roots_of(record), mailbox_of(record)) for record in node.engine.actors.values()]
+        given = [(roots_of(record), record.queues()) for record in node.engine.actors.values()]
         starts = range(0, actors, ACTORS_A_PIECE)
         start = time.thread_time()
         await node.heap_census()

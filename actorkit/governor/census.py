@@ -19,7 +19,7 @@ from ..policy.memory.memory_sample import Priority
 from ..policy.memory.victims import KillCaps
 from ..runtime.actor.record import DEAD, IDLE, Record, RecordKind
 from ..runtime.budgets.budget import Budget
-from ..runtime.budgets.holdings import mailbox_of, roots_of
+from ..runtime.budgets.holdings import heap_of_all, held_by, roots_of
 from .radius import is_critical, radius_of
 
 __all__ = [
@@ -38,7 +38,7 @@ def _row(record: Record[Any]) -> Row | None:
         return None
     account = record.account
     limit = None if account is None or account.owner is None else account.owner.limit.size
-    return roots_of(record), mailbox_of(record), int(record.memory_priority), record.state == IDLE, limit
+    return roots_of(record), record.queues(), int(record.memory_priority), record.state == IDLE, limit
 
 
 def _rank_of(kind: RecordKind) -> int | None:
@@ -68,7 +68,7 @@ PLAN: Final = walk.RecordPlan(
 
 def sizes_of(records: Iterable[Record[Any]]) -> list[int]:
     """What each would free if it alone died."""
-    return walk.census([(roots_of(record), mailbox_of(record)) for record in records])
+    return walk.census(held_by(records))
 
 
 def count(census: Census, records: list[Record[Any]], caps: KillCaps | None = None, missing: int = 0) -> None:
@@ -87,9 +87,7 @@ def measured_radius(key: Hashable) -> Radius | None:
     records = radius_of(key)
     if len(records) == 1:
         return None
-    roots = [root for record in records for root in roots_of(record)]
-    queues = [queue for record in records for queue in mailbox_of(record)]
-    return Radius(frozenset(records), walk.measure(roots, queues).charged, any(map(is_critical, records)))
+    return Radius(frozenset(records), heap_of_all(records).charged, any(map(is_critical, records)))
 
 
 def take_census(nodes: Iterable[Iterable[Record[Any]]], caps: KillCaps | None = None, missing: int = 0) -> Census:

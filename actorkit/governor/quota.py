@@ -13,14 +13,13 @@ from typing import Any, Final
 
 import trio
 
-from ..heap import walk
 from ..log import log
 from ..policy.memory.candidates import Candidate
 from ..policy.memory.memory_pressure import MemoryPressure
 from ..policy.memory.memory_sample import MemoryLevel
 from ..policy.memory.victims import select_over_quota
 from ..runtime.actor.record import DEAD, IDLE, Record
-from ..runtime.budgets.holdings import mailbox_of, roots_of
+from ..runtime.budgets.holdings import heap_of_all
 from ..runtime.node import Node
 from .census import measured_radius, sizes_of
 from .kills import emit_kill, shown_table
@@ -69,11 +68,9 @@ class QuotaKeeper:
 
     def _look(self, supervisor: Record[Any], quota: int) -> None:
         family = below(supervisor)
-        roots = [root for record in family for root in roots_of(record)]
-        queues = [queue for record in family for queue in mailbox_of(record)]
-        if walk.measure(roots, queues, limit=quota).charged <= quota:
+        if heap_of_all(family, limit=quota).charged <= quota:
             return
-        used = walk.measure(roots, queues).charged
+        used = heap_of_all(family).charged
         members = [record for record in family if not is_critical(record)]
         rows = [
             Candidate(record, record.memory_priority, record.state == IDLE, None, size, measured_radius(record))

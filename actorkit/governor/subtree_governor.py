@@ -18,7 +18,6 @@ from typing import Any, Final
 import attrs
 import trio
 
-from ..heap import walk
 from ..policy.memory.fill_rate import LookSettings
 from ..policy.memory.governor import GovernorMachine
 from ..policy.memory.governor_settings import SUBTREE_ACTIONS, GovernorSettings, LevelAction
@@ -29,7 +28,7 @@ from ..runtime.actor.events import SystemEvent
 from ..runtime.actor.record import DEAD, Record
 from ..runtime.actor.ref import Ref
 from ..runtime.base.interrupts import protected_context
-from ..runtime.budgets.holdings import mailbox_of, roots_of
+from ..runtime.budgets.holdings import heap_of_all
 from ..runtime.node import Node
 from .governor_base import GovernorBase
 from .radius import below
@@ -71,10 +70,7 @@ class SubtreeGovernor(GovernorBase):
 
     def live_now(self) -> int:
         """Bytes that the members hold together. What several of them share, and nobody else, counts once."""
-        family = self.everybody()
-        roots = [root for record in family for root in roots_of(record)]
-        queues = [queue for record in family for queue in mailbox_of(record)]
-        return walk.measure(roots, queues).charged
+        return heap_of_all(self.everybody()).charged
 
     def everybody(self) -> list[Record[Any]]:
         return below(self.supervisor)

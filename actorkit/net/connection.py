@@ -126,6 +126,7 @@ class Connection:
     __slots__ = (
         "_framer",
         "_kind",
+        "_max_unsent",
         "_messages",
         "_record",
         "_scheduled",
@@ -144,6 +145,7 @@ class Connection:
     def __init__(self, record: Record[Any], sock: socket.socket, peer: Peer, kind: ConnectionKind) -> None:
         self._record: Record[Any] | None = record
         self._kind = kind
+        self._max_unsent = kind.limits.max_unsent
         self._transport = open_transport(sock, kind.tls)
         self._framer = kind.framing()
         self._messages: deque[bytes] | None = None
@@ -184,8 +186,8 @@ class Connection:
         if type(data) is not bytes:
             data = _as_bytes(data)
         transport = self._transport
-        unsent = transport.unsent
-        if unsent and unsent + len(data) > self._kind.limits.max_unsent and not self._make_room(record, len(data)):
+        size = len(data)
+        if transport.unsent and transport.unsent + size > self._max_unsent and not self._make_room(record, size):
             return False
         if not self._scheduled:
             scheduler = self._scheduler
@@ -195,7 +197,11 @@ class Connection:
             scheduler.flushes.append(self._flush)
             if not scheduler.busy and not scheduler.flush_promised:
                 scheduler.wake()
-        transport.put(data)
+        transport.unsent += size
+        if transport.chunks is None:
+            transport.chunks = [data]
+        else:
+            transport.chunks.append(data)
         return True
 
     def _make_room(self, record: Record[Any], size: int) -> bool:
@@ -224,8 +230,12 @@ class Connection:
         self._scheduled = False
         if self._sender is not None:
             return
-        self._send()
-        if self._transport.can_send():
+        transport = self._transport
+        try:
+            transport.send()
+        except OSError as error:
+            self._broken(error)
+        if transport.unsent and transport.can_send():
             self._sender = trio.CancelScope(shield=True)
             nursery = self._scheduler.nursery
             assert nursery is not None

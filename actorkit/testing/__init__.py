@@ -15,4 +15,5 @@ from .fault_plan import Injected as Injected
 from .probe import Probe as Probe
 from .scripted_memory import ScriptedMemory as ScriptedMemory
 from .trace import Diverged as Diverged
+from .trace import Recorded as Recorded
 from .trace import Trace as Trace

@@ -3,6 +3,9 @@
 The blocks of one page run in one namespace, in a process of their own. A ``text`` block that a line ending in
 "prints:" leads to is compared with the output of the block before it; ``…`` in it stands for anything on
 that line. ``<!-- not run -->`` before a block leaves it out.
+
+Time stands still in the blocks while anything happens, and jumps to the next deadline when nothing
+has happened for a tenth of a second: what they print does not depend on the machine's speed.
 """
 
 from __future__ import annotations
@@ -22,8 +25,10 @@ PAGES = ("README.md", "docs/tutorial.md")
 SEPARATOR = "\x1e"
 
 RUNNER = """
-import sys
+import sys, trio, trio.testing
 page, separator = sys.argv[1], sys.argv[2]
+run = trio.run
+trio.run = lambda *args, **options: run(*args, **{"clock": trio.testing.MockClock(autojump_threshold=0.1), **options})
 namespace = {"__name__": "__main__"}
 for block in sys.stdin.read().split(separator):
     line, _, source = block.partition("\\n")

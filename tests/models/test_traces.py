@@ -24,7 +24,7 @@ from actorkit.policy.supervision import supervision_events as ev
 from actorkit.policy.supervision.dynamic import DynamicSupervision
 from actorkit.policy.supervision.static import Supervision
 from actorkit.policy.supervision.supervisor_flags import DynamicFlags, SupervisorFlags
-from actorkit.testing import Diverged, Trace
+from actorkit.testing import Diverged, Recorded, Trace
 from tests.effort import times
 from tests.policy.driver import Driver, spec
 from tests.policy.memory_node import LIMIT, Node, crowd
@@ -164,10 +164,7 @@ def test_a_running_supervisor_is_recorded_and_replayed_elsewhere(
     run_shuffled(1, program)
     traces[0].save(tmp_path / "trace")
     kinds = {json.loads(line)["event"]["class"] for line in (tmp_path / "trace").read_text().splitlines()[1:]}
-    assert {
-        f"actorkit.policy.supervision.supervision_events:{k.__name__}"
-        for k in (ev.Begin, ev.ChildExited, ev.StopRequested)
-    } <= kinds
+    assert {f"supervision.{k.__name__}" for k in (ev.Begin, ev.ChildExited, ev.StopRequested)} <= kinds
     program_text = (
         "import sys, trio; trio.run = None; from actorkit.testing import Trace; print(Trace.load(sys.argv[1]).replay())"
     )
@@ -175,3 +172,38 @@ def test_a_running_supervisor_is_recorded_and_replayed_elsewhere(
         [sys.executable, "-c", program_text, str(tmp_path / "trace")], capture_output=True, text=True, check=True
     )
     assert int(replayed.stdout) == len(traces[0].lines) - 1
+
+
+SAVED = sorted((Path(__file__).parent / "traces").glob("*.jsonl"))
+
+
+@pytest.mark.parametrize("path", SAVED, ids=lambda path: path.stem)
+def test_traces_of_earlier_versions_are_replayed(path: Path) -> None:
+    """To the same actions, though classes have moved and have other names. Fault: a trace from the field is of no use
+    after an update."""
+    lines = path.read_text().splitlines()
+    assert Trace.load(path).replay() == len(lines) - 1
+
+
+def test_a_newer_trace_is_told(tmp_path: Path) -> None:
+    (tmp_path / "trace").write_text('{"version": 1000, "machine": "supervision.Supervision"}\n')
+    with pytest.raises(ValueError, match="a trace of version 1000"):
+        Trace.load(tmp_path / "trace")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}"])
+def test_what_is_no_trace_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "trace").write_text(text)
+    with pytest.raises(ValueError, match="is no trace"):
+        Trace.load(tmp_path / "trace")
+
+
+@pytest.mark.parametrize(
+    "value", [{"class": "subprocess:Popen", "fields": {"args": "true"}}, {"enum": "builtins:print", "value": "read"}]
+)
+def test_a_trace_calls_nothing_but_classes_of_data(value: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever the file says. Fault: a trace from a stranger runs a program."""
+    lines = [{"version": 2, "machine": "supervision.Supervision", "arguments": [value, []], "draws": False}]
+    with pytest.raises(LookupError, match="no such class is here"):
+        Recorded(lines).replay()
+    assert capsys.readouterr().out == ""

@@ -59,7 +59,9 @@ class Driver:
     def feed(self, event: Any) -> None:
         if hasattr(event, "call"):
             self._asked[event.call] = asked_about(event)
-        for action in self.machine.handle(event):
+        actions = self.machine.handle(event)
+        self.machine.validate()
+        for action in actions:
             self.perform(action)
 
     def take_trace(self) -> list[str]:

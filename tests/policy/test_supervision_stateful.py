@@ -54,7 +54,7 @@ class StaticWorld(World):
     def check_stop(self, life: Life) -> None:
         self.check_one_step_at_a_time(life)
         assert self.machine is not None
-        if self.machine._stopping:
+        if self.machine.phase == "stopping":
             assert not self.up() & self.later_than(life), "not stopped in reverse order"
 
     def up(self) -> set[object]:

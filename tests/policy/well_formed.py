@@ -15,9 +15,10 @@ from actorkit.errors import (
     SupervisorStopping,
 )
 from actorkit.policy.supervision import supervision_events as ev
+from actorkit.policy.supervision.supervision_states import ChildState
 from actorkit.reasons import ExitReason
 
-STATES, KINDS = get_args(ev.ChildState), get_args(ev.ReportKind)
+STATES, KINDS = get_args(ChildState), get_args(ev.ReportKind)
 
 
 def asked_about(event: Any) -> object:

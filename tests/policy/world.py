@@ -83,6 +83,7 @@ class World(RuleBasedStateMachine):
         if hasattr(event, "call"):
             self.asked[event.call] = asked_about(event)
         actions = self.machine.handle(event)
+        self.machine.validate()
         for action in actions:
             self.perform(action)
         return actions

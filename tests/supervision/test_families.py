@@ -9,7 +9,6 @@ import pytest
 import actorkit as ak
 from actorkit.governor.radius import below, radius_of
 from actorkit.governor.subtree_governor import govern_subtree
-from actorkit.runtime.actor.relations import children_of
 from actorkit.runtime.looking.heap_census import heap_census
 
 from .kit import Lab, S, top
@@ -49,7 +48,7 @@ async def test_a_kill_takes_along_nobody_that_is_merely_referred_to(kind: str) -
     async with ak.open_node() as node:
         peers = [node.spawn(Peer) for _ in range(3)]
         impostor: Any = node.spawn(spec(*peers, kind=kind))
-        assert children_of(impostor) == ()
+        assert impostor.children() == ()
         assert radius_of(impostor) == [impostor]
         assert below(impostor) == []
         impostor.kill()
@@ -74,10 +73,10 @@ async def test_a_supervisor_of_the_users_own_class_has_its_children() -> None:
     lab = Lab()
     flags = ak.supervisor(*lab.specs("ab")).args
     async with ak.open_node(ak.child(Own, *flags).with_(kind="supervisor", name="top")) as node:
-        assert children_of(node.root) == [lab.refs["a"], lab.refs["b"]]  # type: ignore[arg-type]
+        assert node.root.children() == [lab.refs["a"], lab.refs["b"]]  # type: ignore[arg-type]
         assert [entry.id for entry in node.tree().children] == ["a", "b"]  # type: ignore[union-attr]
         await top().call(S.terminate_child, "a")
-        assert children_of(node.root) == [lab.refs["b"]]  # type: ignore[arg-type]
+        assert node.root.children() == [lab.refs["b"]]  # type: ignore[arg-type]
 
 
 async def test_a_subtree_is_what_the_shells_say() -> None:
@@ -103,7 +102,7 @@ async def test_a_supervisor_that_has_ended_has_no_children() -> None:
     async with ak.open_node() as node:
         supervisor: Any = node.spawn(ak.supervisor(*lab.specs("ab")))
         await supervisor.call(S.which_children)
-        assert len(children_of(supervisor)) == 2
+        assert len(supervisor.children()) == 2
         supervisor.kill()
         await node.stopped(supervisor)
-        assert not children_of(supervisor)
+        assert not supervisor.children()

@@ -34,16 +34,22 @@ class ChildLives:
     """The present lives of the children in ``children``."""
 
     def __init__(self, children: ChildTable) -> None:
+        #: Where actions go. The supervisor puts a new list here for each event.
         self.actions: list[ev.Action] = []
-        """Where actions go; the supervisor puts a new list here for each event."""
+        #: When the present event happened.
         self.now = 0.0
         self._children = children
+        #: The children that have a life, by its instance.
         self._lives: dict[int, Child] = {}
         self._instances = itertools.count(1)
 
     def get(self, instance: int | None) -> Child | None:
         """The child that lives that life now."""
         return None if instance is None else self._lives.get(instance)
+
+    def instances(self) -> set[int]:
+        """All lives that are not over."""
+        return set(self._lives)
 
     # --- Events -------------------------------------------------------------------------------
 
@@ -93,7 +99,7 @@ class ChildLives:
     def start(self, child: Child, restart: bool) -> Generator[int, LifeEvent, LifeEvent]:
         """Begin a new life of ``child``; returns what came of it."""
         child.instance = next(self._instances)
-        child.state = "starting"
+        child.take("start")
         self._lives[child.instance] = child
         self.emit(ev.StartChild(child.instance, child.spec, restart))
         outcome = yield child.instance
@@ -107,7 +113,7 @@ class ChildLives:
         if child.exited is not None:
             self._after_stop(child, child.exited)
             return
-        child.state = "stopping"
+        child.take("stop")
         self.emit(ev.StopChild(child.instance, child.ref, child.spec.shutdown_time, because))
         self._after_stop(child, (yield child.instance))
 
@@ -131,7 +137,8 @@ class ChildLives:
 
     def _after_start(self, child: Child, outcome: LifeEvent) -> None:
         if isinstance(outcome, ev.ChildStarted):
-            child.state, child.ref, child.since = "running", outcome.ref, self.now
+            child.take("started")
+            child.ref, child.since = outcome.ref, self.now
             self.report("progress", child, None, "started")
         elif isinstance(outcome, ev.KillTimeout):
             self._give_up(child, "killed while it started, it has not ended")
@@ -149,7 +156,7 @@ class ChildLives:
         self.end(child)
 
     def _give_up(self, child: Child, because: str) -> None:
-        child.state = "unkillable"
+        child.take("did not end")
         self.report("unkillable", child, None, because)
 
     def end(self, child: Child) -> None:

@@ -1,14 +1,8 @@
 """What a static supervisor remembers of its children: one record each, in start order.
 
-A record outlives the child's lives, and changes with them. ``state`` is the child's place in the
-machine:
-
-    undefined -> starting -> running -> stopping -> undefined
-                                running -> restarting -> starting -> ...
-                    starting, stopping -> unkillable -> undefined
-
-Only ``running`` has a second thought: a child that has ended while the machine was busy with
-others is still in that state, with its end in ``exited``, until the machine comes to it.
+A record outlives the child's lives, and changes with them. Its ``state`` follows the table
+``CHILD_TRANSITIONS``. A child that has ended while the machine was busy with others is still
+``running``, with its end in ``exited``, until the machine comes to it.
 """
 
 from __future__ import annotations
@@ -22,7 +16,8 @@ from actorkit.errors import BadKey, InvalidChildSpec
 from actorkit.policy.key_table import KeyTable, Slot
 from actorkit.policy.supervision.backoff import BackoffState
 from actorkit.policy.supervision.child_spec import ChildSpec
-from actorkit.policy.supervision.supervision_events import ChildCounts, ChildExited, ChildInfo, ChildState
+from actorkit.policy.supervision.supervision_events import ChildCounts, ChildExited, ChildInfo
+from actorkit.policy.supervision.supervision_states import CHILD_TRANSITIONS, ChildState, ChildStep
 
 __all__ = ["Child", "ChildTable"]
 
@@ -31,27 +26,35 @@ __all__ = ["Child", "ChildTable"]
 class Child:
     """One child of a static supervisor."""
 
+    #: How it is started and treated; the same for all of its lives.
     spec: ChildSpec[Any]
+    #: Its place in ``CHILD_TRANSITIONS``.
     state: ChildState = "undefined"
+    #: Its present life; 0 if there is none.
     instance: int = 0
-    """Its present life; 0 if there is none."""
+    #: What the shell knows its present life by, once that runs.
     ref: object = None
+    #: When its present life began to run.
     since: float = 0.0
-    """When its present life started to run."""
+    #: The end of its present life, if that is known but not dealt with.
     exited: ChildExited | None = None
-    """The end of its present life, if that is known but not dealt with."""
+    #: Whether this life has been killed for not stopping in time. That is done once.
     killed: bool = False
-    """Whether this life has been killed for not stopping in time: it is done once."""
+    #: Its pending restart; 0 if there is none.
     ticket: int = 0
-    """Its pending restart; 0 if there is none."""
+    #: Whether the shell knows of that restart.
     scheduled: bool = False
-    """Whether the shell knows of that restart."""
+    #: Whether it is kept only because it cannot be killed.
     dropped: bool = False
-    """Whether it is kept only because it cannot be killed."""
+    #: Its present row of failures; None if its spec has no backoff.
     backoff: BackoffState | None = None
 
     def __attrs_post_init__(self) -> None:
         self.forget_failures()
+
+    def take(self, step: ChildStep) -> None:
+        """Go to the state that ``step`` leads to. Raises KeyError where it leads nowhere."""
+        self.state = CHILD_TRANSITIONS[self.state][step]
 
     def forget_failures(self) -> None:
         """Begin a new row of failures: somebody has taken the child in hand."""
@@ -59,11 +62,23 @@ class Child:
 
     def end_life(self) -> None:
         """The present life is over."""
-        self.state = "undefined"
+        self.take("ended")
         self.instance = 0
         self.ref = None
         self.exited = None
         self.killed = False
+
+    def validate(self) -> None:
+        """For tests: raise AssertionError if what is known of it contradicts itself."""
+        alive = self.state in ("starting", "running", "stopping", "unkillable")
+        assert bool(self.instance) == alive, self
+        assert (self.ref is not None) == (self.state in ("running", "stopping")) or self.state == "unkillable", self
+        assert self.exited is None or self.state == "running", self
+        assert not self.killed or self.state in ("stopping", "unkillable"), self
+        assert not self.ticket or self.state == "restarting", self
+        assert not self.scheduled or self.ticket, self
+        assert not self.dropped or self.state == "unkillable", self
+        assert (self.backoff is None) == (self.spec.backoff is None), self
 
     def info(self) -> ChildInfo:
         """The child as ``which_children`` shows it: without a ref that is known to be dead."""

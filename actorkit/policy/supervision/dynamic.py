@@ -37,6 +37,7 @@ from actorkit.policy.supervision.backoff import BackoffState
 from actorkit.policy.supervision.child_spec import ChildSpec, Restart, ShutdownTime
 from actorkit.policy.supervision.restart_window import TOO_MANY_RESTARTS, RestartWindow
 from actorkit.policy.supervision.strategy import fell_short_of_orderly, is_reported, is_restarted, shown
+from actorkit.policy.supervision.supervision_states import ChildState
 from actorkit.policy.supervision.supervisor_flags import DynamicFlags
 from actorkit.reasons import KILLED, ExitReason
 
@@ -49,7 +50,9 @@ class _Child:
     __slots__ = ("instance", "kind", "ref", "restart", "shutdown")
 
     def __init__(self, instance: int, ref: object, spec: ChildSpec[Any]) -> None:
+        #: Its present life, or the last one.
         self.instance = instance
+        #: What callers and the shell know that life by.
         self.ref = ref
         self.restart: Restart = spec.restart
         self.shutdown: ShutdownTime = spec.shutdown_time
@@ -64,9 +67,13 @@ class _Kept(_Child):
     def __init__(self, instance: int, ref: object, spec: ChildSpec[Any]) -> None:
         super().__init__(instance, ref, spec)
         self.spec = spec
-        self.key = instance  # its first instance names it across its lives
+        #: Its first instance, which names it across its lives.
+        self.key = instance
+        #: When its present life began to run.
         self.since = 0.0
+        #: Its pending restart; 0 if there is none.
         self.ticket = 0
+        #: Its present row of failures; None if its spec has no backoff.
         self.backoff = None if spec.backoff is None else BackoffState(spec.backoff)
 
 
@@ -77,7 +84,9 @@ class _Start:
 
     def __init__(self, spec: ChildSpec[Any], call: object, child: _Kept | None) -> None:
         self.spec = spec
+        #: Who waits for the outcome; ``_NOBODY`` if nobody does.
         self.call = call
+        #: Whose next life this is; None of a new child.
         self.child = child
 
 
@@ -87,8 +96,11 @@ class _Ending:
     __slots__ = ("calls", "killed", "unkillable")
 
     def __init__(self, calls: list[object]) -> None:
+        #: Who waits for the end.
         self.calls = calls
+        #: Whether it was killed for not stopping in time. That is done once.
         self.killed = False
+        #: Whether it did not end even then.
         self.unkillable = False
 
 
@@ -105,19 +117,30 @@ class DynamicSupervision:
 
     def __init__(self, flags: DynamicFlags, fraction: Callable[[], float] = lambda: 0.5) -> None:
         self.flags = flags
+        #: Where random numbers come from.
         self._fraction = fraction
+        #: The restarts that count.
         self._window = RestartWindow(flags.max_restarts, flags.max_seconds)
         self._instances = itertools.count(1)
         self._ticket_numbers = itertools.count(1)
+        #: The children that are in their init, by instance.
         self._starting: dict[int, _Start] = {}
+        #: The children that have started and have not ended, by instance.
         self._running: dict[int, _Child] = {}
-        self._waiting: dict[int, _Kept] = {}  # by ticket
+        #: The children that are to be restarted, by ticket.
+        self._waiting: dict[int, _Kept] = {}
+        #: All children that have ever had a ref, by the last one.
         self._by_ref: dict[object, _Child] = {}
-        # Few are in here, so it is kept apart from the children's own records.
+        #: Those of the starting and the running ones that were told to end, by instance. They are few, so
+        #: this is kept apart from the children's own records.
         self._ending: dict[int, _Ending] = {}
+        #: Who was asked to stop together, by shutdown time.
         self._groups: dict[ShutdownTime, tuple[tuple[int, object], ...]] = {}
+        #: Why the supervisor stops, and the text for it; None while it does not.
         self._stopping: tuple[ExitReason, str] | None = None
+        #: The answer to the present event.
         self._actions: list[ev.Action] = []
+        #: What to do with each kind of event.
         self._handlers: dict[type, Callable[[Any], None]] = {
             ev.Begin: lambda _: self._emit(ev.Ready()),
             ev.ChildStarted: self._on_started,
@@ -149,6 +172,36 @@ class DynamicSupervision:
         """The spec of the child whose restart that ticket is; None for a ticket that is not pending."""
         child = self._waiting.get(ticket)
         return None if child is None else child.spec
+
+    def validate(self) -> None:
+        """For tests: raise AssertionError if what it knows contradicts itself."""
+        starting, running, waiting = self._starting, self._running, self._waiting
+        assert not starting.keys() & running.keys()
+        assert self._ending.keys() <= starting.keys() | running.keys(), "one that is gone is still ending"
+        known: list[_Child] = [*running.values(), *waiting.values()]
+        known += [start.child for start in starting.values() if start.child is not None]
+        assert len(known) == len(self._by_ref)
+        for child in known:
+            assert self._by_ref[child.ref] is child
+        for instance, child in running.items():
+            assert child.instance == instance
+        for instance, start in starting.items():
+            assert start.child is None or start.child.instance == instance
+        for ticket, child in waiting.items():
+            assert child.ticket == ticket
+            assert child.instance not in starting.keys() | running.keys()
+        for child in known:
+            assert not (isinstance(child, _Kept) and child.ticket) or child.ticket in waiting
+        for ending in self._ending.values():
+            assert not (ending.unkillable and ending.calls), "somebody waits for an unkillable child"
+        if self._stopping is None:
+            assert not self._groups
+            assert len(running) + len(starting) + len(waiting) <= self.flags.max_children
+        else:
+            assert not waiting
+            assert self._ending.keys() == starting.keys() | running.keys()
+            assert not any(ending.calls for ending in self._ending.values())
+        assert self._window.count <= self.flags.max_restarts + 1
 
     # --- Starting -----------------------------------------------------------------------------
 
@@ -430,12 +483,12 @@ class DynamicSupervision:
         except BaseException:  # it cannot be hashed, so it is no ref
             return None
 
-    def _state(self, child: _Child) -> ev.ChildState:
+    def _state(self, child: _Child) -> ChildState:
         if isinstance(child, _Kept) and child.ticket:
             return "restarting"
         return self._life_state(child.instance)
 
-    def _life_state(self, instance: int) -> ev.ChildState:
+    def _life_state(self, instance: int) -> ChildState:
         ending = self._ending.get(instance)
         if ending is not None:
             return "unkillable" if ending.unkillable else "stopping"

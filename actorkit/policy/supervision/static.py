@@ -46,6 +46,7 @@ from actorkit.policy.supervision.child_spec import ChildSpec, validate_children
 from actorkit.policy.supervision.child_table import Child, ChildTable
 from actorkit.policy.supervision.restart_window import TOO_MANY_RESTARTS, RestartWindow
 from actorkit.policy.supervision.strategy import is_reported, is_restarted, shown, taken_along
+from actorkit.policy.supervision.supervision_states import PHASE_TRANSITIONS, Phase, PhaseStep
 from actorkit.policy.supervision.supervisor_flags import SupervisorFlags
 from actorkit.reasons import ExitReason, FailedToStart, Shutdown
 from actorkit.reasons import shown as shown_id
@@ -84,20 +85,28 @@ class Supervision:
     ) -> None:
         validate_children(specs, flags.auto_shutdown)
         self.flags = flags
+        #: Its place in ``PHASE_TRANSITIONS``.
+        self.phase: Phase = "new"
+        #: Where random numbers come from.
         self._fraction = fraction
+        #: The children it knows, in start order.
         self._children = ChildTable()
         for spec in specs:
             self._children.add(spec)
+        #: Their present lives.
         self._lives = ChildLives(self._children)
         self._ticket_numbers = itertools.count(1)
+        #: The children that are to be restarted, by ticket.
         self._tickets: dict[int, Child] = {}
+        #: The restarts that count.
         self._window = RestartWindow(flags.max_restarts, flags.max_seconds)
+        #: What waits until no sequence runs.
         self._queue: deque[ev.Command | ev.RestartDue | _Death | _Retry] = deque()
-        self._begun = False
-        self._ready = False
-        self._stopping = False
+        #: What is being done, if it takes more than one step.
         self._sequence: Steps | None = None
+        #: The instance that the sequence waits for, or ANY_UNKILLABLE.
         self._awaiting: int | None = None
+        #: The command that the sequence will answer.
         self._caller: ev.Command | None = None
 
     def handle(self, event: ev.Event) -> list[ev.Action]:
@@ -108,8 +117,8 @@ class Supervision:
             case ev.WhichChildren() | ev.WhichChild() | ev.CountChildren() | ev.GetChildSpec():
                 self._answer(event)
             case ev.Begin():
-                if not self._begun and not self._stopping:
-                    self._begun = True
+                if self.phase == "new":
+                    self._enter("begin")
                     self._run(self._init())
             case ev.StopRequested(reason=reason):
                 self._begin_stop(reason, f"asked to stop with {shown(reason)}")
@@ -151,16 +160,48 @@ class Supervision:
         child = self._tickets.get(ticket)
         return None if child is None else child.spec
 
+    def validate(self) -> None:
+        """For tests: raise AssertionError if what it knows contradicts itself."""
+        children = list(self._children)
+        for child in children:
+            child.validate()
+            assert self._lives.get(child.instance or None) is (child if child.instance else None), child
+            assert not child.ticket or self._tickets.get(child.ticket) is child, child
+        for ticket, child in self._tickets.items():
+            assert child.ticket == ticket, child
+            assert child in self._children, child
+        assert self._lives.instances() == {child.instance for child in children if child.instance}
+        busy = [child for child in children if child.state in ("starting", "stopping")]
+        assert len(busy) <= 1, f"two steps at once: {busy}"
+        assert (self._sequence is None) == (self._awaiting is None)
+        assert self._caller is None or self._sequence is not None
+        assert self._sequence is not None or not busy, f"nobody waits for {busy}"
+        if self._closed:
+            assert not self._queue
+            assert not self._tickets
+        elif self.phase == "ready" and self._sequence is None:
+            assert not self._queue, "nobody serves the queue"
+        if self.phase == "over":
+            assert not self._lives.instances()
+        assert self._window.count <= self.flags.max_restarts + 1
+
+    @property
+    def _closed(self) -> bool:
+        return self.phase in ("stopping", "over")
+
+    def _enter(self, step: PhaseStep) -> None:
+        self.phase = PHASE_TRANSITIONS[self.phase][step]
+
     # --- The queue ----------------------------------------------------------------------------
 
     def _later(self, item: ev.Command | ev.RestartDue | _Death | _Retry) -> None:
-        if not self._stopping:
+        if not self._closed:
             self._queue.append(item)
         elif isinstance(item, ev.Command):
             self._refuse(item)
 
     def _serve(self) -> None:
-        while self._queue and self._ready and self._sequence is None:
+        while self._queue and self.phase == "ready" and self._sequence is None:
             match self._queue.popleft():
                 case _Death(instance=instance):
                     child = self._lives.get(instance)
@@ -227,7 +268,7 @@ class Supervision:
     # --- Restarts -----------------------------------------------------------------------------
 
     def _want_restart(self, child: Child) -> None:
-        child.state = "restarting"
+        child.take("want restart")
         child.ticket = next(self._ticket_numbers)
         self._tickets[child.ticket] = child
 
@@ -246,7 +287,7 @@ class Supervision:
             if child.scheduled:
                 self._emit(ev.CancelRestart(child.spec.id, child.ticket, because))
             child.ticket, child.scheduled = 0, False
-            child.state = "undefined"
+            child.take("give up")
 
     def _taken_along(self, child: Child) -> Sequence[Child]:
         return taken_along(self.flags.strategy, self._children.in_order(), child)
@@ -268,7 +309,7 @@ class Supervision:
         left it running, or somebody started it meanwhile."""
         group = self._taken_along(failed)
         yield from self._clear(group, failed)
-        failed.state = "undefined"  # should a sibling before it fail to start, its turn does not come
+        failed.take("attempt")  # should a sibling before it fail to start, its turn does not come
         for child in group:
             # Temporary ones are gone by now, unkillable ones still there.
             if child in self._children and child.state != "unkillable":
@@ -390,14 +431,15 @@ class Supervision:
                 self._close(because)
                 yield from self._lives.stop_all(self._children.in_order(), because)
                 yield from self._lives.wait_for_unkillables()
+                self._enter("all ended")
                 self._emit(ev.InitFailed(Shutdown(FailedToStart(child.spec.id, failure)), because))
                 return
-        self._ready = True
+        self._enter("all started")
         self._emit(ev.Ready())
 
     def _begin_stop(self, reason: ExitReason, because: str) -> None:
         """Stop for ``reason``, unless the supervisor is stopping already: the first reason wins."""
-        if self._stopping:
+        if self._closed:
             return
         busy_with = self._lives.get(self._awaiting)
         if self._sequence is not None:
@@ -407,7 +449,7 @@ class Supervision:
 
     def _close(self, because: str) -> None:
         """From here on nothing is begun any more. Answer whoever waits for that."""
-        self._stopping = True
+        self._enter("stop")
         for command in (self._caller, *self._queue):
             if isinstance(command, ev.Command):
                 self._refuse(command)
@@ -421,6 +463,7 @@ class Supervision:
             yield from self._lives.interrupt(busy_with, because)
         yield from self._lives.stop_all(self._children.in_order(), because)
         yield from self._lives.wait_for_unkillables()
+        self._enter("all ended")
         self._emit(ev.Finished(reason, because))
 
     def _emit(self, action: ev.Action) -> None:

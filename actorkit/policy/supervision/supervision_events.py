@@ -24,6 +24,7 @@ import attrs
 from actorkit.errors import ActorkitError
 from actorkit.policy.supervision.actor_options import Kind
 from actorkit.policy.supervision.child_spec import ChildSpec, Restart, ShutdownTime
+from actorkit.policy.supervision.supervision_states import ChildState
 from actorkit.reasons import ExitReason
 
 __all__ = [
@@ -37,7 +38,6 @@ __all__ = [
     "ChildInfo",
     "ChildStartFailed",
     "ChildStarted",
-    "ChildState",
     "Command",
     "CountChildren",
     "DeleteChildCommand",
@@ -413,8 +413,6 @@ Action = (
 
 
 # --- Answers ------------------------------------------------------------------------------------
-
-ChildState = Literal["running", "restarting", "starting", "stopping", "undefined", "unkillable"]
 
 
 @attrs.frozen

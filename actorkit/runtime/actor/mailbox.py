@@ -5,7 +5,8 @@
 order of arrival is: ``outbox`` from its end to its beginning, then ``inbox`` from its beginning. Nobody
 but this file knows that, with these exceptions for speed, each of which says so: ``Record.cast``,
 ``Record.send``, ``CallDoor.call`` and its queueing; the pump (``Scheduler._pump``); a plain birth; a
-budgeted record's ``cast`` and ``send``, and ``accept`` of its account, which is C.
+budgeted record's ``cast`` and ``send``, and ``accept`` of its account, which is C; a census of heaps
+(``budgets.holdings.held_by``).
 
 **Bound.** ``kind.bound`` messages may wait. The runtime's own (``Notice``) are never refused or dropped.
 

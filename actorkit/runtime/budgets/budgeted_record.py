@@ -1,17 +1,18 @@
 """The record of an actor with a budget: a message is sized and charged before it is queued.
 
-A record gets its budgeted class (``BUDGETED``) with its budget, by a change of ``__class__``, so that sending to other
-actors costs nothing more. While it has that class it has an account. It loses the class with the budget, or when it
-dies, and that may happen in the middle of a method here, since a look can end the actor. So what is called after a look
-is called by class: ``BudgetedRecord.method(self)``.
+A record gets its budgeted class (``BUDGETED``) with its budget, by a change of ``__class__``, so
+that sending to other actors costs nothing more. While it has that class it has an account. It loses
+the class with the budget, or when it dies, and that may happen in the middle of a method here,
+since a look can end the actor. So what is called after a look is called by class:
+``BudgetedRecord.method(self)``.
 
-A message that does not fit into what is left of the budget is treated like one that comes to a full mailbox. The
-receiver's overflow policy decides: the message is refused, waits, or takes the place of the oldest. The runtime's own
-messages are charged but never refused.
+A message that does not fit into what is left of the budget is treated like one that comes to a full
+mailbox. The receiver's overflow policy decides: the message is refused, waits, or takes the place
+of the oldest. The runtime's own messages are charged but never refused.
 
-A message counts as if its sender let go of it at once. Messages in mailboxes count as they are: what several mailboxes
-hold is nobody's own. Only a message that is larger than the whole budget is judged by who holds it now. Such a message
-is assumed to be shared: a table that is sent to many.
+A message counts as if its sender let go of it at once. Messages in mailboxes count as they are:
+what several mailboxes hold is nobody's own. Only a message that is larger than the whole budget is
+judged by who holds it now. Such a message is assumed to be shared: a table that is sent to many.
 """
 
 from __future__ import annotations
@@ -142,7 +143,8 @@ class BudgetedRecord(Record[Any]):
 
 
 class _Bytes(Shortage):
-    """A message finds too few bytes left in its receiver's budget. The shortage of places is ``mailbox``'s."""
+    """A message finds too few bytes left in its receiver's budget. The shortage of places is
+    ``mailbox``'s."""
 
     full = nothing_to_drop = dropped_newest = DeadLetterReason.HEAP_FULL
     dropped_oldest = DeadLetterReason.DROPPED_FOR_HEAP
@@ -196,15 +198,16 @@ def budget_of(mailbox: Mailbox) -> Budget | None:
 # --- which record becomes what -------------------------------------------------------------------
 
 BUDGETED: Final[dict[type[Record[Any]], type[BudgetedRecord]]] = {}
-"""What a plain record's class becomes with a budget. Each kind of record enters its own by ``budgeted``."""
+"""What a plain record's class becomes with a budget. Each kind of record enters its own by
+``budgeted``."""
 
 PLAIN: Final[dict[type[Record[Any]], type[Record[Any]]]] = {}
 """The way back."""
 
 
 def budgeted(cls: type[B]) -> type[B]:
-    """Enter a class that mixes ``BudgetedRecord`` into one kind of record: that record becomes this one with a budget.
-    The two must have the same slots."""
+    """Enter a class that mixes ``BudgetedRecord`` into one kind of record: that record becomes this
+    one with a budget. The two must have the same slots."""
     _, plain = cls.__bases__
     BUDGETED[plain] = cls
     PLAIN[cls] = plain

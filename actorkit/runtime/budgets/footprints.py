@@ -35,7 +35,7 @@ from ...policy.memory.footprint_samples import Samples, kind_of
 from ...policy.supervision.child_spec import ChildSpec
 from ...reasons import ExitReason
 from ..actor.record import Record
-from .holdings import mailbox_of, on_stack, roots_of
+from .holdings import on_stack, roots_of
 
 __all__ = ["Footprints"]
 
@@ -113,7 +113,7 @@ class Footprints:
         if samples.deaths > FIRST and began < self.rests_until:
             return
         try:
-            samples.learn(*_measured([*roots_of(record), *more], mailbox_of(record)))
+            samples.learn(*_measured([*roots_of(record), *more], record.queues()))
         except Exception:  # no memory, or no stack: no sample, and no reason not to die
             pass
         ended = self.clock()

@@ -1,12 +1,12 @@
 """What an actor holds: where a walk of its heap begins.
 
-A walk needs two lists. The *roots* are what the actor's death would drop: its object, the coroutine of the handler
-that it is in, the tasks in its nurseries, its context variables, its timers and what it has told itself to continue
-with. The *mailbox* is given as the queues, not as the messages in them: a message may have gone to several actors, and
-then it is nobody's own.
+A walk needs two lists. The *roots* are what the actor's death would drop: its object, the coroutine
+of the handler that it is in, the tasks in its nurseries, its context variables, its timers and what
+it has told itself to continue with. The *mailbox* is given as the queues, not as the messages in
+them: a message may have gone to several actors, and then it is nobody's own.
 
-Code that runs is not among the roots. Its frames can be seen only from inside it, so an actor whose code is on the
-stack must be walked by whoever interrupts it (``budget``), with those frames.
+Code that runs is not among the roots. Its frames can be seen only from inside it, so an actor whose
+code is on the stack must be walked by whoever interrupts it (``budget``), with those frames.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..actor.record import RUNNING, Message, Record
 from ..actor.ref import Ref
 from ..base.timers import Timer
 
-__all__ = ["CHUNK", "contents", "heap_of", "held_by", "holders", "mailbox_of", "on_stack", "roots_of"]
+__all__ = ["CHUNK", "contents", "heap_of", "heap_of_all", "held_by", "holders", "on_stack", "roots_of"]
 
 CHUNK: Final = 256 if walk.IMPLEMENTATION == "c" else 16
 """This many actors are walked before others may run."""
@@ -89,23 +89,20 @@ def _unsent(record: Record[Any]) -> Iterator[SenderWaiting]:
         link = link.next
 
 
-def mailbox_of(record: Record[Any]) -> list[Any]:
-    """The queues that have messages in them."""
-    return record.queues()
-
-
 def held_by(records: Iterable[Record[Any]]) -> list[tuple[Sequence[Any], Sequence[Any]]]:
-    """``roots_of`` and ``mailbox_of`` each of them. Most actors are idle and have nothing but their object, so that is
-    asked in one expression."""
+    """The roots and the mailbox of each, for a census. Most actors are idle and have nothing but
+    their object, so that is asked in one expression, with the storage of the mailbox written
+    out."""
     return [
         ((record.obj,), ())
         if record.relations is None
         and record.worker is None
+        and record.inbox is None
+        and record.outbox is None
         and record.pending is None
         and record.variables is None
         and record.control is None
-        and not record.has_messages
-        else (roots_of(record), mailbox_of(record))
+        else (roots_of(record), record.queues())
         for record in records
     ]
 
@@ -113,8 +110,17 @@ def held_by(records: Iterable[Record[Any]]) -> list[tuple[Sequence[Any], Sequenc
 def heap_of(
     record: Record[Any], *, frames: tuple[FrameType, ...] = (), limit: int | None = None, shared: bool = False
 ) -> HeapUsage:
-    """Walk one actor. ``frames``: its code that runs. ``shared``: also find what others hold too, and its cycles."""
-    return walk.measure(roots_of(record), mailbox_of(record), frames=frames, limit=limit, cycles=shared)
+    """Walk one actor. ``frames``: its code that runs. ``shared``: also find what others hold too,
+    and its cycles."""
+    return walk.measure(roots_of(record), record.queues(), frames=frames, limit=limit, cycles=shared)
+
+
+def heap_of_all(records: Iterable[Record[Any]], *, limit: int | None = None) -> HeapUsage:
+    """Walk several actors as one: what they share with each other and nobody else counts, once."""
+    holdings = held_by(records)
+    roots = [root for held, _ in holdings for root in held]
+    queues = [queue for _, mailbox in holdings for queue in mailbox]
+    return walk.measure(roots, queues, limit=limit)
 
 
 # --- a message -----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...heap.explain import Explanation, explain
 from ..actor.record import Record
-from ..budgets.holdings import mailbox_of, roots_of
+from ..budgets.holdings import roots_of
 
 __all__ = ["heap_explain"]
 
@@ -16,7 +16,7 @@ def heap_explain(record: Record[Any]) -> Explanation | None:
     if not record.alive:
         return None
     roots = roots_of(record)
-    return explain(roots, mailbox_of(record), names=[_name(record, root) for root in roots])
+    return explain(roots, record.queues(), names=[_name(record, root) for root in roots])
 
 
 def _name(record: Record[Any], root: Any) -> str:
