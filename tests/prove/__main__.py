@@ -1,5 +1,4 @@
-"""See the package's docstring. ``python -m tests.prove [part …]`` runs all parts, or those named.
-"""
+"""``python -m tests.prove [part …]`` runs all parts, or those named."""
 
 from __future__ import annotations
 
