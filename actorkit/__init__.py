@@ -70,11 +70,11 @@ from .runtime.actor.events import Unkillable as Unkillable
 from .runtime.actor.later import Later as Later
 from .runtime.actor.memory_data import MemoryData as MemoryData
 from .runtime.actor.memory_data import Receipt as Receipt
-from .runtime.actor.messages import Down as Down
-from .runtime.actor.messages import Exit as Exit
-from .runtime.actor.messages import IdleTimeout as IdleTimeout
-from .runtime.actor.messages import MonitorId as MonitorId
 from .runtime.actor.names import named as named
+from .runtime.actor.notices import Down as Down
+from .runtime.actor.notices import Exit as Exit
+from .runtime.actor.notices import IdleTimeout as IdleTimeout
+from .runtime.actor.notices import MonitorId as MonitorId
 from .runtime.actor.pid import Pid as Pid
 from .runtime.actor.ref import Ref as Ref
 from .runtime.base.interrupts import protect_package as _protect_package

@@ -62,7 +62,7 @@ PLAN: Final = walk.RecordPlan(
     account=_SLOTS["account"],
     limit=("owner", "limit", "size"),
     rare=(_SLOTS["worker"], _SLOTS["variables"], _SLOTS["control"], _SLOTS["pending"], _SLOTS["relations"]),
-    told=_row,
+    describe=_row,
 )
 
 

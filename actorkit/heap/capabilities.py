@@ -1,4 +1,5 @@
-"""What of the memory budgets is in force in this process, why the rest is not, and how to get it."""
+"""Which parts of the memory budgets are in force in this process, why others are not, and how to get
+them."""
 
 from __future__ import annotations
 
@@ -15,15 +16,16 @@ __all__ = ["Capabilities", "capabilities", "remedies"]
 
 @attrs.frozen
 class Capabilities:
-    """What is in force, as seen from the calling thread: ask in the thread that runs trio.
+    """What is in force, seen from the calling thread: ask in the thread that runs trio.
 
     Args:
         exact_heap: an actor's heap can be measured exactly.
-        clock: allocations are counted as they happen. Otherwise only received messages are.
+        clock: allocations are counted as they happen. Otherwise only received messages are counted.
         stop_in_handler: an actor can be stopped in the middle of a message.
         refuse_large: large requests beyond the hard cap are refused before they are touched.
-        return_pages: actors that hold much have heaps of their own, and what a killed one held can go back to the
-            operating system. Asked of the process as it is; a node may do without (``own_heaps=False``).
+        return_pages: actors that hold much have heaps of their own, and what a killed one held can go
+            back to the operating system. This is about the process; a node may opt out
+            (``own_heaps=False``).
     """
 
     exact_heap: bool
@@ -34,7 +36,7 @@ class Capabilities:
 
 
 def _no_exact_heap() -> str | None:
-    """Why reference counts cannot be had: the walk needs them, in C as in Python."""
+    """Why there are no usable reference counts: the walk needs them, in C and in Python."""
     if sys.implementation.name != "cpython":
         return f"{sys.implementation.name} has no reference counts: use CPython"
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
@@ -47,7 +49,7 @@ def _in_main_thread() -> bool:
 
 
 def capabilities() -> Capabilities:
-    """What can be had here and now. The clock itself begins to count when it is installed."""
+    """What can be had here and now. The clock begins to count only when it is installed."""
     counts = clock.COUNTS_ALLOCATIONS
     return Capabilities(
         exact_heap=_no_exact_heap() is None,
@@ -59,7 +61,7 @@ def capabilities() -> Capabilities:
 
 
 def remedies() -> dict[str, str]:
-    """For each capability that is missing: why, and how to get it."""
+    """Why each missing capability is missing, and how to get it."""
     found = capabilities()
     missing: dict[str, str] = {}
     no_exact_heap = _no_exact_heap()
@@ -69,8 +71,8 @@ def remedies() -> dict[str, str]:
         for name in ("clock", "stop_in_handler", "refuse_large"):
             missing[name] = clock.WHY_PORTABLE
     elif not found.stop_in_handler:
-        missing["stop_in_handler"] = "the interpreter interrupts its main thread only: run trio there"
+        missing["stop_in_handler"] = "the interpreter interrupts only its main thread: run trio there"
     why_not = own_heaps.why_not()
     if why_not is not None:
-        missing["return_pages"] = f"freed memory stays with Python's allocator, for other actors to use; {why_not}"
+        missing["return_pages"] = f"freed memory stays with Python's allocator, for use by other actors; {why_not}"
     return missing

@@ -1,17 +1,17 @@
-"""The one door to the allocation clock: the extension where it is there, else the portable clock with the
-same names.
+"""The door to the allocation clock: the extension where it was built, otherwise the portable clock with
+the same names.
 
-An *account* says what the code of one actor has allocated. Each thread is in one account or in none; the
-scheduler calls ``switch`` around every step of an actor's code. When ``bytes`` reaches ``soft`` the account
-is ``due``, and, in the main thread, the alarm that was given to ``install`` is called soon after, in the
-middle of that code: it may look, ``reset`` the account, and raise. Requests of 64 KiB or more that are larger
-than ``giant``, or would take ``bytes`` past ``hard``, are refused with MemoryError.
+An *account* says how much the code of one actor has allocated. Each thread is in one account or in none;
+the scheduler calls ``switch`` around every step of an actor's code. When ``bytes`` reaches ``soft``, the
+account is ``due``. In the main thread the alarm that was given to ``install`` is then called soon after, in
+the middle of that code: it may look, ``reset`` the account, and raise. Requests of 64 KiB or more that are
+larger than ``giant``, or would take ``bytes`` past ``hard``, are refused with MemoryError.
 
-The clock is gross: frees are not counted, and neither is memory that comes from the interpreter's freelists
-or that C libraries take by themselves. It says when to look, not what there is.
+The clock is gross. It counts no frees, no memory from the interpreter's freelists, and none that C
+libraries take by themselves. It says when to look, not how much there is.
 
-``ACTORKIT_PURE=1`` in the environment forces the portable clock. ``WHY_PORTABLE`` says why it serves, in case
-it does.
+``ACTORKIT_PURE=1`` in the environment forces the portable clock. If that one is in force,
+``WHY_PORTABLE`` says why.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ += portable_clock.__all__
 
 
 def _why_not_in_c() -> str | None:
-    """None if the extension can serve on this interpreter and is built."""
+    """None if the extension is built and works on this interpreter; otherwise why not, and the remedy."""
     if os.environ.get("ACTORKIT_PURE", "") not in ("", "0"):
         return "ACTORKIT_PURE is set: unset it"
     if sys.implementation.name != "cpython":
@@ -39,9 +39,11 @@ def _why_not_in_c() -> str | None:
         from .c import _clock as _clock
     except ImportError as error:
         return (
-            f"the extension is not there ({error}): install a C compiler and the headers of Python, "
-            "and install actorkit again"
+            f"the extension is missing ({error}): install a C compiler and the headers of Python, "
+            "then install actorkit again"
         )
+    if not all(hasattr(_clock, name) for name in portable_clock.__all__):
+        return "the extension was built from other sources than these: install actorkit again"
     return None
 
 

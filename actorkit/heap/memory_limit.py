@@ -12,7 +12,7 @@ __all__ = ["LargestType", "MemoryLimit"]
 
 @attrs.frozen
 class LargestType:
-    """One line of what an actor held: a type, how many objects of it, their bytes."""
+    """One type of what an actor held: its name, how many objects, their bytes."""
 
     name: str
     count: int
@@ -24,10 +24,13 @@ class LargestType:
 
 @attrs.frozen
 class MemoryLimit(ExitReason):
-    """The actor held more than its ``max_heap_size``. Abnormal: its own fault, so its supervisor counts the restart.
+    """The actor held more than its ``max_heap_size``. Abnormal, and its own fault, so its supervisor
+    counts the restart.
 
-    ``usage`` is what was certainly its own when it was found out: the walk stops at the limit, so the truth may be
-    more (``usage.exact`` is False then). ``largest``: the types that held the most of it.
+    ``usage``    what was certainly its own when this was found: the walk stops at the limit, so the actor
+                 may have held more (``usage.exact`` is False then)
+    ``limit``    the ``max_heap_size``, in bytes
+    ``largest``  the types that held the most of it
     """
 
     usage: HeapUsage

@@ -1,14 +1,17 @@
-"""Heaps of their own: the small blocks of actors that hold much, on pages that go back when the actor is gone.
+"""Heaps of their own: the small blocks of actors that hold much, on pages that go back when the actor
+dies.
 
-CPython's allocator keeps the blocks of everybody side by side, so the memory of a killed actor rarely goes back to the
-operating system. The clock's extension can give an account a heap of its own instead, for blocks of up to 512 bytes:
-pages of 4 KiB with nobody else's blocks in them (``_heaps.h``). What an actor's death empties is *cold*: free for any
-heap, resident until ``purge`` gives it back, which the governor does under pressure. Pages of the dead in which others
-still hold blocks (messages, mostly) are *adopted*: the last block frees them.
+CPython's allocator keeps the blocks of all actors side by side, so the memory of a killed actor rarely
+goes back to the operating system. The clock's extension can give an account a heap of its own instead, for
+blocks of up to 512 bytes: pages of 4 KiB where nobody else has blocks (``_heaps.h``). Pages that the death
+of an actor empties are *cold*: free for any heap, and resident until ``purge`` gives them back, which the
+governor does under pressure. Pages of a dead actor in which others still hold blocks (messages, mostly)
+are *adopted*: they are freed with their last block.
 
-It takes the extension on 64-bit Linux above CPython's own allocator; ``why_not`` says what is in the way. Actors of
-every node that have a ``max_heap_size`` get one when they hold 6 KiB; ``open_node(own_heaps=False)`` opts out, and
-``ACTORKIT_OWN_HEAPS=0`` in the environment for the whole process; that is read at import.
+This needs the extension, on 64-bit Linux, above CPython's own allocator; ``why_not`` says what is in the
+way. An actor that has a ``max_heap_size`` gets such a heap when it holds 6 KiB.
+``open_node(own_heaps=False)`` opts out for a node, and ``ACTORKIT_OWN_HEAPS=0`` in the environment, which
+is read at import, for the whole process.
 """
 
 from __future__ import annotations
@@ -30,17 +33,18 @@ _DECAY_SECONDS: Final = 0.002
 
 @attrs.frozen
 class HeapStatistics:
-    """All heaps of their own together, in bytes but for the counts.
+    """The figures of all such heaps together. In bytes, except for ``heaps`` and ``refusals``.
 
     Args:
         mapped: address space taken; most of it may never have been touched.
-        pages: in pages that have blocks in them, all resident.
-        cold: in pages without blocks that are resident: what ``purge`` can give back.
-        live: in blocks that are handed out.
-        adopted: of ``pages``, those whose account is gone.
-        heaps: how many there are, adopted ones included.
-        given_back: by ``purge``, since the start.
-        refusals: how often the system had no address space for more. Blocks then come from Python's allocator.
+        pages: pages that have blocks in them; all of them are resident.
+        cold: resident pages without blocks: what ``purge`` can give back.
+        live: blocks that are handed out.
+        adopted: the part of ``pages`` whose account is gone.
+        heaps: how many heaps there are, adopted ones included.
+        given_back: what ``purge`` has given back since the start.
+        refusals: how often the system had no address space for more. Blocks then come from
+            Python's allocator.
     """
 
     mapped: int = 0
@@ -54,7 +58,7 @@ class HeapStatistics:
 
     @property
     def resident(self) -> int:
-        """What they take of the process's resident set."""
+        """The part of the process's resident set that these heaps take."""
         return self.pages + self.cold
 
 
@@ -64,7 +68,8 @@ if not _wanted:
 
 
 def why_not() -> str | None:
-    """None if actors can have heaps of their own in this process; else what is in the way, and the remedy."""
+    """None if actors can have heaps of their own in this process; otherwise what is in the way, and the
+    remedy."""
     if clock.WHY_PORTABLE is not None:
         return clock.WHY_PORTABLE
     if not _wanted:
@@ -76,24 +81,24 @@ def why_not() -> str | None:
     if clock.heap_statistics()[-1]:
         return "the system refused 32 MiB of address space: raise RLIMIT_AS (ulimit -v)"
     return (
-        "somebody else stands before Python's own allocator: unset PYTHONMALLOC and PYTHONDEVMODE, "
+        "another allocator stands in front of Python's own: unset PYTHONMALLOC and PYTHONDEVMODE, "
         "and start tracemalloc after the node"
     )
 
 
 def purge(max_seconds: float = 0.01) -> int:
-    """Give cold pages back to the operating system. Call it when memory is short: each page that is needed again
-    costs a page fault.
+    """Give cold pages back to the operating system. Call it when memory is short: each page that is needed
+    again costs a page fault.
 
     Args:
-        max_seconds: how long it may take, more or less. What is left, the next call gives back.
+        max_seconds: how long it may take, more or less. The next call gives back what is left.
 
     Returns:
         The bytes by which the resident set has shrunk.
 
     Example::
 
-        from actorkit.heap import slabs
+        from actorkit.heap import own_heaps
 
         freed = own_heaps.purge(max_seconds=0.005)
     """
@@ -110,8 +115,8 @@ def statistics(*, live: bool = True) -> HeapStatistics:
 
 
 def decay() -> int:
-    """Give back some of what has stayed cold, if it is more than an eighth of what is in use: a node without a governor
-    would else keep all pages that it ever needed at once. Called once a second; takes 2 ms at most. Returns the bytes
-    by which the resident set has shrunk."""
-    told = statistics(live=False)
-    return purge(_DECAY_SECONDS) if told.cold > max(_KEPT_COLD, told.pages // 8) else 0
+    """Give back some cold pages if they are more than an eighth of those in use; otherwise a node without a
+    governor would keep all pages that it ever needed at once. The runtime calls this once a second; it
+    takes 2 ms at most. Returns the bytes by which the resident set has shrunk."""
+    now = statistics(live=False)
+    return purge(_DECAY_SECONDS) if now.cold > max(_KEPT_COLD, now.pages // 8) else 0

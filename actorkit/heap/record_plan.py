@@ -38,6 +38,6 @@ class RecordPlan(NamedTuple):
     limit: tuple[str, ...]
     """The attributes that lead from an account to a number of bytes; None on the way: there is no limit."""
     rare: tuple[Any, ...]
-    """Slots that must all be empty for a record to be read as above. ``told`` describes the other records."""
-    told: Callable[[Any], tuple[Sequence[object], Sequence[object], int, bool, int | None] | None]
+    """Slots that must all be empty for a record to be read as above. ``describe`` is called for the other records."""
+    describe: Callable[[Any], tuple[Sequence[object], Sequence[object], int, bool, int | None] | None]
     """(roots, mailbox, rank, idle, limit) of any record; None: it is left out."""

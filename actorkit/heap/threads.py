@@ -1,9 +1,9 @@
 """Worker threads that work for an actor.
 
-Each thread has an account of its own, and begins with none. What a function allocates in a worker thread is
-charged to the actor that it works for only if the thread enters the actor's account, and since pools use
-their threads again, it must leave it again. In a thread the account can become due and large requests are
-refused, but nobody is interrupted: that is the main thread's alone.
+A thread begins in no account. What a function allocates in a worker thread is charged to the actor that
+it works for only if the thread enters the actor's account. It must leave the account again, since pools
+reuse their threads. In a worker thread the account can become due and large requests are refused, but
+nothing is interrupted: only code of the main thread is.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 def in_account(account: clock.Account | None, function: Callable[P, R]) -> Callable[P, R]:
-    """The function, run with the account entered in whatever thread calls it.
+    """Returns the function wrapped so that the thread that calls it is in the account meanwhile.
 
     Example::
 

@@ -1,4 +1,4 @@
-"""The figures of one walk."""
+"""How much some objects hold in memory: figures of the walk and of the clock."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["HeapUsage", "OwnHeap"]
 
 @attrs.frozen
 class OwnHeap:
-    """An actor's pages of its own, at this moment; counted, not walked.
+    """The pages of an actor's own heap, at this moment; counted, not walked.
 
-    ``live``      bytes of small blocks that it has allocated there and that are still in use, by whomever
-    ``resident``  what the pages take: about what goes back to the system when it dies
+    ``live``      bytes of small blocks that it has allocated there and that are still in use, by anybody
+    ``resident``  bytes of these pages: about what goes back to the system when the actor dies
     """
 
     live: int
@@ -23,13 +23,13 @@ class OwnHeap:
 class HeapUsage:
     """What some objects, usually an actor's, hold in memory. In bytes of allocator blocks.
 
-    ``private``   would be free at once if the roots died now, without the mailbox
-    ``mailbox``   would be free besides, if the mailbox died too
-    ``objects``   how many objects these two are
-    ``exact``     False if a figure is less than the truth, or an estimate: a walk that ended at its
-                  limit, a second pass that ended at its cap on edges, an adapter that failed,
-                  frames that could not be read, an interpreter that does not tell
-    ``after_gc``  private cycles: free after the next collection only. 0 unless asked for
+    ``private``   free at once if the roots died now, without the mailbox
+    ``mailbox``   free in addition if the mailbox died too
+    ``objects``   the number of objects in these two
+    ``exact``     False if a figure is an estimate or too low: the walk ended at its limit, the second pass
+                  at its cap on edges, an adapter failed, frames could not be read, or the interpreter
+                  does not tell
+    ``after_gc``  private cycles, which only the next collection frees. 0 unless asked for
     ``shared``    reached, but held by others too. 0 unless asked for
     """
 

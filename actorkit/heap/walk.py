@@ -1,23 +1,23 @@
-"""How much memory some objects hold: the one door to the walk, in C where it was built, else in pure Python.
+"""The door to the walk, which says how much memory some objects hold: in C where the extension was built,
+otherwise in Python.
 
-**Roots count as dropped.** Their own reference counts are ignored, what else refers to them does not
+**Roots count as dropped.** Their own reference counts are ignored, and other references to them do not
 matter; so a prediction comes true only if the roots are really emptied at death. Everything else counts
-only if nothing but the roots holds it. To have an object judged by its count, give what holds it: the
-mailbox's deque instead of the messages in it, when a message may have gone to several actors.
+only if nothing but the roots holds it. To have an object judged by its count, give what holds it: when a
+message may have gone to several actors, give the list of the mailbox, not the messages in it.
 
 **Where the walk stops.** At modules, types, code, None and its like, immortal objects, module namespaces,
-and at instances of the types registered with ``stop_at``: these are never counted. It looks
-through functions (closure, defaults, attributes, annotations), bound methods, partials, cells, and suspended
-generators and coroutines. A weak reference does not lead to its referent. A root may be an instance
-of a registered type, for roots are never stops; a root that is a module, a type, code or immortal counts
-nothing.
+and at instances of the types registered with ``stop_at``: these never count. It looks through functions
+(closure, defaults, attributes, annotations), bound methods, partials, cells, and suspended generators and
+coroutines. A weak reference does not lead to its referent. A root may be an instance of a registered type:
+the walk does not stop at roots. A root that is a module, a type, code or immortal counts as nothing.
 
-**Two implementations.** ``IMPLEMENTATION`` says which one is in force. The environment variable
-``ACTORKIT_PURE=1`` forces the pure one, as does the lack of the extension. On interpreters whose
-reference counts say nothing about ownership the figures are estimates, and ``exact`` is False.
+**Two implementations.** ``IMPLEMENTATION`` says which one is in force. ``ACTORKIT_PURE=1`` in the
+environment forces the one in Python, and so does the lack of the extension. On interpreters whose reference
+counts say nothing about ownership the figures are estimates, and ``exact`` is False.
 
-Nothing is allocated per actor and nothing is kept between walks but a small buffer. The C walk holds the
-GIL from its beginning to its end: give a limit when the objects may be many.
+Nothing is allocated per actor, and only a small buffer is kept between walks. The C walk holds the GIL from
+its beginning to its end: give a limit when there may be many objects.
 """
 
 from __future__ import annotations
@@ -98,20 +98,24 @@ def measure(
 ) -> HeapUsage:
     """Measure what the roots hold, and what the mailbox holds besides.
 
-    ``frames``    running frames whose local variables are roots too. A suspended coroutine needs no
-                  frame, it is a root itself; of one that runs, the frames must be given, from the
-                  innermost outwards. The first must be one that a pending call interrupted, or one that
-                  called Python code, but never one that a finalizer interrupted. The value stack counts
-                  too (the list that a ``for`` iterates over). Further down, of frames that called Python
-                  code through C, only locals are certain: what nothing but their value stack
-                  holds is not seen, and ``exact`` is False. References of C code are never seen: while C
-                  iterates over a list or initializes an instance, that one looks shared
-    ``limit``     end as soon as private + mailbox is more; then ``exact`` is False
-    ``cycles``    make the second pass: ``after_gc`` and ``shared``. It traverses what is shared too, so
-                  it is for one actor at a time, on request
-    ``edge_cap``  end the second pass after so many references; both figures are 0 then
+    Args:
+        roots: what is dropped first.
+        mailbox: what is dropped after that.
+        frames: running frames whose local variables are roots too. A suspended coroutine needs no frame:
+            it is a root itself. For one that runs, give its frames, from the innermost outwards. The first
+            must be one that a pending call interrupted, or one that called Python code, but never one that
+            a finalizer interrupted. The value stack counts too (the list that a ``for`` iterates over).
+            Further down, only the locals of frames that called Python code through C are certain: what is
+            held by nothing but their value stack is not seen, and ``exact`` is False. References of C code
+            are never seen: a list looks shared while C iterates over it, and an instance while C
+            initializes it.
+        limit: end as soon as private + mailbox is more; then ``exact`` is False. What is counted until
+            then is certainly private, so more than the limit is a proof.
+        cycles: make the second pass, for ``after_gc`` and ``shared``. It also traverses what is shared, so
+            it is for one actor at a time, on request.
+        edge_cap: end the second pass after so many references; both figures are 0 then.
 
-    MemoryError if there is no memory for the walk itself.
+    Raises MemoryError if there is no memory for the walk itself.
     """
     if limit is not None and limit < 0:
         raise ValueError("a limit is a number of bytes, 0 or more")
@@ -136,7 +140,7 @@ def types_of(
     frames: Sequence[FrameType] = (),
     limit: int | None = None,
 ) -> dict[type, tuple[int, int]]:
-    """How many objects of each type ``measure`` counts, and their bytes. With a ``limit``: up to it."""
+    """How many objects of each type ``measure`` counts, and their bytes; with a ``limit``, up to it."""
     given = tuple(frames)
     *_, sums = _force.measure(
         _listed(roots),
@@ -152,38 +156,40 @@ def types_of(
 
 
 def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]]) -> list[int]:
-    """Private + mailbox of each (roots, mailbox), which are tuples or lists here. What two actors share
-    counts for neither."""
+    """Private + mailbox of each actor: a pair (roots, mailbox) of tuples or lists. What two actors share counts
+    for neither."""
     return _force.census(actors)
 
 
 def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None = None, floor: int = 0) -> CensusGroups:
-    """The census of whoever wants to rank: (record, rank, idle, bytes / limit or None, bytes) of each record that holds
-    something and is not left out, grouped, with each group's count, sum and largest. In C the ``plan`` is read record
-    by record without a call of Python, but for those that have something in a rare slot.
+    """A census for ranking: a row (record, rank, idle, bytes / limit or None, bytes) for each record that
+    holds something and is not left out, in groups, with the count, the sum and the largest row of each.
+    In C, records are read as the ``plan`` says without a call of Python, except those that have something
+    in a rare slot.
 
     Args:
-        best: rows at most, of those in a group that hold at least ``floor`` bytes, and again of the others: those that
-            are most over their limits, or largest where there is none. Counts and sums are of all. None: all.
+        best: at most so many rows of a group with at least ``floor`` bytes, and as many with less: those
+            most over their limits, or the largest where there is no limit. Counts and sums cover all
+            records. None: all rows.
         floor: see ``best``.
     """
     return _force.census_rows(records, plan, best, floor)
 
 
-# Called for each message, so there is nothing in between.
+# Called for each message, so nothing stands in between.
 size_of = _force.size_of
 """``size_of(*objects) -> int``: the bytes that the receiver of the objects will own if the sender drops
 them right after. References that the sender still has to the objects themselves do not matter."""
 
 
 def references_followed() -> int:
-    """How many references all walks in Python have followed so far: what they have cost. The C walk, a hundred times
-    cheaper, is not counted."""
+    """How many references all walks in Python have followed so far, as a measure of their cost. The C walk,
+    which is a hundred times cheaper, is not counted."""
     return Followed.references
 
 
 def size_messages() -> None:
-    """Let both clocks size messages as ``size_of`` does; done at import."""
+    """Let both clocks size messages as ``size_of`` does. Done at import."""
     in_c = IMPLEMENTATION == "c" and clock.COUNTS_ALLOCATIONS
     clock.size_with(_force._message_bound if in_c else size_of)
     portable_clock.size_with(size_of)
@@ -193,8 +199,8 @@ size_messages()
 
 
 def stop_at(*types: type) -> None:
-    """Never count instances of these types, nor of their subclasses, nor what only they hold; process-wide.
-    For handles and what belongs to the runtime. Roots are exempt."""
+    """Never count instances of these types or of their subclasses, nor what only they hold. Process-wide; for
+    handles and for what belongs to the runtime. Roots are exempt."""
     global _stop_types
     with _lock:
         _stop_types += tuple(cls for cls in dict.fromkeys(types) if cls not in _stop_types)
@@ -202,15 +208,15 @@ def stop_at(*types: type) -> None:
 
 
 def adapter(cls: type[T], function: Any) -> None:
-    """Tell of memory that the instances of ``cls`` and its subclasses hold, but do not show to a traversal.
+    """Register what the instances of ``cls`` and its subclasses hold without showing it to a traversal.
 
-    ``function(obj)`` returns ``(bytes, referents)``: the bytes that are freed with ``obj`` besides
-    its own block, and the objects that it owns a hidden reference to, once for each reference. It must
-    not create the referents. It is called in the middle of a walk, when all that the walk holds is safe.
-    If it raises an Exception, that object's hidden memory is left out and the walk is not exact; other
-    exceptions end the walk.
+    ``function(obj)`` returns ``(bytes, referents)``: the bytes that are freed with ``obj`` besides its own
+    block, and the objects to which it owns a hidden reference, once for each reference. It must not create
+    the referents. It is called in the middle of a walk, at a moment when everything that the walk holds is
+    safe. If it raises an Exception, the hidden memory of that object is left out and the walk is not exact;
+    other exceptions end the walk.
 
-    Process-wide; a second registration replaces the first, also those that actorkit ships.
+    Process-wide. A second registration replaces the first, and those that actorkit ships.
     """
     with _lock:
         _adapters[cls] = function

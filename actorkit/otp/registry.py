@@ -33,12 +33,12 @@ from ..log import log
 from ..policy.key_table import NOT_THEIRS, Place
 from ..policy.supervision.child_spec import ChildSpec
 from ..reasons import shown, text_of
-from ..runtime.actor.calls import Reply
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.later import Later
 from ..runtime.actor.names import ServiceRef, checked_class, checked_name
 from ..runtime.actor.record import Record
 from ..runtime.actor.ref import Ref
+from ..runtime.actor.waiting import PendingReply
 from ..runtime.base.trio_internals import is_fatal
 from .actor_set import ActorSet, failed, living
 from .registry_table import Entry, Key, RegistryTable, strict
@@ -205,7 +205,7 @@ class Registry(Actor):
 
     def _register_waiting(self, answer: Later[None], key: Any, value: Any) -> None:
         for asker in list(answer._askers or ()):
-            task = asker.task if isinstance(asker, Reply) else None
+            task = asker.task if isinstance(asker, PendingReply) else None
             if task is not None:
                 self._register_caller(answer, self.ctx.node.engine.holder_of(task), key, value)
 

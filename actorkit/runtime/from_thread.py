@@ -12,7 +12,6 @@ import trio
 
 from ..log import log
 from .actor.names import CURRENT_SCHEDULER
-from .actor.record import Record
 from .actor.ref import BoundedCall, Ref
 
 if TYPE_CHECKING:
@@ -44,8 +43,7 @@ class FromThread:
     ) -> None:
         """``ref.cast`` from a thread; returns at once. Raises NotAMessage, and trio.RunFinishedError when trio has
         ended."""
-        if isinstance(ref, Record):
-            ref.kind.handlers[method]
+        ref.check_declared(method)
         self._soon(lambda: ref.cast(method, *args, **kwargs))
 
     def send(self, ref: Ref[Any], message: object) -> None:

@@ -9,7 +9,7 @@ import trio
 
 from ..behaviours.actor import Actor, child
 from ..runtime.actor import links
-from ..runtime.actor.messages import MonitorId
+from ..runtime.actor.notices import MonitorId
 from ..runtime.actor.ref import Ref
 from ..runtime.node import Node
 

@@ -76,7 +76,7 @@ def plan(**changes: Any) -> RecordPlan:
     made = RecordPlan(
         kind=Entry, held=Entry.held, queues=(Entry.inbox, Entry.outbox), state=Entry.state, idle=IDLE, dead=DEAD,
         group=Entry.group, rank_of=lambda group: group.rank, account=Entry.account, limit=("owner", "size"),
-        rare=(Entry.extra, Entry.waits), told=told,
+        rare=(Entry.extra, Entry.waits), describe=told,
     )  # fmt: skip
     return made._replace(**changes)
 
@@ -153,7 +153,7 @@ def test_the_best_of_each_group(seed: int, floor: int, best: int) -> None:
         assert some[key] == ([rows[at] for at in sorted(large + small)], *totals)
 
 
-def test_another_class_is_told_of() -> None:
+def test_another_class_is_described() -> None:
     class Foreign:
         state, group, account, extra, inbox, outbox = BUSY, Group(1), None, None, None, [["late", 0.5]]
         held = [0.75]
@@ -181,7 +181,7 @@ def test_a_group_is_asked_once_and_what_it_is_asked_for_may_change_everything(im
 
     given = tuple(records)
     [(rows, *_)] = walk.census_rows(given, plan(rank_of=rank_of)).values()
-    if implementation is not pure_walk:  # which is told of all, and asks nobody
+    if implementation is not pure_walk:  # which asks about all records anyway
         assert asked == [group]
         assert [row[0] for row in rows] == [given[0], *given[2:]]
         assert rows[0][4] > 1_000
@@ -196,7 +196,7 @@ def test_what_goes_wrong_is_raised() -> None:
         raise LookupError("nobody knows")
 
     with pytest.raises(LookupError):
-        walk.census_rows([rare], plan(told=failing))
+        walk.census_rows([rare], plan(describe=failing))
     assert walk.census_rows([], plan()) == {}
     assert walk.census_rows([record], plan())
 
@@ -224,7 +224,7 @@ def test_the_extension_checks_what_it_is_given() -> None:
         _walk.census_rows(7, plan(), None, 0)  # type: ignore[arg-type]
     with pytest.raises(LookupError):
         _walk.census_rows([record], plan(rank_of=failing), None, 0)
-    with pytest.raises(ValueError, match="give 0 or more"):
+    with pytest.raises(ValueError, match="best must be 0 or more"):
         _walk.census_rows([record], plan(), -1, 0)
     with pytest.raises(TypeError):
         _walk.census_rows([record], plan(), "all", 0)  # type: ignore[arg-type]
@@ -233,13 +233,13 @@ def test_the_extension_checks_what_it_is_given() -> None:
     with pytest.raises(TypeError):
         _walk.census_rows([record], plan())  # type: ignore[call-arg]
     for rank in (-1, 8):
-        with pytest.raises(ValueError, match="a rank is 0 to 7"):
+        with pytest.raises(ValueError, match="a rank must be 0 to 7"):
             _walk.census_rows([record], plan(rank_of=lambda _, rank=rank: rank), None, 0)
     with pytest.raises(TypeError):
         _walk.census_rows([record], plan(rank_of=lambda _: "first"), None, 0)
     for wrong_told in (7, (), ([], [], 1, True), (7, [], 1, True, None), ([[0.5]], [], 1, True, "large")):
         with pytest.raises(TypeError):
-            _walk.census_rows([rare], plan(told=lambda _, wrong_told=wrong_told: wrong_told), None, 0)
+            _walk.census_rows([rare], plan(describe=lambda _, wrong_told=wrong_told: wrong_told), None, 0)
     record.account = 7  # type: ignore[assignment]
     with pytest.raises(AttributeError):
         _walk.census_rows([record], plan(), None, 0)
@@ -262,7 +262,7 @@ def test_nothing_is_left_behind() -> None:
     for n in range(50):
         walk.census_rows(records, the_plan)
         with pytest.raises(LookupError):
-            walk.census_rows(records, the_plan._replace(told=failing))
+            walk.census_rows(records, the_plan._replace(describe=failing))
         del n
     after = counts()
     assert all(abs(now - then) < 40 for now, then in zip(after, before, strict=True)), (before, after)

@@ -16,6 +16,7 @@ c_clock = pytest.importorskip("actorkit.heap.c._clock", reason="the extension is
 c_walk = pytest.importorskip("actorkit.heap.c._walk", reason="the extension is not built")
 
 TWINS = [(c_clock, portable_clock), (c_walk, pure_walk)]
+MAILBOX = "inbox", "outbox"
 by_name = pytest.mark.parametrize(("in_c", "pure"), TWINS, ids=["clock", "walk"])
 
 
@@ -76,3 +77,25 @@ def test_what_can_be_set_is_the_same() -> None:
                 except AttributeError:
                     writable = False
                 assert writable == (value.fset is not None), name
+
+
+class Named:
+    __slots__ = ("account", "came", "goes")
+
+    def __init__(self, account: Any) -> None:
+        self.account = account
+        self.came = self.goes = None
+
+
+@pytest.mark.parametrize("each", [c_clock, portable_clock], ids=["c", "pure"])
+def test_the_mailbox_says_where_it_is(each: Any) -> None:
+    account = each.Account()
+    record = Named(account)
+    each.deliver_to("came", "goes")
+    try:
+        assert account.accept(record, len, ((),)) is None
+        assert record.came == [(len, ((),), None)]
+        assert account.accept(record, len, ("1",)) is True
+        assert len(record.came) == 2
+    finally:
+        each.deliver_to(*MAILBOX)

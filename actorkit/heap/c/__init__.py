@@ -1,1 +1,1 @@
-"""The heap in C. Nothing but its doors ``heap.walk`` and ``heap.clock`` imports from here."""
+"""The heap in C. Only the doors ``heap.walk`` and ``heap.clock`` import from here."""

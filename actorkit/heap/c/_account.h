@@ -70,22 +70,22 @@ typedef struct {
     uint64_t rest;        /* the length of the last such rest */
     uint64_t held_then;   /* what it held when the rest began: holding twice as much ends the rest */
     uint64_t origin;      /* small + large when bytes was 0; may wrap around, only the difference counts */
-    uint64_t soft;
-    uint64_t hard;
-    uint64_t giant;
-    uint64_t peak_request;
-    uint64_t refused;
-    uint64_t last_refused;
+    uint64_t soft;        /* bytes at which the alarm is due */
+    uint64_t hard;        /* bytes that no large request may take the account past */
+    uint64_t giant;       /* the largest request that is served */
+    uint64_t peak_request; /* the largest request above SMALL so far, served or refused */
+    uint64_t refused;     /* how many requests were refused */
+    uint64_t last_refused; /* the size of the last of them */
     uint64_t activation;  /* how often it was entered */
     uint64_t asked;       /* the activation in which a pending call was asked for; 0 if none */
     uint64_t in_vain;     /* how often the alarm came while a verdict stood */
-    char due;
+    char due;             /* the account is to be looked at at the next boundary */
     char heap_near;       /* a look has found it halfway to a heap of its own */
     char heap_due;        /* heap_at was reached since the last look */
     char measured;        /* receive() leaves all messages to its caller */
     Py_ssize_t bound;     /* of messages: accept() leaves those beyond it to its caller */
-    PyObject *owner;
-    PyObject *verdict;
+    PyObject *owner;      /* owned; whose account this is */
+    PyObject *verdict;    /* owned; what the judge of the budget has decided, or NULL */
     PyObject *weak_references;
 } Account;
 
@@ -94,7 +94,6 @@ static PyTypeObject AccountType; /* _account_type.h */
 THREAD_LOCAL Account *entered; /* owned; what this thread's allocations are counted to */
 
 static bool slabs_serve; /* can accounts have heaps of their own? Found out when the hooks are put in place */
-
 static inline uint64_t
 account_total(Account *account)
 {
@@ -113,7 +112,7 @@ account_watch(Account *account)
     account->watch_at = account->heap_at < account->alarm_at ? account->heap_at : account->alarm_at;
 }
 
-/* Recompute alarm_at after origin or soft has changed, and let the alarm be asked for anew. */
+/* Recompute alarm_at after a change of origin or soft, and let the alarm be asked for anew. */
 static void
 account_arm(Account *account)
 {
@@ -130,7 +129,7 @@ account_arm(Account *account)
     account->asked = 0;
 }
 
-/* Let small blocks come from a heap of its own, or not any more. */
+/* Let its small blocks come from a heap of its own, or no longer. */
 static void
 account_serve(Account *account, bool own)
 {
@@ -151,8 +150,9 @@ account_serve(Account *account, bool own)
 #endif
 }
 
-/* Between looks it has allocated as much as a large actor holds: it is served from now on, lest what it is about to keep
-   stays behind elsewhere. The next look takes the heap away again if little of it was left. */
+/* Since the last look it has allocated as much as a large actor holds. It is served from now on, or what
+   it is about to keep would lie among the blocks of others. The next look takes the heap away again if
+   little was kept. */
 static void
 want_heap(Account *account)
 {
@@ -163,8 +163,8 @@ want_heap(Account *account)
     account_watch(account);
 }
 
-/* Is more than a quarter of its heap free? Whoever allocates much for a moment and keeps little of it, here and there, would
-   hold all pages that it ever needed, with room that nobody else can use. */
+/* Is more than a quarter of its heap free? An actor that allocates much for a moment, and keeps little of
+   it here and there, would hold all pages that it ever needed, with room that nobody else can use. */
 static bool
 account_is_airy(Account *account)
 {
@@ -185,8 +185,8 @@ account_is_airy(Account *account)
     return false;
 }
 
-/* A look has found that it holds so much. What large blocks have of it, which are malloc's in any case, is guessed from
-   what has been allocated. */
+/* A look has found that it holds so much. Large blocks are malloc's in any case: their share of what is
+   held is taken to be their share of what was allocated. */
 static void
 account_settle(Account *account, uint64_t held)
 {
@@ -205,7 +205,7 @@ account_settle(Account *account, uint64_t held)
         account_serve(account, false);
     }
     else if (total < account->rests_until && held < 2 * account->held_then + HOLDS_MUCH) {
-        account_serve(account, false); /* gives back what has become empty */
+        account_serve(account, false); /* gives empty pages back */
     }
     else if (held >= HOLDS_MUCH || (account->serving != NULL && held >= HOLDS_MUCH / 2)) {
         account->heap_at = NONE_SET;
@@ -215,7 +215,7 @@ account_settle(Account *account, uint64_t held)
     else if (account->heap_due || account->serving != NULL || account->heap_at == NONE_SET) {
         uint64_t step = account->heap_step == 0 ? HOLDS_MUCH : account->heap_step * 2;
         if (held >= HOLDS_MUCH / 2 && !account->heap_near) {
-            account->heap_near = 1; /* if it goes on like this, it will soon be there */
+            account->heap_near = 1; /* at this rate it will soon be a large one */
             step = HOLDS_MUCH - held > LOOK_AT_SOONEST ? HOLDS_MUCH - held : LOOK_AT_SOONEST;
         }
         account->heap_step = step > LOOK_AT_LATEST ? LOOK_AT_LATEST : step;
@@ -226,8 +226,7 @@ account_settle(Account *account, uint64_t held)
     account_watch(account);
 }
 
-/* Charge it if `bytes` stays below `soft`; needs the GIL. */
-
+/* Charge the account with so many bytes if that leaves `bytes` below `soft`. Needs the GIL. */
 static inline bool
 account_take(Account *account, uint64_t number)
 {

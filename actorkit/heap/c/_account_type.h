@@ -61,7 +61,7 @@ account_dealloc(Account *account)
     Py_TYPE(account)->tp_free(account);
 }
 
-/* A number of bytes that Python code sets: 0 and -1 with an exception, or the number. */
+/* Read a number of bytes that Python code gives. -1 with an exception if it is none. */
 static int
 as_size(PyObject *value, const char *name, uint64_t *size)
 {
@@ -188,7 +188,7 @@ account_set_threshold(Account *account, PyObject *value, void *offset)
 }
 
 PyDoc_STRVAR(reset_doc, "reset($self, /, bytes=0)\n--\n\n"
-"Begin anew: `bytes` is this number, and the account is not due any more. The thresholds stay.");
+"Begin anew: `bytes` is this number, and the account is no longer due. The thresholds stay.");
 
 static PyObject *
 account_reset(Account *account, PyObject *arguments, PyObject *keywords)
@@ -208,8 +208,8 @@ account_reset(Account *account, PyObject *arguments, PyObject *keywords)
 }
 
 PyDoc_STRVAR(settle_doc, "settle($self, held, /)\n--\n\n"
-"A look has found that it holds so many bytes: whoever holds much gets a heap of its own, whoever does not any more\n"
-"loses it. From the first time on the account is also due when it has allocated as much as would be much.");
+"A look has found that it holds so many bytes. An account that holds much gets a heap of its own, and one that\n"
+"no longer does loses it. From the first call on, the account is also due when it has allocated that much.");
 
 static PyObject *
 account_settle_method(Account *account, PyObject *argument)
@@ -223,7 +223,7 @@ account_settle_method(Account *account, PyObject *argument)
 }
 
 PyDoc_STRVAR(charge_doc, "charge($self, n, /)\n--\n\n"
-"Add bytes that others have allocated for it: a message that it receives.");
+"Add bytes that others have allocated for the account: a message that its actor receives.");
 
 static PyObject *
 account_charge(Account *account, PyObject *argument)
@@ -248,15 +248,16 @@ account_charge(Account *account, PyObject *argument)
 
 static PyGetSetDef account_getset[] = {
     {"bytes", (getter)account_get_bytes, (setter)account_set_bytes,
-     PyDoc_STR("Bytes allocated and charged since the last reset; what was freed is not taken off."), NULL},
-    {"total", (getter)account_get_total, NULL, PyDoc_STR("The same since the account was made."), NULL},
+     PyDoc_STR("Bytes allocated and charged since the last reset. Frees are not counted."), NULL},
+    {"total", (getter)account_get_total, NULL,
+     PyDoc_STR("Bytes allocated and charged since the account was made."), NULL},
     {"due", (getter)account_get_due, NULL, PyDoc_STR("Has bytes reached soft since the last reset?"), NULL},
     {"live", (getter)account_get_live, NULL,
-     PyDoc_STR("Bytes of the blocks up to 512 bytes in its own heap; None: it never had one."), NULL},
+     PyDoc_STR("Bytes of the blocks in its own heap, which are of up to 512 bytes; None: it never had one."), NULL},
     {"resident", (getter)account_get_resident, NULL,
-     PyDoc_STR("What the pages of its own heap take, in bytes; None if it has none."), NULL},
+     PyDoc_STR("Bytes that the pages of its own heap take; None if it has none."), NULL},
     {"own_heap", (getter)account_get_own_heap, (setter)account_set_own_heap,
-     PyDoc_STR("Do its blocks up to 512 bytes come from pages of its own? Stays False where that cannot be had."),
+     PyDoc_STR("Do its blocks of up to 512 bytes come from pages of its own? Stays False where that cannot be had."),
      NULL},
     THRESHOLD(soft, "The alarm is due when bytes has reached this; 0 for never."),
     THRESHOLD(hard, "A request of 64 KiB or more that would take bytes past this is refused; 0 for none."),
@@ -269,13 +270,13 @@ static PyGetSetDef account_getset[] = {
 };
 
 static PyMemberDef account_members[] = {
-    {"owner", T_OBJECT, offsetof(Account, owner), 0, PyDoc_STR("Whose account this is; not looked at.")},
+    {"owner", T_OBJECT, offsetof(Account, owner), 0, PyDoc_STR("Whose account this is; the clock does not use it.")},
     {"measured", T_BOOL, offsetof(Account, measured), 0,
-     PyDoc_STR("receive() leaves every message to its caller, which measures it: what it shares counts too.")},
+     PyDoc_STR("receive() leaves every message to its caller, which measures it, shared parts too.")},
     {"bound", T_PYSSIZET, offsetof(Account, bound), 0,
-     PyDoc_STR("accept() leaves messages to its caller when so many wait.")},
+     PyDoc_STR("accept() leaves messages to its caller when so many are waiting.")},
     {"verdict", T_OBJECT, offsetof(Account, verdict), 0,
-     PyDoc_STR("Set by the budget's judge; stands until cleared.")},
+     PyDoc_STR("Set by the judge of the budget; it stands until it is cleared.")},
     {NULL, 0, 0, 0, NULL},
 };
 

@@ -38,7 +38,7 @@ static PyObject *alarm_function;  /* owned; NULL if the clock is not installed *
 
 static int ring(void *);
 
-/* The account has passed its soft threshold, and we have the GIL: let the interpreter call us when it can. */
+/* The account has reached watch_at, and we have the GIL: let the interpreter call us when it can. */
 static __attribute__((noinline)) void
 want_alarm(Account *account)
 {
@@ -62,7 +62,7 @@ want_alarm(Account *account)
     account->asked = account->activation;
 }
 
-/* The pending call. Exceptions of the alarm are raised in the frame that was interrupted. */
+/* The pending call. What the alarm raises is raised in the frame that was interrupted. */
 static int
 ring(void *Py_UNUSED(nothing))
 {
@@ -74,7 +74,7 @@ ring(void *Py_UNUSED(nothing))
     }
     account->asked = 0;
     if (account_total(account) < account->alarm_at) {
-        return 0; /* reset in the meantime */
+        return 0; /* it was reset in the meantime */
     }
     entered = NULL; /* the reference is ours until we put it back */
     PyObject *function = Py_NewRef(alarm_function);

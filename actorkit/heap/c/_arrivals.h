@@ -23,7 +23,7 @@
 static MessageSizer bytes_of_objects; /* NULL: `sizer` is asked instead */
 static PyObject *sizer;               /* owned; NULL: nothing sizes messages yet */
 
-/* -1 with an exception. */
+/* At least the bytes of a message's arguments; -1 with an exception. */
 static Py_ssize_t
 bytes_of_arguments(PyObject *arguments)
 {
@@ -31,7 +31,7 @@ bytes_of_arguments(PyObject *arguments)
         return bytes_of_objects(&PyTuple_GET_ITEM(arguments, 0), PyTuple_GET_SIZE(arguments));
     }
     if (sizer == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "nothing sizes messages yet: import actorkit.heap.walk");
+        PyErr_SetString(PyExc_RuntimeError, "nothing can size messages yet: import actorkit.heap.walk");
         return -1;
     }
     PyObject *answer = PyObject_CallObject(sizer, arguments);
@@ -59,7 +59,8 @@ clock_size_with(PyObject *Py_UNUSED(module), PyObject *argument)
         Py_RETURN_NONE;
     }
     if (!PyCallable_Check(argument)) {
-        PyErr_Format(PyExc_TypeError, "the sizer must be callable, not %.100s", Py_TYPE(argument)->tp_name);
+        PyErr_Format(PyExc_TypeError, "the sizer must be callable or the walk's capsule, not %.100s",
+                     Py_TYPE(argument)->tp_name);
         return NULL;
     }
     bytes_of_objects = NULL;
@@ -68,14 +69,15 @@ clock_size_with(PyObject *Py_UNUSED(module), PyObject *argument)
 }
 
 PyDoc_STRVAR(receive_doc, "receive($self, arguments, /)\n--\n\n"
-"Charge a message with these arguments if that leaves `bytes` below `soft`, and say whether it did: their size\n"
-"if all others let go of them, or somewhat more, and ENVELOPE. False without a look if `measured` is set.");
+"Charge the account with a message of these arguments if that leaves `bytes` below `soft`, and say whether it\n"
+"did. The charge is their size if all others let go of them, or somewhat more, and ENVELOPE. False at once if\n"
+"`measured` is set.");
 
 static PyObject *
 account_receive(Account *account, PyObject *arguments)
 {
     if (UNLIKELY(!PyTuple_CheckExact(arguments))) {
-        PyErr_Format(PyExc_TypeError, "the arguments are a tuple, not %.100s", Py_TYPE(arguments)->tp_name);
+        PyErr_Format(PyExc_TypeError, "the arguments must be a tuple, not %.100s", Py_TYPE(arguments)->tp_name);
         return NULL;
     }
     if (account->measured) {
@@ -89,9 +91,9 @@ account_receive(Account *account, PyObject *arguments)
 }
 
 PyDoc_STRVAR(accept_doc, "accept($self, record, function, arguments, /)\n--\n\n"
-"As `receive`, and append (function, arguments, None) to the record's `inbox`, if fewer than `bound` wait there and\n"
-"in its `outbox`. True: it is behind others; None: it is in an inbox made for it, since there was none; False: nothing\n"
-"was charged or queued.");
+"As `receive`, and append the message (function, arguments, None) to the record's inbox, if fewer than `bound`\n"
+"messages wait there and in its outbox (see deliver_to). True: it is behind others. None: it is in an inbox made\n"
+"for it, since there was none. False: nothing was charged or queued.");
 
 static PyObject *
 account_accept(Account *account, PyObject *const *arguments, Py_ssize_t count)

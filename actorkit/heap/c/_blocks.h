@@ -1,18 +1,20 @@
-/* How many bytes come back to the allocator when an object is freed.
+/* How many bytes come back to the allocator when an object is freed. Part of _walk.c.
  *
- * An object is one block or several: a list has its array, a dict its keys table, an instance (up
- * to 3.12) its values. Each block is rounded up as the allocators do it: to 16 bytes up to 512,
- * beyond that to what malloc makes of it. The sums agree with counted frees; a plain sum of
- * sys.getsizeof is up to a quarter too low.
+ * Theory of operation. An object is one block or several: a list has its array, a dict its keys table,
+ * an instance (up to 3.12) its values. Each block is rounded up as the allocators do it (`_contract.h`).
+ * The sums agree with counted frees; a plain sum of sys.getsizeof is up to a quarter too low.
  *
- * A type is looked at once in a walk, and what was found is kept in a small cache by its address. That is only
- * good for one walk, since a type may die and another one take its place; what is said of a built-in
- * type (``LASTING``) is good until something is registered.
+ * A type is examined once in a walk, and what was found is kept in a small cache by its address. That is
+ * good for one walk only, since a type may die and another one take its place. What is known about a
+ * built-in type (`LASTING`) is good until something is registered.
  *
- * No method written in Python is called, and no lookup that could compare keys by Python code: the
- * C-level __sizeof__ of the standard library is the only thing that is called, for types
- * whose structure is not known here. Elsewhere a __sizeof__ is not trusted, the basic size counts;
- * adapters are for such types. */
+ * No method written in Python is called, and no lookup is made that could compare keys by Python code.
+ * For types whose structure is not known here, the C-level __sizeof__ of the standard library is called,
+ * and nothing else. Other __sizeof__ methods are not trusted, and the basic size counts; adapters are for
+ * such types.
+ *
+ * References. Types, methods and adapters are borrowed: the registry of the walk holds the adapters, and
+ * no type dies during a walk. The GIL is held. */
 
 #ifndef ACTORKIT_HEAP_BLOCKS_H
 #define ACTORKIT_HEAP_BLOCKS_H
@@ -61,15 +63,15 @@ typedef struct {
     uint8_t flags;
 } TypeFacts;
 
-/* What was registered for all walks. Both tuples are replaced, never changed. */
+/* What was registered for all walks. The tuples are replaced, never changed. */
 typedef struct {
     PyObject *stop_types;        /* tuple of types */
     PyObject *adapters_by_type;  /* tuple of (type, function) */
     PyObject *adapters_by_name;  /* tuple of (bytes "module.name", function) */
 } Registry;
 
-/* Found when the module is loaded; live as long as the process. */
-static traverseproc python_class_traverse;  /* what classes made by a class statement have */
+/* Found when the module is loaded; they live as long as the process. */
+static traverseproc python_class_traverse;  /* of classes made by a class statement */
 static PyObject *name_sizeof;
 static PyObject *name_builtins;
 static PyObject *stdlib_module_names;
@@ -85,7 +87,7 @@ block_bytes(size_t requested)
     return large_block(requested);
 }
 
-/* The ``length`` bytes at ``name`` are the name of a module of the standard library. */
+/* Are the `length` bytes at `name` the name of a module of the standard library? */
 static int
 is_stdlib_name(const char *name, size_t length)
 {
@@ -101,7 +103,7 @@ is_stdlib_name(const char *name, size_t length)
     return found > 0;
 }
 
-/* The C code of this C type comes from the interpreter or its standard library. */
+/* Does the C code of this C type come from the interpreter or its standard library? */
 static int
 is_stdlib_type(PyTypeObject *type)
 {
@@ -257,7 +259,7 @@ choose_sizer(TypeFacts *facts, PyTypeObject *type)
     }
 }
 
-/* It and its bases are static: they neither die nor change. */
+/* Are it and its bases static? Such types neither die nor change. */
 static int
 is_builtin(PyTypeObject *type)
 {
@@ -346,7 +348,7 @@ sizeof_beyond(PyObject *object, PyObject *method, size_t basic)
     return bytes > basic ? bytes - basic : 0;
 }
 
-/* What the keys table was requested with; 0 for the empty one, which all share. */
+/* The size that the keys table was requested with; 0 for the empty one, which all dicts share. */
 static size_t
 table_request(PyDictKeysObject *keys)
 {
@@ -366,8 +368,8 @@ dict_table_bytes(PyDictObject *dict)
     return request ? block_bytes(request) : 0;
 }
 
-/* The linked list beside the dict: one node for each key and a table of pointers to them. The rest
- * of what OrderedDict's own __sizeof__ says beyond dict's is that table. */
+/* The linked list beside the dict: one node for each key, and a table of pointers to them. That table is
+ * what OrderedDict's own __sizeof__ says beyond the dict's and the nodes. */
 static size_t
 ordered_nodes_bytes(PyObject *object, const TypeFacts *facts)
 {
@@ -404,7 +406,7 @@ second_block_bytes(PyObject *object, const TypeFacts *facts)
         return allocated > 0 ? block_bytes((size_t)allocated) : 0;
     }
     case SIZER_DEQUE: {
-        /* Blocks of 64 items and two links, each allocated for itself. */
+        /* Blocks of 64 items and two links, each allocated on its own. */
         size_t block = 66 * sizeof(PyObject *);
         return sizeof_beyond(object, facts->sizeof_method, basic) / block * block_bytes(block);
     }

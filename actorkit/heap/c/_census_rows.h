@@ -23,16 +23,16 @@
 #include <structmember.h>
 
 enum { PLAN_KIND, PLAN_HELD, PLAN_QUEUES, PLAN_STATE, PLAN_IDLE, PLAN_DEAD, PLAN_GROUP, PLAN_RANK, PLAN_ACCOUNT,
-       PLAN_LIMIT, PLAN_RARE, PLAN_TOLD, PLAN_LENGTH };
+       PLAN_LIMIT, PLAN_RARE, PLAN_DESCRIBE, PLAN_LENGTH };
 enum { MOST_RARE = 16, RANKS = 8, GROUPS = RANKS * 4 };
 
-/* A record that holds something: its place among the records, its bytes, and bytes / limit, or 0. */
+/* A record that holds something: its place among the records, its bytes, and bytes / limit (0: no limit). */
 typedef struct {
     Py_ssize_t index, bytes;
     double over;
 } Found;
 
-/* The best of some, the worst of them first. */
+/* The best of some records, as a heap: the worst of them first. */
 typedef struct {
     Found *found;
     Py_ssize_t count, room;
@@ -48,14 +48,14 @@ typedef struct {
 typedef struct {
     PyTypeObject *kind;
     Py_ssize_t held, inbox, outbox, state, group, account, rare[MOST_RARE], rare_count;
-    PyObject *idle, *dead, *rank_of, *limit, *told;
-    PyObject *ranks; /* of the groups met so far */
-    Py_ssize_t best;  /* so many rows at most, of those in a group with at least `floor` bytes and of the others */
+    PyObject *idle, *dead, *rank_of, *limit, *describe;
+    PyObject *ranks; /* the ranks of the groups met so far */
+    Py_ssize_t best;  /* rows of a group at most, with at least `floor` bytes, and again with less */
     Py_ssize_t floor;
     FoundGroup groups[GROUPS];
 } Census;
 
-/* What one record has: its rank (borrowed; None: it is left out), its state and its limit. */
+/* What is known of one record: its rank (borrowed; None: it is left out), its state and its limit. */
 typedef struct {
     PyObject *rank;
     int idle;
@@ -73,7 +73,7 @@ slot_offset(PyTypeObject *kind, PyObject *slot)
     return ((PyMemberDescrObject *)slot)->d_member->offset;
 }
 
-/* Borrowed; NULL if it is empty or None. */
+/* Borrowed; NULL if the slot is empty or holds None. */
 static inline PyObject *
 in_slot(PyObject *record, Py_ssize_t offset)
 {
@@ -111,7 +111,7 @@ read_plan(Census *census, PyObject *plan)
     census->dead = PyTuple_GET_ITEM(plan, PLAN_DEAD);
     census->rank_of = PyTuple_GET_ITEM(plan, PLAN_RANK);
     census->limit = PyTuple_GET_ITEM(plan, PLAN_LIMIT);
-    census->told = PyTuple_GET_ITEM(plan, PLAN_TOLD);
+    census->describe = PyTuple_GET_ITEM(plan, PLAN_DESCRIBE);
     return census->account >= 0;
 }
 
@@ -131,7 +131,7 @@ is_plain(const Census *census, PyObject *record)
         && in_slot(record, census->group) != NULL && in_slot(record, census->held) != NULL;
 }
 
-/* Drop these, as ``drop_all`` does. */
+/* Drop some objects, as `drop_all` does. */
 static void
 drop_objects(Walk *walk, PyObject *const *objects, int count)
 {
@@ -165,7 +165,7 @@ plain_bytes(Walk *walk, const Census *census, PyObject *record)
     PyObject *held = in_slot(record, census->held), *queues[2];
     int count = 0;
     drop_objects(walk, &held, 1);
-    /* Read now: an adapter may have run, and have ended the actor. */
+    /* Read only now: an adapter may have run, and may have ended the actor. */
     const Py_ssize_t slots[2] = {census->inbox, census->outbox};
     for (int i = 0; i < 2; i++) {
         PyObject *queue = in_slot(record, slots[i]);
@@ -214,7 +214,7 @@ plain_standing(Census *census, PyObject *record, Standing *standing)
     return !PyErr_Occurred();
 }
 
-/* Does one rank after another: less over its limit, or alike and smaller, or alike and later. */
+/* Does one rank after the other? It is less over its limit, or smaller, or later in the list. */
 static inline int
 is_worse(const Found *one, const Found *other)
 {
@@ -224,7 +224,7 @@ is_worse(const Found *one, const Found *other)
     return one->bytes != other->bytes ? one->bytes < other->bytes : one->index > other->index;
 }
 
-/* The root of the heap has changed. */
+/* Restore the heap after a change of its root. */
 static void
 sink_root(Found *found, Py_ssize_t count)
 {
@@ -241,7 +241,7 @@ sink_root(Found *found, Py_ssize_t count)
     found[at] = root;
 }
 
-/* The last of the heap is new. */
+/* Restore the heap after one more was put at its end. */
 static void
 rise_last(Found *found, Py_ssize_t count)
 {
@@ -253,7 +253,7 @@ rise_last(Found *found, Py_ssize_t count)
     found[at] = last;
 }
 
-/* Keep it if it is among the best. */
+/* Keep a record if it is among the best. 0 with an exception. */
 static int
 keep_best(Best *kept, Py_ssize_t best, const Found *found)
 {
@@ -285,7 +285,7 @@ add_found(Census *census, Py_ssize_t index, const Standing *standing, Py_ssize_t
     long rank = PyLong_AsLong(standing->rank);
     if (rank < 0 || rank >= RANKS) {
         if (!PyErr_Occurred()) {
-            PyErr_Format(PyExc_ValueError, "a rank is 0 to %d, not %ld", RANKS - 1, rank);
+            PyErr_Format(PyExc_ValueError, "a rank must be 0 to %d, not %ld", RANKS - 1, rank);
         }
         return 0;
     }
@@ -299,18 +299,19 @@ add_found(Census *census, Py_ssize_t index, const Standing *standing, Py_ssize_t
     return keep_best(bytes >= census->floor ? &group->large : &group->small, census->best, &found);
 }
 
-/* As Python tells of it: None, or (roots, mailbox, rank, idle, limit or None). */
+/* Count a record as the plan's function describes it: None, or (roots, mailbox, rank, idle, limit or None). */
 static int
-count_told(Walk *walk, Census *census, Py_ssize_t index, PyObject *record)
+count_described(Walk *walk, Census *census, Py_ssize_t index, PyObject *record)
 {
-    PyObject *told = PyObject_CallOneArg(census->told, record);
-    if (told == NULL || told == Py_None) {
-        Py_XDECREF(told);
-        return told != NULL;
+    PyObject *described = PyObject_CallOneArg(census->describe, record);
+    if (described == NULL || described == Py_None) {
+        Py_XDECREF(described);
+        return described != NULL;
     }
     PyObject *arguments[2] = {NULL, NULL}, *rank, *limit;
     int idle, fine = 0;
-    if (PyTuple_Check(told) && PyArg_ParseTuple(told, "OOOpO", &arguments[0], &arguments[1], &rank, &idle, &limit)
+    if (PyTuple_Check(described)
+        && PyArg_ParseTuple(described, "OOOpO", &arguments[0], &arguments[1], &rank, &idle, &limit)
         && check_sequences(arguments, 2)) {
         Standing standing = {rank, idle, limit == Py_None ? 0.0 : PyFloat_AsDouble(limit)};
         if (!PyErr_Occurred()) {
@@ -320,9 +321,9 @@ count_told(Walk *walk, Census *census, Py_ssize_t index, PyObject *record)
         }
     }
     else if (!PyErr_Occurred()) {
-        PyErr_SetString(PyExc_TypeError, "a record is told of as (roots, mailbox, rank, idle, limit)");
+        PyErr_SetString(PyExc_TypeError, "a record must be described as (roots, mailbox, rank, idle, limit)");
     }
-    Py_DECREF(told);
+    Py_DECREF(described);
     return fine;
 }
 
@@ -339,8 +340,8 @@ count_plain(Walk *walk, Census *census, Py_ssize_t index, PyObject *record)
     if (standing.rank == Py_None) {
         return 1;
     }
-    if (!is_plain(census, record)) { /* Python code has run meanwhile */
-        return count_told(walk, census, index, record);
+    if (!is_plain(census, record)) { /* Python code has run meanwhile, and may have changed it */
+        return count_described(walk, census, index, record);
     }
     Py_ssize_t bytes = plain_bytes(walk, census, record);
     return bytes < 0 ? 0 : bytes == 0 || add_found(census, index, &standing, bytes);
@@ -353,7 +354,7 @@ by_index(const void *one, const void *other)
     return (first > second) - (first < second);
 }
 
-/* (record, rank, idle, over, bytes) of one of the group with this number. */
+/* (record, rank, idle, over, bytes) of a member of the group with this number. */
 static PyObject *
 row_of(PyObject *records, int number, const Found *found)
 {
@@ -400,10 +401,10 @@ group_found(PyObject *records, int number, const FoundGroup *group)
         PyList_SET_ITEM(rows, i, row);
     }
     PyMem_RawFree(found);
-    PyObject *told = fine ? Py_BuildValue("(OnnO)", rows, group->count, (Py_ssize_t)group->bytes, largest) : NULL;
+    PyObject *result = fine ? Py_BuildValue("(OnnO)", rows, group->count, (Py_ssize_t)group->bytes, largest) : NULL;
     Py_XDECREF(rows);
     Py_XDECREF(largest);
-    return told;
+    return result;
 }
 
 /* {(rank, idle, has a limit): (rows, count, bytes, largest)} */
@@ -435,7 +436,7 @@ walk_census_rows(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssi
     Census census = {.kind = NULL, .best = PY_SSIZE_T_MAX};
     if (count != 4) {
         PyErr_SetString(PyExc_TypeError,
-                        "census_rows() takes records, a plan, how many rows of a group or None, and a number of bytes");
+                        "census_rows() takes records, a plan, a number of rows or None, and a number of bytes");
         return NULL;
     }
     census.floor = PyLong_AsSsize_t(arguments[3]);
@@ -446,7 +447,7 @@ walk_census_rows(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssi
         census.best = PyLong_AsSsize_t(arguments[2]);
         if (census.best < 0) {
             if (!PyErr_Occurred()) {
-                PyErr_Format(PyExc_ValueError, "%zd rows cannot be: give 0 or more, or None", census.best);
+                PyErr_Format(PyExc_ValueError, "best must be 0 or more, or None, not %zd", census.best);
             }
             return NULL;
         }
@@ -461,7 +462,7 @@ walk_census_rows(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssi
     int fine = walk != NULL;
     for (Py_ssize_t i = 0; fine && i < PyTuple_GET_SIZE(records); i++) {
         PyObject *record = PyTuple_GET_ITEM(records, i);
-        fine = (is_plain(&census, record) ? count_plain : count_told)(walk, &census, i, record);
+        fine = (is_plain(&census, record) ? count_plain : count_described)(walk, &census, i, record);
     }
     if (walk != NULL) {
         if (!fine && PyErr_Occurred()) {

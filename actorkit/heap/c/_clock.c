@@ -66,7 +66,7 @@ static Py_ssize_t installations;    /* the number of users */
 
 /* --- Entering and leaving ------------------------------------------------------------------------------- */
 
-/* Returns the reference that the thread held. */
+/* Let the thread be in another account, or in none. Returns the reference that it held. */
 static inline Account *
 exchange(Account *next)
 {
@@ -85,7 +85,7 @@ as_object(Account *account)
     return account != NULL ? (PyObject *)account : Py_NewRef(Py_None);
 }
 
-/* The account that an argument names: 0 and NULL for None, -1 with an exception for anything else. */
+/* The account that an argument is: NULL for None. -1 with an exception for anything else. */
 static inline int
 as_account(PyObject *object, Account **account)
 {
@@ -97,13 +97,13 @@ as_account(PyObject *object, Account **account)
     if (object == Py_None) {
         return 0;
     }
-    PyErr_Format(PyExc_TypeError, "an Account or None is needed, not %.100s", Py_TYPE(object)->tp_name);
+    PyErr_Format(PyExc_TypeError, "the account must be an Account or None, not %.100s", Py_TYPE(object)->tp_name);
     return -1;
 }
 
 PyDoc_STRVAR(enter_doc, "enter(account, /)\n--\n\n"
-"Count this thread's allocations to the account (None: to nobody). Returns the one before, to be entered\n"
-"again afterwards.");
+"Count this thread's allocations to the account (None: nobody's). Returns the former one, to be entered again\n"
+"afterwards.");
 
 static PyObject *
 clock_enter(PyObject *Py_UNUSED(module), PyObject *argument)
@@ -132,7 +132,7 @@ static PyObject *
 clock_switch(PyObject *Py_UNUSED(module), PyObject *record)
 {
     Account *account = NULL;
-    PyObject *found = NULL; /* owned, if the long way was gone */
+    PyObject *found = NULL; /* owned; only if the slot could not be read */
     if (record != Py_None) {
         RecordSlots *known = slots_of(Py_TYPE(record));
         PyObject *value;
@@ -161,23 +161,23 @@ clock_switch(PyObject *Py_UNUSED(module), PyObject *record)
     if (UNLIKELY((previous->activation & LOOK_MASK) == 0)) {
         STORE(previous->due, 1);
     }
-    PyObject *told = NULL;
+    PyObject *result = NULL;
     if (UNLIKELY(LOAD(previous->due)) && boundary_function != NULL) {
-        told = PyObject_CallOneArg(boundary_function, (PyObject *)previous);
+        result = PyObject_CallOneArg(boundary_function, (PyObject *)previous);
     }
     else {
-        told = Py_NewRef(Py_None);
+        result = Py_NewRef(Py_None);
     }
     Py_DECREF(previous); /* may run any code, so it comes last; the exchange is complete */
-    return told;
+    return result;
 }
 
 /* --- Installing ----------------------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(install_doc, "install(alarm, boundary=None, /)\n--\n\n"
 "Begin to count, or count one more user of the clock. `alarm(account, activation)` is called in the main\n"
-"thread when the account it is in has passed its soft threshold. `boundary(account)` is called when `switch`\n"
-"leaves an account that is due.\n"
+"thread when the account that it is in has reached its soft threshold. `boundary(account)` is called when\n"
+"`switch` leaves an account that is due.\n"
 "One alarm serves all users: a different one is a ValueError while the clock is installed.");
 
 static PyObject *
@@ -198,8 +198,8 @@ clock_install(PyObject *Py_UNUSED(module), PyObject *arguments)
             return NULL;
         }
         if (!same) {
-            PyErr_SetString(PyExc_ValueError, "the clock is installed with another alarm; "
-                                              "one alarm serves all: use account.owner");
+            PyErr_SetString(PyExc_ValueError, "the clock is installed with another alarm, and one alarm serves all: "
+                                              "tell accounts apart by account.owner");
             return NULL;
         }
     }
@@ -216,9 +216,9 @@ clock_install(PyObject *Py_UNUSED(module), PyObject *arguments)
 }
 
 PyDoc_STRVAR(uninstall_doc, "uninstall()\n--\n\n"
-"One user less; after the last, stop counting and take the hooks away. Returns False if they had to stay,\n"
-"dormant, because another hook stands on top of them (or users are left). They stay as well, and only pass on, while\n"
-"blocks of accounts' own heaps are alive.");
+"One user less; after the last, stop counting and take the hooks away. Returns False if users are left, or if\n"
+"the hooks had to stay, dormant, because another hook stands on top of them. They also stay, and only pass\n"
+"requests on, while blocks of accounts' own heaps are alive.");
 
 static PyObject *
 clock_uninstall(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
@@ -236,7 +236,7 @@ clock_uninstall(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
         removable = removable && on_top(i);
     }
     if (removable && slab_statistics.pages == 0) {
-        /* One of an earlier installation may lie further down, beneath somebody else's; it stays, dormant. */
+        /* A hook of an earlier installation may lie further down, beneath somebody else's: it stays, dormant. */
         for (int i = 0; i < DOMAINS; i++) {
             PyMem_SetAllocator(domains[i], hooks[i]);
         }
@@ -255,8 +255,8 @@ clock_installed(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
 }
 
 PyDoc_STRVAR(verify_doc, "verify()\n--\n\n"
-"Do allocations really reach the clock? Asked by a probe in each domain; False when it is not installed or\n"
-"its hook is lost.");
+"Do allocations really reach the clock? A probe in each domain tells. False when it is not installed, or when\n"
+"a hook is lost.");
 
 static PyObject *
 clock_verify(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
@@ -340,7 +340,7 @@ clock_own_heaps(PyObject *Py_UNUSED(module), PyObject *arguments)
 }
 
 PyDoc_STRVAR(purge_doc, "purge(seconds, /)\n--\n\n"
-"Give the free pages of heaps back to the system, for so long at most. Returns the bytes that went.");
+"Give the free pages of heaps back to the system, for so many seconds at most. Returns the bytes that went.");
 
 static PyObject *
 clock_purge(PyObject *Py_UNUSED(module), PyObject *argument)
@@ -357,8 +357,8 @@ clock_purge(PyObject *Py_UNUSED(module), PyObject *argument)
 }
 
 PyDoc_STRVAR(heap_statistics_doc, "heap_statistics(live=False, /)\n--\n\n"
-"(mapped, pages, cold, live, adopted, heaps, given_back, refusals), see actorkit.heap.slabs. Live bytes are summed up over\n"
-"all pages, if they are asked for; else 0.");
+"(mapped, pages, cold, live, adopted, heaps, given_back, refusals): see actorkit.heap.own_heaps. Live bytes are\n"
+"summed up over all pages if they are asked for; otherwise they are 0.");
 
 static PyObject *
 clock_heap_statistics(PyObject *Py_UNUSED(module), PyObject *arguments)
@@ -367,15 +367,15 @@ clock_heap_statistics(PyObject *Py_UNUSED(module), PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "|p:heap_statistics", &with_live)) {
         return NULL;
     }
-    const SlabStatistics *told = &slab_statistics;
+    const SlabStatistics *now = &slab_statistics;
     uint64_t live = 0;
 #ifdef HAVE_SLABS
     live = with_live ? slabs_live() : 0;
 #endif
-    return Py_BuildValue("KKKKKKKK", (unsigned long long)told->mapped, (unsigned long long)(told->pages - told->empty),
-                         (unsigned long long)(told->cold + told->empty), (unsigned long long)live,
-                         (unsigned long long)told->adopted, (unsigned long long)told->heaps,
-                         (unsigned long long)told->given_back, (unsigned long long)told->refusals);
+    return Py_BuildValue("KKKKKKKK", (unsigned long long)now->mapped, (unsigned long long)(now->pages - now->empty),
+                         (unsigned long long)(now->cold + now->empty), (unsigned long long)live,
+                         (unsigned long long)now->adopted, (unsigned long long)now->heaps,
+                         (unsigned long long)now->given_back, (unsigned long long)now->refusals);
 }
 
 /* --- The module ----------------------------------------------------------------------------------------- */
@@ -388,6 +388,7 @@ static PyMethodDef clock_methods[] = {
     {"uninstall", clock_uninstall, METH_NOARGS, uninstall_doc},
     {"installed", clock_installed, METH_NOARGS, installed_doc},
     {"size_with", clock_size_with, METH_O, size_with_doc},
+    {"deliver_to", clock_deliver_to, METH_VARARGS, deliver_to_doc},
     {"verify", clock_verify, METH_NOARGS, verify_doc},
     {"reinstall", clock_reinstall, METH_NOARGS, reinstall_doc},
     {"own_heaps", clock_own_heaps, METH_VARARGS, own_heaps_doc},
@@ -415,16 +416,14 @@ register_at_exit(PyObject *module)
 static int
 clock_exec(PyObject *module)
 {
-    static bool prepared; /* a module that is imported anew shares everything with the first */
+    static bool prepared; /* a second import shares everything with the first */
     if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
         PyErr_SetString(PyExc_ImportError, "the allocation clock does not support subinterpreters");
         return -1;
     }
     if (!prepared) {
         account_name = PyUnicode_InternFromString("account");
-        inbox_name = PyUnicode_InternFromString("inbox");
-        outbox_name = PyUnicode_InternFromString("outbox");
-        if (account_name == NULL || inbox_name == NULL || outbox_name == NULL || PyType_Ready(&AccountType) < 0 || register_at_exit(module) < 0) {
+        if (account_name == NULL || PyType_Ready(&AccountType) < 0 || register_at_exit(module) < 0) {
             return -1;
         }
 #if !defined(_WIN32)

@@ -42,14 +42,13 @@
 #define REFUSABLE (64 * 1024) /* smaller requests are never refused */
 
 static bool counting; /* false: the hooks only pass requests on */
-
 static inline Account *
 counted_account(void)
 {
     return LOAD(counting) ? entered : NULL;
 }
 
-/* With the GIL only. True: the account has to be looked at (`want_alarm`). */
+/* With the GIL only. True: call `want_alarm`. */
 static inline bool
 count_small(Account *account, size_t size)
 {
@@ -58,7 +57,7 @@ count_small(Account *account, size_t size)
     return small + LOAD(account->large) >= account->watch_at;
 }
 
-/* With the GIL only: large requests are counted where there may be none, so their alarm is asked for here,
+/* With the GIL only. Large requests are counted where there may be no GIL, so the alarm is asked for here,
    afterwards. */
 static inline void
 look_at_account(void)
@@ -99,7 +98,7 @@ admits(Account *account, size_t request, uint64_t growth)
     return false;
 }
 
-/* How the size of an existing block can be told. */
+/* What tells the size of an existing block. */
 typedef enum { SIZE_UNKNOWN, SIZE_FROM_LIBRARY, SIZE_FROM_DEBUG_HOOK } SizeSource;
 
 static SizeSource size_source = SIZE_UNKNOWN;
@@ -112,8 +111,8 @@ size_of(void *block)
     }
     switch (LOAD(size_source)) {
     case SIZE_FROM_DEBUG_HOOK: {
-        /* The requested size stands two words before the block, the most significant byte first
-           (documented with PyMem_SetupDebugHooks). */
+        /* The requested size stands two words before the block, the most significant byte first, as the
+           documentation of PyMem_SetupDebugHooks says. */
         const unsigned char *place = (const unsigned char *)block - 2 * sizeof(size_t);
         size_t size = 0;
         for (size_t i = 0; i < sizeof(size_t); i++) {
@@ -172,7 +171,7 @@ counted_realloc(const PyMemAllocatorEx *base, void *block, size_t size)
     if (moved != NULL) {
         size_t after = LOAD(size_source) == SIZE_UNKNOWN ? size : size_of(moved);
         if (after > before) {
-            /* A small block has not been counted yet. */
+            /* A block that was small has not been counted here yet. */
             count_large(account, before > SMALL ? after - before : after);
         }
     }

@@ -76,8 +76,8 @@ expand_function(Walk *walk, PyObject *object)
     push_optional(walk, function->func_annotations);
 }
 
-/* A table with only str keys is traversed by its values alone. Keys that are shared by the instances of a
- * class belong to the class. */
+/* A traversal visits only the values of a table with only str keys. Keys that the instances of a class share
+ * belong to the class. 0: the keys are not this dict's own, or its traversal visits them. */
 static int
 expand_str_keys(Walk *walk, PyObject *object, int with_values)
 {
@@ -98,7 +98,7 @@ expand_str_keys(Walk *walk, PyObject *object, int with_values)
     return 1;
 }
 
-/* Push an edge for each reference that ``object`` owns. */
+/* Push an edge for each reference that `object` owns. */
 static inline void
 expand(Walk *walk, PyObject *object, const TypeFacts *facts)
 {
@@ -117,7 +117,7 @@ expand(Walk *walk, PyObject *object, const TypeFacts *facts)
     }
 }
 
-/* Push the edges that only the adapter knows. */
+/* Push the edges that only the adapter knows, and add its bytes. */
 static void
 expand_hidden(Walk *walk, uint32_t flags, size_t *bytes)
 {
@@ -145,7 +145,7 @@ ended(Walk *walk)
     return walk->over || walk->no_memory || walk->raised;
 }
 
-/* Work off the stack. Some edges are in flight, so that their targets can arrive in the cache. */
+/* Follow all edges on the stack. A few are in flight at a time, so that their targets can arrive in the cache. */
 static ALWAYS_INLINE void
 drain(Walk *walk, EdgeFunction follow)
 {
@@ -168,7 +168,7 @@ drain(Walk *walk, EdgeFunction follow)
     }
 }
 
-/* A module's globals. Asked only of dicts with another holder, at first sight. */
+/* Is this a module's globals? Asked only about dicts that have another holder, when they are first met. */
 static int
 is_namespace(PyObject *object, const TypeFacts *facts)
 {

@@ -21,7 +21,7 @@
 
 static PyObject *allocated_blocks; /* sys.getallocatedblocks; found when the module is loaded */
 
-/* The bytes of address space that this process has; SIZE_MAX where nobody says. */
+/* The bytes of address space that this process has; SIZE_MAX where that is not known. */
 static size_t
 address_space(void)
 {
@@ -36,8 +36,9 @@ address_space(void)
     return pages ? (size_t)pages * (size_t)sysconf(_SC_PAGESIZE) : SIZE_MAX;
 }
 
-/* More objects than blocks that hold them: some traversal lies. Only the interpreter's own allocator counts its
- * blocks. With another one (PYTHONMALLOC=malloc) the bound is what memory could hold, which is loose. */
+/* Many objects were counted: are there as many blocks? If not, some traversal lies, and the walk ends. Only the
+ * interpreter's own allocator counts its blocks. With another one (PYTHONMALLOC=malloc) the bound is what
+ * memory could hold, which is loose. */
 static void
 look_at_guard(Walk *walk)
 {
@@ -53,7 +54,7 @@ look_at_guard(Walk *walk)
     walk->guard = walk->objects > bound ? walk->objects : bound;
 }
 
-/* ``object`` dies: count it, then follow what it holds. */
+/* `object` dies: count it, and push what it holds. */
 static inline void
 charge(Walk *walk, PyObject *object, const TypeFacts *facts)
 {
@@ -76,6 +77,7 @@ charge(Walk *walk, PyObject *object, const TypeFacts *facts)
     expand(walk, object, facts);
 }
 
+/* Take a reference of a dead object away from its target. */
 static inline void
 release(Walk *walk, uintptr_t edge)
 {

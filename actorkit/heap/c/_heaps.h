@@ -54,28 +54,28 @@ objects: nothing here counts references.
 #define LARGER 33   /* the list of free blocks that were merged into larger ones */
 #define LISTS 34
 #define EMPTIES 4   /* so many pages may be empty in any heap */
-#define FIRST_LOOK 8 /* pages; then twice as many as the last look has found */
+#define FIRST_LOOK 8 /* the account is due at so many pages; then at twice as many as the last look found */
 #define PAGE_GRANULES (PAGE_BYTES / GRANULE)
 
 struct Heap {
-    void *free[LISTS];
+    void *free[LISTS];     /* the first free block of each size */
     Page *extent;          /* where the extent is, or NULL */
     char *bump, *bump_end; /* what is left of it */
     Page *warm;            /* the page that was settled last, or NULL */
-    uint64_t pages;
-    uint64_t empties;      /* of them without a block handed out */
-    uint64_t merge_at;     /* pages with which free blocks may be merged again */
-    uint64_t look_at;      /* pages with which its account is due again */
-    char *due;             /* of its account */
-    Links settled, pending, empty;
+    uint64_t pages;        /* how many it has */
+    uint64_t empties;      /* how many of them have no block handed out */
+    uint64_t merge_at;     /* from so many pages on, free blocks may be merged again */
+    uint64_t look_at;      /* at so many pages its account is due again */
+    char *due;             /* the flag of its account */
+    Links settled, pending, empty; /* the rings of its pages */
     Heap *next, *previous; /* among all heaps */
-    bool adopted;
+    bool adopted;          /* its account is gone */
 };
 
 static Heap *heaps;
 
-/* Under AddressSanitizer free blocks are poisoned; what links them is read and written by functions that it leaves
-   alone. */
+/* Under AddressSanitizer free blocks are poisoned. Functions that it leaves alone read and write the links in
+   them. */
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #define POISON(start, size) ASAN_POISON_MEMORY_REGION(start, size)
@@ -125,7 +125,7 @@ mark_start(Page *page, unsigned granule)
     page->starts[granule / 32] |= (uint32_t)1 << (granule & 31);
 }
 
-/* What it takes of a block that is at most 512 bytes, in granules: the distance to where the next begins. */
+/* The size of a block of at most 512 bytes, in granules: the distance to where the next block begins. */
 static inline unsigned
 class_of_block(const Page *page, const void *block)
 {
@@ -135,7 +135,7 @@ class_of_block(const Page *page, const void *block)
     return (unsigned)__builtin_ctzll(starts >> (after & 7)) + 1;
 }
 
-/* The same of a block of any size. */
+/* The same for a block of any size. */
 static unsigned
 length_of_block(const Page *page, unsigned granule)
 {
@@ -243,7 +243,7 @@ extent_set(Heap *heap, Page *page, char *start, size_t length)
     page->listed++;
 }
 
-/* Its rest goes onto a list. */
+/* There is no extent any more: what is left of it goes onto a list. */
 static void
 extent_end(Heap *heap)
 {
@@ -270,7 +270,7 @@ warm_set(Heap *heap, Page *page)
     }
 }
 
-/* Take an empty page out of everything that knows of its blocks. */
+/* Take the blocks of an empty page off all lists. */
 static void
 page_forget(Heap *heap, Page *page)
 {
@@ -291,7 +291,7 @@ page_forget(Heap *heap, Page *page)
     }
 }
 
-/* It is one free block now, on no list. */
+/* Make the page one free block that is on no list. */
 static void
 page_reset(Page *page)
 {
@@ -303,7 +303,7 @@ page_reset(Page *page)
     POISON(start_of(page), PAGE_BYTES);
 }
 
-/* Give a page back that is in no ring any more. */
+/* Give a page back that is in no ring. */
 static void
 page_release(Heap *heap, Page *page)
 {
@@ -355,7 +355,7 @@ heap_free(Heap *heap)
     free(heap);
 }
 
-/* Bytes of blocks handed out. */
+/* The bytes of all blocks that are handed out. */
 static uint64_t
 heap_live(Heap *heap)
 {
@@ -369,7 +369,7 @@ heap_live(Heap *heap)
     return live * GRANULE;
 }
 
-/* Give the pages that are empty back. */
+/* Give empty pages back. */
 static void
 heap_sweep(Heap *heap)
 {
@@ -409,8 +409,8 @@ heap_abandon(Heap *heap)
     slab_statistics.adopted += heap->pages * PAGE_BYTES;
 }
 
-/* Make one of free blocks that lie side by side. There is no extent, and all pages are settled, so `freed` can point to
-   where it is noted which of a page's blocks are free. */
+/* Merge free blocks that lie side by side. There is no extent, and all pages are settled, so `freed` can
+   point to bits that say which blocks of a page are free. */
 static void
 heap_merge(Heap *heap)
 {
@@ -433,7 +433,7 @@ heap_merge(Heap *heap)
     for (Links *links = heap->settled.next; links != &heap->settled; links = links->next) {
         Page *page = page_with(links);
         const uint64_t *is_free = page->freed;
-        int first = -1; /* where a row of free blocks began */
+        int first = -1; /* where a run of free blocks began */
         page->listed = 0;
         for (unsigned granule = 0;; granule += length_of_block(page, granule)) {
             bool free_here = granule < PAGE_GRANULES && (is_free[granule / 64] >> (granule & 63) & 1);
@@ -456,7 +456,7 @@ heap_merge(Heap *heap)
     free(free_blocks);
 }
 
-/* Let the extent be the largest free block, if it has so many granules. */
+/* Make the largest free block the extent, if it has at least so many granules. */
 static bool
 heap_reuse(Heap *heap, unsigned least)
 {
@@ -473,8 +473,8 @@ heap_reuse(Heap *heap, unsigned least)
     return false;
 }
 
-/* There is no block of this class on its list, and none can be cut off the extent: change one or the other. False:
-   there is no page to be had. */
+/* There is no block of this class on its list, and none can be cut off the extent: change one or the other.
+   False: no page can be had. */
 static __attribute__((noinline)) bool
 heap_extend(Heap *heap, unsigned class)
 {
@@ -495,7 +495,7 @@ heap_extend(Heap *heap, unsigned class)
                 return true;
             }
         }
-        if (heap_reuse(heap, 2 * class)) { /* of less there would hardly anything be left */
+        if (heap_reuse(heap, 2 * class)) { /* of a smaller one hardly anything would be left */
             return true;
         }
         if (heap->pages >= heap->merge_at) {
@@ -537,8 +537,8 @@ class_of(size_t size)
 
 static void *slab_malloc_extended(Heap *heap, size_t size, const PyMemAllocatorEx *otherwise);
 
-/* At most 512 bytes. If there is no page to be had, from the other allocator. What is rare is called last, so that the
-   rest needs no stack frame. */
+/* Allocate at most 512 bytes; from the other allocator if no page can be had. Rare cases are tail calls, so
+   the rest needs no stack frame. */
 static inline void *
 slab_malloc(Heap *heap, size_t size, const PyMemAllocatorEx *otherwise)
 {
@@ -578,7 +578,7 @@ slab_malloc_extended(Heap *heap, size_t size, const PyMemAllocatorEx *otherwise)
     return otherwise->malloc(otherwise->ctx, size);
 }
 
-/* A page has its first block freed since it was settled. */
+/* The first block since it was settled has been freed on a page. */
 static __attribute__((noinline)) void
 page_pends(Heap *heap, Page *page)
 {
@@ -647,7 +647,7 @@ slabs_live(void)
     return live;
 }
 
-/* Give what is free back to the system, for so many seconds. Returns the bytes that went. */
+/* Give free pages back to the system, for so many seconds. Returns the bytes that went. */
 static uint64_t
 slabs_purge(double seconds)
 {
@@ -685,8 +685,8 @@ slabs_have_memory(void)
     return regions != NULL || region_map() != NULL;
 }
 
-/* Is this the interpreter's own allocator for small blocks? Whoever else stands there may step out one day, and take
-   the hooks above along. */
+/* Is this the interpreter's own allocator for small blocks? Any other may step out one day, and take the
+   hooks above it along. */
 static bool
 is_pymalloc(const PyMemAllocatorEx *base)
 {

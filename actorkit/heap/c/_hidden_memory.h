@@ -16,6 +16,7 @@
 
 #include "_edges.h"
 
+/* The adapter of this object, which is in the table, is to be asked. 0 if there is no memory. */
 static int
 wait_for_adapter(Walk *walk, PyObject *object)
 {
@@ -34,8 +35,7 @@ pin_table(Walk *walk)
     }
 }
 
-/* Take the referents out of ``sequence`` (a list or tuple) such that the sequence adds nothing to their
- * counts. */
+/* Hold the referents in `sequence` (a list or tuple) ourselves, so that the sequence can go. */
 static void
 take_referents(Walk *walk, PyObject *sequence, Hidden *hidden)
 {
@@ -50,7 +50,7 @@ take_referents(Walk *walk, PyObject *sequence, Hidden *hidden)
     hidden->count = walk->referent_count - hidden->first;
 }
 
-/* Give the references back that ``take_referents`` took; no object dies of it. */
+/* Give back the references that `take_referents` took, so that counts are as before. No object dies of it. */
 static void
 lend_referents(Walk *walk, const Hidden *hidden)
 {
@@ -77,9 +77,9 @@ swallow_exception(Walk *walk)
     return 1;
 }
 
-#define WRONG_ANSWER "an adapter returns (bytes, sequence of referents)"
+#define WRONG_ANSWER "an adapter must return (bytes, sequence of referents)"
 
-/* Ask the adapter of ``object``. On return the edges that it knows of are on the stack. */
+/* Ask the adapter of `object`. On return the edges that it knows of are on the stack. */
 static void
 ask_adapter(Walk *walk, PyObject *object)
 {
@@ -110,8 +110,8 @@ ask_adapter(Walk *walk, PyObject *object)
     take_referents(walk, sequence, &hidden);
     Py_DECREF(sequence);
     Py_DECREF(answer);
-    /* From here on no Python code runs until the next adapter. Types may have died meanwhile: what
-     * is known about types is forgotten. */
+    /* From here on no Python code runs until the next adapter. Types may have died meanwhile, so what is
+     * known about types is forgotten. */
     walk->number = ++walk_numbers;
     lend_referents(walk, &hidden);
     if (walk->no_memory || !ROOM(walk, hidden, hidden_count, hidden_size)) {
@@ -141,7 +141,7 @@ ask_adapter(Walk *walk, PyObject *object)
     }
 }
 
-/* Drain, and ask the adapters that turn up, until neither is left. */
+/* Ask all adapters that are waiting, and follow what they tell of, until nothing is left. */
 static void
 drain_with_adapters(Walk *walk, EdgeFunction follow)
 {

@@ -5,7 +5,8 @@
  *
  * There is a hook in each of the three domains. The raw hook counts large requests (`_counting.h`). The
  * hook of the object and memory domains counts small ones, and serves them from the account's own heap
- * if it has one (`_heaps.h`). A block of such a heap is told by its address when it is freed or resized.
+ * if it has one (`_heaps.h`). The address of a
+ * block shows whether it belongs to such a heap.
  *
  * Layers. Others stand in the same place, tracemalloc for one. Started after us, it calls us and all is
  * well, but we cannot step out from beneath it: the hook then stays, dormant. Started before us and
@@ -40,7 +41,7 @@
 static bool large_reaches_raw = true; /* large requests of the other domains reach the raw one */
 static bool slabs_wanted = true;      /* heaps of their own are wanted in this process */
 
-/* What stood in the raw domain when we first came: for a reader that catches our function with the former
+/* What stood in the raw domain when we first came: for a thread that pairs our function with the former
    context, NULL. */
 static PyMemAllocatorEx standard_raw;
 
@@ -75,9 +76,8 @@ raw_free(void *context, void *block)
     base->free(base->ctx, block);
 }
 
-/* The object and the memory domain. */
-
-/* What is rare has functions of its own, so that the others need no stack frame. */
+/* The object and memory domains. Rare cases have functions of their own, so that the others need no stack
+   frame. */
 
 static __attribute__((noinline)) void *
 object_malloc_large(const PyMemAllocatorEx *base, size_t size)
@@ -151,7 +151,8 @@ object_calloc(void *context, size_t number, size_t size)
 }
 
 #ifdef HAVE_SLABS
-/* A block of a slab gets another size. It stays if its class fits well; it may go anywhere else. */
+/* Resize a block of an account's own heap. It stays where it is if it still fits well; otherwise it may go
+   anywhere. */
 static __attribute__((noinline)) void *
 slab_realloc(void *context, void *block, size_t size)
 {
@@ -164,7 +165,7 @@ slab_realloc(void *context, void *block, size_t size)
     }
     void *moved = object_malloc(context, size);
     if (moved == NULL) {
-        return size <= before ? block : NULL; /* to shrink must not fail */
+        return size <= before ? block : NULL; /* shrinking must not fail */
     }
     memcpy(moved, block, size < before ? size : before);
     slab_free(block);
@@ -216,7 +217,7 @@ object_free(void *context, void *block)
 
 static const PyMemAllocatorDomain domains[DOMAINS] = {PYMEM_DOMAIN_RAW, PYMEM_DOMAIN_MEM, PYMEM_DOMAIN_OBJ};
 
-/* The contexts of our topmost hooks, each holding the allocator beneath it; NULL before the first install. */
+/* The contexts of our topmost hooks: the allocators beneath them. NULL before the first install. */
 static PyMemAllocatorEx *hooks[DOMAINS];
 
 static PyMemAllocatorEx
@@ -240,7 +241,7 @@ on_top(int index)
 static int
 push_hook(int index)
 {
-    /* Never freed, see 'Layers'. Not from Python's allocators, which are being replaced. */
+    /* Never freed: see 'Layers'. Not from Python's allocators, which are being replaced. */
     PyMemAllocatorEx *base = malloc(sizeof(PyMemAllocatorEx));
     if (base == NULL) {
         PyErr_NoMemory();
@@ -256,8 +257,8 @@ push_hook(int index)
     return 0;
 }
 
-/* Do the debug hooks stand beneath us? They fill what they hand out; memory that was just freed with another
-   content does not look like that by chance. */
+/* Do the debug hooks stand beneath us? They fill the memory that they hand out. Memory that was just freed
+   with another content does not look like that by chance. */
 static bool
 fills_fresh_memory(const PyMemAllocatorEx *base)
 {
@@ -280,11 +281,11 @@ fills_fresh_memory(const PyMemAllocatorEx *base)
     return filled;
 }
 
-/* Allocate in a domain and see what an account hears of it. */
+/* Allocate in a domain, and report what an account hears of it. */
 static void
 probe(int index, size_t size, uint64_t *small, uint64_t *large)
 {
-    static Account heard; /* no object, nobody but this function sees it */
+    static Account heard; /* not an object: only this function sees it */
     heard.small = heard.large = 0;
     heard.alarm_at = heard.watch_at = heard.heap_at = heard.giant = heard.hard = NONE_SET;
     Account *before = entered;
@@ -326,8 +327,8 @@ all_heard(void)
     return true;
 }
 
-/* Can heaps of their own be had here: does the interpreter's own allocator for small blocks, and nobody else, lie
-   beneath the hooks, where they are or would be? */
+/* Can accounts have heaps of their own here? Only if the interpreter's own allocator for small blocks, and
+   nothing else, lies beneath the hooks, where they are or would be. */
 static bool
 slabs_may_serve(void)
 {
@@ -356,7 +357,7 @@ slabs_may_serve(void)
 #endif
 }
 
-/* Put a hook wherever ours is not, or no longer, heard, and find out what lies beneath. */
+/* Put a hook wherever ours does not hear requests, or no longer does, and find out what lies beneath. */
 static int
 put_hooks(void)
 {
@@ -375,7 +376,7 @@ put_hooks(void)
             }
         }
     }
-    /* What counted_realloc sees comes from the C library or from the debug hooks, in every domain alike. */
+    /* In every domain alike, counted_realloc sees blocks of the C library or of the debug hooks. */
     SizeSource source = SIZE_UNKNOWN;
     if (fills_fresh_memory(hooks[0])) {
         source = SIZE_FROM_DEBUG_HOOK;
@@ -393,11 +394,12 @@ put_hooks(void)
 /* --- What pymalloc says of itself ------------------------------------------------------------------------ */
 
 PyDoc_STRVAR(pymalloc_report_doc, "pymalloc_report()\n--\n\n"
-"What sys._debugmallocstats prints, as bytes, though the clock stands before pymalloc; None where it cannot be had.\n"
-"It visits a cache line of each pool: 50 microseconds for 100 MB.");
+"What sys._debugmallocstats prints, as bytes, although the clock stands in front of pymalloc; None where that\n"
+"cannot be had. It visits a cache line of each pool: 50 microseconds for 100 MB.");
 
-/* pymalloc prints only while it is itself the allocator of the object domain. So what stands beneath us is put there
-   for the length of the call. No object is made meanwhile, and nobody else uses this domain without the GIL. */
+/* pymalloc prints only while it is itself the allocator of the object domain. So the allocator beneath us is
+   put there for the length of the call. No object is made meanwhile, and nobody else uses this domain
+   without the GIL. */
 static PyObject *
 clock_pymalloc_report(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing))
 {

@@ -1,9 +1,10 @@
-/* What the walk knows about the insides of CPython, version by version. Nothing else in this
- * directory looks at the version.
+/* What the walk knows about the insides of CPython, version by version. Part of _walk.c.
  *
- * The structures come from the interpreter's own internal headers, so that the compiler checks
- * them. A version that is not listed does not compile: the extension is optional, the pure Python
- * walk takes over. */
+ * Theory of operation. The structures come from the interpreter's own internal headers, so the compiler
+ * checks them. A version that is not listed does not compile: the extension is optional, and the walk in
+ * Python takes over. Nothing else in the walk depends on the layout of a version.
+ *
+ * References. What these functions return is borrowed. The GIL is held. */
 
 #ifndef ACTORKIT_HEAP_LAYOUT_H
 #define ACTORKIT_HEAP_LAYOUT_H
@@ -66,7 +67,7 @@ int_digits(PyObject *object)
 #define INT_HEADER offsetof(PyLongObject, ob_digit)
 #endif
 
-/* The header of the allocation in front of and around an object: GC links and managed pointers. */
+/* The size of what lies in front of an object in its block: GC links and managed pointers. */
 static inline size_t
 bytes_before_object(PyTypeObject *type)
 {
@@ -74,8 +75,8 @@ bytes_before_object(PyTypeObject *type)
 }
 
 #if PY_VERSION_HEX < 0x030D0000
-/* The array of attribute values that goes with shared keys: a prefix of one byte per value plus
- * two, rounded up to pointers, then the values. Its length is the one of the keys' table. */
+/* The array of attribute values that goes with shared keys: a prefix of one byte per value plus two,
+ * rounded up to pointers, then the values. It is as long as the table of the keys. */
 static inline size_t
 values_array_bytes(PyDictKeysObject *keys)
 {
@@ -92,8 +93,8 @@ values_array_bytes(PyDictValues *values)
 }
 #endif
 
-/* The bytes that an instance has in a values array: inside its own block (``*inside``) from 3.13
- * on, in a block of its own before (returned). 0 once a real dict has taken the array over. */
+/* The bytes that an instance has in a values array: inside its own block (`*inside`) from 3.13 on, in a
+ * block of its own (returned) before that. 0 once a real dict has taken the array over. */
 static inline size_t
 instance_values_bytes(PyObject *object, PyTypeObject *type, size_t *inside)
 {
@@ -166,16 +167,16 @@ frame_generator(struct _PyInterpreterFrame *frame)
     return (PyObject *)((char *)frame - offsetof(PyGenObject, gi_iframe));
 }
 
-/* Whether the traversal of the frame sees its slots. A frame on top of others has no stack top
- * while it runs, and then its traversal sees nothing of it. */
+/* Does the traversal of the frame see its slots? The frame on top has no stack top while it runs, and then
+ * its traversal sees none of them. */
 static inline int
 frame_shows_slots(struct _PyInterpreterFrame *frame)
 {
     return frame->stacktop >= 0;
 }
 
-/* The instance that a frame of ``__init__`` works on, as a hidden frame in front of it holds it, or NULL. From
- * 3.13 on, calls of classes need no C in between, but this frame. */
+/* The instance that a frame of `__init__` works on, which a hidden frame in front of it holds, or NULL. From
+ * 3.13 on a call of a class goes through such a frame instead of C. */
 static inline PyObject *
 frame_instance(struct _PyInterpreterFrame *frame)
 {

@@ -19,8 +19,7 @@
 
 enum { NOT_FLAT = -1, SMALL_CONTAINER = 32 };
 
-static int shortcuts; /* nothing was registered for the types below; see ``walk_register`` */
-
+static int shortcuts; /* nothing was registered for the types below: see `leaves_builtins_alone` */
 static ALWAYS_INLINE Py_ssize_t
 atom_bytes(PyObject *object)
 {
@@ -48,7 +47,7 @@ atom_bytes(PyObject *object)
     return object == Py_None || type == &PyBool_Type ? 0 : NOT_FLAT;
 }
 
-/* The bytes of ``items[at]``: 0 if others hold it too, or if it was among those before. */
+/* The bytes of `items[at]`: 0 if others hold it too, or if it is also among the items before. */
 static inline Py_ssize_t
 item_bytes(PyObject *const *items, Py_ssize_t length, Py_ssize_t at)
 {
@@ -168,7 +167,7 @@ flat_bytes(PyObject *const *objects, Py_ssize_t count)
     return sum;
 }
 
-/* What ``size_of`` returns, or -1 with an exception. */
+/* What `size_of` returns, or -1 with an exception. */
 static Py_ssize_t
 message_bytes(PyObject *const *objects, Py_ssize_t count)
 {
@@ -193,17 +192,17 @@ message_bytes(PyObject *const *objects, Py_ssize_t count)
 
 /* --- A bound for nested messages ---------------------------------------------------------- */
 
-/* What is charged for a message may be too much, but never too little. So containers of exact types that nothing but
- * their container holds are opened without a table, to some depth, and an atom in them counts in full though others may
- * hold it too; one that is met again and again (the keys of a hundred dicts) nearly always counts once. Whatever is
- * not of that kind sends the message to the walk: a large atom that others hold too, since too much must not be far
- * too much, and a container that is held twice. */
+/* The charge for a message may be too high, but never too low. So containers of exact types that nothing but
+ * their container holds are opened without a table, to some depth. An atom in them counts in full although
+ * others may hold it too; an atom that is met again and again (the keys of a hundred dicts) nearly always
+ * counts once. Everything else sends the message to the walk: a container that is held twice, and a large
+ * atom that others hold too, since the charge must not be far too high. */
 
 enum { DEPTH = 16, SHARED_ATOM = 128, RECENT = 64, GC_HEADER = 2 * sizeof(uintptr_t) };
 
-static uintptr_t first_small_int, last_small_int; /* in the interpreter's array of those that are always there */
+static uintptr_t first_small_int, last_small_int; /* in the interpreter's array of small ints */
 
-/* The shared atoms that were met lately, by address; compared, never looked at. */
+/* The shared atoms that were met lately, by address: compared, never followed. */
 typedef struct {
     int any;
     PyObject *places[RECENT];
@@ -221,7 +220,7 @@ place_of(Recent *recent, PyObject *item)
     return &recent->places[((uintptr_t)item >> 4 ^ (uintptr_t)item >> 10) & (RECENT - 1)];
 }
 
-/* The bytes of an item, and of what it holds; NOT_FLAT if that is not for us to say. */
+/* The bytes of an item and of what it holds; NOT_FLAT sends the message to the walk. */
 static ALWAYS_INLINE Py_ssize_t
 bound_item(Recent *recent, PyObject *item, int depth)
 {
@@ -236,7 +235,7 @@ bound_item(Recent *recent, PyObject *item, int depth)
     }
     bytes = atom_bytes(item);
     if (bytes < 0) {
-        return PyTuple_CheckExact(item) && PyTuple_GET_SIZE(item) == 0 ? 0 : NOT_FLAT; /* there is one () for all */
+        return PyTuple_CheckExact(item) && PyTuple_GET_SIZE(item) == 0 ? 0 : NOT_FLAT; /* () is a single object */
     }
     *place = item;
     return bytes <= SHARED_ATOM ? bytes : NOT_FLAT;
@@ -300,7 +299,7 @@ bound_container(Recent *recent, PyObject *object, int depth)
     return sum;
 }
 
-/* At least what ``size_of`` returns, or -1 with an exception. The clock calls it for each message. */
+/* At least what `size_of` returns, or -1 with an exception. The clock calls it for each message. */
 static Py_ssize_t
 message_bound(PyObject *const *objects, Py_ssize_t count)
 {

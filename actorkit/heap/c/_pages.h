@@ -9,7 +9,7 @@ Which is which stands in the region's record, in its first pages, so that lookin
 giving it back, touches no other. What is known of each page stands there too: at the start of the pages
 themselves it would lie in the same few sets of the processor's cache for all of them.
 
-Whether a block is ours is told by its address: a bound, the span of all regions, and then a bit for each
+The address of a block shows whether it is ours: a bound, the span of all regions, and then a bit for each
 16 MiB.
 
 The GIL. Threads of interpreters with another GIL may ask `slab_is_ours` about blocks that are not ours;
@@ -37,10 +37,10 @@ typedef struct {
     uint64_t mapped;     /* bytes of address space */
     uint64_t pages;      /* bytes of pages that heaps have */
     uint64_t cold;       /* bytes of free pages that are resident */
-    uint64_t empty;      /* bytes of `pages` that have no blocks, and stay with their heap for the time being */
+    uint64_t empty;      /* bytes of `pages` without blocks, which stay with their heap for now */
     uint64_t adopted;    /* bytes of pages whose account is gone */
-    uint64_t heaps;      /* that have pages, or an account */
-    uint64_t given_back; /* bytes, since the start */
+    uint64_t heaps;      /* how many heaps have pages, or an account */
+    uint64_t given_back; /* bytes given back since the start */
     uint64_t refusals;   /* how often a region could not be mapped */
 } SlabStatistics;
 
@@ -54,10 +54,10 @@ static SlabStatistics slab_statistics;
 
 #define REGION_BITS 24
 #define REGION_BYTES ((size_t)1 << REGION_BITS)
-#define ADDRESS_BITS 48 /* regions above that are not used; the kernel gives none unasked */
+#define ADDRESS_BITS 48 /* regions above that are not used; the kernel gives none unless asked */
 #define PAGE_BYTES ((size_t)4096)
 #define REGION_WORDS (REGION_BYTES / PAGE_BYTES / 64)
-#define MAPPING_PAUSE 4096  /* so many requests after a mapping has failed, the next is tried */
+#define MAPPING_PAUSE 4096  /* after a mapping has failed, so many requests pass before the next is tried */
 
 typedef struct Region Region;
 typedef struct Links Links;
@@ -66,8 +66,9 @@ struct Links {
     Links *next, *previous;
 };
 
-/* What is known of a page; but for `links`, its heap's. `used` and `listed` are apart, lest a compiler makes one access of
-   two: they are written singly as well, and the processor would wait for both. */
+/* What is known of a page. All but `links` is for its heap to change. `used` and `listed` lie apart, so that a
+   compiler does not make one access of two: they are also written singly, and the processor would wait for
+   both. */
 typedef struct {
     Heap *heap;
     void *freed;         /* blocks freed since it was last settled, linked by their first words */
@@ -84,12 +85,12 @@ struct Region {
     uint32_t cold_pages, clean_pages, cold_word;
     uint64_t cold[REGION_WORDS];
     uint64_t clean[REGION_WORDS];
-    Links links[REGION_WORDS * 64]; /* of the pages: each is in a ring of its heap's */
+    Links links[REGION_WORDS * 64]; /* of the pages: each is in a ring of its heap */
     _Alignas(64) Page pages[REGION_WORDS * 64];
 };
 
 #define RECORD_PAGES ((sizeof(Region) + PAGE_BYTES - 1) / PAGE_BYTES)
-#define REGION_PAGES (REGION_WORDS * 64 - RECORD_PAGES) /* that there are for heaps */
+#define REGION_PAGES (REGION_WORDS * 64 - RECORD_PAGES) /* the pages that heaps can have */
 
 static uint8_t region_bits[(size_t)1 << (ADDRESS_BITS - REGION_BITS - 3)];
 static uintptr_t regions_start, regions_span;
@@ -126,7 +127,8 @@ region_map(void)
         mapping_pause--;
         return NULL;
     }
-    char *start = mmap(NULL, 2 * REGION_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    char *start = mmap(NULL, 2 * REGION_BYTES, PROT_READ | PROT_WRITE, flags, -1, 0);
     if (start == MAP_FAILED) {
         goto refused;
     }
@@ -196,7 +198,7 @@ number_of(const Page *page)
     return (size_t)(page - region_of(page)->pages);
 }
 
-/* Where its blocks are. */
+/* Where the blocks of a page are. */
 static inline char *
 start_of(const Page *page)
 {
@@ -216,7 +218,7 @@ page_with(const Links *links)
     return &region->pages[links - region->links];
 }
 
-/* A free page: a cold one, which is resident already, before a clean one, before a new region. */
+/* Take a free page: a cold one first, since it is resident, then a clean one, then one of a new region. */
 static Page *
 page_take(void)
 {
@@ -280,7 +282,7 @@ seconds_now(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-/* Give the cold pages of a region back; false when the time is up, or the kernel will not have them. */
+/* Give the cold pages of a region back. False: the time is up, or the kernel does not take them. */
 static bool
 region_purge(Region *region, double until, uint64_t *given)
 {
@@ -299,7 +301,7 @@ region_purge(Region *region, double until, uint64_t *given)
         }
         size_t bytes = (size_t)(end - first) * PAGE_BYTES;
         if (madvise((char *)region + (size_t)first * PAGE_BYTES, bytes, MADV_DONTNEED) != 0) {
-            return false; /* locked in memory, say */
+            return false; /* they are locked in memory, for instance */
         }
         for (unsigned page = first; page < end; page++) {
             region->cold[page / 64] &= ~((uint64_t)1 << (page & 63));

@@ -8,6 +8,8 @@
  * address and its version tag, which the interpreter never gives twice and takes away when the class
  * changes; so no reference to the class is needed. Classes without such slots are asked the long way.
  *
+ * Only the name `account` is ours. How the mailbox calls its two queues, it says itself (`deliver_to`).
+ *
  * The GIL is held; what a slot holds is borrowed. */
 
 #ifndef ACTORKIT_HEAP_RECORD_SLOTS_H
@@ -15,6 +17,7 @@
 
 #include "_account.h"
 
+#include <string.h>
 #include <structmember.h>
 
 /* The offsets of the slots of one class. 0: there is no such slot. */
@@ -25,7 +28,8 @@ typedef struct {
 } RecordSlots;
 
 static RecordSlots known_slots[8];
-static PyObject *account_name, *inbox_name, *outbox_name; /* interned */
+static PyObject *account_name;             /* interned */
+static PyObject *inbox_name, *outbox_name; /* interned; NULL: no mailbox has told of itself yet */
 
 #define SLOT(record, offset) (*(PyObject **)((char *)(record) + (offset)))
 
@@ -36,10 +40,12 @@ place_of(PyTypeObject *type)
 }
 
 /* 0 if instances have no plain slot of this name. */
-
 static Py_ssize_t
 offset_of(PyTypeObject *type, PyObject *name)
 {
+    if (name == NULL) {
+        return 0;
+    }
     PyObject *descriptor = _PyType_Lookup(type, name); /* borrowed; gives the class a version tag */
     if (descriptor == NULL || Py_TYPE(descriptor) != &PyMemberDescr_Type || type->tp_version_tag == 0
         || type->tp_getattro != PyObject_GenericGetAttr) {
@@ -58,7 +64,8 @@ learn_slots(PyTypeObject *type)
         return NULL;
     }
     RecordSlots *known = place_of(type);
-    *known = (RecordSlots){type, type->tp_version_tag, account, offset_of(type, inbox_name), offset_of(type, outbox_name)};
+    *known = (RecordSlots){type, type->tp_version_tag, account, offset_of(type, inbox_name),
+                           offset_of(type, outbox_name)};
     return known;
 }
 
@@ -71,6 +78,27 @@ slots_of(PyTypeObject *type)
         known = learn_slots(type);
     }
     return known;
+}
+
+PyDoc_STRVAR(deliver_to_doc, "deliver_to(inbox, outbox, /)\n--\n\n"
+"Let `accept` deliver to the slots of these names: the queue that senders append to, and the queue that the\n"
+"actor takes from.");
+
+static PyObject *
+clock_deliver_to(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    PyObject *inbox, *outbox;
+    if (!PyArg_ParseTuple(arguments, "UU:deliver_to", &inbox, &outbox)) {
+        return NULL;
+    }
+    Py_INCREF(inbox);
+    Py_INCREF(outbox);
+    PyUnicode_InternInPlace(&inbox);
+    PyUnicode_InternInPlace(&outbox);
+    Py_XSETREF(inbox_name, inbox);
+    Py_XSETREF(outbox_name, outbox);
+    memset(known_slots, 0, sizeof(known_slots));
+    Py_RETURN_NONE;
 }
 
 #endif

@@ -24,7 +24,7 @@ check_sequences(PyObject *const *arguments, Py_ssize_t count)
 {
     for (Py_ssize_t i = 0; i < count; i++) {
         if (!PyTuple_Check(arguments[i]) && !PyList_Check(arguments[i])) {
-            PyErr_SetString(PyExc_TypeError, "roots are given as a tuple or a list");
+            PyErr_SetString(PyExc_TypeError, "roots must be a tuple or a list");
             return 0;
         }
     }
@@ -39,14 +39,14 @@ check_frames(PyObject *frames)
         fine = PyFrame_Check(PyTuple_GET_ITEM(frames, i));
     }
     if (!fine) {
-        PyErr_SetString(PyExc_TypeError, "frames are given as a tuple of frames");
+        PyErr_SetString(PyExc_TypeError, "frames must be a tuple of frames");
     }
     return fine;
 }
 
-/* Two ints for each frame: the depth of its value stack, or -1 if that is not known; and 0 if its slots are
- * certainly good, n > 0 if they are when the n-th slot from the top is the generator that the frame before this
- * one in ``frames`` belongs to, -1 if they are not certain. */
+/* Two ints for each frame. The first is the depth of its value stack, or -1 if that is not known. The second
+ * is 0 if its slots are certainly good; n > 0 if they are good provided that the n-th slot from the top is
+ * the generator that the frame before this one in `frames` belongs to; -1 if they may be out of date. */
 static int
 check_stacks(PyObject *stacks, PyObject *frames)
 {
@@ -57,13 +57,13 @@ check_stacks(PyObject *stacks, PyObject *frames)
         fine = fine && (PyLong_AsLongAndOverflow(PyTuple_GET_ITEM(stacks, i), &overflow), !overflow);
     }
     if (!fine) {
-        PyErr_SetString(PyExc_TypeError, "stacks are given as a tuple of two ints for each frame");
+        PyErr_SetString(PyExc_TypeError, "stacks must be a tuple of two ints for each frame");
     }
     return fine;
 }
 
-/* Mark ``object`` as dead whatever its count is; it will be counted by ``charge_root``. The caller holds a
- * reference to it that no other root owns. */
+/* Mark `object` as dead, whatever its count is; `charge_root` will count it. The caller holds a reference to it
+ * that no other root owns. */
 static void
 mark_root(Walk *walk, PyObject *object)
 {
@@ -90,8 +90,8 @@ charge_root(Walk *walk, PyObject *object)
     }
 }
 
-/* The value stack of a running frame without a valid stack top. ``stack``: what was found out about it, see
- * ``check_stacks``. ``inner``: the frame that this one called, or NULL. */
+/* Drop the value stack of a running frame without a valid stack top. `stack`: two ints, see `check_stacks`.
+ * `inner`: the frame that this one called, or NULL. */
 static void
 drop_value_stack(Walk *walk, struct _PyInterpreterFrame *frame, PyObject *const *stack, PyObject *inner)
 {
@@ -117,7 +117,7 @@ drop_value_stack(Walk *walk, struct _PyInterpreterFrame *frame, PyObject *const 
     }
 }
 
-/* Account for the references from slots that may be out of date. */
+/* Take away the references from slots that may be out of date, of objects that were met elsewhere. */
 static void
 settle_stale(Walk *walk)
 {
@@ -141,10 +141,9 @@ settle_stale(Walk *walk)
     }
 }
 
-/* The slots of a running frame, and what else it holds. The frame object itself is only a view of
- * it, which the caller made: it does not count. A frame that is part of a generator or
- * coroutine dies with it: that one is a root, and if the frame is not on top, its own
- * traversal shows the slots. */
+/* Drop the slots of a running frame, and what else it holds. The frame object itself is only a view of it that
+ * the caller made: it does not count. A frame that is part of a generator or coroutine dies with it: that
+ * one is a root, and if the frame is not on top, its own traversal shows the slots. */
 static void
 drop_frame(Walk *walk, PyObject *object, PyObject *const *stack, PyObject *inner)
 {
@@ -176,8 +175,8 @@ drop_frame(Walk *walk, PyObject *object, PyObject *const *stack, PyObject *inner
     drain(walk, release);
 }
 
-/* Drop the objects of a tuple or list, and the frames of another (or NULL). All are marked before the first
- * one is followed: references among them count for nothing. */
+/* Drop the objects in a tuple or list, and the frames in another (or NULL). All are marked before the first
+ * one is followed, so references among them count for nothing. */
 static void
 drop_all(Walk *walk, PyObject *roots, PyObject *frames, PyObject *stacks)
 {
@@ -191,7 +190,7 @@ drop_all(Walk *walk, PyObject *roots, PyObject *frames, PyObject *stacks)
             PyObject *frame = PyTuple_GET_ITEM(frames, i);
             PyObject *generator = frame_generator(((PyFrameObject *)frame)->f_frame);
             mark_root(walk, frame);
-            /* A root needs a reference from outside: with a count of 1 it would pass by the table. */
+            /* A root needs a reference from outside: with a count of 1 it would not go through the table. */
             if (generator != NULL && ROOM(walk, temporaries, temporary_count, temporary_size)) {
                 walk->temporaries[walk->temporary_count++] = Py_NewRef(generator);
                 mark_root(walk, generator);
@@ -209,7 +208,7 @@ drop_all(Walk *walk, PyObject *roots, PyObject *frames, PyObject *stacks)
     settle_stale(walk);
 }
 
-/* Both groups of roots, first pass. Returns the bytes of the first. */
+/* The first pass over both groups of roots. Returns the bytes of the first group. */
 static size_t
 drop_state_and_mailbox(Walk *walk, PyObject *roots, PyObject *mailbox, PyObject *frames, PyObject *stacks)
 {

@@ -13,6 +13,7 @@
 
 #include "_hidden_memory.h"
 
+/* Count a reference among the leftovers, and follow it when its target is first met. */
 static inline void
 count_edge(Walk *walk, uintptr_t edge)
 {
@@ -55,7 +56,7 @@ count_edge(Walk *walk, uintptr_t edge)
     expand(walk, object, facts);
 }
 
-/* Count ``object``, a leftover, among the shared ones or the private cycles, and follow it. */
+/* Count a leftover among the shared objects or the private cycles, and push what it holds. */
 static inline void
 settle(Walk *walk, uintptr_t edge, size_t *sum, uint32_t mark, int group)
 {
@@ -96,7 +97,7 @@ settle_cycle(Walk *walk, uintptr_t edge)
     settle(walk, edge, &walk->after_gc, ENTRY_CYCLE, GROUP_AFTER_GC);
 }
 
-/* Find what of the leftovers only a collection would free, and what is held by others. */
+/* Tell the leftovers that only a collection would free from those that others hold. */
 static void
 run_second_pass(Walk *walk)
 {
@@ -116,7 +117,7 @@ run_second_pass(Walk *walk)
         drain(walk, count_edge);
     }
     drain_with_adapters(walk, count_edge);
-    /* What adapters were asked for is kept: from here on no Python code runs. */
+    /* The answers of the adapters are kept: from here on no Python code runs. */
     for (int cycles = 0; cycles < 2; cycles++) {
         for (size_t i = 0; i < walk->used && !ended(walk); i++) {
             Entry *entry = &walk->table[walk->order[i]];

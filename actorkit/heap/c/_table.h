@@ -30,7 +30,7 @@ enum EntryFlag {
     ENTRY_CYCLE = 16,   /* second pass: a collection would free it */
     ENTRY_ROOT = 32     /* a root that has not been counted yet */
 };
-enum { HIDDEN_SHIFT = 8 };  /* the flags from here on: 1 + the index of what the adapter said */
+enum { HIDDEN_SHIFT = 8 };  /* the flags from this bit on: 1 + the index of what the adapter said, or 0 */
 
 typedef struct {
     PyObject *object;
@@ -44,7 +44,7 @@ typedef struct {
     size_t first, count;  /* its referents, in ``referents`` */
 } Hidden;
 
-/* An object that was counted, for the tests. */
+/* An object that was counted: for the sums by type, and for tests. */
 typedef struct {
     PyObject *object;
     size_t bytes;
@@ -81,7 +81,7 @@ typedef struct {
     PyObject **temporaries;  /* objects that are ours until the end */
     size_t temporary_count, temporary_size;
 
-    PyObject **stale;  /* addresses from value stacks that may be out of date: never looked at */
+    PyObject **stale;  /* addresses from value stacks that may be out of date: never followed */
     size_t stale_count, stale_size;
 
     Record *records;
@@ -92,10 +92,10 @@ typedef struct {
     size_t bytes, limit, objects, guard, edges, edge_cap;
     size_t shared, after_gc;
     int group;
-    int over;      /* past the limit */
+    int over;      /* past the limit, the cap or the guard: the walk ends */
     int inexact;
     int no_memory;
-    int raised;    /* an adapter raised something that is not for us to swallow */
+    int raised;    /* an adapter raised something that we must not swallow */
 } Walk;
 
 static Registry registered;
@@ -105,7 +105,7 @@ static uint64_t registrations; /* how often the registry was replaced */
 
 /* --- Growing arrays ----------------------------------------------------------------------- */
 
-/* Room for one more element; 0 if there is no memory. */
+/* Make room for one more element. 0 if there is no memory. */
 static int
 make_room(Walk *walk, void **array, size_t *size, size_t needed, size_t element)
 {
@@ -182,8 +182,8 @@ find_entry(Walk *walk, PyObject *object)
     }
 }
 
-/* The entry of ``object``, made if there is none (``object`` is then NULL in it: the caller sees that
- * it is new and fills it in). Good until the next call. NULL if there is no memory. */
+/* The entry of `object`, made if there is none. In a new entry `object` is NULL: the caller fills it in. The
+ * pointer is good until the next call. NULL if there is no memory. */
 static inline Entry *
 enter(Walk *walk, PyObject *object)
 {
@@ -258,7 +258,7 @@ begin_walk(void)
     return walk;
 }
 
-/* Empty the table, for the next actor. Objects may be freed by this, and then Python code may run. */
+/* Empty the table, for the next actor. This may free objects, and then Python code may run. */
 static void
 clear_table(Walk *walk)
 {
@@ -280,7 +280,7 @@ clear_table(Walk *walk)
     }
 }
 
-/* The walk is over: true, or false with an exception set. */
+/* End the walk. 0 with an exception if it has failed. */
 static int
 end_walk(Walk *walk)
 {

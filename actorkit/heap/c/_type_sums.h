@@ -60,8 +60,8 @@ gather_types(Walk *walk, size_t *slots)
     return sums;
 }
 
-/* {type: (count, bytes)} of what was counted, also when the walk has ended at its limit. A metaclass may have a
- * ``__hash__`` in Python, so from the first type that is put into the dict on, no record is looked at. */
+/* {type: (count, bytes)} of what was counted, even if the walk has ended at its limit. A metaclass may have a
+ * `__hash__` in Python, so no record is read once the first type goes into the dict. */
 static PyObject *
 sums_by_type(Walk *walk)
 {

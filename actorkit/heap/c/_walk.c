@@ -25,8 +25,8 @@
  *
  * The GIL and references. The GIL is held from the beginning to the end. No Python code runs inside a
  * walk, and no object is allocated that the garbage collector tracks. So nothing can be freed
- * meanwhile, and all pointers to objects are borrowed. The exception are adapters; `_hidden_memory.h` says
- * what is done around them. */
+ * meanwhile, and all pointers to objects are borrowed. Adapters are the exception: `_hidden_memory.h`
+ * says what is done around them. */
 
 #include "_census_rows.h"
 #include "_message_size.h"
@@ -102,7 +102,7 @@ static Py_ssize_t
 census_of(Walk *walk, PyObject *pair)
 {
     if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2) {
-        PyErr_SetString(PyExc_TypeError, "an actor is given as a tuple (roots, mailbox)");
+        PyErr_SetString(PyExc_TypeError, "an actor must be a tuple (roots, mailbox)");
         return -1;
     }
     PyObject *arguments[] = {PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1)};
@@ -156,7 +156,7 @@ walk_size_of(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t
     return bytes < 0 ? NULL : PyLong_FromSsize_t(bytes);
 }
 
-/* Nothing is registered for what ``flat_bytes`` sizes by itself. */
+/* Is nothing registered for the types that `flat_bytes` sizes by itself? */
 static int
 leaves_builtins_alone(const Registry *registry)
 {
@@ -194,7 +194,7 @@ walk_register(PyObject *Py_UNUSED(module), PyObject *arguments)
         fine = PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2 && PyBytes_Check(PyTuple_GET_ITEM(pair, 0));
     }
     if (!fine) {
-        PyErr_SetString(PyExc_TypeError, "not (types, (type, function) pairs, (bytes, function) pairs)");
+        PyErr_SetString(PyExc_TypeError, "register() takes types, (type, function) pairs and (bytes, function) pairs");
         return NULL;
     }
     Py_XSETREF(registered.stop_types, Py_NewRef(stop_types));
@@ -218,7 +218,7 @@ static struct PyModuleDef walk_module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "actorkit.heap.c._walk",
     .m_doc = "The walk in C. Use actorkit.heap.walk.",
-    .m_size = -1,  /* one per process: the registry is process-wide, subinterpreters are refused */
+    .m_size = -1,  /* one per process: the registry is process-wide, and subinterpreters are refused */
     .m_methods = walk_methods,
 };
 
@@ -231,7 +231,7 @@ import_attribute(const char *module, const char *name)
     return found;
 }
 
-/* The traversal of classes made by a class statement is a static function: a class shows it. */
+/* The traversal of classes made by a class statement is a static function: a class of that kind shows it. */
 static int
 learn_class_traverse(void)
 {
@@ -244,7 +244,7 @@ learn_class_traverse(void)
     return 1;
 }
 
-/* The interpreter's array of small ints, in the order of their values. */
+/* The interpreter's array of small ints is in the order of their values. */
 static int
 learn_small_ints(void)
 {
@@ -259,7 +259,7 @@ learn_small_ints(void)
     return fine;
 }
 
-/* The clock sizes what an actor receives without a call through Python. */
+/* Through this capsule the clock sizes what an actor receives without a call through Python. */
 static int
 export_message_bound(PyObject *module)
 {

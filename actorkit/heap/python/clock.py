@@ -16,7 +16,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from operator import index
+from operator import attrgetter, index
 from typing import Any, Final, final
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Account",
     "can_interrupt",
     "current",
+    "deliver_to",
     "enter",
     "heap_statistics",
     "install",
@@ -228,7 +229,7 @@ class Account:
         if self.measured:
             return False
         size = _Sizing.sizer(*arguments) + ENVELOPE
-        inbox, outbox = record.inbox, record.outbox  # sizing may have run Python code
+        inbox, outbox = _Delivery.queues_of(record)  # only now: sizing may have run Python code
         if (
             record.account is not self
             or not (inbox is None or type(inbox) is list)
@@ -237,10 +238,28 @@ class Account:
         ):
             return False
         if inbox is None:
-            record.inbox = [(function, arguments, None)]
+            setattr(record, _Delivery.inbox, [(function, arguments, None)])
             return None
         inbox.append((function, arguments, None))
         return True
+
+
+def _no_queues(record: Any) -> tuple[Any, Any]:
+    return False, None  # not a list, so nothing is delivered
+
+
+class _Delivery:
+    """Where ``accept`` delivers to."""
+
+    inbox = ""
+    queues_of: Callable[[Any], tuple[Any, Any]] = staticmethod(_no_queues)
+
+
+def deliver_to(inbox: str, outbox: str, /) -> None:
+    """Let ``accept`` deliver to the attributes of these names: the queue that senders append to, and the queue
+    that the actor takes from."""
+    _Delivery.inbox = inbox
+    _Delivery.queues_of = staticmethod(attrgetter(inbox, outbox))
 
 
 def _no_sizer(*objects: object) -> int:

@@ -69,8 +69,8 @@ def measure(
         if state is None:
             state = walk.bytes
     exact = walk.exact and not frames
-    told = sums if record == BY_TYPE else records
-    return state, walk.bytes - state, walk.objects, walk.after_gc, walk.shared, exact, told
+    counted = sums if record == BY_TYPE else records
+    return state, walk.bytes - state, walk.objects, walk.after_gc, walk.shared, exact, counted
 
 
 def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]], /) -> list[int]:
@@ -85,13 +85,13 @@ def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]], /) -> li
 
 
 def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None, floor: int, /) -> CensusGroups:
-    """See ``walk.census_rows``. Every record is told of by the plan's function."""
+    """See ``walk.census_rows``. The plan's function describes every record."""
     groups: dict[tuple[int, bool, bool], list[CensusRow]] = {}
     for record in records:
-        told = plan.told(record)
-        if told is None:
+        described = plan.describe(record)
+        if described is None:
             continue
-        roots, mailbox, rank, idle, limit = told
+        roots, mailbox, rank, idle, limit = described
         walk = PureWalk()
         walk.drop(roots)
         walk.drop(mailbox, MAILBOX)
@@ -106,7 +106,7 @@ def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None, f
 
 
 def _best_of(rows: list[CensusRow], best: int | None, floor: int) -> list[CensusRow]:
-    """Those that rank first, of the large and of the small, in their old order; of those alike the earlier ones."""
+    """The rows that rank first, of the large and of the small ones, in their old order; the earlier of equals."""
     if best is None or best >= len(rows):
         return rows
     order = sorted(range(len(rows)), key=lambda at: (rows[at][3] or 0.0, rows[at][4]), reverse=True)

@@ -2,7 +2,7 @@
 
 A call to an idle actor whose method is synchronous runs at once, inside its caller's task (**inline**): the callee has
 no message and no signal, and cannot suspend. Its crash is its own all the same. Any other call is queued in the
-mailbox, and the caller parks on a ``Reply``.
+mailbox, and the caller parks on a ``PendingReply``.
 
 A suspended frame must hold no reference to the arguments, or the walk counts them as the caller's: so they are deleted
 before each await.
@@ -34,12 +34,12 @@ from ..base.trio_internals import (
     reads_tasks,
     runs_in,
 )
-from .calls import Party, Reply, waits_for
 from .control import ControlLane
 from .envelope import Continuation, Message
 from .later import Later
 from .mailbox import Mailbox
 from .states import DEAD, IDLE, RUNNING
+from .waiting import Party, PendingReply, waits_for
 
 __all__ = ["CallDoor"]
 
@@ -147,7 +147,7 @@ class CallDoor(Mailbox):
         if self.state == DEAD:
             await scheduler.checkpoint()  # whoever tries again and again must let others run
             raise CalleeDied(self.describe(), NOPROC, method=method.__qualname__)
-        reply = Reply(task, self, scheduler.current)
+        reply = PendingReply(task, self, scheduler.current)
         function = kind.handlers[method]
         if kwargs:
             function = partial(function, **kwargs)
@@ -188,7 +188,7 @@ class CallDoor(Mailbox):
             if type(result) is CoroutineType:
                 result.close()
             raise CalleeDied(self.describe(), scheduler.last_reason, method=method.__qualname__)
-        reply = Reply(current_task(), self, scheduler.current)
+        reply = PendingReply(current_task(), self, scheduler.current)
         deadlines = scheduler.deadlines
         reply.bucket = bucket = deadlines.newest
         if not deadlines.armed:
@@ -204,9 +204,9 @@ class CallDoor(Mailbox):
             self.put_next(Continuation((_carry_on, (result,), reply)))
             if self.state == IDLE:
                 self.make_ready()
-        return await self._answer(reply, method)
+        return await self.wait_for_answer(reply, method)
 
-    async def _answer(self, reply: Reply, asked: Any) -> Any:
+    async def wait_for_answer(self, reply: PendingReply, asked: Any) -> Any:
         """Wait for it. ``asked``: the method, or as text what an error says instead."""
         got = await park(Trap(reply.abort))
         if reply.caller is not None:
@@ -231,7 +231,7 @@ class CallDoor(Mailbox):
         if self.state == DEAD:
             await scheduler.checkpoint()
             raise CalleeDied(self.describe(), NOPROC, method=method.__qualname__)
-        reply = Reply(task, self, scheduler.current)
+        reply = PendingReply(task, self, scheduler.current)
         timer = None
         if seconds != math.inf:
             timer = scheduler.timers.after(seconds, reply.expire, seconds)
@@ -246,7 +246,7 @@ class CallDoor(Mailbox):
                 await scheduler.checkpoint()
                 raise
             del function, args, kwargs
-            return await self._answer(reply, method)
+            return await self.wait_for_answer(reply, method)
         except BaseException:
             reply.task = None
             reply.abandoned()
@@ -272,7 +272,7 @@ class CallDoor(Mailbox):
             return CalleeDied(self.describe(), NOPROC)
         return self.kind.scheduler.home.refuse(what, self)
 
-    def _enqueue_call(self, message: Message, reply: Reply) -> None:
+    def _enqueue_call(self, message: Message, reply: PendingReply) -> None:
         """Queue a call, or fail it at once. The caller parks on ``reply`` next."""
         caller = reply.caller
         if caller is not None:
@@ -294,7 +294,7 @@ class CallDoor(Mailbox):
             return
         self.overflow_of_call(message, reply)
 
-    def _cycle(self, reply: Reply, caller: Party) -> CallCycle:
+    def _cycle(self, reply: PendingReply, caller: Party) -> CallCycle:
         """The error of a caller that this actor waits for."""
         reply.discard()
         return CallCycle(

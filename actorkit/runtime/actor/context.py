@@ -23,7 +23,7 @@ from . import links
 from .envelope import Continuation
 from .events import SystemEvent
 from .fitting import fits, parameters_of
-from .messages import MonitorId
+from .notices import MonitorId
 from .record import Record
 from .ref import Ref
 

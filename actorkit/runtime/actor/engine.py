@@ -22,11 +22,11 @@ from ...reasons import ExitReason
 from ..base.home import Home
 from ..base.timers import Timers
 from ..base.trio_internals import Features
-from .calls import Deadlines, Party
 from .dead_letters import DeadLetterReason
 from .envelope import Message
 from .events import Events
 from .name_table import NameTable
+from .waiting import Deadlines, Party
 
 __all__ = ["Ends", "Engine", "Handled", "R"]
 

@@ -19,7 +19,7 @@ from ...policy.exit_signals import Die, Message, Source, deliver
 from ...reasons import NOPROC, ExitReason
 from .engine import Ends
 from .envelope import Notice
-from .messages import Down, Exit, MonitorId
+from .notices import Down, Exit, MonitorId
 from .record import Record
 from .ref import Ref
 from .relations import Monitor

@@ -4,9 +4,9 @@
 ``inbox``. Whoever runs the actor takes it whole, reversed, as ``outbox`` and pops from its end. So the
 order of arrival is: ``outbox`` from its end to its beginning, then ``inbox`` from its beginning. Nobody
 but this file knows that, with these exceptions for speed, each of which says so: ``Record.cast``,
-``Record.send``, ``CallDoor.call`` and its queueing; the pump (``Scheduler._pump``); a plain birth; a
-budgeted record's ``cast`` and ``send``, and ``accept`` of its account, which is C; a census of heaps
-(``budgets.holdings.held_by``).
+``Record.send``, ``CallDoor.call`` and its queueing; the pump (``Scheduler._pump``); a plain birth and
+an end (``die``); a budgeted record's ``cast`` and ``send``, and ``accept`` of its account, which is C;
+a census of heaps (``budgets.holdings.held_by``).
 
 **Bound.** ``kind.bound`` messages may wait. The runtime's own (``Notice``) are never refused or dropped.
 
@@ -34,14 +34,15 @@ from typing import Any, Final
 from trio.lowlevel import Task
 
 from ...errors import CallCycle, CalleeDied, MailboxFull
+from ...heap import clock
 from ...reasons import NOPROC
 from ..base.trio_internals import WAKE, Trap, caller_is_cancelled, park
 from .actor_kind import ActorKind
-from .calls import Party, Reply, SenderWaiting, waits_for
 from .dead_letters import DeadLetterReason
 from .envelope import Continuation, FirstMessage, Message, is_sent
 from .relations import Relations
 from .states import DEAD, IDLE
+from .waiting import Party, PendingReply, SenderWaiting, waits_for
 
 __all__ = ["PLACES", "Detached", "Mailbox", "Shortage", "newest_first"]
 
@@ -299,7 +300,7 @@ class Mailbox(Party):
         self.refuse(message, shortage.dropped_newest if newest else shortage.full, shortage.details(self))
         return newest
 
-    def overflow_of_call(self, message: Message, reply: Reply, shortage: Shortage = PLACES) -> None:
+    def overflow_of_call(self, message: Message, reply: PendingReply, shortage: Shortage = PLACES) -> None:
         """A call finds no room. Its caller parks on ``reply``, unless this raises MailboxFull."""
         policy = self.kind.overflow
         if policy == "wait" and self.state not in (IDLE, DEAD):
@@ -413,3 +414,6 @@ def newest_first(detached: Detached) -> tuple[Message, ...]:
     """The messages that ``detach`` has taken out."""
     inbox, outbox = detached
     return (*reversed(inbox or ()), *(outbox or ()))
+
+
+clock.deliver_to("inbox", "outbox")  # ``accept`` of an account, which is C, knows these slots from here

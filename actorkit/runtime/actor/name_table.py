@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from ...errors import AlreadyRegistered
-from .calls import Party
+from .waiting import Party
 
 __all__ = ["NameTable"]
 

@@ -50,7 +50,6 @@ class NamedRef(Ref[A_co]):
         return engine.names.whereis(self.name)
 
     def resolve(self) -> Record[Any] | None:
-        """The actor that holds the name now."""
         try:
             scheduler = CURRENT_SCHEDULER.get()
         except LookupError:

@@ -24,16 +24,16 @@ from ...reasons import KILL, NORMAL, ExitReason, as_reason, bounded
 from ..base.timers import Timer
 from .actor_kind import ActorKind
 from .call_door import CallDoor
-from .calls import Waiting
 from .control import ControlLane
 from .engine import Engine
 from .envelope import Continuation, Message, Notice
 from .later import Asker
-from .messages import IdleTimeout
+from .notices import IdleTimeout
 from .pid import Pid
 from .ref import Ref
 from .relations import Relations
 from .states import DEAD, IDLE, QUEUED, RUNNING, STATES, SUSPENDED
+from .waiting import Waiting
 
 __all__ = [
     "DEAD",
@@ -227,6 +227,12 @@ class Record(CallDoor, Ref[A_co]):
 
     def resolve_on(self, engine: RecordEngine) -> Record[A_co]:
         return self
+
+    def resolve(self) -> Record[A_co]:
+        return self
+
+    def check_declared(self, method: Any) -> None:
+        self.kind.handlers[method]
 
     @property
     def end_reason(self) -> ExitReason:

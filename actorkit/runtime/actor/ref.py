@@ -177,6 +177,16 @@ class Ref(Callee[A_co]):
         None if it leads to nobody. Raises TypeError for a ref that cannot lead anywhere on that node."""
         raise TypeError(f"{shown(self, 200)} is not a ref of this node")
 
+    def resolve(self) -> Any:
+        """For the runtime: ``resolve_on`` the node that the caller runs on."""
+        raise TypeError(f"{shown(self, 200)} is not a ref of this node")
+
+    def check_thread(self, what: str) -> None:
+        """For the runtime: raise RuntimeError in a thread that may not do ``what`` to the actor, if the ref knows."""
+
+    def check_declared(self, method: Any) -> None:
+        """For the runtime: raise NotAMessage if the actor does not declare ``method``, and the ref knows."""
+
     def why_nobody(self, engine: Any) -> str:
         """For the runtime: why ``resolve_on`` has just found nobody, for a message."""
         return "it leads to nobody"

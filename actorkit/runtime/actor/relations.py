@@ -15,10 +15,10 @@ from ...policy.memory.memory_sample import Priority
 from ...policy.supervision.supervision_events import ChildInfo
 from ...reasons import ExitReason
 from ..base.timers import Timer
-from .calls import Party, SenderWaiting
 from .later import Asker
-from .messages import MonitorId
+from .notices import MonitorId
 from .ref import Ref
+from .waiting import Party, SenderWaiting
 
 __all__ = ["Family", "Monitor", "OwnTask", "Relations"]
 

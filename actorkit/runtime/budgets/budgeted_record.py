@@ -22,13 +22,13 @@ from typing import Any, Final, TypeVar
 
 from ...errors import MailboxFull
 from ...heap.clock import ENVELOPE
-from ..actor.calls import Reply, waits_for
 from ..actor.context import Context
 from ..actor.dead_letters import DeadLetterReason
 from ..actor.envelope import Message
 from ..actor.mailbox import Mailbox, Shortage
 from ..actor.record import Record
 from ..actor.states import DEAD, IDLE, QUEUED
+from ..actor.waiting import PendingReply, waits_for
 from .budget import Budget
 from .holdings import contents
 
@@ -128,7 +128,7 @@ class BudgetedRecord(Record[Any]):
             account.charge(size)
         return True
 
-    def _enqueue_call(self, message: Message, reply: Reply) -> None:
+    def _enqueue_call(self, message: Message, reply: PendingReply) -> None:
         if self.fits(message):
             super()._enqueue_call(message, reply)
             return

@@ -21,9 +21,9 @@ import trio
 from ...heap import walk
 from ...heap.usage import HeapUsage
 from ..actor.actor_kind import ActorKind
-from ..actor.calls import SenderWaiting, Waiting
 from ..actor.record import RUNNING, Message, Record
 from ..actor.ref import Ref
+from ..actor.waiting import SenderWaiting, Waiting
 from ..base.timers import Timer
 
 __all__ = ["CHUNK", "contents", "heap_of", "heap_of_all", "held_by", "holders", "on_stack", "roots_of"]

@@ -40,8 +40,8 @@ from ..actor.events import ActorCrashed, ActorExited, ActorStarted, DeadLetter, 
 from ..actor.later import Later
 from ..actor.links import send_signal, tell_watchers
 from ..actor.mailbox import newest_first
-from ..actor.messages import Exit
 from ..actor.name_table import NameTable
+from ..actor.notices import Exit
 from ..actor.record import DEAD, IDLE, QUEUED, RUNNING, SUSPENDED, Record
 from ..actor.relations import Relations
 from ..actor.reports import report_crash, report_unkillable
@@ -576,13 +576,12 @@ class Lifecycle:
             record.relations is None
             and kind.owner is None
             and kind.name is None
-            and not record.has_messages
+            and not (record.inbox or record.outbox)  # the mailbox, written out
             and not (self.budgets.all or self.dying or self.events.listened or self.stopping)
         )
         end = None if plain else _End(record, reason)
         obj = record.obj
-        record.detach()
-        record.control = record.variables = None
+        record.inbox = record.outbox = record.control = record.variables = None
         record.obj = record.pending = None
         if end is not None:
             self._settle(0, end)

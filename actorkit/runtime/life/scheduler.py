@@ -46,9 +46,9 @@ from trio.lowlevel import (
     reschedule,
 )
 
-from ..actor.calls import Deadlines
 from ..actor.names import CURRENT_SCHEDULER
 from ..actor.record import DEAD, IDLE, QUEUED, RUNNING, Record
+from ..actor.waiting import Deadlines
 from ..base.boundary_frames import BOUNDARY_FRAMES
 from ..base.trio_internals import (
     START_FRAMES,

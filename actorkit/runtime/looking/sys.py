@@ -23,14 +23,13 @@ from ...errors import CallbackFailed, CallCycle, CalleeDied, NotAMessage
 from ...log import log as _log  # ak.sys.log is OTP's name for something else
 from ...reasons import NOPROC, shown, text_of
 from ..actor.actor_kind import ActorKind
-from ..actor.calls import Reply, waits_for
 from ..actor.dispatch import HandlerTable, InlineTable
 from ..actor.envelope import Message
-from ..actor.names import NamedRef
 from ..actor.record import Record, RecordKind
 from ..actor.ref import Ref
 from ..actor.reports import render_state
 from ..actor.states import DEAD, QUEUED, RUNNING, SUSPENDED
+from ..actor.waiting import PendingReply, waits_for
 from ..base.interrupts import interruptible
 from ..base.trio_internals import fatal_leaf, is_fatal
 from .introspection import ProcessInfo, process_info
@@ -174,15 +173,17 @@ async def get_statistics(ref: Ref[Any]) -> Statistics | None:
 
 async def _ask(ref: Ref[Any], what: str, serve: Callable[[Record[Any]], R]) -> R:
     """Run ``serve(record)`` between two messages of the actor."""
-    if isinstance(ref, Record):
-        ref.kind.scheduler.home.check(f"ask sys.{what} of", ref)
+    if isinstance(ref, Ref):
+        ref.check_thread(f"ask sys.{what} of")
     await trio.lowlevel.checkpoint()
-    record = ref.resolve() if isinstance(ref, NamedRef) else ref
-    if record is None or (isinstance(record, Record) and record.state == DEAD):
-        raise CalleeDied(repr(ref) if record is None else record.describe(), NOPROC, method=f"sys.{what}")
-    if not isinstance(record, Record) or record.kind.process:
+    if not isinstance(ref, Ref):
         raise NotAMessage(f"sys.{what} is for class actors, and {shown(ref, 200)} is none")
-    record.kind.scheduler.home.check(f"ask sys.{what} of", record)
+    record: Record[Any] | None = ref.resolve()
+    if record is None or record.state == DEAD:
+        raise CalleeDied(repr(ref) if record is None else record.describe(), NOPROC, method=f"sys.{what}")
+    if record.kind.process:
+        raise NotAMessage(f"sys.{what} is for class actors, and {shown(ref, 200)} is none")
+    record.check_thread(f"ask sys.{what} of")
     if _between_messages(record):
         return serve(record)
     scheduler = record.scheduler
@@ -194,7 +195,7 @@ async def _ask(ref: Ref[Any], what: str, serve: Callable[[Record[Any]], R]) -> R
             "that waits for the one who asks",
             target=record.describe(),
         )
-    reply = Reply(current_task(), record, caller)
+    reply = PendingReply(current_task(), record, caller)
     record.owe(reply)
     outcome: list[R] = []
 
@@ -217,7 +218,7 @@ async def _ask(ref: Ref[Any], what: str, serve: Callable[[Record[Any]], R]) -> R
         deadlines.arm()
     reply.remember_caller()
     try:
-        await record._answer(reply, f"sys.{what}")
+        await record.wait_for_answer(reply, f"sys.{what}")
     finally:
         record.owe_no_more(reply)
     return outcome[0]

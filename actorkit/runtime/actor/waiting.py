@@ -1,6 +1,6 @@
 """Waiting: the pending reply of a call, a message that waits for room, deadlines, and cycles of waiting.
 
-1. A pending ``Reply`` sits in the newest of some twenty dicts; one timer rotates them and fails what is left in the
+1. A ``PendingReply`` sits in the newest of some twenty dicts; one timer rotates them and fails what is left in the
    oldest. So a deadline costs one insertion and one removal, no time stamp and no cancel scope. The timer sleeps while
    no call is pending.
 2. The first answer wins: ``task`` is None from then on, and a late or second answer is dropped.
@@ -27,7 +27,7 @@ from .envelope import Message
 from .later import Answerer, Later
 from .pid import Pid
 
-__all__ = ["Deadlines", "Party", "Reply", "SenderWaiting", "Waiting", "waits_for"]
+__all__ = ["Deadlines", "Party", "PendingReply", "SenderWaiting", "Waiting", "waits_for"]
 
 
 class Party(Answerer):
@@ -103,7 +103,7 @@ class Waiting:
         self.next = None
 
 
-class Reply(Waiting):
+class PendingReply(Waiting):
     """Somebody waits for an answer. See rules 1 and 2 above.
 
     ``bucket``: the dict of ``Deadlines`` that it is in. ``later``: from where its answer will come, or what waits
@@ -117,7 +117,7 @@ class Reply(Waiting):
         self.callee = callee
         self.caller = caller
         self.next = None
-        self.bucket: dict[Reply, None] | None = None
+        self.bucket: dict[PendingReply, None] | None = None
         self.error: BaseException | None = None
         self.later: Later[Any] | SenderWaiting | None = None
         self.value: Any = None
@@ -194,12 +194,12 @@ class SenderWaiting(Waiting):
         self.caller = caller
         self.next = None
         self.message: Message | None = message
-        self.reply: Reply | None = None
+        self.reply: PendingReply | None = None
         self.error: CallError | None = None
         self.remember_caller()
 
     @classmethod
-    def for_call(cls, reply: Reply, callee: Party, message: Message) -> SenderWaiting:
+    def for_call(cls, reply: PendingReply, callee: Party, message: Message) -> SenderWaiting:
         """A call waits for room: its sender parks on the reply, so there is nobody to wake here."""
         waiting = cls.__new__(cls)
         waiting.task = None
@@ -249,7 +249,7 @@ class SenderWaiting(Waiting):
         self._forget(None)
         return Abort.SUCCEEDED
 
-    def _forget(self, _: Reply | None) -> None:
+    def _forget(self, _: PendingReply | None) -> None:
         """Nobody wants it in any more: do not pin the message."""
         self.callee.waits_no_more(self)
 
@@ -288,8 +288,8 @@ class Deadlines:
         self.timers = timers
         self.seconds = seconds
         self.armed = False
-        self.newest: dict[Reply, None] = {}
-        self.buckets: deque[dict[Reply, None]] = deque([{} for _ in range(self.BUCKETS)] + [self.newest])
+        self.newest: dict[PendingReply, None] = {}
+        self.buckets: deque[dict[PendingReply, None]] = deque([{} for _ in range(self.BUCKETS)] + [self.newest])
 
     def arm(self) -> None:
         self.timers.after(self.seconds / self.BUCKETS, self._rotate)
