@@ -1,8 +1,8 @@
 """The optional extensions; everything else of the package's configuration is in pyproject.toml.
 
-They are built where they can work (on CPython with the GIL) and where there is a C compiler. Everywhere
-else the package is complete without them, with the weaker guarantees that ``actorkit.heap.capabilities``
-names.
+They are built where they can work (on CPython with the GIL) and where there is a C compiler.
+Everywhere else the package is complete without them, with the weaker guarantees that
+``actorkit.heap.capabilities`` names.
 """
 
 import sys

@@ -49,7 +49,6 @@ from .policy.supervision.child_spec import ChildSpec as ChildSpec
 from .policy.supervision.supervision_events import ChildCounts as ChildCounts
 from .policy.supervision.supervision_events import ChildInfo as ChildInfo
 from .reasons import *  # noqa: F403
-from .runtime.actor.context import Context as Context
 from .runtime.actor.dispatch import call as call
 from .runtime.actor.dispatch import cast as cast
 from .runtime.actor.doors import AdmissionCounts as AdmissionCounts
@@ -81,14 +80,15 @@ from .runtime.base.interrupts import protect_package as _protect_package
 from .runtime.life.lifecycle import IGNORE as IGNORE
 from .runtime.life.lifecycle import Stop as Stop
 from .runtime.life.process import Process as Process
-from .runtime.life.process import ProcessContext as ProcessContext
 from .runtime.looking import sys as sys
 from .runtime.looking.heap_census import ClassHeap as ClassHeap
 from .runtime.looking.heap_census import HeapCensus as HeapCensus
 from .runtime.looking.introspection import NodeStatistics as NodeStatistics
 from .runtime.looking.introspection import ProcessInfo as ProcessInfo
 from .runtime.looking.introspection import TreeEntry as TreeEntry
+from .runtime.node import Context as Context
 from .runtime.node import Node as Node
+from .runtime.node import ProcessContext as ProcessContext
 from .runtime.to_thread import to_thread as to_thread
 from .supervision.dynamic import DynamicSupervisor as DynamicSupervisor
 from .supervision.dynamic import dynamic_supervisor as dynamic_supervisor

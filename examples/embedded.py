@@ -1,9 +1,9 @@
 """A supervision tree inside somebody else's trio program.
 
-The program around it is an ordinary one: it has a nursery, tasks, a memory channel, and no idea
-of actors but for one ``async with``. It wants reports rendered. Rendering is done by code that
-one would rather not trust: it fails now and then, and there is one report on which it always
-fails. So the rendering lives in actors:
+The program around it is an ordinary one: it has a nursery, tasks and a memory channel, and one
+``async with`` is all that it knows of actors. It wants reports rendered. The code that renders them
+cannot be trusted: it fails now and then, and on one report it always fails. So the rendering lives
+in actors:
 
     top (rest_for_one)
     ├── queue        knows which jobs wait, which worker does what, and how often a job was tried
@@ -12,8 +12,8 @@ fails. So the rendering lives in actors:
         ├── worker-1
         └── worker-2
 
-A worker that crashes is replaced by its supervisor. The queue is told (it monitors the worker),
-gives the job to somebody else, and gives the job up when it has cost three workers.
+When a worker crashes, its supervisor starts another one. The queue, which monitors the worker, gets
+a ``Down``, and gives the job to another worker; a job that has cost three workers is given up.
 
     python -m examples.embedded
 """
@@ -49,7 +49,7 @@ class Result:
 
 
 class Worker(ak.Actor):
-    """Renders a report. Messages sent to it meanwhile wait in its mailbox."""
+    """Renders one report at a time. Other messages wait in its mailbox meanwhile."""
 
     @ak.cast
     async def render(self, number: int, attempt: int, queue: ak.Ref[Queue]) -> None:
@@ -69,7 +69,7 @@ class Recruit:
 
 
 class Queue(ak.Actor):
-    """Hands out jobs. All of its state is here, and nobody else touches it: no locks."""
+    """Hands out jobs. Nobody else touches its state, so there are no locks."""
 
     def __init__(self, workers: list[str]) -> None:
         self.unknown = list(workers)  # names of the workers it has not met yet
@@ -156,7 +156,7 @@ def tree() -> ak.ChildSpec[ak.Supervisor]:
 
 
 async def heartbeat(beats: Counter[str]) -> None:
-    """Other tasks of the program do not notice the crashes next door."""
+    """The program's other tasks do not notice the crashes."""
     while True:
         beats["beats"] += 1
         await trio.sleep(0.05)

@@ -11,9 +11,10 @@
     │   └── ...
     └── listener         one Connection for each client
 
-The keys are spread over eight shards by their hash. Each shard is an actor, so it does one thing
-after another: read-modify-write needs no lock. A shard that crashes loses its keys, for it is a
-cache; the other shards and all connections go on.
+The keys are spread over eight shards by their hash. Each shard is an actor, so it does one thing at
+a
+time: read-modify-write needs no lock. A shard that crashes loses its keys, since this is a cache;
+the other shards and all connections go on.
 
     python -m examples.key_value --port 7777
     python -m examples.key_value --self-test
@@ -31,6 +32,7 @@ import trio
 import actorkit as ak
 
 SHARDS = 8
+YEAR = 366 * 24 * 3600.0
 
 
 @dataclass(slots=True)
@@ -41,14 +43,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """A shard's note to itself, sent when the key was set and delivered when its time is over."""
+    """A shard's message to itself: sent when the key is set, delivered when its time is over."""
 
     key: bytes
     version: int
 
 
 class Shard(ak.Actor):
-    """Some of the keys. ``call`` methods return their reply; all of them run one at a time."""
+    """Some of the keys. A ``call`` method returns its reply; only one method runs at a time."""
 
     def __init__(self) -> None:
         self.entries: dict[bytes, Entry] = {}
@@ -83,12 +85,12 @@ class Shard(ak.Actor):
 
 
 def shard_of(key: bytes) -> ak.Ref[Shard]:
-    """The shard for a key, by name: the reference outlives restarts of the shard."""
+    """The shard of a key, by name, so that the ref outlives restarts of the shard."""
     return ak.named(Shard, f"shard-{zlib.crc32(key) % SHARDS}")
 
 
 class Connection(ak.StreamActor):
-    """One client. While it waits for a shard, the client's next lines wait in its mailbox."""
+    """One client. While it waits for a shard, the client's next lines wait, too."""
 
     async def received(self, line: bytes) -> None:
         try:
@@ -106,6 +108,8 @@ class Connection(ak.StreamActor):
                 try:
                     lifetime = float(seconds)
                 except ValueError:
+                    lifetime = -1.0
+                if not 0 <= lifetime <= YEAR:  # NaN is not, either
                     return b"ERROR not a number of seconds"
                 await shard_of(key).call(Shard.set, key, value, lifetime)
                 return b"OK"

@@ -1,1 +1,2 @@
-"""What users subclass: actors and tasks."""
+"""What people write and hold: ``Actor``, the class to subclass, and ``Task``, the handle of a
+function that runs as a process."""

@@ -11,10 +11,11 @@ from ..errors import InvalidChildSpec
 from ..policy.supervision.child_spec import ChildSpec, ChildSpecChanges
 from ..reasons import ExitReason
 from ..runtime.actor.actor_base import ActorBase
-from ..runtime.life.process import Process, ProcessContext
+from ..runtime.life.process import Process
+from ..runtime.node import ProcessContext
 
 if TYPE_CHECKING:
-    from ..runtime.actor.context import Context
+    from ..runtime.node import Context
 
 __all__ = ["Actor", "child"]
 
@@ -23,31 +24,38 @@ P = ParamSpec("P")
 
 
 class Actor(ActorBase):
-    """State, a mailbox, no locks. While idle it costs no task.
+    """State, a mailbox, no locks. While it is idle it costs no task.
 
-    Subclass it, keep state in attributes, and declare messages with ``@ak.call`` and ``@ak.cast``. One message is
-    handled at a time, so handlers need no locks; an async handler may await anything of trio's, and no other message is
-    handled meanwhile. A handler that raises ends the actor; its supervisor decides what then.
+    Subclass it, keep state in attributes, and declare messages with ``@ak.call`` and ``@ak.cast``.
+    One message is handled at a time, so handlers need no locks. An async handler may await whatever
+    trio offers; no other message is handled meanwhile. A handler that raises ends the actor, and
+    its supervisor decides what happens then.
 
-    The constructor needs no ``super().__init__()``; attrs, dataclasses, generics, ``__slots__`` and inheritance work.
-    One attribute is reserved: ``ctx``, this actor's ``Context``. It is there in the constructor too.
+    Use it for state that others talk to. Code that lives in awaits (a script of steps, a stream) is
+    simpler as a *process*: an async function given to ``node.spawn`` or ``ak.child``. Something
+    with neither state nor messages needs no actor.
 
-    When to use it: for state that others talk to. Code that lives in awaits (a script of steps, a stream) is simpler as
-    a *process*: an async function given to ``spawn`` or ``ak.child``. What has neither state nor messages needs no
-    actor.
+    The constructor needs no ``super().__init__()``; attrs, dataclasses, generics, ``__slots__`` and
+    inheritance work. One attribute is reserved: ``ctx``, this actor's ``Context``. It is there in
+    the constructor, too.
 
-    All callbacks may be plain or async, and are OTP's (gen_server):
+    All callbacks may be plain or async. They are those of OTP's gen_server:
 
-    ``init()``            the first message. May await; within the spec's ``init_timeout``. Return None, ``ak.IGNORE``
-    (not needed), or
-                          ``ak.Stop(reason)``. A supervisor starts its next child when it has returned.
-    ``handle_info(m)``    whatever came by ``send``, timers, ``Down``, trapped ``Exit``. Without one, a message is
-    logged and dropped. ``terminate(reason)`` called when the actor stops, crashes, or (if it traps exits) its parent
-    shuts it down. Not when it is killed,
-                          nor by an exit signal that it does not trap.
-    ``format_status()``   what reports and ``sys`` show as its state. Shorten or hide here; it is cut to a bounded size
-    anyway.
-    ``trap_exit``         class attribute: True to get exit signals as ``ak.Exit`` messages.
+    ``init()``
+        The first message. It may await, within the spec's ``init_timeout`` (seconds). Returns None;
+        or ``ak.IGNORE``: this actor is not needed; or ``ak.Stop(reason)``. A supervisor starts its
+        next child when it has returned.
+    ``handle_info(message)``
+        Gets whatever comes by ``send``, and timers, ``Down`` and trapped ``Exit``. By default such
+        a message is logged and dropped.
+    ``terminate(reason)``
+        Called when the actor stops or crashes, and, if it traps exits, when its parent shuts it
+        down. Not when it is killed, nor when an exit signal ends it that it does not trap.
+    ``format_status()``
+        What reports and ``ak.sys`` show as its state. Shorten or hide things here; whatever it
+        returns is cut to a bounded size.
+    ``trap_exit``
+        A class attribute. True: exit signals come as ``ak.Exit`` messages.
 
     Example::
 
@@ -83,9 +91,15 @@ def child(
 @overload
 def child(start: Callable[P, A], /, *args: P.args, **kwargs: P.kwargs) -> ChildSpec[A]: ...
 def child(start: Any, /, *args: Any, **kwargs: Any) -> ChildSpec[Any]:
-    """A child spec: what to start, with which arguments. Options by ``.with_(…)``, see ``ChildSpec``.
+    """A child spec: what to start, and with which arguments.
 
-    Raises InvalidChildSpec at once for what could never start.
+    Args:
+        start: an actor's class; or an async function, whose first argument is its
+            ``ProcessContext`` (a process); or a function that returns an actor.
+        args, kwargs: what it is called with. Options (``name``, ``restart``, ``mailbox``, …) are
+            not among them: they are given by ``.with_(…)``, see ``ChildSpec``.
+
+    Raises InvalidChildSpec at once, for what could never start; the fault of whoever wrote it.
 
     Example::
 
@@ -117,7 +131,7 @@ OPTIONS: Final = frozenset(ChildSpecChanges.__annotations__) - {"start", "args",
 
 
 def _takes(start: Any, name: str) -> bool:
-    """May it be given an argument of that name? True if that cannot be known."""
+    """May ``start`` be given an argument of that name? True if that cannot be known."""
     function = start
     if isinstance(start, type):
         new: Any = start.__new__

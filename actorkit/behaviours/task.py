@@ -1,8 +1,9 @@
 """Task: the handle of a function that runs as a process, and its outcome.
 
-How it works. The process and the handle share one small object, the outcome. The process leaves its result
-there; its end, noted in the same synchronous step in which it dies, makes it final and wakes whoever waits.
-Nothing is sent, so nothing is left in a mailbox when nobody asks: the result is free as soon as the handle is.
+How it works. The process and the handle share one small object, the outcome. The process leaves its
+result there. Its end, noted in the same synchronous step in which it dies, makes the outcome final
+and wakes whoever waits. Nothing is sent, so nothing is left in a mailbox when nobody asks: the
+result is freed with the handle.
 Source: Elixir's Task.
 """
 
@@ -33,10 +34,10 @@ T_co = TypeVar("T_co", covariant=True)
 
 @attrs.frozen(repr=False)
 class TaskResult(Generic[T_co]):
-    """A task has ended with ``value``. (The other outcome is TaskFailed, an exception that is also handed out
-    as a value.)
+    """A task has ended with ``value``. The other outcome is ``TaskFailed``, an exception that is
+    also handed out as a value.
 
-    From a task stream it says which item it belongs to: ``item`` is what the source gave, ``index``
+    In a task stream it says which item it belongs to: ``item`` is what the source gave, ``index``
     its position, from 0. They are None for a task that was started alone, and do not count when two
     outcomes are compared.
     """
@@ -51,14 +52,14 @@ class TaskResult(Generic[T_co]):
 
 
 class Outcome:
-    """What has become of a task; known to its process and to its handle."""
+    """What has become of a task. Its process and its handle know it."""
 
     __slots__ = ("_event", "_listeners", "reason", "value")
 
     def __init__(self) -> None:
         self.value: Any = None
         self.reason: ExitReason | None = None
-        """Its exit reason, when it has ended."""
+        """Its exit reason; None while it runs."""
         self._event: trio.Event | None = None
         self._listeners: list[Callable[[], None]] = []
 
@@ -73,11 +74,12 @@ class Outcome:
         for listener in listeners:
             try:
                 listener()
-            except BaseException as error:  # the others are told all the same
+            except BaseException as error:  # the others are called all the same
                 record.kind.scheduler.step_failed(error)
 
     def when_ended(self, listener: Callable[[], None]) -> None:
-        """Have ``listener()`` called at the end, or now. It must neither raise nor wait."""
+        """Have ``listener()`` called at the end; now, if that has come. It must neither raise nor
+        wait."""
         if self.reason is None:
             self._listeners.append(listener)
         else:
@@ -101,15 +103,16 @@ def _name_of(function: Any) -> str:
 
 
 def why_no_task(function: Any) -> str | None:
-    """Why ``function`` can be no task, as far as that can be known without calling it. A lambda, or an object with
-    ``__call__``, may return the coroutine of an async function."""
+    """Why ``function`` cannot be a task, as far as that can be known without calling it; None: it
+    may be one. A lambda, or an object with ``__call__``, may return the coroutine of an async
+    function."""
     start = plain(function)
     if isinstance(start, MethodType):
         start = start.__func__
     if isinstance(start, FunctionType):
         try:
             innermost = inspect.unwrap(start)
-        except Exception:  # of what a decorator has left there: it cannot be known
+        except Exception:  # a decorator has left something odd there: it cannot be known
             return None
         fine = start.__name__ == "<lambda>" or any(inspect.iscoroutinefunction(one) for one in (start, innermost))
     else:
@@ -120,9 +123,9 @@ def why_no_task(function: Any) -> str | None:
 async def perform(
     ctx: Any, outcome: Outcome | None, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
-    """The process of every task."""
+    """The process of every task: runs ``function`` and leaves its result in ``outcome``."""
     running = interruptible(function)(*args, **kwargs)
-    if not inspect.isawaitable(running):  # a lambda, or another callable that could not be told before
+    if not inspect.isawaitable(running):  # a lambda, or another callable of which it was not known
         raise TypeError(f"{NO_TASK.format(_name_of(function))} (it returned an object of {type(running).__qualname__})")
     value = await running
     if outcome is not None:
@@ -130,10 +133,16 @@ async def perform(
 
 
 class Task(Generic[T]):
-    """A function that runs as a process under a task supervisor. Made by ``TaskSupervisor.run``; not by hand.
+    """The handle of a function that runs as a process below a task supervisor.
 
-    Anybody who holds it may ask for the result, more than once. Nobody has to: what is not asked for is
-    dropped with the handle.
+    ``TaskSupervisor.run`` makes it. Whoever holds it may ask for the result, more than once; nobody
+    has to: a result that nobody asks for is dropped with the handle.
+
+    Example::
+
+        task = await jobs.call(ak.TaskSupervisor.run, fetch, url)
+        with trio.fail_after(2):
+            page = await task.result()
     """
 
     __slots__ = ("__weakref__", "_outcome", "_record")
@@ -148,7 +157,7 @@ class Task(Generic[T]):
 
     @property
     def ref(self) -> Ref[Process]:
-        """The ref of its process: to link, monitor or kill it."""
+        """The ref of its process: to link to it, monitor it or kill it."""
         return self._record
 
     @property
@@ -157,11 +166,13 @@ class Task(Generic[T]):
         return self._outcome.reason is not None
 
     async def result(self) -> T:
-        """Wait for the end; what the function has returned. A deadline is trio's: ``with trio.fail_after(5):
-        …``; whoever gives up waiting does not end the task.
+        """Wait for the end, and return what the function has returned.
 
-        Raises TaskFailed with the exit reason. Source: Task.await/2 (there with a deadline of 5 s, by the
-        owner only, and once).
+        For a deadline use trio's: ``with trio.fail_after(5): …``. To give up waiting does not end
+        the task.
+
+        Raises TaskFailed, with the exit reason, if the function raised or the task was ended.
+        Source: Task.await/2 (there with a deadline of 5 s, by the owner only, and once).
         """
         await self._outcome.wait()
         outcome = self.poll()
@@ -171,11 +182,12 @@ class Task(Generic[T]):
         raise outcome
 
     def poll(self) -> TaskResult[T] | TaskFailed | None:
-        """The outcome if there is one, None while it runs. Source: Task.yield/2 with a timeout of 0."""
+        """The outcome, or None while the task runs. A TaskFailed is returned, not raised.
+        Source: Task.yield/2 with a timeout of 0."""
         return self.outcome_of(None, None)
 
     def outcome_of(self, item: object, index: int | None) -> TaskResult[T] | TaskFailed | None:
-        """``poll``, for the item of a stream."""
+        """As ``poll``, for an item of a stream."""
         reason = self._outcome.reason
         if reason is None:
             return None
@@ -184,14 +196,16 @@ class Task(Generic[T]):
         return TaskFailed(self.describe(), reason, item=item, index=index)
 
     async def shutdown(self, seconds: float = 5.0) -> TaskResult[T] | TaskFailed | None:
-        """End the task and wait until it has: it is cancelled where it awaits, so its ``finally`` blocks run.
+        """End the task and wait until it has ended. It is cancelled where it awaits, so its
+        ``finally`` blocks run.
 
         Args:
-            seconds: for a process that traps exits: it is killed when it has not ended by then. 0: killed at
-                once. ``math.inf``: never.
+            seconds: how long a task that traps exits may take; then it is killed. 0: it is killed
+                at once. ``math.inf``: never.
 
-        Returns its outcome if it had ended by itself, None if this ended it. A linked owner is not touched.
-        A task in a shielded scope is waited for, as long as it takes. Source: Task.shutdown/2.
+        Returns its outcome if it had ended by itself, None if this ended it. A linked owner is not
+        touched. A task in a shielded scope is waited for, as long as that takes.
+        Source: Task.shutdown/2.
         """
         self._record.kind.scheduler.home.check("end", self._record)
         if self.done:
@@ -213,16 +227,16 @@ class Task(Generic[T]):
         return None if ended_here else outcome
 
     def cancel(self) -> None:
-        """End it with Shutdown, without waiting for anything, and also if it should trap exits. A linked
-        owner hears of it."""
+        """End the task with Shutdown, even if it traps exits, and do not wait. A linked owner gets
+        the exit signal."""
         self._record.kind.scheduler.home.check("cancel", self._record)
         self._record.kind.scheduler.end_now(self._record, SHUTDOWN)
 
     def when_ended(self, listener: Callable[[], None]) -> None:
-        """Have ``listener()`` called in the step in which the task ends (now, if it has). It must neither
-        raise nor wait."""
+        """Have ``listener()`` called in the step in which the task ends; now, if it has ended. It
+        must neither raise nor wait."""
         self._outcome.when_ended(listener)
 
     def describe(self) -> str:
-        """For messages: pid and function."""
+        """Pid and function, for texts."""
         return f"{self._record.pid} ({self._record.started_as})"

@@ -1,6 +1,9 @@
-"""What keeps a node alive when memory runs out: the shell around ``policy.governor`` and ``pressure``.
+"""What keeps a node alive when memory runs out: the shells around ``policy.memory``, and
+``pressure``.
 
-``opening`` is ``ak.open_node``. ``shell`` senses, asks the machine, and does what it says; ``census``, ``reclaim``,
-``shedding`` and ``kills`` are the acts; ``gate`` and ``quota`` hold back restarts and families of actors; ``subtree``
-is the same for those below one supervisor.
+``open`` is ``ak.open_node``. ``governor_base`` has the way of a memory sample and the table of
+actions; ``node_governor`` and ``subtree_governor`` are the two governors. ``census``, ``kills``,
+``shed`` and ``reclaim`` are what they do. ``restart_gate``, ``admission`` and ``quota`` hold back
+restarts, new work and families of actors. ``steps`` is how a governor looks without waiting for its
+turn.
 """

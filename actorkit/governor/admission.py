@@ -1,12 +1,14 @@
-"""Admission: whether new work is let in, by count, rate and bytes. The shell around ``policy.admission``.
+"""Admission: whether new work is let in. The shell around ``policy.memory.admission``.
 
-``node.admission`` while a governor runs. Listeners ask it for each connection; any other code asks with a *slot*::
+``node.admission`` while a governor runs. Listeners ask it for each connection. Any other code asks
+with a *slot*::
 
     async with node.admission.slot("upload"):
-        ...                       # Refused, with retry_after, if there is no room
+        ...                       # AdmissionRefused, with retry_after, if there is no room
 
-A refusal is quick, and costs nothing that is not given back at once. What one more takes is learned from those that are
-in: the footprints of their kind, and ``overhead`` for what a footprint does not show (sockets, tasks, buffers).
+A refusal is quick, and costs nothing that is not given back at once. What one more takes is learned
+from those that are in: the footprints of their kind, and ``OVERHEAD`` for what a footprint does not
+show (sockets, tasks, buffers).
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["NodeAdmission"]
 
 OVERHEAD: Final = 6_144
-"""Bytes of a connection that its actor's heap does not show: record, task, socket, buffers; measured with 10,000."""
+"""Bytes of a connection that its actor's heap does not show (record, task, socket, buffers), as
+measured with 10,000 of them."""
 
 
 class NodeAdmission:
@@ -44,15 +47,17 @@ class NodeAdmission:
     def __init__(self, node: Node, settings: AdmissionSettings) -> None:
         self._node = node
         self._policy = AdmissionMachine(settings)
+        #: By kind: how many were let in so far, and how many were not.
         self._admitted: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
+        #: By kind: how many samples its footprint had when it was last learned from.
         self._learned: dict[str, int] = {}
-        self.last_refusal = ""
 
-    # --- what is asked ------------------------------------------------------------------------
+    # --- What it is asked -------------------------------------------------------------------------
 
     def admit(self, kind: str, *, exempt: bool = False) -> bool:
-        """May one more of this kind begin? If so it counts, until ``release``. For code that cannot use ``slot``."""
+        """May one more of this kind begin? If so it counts, until ``release``. For code that cannot
+        use ``slot``."""
         return self._ask(kind, exempt) is None
 
     def release(self, kind: str) -> None:
@@ -66,7 +71,8 @@ class NodeAdmission:
         """Hold a place for some work.
 
         Raises:
-            AdmissionRefused: there is no room; ``retry_after`` says when to ask again. Nobody's fault.
+            AdmissionRefused: there is no room; ``retry_after`` says when to ask again. It is
+                nobody's fault.
 
         Example::
 
@@ -83,7 +89,7 @@ class NodeAdmission:
             self.release(kind)
 
     def capacity(self, kind: str) -> float:
-        """How many more of this kind would be let in now; ``inf`` where nothing limits them."""
+        """How many more of this kind would be let in now; ``inf`` if nothing limits them."""
         return self._policy.capacity(kind)
 
     def counts(self, kind: str) -> AdmissionCounts:
@@ -94,16 +100,16 @@ class NodeAdmission:
         self._node.engine.home.check("admit", kind)
         verdict = self._policy.ask(kind, trio.current_time(), exempt=exempt)
         if isinstance(verdict, Refuse):
-            self.last_refusal = verdict.because
             self._refused[kind] += 1
             return verdict
         self._admitted[kind] += 1
         return None
 
-    # --- what the governor tells --------------------------------------------------------------
+    # --- What the governor says -------------------------------------------------------------------
 
     def sampled(self, sample: MemorySample, level: MemoryLevel) -> None:
-        """The governor has looked: what was admitted shows by now, and footprints may have been learned."""
+        """The governor has looked: what was admitted shows by now, and footprints may have been
+        learned."""
         self._policy.looked(sample)
         for kind in {*self._admitted, *self._refused}:
             footprint = self._node.footprint_of(kind)
@@ -112,7 +118,7 @@ class NodeAdmission:
                 self._policy.predict(kind, footprint.predict() + OVERHEAD)
 
     def refuse(self, because: str | None) -> None:
-        """Refuse everything but what is exempt; None: no longer."""
+        """Refuse everything but what is exempt; None: let the rules decide again."""
         if because is None:
             self._policy.allow()
         else:

@@ -1,10 +1,10 @@
-"""Everybody's size and standing, for whoever chooses victims.
+"""The census: how large everybody is and how they stand, for the choice of victims.
 
-Rows are made in C where there is C: ``PLAN`` says where a record has what. An actor with something rare (a coroutine
-that waits, timers, links, a priority of its own) is looked at in Python. That takes some ten nanoseconds an object, and
-whoever needs a census needs it before another step is made. In pure Python it takes a hundred times as long; so there
-an actor with a budget counts with what its last look found and what it has received since, and only the others are
-walked.
+With the extension the rows are made in C: ``PLAN`` says where a record has what. An actor with
+something rare (a coroutine that waits, timers, links, a priority of its own) is looked at in
+Python. This takes about ten nanoseconds an object, and a census is needed before another step is
+made. In pure Python it takes a hundred times as long. There an actor with a budget counts with what
+its last look found and what it has received since, and only the others are walked.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def _row(record: Record[Any]) -> Row | None:
 
 
 def _rank_of(kind: RecordKind) -> int | None:
-    """Of actors without a priority of their own. None: never killed for memory's sake (see ``is_critical``)."""
+    """The priority of this kind's actors, if they have none of their own. None: never killed for
+    memory's sake (see ``is_critical``)."""
     if kind.role == "supervisor" or kind.options.priority is Priority.CRITICAL:
         return None
     return int(kind.options.priority)
@@ -72,8 +73,14 @@ def sizes_of(records: Iterable[Record[Any]]) -> list[int]:
 
 
 def count(census: Census, records: list[Record[Any]], caps: KillCaps | None = None, missing: int = 0) -> None:
-    """Take up those that may be killed at all; supervisors and the critical are left out. ``caps``: with so many rows
-    as a round by these may want, for ``missing`` bytes; None: with one for each."""
+    """Enter everybody who may be killed at all, which supervisors and critical actors may not.
+
+    Args:
+        census: where.
+        records: who.
+        caps: enter as many rows as a round by these may want; None: a row for each.
+        missing: bytes that such a round is to free.
+    """
     best, floor = None, 0
     if caps is not None:
         best, floor = caps.wanted(len(records)), caps.floor(missing, len(records))
@@ -82,7 +89,7 @@ def count(census: Census, records: list[Record[Any]], caps: KillCaps | None = No
 
 
 def measured_radius(key: Hashable) -> Radius | None:
-    """Who dies with it, measured as one root set: what they share with each other only is freed too. None: nobody."""
+    """Who dies with this actor, and what that frees. None: it dies alone."""
     assert isinstance(key, Record)
     records = radius_of(key)
     if len(records) == 1:
@@ -91,14 +98,14 @@ def measured_radius(key: Hashable) -> Radius | None:
 
 
 def take_census(nodes: Iterable[Iterable[Record[Any]]], caps: KillCaps | None = None, missing: int = 0) -> Census:
-    """Everybody; see ``count``."""
+    """Everybody on these nodes, or in these groups of actors; see ``count``."""
     census, records = Census(), list(chain.from_iterable(nodes))
     count(census, records if walk.IMPLEMENTATION == "c" else _counted_as_known(census, records), caps, missing)
     return census
 
 
 def _counted_as_known(census: Census, records: Iterable[Record[Any]]) -> list[Record[Any]]:
-    """Take up those whose size is known well enough; returns the others."""
+    """Enter the actors whose size is known well enough; returns the others."""
     others: list[Record[Any]] = []
     for record in records:
         account = record.account

@@ -1,29 +1,34 @@
-"""What the governor of a node and the governor of one subtree have in common: a sample's way, and the table of actions.
+"""The way of a memory sample, and the table of actions: what both governors have in common.
 
-The way of one memory sample:
+The way of one sample:
 
-1. A look is due. A node's governor finds that between two steps of trio (``steps``), a subtree's in a task of its own.
-   Both call ``look_now``, which never raises.
-2. ``look`` takes a sample and hands it to ``tell`` as ``Sampled``.
-3. ``tell`` gives the event to the machine (``policy.memory.governor``), which answers with actions, and performs each
-   of them by the function that ``ACTIONS`` has for its kind. An action that fails is logged, gets a receipt that says
-   so, and is reported to the machine; the others are performed all the same.
-4. A function returns the event that answers its action, if there is one: ActionDone, or CensusTaken. ``tell`` puts it
-   into the queue and goes on at 3 when the actions at hand are done. So a round of kills (TakeCensus, CensusTaken,
-   KillVictims, ActionDone) is four turns of one loop, and no function calls back into another.
-5. Victims that are busy end later. Then ``kills`` says so, and ActionDone goes to ``tell`` from there.
+1. A look is due. A node's governor finds that between two steps of trio (``steps``), a subtree's in
+   a task of its own. Both call ``look_now``, which never raises.
+2. ``look`` takes a sample and hands it to ``tell`` as Sampled.
+3. ``tell`` gives the event to the machine (``policy.memory.governor``), which answers with actions,
+   and performs each of them by the function that ``ACTIONS`` has for its kind. An action that fails
+   is logged, gets a receipt that says so, and is reported to the machine; the others are performed
+   all the same.
+4. A function returns the event that answers its action, if there is one: ActionDone, or
+   CensusTaken. ``tell`` puts it into the queue, and goes on at 3 when the actions at hand are done.
+   So a round of kills (TakeCensus, CensusTaken, KillVictims, ActionDone) is four turns of one loop,
+   and no function calls back into another.
+5. Victims that are busy end later. Then ``kills`` says so, and ActionDone goes to ``tell`` from
+   there.
 
-The machine decides everything, and nothing here does. What may fail here must not fail the node.
+The machine decides everything, and nothing here does. Whatever fails here must not fail the node.
 
 Where to put a new action:
 
-* its class, with what the machine knows of it: ``policy.memory.governor_events``;
-* at which level, if levels decide: ``LevelAction`` and ``LEVEL_ACTIONS`` in ``policy.memory.governor_settings``;
-* when it is due: ``policy.memory.governor`` (a row of ``SWITCHES``, or a line in ``_work``);
-* how it is done: a method and a row of ``ACTIONS``, below if it makes sense for a subtree too, else in
+* its class, with what is to be known of it: ``policy.memory.governor_events``;
+* at which level, if levels decide: LevelAction and LEVEL_ACTIONS in
+  ``policy.memory.governor_settings``;
+* when it is due: ``policy.memory.governor`` (a row of SWITCHES, or a line in ``_work``);
+* how it is done: a method and a row of ACTIONS, below if it makes sense for a subtree too, else in
   ``node_governor``.
 
-``tests/governor/test_actions.py`` then finds it by itself, and checks that its failure harms no other action.
+``tests/governor/test_actions.py`` finds it by itself then, and checks that its failure harms no
+other action.
 """
 
 from __future__ import annotations
@@ -129,8 +134,8 @@ class GovernorBase(ABC):
     # --- Look, decide, act ------------------------------------------------------------------------
 
     def look_now(self) -> float:
-        """Take a look, and return when the next one is due, on trio's clock. Never raises: a look that fails is logged,
-        and there will be another."""
+        """Take a look, and return when the next one is due, on trio's clock. Never raises: a look
+        that fails is logged, and there will be another."""
         try:
             self.look()
             return self.machine.look_at
@@ -172,8 +177,8 @@ class GovernorBase(ABC):
             failure = f"{type(error).__qualname__}: {text_of(error)}".removesuffix(": ")
             log.exception("governor: %s failed", action.name)
             done = self._done(action, failure=failure)
-            # The machine's answer to a failure is a report. It is not told of a report that failed, or there would be
-            # no end to it.
+            # The machine's answer to a failure is a report. It is not told of a report that failed,
+            # or there would be no end to it.
             return None if isinstance(action, ev.EmitReport) else done
 
     def _function_for(self, action: ev.GovernorAction) -> Callable[[Any, Any], Answer]:
@@ -191,7 +196,8 @@ class GovernorBase(ABC):
         duration: float = 0.0,
         failure: str = "",
     ) -> ev.ActionDone:
-        """Keep the receipt of an action that has been performed, and make the event that says so."""
+        """Keep the receipt of an action that has been performed, and make the event that says
+        so."""
         now = trio.current_time()
         self._keep_receipt(now, action, predicted, realised, duration, failure)
         return ev.ActionDone(now, action.number, realised, duration, failure)
@@ -262,8 +268,9 @@ class GovernorBase(ABC):
         self.emit(MemoryReport, action.kind, action.level, action.because)
         return None
 
-    #: How each kind of action is done: the one table, to which a node's governor adds what concerns the process as a
-    #: whole. A function gets the governor and the action, and returns the event that answers it, or None.
+    #: How each kind of action is done: the one table, to which a node's governor adds what concerns
+    #: the process as a whole. A function gets the governor and the action, and returns the event
+    #: that answers it, or None.
     ACTIONS: ClassVar[Mapping[type[ev.GovernorAction], Callable[[Any, Any], Answer]]] = {
         ev.LevelChanged: _change_level,
         ev.TellActors: _tell_actors,

@@ -1,9 +1,10 @@
 """Ending actors for memory's sake, and knowing when they have ended.
 
-A victim gets an end that it cannot trap, with ``MemoryPressure`` as its reason. Actors linked to it die of the same
-reason, so no supervisor counts it against its restart intensity. A round of kills is over when its victims and
-everybody in their radii have ended: callbacks at their exits say so, nothing polls. An actor that does not end (it is
-shielded, or in a thread) is reported as unkillable by the runtime; the machine hears nothing, and decides anew.
+A victim gets an end that it cannot trap, with ``MemoryPressure`` as its reason. Actors linked to it
+die of the same reason, so no supervisor counts it against its restart intensity. A round of kills
+is over when its victims and everybody in their radii have ended: callbacks at their exits say so,
+nothing polls. An actor that does not end (it is shielded, or in a thread) is reported as unkillable
+by the runtime; the machine hears nothing, and decides anew.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ class Kills:
 
     Args:
         live_now: bytes that Python holds at this moment; None where that is not known.
-        ended: called with the action when all of its actors have ended, and with the bytes that this freed (None: not
-            known). That may be before ``kill`` returns, since idle actors end at once.
+        ended: called with the action when all of its actors have ended, and with the bytes that
+            this freed (None: not known). That may be before ``kill`` returns, since idle actors end
+            at once.
     """
 
     def __init__(self, live_now: Callable[[], int | None], ended: Callable[[Ending, int | None], object]) -> None:
@@ -43,8 +45,8 @@ class Kills:
         self.killed = 0
 
     def kill(self, action: ev.KillVictims, level: MemoryLevel) -> None:
-        """One round. The ranked table goes to the log and into the events, the rule into each victim's reason. In a
-        dry run that is all."""
+        """One round. The ranked table goes to the log and into the events, the rule into each
+        victim's reason. In a dry run that is all."""
         words = "would kill" if action.dry_run else "kills"
         table = shown_table(action.table)
         log.warning(
@@ -73,7 +75,8 @@ class Kills:
     def stop_all_but_critical(
         self, everybody: Iterable[Record[Any]], action: ev.StopAllButCritical, level: MemoryLevel
     ) -> None:
-        """The last rung before the node's own end. Supervisors stay, so that all comes back when there is room."""
+        """The last rung before the node's own end. Supervisors stay, so that all comes back when
+        there is room."""
         spared: set[Record[Any]] = set()
         doomed: dict[Record[Any], None] = {}
         for record in everybody:
@@ -97,7 +100,8 @@ class Kills:
             record.scheduler.end_now(record, reason)
 
     def _when_ended(self, records: Iterable[Record[Any]], action: Ending, live: int | None) -> None:
-        """Call ``ended`` when all of these have ended. If all were idle, that is now, and what it freed can be read."""
+        """Call ``ended`` when all of these have ended. If all were idle, that is now, and what it
+        freed can be read."""
         alive = {record for record in records if record.state != DEAD}
         if not alive:
             now = self._live_now()

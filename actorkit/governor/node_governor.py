@@ -1,9 +1,9 @@
 """The governor of a node: looks at the process's memory, asks its machine what to do, and does it.
 
-One governor serves all nodes of a trio run, since they share one resident set. It looks as often as the fill rate
-requires, and when the kernel says that memory is short: between the steps of whatever tasks are running (``steps``),
-and, when none are, from a task of its own. That task lives in the nursery of one of its nodes, and moves to another's
-when that one closes.
+One governor serves all nodes of a trio run, since they share one resident set. It looks as often as
+the fill rate requires, and when the kernel says that memory is short: between the steps of whatever
+tasks are running (``steps``), and, when none are, from a task of its own. That task lives in the
+nursery of one of its nodes, and moves to another's when that one closes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class NodeGovernor(GovernorBase):
         machine: what decides.
         source: where samples come from; closed with the governor.
         reserve: bytes of ballast, released when nothing else is left.
-        report_path: a file to be written before the node stops itself; None: only the log gets the report.
+        report_path: a file to be written before the node stops itself; None: only the log gets the
+            report.
     """
 
     def __init__(
@@ -125,7 +126,8 @@ class NodeGovernor(GovernorBase):
         node.engine.nursery.start_soon(self._run, self._scope, name="actorkit: governor")
 
     async def _run(self, scope: trio.CancelScope) -> None:
-        """Wake up when a look is due, or when the kernel says so: the step that ends then is followed by a look."""
+        """Wake up when a look is due, or when the kernel says so: the step that ends then is
+        followed by a look."""
         with scope:
             steps = self._steps
             while True:
@@ -138,7 +140,7 @@ class NodeGovernor(GovernorBase):
         for admission in self.admissions.values():
             admission.sampled(self.sample, self.level)
 
-    # --- Actions that concern the process as a whole ------------------------------------------------
+    # --- Actions that concern the process as a whole ----------------------------------------------
 
     def _set_alarm(self, action: ev.SetAlarm | ev.ClearAlarm) -> Answer:
         self.alarm = isinstance(action, ev.SetAlarm)

@@ -1,8 +1,8 @@
 """``ak.open_node``: a node, with a governor if a memory limit is given.
 
-The governor is optional, and off without a limit: embedded in somebody's program, a library must not kill by a limit
-that nobody set. Nodes of one trio run that have a limit share one governor, since they share one resident set: the
-first one's settings are in force, and its limit.
+The governor is optional, and off without a limit: a library that is embedded in a program must not
+kill by a limit that nobody set. Nodes of one trio run that have a limit share one governor, since
+they share one resident set. The settings and the limit of the first one are in force.
 """
 
 from __future__ import annotations
@@ -45,26 +45,27 @@ def open_node(
 ) -> AbstractAsyncContextManager[Node]:
     """Run a supervision tree inside any trio program, for the length of a ``with`` block.
 
-    The body runs when the whole tree has started; leaving it stops the tree in reverse order. See ``runtime.node`` for
-    all promises.
+    The body runs when the whole tree has started; leaving it stops the tree in reverse order. See
+    ``runtime.node`` for all promises.
 
     Args:
-        tree: the root's child spec, usually ``ak.supervisor(…)``; None: no tree, actors are started with
-            ``node.spawn``.
-        memory_limit: what this process may use: bytes, or text such as ``"256 MiB"``; ``"auto"``: what the system
-            allows (control groups, resource limits, what is available). With a limit a governor runs: under pressure it
-            collects garbage, sheds, refuses new work and kills the least important, largest actors before the kernel
-            kills the process. A lower limit of the system's counts in any case. None: no governor.
+        tree: the root's child spec, usually ``ak.supervisor(…)``; None: no tree, actors are started
+            with ``node.spawn``.
+        memory_limit: what this process may use: bytes, or text such as ``"256 MiB"``; ``"auto"``:
+            what the system allows (control groups, resource limits, what is available). With a
+            limit a governor runs: under pressure it collects garbage, sheds, refuses new work and
+            kills the least important, largest actors before the kernel kills the process. A lower
+            limit of the system's counts in any case. None: no governor.
         governor: thresholds, pace, ranking and other knobs.
         admission: how many of each kind of work may be in, and how fast they may come.
         gate: how restarts are let through while memory is short.
         memory_source: where samples come from; for tests (``actorkit.testing.ScriptedMemory``).
         memory_report: a file that is written before the governor stops the node.
         options: ``name``, ``stop_timeout`` (30 s), ``call_timeout`` (5 s), ``kill_timeout`` (5 s),
-            ``max_heap_size`` (of each actor, unless its spec says otherwise), ``own_heaps`` (pages of their own for
-            actors with such a limit, which go back to the system when they die; on), and the scheduler's
-            ``slice_seconds``, ``quantum``, ``max_idle``, ``features``; ``debug``: check the thread of every
-            message, and not only of those that wake somebody.
+            ``max_heap_size`` (of each actor, unless its spec says otherwise), ``own_heaps`` (pages
+            of their own for actors with such a limit, which go back to the system when they die;
+            on), and the scheduler's ``slice_seconds``, ``quantum``, ``max_idle``, ``features``;
+            ``debug``: check the thread of every message, and not only of those that wake somebody.
 
     Raises:
         StartFailed: the tree did not start.

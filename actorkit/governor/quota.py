@@ -1,9 +1,10 @@
-"""Families of actors: who is below a supervisor with a ``memory_quota`` may hold so much together, and no more.
+"""Memory quotas: all actors below a supervisor with a ``memory_quota`` may hold that much together.
 
-Once a second each such family is measured as one root set, since sums of what each holds alone miss what siblings
-share. Over its quota it loses its lowest-priority, largest members until the rest fits. That is the family's own fault,
-and nobody else's: no governor need run, the node may have gigabytes left. Still the members die as the node's victims
-do, and their restarts count for nobody: the supervisor did what it was told.
+Once a second each such family is measured as one root set: the sum of what each member holds alone
+would miss what siblings share. A family over its quota loses its least important, largest members
+until the rest fits. That is its own fault, and nobody else's. No governor need run, and the node
+may have gigabytes left. Still the members die as victims of the node do, and their restarts do not
+count: the supervisor did what it was told.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ __all__ = ["QuotaKeeper"]
 
 LOOK_SECONDS: Final = 1.0
 SHARE: Final = 0.05
-"""Looks take no more than this share of the time."""
+"""Looks take no more than this part of the time."""
 
 
 class QuotaKeeper:
-    """Keeps the quotas of one node. Its task runs while there are any."""
+    """Watches over the quotas of one node. Its task runs while there are any."""
 
     def __init__(self, node: Node) -> None:
         self._node = node

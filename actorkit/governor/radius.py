@@ -1,8 +1,8 @@
 """Who goes down with an actor: its radius.
 
-A kill costs, and frees, more than its victim. Whoever is linked to the victim and does not trap exits ends too. The
-strategy of its supervisor may stop siblings. A supervisor takes everyone below it along. Whoever chooses victims must
-know all of them first.
+A kill costs, and frees, more than its victim. Any actor that is linked to the victim and does not
+trap exits ends too. The strategy of its supervisor may stop siblings. A supervisor takes everyone
+below it along. Whoever chooses victims must know all of them first.
 """
 
 from __future__ import annotations
@@ -50,6 +50,6 @@ def below(supervisor: Record[Any]) -> list[Record[Any]]:
 
 
 def is_critical(record: Record[Any]) -> bool:
-    """Must it never be killed for memory's sake? Supervisors are critical too: each holds little, and everyone below it
-    would go."""
+    """Must it never be killed for memory's sake? Supervisors are critical too: each holds little,
+    and everyone below it would go."""
     return record.kind.role == "supervisor" or record.memory_priority is Priority.CRITICAL

@@ -1,4 +1,4 @@
-"""Getting memory back without ending anybody: the cyclic collector, the allocators' free pages, the reserve."""
+"""Getting memory back without ending anybody: garbage collection, free pages, the reserve."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ __all__ = ["Reserve", "collect_garbage", "trim_allocator"]
 
 
 def collect_garbage(live: Callable[[], int | None]) -> tuple[int | None, float]:
-    """One full collection. Returns the live bytes that it freed (None: not known here) and how long it took."""
+    """One full collection. Returns the live bytes that it freed (None: not known here), and how
+    long it took."""
     before, began = live(), perf_counter()
     gc.collect()
     seconds = perf_counter() - began
@@ -24,7 +25,8 @@ def collect_garbage(live: Callable[[], int | None]) -> tuple[int | None, float]:
 
 
 def _malloc_trim() -> Callable[[int], int] | None:
-    """glibc's. Another allocator that was loaded before it has another idea of what is free: left alone then."""
+    """glibc's. If another allocator was loaded before it, it has another idea of what is free, and
+    is left alone."""
     if "alloc" in os.environ.get("LD_PRELOAD", ""):
         return None
     try:
@@ -37,12 +39,15 @@ def _malloc_trim() -> Callable[[int], int] | None:
 _TRIM = _malloc_trim()
 
 PURGE_SECONDS: Final = 0.01
-"""One trim purges heaps for so long at most; the rest is for the next."""
+"""One trim purges heaps for this long at most, in seconds; the next one does the rest."""
 
 
 def trim_allocator(resident: Callable[[], int]) -> tuple[int | None, float]:
-    """Give the free pages of actors' own heaps and the C library's back to the system. Returns the resident bytes that
-    went (None: it cannot be done here), and how long it took. Source: malloc_trim(3)."""
+    """Give free pages of actors' own heaps, and those of the C library, back to the system. Returns
+    the resident bytes that went (None: it cannot be done here), and how long it took.
+
+    Source: malloc_trim(3).
+    """
     if _TRIM is None and not own_heaps.statistics(live=False).resident:
         return None, 0.0
     before, began = resident(), perf_counter()
@@ -54,11 +59,12 @@ def trim_allocator(resident: Callable[[], int]) -> tuple[int | None, float]:
 
 
 class Reserve:
-    """Ballast: bytes that are really there, to be given up when nothing else is left, so that supervisors, reports and
-    the governor itself can work."""
+    """Ballast: resident bytes that are given up when nothing else is left, so that supervisors,
+    reports and the governor itself can work."""
 
     def __init__(self, size: int) -> None:
         self.size = size
+        #: None: it is given up, or there was no memory for it.
         self._ballast: bytearray | None = None
         self.rebuild()
 

@@ -1,4 +1,4 @@
-"""What is written down before a node stops itself for lack of memory, so that somebody can find out why."""
+"""The last report: what is written down before a node stops itself for lack of memory."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""The restart gate of a node under memory pressure: the shell around ``policy.restart_pricing``.
+"""The restart gate of a node that is short of memory: the shell around
+``policy.memory.restart_queue``.
 
-While memory is plentiful a restart passes as it does without a governor: when its backoff is over. From CONSERVE
-upwards, and for every child that the node itself has killed, it waits until its predicted footprint fits. Meanwhile the
-child shows as ``restarting``, and ``terminate_child`` or a shutdown takes it back.
+While memory is plentiful, a restart passes as it does without a governor: when its backoff is over.
+From CONSERVE upwards, and for every child that the node itself has killed, it waits until its
+predicted footprint fits. Meanwhile the child shows as ``restarting``, and ``terminate_child`` or a
+shutdown takes the restart back.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
-from ..policy.memory import restart_queue as pricing
+from ..policy.memory import restart_queue as queue
 from ..policy.memory.footprint_samples import kind_of
 from ..policy.memory.memory_sample import MemoryLevel, MemorySample, Priority
 from ..runtime.actor.doors import PendingRestart, RestartGate
@@ -27,11 +29,12 @@ if TYPE_CHECKING:
 __all__ = ["FamilyGate", "MemoryGate"]
 
 KNOWN_CHILDREN: Final = 10_000
-"""Children whose deaths are remembered; beyond that, those that have not died for the longest are forgotten."""
+"""How many children's deaths are remembered; beyond that, the child that has not died for the
+longest is forgotten."""
 
 
 class _Pending:
-    """A restart at the gate, for whoever may take it back."""
+    """A restart at the gate: its supervisor may take it back."""
 
     __slots__ = ("_gate", "_ticket")
 
@@ -47,23 +50,30 @@ class _Pending:
 class MemoryGate:
     """Stands at ``node.restart_gate`` while a governor runs."""
 
-    def __init__(self, node: Node, settings: pricing.GateSettings) -> None:
+    def __init__(self, node: Node, settings: queue.GateSettings) -> None:
         self._node = node
-        self._policy = pricing.RestartQueue(settings)
+        self._policy = queue.RestartQueue(settings)
         self._tickets = itertools.count()
+        #: The governor's, at its last look.
         self._level = MemoryLevel.NORMAL
+        #: By ticket: what starts the child.
         self._going: dict[int, Callable[[], None]] = {}
+        #: By ticket: the timers of those that were let through a moment ago.
         self._released: dict[int, Timer] = {}
-        self._deaths: dict[Hashable, pricing.NodeDeaths] = {}
+        #: By child: its deaths for the node's sake; who died last comes last.
+        self._deaths: dict[Hashable, queue.NodeDeaths] = {}
+        #: By child: since when it lives, if it was restarted here.
         self._since: dict[Hashable, float] = {}
+        #: Wakes the queue when time alone may let something through.
         self._timer: Timer | None = None
+        #: How many restarts the queue has let through.
         self.released = 0
 
     def __len__(self) -> int:
         """Restarts that wait for memory."""
         return len(self._policy)
 
-    # --- what supervisors ask -----------------------------------------------------------------
+    # --- What supervisors ask ---------------------------------------------------------------------
 
     def hold(
         self,
@@ -83,7 +93,7 @@ class MemoryGate:
         if not counts:
             deaths = self._deaths_of(key)
             delay = max(delay, deaths.note(now - self._since.get(key, now), predicted, random.random()))
-            cause = f"the node killed it, for the {deaths.count}. time"
+            cause = f"the node killed it, {deaths.count} so far"
         ticket = next(self._tickets)
         self._going[ticket] = go
         if key is not None:
@@ -92,7 +102,7 @@ class MemoryGate:
         priority = Priority.NORMAL if spec is None else spec.priority
         if spec is not None and spec.kind == "supervisor":
             priority = Priority.CRITICAL
-        self._feed(pricing.Held(now, ticket, kind, predicted, delay, cause, priority))
+        self._feed(queue.Held(now, ticket, kind, predicted, delay, cause, priority))
         return _Pending(self, ticket)
 
     def cancel(self, ticket: int) -> None:
@@ -101,10 +111,10 @@ class MemoryGate:
         if timer is not None:
             timer.cancel()
         if self._going.pop(ticket, None) is not None and timer is None:
-            self._feed(pricing.Cancelled(trio.current_time(), ticket))
+            self._feed(queue.Cancelled(trio.current_time(), ticket))
 
-    def _deaths_of(self, key: Hashable) -> pricing.NodeDeaths:
-        deaths = self._deaths.pop(key, None) or pricing.NodeDeaths()
+    def _deaths_of(self, key: Hashable) -> queue.NodeDeaths:
+        deaths = self._deaths.pop(key, None) or queue.NodeDeaths()
         if key is not None:
             self._deaths[key] = deaths
             if len(self._deaths) > KNOWN_CHILDREN:
@@ -113,29 +123,29 @@ class MemoryGate:
                 self._since.pop(oldest, None)
         return deaths
 
-    # --- what the governor tells --------------------------------------------------------------
+    # --- What the governor says -------------------------------------------------------------------
 
     def sampled(self, sample: MemorySample, level: MemoryLevel) -> None:
         """The governor has looked."""
         self._level = level
-        self._feed(pricing.Looked(sample))
+        self._feed(queue.Looked(sample))
 
     def set_open(self, is_open: bool) -> None:
         """OpenGate and CloseGate."""
         now = trio.current_time()
-        self._feed(pricing.Opened(now) if is_open else pricing.Closed(now))
+        self._feed(queue.Opened(now) if is_open else queue.Closed(now))
 
     def close(self) -> None:
-        """The governor ends: whoever waits may go."""
+        """The governor ends: every restart may go ahead."""
         if self._timer is not None:
             self._timer.cancel()
         for ticket in list(self._going):
             if ticket not in self._released:
                 self._release(ticket)
 
-    # --- the machine --------------------------------------------------------------------------
+    # --- The queue --------------------------------------------------------------------------------
 
-    def _feed(self, event: pricing.GateEvent) -> None:
+    def _feed(self, event: queue.GateEvent) -> None:
         for release in self._policy.handle(event):
             assert isinstance(release.key, int)
             self.released += 1
@@ -149,10 +159,10 @@ class MemoryGate:
 
     def _tick(self) -> None:
         self._timer = None
-        self._feed(pricing.Tick(trio.current_time()))
+        self._feed(queue.Tick(trio.current_time()))
 
     def _release(self, ticket: int) -> None:
-        # By a timer: a supervisor must not be told from within its own call.
+        # By a timer: a supervisor must not be called back from within its own call.
         self._released[ticket] = self._node.engine.timers.after(0.0, self._go, ticket)
 
     def _go(self, ticket: int) -> None:

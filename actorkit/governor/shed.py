@@ -1,10 +1,12 @@
 """Shedding: a node that is short of memory gives up messages that wait in mailboxes.
 
-Only messages whose method is declared sheddable are given up. The least important actors lose theirs first. Within a
-mailbox the oldest message goes first, since a newer position is worth more than an older one.
+Only messages whose method is declared sheddable are given up. The least important actors lose
+theirs first. Within a mailbox the oldest message goes first, since a newer position is worth more
+than an older one.
 
-Nothing vanishes silently. Each message that is given up is a dead letter, and a caller that waits for its answer gets
-CallShed at once. The runtime's own messages (Down, Exit, timers, ``init``) and plain sends are never touched.
+Nothing vanishes silently. Each message that is given up is a dead letter, and a caller that waits
+for its answer gets CallShed at once. The runtime's own messages (Down, Exit, timers, ``init``) and
+plain sends are never touched.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ __all__ = ["Shed", "shed", "shed_mailboxes"]
 
 @attrs.frozen
 class Shed:
-    """What was given up: the number of messages, and about how many bytes (their arguments, one level deep)."""
+    """What was given up: the number of messages, and about how many bytes (their arguments, one
+    level deep)."""
 
     messages: int = 0
     bytes: int = 0
@@ -36,8 +39,9 @@ class Shed:
 
 
 def shed_mailboxes(records: Iterable[Record[Any]], wanted: int, why: str) -> Shed:
-    """Give up messages of about ``wanted`` bytes in the mailboxes of these actors: those of LOW actors before those of
-    NORMAL ones, and so on. Of equally important actors the one with the longest mailbox comes first."""
+    """Give up messages of about ``wanted`` bytes in the mailboxes of these actors: those of LOW
+    actors before those of NORMAL ones, and so on. Of equally important actors the one with the
+    longest mailbox comes first."""
     full = [record for record in records if record.has_messages and record.kind.handlers.sheddable]
     full.sort(key=lambda record: (record.memory_priority, -record.mailbox_length))
     given_up = Shed()

@@ -1,11 +1,14 @@
-"""A governor of one subtree: the ladder of a node, for all actors below one supervisor, with a limit of their own.
+"""A governor of one subtree: the ladder of a node, for all actors below one supervisor, with a
+limit of their own.
 
-A ``memory_quota`` takes from a family what is too much, once it is too much. This governor goes up a ladder first:
-members that opted in are asked to free something, sheddable messages are given up, then the least important, largest
-members are ended, and come back only when what they held fits again. The machine is the node's. A sample of a subtree
-is what its members hold as one root set, measured anew at each look, which may take a twentieth of the time.
+A ``memory_quota`` takes from a family what is too much, once it is too much. This governor goes up
+a ladder first: members that opted in are asked to free something, sheddable messages are given up,
+then the least important, largest members are ended, and come back only when what they held fits
+again. The machine is the node's. A sample of a subtree is what its members hold as one root set,
+measured anew at each look, which may take a twentieth of the time.
 
-What concerns the process as a whole (collecting, trimming, the reserve, refusing new work, stopping) is not done here.
+What concerns the process as a whole (collecting, trimming, the reserve, refusing new work,
+stopping) is not done here.
 """
 
 from __future__ import annotations
@@ -43,12 +46,13 @@ SHARE: Final = 0.05
 """Looks take no more than this part of the time."""
 
 LOOKS: Final = LookSettings(shortest=0.05, assumed=0.0)
-"""A quiet family is looked at once a second: a look measures everybody. Growth that was not seen is not assumed."""
+"""A quiet family is looked at once a second: a look measures everybody. Growth that was not seen is
+not assumed."""
 
 
 class SubtreeGovernor(GovernorBase):
-    """What ``govern_subtree`` gives: ask it how the subtree stands. As ``node.memory``, for all actors below one
-    supervisor."""
+    """What ``govern_subtree`` gives: ask it how the subtree stands. As ``node.memory``, for all
+    actors below one supervisor."""
 
     def __init__(self, node: Node, supervisor: Record[Any], limit: int, settings: GovernorSettings) -> None:
         self.node = node
@@ -69,7 +73,7 @@ class SubtreeGovernor(GovernorBase):
         return MemorySample(trio.current_time(), self.limit, used, source, used, used)
 
     def live_now(self) -> int:
-        """Bytes that the members hold together. What several of them share, and nobody else, counts once."""
+        """Bytes that the members hold together. What only they share counts once."""
         return heap_of_all(self.everybody()).charged
 
     def everybody(self) -> list[Record[Any]]:
@@ -106,7 +110,8 @@ class SubtreeGovernor(GovernorBase):
         self._scope.cancel(reason="the governor of a subtree has ended")
         family_gate = self._family_gate
         assert family_gate is not None
-        if self.node.restart_gate is family_gate:  # else another gate stands before it, and it only passes on
+        # If another gate stands before ours by now, ours stays and only passes restarts on.
+        if self.node.restart_gate is family_gate:
             self.node.engine.restart_gate = family_gate.outer
         family_gate.own.close()
 
@@ -120,7 +125,8 @@ class SubtreeGovernor(GovernorBase):
         self.end()
 
     def _is_ours(self, key: Hashable) -> bool:
-        """Is this the key of a child in the subtree? A child's key begins with its supervisor's number."""
+        """Is this the key of a child in the subtree? A child's key begins with its supervisor's
+        number."""
         if self.over or not isinstance(key, tuple):
             return False
         supervisor = self.node.engine.actors.get(key[0])
@@ -136,22 +142,24 @@ async def govern_subtree(
     settings: GovernorSettings | None = None,
     gate: GateSettings | None = None,
 ) -> AsyncIterator[SubtreeGovernor]:
-    """Put a governor in charge of all actors below one supervisor, and of no others, for the length of a ``with``
-    block.
+    """Put a governor in charge of all actors below one supervisor, and of no others, for the length
+    of a ``with`` block.
 
-    For a part of a program that must not take more than its share (one tenant, one cache, an embedded library), with or
-    without a governor of the whole node. If a family shall simply lose what is too much, a ``memory_quota`` in its
-    supervisor's spec is enough.
+    For a part of a program that must not take more than its share (one tenant, one cache, an
+    embedded library), with or without a governor of the whole node. If it is enough that a family
+    loses what is too much, give its supervisor's spec a ``memory_quota``.
 
     Args:
-        supervisor: the supervisor's ref. It is never killed itself, and neither are supervisors below it.
+        supervisor: the supervisor's ref. It is never killed itself, and neither are supervisors
+            below it.
         limit: bytes that the actors below it may hold together, or text such as ``"64 MiB"``.
-        settings: thresholds, ranking and other knobs; ``actions`` may name only what concerns a subtree (``tell``,
-            ``shed``, ``close_gate``, ``kill``), which is the default.
+        settings: thresholds, ranking and other knobs; ``actions`` may name only what concerns a
+            subtree (``tell``, ``shed``, ``close_gate``, ``kill``), which is the default.
         gate: how restarts of its members are let through while memory is short.
 
     Raises:
-        ValueError: ``limit`` is no size, or ``settings`` has actions that concern the whole process.
+        ValueError: ``limit`` is no size, or ``settings`` has actions that concern the whole
+            process.
 
     Example::
 

@@ -1,5 +1,5 @@
-"""Which parts of the memory budgets are in force in this process, why others are not, and how to get
-them."""
+"""Which parts of the memory budgets are in force in this process, why others are not, and how to
+get them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Capabilities:
         clock: allocations are counted as they happen. Otherwise only received messages are counted.
         stop_in_handler: an actor can be stopped in the middle of a message.
         refuse_large: large requests beyond the hard cap are refused before they are touched.
-        return_pages: actors that hold much have heaps of their own, and what a killed one held can go
-            back to the operating system. This is about the process; a node may opt out
+        return_pages: actors that hold much have heaps of their own, and what a killed one held can
+            go back to the operating system. This is about the process; a node may opt out
             (``own_heaps=False``).
     """
 

@@ -1,11 +1,12 @@
-"""The door to the allocation clock: the extension where it was built, otherwise the portable clock with
-the same names.
+"""The door to the allocation clock: the extension where it was built, otherwise the portable clock
+with the same names.
 
-An *account* says how much the code of one actor has allocated. Each thread is in one account or in none;
-the scheduler calls ``switch`` around every step of an actor's code. When ``bytes`` reaches ``soft``, the
-account is ``due``. In the main thread the alarm that was given to ``install`` is then called soon after, in
-the middle of that code: it may look, ``reset`` the account, and raise. Requests of 64 KiB or more that are
-larger than ``giant``, or would take ``bytes`` past ``hard``, are refused with MemoryError.
+An *account* says how much the code of one actor has allocated. Each thread is in one account or in
+none; the scheduler calls ``switch`` around every step of an actor's code. When ``bytes`` reaches
+``soft``, the account is ``due``. In the main thread the alarm that was given to ``install`` is then
+called soon after, in the middle of that code: it may look, ``reset`` the account, and raise.
+Requests of 64 KiB or more that are larger than ``giant``, or would take ``bytes`` past ``hard``,
+are refused with MemoryError.
 
 The clock is gross. It counts no frees, no memory from the interpreter's freelists, and none that C
 libraries take by themselves. It says when to look, not how much there is.
@@ -28,7 +29,8 @@ __all__ += portable_clock.__all__
 
 
 def _why_not_in_c() -> str | None:
-    """None if the extension is built and works on this interpreter; otherwise why not, and the remedy."""
+    """None if the extension is built and works on this interpreter; otherwise why not, and the
+    remedy."""
     if os.environ.get("ACTORKIT_PURE", "") not in ("", "0"):
         return "ACTORKIT_PURE is set: unset it"
     if sys.implementation.name != "cpython":

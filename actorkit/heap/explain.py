@@ -1,14 +1,15 @@
 """What a heap consists of: the largest types, and the paths that hold the most.
 
-For reports and for people, not for decisions. The figures of ``usage`` come from the walk that is in
-force; types and paths from the pure walk, which can tell who let an object die: the object that held the
-last reference to it. So each private object has one parent, and a tree of bytes comes out.
+For reports, not for decisions. The figures of ``usage`` come from the walk that is in force. Types
+and paths come from the passes in Python, which can tell which object let another one die: the one
+that held the last reference to it. So each private object has one parent, and the result is a tree
+of bytes.
 
-It is bounded: at most ``OBJECTS`` objects are looked at, of one container the first ``OBJECTS`` elements, and
-strings are cut. What is beyond shows in ``usage`` only, and ``complete`` is False.
+The work is bounded: at most ``OBJECTS`` objects are visited, and the first ``OBJECTS`` elements of
+a container; strings are cut. Beyond that only ``usage`` is right, and ``complete`` is False.
 
-Names of attributes come from the instance's dict, which must be made for this if it does not exist yet,
-for the few objects on the paths. No code of the objects is called.
+The names of attributes come from the instance's dict, which has to be made for this if it does not
+exist yet: only for the few objects on the paths. No code of the objects is called.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ PATHS: Final = 5
 TEXT: Final = 60
 DEPTH: Final = 30
 SEARCHED: Final = 1000
-"""So many elements of a container are searched for the place of an object."""
+"""How many elements of a container are searched for an object."""
 
 
 @attrs.frozen
@@ -52,7 +53,7 @@ class Explanation:
     ``usage``     the figures of the whole
     ``types``     (name, count, bytes) of the private and mailbox objects, the largest first
     ``paths``     (path, bytes) of the few parts that hold the most, such as ``.rooms['a'].history``
-    ``complete``  False if there were too many objects, and types and paths tell of a part only
+    ``complete``  False if there were too many objects: then types and paths cover only a part
     """
 
     usage: HeapUsage
@@ -61,7 +62,7 @@ class Explanation:
     complete: bool
 
     def __str__(self) -> str:
-        """A table of a few lines, whatever there is."""
+        """A table of a few lines, however much there is."""
         usage = self.usage
         lines = [
             f"{usage.charged:,} B in {usage.objects:,} objects: {usage.private:,} B private, "
@@ -74,12 +75,12 @@ class Explanation:
             lines.append(f"{'bytes':>15}  path")
             lines += [f"{size:>15,}  {path}" for path, size in self.paths]
         if not self.complete:
-            lines.append("There were too many objects: types and paths tell of a part only.")
+            lines.append("There were too many objects: types and paths cover only a part.")
         return "\n".join(lines)
 
 
 class _Node:
-    """A private object, its bytes with all that only it holds, and who held it."""
+    """A private object, the bytes of it and of all that only it holds, and what held it."""
 
     __slots__ = ("bytes", "children", "obj", "parent", "root")
 
@@ -99,8 +100,13 @@ def explain(
     names: Sequence[str] | None = None,
     top: int = 10,
 ) -> Explanation:
-    """Say what the roots and the mailbox hold. ``frames`` count in ``usage`` only. ``names``: how paths from each of
-    the roots begin."""
+    """Say what the roots and the mailbox hold.
+
+    Args:
+        frames: running frames, which count in ``usage`` only.
+        names: how the paths from each of the roots begin.
+        top: how many types.
+    """
     usage = walk.measure(roots, mailbox, frames=frames)
     nodes: dict[int, _Node] = {}
     counts: dict[type, list[int]] = {}
@@ -136,12 +142,12 @@ def explain(
     complete = complete and sum(size for _, size in counts.values()) >= usage.charged
     paths = _largest_paths([node for node in nodes.values() if node.parent is None])
     for node in nodes.values():
-        node.children.clear()  # or the cycle would hold the objects, and they would look shared from now on
+        node.children.clear()  # or the cycle would keep the objects, and they would look shared
     return Explanation(usage, types, paths, complete)
 
 
 def _largest_paths(roots: list[_Node]) -> tuple[tuple[str, int], ...]:
-    """Go down as long as a few children hold most of a node; where it spreads out, a path ends."""
+    """Go down as long as a few children hold most of a node. A path ends where they do not."""
     total = sum(node.bytes for node in roots)
     order = itertools.count()
     candidates = [(-node.bytes, next(order), 0, node) for node in heapq.nlargest(PATHS, roots, key=_bytes_of)]
@@ -181,7 +187,7 @@ def _path(node: _Node) -> str:
 
 
 def _step(parent: _Node, child: object) -> str:
-    """How one comes from the parent to the child."""
+    """The step of a path from the parent to the child."""
     obj: Any = parent.obj
     cls = type(obj)
     bases = mro_of(cls)
@@ -233,7 +239,7 @@ def _key_step(mapping: dict[Any, Any], child: object, attributes: bool) -> str:
 
 
 def _attributes(obj: object) -> dict[Any, Any] | None:
-    """The instance dict, past whatever the class may define. None if there is none."""
+    """The instance dict, read past whatever the class may define. None if there is none."""
     for base in mro_of(type(obj)):
         getter = type.__dict__["__dict__"].__get__(base).get("__dict__")
         if type(getter) is _GETTER:

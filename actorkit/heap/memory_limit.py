@@ -24,11 +24,11 @@ class LargestType:
 
 @attrs.frozen
 class MemoryLimit(ExitReason):
-    """The actor held more than its ``max_heap_size``. Abnormal, and its own fault, so its supervisor
-    counts the restart.
+    """The actor held more than its ``max_heap_size``. Abnormal, and its own fault, so its
+    supervisor counts the restart.
 
-    ``usage``    what was certainly its own when this was found: the walk stops at the limit, so the actor
-                 may have held more (``usage.exact`` is False then)
+    ``usage``    what was certainly its own when this was found: the walk stops at the limit, so the
+                 actor may have held more (``usage.exact`` is False then)
     ``limit``    the ``max_heap_size``, in bytes
     ``largest``  the types that held the most of it
     """

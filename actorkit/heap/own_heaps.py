@@ -1,17 +1,18 @@
-"""Heaps of their own: the small blocks of actors that hold much, on pages that go back when the actor
-dies.
+"""Heaps of their own: the small blocks of actors that hold much, on pages that go back when the
+actor dies.
 
-CPython's allocator keeps the blocks of all actors side by side, so the memory of a killed actor rarely
-goes back to the operating system. The clock's extension can give an account a heap of its own instead, for
-blocks of up to 512 bytes: pages of 4 KiB where nobody else has blocks (``_heaps.h``). Pages that the death
-of an actor empties are *cold*: free for any heap, and resident until ``purge`` gives them back, which the
-governor does under pressure. Pages of a dead actor in which others still hold blocks (messages, mostly)
-are *adopted*: they are freed with their last block.
+CPython's allocator keeps the blocks of all actors side by side, so the memory of a killed actor
+rarely goes back to the operating system. The clock's extension can give an account a heap of its
+own instead, for blocks of up to 512 bytes: pages of 4 KiB where nobody else has blocks
+(``_heaps.h``). Pages that the death of an actor empties are *cold*: free for any heap, and resident
+until ``purge`` gives them back, which the governor does under pressure. Pages of a dead actor in
+which others still hold blocks (messages, mostly) are *adopted*: they are freed with their last
+block.
 
-This needs the extension, on 64-bit Linux, above CPython's own allocator; ``why_not`` says what is in the
-way. An actor that has a ``max_heap_size`` gets such a heap when it holds 6 KiB.
-``open_node(own_heaps=False)`` opts out for a node, and ``ACTORKIT_OWN_HEAPS=0`` in the environment, which
-is read at import, for the whole process.
+This needs the extension, on 64-bit Linux, above CPython's own allocator; ``why_not`` says what is
+in the way. An actor that has a ``max_heap_size`` gets such a heap when it holds 6 KiB.
+``open_node(own_heaps=False)`` opts out for a node, and ``ACTORKIT_OWN_HEAPS=0`` in the environment,
+which is read at import, for the whole process.
 """
 
 from __future__ import annotations
@@ -68,8 +69,8 @@ if not _wanted:
 
 
 def why_not() -> str | None:
-    """None if actors can have heaps of their own in this process; otherwise what is in the way, and the
-    remedy."""
+    """None if actors can have heaps of their own in this process; otherwise what is in the way, and
+    the remedy."""
     if clock.WHY_PORTABLE is not None:
         return clock.WHY_PORTABLE
     if not _wanted:
@@ -87,8 +88,8 @@ def why_not() -> str | None:
 
 
 def purge(max_seconds: float = 0.01) -> int:
-    """Give cold pages back to the operating system. Call it when memory is short: each page that is needed
-    again costs a page fault.
+    """Give cold pages back to the operating system. Call it when memory is short: each page that is
+    needed again costs a page fault.
 
     Args:
         max_seconds: how long it may take, more or less. The next call gives back what is left.
@@ -115,8 +116,8 @@ def statistics(*, live: bool = True) -> HeapStatistics:
 
 
 def decay() -> int:
-    """Give back some cold pages if they are more than an eighth of those in use; otherwise a node without a
-    governor would keep all pages that it ever needed at once. The runtime calls this once a second; it
-    takes 2 ms at most. Returns the bytes by which the resident set has shrunk."""
+    """Give back some cold pages if they are more than an eighth of those in use; otherwise a node
+    without a governor would keep all pages that it ever needed at once. The runtime calls this once
+    a second; it takes 2 ms at most. Returns the bytes by which the resident set has shrunk."""
     now = statistics(live=False)
     return purge(_DECAY_SECONDS) if now.cold > max(_KEPT_COLD, now.pages // 8) else 0

@@ -10,12 +10,13 @@ __all__ = ["CensusGroups", "CensusRow", "RecordPlan"]
 CensusRow: TypeAlias = tuple[Any, int, bool, float | None, int]
 """(record, rank, idle, bytes / limit or None, bytes)"""
 CensusGroups: TypeAlias = dict[tuple[int, bool, bool], tuple[list[CensusRow], int, int, CensusRow]]
-"""{(rank, idle, has a limit): (rows, how many records there are, the bytes of all, the largest row)}"""
+"""{(rank, idle, has a limit): (rows, how many records there are, the bytes of all, the largest
+row)}"""
 
 
 class RecordPlan(NamedTuple):
-    """How ``census_rows`` reads records. Slots are descriptors of their class (``Record.obj``); a slot that
-    holds None counts as empty."""
+    """How ``census_rows`` reads records. Slots are descriptors of their class (``Record.obj``); a
+    slot that holds None counts as empty."""
 
     kind: type
     """The class of the records."""
@@ -36,8 +37,10 @@ class RecordPlan(NamedTuple):
     account: Any
     """The slot of its account."""
     limit: tuple[str, ...]
-    """The attributes that lead from an account to a number of bytes; None on the way: there is no limit."""
+    """The attributes that lead from an account to a number of bytes; None on the way: there is no
+    limit."""
     rare: tuple[Any, ...]
-    """Slots that must all be empty for a record to be read as above. ``describe`` is called for the other records."""
+    """Slots that must all be empty for a record to be read as above. ``describe`` is called for the
+    other records."""
     describe: Callable[[Any], tuple[Sequence[object], Sequence[object], int, bool, int | None] | None]
     """(roots, mailbox, rank, idle, limit) of any record; None: it is left out."""

@@ -1,9 +1,9 @@
 """Worker threads that work for an actor.
 
-A thread begins in no account. What a function allocates in a worker thread is charged to the actor that
-it works for only if the thread enters the actor's account. It must leave the account again, since pools
-reuse their threads. In a worker thread the account can become due and large requests are refused, but
-nothing is interrupted: only code of the main thread is.
+A thread begins in no account. What a function allocates in a worker thread is charged to the actor
+that it works for only if the thread enters the actor's account. It must leave the account again,
+since pools reuse their threads. In a worker thread the account can become due and large requests
+are refused, but nothing is interrupted: only code of the main thread is.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ __all__ = ["HeapUsage", "OwnHeap"]
 class OwnHeap:
     """The pages of an actor's own heap, at this moment; counted, not walked.
 
-    ``live``      bytes of small blocks that it has allocated there and that are still in use, by anybody
+    ``live``      bytes of small blocks that it has allocated there and that are still in use, by
+                  anybody
     ``resident``  bytes of these pages: about what goes back to the system when the actor dies
     """
 
@@ -26,9 +27,9 @@ class HeapUsage:
     ``private``   free at once if the roots died now, without the mailbox
     ``mailbox``   free in addition if the mailbox died too
     ``objects``   the number of objects in these two
-    ``exact``     False if a figure is an estimate or too low: the walk ended at its limit, the second pass
-                  at its cap on edges, an adapter failed, frames could not be read, or the interpreter
-                  does not tell
+    ``exact``     False if a figure is an estimate or too low: the walk ended at its limit, the
+                  second pass at its cap on edges, an adapter failed, frames could not be read, or
+                  the interpreter does not tell
     ``after_gc``  private cycles, which only the next collection frees. 0 unless asked for
     ``shared``    reached, but held by others too. 0 unless asked for
     """

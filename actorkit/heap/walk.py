@@ -1,23 +1,25 @@
-"""The door to the walk, which says how much memory some objects hold: in C where the extension was built,
-otherwise in Python.
+"""The door to the walk, which says how much memory some objects hold: in C where the extension was
+built, otherwise in Python.
 
-**Roots count as dropped.** Their own reference counts are ignored, and other references to them do not
-matter; so a prediction comes true only if the roots are really emptied at death. Everything else counts
-only if nothing but the roots holds it. To have an object judged by its count, give what holds it: when a
-message may have gone to several actors, give the list of the mailbox, not the messages in it.
+**Roots count as dropped.** Their own reference counts are ignored, and other references to them do
+not matter; so a prediction comes true only if the roots are really emptied at death. Everything
+else counts only if nothing but the roots holds it. To have an object judged by its count, give what
+holds it: when a message may have gone to several actors, give the list of the mailbox, not the
+messages in it.
 
-**Where the walk stops.** At modules, types, code, None and its like, immortal objects, module namespaces,
-and at instances of the types registered with ``stop_at``: these never count. It looks through functions
-(closure, defaults, attributes, annotations), bound methods, partials, cells, and suspended generators and
-coroutines. A weak reference does not lead to its referent. A root may be an instance of a registered type:
-the walk does not stop at roots. A root that is a module, a type, code or immortal counts as nothing.
+**Where the walk stops.** At modules, types, code, None and its like, immortal objects, module
+namespaces, and at instances of the types registered with ``stop_at``: these never count. It looks
+through functions (closure, defaults, attributes, annotations), bound methods, partials, cells, and
+suspended generators and coroutines. A weak reference does not lead to its referent. A root may be
+an instance of a registered type: the walk does not stop at roots. A root that is a module, a type,
+code or immortal counts as nothing.
 
 **Two implementations.** ``IMPLEMENTATION`` says which one is in force. ``ACTORKIT_PURE=1`` in the
-environment forces the one in Python, and so does the lack of the extension. On interpreters whose reference
-counts say nothing about ownership the figures are estimates, and ``exact`` is False.
+environment forces the one in Python, and so does the lack of the extension. On interpreters whose
+reference counts say nothing about ownership the figures are estimates, and ``exact`` is False.
 
-Nothing is allocated per actor, and only a small buffer is kept between walks. The C walk holds the GIL from
-its beginning to its end: give a limit when there may be many objects.
+Nothing is allocated per actor, and only a small buffer is kept between walks. The C walk holds the
+GIL from its beginning to its end: give a limit when there may be many objects.
 """
 
 from __future__ import annotations
@@ -101,18 +103,18 @@ def measure(
     Args:
         roots: what is dropped first.
         mailbox: what is dropped after that.
-        frames: running frames whose local variables are roots too. A suspended coroutine needs no frame:
-            it is a root itself. For one that runs, give its frames, from the innermost outwards. The first
-            must be one that a pending call interrupted, or one that called Python code, but never one that
-            a finalizer interrupted. The value stack counts too (the list that a ``for`` iterates over).
-            Further down, only the locals of frames that called Python code through C are certain: what is
-            held by nothing but their value stack is not seen, and ``exact`` is False. References of C code
-            are never seen: a list looks shared while C iterates over it, and an instance while C
-            initializes it.
-        limit: end as soon as private + mailbox is more; then ``exact`` is False. What is counted until
-            then is certainly private, so more than the limit is a proof.
-        cycles: make the second pass, for ``after_gc`` and ``shared``. It also traverses what is shared, so
-            it is for one actor at a time, on request.
+        frames: running frames whose local variables are roots too. A suspended coroutine needs no
+            frame: it is a root itself. For one that runs, give its frames, from the innermost
+            outwards. The first must be one that a pending call interrupted, or one that called
+            Python code, but never one that a finalizer interrupted. The value stack counts too (the
+            list that a ``for`` iterates over). Further down, only the locals of frames that called
+            Python code through C are certain: what is held by nothing but their value stack is not
+            seen, and ``exact`` is False. References of C code are never seen: a list looks shared
+            while C iterates over it, and an instance while C initializes it.
+        limit: end as soon as private + mailbox is more; then ``exact`` is False. What is counted
+            until then is certainly private, so more than the limit is a proof.
+        cycles: make the second pass, for ``after_gc`` and ``shared``. It also traverses what is
+            shared, so it is for one actor at a time, on request.
         edge_cap: end the second pass after so many references; both figures are 0 then.
 
     Raises MemoryError if there is no memory for the walk itself.
@@ -140,7 +142,8 @@ def types_of(
     frames: Sequence[FrameType] = (),
     limit: int | None = None,
 ) -> dict[type, tuple[int, int]]:
-    """How many objects of each type ``measure`` counts, and their bytes; with a ``limit``, up to it."""
+    """How many objects of each type ``measure`` counts, and their bytes; with a ``limit``, up to
+    it."""
     given = tuple(frames)
     *_, sums = _force.measure(
         _listed(roots),
@@ -156,21 +159,21 @@ def types_of(
 
 
 def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]]) -> list[int]:
-    """Private + mailbox of each actor: a pair (roots, mailbox) of tuples or lists. What two actors share counts
-    for neither."""
+    """Private + mailbox of each actor: a pair (roots, mailbox) of tuples or lists. What two actors
+    share counts for neither."""
     return _force.census(actors)
 
 
 def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None = None, floor: int = 0) -> CensusGroups:
-    """A census for ranking: a row (record, rank, idle, bytes / limit or None, bytes) for each record that
-    holds something and is not left out, in groups, with the count, the sum and the largest row of each.
-    In C, records are read as the ``plan`` says without a call of Python, except those that have something
-    in a rare slot.
+    """A census for ranking: a row (record, rank, idle, bytes / limit or None, bytes) for each
+    record that holds something and is not left out, in groups, with the count, the sum and the
+    largest row of each. In C, records are read as the ``plan`` says without a call of Python,
+    except those that have something in a rare slot.
 
     Args:
-        best: at most so many rows of a group with at least ``floor`` bytes, and as many with less: those
-            most over their limits, or the largest where there is no limit. Counts and sums cover all
-            records. None: all rows.
+        best: at most so many rows of a group with at least ``floor`` bytes, and as many with less:
+            those most over their limits, or the largest where there is no limit. Counts and sums
+            cover all records. None: all rows.
         floor: see ``best``.
     """
     return _force.census_rows(records, plan, best, floor)
@@ -178,13 +181,14 @@ def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None = 
 
 # Called for each message, so nothing stands in between.
 size_of = _force.size_of
-"""``size_of(*objects) -> int``: the bytes that the receiver of the objects will own if the sender drops
-them right after. References that the sender still has to the objects themselves do not matter."""
+"""``size_of(*objects) -> int``: the bytes that the receiver of the objects will own if the sender
+drops them right after. References that the sender still has to the objects themselves do not
+matter."""
 
 
 def references_followed() -> int:
-    """How many references all walks in Python have followed so far, as a measure of their cost. The C walk,
-    which is a hundred times cheaper, is not counted."""
+    """How many references all walks in Python have followed so far, as a measure of their cost. The
+    C walk, which is a hundred times cheaper, is not counted."""
     return Followed.references
 
 
@@ -199,8 +203,8 @@ size_messages()
 
 
 def stop_at(*types: type) -> None:
-    """Never count instances of these types or of their subclasses, nor what only they hold. Process-wide; for
-    handles and for what belongs to the runtime. Roots are exempt."""
+    """Never count instances of these types or of their subclasses, nor what only they hold.
+    Process-wide; for handles and for what belongs to the runtime. Roots are exempt."""
     global _stop_types
     with _lock:
         _stop_types += tuple(cls for cls in dict.fromkeys(types) if cls not in _stop_types)
@@ -208,13 +212,14 @@ def stop_at(*types: type) -> None:
 
 
 def adapter(cls: type[T], function: Any) -> None:
-    """Register what the instances of ``cls`` and its subclasses hold without showing it to a traversal.
+    """Register what the instances of ``cls`` and its subclasses hold without showing it to a
+    traversal.
 
-    ``function(obj)`` returns ``(bytes, referents)``: the bytes that are freed with ``obj`` besides its own
-    block, and the objects to which it owns a hidden reference, once for each reference. It must not create
-    the referents. It is called in the middle of a walk, at a moment when everything that the walk holds is
-    safe. If it raises an Exception, the hidden memory of that object is left out and the walk is not exact;
-    other exceptions end the walk.
+    ``function(obj)`` returns ``(bytes, referents)``: the bytes that are freed with ``obj`` besides
+    its own block, and the objects to which it owns a hidden reference, once for each reference. It
+    must not create the referents. It is called in the middle of a walk, at a moment when everything
+    that the walk holds is safe. If it raises an Exception, the hidden memory of that object is left
+    out and the walk is not exact; other exceptions end the walk.
 
     Process-wide. A second registration replaces the first, and those that actorkit ships.
     """

@@ -1,7 +1,11 @@
-"""Acceptor: a listening socket and the task that accepts from it.
+"""Acceptor: a listening socket, and the task that accepts from it.
 
-A thing of its own, not the listener's state: a listener that is killed is cleared at once, and this still has a socket
-to close.
+How it works. Each pass accepts a limited number of connections, so a crowd of newcomers leaves time
+for those who are in. When the process is out of descriptors, the one that was kept spare is given
+up, to accept and refuse those who wait: they would not know why nobody answers otherwise.
+
+An acceptor is not part of its listener's state. The state of a listener that is killed is cleared
+at once, and there is still a socket to close.
 """
 
 from __future__ import annotations
@@ -28,19 +32,23 @@ __all__ = ["Acceptor"]
 
 ACCEPTS_PER_PASS: Final = 32
 REFUSALS_PER_PASS: Final = 256
-"""Of those that were accepted: refusing costs little, and it is what a node does that has no time left."""
+"""More than are admitted in a pass: to refuse costs little, and a node that has no time left must
+keep up with it."""
 LOG_SECONDS: Final = 5.0
 OUT_OF_DESCRIPTORS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 ABORTED: Final = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR)
-"""The peer has gone before it was accepted (see accept(2))."""
+"""The peer went away before it was accepted (see accept(2))."""
 
 
 class Acceptor:
     """See the module's docstring.
 
     Args:
-        admit: takes an accepted, non-blocking socket. False: there is no room; it is refused here.
-        refusal: what a refused peer is told.
+        engine: the node's engine.
+        sock: the listening socket, which is closed by ``close``.
+        admit: takes over an accepted, non-blocking socket. False: there is no room, and the socket
+            is refused here.
+        refusal: bytes for a refused peer.
         who: the listener, for the log.
     """
 
@@ -70,7 +78,7 @@ class Acceptor:
         return name[:2] if isinstance(name, tuple) else name
 
     def close(self) -> None:
-        """Accept no more. The kernel resets those that it has queued."""
+        """Accept no more. The kernel resets those that are in its queue."""
         if self.closed:
             return
         self.closed = True
@@ -87,7 +95,7 @@ class Acceptor:
             self._spare = None
 
     def end(self) -> None:
-        """``close``, and let the refused ones go too."""
+        """``close``, and close those that were refused, too."""
         self.close()
         self._refusals.end()
 
@@ -138,11 +146,11 @@ class Acceptor:
 
     @property
     def refused(self) -> int:
-        """How many, since it began."""
+        """How many connections were refused so far."""
         return self._refusals.count
 
     def _refuse_waiting(self) -> None:
-        """No descriptor is left but the spare one: use it for those who wait, one after the other."""
+        """No descriptor is left but the spare one. Use it to refuse those who wait, one by one."""
         for _ in range(ACCEPTS_PER_PASS):
             if self._spare is not None:
                 os.close(self._spare)

@@ -108,7 +108,9 @@ Address = TcpAddress | UnixAddress
 
 
 def file_of(sock: socket.socket) -> tuple[str, int, int] | None:
-    """Which file a Unix socket is: path, device and inode. Another server may have put its own in that place since."""
+    """Which file a Unix socket is: path, device and inode.
+
+    At the same path there may be another server's by now."""
     if sock.family != socket.AF_UNIX:
         return None
     path = sock.getsockname()
@@ -152,7 +154,8 @@ def _bind_first(candidates: Iterable[Where], backlog: int) -> socket.socket:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove the file of a socket on which nobody listens: a server that was killed leaves one behind."""
+    """Remove the file of a socket on which nobody listens: a server that was killed leaves one
+    behind."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             return

@@ -59,8 +59,8 @@ SMALL_CHUNK: Final = 4_096
 cut up in one go: for 64 KiB of short lines that takes as long as a slice."""
 FEW: Final = 128
 MANY: Final = 512
-"""Messages in a read that filled its chunk: up to ``FEW`` ask for a larger chunk, more than ``MANY``
-for a smaller one."""
+"""Messages in a read that filled its chunk: up to ``FEW`` ask for a larger chunk, more than
+``MANY`` for a smaller one."""
 
 
 @attrs.frozen
@@ -291,7 +291,8 @@ class Connection:
             with trio.CancelScope(shield=True) as self._scope:
                 await self._read(record, scheduler, task)
         except RuntimeError as error:
-            # Without trio's private names, leaving the scope is what finds one that a handler left open inside.
+            # Without trio's private names, leaving the scope is what finds one that a handler left
+            # open inside.
             if scheduler.features.cancel_status or not complains_of_stack(error):
                 raise
             scheduler.blame(record, "its handler left a cancel scope open: leave it in the message that opened it")

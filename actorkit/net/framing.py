@@ -10,8 +10,8 @@ To add a framing:
 
 1. Write a class with ``feed`` and ``pending`` (see ``Framer``), here or in a file beside this one.
    It must take time linear in what comes, since a peer may send one byte at a time. It must check
-   the length of a message before it keeps it, and raise ``FrameTooLong`` with the messages that were
-   complete.
+   the length of a message before it keeps it, and raise ``FrameTooLong`` with the messages that
+   were complete.
 2. Let ``framing_of`` choose it by an option, and give the functions in ``listener_specs`` that
    option.
 
@@ -33,7 +33,8 @@ __all__ = ["FrameTooLong", "Framer", "Frames", "Framing", "Lines", "Raw", "frami
 
 
 class FrameTooLong(Exception):
-    """A message is longer than the limit: the peer's fault. The messages before it, if any, are in ``complete``."""
+    """A message is longer than the limit: the peer's fault. The messages before it, if any, are in
+    ``complete``."""
 
     def __init__(self, what: str, limit: int, complete: list[bytes]) -> None:
         super().__init__(f"{what} longer than {limit} bytes")
@@ -44,7 +45,8 @@ class Framer(Protocol):
     """Cuts the stream of one connection into messages."""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The messages that ``data`` completes. Raises FrameTooLong; after that the framer is of no more use."""
+        """The messages that ``data`` completes. Raises FrameTooLong; after that the framer is of no
+        more use."""
         ...
 
     @property
@@ -84,8 +86,8 @@ class Raw:
 
 
 class Lines:
-    """Messages end with ``\\n``, which is cut off, as is a ``\\r`` before it. ``limit`` bounds the line
-    without them."""
+    """Messages end with ``\\n``, which is cut off, as is a ``\\r`` before it. ``limit`` bounds the
+    line without them."""
 
     __slots__ = ("_limit", "_rest")
 
@@ -98,7 +100,8 @@ class Lines:
         rest = self._rest
         if rest:
             if b"\n" not in data:
-                # Only the new part is looked at, so a line that comes in many parts costs linear time.
+                # Only the new part is looked at, so a line that comes in many parts costs linear
+                # time.
                 if type(rest) is bytes:
                     rest = self._rest = bytearray(rest)
                 rest += data

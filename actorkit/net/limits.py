@@ -54,8 +54,8 @@ class Limits:
     max_unsent: int = attrs.field(default=65_536, validator=_is_count)
     """Bytes of one connection that were written and that the kernel has not taken."""
     slow_reader: SlowReader = attrs.field(default="disconnect", validator=_is_slow_reader)
-    """What happens to one write more. ``disconnect``: the actor ends with Failure; ``drop``: the data is dropped, and
-    ``write`` returns False."""
+    """What happens to one write more. ``disconnect``: the actor ends with Failure; ``drop``: the
+    data is dropped, and ``write`` returns False."""
     handshake: float = attrs.field(default=5.0, validator=_is_time)
     """Seconds that a peer has for its TLS handshake."""
     linger: float = attrs.field(default=2.0, validator=_is_time)

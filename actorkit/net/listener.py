@@ -1,4 +1,4 @@
-"""Listener: a listening socket, and the dynamic supervisor of its connections, as one child of a tree.
+"""Listener: a listening socket and the supervisor of its connections, as one child of a tree.
 
 How it works. When the child has started, the socket is bound; ``Listener.addresses`` tells which
 port it got if it was given ``port=0``. The acceptor, which has a task of its own, accepts and hands
@@ -12,8 +12,8 @@ each socket to ``admit``. Its walk from there is one synchronous step:
    reason does not matter (the machine refused, the constructor raised, there was no memory, the
    listener itself has ended), so nothing below cleans up after itself.
 
-From the moment that it is connected, a connection ends with its actor: ``Connections`` hears of that
-end and closes the socket.
+From the moment that it is connected, a connection ends with its actor: ``Connections`` hears of
+that end and closes the socket.
 
 Beyond ``max_children`` a connection is accepted, told so, and closed; it does not rot in the
 kernel's backlog. When the listener stops, first no more is accepted, then the connections get
@@ -89,7 +89,7 @@ class Arrival:
         """Has a connection taken the socket over?"""
 
     def connect(self, record: Record[Any], engine: NodeEngine, door: Connections, kind: ConnectionKind) -> None:
-        """Give the actor its connection. An actor for which there is no memory in some table ends."""
+        """Give the actor its connection. If there is no memory for that, the actor ends."""
         try:
             connection = Connection(record, self.sock, self.peer, kind)
             door.connections[record] = connection
@@ -143,7 +143,7 @@ class Listener(DynamicSupervisor):
 
     @call
     def addresses(self) -> list[Any]:
-        """Where it listens: ``[(host, port)]``, or ``[path]``. Empty when it has stopped accepting."""
+        """Where it listens: ``[(host, port)]`` or ``[path]``; empty when it accepts no more."""
         acceptor = self.acceptor
         return [] if acceptor is None or acceptor.closed else [acceptor.address()]
 

@@ -1,7 +1,7 @@
 """The specs of listeners: ``tcp_listener``, ``tls_listener``, ``unix_listener``.
 
-All three make a ``Listener``; they differ in the address and in whether there is TLS. Every argument
-is checked here, in the stack of whoever gives it.
+All three make a ``Listener``; they differ in the address and in whether there is TLS. Every
+argument is checked here, in the stack of whoever gives it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def tcp_listener(
     control: bool = False,
     name: str | None = None,
 ) -> ChildSpec[Listener]:
-    """The spec of a TCP listener: every accepted connection becomes an actor of class ``connection``.
+    """The spec of a TCP listener, which makes an actor of every connection.
 
     Use it for peers on the network that you trust to be who they say, or behind a proxy that does
     TLS; ``ak.tls_listener`` does TLS itself, and ``ak.unix_listener`` is for peers on the same
@@ -175,7 +175,8 @@ def unix_listener(
 
     Example::
 
-        tree = ak.supervisor(ak.unix_listener(Admin, path="/run/chat.sock", max_line=1000, control=True))
+        admin = ak.unix_listener(Admin, path="/run/chat.sock", max_line=1000, control=True)
+        tree = ak.supervisor(admin)
     """
     limits = Limits(
         max_children=max_children, backlog=backlog, max_unsent=max_unsent, slow_reader=slow_reader, linger=linger

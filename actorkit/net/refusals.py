@@ -1,11 +1,12 @@
-"""Refusing connections: many, quickly, and so that the peer gets to read why.
+"""Refusals: many connections are refused quickly, and the peer gets to read why.
 
-A socket that is closed with unread input is reset, and a reset may overtake the last words on their way. What a
-refused peer sends has often not even arrived when it is refused. So its socket stays open for a moment after the
-refusal and the end of the stream were sent; then what has come is read and forgotten, and the socket is closed.
-Nobody waits for it: in a storm of refusals a task and an entry in epoll for each would cost more than all the rest.
-One task closes those whose moment has passed, and when too many are open the oldest go at once: they have had the
-longest time.
+How it works. A socket that is closed with unread input is reset, and a reset may overtake the last
+words. What a refused peer sends has often not even arrived when the peer is refused. So its socket
+stays open for a moment after the refusal and the end of the stream have been sent. Then what has
+come is read and forgotten, and the socket is closed. There is no task and no entry in epoll for
+each: in a storm of refusals they would cost more than all the rest. One task closes the sockets
+whose moment has passed; when too many are open, the oldest are closed at once, since they have had
+the longest time.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ AT_A_TIME: Final = 256
 SECONDS: Final = 1.0
 CHUNK: Final = 65_536
 WITH_THE_END: Final = getattr(socket, "MSG_MORE", 0)
-"""Linux sends the words together with the end of the stream: one packet, and half the time."""
+"""On Linux the words go out together with the end of the stream, in one packet: half the time."""
 
 
 class Refusals:
-    """What a listener has refused and not closed yet.
+    """The connections that a listener has refused and not closed yet.
 
     Args:
-        words: what a refused peer is told; empty: nothing, it is closed at once.
+        words: bytes for a refused peer. Empty: the peer is told nothing, and its socket is closed
+            at once.
     """
 
     def __init__(self, words: bytes) -> None:
@@ -42,7 +44,8 @@ class Refusals:
         self.count = 0
 
     def refuse(self, sock: socket.socket, nursery: trio.Nursery | None) -> None:
-        """Tell the peer, and close soon. ``nursery``: where to wait for that; None: it is closed at once."""
+        """Tell the peer, and close the socket soon. ``nursery``: where the task that closes it may
+        be started; None: close it at once."""
         self.count += 1
         if self._words:
             with contextlib.suppress(OSError):
@@ -62,7 +65,7 @@ class Refusals:
                 self.close_all()
 
     def close_all(self) -> None:
-        """Close those that are still open: their descriptors are needed."""
+        """Close those that are still open, now: their descriptors are needed."""
         while self._open:
             _close(self._open.popleft()[1])
 

@@ -1,4 +1,11 @@
-"""StreamActor: the class to subclass for connections."""
+"""StreamActor: the class to subclass for connections.
+
+How it works. A connection's reader does not call ``received`` itself. It runs one activation of the
+actor with what ``stream_callbacks`` has chosen for the class: a plain or an async loop over the
+messages that have come, which stops early when the slice is over, or when the actor has something
+more urgent to attend to (a kill, a system message). What is left stays in the deque for the next
+activation.
+"""
 
 from __future__ import annotations
 
@@ -16,25 +23,32 @@ if TYPE_CHECKING:
 __all__ = ["StreamActor", "stream_callbacks"]
 
 BATCH: Final = 64
-"""Messages of one connection per activation, as the scheduler's quantum. Fewer when the slice is over."""
+"""Messages of one connection in one activation, like the scheduler's quantum. Fewer when the slice
+is over."""
 
 
 class StreamActor(Actor):
-    """A connection as an actor: it reads its socket *and* gets messages from others, with one idle task.
+    """A connection as an actor. It reads its socket *and* gets messages from others, and takes one
+    task while it is idle.
 
-    Give it to ``ak.tcp_listener``, ``ak.tls_listener`` or ``ak.unix_listener``; every accepted connection becomes one,
-    under the listener's dynamic supervisor. All of it happens one at a time: ``connected``, each ``received``, each
-    cast, call and info. So no locks, and nothing reads the socket while a handler waits: a peer that sends too fast is
-    slowed down by TCP.
+    Give the class to ``ak.tcp_listener``, ``ak.tls_listener`` or ``ak.unix_listener``: every
+    accepted connection becomes one actor, below the listener. Everything happens one at a time:
+    ``connected``, each ``received``, each cast, call and info. So there are no locks; and nothing
+    is read while a handler waits, so a peer that sends too fast is slowed down by TCP.
 
-    ``connected()``       first, when there is a peer (after the TLS handshake).
-    ``received(data)``    one line (or frame, or chunk: the listener's choice), without its end.
-    ``write(data)``       to the peer; never waits. See there for slow readers.
-    ``connection``        ``peer``, ``bytes_in``, ``bytes_out``, ``unsent``, ``dropped``.
+    Use it where the server answers what peers send. For a client, or a conversation of several
+    steps, a process (an async function) with a trio stream is simpler.
 
-    ActorBase may be plain or async; plain ones are several times faster. When the peer closes or resets, the actor
-    stops with Normal or Shutdown (so ``terminate`` runs, if it has one); when the actor ends, for whatever reason, the
-    socket is closed. ``connection`` and ``write`` are there from ``connected`` on, not in the constructor.
+    ``connected()``       called first, when there is a peer; with TLS, after the handshake
+    ``received(data)``    called with one message: a line or a frame without its end, or whatever
+                          was read, as the listener was told
+    ``write(data)``       sends to the peer; it never waits
+    ``connection``        has ``peer``, ``bytes_in``, ``bytes_out``, ``unsent`` and ``dropped``
+
+    Callbacks may be plain or async; plain ones are several times faster. When the peer closes or
+    resets the connection, the actor stops with Normal or Shutdown, so its ``terminate`` runs if it
+    has one. When the actor ends, for whatever reason, the socket is closed. ``connection`` and
+    ``write`` are there from ``connected`` on, not yet in the constructor.
 
     Example::
 
@@ -43,7 +57,7 @@ class StreamActor(Actor):
                 self.write(line + b"\\n")
 
             @ak.cast
-            def announce(self, text: bytes) -> None:       # other actors: ref.cast(Echo.announce, b"hi")
+            def announce(self, text: bytes) -> None:  # others: ref.cast(Echo.announce, b"hi")
                 self.write(text)
 
         tree = ak.supervisor(ak.tcp_listener(Echo, port=7000, max_line=4096))
@@ -52,23 +66,32 @@ class StreamActor(Actor):
     __slots__ = ("connection",)
 
     callbacks_of_its_kind = ("connected", "received")
-    """What the connection's reader calls: no messages."""
+    """The connection's reader calls these; they are not messages."""
 
     connection: Connection
 
     def connected(self) -> Any:
-        """There is a peer. May be async."""
+        """Called when there is a peer, before the first ``received``. May be async. By default it
+        does nothing."""
 
     def received(self, data: Any, /) -> Any:
-        """A message from the peer, as bytes. May be async."""
+        """Called with each message of the peer, as bytes. May be async. Does nothing by default."""
 
     def write(self, data: bytes) -> bool:
-        """Send to the peer, without waiting. Several writes of one slice of work go out in one system call.
+        """Send to the peer, without waiting. All that one slice of work writes goes out in one
+        system call.
 
-        Bound and policy: what the peer has not taken stays in a buffer of ``max_unsent`` bytes (a single write may be
-        larger, if the buffer is empty). One write too many, and the connection ends (Failure, "slow reader"), or with
-        ``slow_reader="drop"`` the data is dropped. False: not accepted, for that or because the connection has ended.
-        Raises TypeError for what is not bytes.
+        What the peer has not taken is buffered, up to the listener's ``max_unsent`` bytes; a single
+        write may be larger if the buffer is empty. A write that finds no room ends the connection
+        with Failure("slow reader: …"); with ``slow_reader="drop"`` it is dropped and counted in
+        ``connection.dropped`` instead.
+
+        Returns False if the data was not accepted: for want of room, or because the connection has
+        ended.
+
+        Raises TypeError for what is not bytes, and RuntimeError in the constructor, when there is
+        no connection yet, and in a thread other than the node's. All of these are the caller's
+        fault.
         """
         try:
             connection = self.connection

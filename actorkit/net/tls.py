@@ -1,7 +1,6 @@
-"""The TLS of one connection, without I/O: what came from the socket in, what goes to the socket out.
+"""TLS without I/O: what came from the socket goes in, what is to go to the socket comes out.
 
-Everything here returns at once. So reading and writing never wait for each other, a write needs no task, and the same
-buffer and bound hold for TLS as for plain sockets.
+Everything here returns at once; ``transport`` does the I/O.
 """
 
 from __future__ import annotations
@@ -14,8 +13,7 @@ RECORD = 65_536
 
 
 class Tls:
-    """The server's side. ``ready``: the handshake is done; ``eof``: the peer has said that nothing more comes;
-    ``wire``: encrypted, not yet taken by the kernel."""
+    """The server's side of one connection."""
 
     __slots__ = ("_incoming", "_outgoing", "_ssl", "eof", "ready", "wire")
 
@@ -24,11 +22,15 @@ class Tls:
         self._outgoing = ssl.MemoryBIO()
         self._ssl = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self.ready = False
+        """Is the handshake done?"""
         self.eof = False
+        """Has the peer said that nothing more comes?"""
         self.wire: bytes | memoryview = b""
+        """Encrypted bytes that the kernel has not taken yet."""
 
     def handshake(self, data: bytes) -> None:
-        """``data`` has come, before ``ready``. Raises SSLError; then ``outgoing`` has an alert for the peer."""
+        """Go on with the handshake: ``data`` has come. Raises SSLError; then ``outgoing`` has an
+        alert for the peer."""
         if data:
             self._incoming.write(data)
         try:
@@ -38,7 +40,8 @@ class Tls:
         self.ready = True
 
     def decrypt(self, data: bytes) -> bytes:
-        """What ``data`` says, as far as it is complete. Raises SSLError for what is not TLS."""
+        """The plain text of ``data``, as far as its records are complete. Raises SSLError for what
+        is not TLS."""
         if data:
             self._incoming.write(data)
         parts: list[bytes] = []
@@ -52,11 +55,11 @@ class Tls:
             self.eof = True
         except ssl.SSLError:
             if not parts:
-                raise  # else the good part first; the error comes again
+                raise  # otherwise the good part goes first, and the error comes again
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def encrypt(self, data: bytes) -> None:
-        """Add ``data`` to ``outgoing``. Needs ``ready``."""
+        """Add ``data``, encrypted, to ``outgoing``. Only when ``ready``."""
         view = memoryview(data)
         while view:
             view = view[self._ssl.write(view) :]
@@ -66,10 +69,10 @@ class Tls:
         try:
             self._ssl.unwrap()
         except (ssl.SSLError, OSError):
-            pass  # the peer's own goodbye is not waited for
+            pass  # nobody waits for the peer's own goodbye
 
     def outgoing(self) -> bytes | memoryview:
-        """All that is to be sent: ``wire``, with what is new."""
+        """All that is to be sent: ``wire``, and behind it what is new."""
         if self._outgoing.pending:
             new = self._outgoing.read()
             self.wire = b"".join((self.wire, new)) if self.wire else new

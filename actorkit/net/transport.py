@@ -1,8 +1,8 @@
 """Transport: one connected socket, with or without TLS. Nothing above it knows which.
 
 How it works. Everything here returns at once. Whoever wants to wait does so for the socket, with
-trio's ``wait_readable`` and ``wait_writable``, and asks again. So reading and writing never wait for
-each other, and a write needs no task.
+trio's ``wait_readable`` and ``wait_writable``, and asks again. So reading and writing never wait
+for each other, and a write needs no task.
 
 Reading: ``read`` returns what has come, ``b""`` at the end of the stream, and None when nothing has
 come that could be handed on (the socket would block, or a TLS record is incomplete).
@@ -14,8 +14,8 @@ is policy, so ``Connection`` has it.
 With TLS the buffer holds plain text until the handshake is done. TLS has something of its own to
 say, too (its handshake, an alert): then ``owes`` is true, and ``send`` sends that.
 
-``half_close`` says that nothing more will be written; ``close`` closes the socket. Whatever is raised
-here is an OSError (ssl.SSLError is one) and means that the connection is lost.
+``half_close`` says that nothing more will be written; ``close`` closes the socket. Whatever is
+raised here is an OSError (ssl.SSLError is one) and means that the connection is lost.
 """
 
 from __future__ import annotations
@@ -41,14 +41,16 @@ Peer = Any
 
 
 class Transport:
-    """A socket without TLS; ``TlsTransport`` is one with it. ``open_transport`` makes the right one."""
+    """A socket without TLS; ``TlsTransport`` is one with it. ``open_transport`` makes the right
+    one."""
 
     __slots__ = ("bytes_in", "bytes_out", "chunks", "full", "socket", "unsent")
 
     ready: bool = True
     """May what is written go out? With TLS: when the handshake is done."""
     eof: bool = False
-    """Has the peer said that nothing more comes, behind the data that ``read`` has just returned?"""
+    """Has the peer said that nothing more comes, behind the data that ``read`` has just
+    returned?"""
     owes: bool = False
     """Has the transport something of its own to send?"""
 
@@ -136,7 +138,8 @@ class Transport:
     # --- the end ------------------------------------------------------------------------------
 
     def say_goodbye(self) -> None:
-        """Tell the peer that nothing more comes, if the protocol has words for that; ``send`` sends them."""
+        """Tell the peer that nothing more comes, if the protocol has words for that; ``send`` sends
+        them."""
 
     def half_close(self) -> None:
         """Nothing more will be written; the peer reads the end of the stream."""

@@ -1,11 +1,13 @@
-"""ActorSet: whoever keeps a table of actors hears of each one's end, once, however many entries it has there.
+"""ActorSet: a table of actors hears of each actor's end, once, however many entries it has there.
 
-How it works. One callback per actor hangs in that actor's own record; the end of the actor calls it in the
-same synchronous step, before links and monitors are told. So a table that drops its entries there never shows
-a dead actor, and whoever reads a ``Down`` finds the table clean. The callback goes when the actor's last
-entry goes, and when the table's owner ends, so neither keeps the other's garbage.
+How it works. One callback for each actor hangs in that actor's own record. The end of the actor
+calls it in the same synchronous step, before links and monitors are told. So a table that drops the
+actor's entries there never shows a dead actor, and whoever gets a ``Down`` finds the table clean.
+The callback is removed when the actor's last entry is, and when the table's owner ends, so neither
+keeps garbage of the other's.
 
-The table must be a plain object and not the actor that owns it: an actor's state is cleared at its death.
+The table must be a plain object, not the actor that owns it: an actor's state is cleared at its
+death.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ T = TypeVar("T")
 
 
 def living(engine: NodeEngine, ref: Ref[Any], purpose: str) -> Record[Any]:
-    """The living actor of this node behind ``ref``. Raises NotAlive, which is the caller's fault: there is
-    none."""
+    """The living actor of this node behind ``ref``. Raises NotAlive if there is none: the fault of
+    whoever gave the ref."""
     try:
         record = engine.resolve(ref)
     except TypeError:
@@ -42,7 +44,8 @@ def living(engine: NodeEngine, ref: Ref[Any], purpose: str) -> Record[Any]:
 
 
 def failed(error: Exception, kind: type[T]) -> T:
-    """The answer of a method that answers with a ``kind`` usually, and raises in its caller now."""
+    """What a call's method returns to raise ``error`` in its caller; its usual answer is a
+    ``kind``."""
     answer = Later[Any]()
     answer.fail(error)
     return cast(T, answer)
@@ -52,7 +55,7 @@ class ActorSet:
     """A set of living actors; ``ended(record)`` is called when one of them ends.
 
     Args:
-        ended: called in the dying actor's stack. It must not raise nor wait.
+        ended: called in the dying actor's stack. It must neither raise nor wait.
     """
 
     __slots__ = ("_ended", "_records")
@@ -68,19 +71,19 @@ class ActorSet:
         return record in self._records
 
     def add(self, record: Record[Any]) -> None:
-        """Follow a living actor. Adding it again is nothing."""
+        """Add a living actor. Adding it again is nothing."""
         if record not in self._records:
             self._records[record] = None
             record.need_relations().call_at_exit(self._at_exit)
 
     def discard(self, record: Record[Any]) -> None:
-        """Follow it no longer."""
+        """Remove an actor. One that is not there is nothing."""
         if record in self._records:
             del self._records[record]
             self._take_back(record)
 
     def close(self) -> None:
-        """The table's owner has ended: leave nothing behind in the others."""
+        """The table's owner has ended: leave nothing behind in the actors."""
         records, self._records = self._records, {}
         for record in records:
             self._take_back(record)

@@ -23,7 +23,7 @@ TIMED_OUT: Final = Failure("timeout")
 
 
 class Item(Generic[T]):
-    """One item, from its task's start until its outcome is taken."""
+    """One item, from the start of its task until its outcome is taken."""
 
     __slots__ = ("deadline", "done", "index", "item", "later", "task", "timed_out")
 
@@ -33,14 +33,14 @@ class Item(Generic[T]):
         self.task: Task[T] | None = None
         self.deadline = math.inf
         self.done = False
-        """Has it an outcome? (Its task may still run, if it was timed out.)"""
+        """Has it an outcome? Its task may still run if it has timed out."""
         self.timed_out = False
         self.later: Item[T] | None = None
-        """The one that is handed out after it."""
+        """The item that is handed out after this one."""
 
     def outcome(self, seconds: float) -> TaskResult[T] | TaskFailed:
-        """Made when it is taken, by the consumer: what raises here (a reason's str) must not raise
-        in a task's end."""
+        """The outcome. It is made when the consumer takes it: what may raise here (a reason's
+        ``str``) must not raise in the end of a task."""
         task = self.task
         assert task is not None
         if self.timed_out:
@@ -51,33 +51,31 @@ class Item(Generic[T]):
 
 
 class Basket(Generic[T]):
-    """The items that have not been taken: those that run and those that wait. A list linked from
-    item to item, in the order in which they will be handed out: noting that one is finished
-    allocates nothing, so it cannot fail."""
+    """The items that have not been taken: those that run, and those that wait for the consumer."""
 
     __slots__ = ("__weakref__", "count", "first", "last", "ordered")
 
     def __init__(self, ordered: bool) -> None:
         self.ordered = ordered
         self.count = 0
-        """How many they are, whether or not they are in the list yet."""
+        """How many there are, whether or not they are in the list yet."""
         self.first: Item[T] | None = None
         self.last: Item[T] | None = None
 
     def begun(self, item: Item[T]) -> None:
-        """Its task has started."""
+        """The item's task has started."""
         self.count += 1
         if self.ordered:
             self._append(item)
 
     def finished(self, item: Item[T]) -> None:
-        """It has an outcome."""
+        """The item has an outcome."""
         item.done = True
         if not self.ordered:
             self._append(item)
 
     def take(self) -> Item[T] | None:
-        """The next one that is due."""
+        """The next item to hand out, if it has its outcome."""
         due = self.first
         if due is None or not due.done:
             return None

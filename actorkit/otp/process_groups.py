@@ -1,16 +1,17 @@
 """Process groups: actors that are addressed together, by any hashable group key.
 
-How it works. One actor (a *scope*) holds which actor is in which group how many times. Groups appear with
-their first member and vanish with their last; nobody creates them. A member that ends leaves all its groups
-in that very step (``actor_set``). Subscribers get a message for each joining and leaving. Scopes know nothing
-of each other. A scope that is restarted starts empty.
+How it works. One actor (a *scope*) holds which actor is in which group, and how many times. A group
+appears with its first member and vanishes with its last; nobody creates it. A member that ends
+leaves all its groups in that very step (``actor_set``). Subscribers get a message for each joining
+and leaving. Scopes know nothing of each other. A scope that is restarted starts empty.
 
-For one actor per key, or a value with each entry, take a registry. Source: Erlang's pg.
+For one actor per key, or a value with each entry, use a registry.
+Source: Erlang's pg.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -26,15 +27,16 @@ from ..runtime.actor.record import Record
 from ..runtime.actor.ref import Ref
 from .actor_set import ActorSet, failed, living
 
-TELLING = "tell it of joining and leaving"
-
 __all__ = ["Joined", "Left", "ProcessGroups", "process_groups"]
+
+SUBSCRIBE: Final = "send it joins and leaves"
+"""The purpose that NotAlive names."""
 
 
 @attrs.frozen
 class Joined:
-    """To a subscriber: ``ref`` has joined ``group``, once more perhaps. ``scope`` is the name of the
-    ProcessGroups actor."""
+    """A message for subscribers: ``ref`` has joined ``group``, perhaps once more. ``scope`` is the
+    name of the ProcessGroups actor."""
 
     scope: str
     group: Any
@@ -43,8 +45,8 @@ class Joined:
 
 @attrs.frozen
 class Left:
-    """To a subscriber: ``ref`` has left ``group`` once, or has ended (one message for each time that it had
-    joined)."""
+    """A message for subscribers: ``ref`` has left ``group`` once, or has ended; then there is one
+    message for each time that it had joined. ``scope`` is the name of the ProcessGroups actor."""
 
     scope: str
     group: Any
@@ -52,7 +54,13 @@ class Left:
 
 
 def process_groups(*, name: str = "process_groups") -> ChildSpec[ProcessGroups]:
-    """The spec of a scope of process groups. Put it before those who join.
+    """The spec of a scope of process groups. Put it before the actors that join.
+
+    Use it to send to many at once (``ProcessGroups.broadcast``): rooms, topics, all workers of a
+    kind. For one actor per key use ``ak.registry``.
+
+    Args:
+        name: registers the scope on its node under this name.
 
     Example::
 
@@ -62,8 +70,8 @@ def process_groups(*, name: str = "process_groups") -> ChildSpec[ProcessGroups]:
 
 
 class _Group(Slot):
-    """One group: how many times each member has joined. It is kept while it has members, or somebody wants to hear of
-    it."""
+    """One group: how many times each member has joined. It is kept while it has members or
+    subscribers."""
 
     __slots__ = ("listeners", "members")
 
@@ -77,12 +85,13 @@ class _Group(Slot):
         return super().holder()
 
     def everybody(self) -> list[Ref[Any]]:
-        """The members, each as many times as it has joined."""
+        """The members, each as often as it has joined."""
         return [record for record, times in self.members.items() for _ in range(times)]
 
 
 class _Scope:
-    """The memberships and subscriptions; it outlives the actor's state at the actor's death."""
+    """The memberships and subscriptions. It outlives the actor's state, which is cleared at
+    death."""
 
     __slots__ = ("actor_set", "groups", "joined", "name", "subscribers")
 
@@ -91,11 +100,11 @@ class _Scope:
         self.groups: KeyTable[_Group] = KeyTable()
         self.joined: dict[Record[Any], dict[_Group, None]] = {}
         self.subscribers: dict[Record[Any], dict[_Group, None] | None] = {}
-        """Each with the groups that it wants to hear of; None: all."""
+        """Each with the groups that it subscribed to; None: all."""
         self.actor_set = ActorSet(self._ended)
 
     def group_at(self, place: Place[_Group]) -> _Group:
-        """The group of a key that was located just now; a new one, if there is none."""
+        """The group of a key that was located just now; a new one if there is none."""
         return place.slot if place.slot is not None else self.groups.put(place, _Group())
 
     def join(self, group: _Group, record: Record[Any]) -> None:
@@ -125,7 +134,7 @@ class _Scope:
             self.actor_set.discard(record)
 
     def subscribe(self, record: Record[Any], group: _Group | None) -> None:
-        """Tell ``record`` of that group too; None: of all."""
+        """Subscribe ``record`` to one group more; None: to all."""
         wanted = self.subscribers.get(record, {})
         if group is None or wanted is None:
             self.unsubscribe(record)
@@ -138,7 +147,7 @@ class _Scope:
         self.actor_set.add(record)
 
     def unsubscribe(self, record: Record[Any]) -> bool:
-        """Tell it of nothing more. False: it was told of nothing."""
+        """End all subscriptions of ``record``. False: it had none."""
         if record not in self.subscribers:
             return False
         for group in self.subscribers.pop(record) or ():
@@ -160,9 +169,10 @@ class _Scope:
 
 
 class ProcessGroups(Actor):
-    """A running scope. Its methods are called through its ref.
+    """A running scope of process groups; ``ak.process_groups`` is its spec. Its methods are
+    messages: call them through its ref.
 
-    Group keys are compared strictly, as a registry's.
+    A group's key may be any hashable value. Keys are compared strictly: 1, 1.0 and True are three.
 
     Example::
 
@@ -177,16 +187,15 @@ class ProcessGroups(Actor):
         self.ctx.need_relations().call_at_exit(lambda record, reason: scope.actor_set.close())
 
     def format_status(self) -> object:
-        """For reports: how much it holds, not what."""
+        """For reports: how much the scope holds, not what."""
         return {"groups": len(self.which_there_are()), "members": len(self.scope.joined)}
 
     @call
     def join(self, group: Any, ref: Ref[Any]) -> Later[None]:
-        """Make a living actor of this node a member, once more if it is one: n joins need n leaves.
+        """Make a living actor of this node a member; once more if it is one: n joins need n leaves.
 
-        Raises NotAlive when ``ref`` is dead or of another node, TypeError when ``group`` is not hashable, BadKey when
-        its own code raises.
-        Source: pg:join/3.
+        Raises NotAlive if ``ref`` is dead or of another node, TypeError if ``group`` is not
+        hashable, and BadKey if the key's own code raises. Source: pg:join/3.
         """
         answer = Later[None]()
         try:
@@ -203,7 +212,8 @@ class ProcessGroups(Actor):
 
     @call
     def leave(self, group: Any, ref: Ref[Any]) -> Later[None]:
-        """Undo one ``join``. Raises NotJoined when ``ref`` is not a member (any more). Source: pg:leave/3."""
+        """Undo one ``join``. Raises NotJoined if ``ref`` is not a member (any more), and BadKey.
+        Source: pg:leave/3."""
         answer = Later[None]()
         try:
             record = self.ctx.node.engine.resolve(ref)
@@ -220,8 +230,8 @@ class ProcessGroups(Actor):
 
     @call
     def members(self, group: Any) -> list[Ref[Any]]:
-        """The members, each as many times as it has joined; [] for a group that is not there. Source:
-        pg:get_members/2."""
+        """The members, each as often as it has joined; empty for a group that is not there.
+        Source: pg:get_members/2."""
         try:
             found = self.scope.groups.find(group)
         except TypeError:
@@ -241,17 +251,19 @@ class ProcessGroups(Actor):
 
     @call
     def monitor(self, subscriber: Ref[Any]) -> Later[dict[Any, list[Ref[Any]]]]:
-        """From now on send ``subscriber`` a ``Joined`` or ``Left`` for every change, until it ends or
-        ``demonitor``.
+        """From now on send ``subscriber`` a ``Joined`` or ``Left`` for every change, until it ends
+        or ``demonitor`` is called.
 
-        Answers the groups and members of now; not one change is missed or told twice. (Keys that are equal to
-        Python, as 1 and 1.0, share an entry of this dict; ``members`` tells them apart. One whose own code raises by
-        now is left out, with a warning.) Raises NotAlive.
-        Source: pg:monitor_scope/1.
+        Returns the groups and their members as they are now; no change is missed, and none is
+        reported twice. (Keys that are equal in Python, such as 1 and 1.0, share an entry of this
+        dict; ``members`` tells them apart. A key whose own code raises by now is left out, with a
+        warning.)
+
+        Raises NotAlive if ``subscriber`` is dead or of another node. Source: pg:monitor_scope/1.
         """
         answer = Later[dict[Any, list[Ref[Any]]]]()
         try:
-            record = living(self.ctx.node.engine, subscriber, TELLING)
+            record = living(self.ctx.node.engine, subscriber, SUBSCRIBE)
         except (ActorkitError, TypeError) as error:
             answer.fail(error)
             return answer
@@ -264,7 +276,7 @@ class ProcessGroups(Actor):
                 raise
             except BaseException as error:
                 log.warning(
-                    "%s leaves the group %s out of what it tells a subscriber: its key raised %s",
+                    "%s leaves the group %s out of its answer to a subscriber: its key raised %s",
                     self.ctx.describe(),
                     shown(group.key, 100),
                     type(error).__qualname__,
@@ -279,13 +291,14 @@ class ProcessGroups(Actor):
 
     @call
     def monitor_group(self, subscriber: Ref[Any], group: Any) -> Later[list[Ref[Any]]]:
-        """As ``monitor``, for one group (call it again for others); answers its members of now. Source:
-        pg:monitor/2."""
+        """As ``monitor``, for one group; call it again for others. Returns the group's members as
+        they are now. Raises NotAlive, BadKey, and TypeError for what is not hashable.
+        Source: pg:monitor/2."""
         answer = Later[list[Ref[Any]]]()
         try:
-            record = living(self.ctx.node.engine, subscriber, TELLING)
+            record = living(self.ctx.node.engine, subscriber, SUBSCRIBE)
             place = self.scope.groups.locate(group)
-            living(self.ctx.node.engine, record, TELLING)
+            living(self.ctx.node.engine, record, SUBSCRIBE)
         except (ActorkitError, TypeError) as error:
             answer.fail(error)
         else:
@@ -296,7 +309,8 @@ class ProcessGroups(Actor):
 
     @call
     def demonitor(self, subscriber: Ref[Any]) -> None:
-        """Send ``subscriber`` no more of them. No error if it got none. Source: pg:demonitor/2."""
+        """Send ``subscriber`` no more of these messages. No error if it got none.
+        Source: pg:demonitor/2."""
         try:
             record = self.ctx.node.engine.resolve(subscriber)
         except TypeError:
@@ -309,8 +323,8 @@ class ProcessGroups(Actor):
 
     @call
     def broadcast(self, group: Any, message: object) -> int:
-        """``send`` the message to every member, once each; how many took it. Usually cast: nobody waits
-        then."""
+        """``send`` the message to every member, once to each. Returns how many took it. Usually it
+        is cast, so that nobody waits."""
         try:
             found = self.scope.groups.find(group)
         except TypeError:

@@ -1,13 +1,15 @@
 """The registry: actors found by any hashable key, one per key ("unique") or many ("duplicate").
 
-How it works. One actor holds the table (``registry_table``) and serves it with synchronous calls, which run
-inline in the caller's task, so a look-up costs about what a function call does. An entry goes in the very
-step in which its holder ends (``actor_set``): no look-up ever finds a dead actor, and a unique key is free
-before anybody hears of the death. A registry that is restarted starts empty; those who registered should be
-restarted with it (``rest_for_one``), or register again when they get its ``Down``.
+How it works. One actor holds the table (``registry_table``) and serves it with synchronous calls,
+which run inline in the caller's task, so a look-up costs little more than a function call. An entry
+goes in the very step in which its holder ends (``actor_set``): no look-up ever finds a dead actor,
+and a unique key is free before anybody hears of the death. A registry that is restarted starts
+empty; the actors in it should be restarted with it (``rest_for_one``), or register again when they
+get its ``Down``.
 
-Names (``.with_(name=…)``) are for a fixed few services known by strings; a registry is for many actors that
-come and go, by user, room or session. Source: Elixir's Registry.
+Names (``.with_(name=…)``) are for a few fixed services that are known by strings. A registry is for
+many actors that come and go, by user, room or session.
+Source: Elixir's Registry.
 """
 
 from __future__ import annotations
@@ -51,14 +53,14 @@ __all__ = ["Keys", "Registered", "Registry", "Unregistered", "registry", "via"]
 A = TypeVar("A")
 T = TypeVar("T")
 _CALLER: Final = object()
-"""In the place of a key: there is but one argument."""
+"""In the place of a key: ``register`` was called with one argument."""
 Keys = Literal["unique", "duplicate"]
 
 
 @attrs.frozen
 class Registered:
-    """To a registry's listeners: ``ref`` has been entered under ``key``. ``registry`` is the registry's
-    name."""
+    """A message for a registry's listeners: ``ref`` has been entered under ``key``. ``registry`` is
+    the registry's name."""
 
     registry: str
     key: Any = attrs.field(repr=shown)
@@ -68,8 +70,8 @@ class Registered:
 
 @attrs.frozen
 class Unregistered:
-    """To a registry's listeners: the entry of ``ref`` under ``key`` is gone; it was taken back, or ``ref``
-    has ended."""
+    """A message for a registry's listeners: the entry of ``ref`` under ``key`` is gone. It was
+    taken back, or ``ref`` has ended."""
 
     registry: str
     key: Any = attrs.field(repr=shown)
@@ -77,15 +79,16 @@ class Unregistered:
 
 
 def registry(keys: Keys = "unique", *, name: str, listeners: Iterable[Ref[Any]] = ()) -> ChildSpec[Registry]:
-    """The spec of a registry. Put it before those who register in it.
+    """The spec of a registry. Put it before the actors that register in it.
 
     Args:
-        keys: "unique": a key has one holder at most; "duplicate": any number of entries, also several of one
-            holder.
-        name: the registry's name on its node; ``via`` finds it by that.
-        listeners: actors (named refs too) that get ``Registered`` and ``Unregistered`` messages.
+        keys: "unique": a key has at most one holder; "duplicate": it has any number of entries,
+            also several of one holder.
+        name: registers the registry on its node under this name; ``ak.via`` finds it by that.
+        listeners: refs (named ones, too) of actors that get ``Registered`` and ``Unregistered``
+            messages.
 
-    Raises InvalidChildSpec at once.
+    Raises InvalidChildSpec at once; the fault of whoever wrote the argument.
 
     Example::
 
@@ -101,7 +104,8 @@ def registry(keys: Keys = "unique", *, name: str, listeners: Iterable[Ref[Any]] 
 
 
 class _Entries:
-    """A registry's table with all that hangs on it; it outlives the actor's state at the actor's death."""
+    """A registry's table and what belongs to it. It outlives the actor's state, which is cleared at
+    death."""
 
     __slots__ = ("actor_set", "engine", "listeners", "name", "table")
 
@@ -119,7 +123,8 @@ class _Entries:
             self._tell(Registered(self.name, place.key, record, value))
 
     def remove(self, key: Any, record: Record[Any]) -> None:
-        """Raises BadKey, and TypeError for what cannot be a key."""
+        """Drop the entries of ``record`` under ``key``. Raises BadKey, and TypeError for what
+        cannot be a key."""
         removed = self.table.remove(key, record)
         if not self.table.holds(record):
             self.actor_set.discard(record)
@@ -139,20 +144,25 @@ class _Entries:
                 record = self.engine.resolve(listener)
             except NOT_THEIRS:
                 raise
-            except BaseException as error:  # it follows a key whose own code raises, or that may have many holders
-                log.warning("registry %s cannot tell %s: %s", self.name, shown(listener, 200), text_of(error, 300))
+            except BaseException as error:  # a ref by a key that raises, or that may have many holders
+                log.warning(
+                    "registry %s cannot send to its listener %s: %s",
+                    self.name,
+                    shown(listener, 200),
+                    text_of(error, 300),
+                )
                 continue
             if record is not None:
                 record.post_info(message)
 
 
 class Registry(Actor):
-    """A running registry. Its methods are called through its ref: ``await ref.call(ak.Registry.lookup,
-    key)``.
+    """A running registry; ``ak.registry`` is its spec. Its methods are messages: call them through
+    its ref, as in ``await ref.call(ak.Registry.lookup, key)``.
 
-    Keys may be any hashable value and are compared strictly: 1, 1.0 and True are three keys. A key or a
-    predicate that raises is its caller's fault, told to the caller (BadKey, CallbackFailed); the registry
-    goes on, with everybody's entries.
+    A key may be any hashable value. Keys are compared strictly: 1, 1.0 and True are three. A key or
+    a predicate that raises is the fault of its caller, who gets the error (BadKey, CallbackFailed);
+    the registry goes on, with everybody's entries.
 
     Example::
 
@@ -161,7 +171,8 @@ class Registry(Actor):
                 self.user = user
 
             async def init(self) -> None:
-                await ak.named(ak.Registry, "sessions").call(ak.Registry.register, self.ctx.ref, self.user)
+                sessions = ak.named(ak.Registry, "sessions")
+                await sessions.call(ak.Registry.register, self.ctx.ref, self.user)
 
         ak.via(Session, "sessions", "ada").cast(Session.say, "hello")
     """
@@ -178,15 +189,17 @@ class Registry(Actor):
 
     @call
     def register(self, ref: Any, key: Any = _CALLER, value: Any = None) -> Later[None]:
-        """Enter the living actor ``ref`` under ``key``, with a ``value`` for whoever looks it up. The entry
-        goes when ``ref`` ends. Given a key alone, ``register(key)``, the actor that calls enters itself.
+        """Enter the living actor ``ref`` under ``key``, with a ``value`` for whoever looks it up.
+        The entry goes when ``ref`` ends. With a key alone, ``register(key)``, the calling actor
+        enters itself.
 
         Raises:
-            AlreadyRegistered: the key is unique and has a holder (``ref`` itself, perhaps). Look who it is,
-                or choose another key.
-            NotAlive: ``ref`` is dead, or no actor of this node; or no actor calls, and there is no ``ref``.
+            AlreadyRegistered: the key is unique and has a holder, perhaps ``ref`` itself. Look up
+                who it is, or choose another key.
+            NotAlive: ``ref`` is dead, or no actor of this node. Or there is no ``ref``, and whoever
+                calls is no actor.
             TypeError: ``key`` is not hashable.
-            BadKey: the code of ``key`` raises.
+            BadKey: the key's own code raises.
 
         Source: Registry.register/3 (there only for the caller itself).
         """
@@ -238,7 +251,7 @@ class Registry(Actor):
 
     @call
     def unregister(self, ref: Ref[Any], key: Any) -> None:
-        """Take back the entries that ``ref`` has under ``key``. No error if there are none, nor if ``ref`` is
+        """Drop the entries of ``ref`` under ``key``. No error if there are none, nor if ``ref`` is
         dead.
         Source: Registry.unregister/2."""
         try:
@@ -253,9 +266,8 @@ class Registry(Actor):
 
     @call
     def lookup(self, key: Any) -> list[tuple[Ref[Any], Any]]:
-        """(ref, value) of every entry under ``key``; with unique keys one at most. All are alive at that
-        moment.
-        Source: Registry.lookup/2."""
+        """The (ref, value) of every entry under ``key``; with unique keys at most one. All of these
+        actors are alive at that moment. Source: Registry.lookup/2."""
         try:
             return [(entry.holder, entry.value) for entry in self.entries.table.entries(key)]
         except TypeError:
@@ -265,7 +277,8 @@ class Registry(Actor):
 
     @call
     def whereis(self, key: Any) -> Ref[Any] | None:
-        """The first that holds ``key``, or None. For a ref that follows the key, take ``ak.via``."""
+        """The first actor that holds ``key``, or None. For a ref that follows the key, use
+        ``ak.via``."""
         try:
             holder: Ref[Any] | None = self.entries.table.holder(key)
         except TypeError:
@@ -276,8 +289,8 @@ class Registry(Actor):
 
     @call
     def keys(self, ref: Ref[Any]) -> list[Any]:
-        """The keys of ``ref``, in the order of their first entries; with duplicate keys once for each entry.
-        Source: Registry.keys/2."""
+        """The keys of ``ref``, in the order of their first entries; with duplicate keys once for
+        each entry. Source: Registry.keys/2."""
         try:
             record = self._record(ref)
         except ActorkitError as error:
@@ -286,7 +299,7 @@ class Registry(Actor):
 
     @call
     def values(self, ref: Ref[Any], key: Any) -> list[Any]:
-        """The values that ``ref`` has entered under ``key``. Source: Registry.values/3."""
+        """The values of the entries of ``ref`` under ``key``. Source: Registry.values/3."""
         try:
             record = self._record(ref)
             return [] if record is None else [entry.value for entry in self.entries.table.of(key, record)]
@@ -297,14 +310,14 @@ class Registry(Actor):
 
     @call
     def update_value(self, ref: Ref[Any], key: Any, function: Callable[[Any], Any]) -> Later[tuple[Any, Any]]:
-        """Replace the value that ``ref`` has under a unique ``key`` by ``function(value)``; answers (new,
-        old).
+        """Replace the value of ``ref`` under a unique ``key`` by ``function(value)``. Returns the
+        new value and the old one. The function runs in the registry, so it must be quick, and not
+        async.
 
         Raises:
             NotRegistered: ``ref`` does not hold ``key``.
             NotUnique: the registry's keys are duplicate.
-            CallbackFailed: ``function`` raised; the value stays. It runs in the registry, so it must be quick
-                and plain.
+            CallbackFailed: ``function`` raised; the value stays.
 
         Source: Registry.update_value/3.
         """
@@ -344,9 +357,9 @@ class Registry(Actor):
 
     @call
     def match(self, predicate: Callable[[Any, Ref[Any], Any], object]) -> Later[list[tuple[Any, Ref[Any], Any]]]:
-        """All (key, ref, value) for which ``predicate(key, ref, value)`` holds. It looks at every entry, in
-        the registry: for administration, not for traffic. Raises CallbackFailed when the predicate raises.
-        Source: Registry.match/4, select/2."""
+        """All (key, ref, value) for which ``predicate(key, ref, value)`` is true. It looks at every
+        entry, in the registry: use it for administration, not for traffic. Raises CallbackFailed if
+        the predicate raises. Source: Registry.match/4, select/2."""
         answer = Later[list[tuple[Any, Ref[Any], Any]]]()
         try:
             answer.set(
@@ -366,11 +379,12 @@ class Registry(Actor):
     async def dispatch(
         registry: Ref[Registry], key: Any, function: Callable[[list[tuple[Ref[Any], Any]]], T]
     ) -> T | None:
-        """``function(entries)`` with the (ref, value)s under ``key``, in the caller and not in the registry,
-        so it may do what it likes and what it raises is its caller's. Not called, and None, when there are no
-        entries.
+        """Call ``function(entries)`` with each (ref, value) under ``key``, and return what it
+        returns. If there are no entries it is not called, and None is returned.
 
-        A plain function to await, not a message. Source: Registry.dispatch/4.
+        The function runs in the caller, not in the registry: it may take its time, and what it
+        raises is raised here. This is a plain function to await, not a message.
+        Source: Registry.dispatch/4.
 
         Example::
 
@@ -395,7 +409,7 @@ def _callback_failed(what: str, error: BaseException) -> CallbackFailed:
 
 
 class ViaRef(ServiceRef[A]):
-    """Whoever holds ``key`` in a unique registry at the moment of each send."""
+    """A ref to whoever holds ``key`` in a unique registry at the moment of each send."""
 
     __slots__ = ("key",)
 
@@ -428,12 +442,20 @@ class ViaRef(ServiceRef[A]):
 
 
 def via(cls: Callable[..., A], registry_name: str, key: Any) -> Ref[A]:
-    """A ref to whoever holds ``key`` in the registry of that name when it is used; ``cls`` gives its type.
+    """A ref to whoever holds ``key`` in a registry, each time that the ref is used.
 
-    While nobody holds it (or there is no such registry), ``cast`` and ``send`` return False and ``call``
-    raises CalleeDied with NoProc, as with ``ak.named``. Raises TypeError at once for a key that is not
-    hashable. At use: BadKey for one whose own code raises, and NotUnique for a registry with duplicate keys:
-    it would have to choose.
+    While nobody holds the key, or there is no such registry, ``cast`` and ``send`` return False and
+    ``call`` raises CalleeDied with NoProc, as with ``ak.named``.
+
+    Args:
+        cls: the actor's class. It gives the ref its type; the holder's class is not compared with
+            it.
+        registry_name: the name of a registry with unique keys.
+        key: any hashable value.
+
+    Raises TypeError at once for a key that is not hashable. When the ref is used: BadKey for a key
+    whose own code raises, and NotUnique for a registry with duplicate keys, where it would have to
+    choose. All of these are the caller's fault.
 
     Example::
 

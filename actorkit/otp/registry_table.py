@@ -1,9 +1,10 @@
 """The registry's table: keys, the actors that hold them, and a value with each entry.
 
-How it works. Keys are compared strictly: 1, 1.0 and True are three keys, also deep inside tuples (Erlang's ``=:=``). A
-key maps to its holders, a holder to its keys, so every operation costs what it touches. The code of a key runs only
-where somebody brings one (``policy.key_table``), so a holder's entries can be dropped whatever their keys do. Pure
-data: it knows nothing of actors but that they can be dict keys.
+How it works. Keys are compared strictly: 1, 1.0 and True are three keys, also deep inside tuples
+(Erlang's ``=:=``). A key maps to its holders and a holder to its keys, so every operation costs
+what it touches. A key's own code runs only when somebody brings a key (``policy.key_table``); so a
+holder's entries can be dropped whatever their keys do. This is pure data: all that it knows of
+actors is that they can be keys of a dict.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Entry:
 
 
 class Key(Slot):
-    """A key that somebody holds, with the entries of each of its holders."""
+    """A key that somebody holds, with each holder's entries."""
 
     __slots__ = ("holders",)
 
@@ -42,9 +43,11 @@ class Key(Slot):
 
 
 class RegistryTable:
-    """See the module's docstring. ``unique`` is a promise of the caller's: it asks ``locate`` before it adds.
+    """See the module's docstring. Whether keys are unique is the caller's business: it asks
+    ``locate`` before it adds.
 
-    What takes a key raises BadKey when its code raises, and TypeError when it is not hashable, with nothing changed.
+    Methods that take a key raise BadKey if the key's code raises, and TypeError if it is not
+    hashable. Then nothing has changed.
     """
 
     __slots__ = ("_held", "_keys", "_size")
@@ -71,7 +74,7 @@ class RegistryTable:
         return self.add_at(self.locate(key), holder, value)
 
     def add_at(self, place: Place[Key], holder: Any, value: Any) -> Entry:
-        """One more entry, of a key that was located just now."""
+        """One more entry, at a place that was located just now."""
         key = place.slot
         if key is None:
             key = self._keys.put(place, Key())
@@ -92,12 +95,12 @@ class RegistryTable:
         return None if found is None else next(iter(found.holders))
 
     def entries(self, key: Any) -> list[Entry]:
-        """All entries of ``key``, those of one holder together."""
+        """All entries of ``key``; those of one holder are together."""
         found = self._keys.find(key)
         return [] if found is None else [entry for entries in found.holders.values() for entry in entries]
 
     def of(self, key: Any, holder: Any) -> list[Entry]:
-        """The entries of ``key`` that ``holder`` has, oldest first."""
+        """The entries of ``holder`` under ``key``, oldest first."""
         found = self._keys.find(key)
         return [] if found is None else list(found.holders.get(holder, ()))
 
@@ -106,16 +109,16 @@ class RegistryTable:
         return [entry for key in self._held.get(holder, ()) for entry in key.holders[holder]]
 
     def remove(self, key: Any, holder: Any) -> list[Entry]:
-        """Drop the entries that ``holder`` has of ``key``; returns them."""
+        """Drop the entries of ``holder`` under ``key``, and return them."""
         found = self._keys.find(key)
         return [] if found is None else self._forget(found, holder)
 
     def remove_holder(self, holder: Any) -> list[Entry]:
-        """Drop all entries of ``holder``; returns them."""
+        """Drop all entries of ``holder``, and return them."""
         return [entry for key in list(self._held.get(holder, ())) for entry in self._forget(key, holder)]
 
     def holds(self, holder: Any) -> bool:
-        """Has it any entry?"""
+        """Has ``holder`` any entry?"""
         return holder in self._held
 
     def _forget(self, key: Key, holder: Any) -> list[Entry]:

@@ -3,17 +3,17 @@
 How it works. Three things go on by themselves, from the first step of the stream to its end:
 
 1. *Fetching*: a process, the feeder, takes items from the source and starts tasks. It waits while
-   ``concurrency`` tasks run, or while as many again are finished and not taken. So a quiet source
-   holds up nobody but itself.
-2. *Time-outs*: one timer of the node, set to the oldest task's deadline. It neither asks nor waits
-   for the consumer.
-3. *Results*: a task's end is noted by the task itself, in the step in which it dies.
+   ``concurrency`` tasks run, or while as many again have finished and have not been taken. So a
+   quiet source holds up nobody but itself.
+2. *Time-outs*: one timer of the node, set to the oldest task's deadline. It does not depend on the
+   consumer.
+3. *Results*: the task itself notes its end, in the step in which it dies.
 
-Who holds whom decides when it all ends. The stream holds the pump and the basket, in which outcomes
-lie until they are taken; the pump, which is held by all that goes on, knows the basket by a weak
-reference only. So outcomes belong to the consumer's heap, and a stream that nobody has any more is
-really gone. Its finaliser may run in any thread, at any point of the runtime's own code, when trio
-or the node have ended: it does nothing but ask trio to run ``close`` soon
+References decide when it all ends. The stream holds the pump and the basket, in which outcomes lie
+until they are taken. The pump is held by everything that goes on, and knows the basket by a weak
+reference only. So outcomes belong to the consumer's heap, and a stream that nobody holds any more
+is really gone. Its finaliser may run in any thread, at any point of the runtime's own code, and
+after trio or the node have ended. It only asks trio to run ``close`` soon
 (``TrioToken.run_sync_soon``, which is made for that). Should even that fail, whatever goes on next
 finds the basket gone.
 
@@ -40,8 +40,8 @@ from ..runtime.actor.record import DEAD, Record
 from ..runtime.actor.ref import Ref
 from ..runtime.base.timers import Timer
 from ..runtime.base.trio_internals import is_fatal
-from ..runtime.life.process import ProcessContext
 from ..runtime.life.starter import Starter
+from ..runtime.node import ProcessContext
 from .basket import Basket, Item
 from .stream_source import END, AsConsumer, begin_source, close_source, fetch
 from .task_supervisor import TaskSupervisor
@@ -58,17 +58,17 @@ STARTER: Final = "task_stream"
 """What feeders are called, and where the node keeps their starter."""
 
 WAITING: Final = 1
-"""Finished outcomes that may wait for the consumer, for each task at a time."""
+"""Outcomes that may wait for the consumer, for each task that may run."""
 
 
 class Feeders:
-    """The owner of all feeders. One that has an owner is started while its node stops, too: an
-    actor may stream in its ``terminate``."""
+    """The owner of all feeders. A process that has an owner may be started even while its node
+    stops, and an actor may stream in its ``terminate``."""
 
     __slots__ = ()
 
     def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
-        """Its stream has been told."""
+        """There is nothing to do: the feeder's stream knows already."""
 
     def companions(self, record: Record[Any]) -> list[Record[Any]]:
         """It takes nobody along."""
@@ -98,7 +98,7 @@ class Pump(Generic[I, T]):
         self.item_timeout = item_timeout
         self.stops_at_timeout = stops_at_timeout
         self.alive: dict[Item[T], None] = {}
-        """Those whose tasks run, in the order of their start."""
+        """Items whose tasks run, in the order of their start."""
         self.fetched = 0
         self.exhausted = False
         """The source has come to its end."""
@@ -106,9 +106,9 @@ class Pump(Generic[I, T]):
         """A time-out will be raised: nothing more is started."""
         self.error: BaseException | None = None
         self.fallen: tuple[Record[Any], ExitReason] | None = None
-        """Who has ended that the stream cannot do without: the feeder, or the supervisor."""
+        """The feeder or the supervisor, which the stream cannot do without, and why it ended."""
         self.lost: CalleeDied | None = None
-        """The same, found out by calling the supervisor."""
+        """The same, found out by a call to the supervisor."""
         self.closed = False
         self.engine: NodeEngine | None = None
         self.feeder: Record[Any] | None = None
@@ -163,13 +163,13 @@ class Pump(Generic[I, T]):
             supervisor.need_relations().call_at_exit(self._supervisor_ended)
 
     async def wait_for_news(self) -> None:
-        """Until something has been finished, or the end. Several tasks may wait."""
+        """Wait until an item has its outcome, or all has ended. Several tasks may wait."""
         if self.news is None:
             self.news = trio.Event()
         await self.news.wait()
 
     def take_error(self) -> BaseException | None:
-        """What has ended the stream, once."""
+        """The error that has ended the stream, if any. It is given out once."""
         error, self.error = self.error, None
         if error is not None or self.closed or not self.cut_off:
             return error
@@ -181,8 +181,8 @@ class Pump(Generic[I, T]):
         return CalleeDied(who.describe(), reason, method="task_stream")
 
     def take_fatal(self) -> BaseException | None:
-        """What does not wait until the outcomes that are ready have been taken: KeyboardInterrupt,
-        SystemExit."""
+        """The error, if it must not wait until the outcomes that are ready have been taken:
+        KeyboardInterrupt, SystemExit."""
         error = self.error
         if error is None or not is_fatal(error):
             return None
@@ -200,8 +200,7 @@ class Pump(Generic[I, T]):
             self.room.set()
 
     def close(self) -> None:
-        """End it: kill what runs. Waits for nothing, and may be called from anywhere in trio's
-        thread."""
+        """End everything, and wait for nothing. May be called from anywhere in trio's thread."""
         if self.closed:
             return
         self.closed = True
@@ -211,7 +210,7 @@ class Pump(Generic[I, T]):
             self.soon()
 
     def soon(self) -> None:
-        """Close it from trio's own loop: from any thread, at any time."""
+        """Have it closed from trio's own loop. May be called in any thread, at any time."""
         engine = self.engine
         try:
             if engine is not None:
@@ -220,8 +219,7 @@ class Pump(Generic[I, T]):
             pass
 
     def dropped(self) -> None:
-        """The stream is being finalised. See the module's docstring for what must not be done
-        here."""
+        """The stream is being finalised. The module's docstring says what must not be done here."""
         if self.begun and not self.closed:
             self.soon()
 
@@ -235,7 +233,7 @@ class Pump(Generic[I, T]):
             log.exception("a task stream could not be ended")
 
     def _end_all(self) -> None:
-        """May be done again, when there was no memory for all of it."""
+        """May be called again if there was no memory for all of it."""
         for item in list(self.alive):
             if item.task is not None:
                 item.task.cancel()
@@ -255,13 +253,13 @@ class Pump(Generic[I, T]):
         self._tell()
 
     def _forget_consumer(self) -> None:
-        """Only when nothing is stepped as the consumer any more."""
+        """Do so only when nothing is stepped as the consumer any more."""
         if self.closed and (self.feeder is None or self.feeder.state == DEAD):
             self._forget(self.consumer, self._consumer_ended)
 
     @staticmethod
     def _forget(record: object, callback: Callable[[Record[Any], ExitReason], None]) -> None:
-        """Leave nothing behind in an actor that lives longer."""
+        """Leave nothing behind in an actor that lives on."""
         relations = record.relations if isinstance(record, Record) else None
         if relations is not None and relations.at_exit and callback in relations.at_exit:
             relations.at_exit.remove(callback)
@@ -280,14 +278,14 @@ class Pump(Generic[I, T]):
             self._tell()
 
     def _ended(self, item: Item[T]) -> None:
-        """Its task has died; called in that end."""
+        """The item's task has died; called in that end."""
         self.alive.pop(item, None)
         if not item.done and not self.closed:
             self._finish(item)
         self.taken()
 
     def _expire(self) -> None:
-        """End those whose time is up."""
+        """End the tasks whose time is up."""
         self.timer = None
         if self._abandoned():
             return
@@ -312,7 +310,7 @@ class Pump(Generic[I, T]):
             self.timer = self.engine.timers.after(seconds, self._expire)
 
     def _abandoned(self) -> bool:
-        """Has the stream gone, with or without a word? Then all of it ends."""
+        """Has the stream been closed or dropped? Then everything ends."""
         if self.closed:
             self._end_soon()
         elif self.basket() is None:
@@ -373,7 +371,7 @@ class Pump(Generic[I, T]):
             if self.closed or (control is not None and control.kill is not None):
                 raise
             if is_fatal(error) and self.news is None:
-                raise  # nobody waits who would raise it now, and Ctrl-C must not be kept for later
+                raise  # nobody waits who could raise it now, and Ctrl-C must not be kept for later
             self.error = error
             self._tell()
         finally:
@@ -395,8 +393,8 @@ class Pump(Generic[I, T]):
         return False
 
     async def _start(self, value: Any) -> None:
-        """Start a task for it. Whatever becomes of the call, a task that starts is known here, or
-        ended at once."""
+        """Start a task for an item. Whatever becomes of the call, a task that starts is known here,
+        or is ended at once."""
         if self.over:
             return
         item = Item[T](value, self.fetched)
@@ -412,7 +410,7 @@ class Pump(Generic[I, T]):
             try:
                 self.alive[item] = None
                 task.when_ended(lambda: self._ended(item))
-            except MemoryError as error:  # this is the supervisor's step: it must not end for it
+            except MemoryError as error:  # this is a step of the supervisor, which must not end of it
                 self.alive.pop(item, None)
                 self.error = error
                 task.cancel()

@@ -1,9 +1,9 @@
 """The source of a task stream: where its items come from, and as whom it is stepped.
 
 How it works. The source is the consumer's code, so it is stepped *as the consumer* when that is an
-actor: ``self.ctx``, calls, the account of the heap and the tasks in nurseries are the consumer's, as
-if the consumer had fetched the item itself. The feeder's coroutine takes the place of a task in one
-of the consumer's nurseries for that (``AsConsumer``). Ctrl-C may interrupt the source as it may
+actor: ``self.ctx``, calls, the account of the heap and the tasks in nurseries are the consumer's,
+as if the consumer had fetched the item itself. The feeder's coroutine takes the place of a task in
+one of the consumer's nurseries for that (``AsConsumer``). Ctrl-C may interrupt the source as it may
 interrupt any code of the user's.
 """
 

@@ -1,10 +1,10 @@
 """A stream of tasks: one function over many items, so many at a time.
 
 How it works. The stream is an async iterator that hands out what its pump has ready
-(``stream_pump``): fetching items, time-outs and results go on by themselves, whatever the consumer
-does. It opens no nursery, so nothing is open between two outcomes; and whenever it ends, by its
-last outcome, an exception, a cancellation, ``aclose`` or by being dropped in the middle of a loop,
-in whatever thread, what still runs is killed.
+(``stream_pump``). Fetching items, time-outs and results go on by themselves, whatever the consumer
+does. The stream opens no nursery, so nothing is open between two outcomes. However it ends (by its
+last outcome, an exception, a cancellation, ``aclose``, or by being dropped in the middle of a loop,
+in whatever thread), what still runs is killed.
 Source: Elixir's Task.Supervisor.async_stream_nolink.
 """
 
@@ -42,45 +42,53 @@ def task_stream(
     item_timeout: float = 5.0,
     on_timeout: OnTimeout = "raise",
 ) -> TaskStream[I, T]:
-    """Run ``function(item)`` for each item as a task of ``supervisor``, and iterate over the outcomes:
-    TaskResult or TaskFailed.
+    """Run ``function(item)`` for each item as a task of ``supervisor``, and iterate over the
+    outcomes: TaskResult or TaskFailed.
 
-    Nothing runs before the first step. From then on fetching items, time-outs and results each go
-    on at their own pace: an outcome is handed out when it is there, also while the source is quiet,
-    and a task's time runs while the consumer is busy. Items are fetched as there is room: at most
-    ``max_concurrency`` tasks run, and at most twice that many items have been fetched without
-    their outcome being taken. So ``items`` may be endless, a slow consumer slows the fetching down, and an
-    ordered stream keeps no more than that while it waits for a slow item.
+    Use it for the same work on many items, a bounded number at a time. For a few different things
+    at once, trio's nursery is simpler; for one, ``TaskSupervisor.run``.
+
+    Nothing runs before the first step. From then on, fetching items, time-outs and results each go
+    on at their own pace: an outcome is handed out as soon as it is there, even while the source is
+    quiet, and a task's time runs while the consumer is busy. Items are fetched as there is room: at
+    most ``max_concurrency`` tasks run, and at most twice as many items have been fetched whose
+    outcome has not been taken. So ``items`` may be endless, a slow consumer slows the fetching
+    down, and an ordered stream keeps no more than that while it waits for a slow item.
 
     An outcome says which item it belongs to: ``outcome.item``, and ``outcome.index``, from 0.
 
-    Leaving the loop early kills what runs; so does dropping the stream, in whatever thread it is
-    collected, and, if an actor has taken its first step, the end of that actor.
+    Leaving the loop early kills what runs. So does dropping the stream, in whatever thread it is
+    collected, and the end of the actor that took the first step.
 
     The source is stepped in a task of its own, as the actor that took the first step: ``self.ctx``
-    and the heap's budget are that actor's, with its context variables as they were then. Until the
-    stream ends the source is the stream's; an async generator is closed at the end. Whoever wants
-    the rest of another source leaves with ``async with``, which waits until the stream has let go
-    of it.
+    and the heap's budget are that actor's, and its context variables are as they were then. Until
+    the stream ends, the source is the stream's; an async generator is closed at the end. Whoever
+    wants the rest of a source of another kind uses ``async with``, which waits until the stream has
+    let go of it.
 
     Args:
-        max_concurrency: tasks at a time; default: one for each processor. For tasks that wait rather than
-            compute take many more.
-        ordered: outcomes in the order of the items; those that are early wait. Otherwise as they come.
-        item_timeout: seconds for each task (``math.inf``: any time).
-        on_timeout: "raise": TaskTimeout out of the loop; "kill_task": TaskTimeout as that item's outcome.
+        supervisor: the ref of a task supervisor, or a named one.
+        function: an async function of one item.
+        items: an iterable or an async iterable.
+        max_concurrency: tasks at a time; by default one for each processor. Tasks that wait rather
+            than compute can be many more.
+        ordered: True: outcomes come in the order of the items, and early ones wait. False: they
+            come as they are ready.
+        item_timeout: seconds for each task; ``math.inf``: any time.
+        on_timeout: "raise": a TaskTimeout is raised in the loop; "kill_task": it is that item's
+            outcome.
 
-    A step that is cancelled (``with trio.move_on_after(1): await anext(stream)``) ends the stream, as it ends an async
-    generator: the next one raises StopAsyncIteration.
+    A step that is cancelled (``with trio.move_on_after(1): await anext(stream)``) ends the stream,
+    as it would end an async generator: the next step raises StopAsyncIteration.
 
-    Raises ValueError at once for invalid arguments, TypeError for a function that is not async or a supervisor that is
-    no ref; in the loop:
+    Raises ValueError at once for invalid arguments, and TypeError for a function that is not async
+    or a supervisor that is not a ref; the caller's fault. In the loop:
 
-    * what iterating over ``items`` raises, and MaxChildrenReached when the supervisor is full: when
-      the outcomes that are ready have been taken, and what runs is killed;
-    * CalleeDied when the supervisor has ended: when each item that was started has its outcome. For
-      a named one: when an item comes and nobody has the name;
-    * CallTimeout when the supervisor does not answer, NodeStopped.
+    * what iterating over ``items`` raises, and MaxChildrenReached if the supervisor is full: after
+      the outcomes that are ready; what runs is killed;
+    * CalleeDied if the supervisor has ended: after the outcomes of all items that were started.
+      With a named one, if an item comes and nobody has the name;
+    * CallTimeout if the supervisor does not answer, and NodeStopped.
 
     Example::
 
@@ -111,8 +119,8 @@ def task_stream(
 
 
 class TaskStream(Generic[I, T]):
-    """The outcomes of ``task_stream``: an async iterator, for ``async for``; also a context manager that
-    closes it."""
+    """The outcomes of ``ak.task_stream``: an async iterator for ``async for``, and an async context
+    manager that closes it."""
 
     def __init__(
         self,
@@ -152,8 +160,8 @@ class TaskStream(Generic[I, T]):
         return outcome
 
     async def aclose(self) -> None:
-        """End it now: kill what runs, and wait until that is gone and has let go of the source.
-        Cancelled, it waits no longer, but all has been killed."""
+        """End the stream now: kill what runs, and wait until that is gone and has let go of the
+        source. If this is cancelled it waits no longer, but everything has been killed."""
         pump = self._pump
         tasks = [item.task for item in pump.alive]
         pump.close()
@@ -179,7 +187,7 @@ class TaskStream(Generic[I, T]):
     # --- inside -------------------------------------------------------------------------------
 
     async def _next(self) -> TaskResult[T] | TaskFailed | None:
-        """The next outcome that is due; None when there is none any more."""
+        """The next outcome; None if there will be no more."""
         await trio.lowlevel.checkpoint_if_cancelled()
         pump, basket = self._pump, self._basket
         if not pump.begun:

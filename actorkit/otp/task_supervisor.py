@@ -1,12 +1,9 @@
 """The task supervisor: one-off functions as supervised processes, with or without a result.
 
-How it works. It is a dynamic supervisor whose children are temporary processes. A task's end is told to its
-handle by the process's own record (``task``), so neither supervisor nor caller keeps anything of a task that
-is over.
-
-Use it for work that belongs to nobody's state and may fail alone: a request to elsewhere, a job. In an actor
-it keeps the actor free: start the task, and let the task send its result. To do several things at once and
-wait for them right here, trio's nursery is simpler.
+How it works. It is a dynamic supervisor whose children are temporary processes. The process's own
+record tells the task's handle of its end (``behaviours.task``), so neither supervisor nor caller
+keeps anything of a task that is over. What one task is to do travels in the arguments of its start
+(``_Order``).
 Source: Elixir's Task.Supervisor.
 """
 
@@ -41,9 +38,15 @@ T = TypeVar("T")
 def task_supervisor(*, max_children: float = math.inf, name: str | None = None) -> ChildSpec[TaskSupervisor]:
     """The spec of a task supervisor.
 
+    Use it for work that belongs to nobody's state and may fail alone: a request to elsewhere, a
+    job. An actor stays free when it starts a task and lets the task send its result. To do several
+    things at once and wait for them right here, trio's nursery is simpler.
+
     Args:
         max_children: tasks at a time; one more is refused with MaxChildrenReached.
-        name: its registered name.
+        name: registers the supervisor under this name.
+
+    Raises InvalidSupervisorFlag and InvalidChildSpec at once.
 
     Example::
 
@@ -66,8 +69,7 @@ def task_supervisor(*, max_children: float = math.inf, name: str | None = None) 
 
 
 class _Order:
-    """What the one child of a spec is to do, beside its function: whose outcome it is, and who is linked to
-    it."""
+    """What one task is to do, who gets its outcome, and who is linked to it."""
 
     __slots__ = ("args", "function", "kwargs", "link_to", "outcome")
 
@@ -90,16 +92,16 @@ _SPEC: ChildSpec[Any] = ChildSpec(perform, restart="temporary", shutdown=5.0, id
 
 
 class TaskSupervisor(DynamicSupervisor):
-    """A running task supervisor; call it through its ref. Its tasks are temporary and have 5 s to end in when
-    it stops."""
+    """A running task supervisor; ``ak.task_supervisor`` is its spec. Its methods are messages: call
+    them through its ref. Its tasks are temporary, and get 5 s to end in when it stops."""
 
     @call
     def run(self, function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any) -> Later[Task[T]]:
-        """Run an async function as a process of its own; its handle, for the result. What it raises ends only
-        itself: it is reported, and ``task.result()`` tells it.
+        """Run an async function as a process of its own, and return its handle. What the function
+        raises ends only the task: it is reported, and ``task.result()`` raises TaskFailed.
 
-        Raises MaxChildrenReached, SupervisorStopping, and BadArguments for a function that is not async, or that does
-        not take these arguments. Source: Task.Supervisor.async_nolink/3.
+        Raises MaxChildrenReached, SupervisorStopping, and BadArguments for a function that is not
+        async or does not take these arguments. Source: Task.Supervisor.async_nolink/3.
 
         Example::
 
@@ -113,11 +115,13 @@ class TaskSupervisor(DynamicSupervisor):
     def run_linked(
         self, owner: Ref[Any], function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any, **kwargs: Any
     ) -> Later[Task[T]]:
-        """As ``run``, and link the task to ``owner``: neither outlives a failure of the other. An owner that
-        traps exits gets an ``Exit`` when the task ends, with Normal too.
+        """As ``run``, and link the task to ``owner``: neither outlives a failure of the other. An
+        owner that traps exits gets an ``Exit`` when the task ends, also when it ends normally.
 
-        Use it for work whose result the owner cannot do without. Raises NotAlive for a dead owner. Source:
-        Task.Supervisor.async/3.
+        Use it for work whose result the owner cannot do without.
+
+        Raises what ``run`` raises, and NotAlive for an owner that is dead.
+        Source: Task.Supervisor.async/3.
         """
         try:
             record = living(self.ctx.node.engine, owner, "link a task to its owner")
@@ -131,15 +135,15 @@ class TaskSupervisor(DynamicSupervisor):
     def start(
         self, function: Callable[..., Coroutine[Any, Any, object]], /, *args: Any, **kwargs: Any
     ) -> Later[Ref[Process]]:
-        """As ``run``, without a result: for what is done for its effect. Source:
-        Task.Supervisor.start_child/3 (temporary only)."""
+        """As ``run``, without a result: for work that is done for its effect. Returns the ref of
+        the process. Source: Task.Supervisor.start_child/3 (temporary only)."""
         return self._begin(_Order(function, args, kwargs, None, None))
 
     @call
     def _run_item(self, begun: Callable[[Task[Any]], None], function: Callable[..., Any], /, *args: Any) -> Later[None]:
         """As ``run``, for streams: the handle is given to ``begun(task)`` in the very step in which
-        the task starts. So a stream has it too when it has given up waiting for this call, and can
-        end the task. ``begun`` must neither raise nor wait."""
+        the task starts. So a stream that has given up waiting for this call has the handle all the
+        same, and can end the task. ``begun`` must neither raise nor wait."""
         return self._begin(_Order(function, args, {}, Outcome(), None), begun)
 
     def start_one(self, spec: Any, watcher: Watcher) -> Record[Any]:
@@ -169,7 +173,8 @@ class TaskSupervisor(DynamicSupervisor):
         return later
 
     def _labelled(self, function: Callable[..., Any]) -> Starter:
-        """A starter whose processes bear the function's name, which is all that is kept of it."""
+        """A starter whose processes bear the function's name. Nothing else is kept of the
+        function."""
         label = getattr(function, "__qualname__", "task")
         starter = self.starters.get(label)
         if starter is None:
@@ -181,7 +186,8 @@ class TaskSupervisor(DynamicSupervisor):
 
 
 class _TaskCall:
-    """In the place of the Later of a call that starts a child: makes its ref a Task."""
+    """Takes the place of the Later of a call that starts a child, and makes a Task of the child's
+    ref."""
 
     __slots__ = ("begun", "later", "outcome")
 

@@ -1,4 +1,4 @@
-"""The machine: what is left for everybody.
+"""What the machine has left, for everybody who runs on it.
 
 What is left is the kernel's own estimate of what can be had without swapping (MemAvailable). But
 what is the limit? Not the machine's size: on a laptop that other programs fill to nine tenths, a

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack, cast, overload
 
 import attrs
 
@@ -30,14 +30,17 @@ from ..heap.explain import Explanation
 from ..policy.memory.footprint import Footprint
 from ..policy.supervision.child_spec import ChildSpec
 from ..reasons import ExitReason
+from .actor.context import ActorContext
 from .actor.doors import Admission, Memory, RestartGate
 from .actor.events import EventStream, SystemEvent
+from .actor.notices import MonitorId
 from .actor.ref import Ref
 from .base.timers import Timer
+from .budgets.budgeted_record import BudgetedRecord, budgeted
 from .from_thread import FromThread
 from .life.node_engine import NodeEngine
 from .life.node_settings import NodeOptions, NodeSettings
-from .life.process import Process, ProcessContext
+from .life.process import BudgetedReceiver, Process, ReceivingContext
 from .life.running import run_node
 from .looking.heap_census import HeapCensus, heap_census
 from .looking.heap_report import heap_explain
@@ -46,9 +49,10 @@ from .looking.introspection import NodeStatistics, ProcessInfo, TreeEntry, proce
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Node", "open_node"]
+__all__ = ["Context", "Node", "ProcessContext", "open_node"]
 
 A = TypeVar("A")
+A_co = TypeVar("A_co", covariant=True)
 P = ParamSpec("P")
 
 
@@ -71,6 +75,8 @@ class Node:
         #: The door for other threads.
         self.from_thread = FromThread(engine)
         engine.node = self
+        engine.context_class = Context
+        engine.process_class = ProcessContext
 
     def __repr__(self) -> str:
         engine = self.engine
@@ -217,6 +223,11 @@ class Node:
         return self.engine.restart_gate
 
     @property
+    def quotas(self) -> dict[Ref[Any], int]:
+        """The supervisors that run with a ``memory_quota``, each with the bytes that all actors below it may hold."""
+        return dict(self.engine.quotas.all.items())
+
+    @property
     def capabilities(self) -> Capabilities:
         """What of the memory budgets is in force here; ``python -m actorkit doctor`` says how to get the rest."""
         found = capabilities()
@@ -318,6 +329,66 @@ class Node:
         RuntimeError in another one."""
         self.engine.home.check("stop", f"node {self.engine.name!r}")
         self.engine.body.cancel("node.shutdown() was called")
+
+
+class Context(ActorContext[A_co]):
+    """``self.ctx``: the actor's own view of itself, and of its node."""
+
+    __slots__ = ()
+
+    @property
+    def node(self) -> Node:
+        """The node that this actor lives on."""
+        node: Node = cast(NodeEngine, self.kind.scheduler).node
+        return node
+
+    def spawn(self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs) -> Ref[A]:
+        """Start an actor: ``spawn(Room, "lobby")``, or of a child spec. Not linked. See ``Node.spawn``."""
+        self._self("spawn")
+        return self.node.spawn(start, *args, **kwargs)
+
+    def spawn_link(self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs) -> Ref[A]:
+        """``spawn`` and ``link`` in one step: there is no moment in which the new actor is not linked.
+        If its constructor raises, that is StartFailed here and no exit signal."""
+        self._self("spawn_link")
+        return self.node.engine.spawn(start, args, kwargs, link_to=self)
+
+    def spawn_monitor(
+        self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[Ref[A], MonitorId]:
+        """``spawn`` and ``monitor`` in one step."""
+        ref = self.spawn(start, *args, **kwargs)
+        return ref, self.monitor(ref)
+
+    def send_after(self, seconds: float, to: Ref[Any], message: object) -> Timer:
+        """Send ``message`` to ``to`` in ``seconds``; ``.cancel()`` takes it back and tells the seconds that were left
+        (or None).
+
+        A timer for an actor goes with that actor; one for a named ref is resolved when it fires. It is exempt from
+        the mailbox's bound. Source: erlang:send_after/3.
+        """
+        self._self("send_after")
+        return self.node.engine.send_after(seconds, to, message)
+
+
+class ProcessContext(ReceivingContext, Context[Process]):
+    """What a process's function gets as its first argument: all of ``Context``, and ``receive``."""
+
+    __slots__ = ()
+
+
+@budgeted
+class BudgetedContext(BudgetedRecord, Context[Any]):
+    """An actor's record, with a budget."""
+
+    __slots__ = ()
+
+
+@budgeted
+class BudgetedProcess(BudgetedReceiver, ProcessContext):
+    """A process's record, with a budget."""
+
+    __slots__ = ()
 
 
 def open_node(

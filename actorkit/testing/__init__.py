@@ -1,12 +1,19 @@
-"""What tests of actors need. Shipped, so that programs built on actorkit can use it too.
+"""What tests of actors need. It is shipped, so that programs built on actorkit can use it, too.
 
-``Probe``           an actor that collects what it is sent; ``await probe.receive(ak.Down)``
-``ScriptedMemory``  a node's memory as the test wants it, in place of the real one
-``Trace``           what a supervisor's or governor's machine was told and answered: to save, and to replay without trio
-``FaultPlan``       actors that crash, hang, refuse to start or eat memory as the test wants it; its ``faults``
+``Probe``
+    An actor that collects what it is sent: ``await probe.receive(ak.Down)``.
+``ScriptedMemory``
+    A node's memory as the test wants it, in the place of the real one.
+``Trace``, ``Recorded``, ``Diverged``
+    What a supervisor's or governor's machine was told and what it answered: save it, load it, and
+    replay it without trio.
+``FaultPlan``, ``Injected``, ``faults``
+    Actors that crash, hang, refuse to start or eat memory, as the test wants it.
 
-Timeouts in tests cost no time with trio's ``autojump_clock``: the runtime reads no other clock for its timers and
-deadlines.
+These names are public and stay; the modules that they come from are not.
+
+Timeouts in tests cost no time with trio's ``autojump_clock``: the runtime reads no other clock for
+its timers and deadlines.
 """
 
 from . import faults as faults

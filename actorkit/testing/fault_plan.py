@@ -1,12 +1,12 @@
 """FaultPlan: actors that fail as a test wants it.
 
-``wrap`` makes a subclass of the actor's class whose messages and callbacks pass through the plan first. It keeps the
-name, so reports and child ids are the same, and adds one slot. The subclass is the user's code as far as budgets are
-concerned: it is measured, charged and stopped like the rest.
+``wrap`` makes a subclass of the actor's class whose messages and callbacks pass through the plan
+first. The subclass keeps the name, so reports and child ids are the same, and adds one slot.
+Budgets treat it as the user's code: it is measured, charged and stopped like the rest.
 
-A plan counts lives (starts of what it has wrapped) and, within each, messages. What is left to chance comes from a
-generator per life, seeded with the plan's seed and the life's number: what happens to one life does not depend on how
-the scheduler has mixed it with the others.
+A plan counts lives (starts of what it has wrapped) and, within each life, messages. Chance comes
+from one generator per life, seeded with the seed of the plan and the number of the life: what
+happens to one life does not depend on how the scheduler has mixed it with others.
 """
 
 from __future__ import annotations
@@ -46,17 +46,19 @@ __all__ = ["FaultPlan", "Injected"]
 A = TypeVar("A")
 
 MESSAGES: Final = ("handle_info", "connected", "received")
-"""ActorBase that are messages although nobody declares them."""
+"""Callbacks that are messages although nobody declares them."""
 
 EMPTY: Final = (StreamActor.connected, StreamActor.received)
-"""Those that were not overridden; the reader asks for them by identity."""
+"""The same where they are not overridden: the reader of a connection recognises these by
+identity."""
 
 SLOT: Final = "_faulty_life"
 
 
 @attrs.frozen
 class Injected:
-    """One fault that happened: which, in which life of the plan, at which of its messages (0: not at a message)."""
+    """A fault that happened: which one, in which life of the plan, at which of its messages (0: at
+    none)."""
 
     fault: Fault
     life: int
@@ -64,19 +66,20 @@ class Injected:
 
 
 class FaultPlan:
-    """Faults for actors: scripted, counted, and the same for the same seed. Wrap a class or a child spec with it.
+    """Faults for actors: scripted, counted, and the same for the same seed. Wrap a class or a child
+    spec.
 
-    Use it to see what your supervisors, callers and budgets do about an actor that crashes, hangs, swallows
-    cancellation, eats memory, or cannot be had back. It is not a mock: the wrapped actor is the real one, and does what
-    it does whenever no fault is due.
+    Use it to see what your supervisors, callers and budgets do about an actor that crashes, hangs,
+    swallows cancellation, eats memory, or does not start again. It is not a mock: the wrapped actor
+    is the real one, and behaves as usual whenever no fault is due.
 
     Args:
-        faults: what should happen, of ``actorkit.testing.faults``. Several that are due at one message happen in this
-            order.
+        faults: what should happen, from ``actorkit.testing.faults``. Several that are due at one
+            message happen in this order.
         seed: for faults with a ``chance``.
 
-    Processes (async functions) and functions that return an actor cannot be wrapped: TypeError. A process can do its
-    own faults; of a function, wrap the class that it makes.
+    Processes (async functions) and functions that return an actor cannot be wrapped: TypeError. A
+    process can do its own faults; instead of a function, wrap the class that it makes.
 
     Example::
 
@@ -94,11 +97,11 @@ class FaultPlan:
     def __init__(self, *faults: Fault, seed: int = 0) -> None:
         for fault in faults:
             if not isinstance(fault, Fault):
-                raise TypeError(f"{fault!r} is not a fault: give those of actorkit.testing.faults")
+                raise TypeError(f"{fault!r} is not a fault: use those in actorkit.testing.faults")
         self.faults = faults
         self.seed = seed
         self.starts = 0
-        """Lives so far, those that were refused included."""
+        """Lives so far, including those that were refused."""
         self.messages = 0
         """Messages so far, in all lives."""
         self.log: list[Injected] = []
@@ -119,9 +122,10 @@ class FaultPlan:
     @overload
     def wrap(self, start: type[A], /) -> type[A]: ...
     def wrap(self, start: Any, /) -> Any:
-        """The class, or the spec with its class, with the faults in it. Senders name the class's methods as before.
+        """Returns the class, or the spec, with the faults in it. Senders use the methods of the
+        original class.
 
-        Raises TypeError for what is not an actor's class.
+        Raises TypeError if it is not an actor's class.
         """
         if isinstance(start, ChildSpec):
             spec: ChildSpec[Any] = start
@@ -140,7 +144,7 @@ class FaultPlan:
     # --- for the wrapped classes --------------------------------------------------------------
 
     def _begin(self) -> Life:
-        """A start. Raises InjectedFault when it is to be refused."""
+        """A life begins. Raises InjectedFault if its start is refused."""
         self.starts += 1
         life = Life(self, self.starts)
         for fault in self.faults:
@@ -164,7 +168,8 @@ class FaultPlan:
 
 
 class Life:
-    """One life of a wrapped actor; a value in its state, whose special methods fail if the actor's do."""
+    """One life of a wrapped actor. A value in its state: its special methods fail if the actor's
+    do."""
 
     __slots__ = ("inside", "messages", "number", "plan", "random")
 
@@ -173,11 +178,11 @@ class Life:
         self.number = number
         self.messages = 0
         self.inside = False
-        """A message is being handled: what its handler calls of its own class is no message."""
+        """A message is being handled: methods that its handler calls on itself are not messages."""
         self.random = random.Random(f"{plan.seed} {number}")
 
     def due(self) -> list[MessageFault]:
-        """The faults of the next message, noted."""
+        """The faults of the next message, which are noted as injected."""
         plan = self.plan
         plan.messages += 1
         self.messages += 1
@@ -216,7 +221,7 @@ def _allocate(fault: Allocate) -> None:
     hoard = []
     for _ in range(fault.most // fault.step):
         hoard.append(bytearray(fault.step))
-    raise MemoryError(f"{fault.most} bytes were allocated and nothing stopped it")
+    raise MemoryError(f"{fault.most} bytes were allocated, and nothing stopped that")
 
 
 async def _sleep(seconds: float) -> None:
@@ -258,7 +263,8 @@ def _stepped(handler: Coroutine[Any, Any, Any], around: Around) -> Generator[Any
 
 
 def _now(life: Life, due: list[MessageFault]) -> Around | None:
-    """Do what needs no ``await``. Returns what is to be in force while the handler runs, if anything is."""
+    """Do what needs no ``await``. Returns what is to be in force while the handler runs, if
+    anything is."""
     around = None
     for fault in due:
         if isinstance(fault, Crash):
@@ -271,7 +277,7 @@ def _now(life: Life, due: list[MessageFault]) -> Around | None:
 
 
 def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A message's handler that waits for nothing."""
+    """Wrap the handler of a message that waits for nothing."""
 
     def handler(self: Any, *args: Any, **kwargs: Any) -> Any:
         life: Life = getattr(self, SLOT)
@@ -292,6 +298,8 @@ def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _async(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap the handler of a message that waits, or that waits because of a fault."""
+
     async def handler(self: Any, *args: Any, **kwargs: Any) -> Any:
         life: Life = getattr(self, SLOT)
         if life.inside:
@@ -319,7 +327,7 @@ def _async(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _callback(function: Callable[..., Any], where: str) -> Callable[..., Any]:
-    """``init`` or ``terminate`` of a plan that has it hang."""
+    """Wrap ``init`` or ``terminate`` for a plan that lets it hang."""
 
     async def callback(self: Any, *args: Any) -> Any:
         life: Life = getattr(self, SLOT)
@@ -335,13 +343,14 @@ def _callback(function: Callable[..., Any], where: str) -> Callable[..., Any]:
 
 
 def _as(wrapper: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the wrapper look like the function."""
     functools.update_wrapper(wrapper, function)
-    del wrapper.__wrapped__  # type: ignore[attr-defined]  # whether it is async is the wrapper's own affair
+    del wrapper.__wrapped__  # type: ignore[attr-defined]  # the wrapper itself says whether it is async
     return wrapper
 
 
 def _faulty(plan: FaultPlan, cls: type) -> type:
-    """The subclass."""
+    """The subclass with the faults of the plan."""
     waits = plan._hangs("handler") or plan._has(SwallowCancellation)
     body: dict[str, Any] = {"__slots__": (SLOT,), "__module__": cls.__module__, "__doc__": cls.__doc__}
 
@@ -376,9 +385,11 @@ def _faulty(plan: FaultPlan, cls: type) -> type:
 
 
 def _special(name: str) -> Callable[..., Any]:
+    """A special method that fails."""
+
     def method(self: Any, *args: Any) -> Any:
         life: Life | None = getattr(self, SLOT, None)
-        if life is not None:  # else its constructor was refused
+        if life is not None:  # otherwise its start was refused
             life.fail(name)
         return NotImplemented if args else None
 

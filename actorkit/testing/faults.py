@@ -1,9 +1,9 @@
-"""The kinds of faults that a ``FaultPlan`` knows: what happens, and when. Frozen data; ``fault_plan``
-makes them happen.
+"""The kinds of faults that a ``FaultPlan`` knows: what happens, and when. Frozen data;
+``fault_plan`` makes them happen.
 
-A fault of a message happens at message number ``on`` of a life (1: the first; the callbacks ``init`` and
-``terminate`` are not messages), or, with ``chance``, at any message with that probability. ``times``
-bounds how often it happens in all lives together.
+A fault of a message happens at message number ``on`` of a life (1: the first; the callbacks
+``init`` and ``terminate`` are not messages), or, with ``chance``, at any message with that
+probability. ``times`` bounds how often it happens in all lives together.
 
 Faults of your own: subclass ``WhileRunning``.
 """
@@ -35,12 +35,12 @@ __all__ = [
 
 
 class InjectedFault(Exception):
-    """What an injected fault raises. Nobody's fault: a test asked for it."""
+    """What an injected fault raises: a test asked for it."""
 
 
 @attrs.frozen
 class Fault:
-    """The base of all; not used by itself."""
+    """The base of all faults. Not used by itself."""
 
     @property
     def label(self) -> str:
@@ -53,11 +53,11 @@ class MessageFault(Fault):
     """A fault at a message.
 
     Args:
-        on: which message of each life, counted from 1.
-        chance: instead of ``on``, the probability at each message, from the plan's seed.
+        on: at which message of each life, counted from 1.
+        chance: instead of ``on``, the probability at each message, from the seed of the plan.
         times: how often at most, in all lives together.
 
-    Raises ValueError for what cannot be.
+    Raises ValueError for figures that cannot be.
     """
 
     on: int = attrs.field(default=1, validator=ge(1))
@@ -77,11 +77,11 @@ class Crash(MessageFault):
 
 @attrs.frozen(kw_only=True)
 class RefuseStart(Fault):
-    """The constructor raises, ``times`` times; the first ``after`` starts are let through.
+    """The constructor raises. The first ``after`` starts succeed, and the next ``times`` fail.
 
     Args:
-        times: how many starts are refused.
-        after: how many come first that are not; 1 for a tree that starts and has a child that does not restart.
+        times: how many starts fail.
+        after: how many starts succeed before. 1: the tree starts, and its child does not restart.
     """
 
     times: int = attrs.field(default=1, validator=ge(0))
@@ -92,12 +92,12 @@ class RefuseStart(Fault):
 class Hang(MessageFault):
     """``init``, ``terminate`` or a handler sleeps before it does anything. It can be cancelled.
 
-    All handlers of a class with a plan that has such a fault for handlers are async, also those that were not: a
-    synchronous handler cannot wait.
+    If a plan has such a fault for handlers, all handlers of the wrapped class are async, even those
+    that were not: a synchronous handler cannot wait.
 
     Args:
         where: what hangs.
-        seconds: how long, of trio's clock; inf: until it is cancelled.
+        seconds: how long, by trio's clock; inf: until it is cancelled.
     """
 
     where: Literal["init", "terminate", "handler"] = attrs.field(
@@ -112,28 +112,28 @@ class Hang(MessageFault):
 
 @attrs.frozen(kw_only=True)
 class SwallowCancellation(MessageFault):
-    """The handler sleeps. If it is cancelled meanwhile, it takes no notice, sleeps on, shielded, and then does what it
-    does. A kill must wait for it, and the node says so.
+    """The handler sleeps. If it is cancelled meanwhile, it ignores that, sleeps on behind a shield,
+    and then does its work. A kill has to wait for it, and the node logs that.
 
     Args:
-        seconds: how long it sleeps, of trio's clock. Finite: nothing could ever end it.
+        seconds: how long it sleeps, by trio's clock. Must be finite: nothing could end the sleep.
     """
 
     seconds: float = attrs.field(default=10.0, validator=ge(0))
 
     def __attrs_post_init__(self) -> None:
         if math.isinf(self.seconds):
-            raise ValueError("SwallowCancellation(seconds=inf): nothing could end it, so give seconds")
+            raise ValueError("SwallowCancellation(seconds=inf) could never end: give a finite number of seconds")
 
 
 @attrs.frozen(kw_only=True)
 class Allocate(MessageFault):
-    """The handler allocates, and keeps what it has, until something stops it.
+    """The handler allocates, and keeps what it gets, until something stops it.
 
     Args:
-        step: bytes of each piece; text such as ``"64 KiB"`` too.
-        most: it raises MemoryError by itself when it has as much: a test without a budget must not take the machine
-            along.
+        step: bytes of each piece, also as text such as ``"64 KiB"``.
+        most: the handler raises MemoryError by itself when it has so much: a test without a budget
+            must not take the machine down.
     """
 
     step: int = attrs.field(default=4096, converter=bytes_of, validator=ge(1))
@@ -142,7 +142,8 @@ class Allocate(MessageFault):
 
 @attrs.frozen(kw_only=True)
 class Raise(Fault):
-    """A special method of the actor, and of a value in its state, raises ``InjectedFault`` whenever it is called.
+    """A special method of the actor, and of a value in its state, raises ``InjectedFault`` whenever
+    it is called.
 
     Args:
         where: ``__del__``, ``__repr__`` or ``__eq__``.
@@ -157,8 +158,8 @@ class Raise(Fault):
 
 @attrs.frozen(kw_only=True)
 class WhileRunning(MessageFault):
-    """A fault that is in force while the handler's own code runs, and nobody else's. Not used by itself:
-    subclass it.
+    """A fault that is in force while the handler's own code runs, and nobody else's. Not used by
+    itself: subclass it.
 
     Example::
 
@@ -170,9 +171,10 @@ class WhileRunning(MessageFault):
     """
 
     def begin(self, happened: Callable[[], None]) -> Callable[[], AbstractContextManager[Any]]:
-        """A message begins at which the fault is due. The result is called for each step of the handler,
-        from one ``await`` to the next, and the step runs within the context manager that it returns. Call
-        ``happened`` when the fault has really happened: that is what the plan counts."""
+        """A message begins at which the fault is due. The result is called for each step of the
+        handler, from one ``await`` to the next, and the step runs within the context manager that
+        it returns. Call ``happened`` when the fault has really happened: that is what the plan
+        counts."""
         raise NotImplementedError
 
 

@@ -29,14 +29,14 @@ class _Collector(Actor):
 
 
 class Probe:
-    """An actor on ``node`` that keeps every message it gets; exit signals too, as ``ak.Exit``.
+    """An actor on ``node`` that keeps every message it gets, and exit signals as ``ak.Exit``.
 
-    Give ``probe.ref`` to the code under test, then ``receive`` what it should have sent. A probe is used from the
-    test's own task.
+    Give ``probe.ref`` to the code under test, then ``receive`` what it should have sent. Use a
+    probe from the test's own task.
 
     Args:
         node: where its actor lives; it ends with the node.
-        name: a name to register it by.
+        name: registers the actor under this name.
 
     Example::
 
@@ -51,7 +51,7 @@ class Probe:
 
     def __init__(self, node: Node, *, name: str | None = None) -> None:
         self.received: list[Any] = []
-        """All messages so far, in order; also those that ``receive`` has returned."""
+        """All messages so far, in order, with those that ``receive`` has returned."""
         self._unread: list[Any] = []
         self._news = trio.lowlevel.ParkingLot()
         self._node = node
@@ -70,11 +70,14 @@ class Probe:
     @overload
     async def receive(self, wanted: Callable[[Any], object], *, within: float = ...) -> Any: ...
     async def receive(self, wanted: Any = None, *, within: float = 1.0) -> Any:
-        """The oldest message that was not received yet and is ``wanted`` (a class, or a predicate; None: any). Waits
-        for it.
+        """Wait for a message, and return it: the oldest one that has not been returned yet and that
+        is ``wanted``.
 
-        Raises AssertionError, telling what did come, when ``within`` seconds have passed (of trio's clock: with
-        ``autojump_clock`` they cost no time).
+        Args:
+            wanted: a class, or a predicate; None: any message.
+            within: seconds of trio's clock (with ``autojump_clock`` they cost no time).
+
+        Raises AssertionError after that time, with what did come.
         """
         test = (lambda m: isinstance(m, wanted)) if isinstance(wanted, type) else wanted
         with trio.move_on_after(within):
@@ -87,7 +90,8 @@ class Probe:
         raise AssertionError(f"no {wanted or 'message'} within {within:g} s; unread are {self._unread!r:.500}")
 
     async def nothing(self, wanted: Any = None, *, within: float = 1.0) -> None:
-        """Raises AssertionError if anything (that is ``wanted``) comes within so many seconds."""
+        """Check that nothing that is ``wanted`` comes ``within`` so many seconds. Raises
+        AssertionError if it does."""
         try:
             message = await self.receive(wanted, within=within)
         except AssertionError:
@@ -95,13 +99,14 @@ class Probe:
         raise AssertionError(f"{message!r:.500} came, and nothing should")
 
     def monitor(self, other: Ref[Any]) -> MonitorId:
-        """Have the probe told of ``other``'s end, with ``ak.Down``."""
+        """Monitor ``other`` from the probe: when it ends, the probe gets an ``ak.Down``."""
         record = self._node.engine.resolve(self.ref)
         assert record is not None
         return links.monitor(self._node.engine, record, self._node.engine.resolve(other), other)
 
     def link(self, other: Ref[Any]) -> None:
-        """Link the probe with ``other``: its end arrives as ``ak.Exit``, and the probe's end ends it."""
+        """Link the probe with ``other``: when ``other`` ends the probe gets an ``ak.Exit``, and
+        when the probe ends it ends ``other``."""
         record, target = self._node.engine.resolve(self.ref), self._node.engine.resolve(other)
         assert record is not None
         assert target is not None, f"{other!r}: nobody to link to"

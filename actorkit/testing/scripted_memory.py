@@ -1,4 +1,4 @@
-"""ScriptedMemory: a node's memory as a test wants it."""
+"""ScriptedMemory: a node's memory as a test wants it, in the place of the real source."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ __all__ = ["ScriptedMemory"]
 
 
 Figure = int | Callable[[], int]
-"""Bytes, or a function that is asked for them at every look."""
+"""Bytes, or a function that returns them and is called for every sample."""
 
 
 class ScriptedMemory:
-    """Tells whatever it is set to; takes the place of the real source where a governor takes one.
+    """A memory source that reports whatever it is set to. Give it to
+    ``ak.open_node(memory_source=…)``, to see what a governor does.
 
-    Set ``used``, ``limit``, ``live``, ``resident`` and ``stalled`` at any time: the next sample tells it. Or give
-    ``steps``: each sample takes the next one, and the last one stays. Nothing moves by itself, so a test says also
-    what a kill has freed.
+    Set ``used``, ``limit``, ``live``, ``resident`` and ``stalled`` at any time; the next sample has
+    them. Or give ``steps``: each sample takes the next one, and the last one stays. Nothing moves
+    by itself, so a test must also say what a kill has freed.
 
     Args:
-        limit: bytes, as an int, or a function that is asked at every look; so for the others.
+        limit: bytes; an int, or a function that is called for every sample. The same goes for
+            ``used``, ``live`` and ``resident``.
         used: bytes.
-        live: bytes; None: not known, so nothing is taken to be retained.
+        live: bytes; None: not known, so nothing is assumed to be retained.
         resident: bytes; None: the same as ``used``.
         stalled: percent; None: not known.
-        steps: values of ``used``, or whole samples (their ``now`` is replaced by the asker's).
+        steps: values of ``used``, or whole samples, whose ``now`` is replaced.
 
     Example::
 
@@ -55,14 +57,15 @@ class ScriptedMemory:
         self.source = "scripted"
         self.owned = True
         self.samples: list[MemorySample] = []
-        """All that was told, in order."""
+        """All samples so far, in order."""
         self.closed = False
         self._steps = list(steps)
         self._wakes: list[str] = []
         self._news = trio.lowlevel.ParkingLot()
 
     def sample(self, now: float, *, fresh: bool = False) -> MemorySample:
-        """The next step, or what the attributes say."""
+        """The next step, or what the attributes say. ``now``: seconds; ``fresh`` changes nothing
+        here."""
         step = self._steps.pop(0) if self._steps else None
         if isinstance(step, MemorySample):
             self.limit, self.used, self.source, self.owned = step.limit, step.used, step.source, step.owned
@@ -70,7 +73,7 @@ class ScriptedMemory:
         elif step is not None:
             self.used = step
         used = _now(self.used)
-        told = MemorySample(
+        sample = MemorySample(
             now=now,
             limit=_now(self.limit),
             used=used,
@@ -80,11 +83,11 @@ class ScriptedMemory:
             stalled=self.stalled,
             owned=self.owned,
         )
-        self.samples.append(told)
-        return told
+        self.samples.append(sample)
+        return sample
 
     async def wait_for_wake(self, timeout: float) -> str | None:
-        """Wait for ``wake``, and tell its name; None after ``timeout`` seconds of trio's clock."""
+        """Wait for ``wake`` and return its name; None after ``timeout`` seconds of trio's clock."""
         with trio.move_on_after(timeout):
             await trio.lowlevel.checkpoint()
             while not self._wakes:
@@ -92,12 +95,12 @@ class ScriptedMemory:
         return self._wakes.pop(0) if self._wakes else None
 
     def wake(self, name: str = "scripted") -> None:
-        """Call, as the kernel would. Each call ends one wait, also a later one."""
+        """Wake the governor, as the kernel would. Each call ends one wait, which may come later."""
         self._wakes.append(name)
         self._news.unpark_all()
 
     def close(self) -> None:
-        """Remembered in ``closed``."""
+        """Set ``closed``."""
         self.closed = True
 
 

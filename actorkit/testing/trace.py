@@ -1,13 +1,13 @@
 """Trace: what a decision machine was told and what it answered, to keep in a file and to replay.
 
-The machines in ``actorkit.policy`` are deterministic: the same events (with their ``now``, and with the
-random numbers that were drawn) give the same actions. So a trace of a supervisor or a governor that
-did something strange in the field is a test. It is replayed at a desk, without trio, clock or node,
-as often as one likes.
+The machines in ``actorkit.policy`` are deterministic: the same events (with their ``now``, and with
+the random numbers that were drawn) give the same actions. So a trace of a supervisor or a governor
+that did something strange in the field is a test. It is replayed at a desk, without trio, clock or
+node, as often as one likes.
 
-How it works. A trace stands in a machine's place and hands every event on. The first line of its file
-is the machine and what it was made of; each further line is an event, the random numbers that were
-drawn while it was handled, and the actions. ``trace_values`` says how values are written, and
+How it works. A trace stands in a machine's place and hands every event on. The first line of its
+file is the machine and what it was made of; each further line is an event, the random numbers that
+were drawn while it was handled, and the actions. ``trace_values`` says how values are written, and
 ``trace_names`` how classes are named, so that a trace still loads when a class has moved.
 """
 
@@ -31,12 +31,13 @@ Json = Any
 
 
 class Diverged(AssertionError):
-    """A replay came to other actions than the recorded ones: the machine has changed since, or it is
-    not deterministic."""
+    """A replay came to other actions than the recorded ones: the machine has changed since, or it
+    is not deterministic."""
 
 
 class Trace:
-    """A machine that writes down what it is told and what it answers. Use it in the machine's place.
+    """A machine that writes down what it is told and what it answers. Use it in the machine's
+    place.
 
     It keeps every event, and the refs in them, for as long as it lives. So it is for tests and for
     hunting a fault, not for a node that runs for weeks.
@@ -141,8 +142,9 @@ class Recorded:
     def replay(self) -> int:
         """Tell a new machine the same events; returns how many they were.
 
-        Raises Diverged at the first event that is answered otherwise (texts for people, ``because``,
-        are not compared), and LookupError for a class that is not here: import its module first.
+        Raises Diverged at the first event that is answered otherwise (texts for people,
+        ``because``, are not compared), and LookupError for a class that is not here: import its
+        module first.
         """
         head, *steps = self.lines
         draws: list[float] = []

@@ -1,15 +1,16 @@
 """The names that classes have in saved traces, and what was different in earlier versions.
 
 How it works. A class of the decision machines has a *tag*: its area and its own name, as in
-``supervision.ChildExited``. The area is the package that it is in (``AREAS``), not its file, so a class
-may move within its area. Everything else (a user's reason, a child's start) has the name of its
-module and its own, as in ``shop.orders:Refused``.
+``supervision.ChildExited``. The area is the package that it is in (``AREAS``), not its file, so a
+class may move within its area. Everything else (a user's reason, a child's start) has the name of
+its module and its own, as in ``shop.orders:Refused``.
 
 When a class of an area gets another name, or an event loses a field, traces that were saved before
-must still load: write it into ``RENAMED`` or ``DROPPED``. ``tests/models/traces`` has a trace of each
-version.
+must still load: write it into ``RENAMED`` or ``DROPPED``. ``tests/models/traces`` has a trace of
+each version.
 
-Version 1 named classes by module, and the modules have moved since: ``V1_SUPERVISION`` says where to.
+Version 1 named classes by module, and the modules have moved since: ``V1_SUPERVISION`` says where
+to.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ V1_SUPERVISION: Final = {
     "supervision",
     "supervision_events",
 }
-"""The modules of ``actorkit.policy`` that are now in the area of supervision; the others that occur in
-traces are in that of memory."""
+"""The modules of ``actorkit.policy`` that are now in the area of supervision; the others that occur
+in traces are in that of memory."""
 
 
 def tag(what: Any) -> str:
@@ -88,7 +89,8 @@ def find(name: str) -> Any:
 
 
 def modernised(lines: list[Json]) -> list[Json]:
-    """A trace of any version, as this version would have written it. Raises ValueError for one that is newer."""
+    """A trace of any version, as this version would have written it. Raises ValueError for one that
+    is newer."""
     version = lines[0].get("version", 1)
     if version > VERSION:
         raise ValueError(f"a trace of version {version}, and this actorkit reads versions up to {VERSION}: update it")

@@ -1,9 +1,9 @@
 """How values are written into a trace, and read again.
 
-attrs classes, named tuples and enumerations are written by tag (``trace_names``) and fields, containers
-as they are. What means something only to its own process (refs, calls) becomes a number, and is read
-as a placeholder that is equal to itself alone: the machines compare such things and hand them back,
-no more. Errors are kept by their class.
+attrs classes, named tuples and enumerations are written by tag (``trace_names``) and fields,
+containers as they are. What means something only to its own process (refs, calls) becomes a number,
+and is read as a placeholder that is equal to itself alone: the machines compare such things and
+hand them back, no more. Errors are kept by their class.
 
 A trace is data. Reading one makes attrs classes, named tuples and enumerations, and calls nothing
 else, whatever the file says.

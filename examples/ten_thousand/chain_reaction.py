@@ -1,13 +1,15 @@
-"""The chain reaction: clients that want more than there is, and come back for it whenever they are cut off.
+"""The chain reaction: clients that want more than there is, and come back for it whenever they are
+cut off.
 
-A greedy client lets its connection keep more and more, a step at a time, up to what a connection may
-hold by its own limit; then it lets go and begins anew. None of them breaks a rule, and together they
-want about twice what the service may use. One whose connection is ended reconnects at once, and if it is
-let in the next one must go for it: without somebody who refuses and chooses, that never ends.
+A greedy client lets its connection keep more and more, a step at a time, up to what a connection
+may hold by its own limit; then it lets go and begins again. None of them breaks a rule, and
+together they want about twice what the service may use. A client whose connection is ended
+reconnects at once, and if it is let in, another one must go: unless somebody refuses and chooses,
+that never ends.
 
-The pace is that of all together, so many bytes a second, and so many steps at most that wait for their
-answer: the next step is that of whoever got the answer to his last one the longest ago. A service that
-stands still for a second does not find a second's greed in its sockets.
+The pace is set for all of them together: so many bytes a second, and at most so many steps that
+wait for their answer. The next step is taken by the client that has had its answer for the longest
+time. So a service that stands still for a second does not find a second's greed in its sockets.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from . import protocol
 from .pipes import emit
 
 if TYPE_CHECKING:
-    from .load import Client, Load
+    from .clients import Client
+    from .load import Load
 
 __all__ = ["AT_MOST", "STEP", "ChainReaction"]
 
@@ -43,12 +46,12 @@ class ChainReaction:
         self.load = load
         self.is_on = False
         self.greedy: set[Client] = set()
-        """Everybody who was, also when it is over."""
+        """All that ever were, also when it is over."""
         self.still_greedy = 0
         self.chosen: set[Client] = set()
-        """Those who will be, once their turn is over."""
+        """Those that will be, when their turn is over."""
         self.ready: dict[Client, None] = {}
-        """Who may take the next step, in this order."""
+        """Those that may take the next step, in this order."""
         self.asked = 0
         """Steps without an answer yet."""
         self.ended = 0
@@ -56,8 +59,8 @@ class ChainReaction:
         self.hoarded = 0
 
     async def run(self, clients: int, rate: int, window: int, seconds: float) -> None:
-        """So many clients are greedy for so long, counted from the first connection that is ended for it; together
-        they take ``rate`` bytes a second, ``window`` steps at a time."""
+        """Make so many clients greedy for so many seconds, from the first connection that is ended
+        for it. Together they take ``rate`` bytes a second, ``window`` steps at a time."""
         load = self.load
         self.is_on = True
         self.chosen = set(random.sample(load.clients, clients))
@@ -89,7 +92,7 @@ class ChainReaction:
         self.look_whether_calm()
 
     def takes(self, client: Client) -> bool:
-        """If it was chosen its turns have ended, and its greed begins."""
+        """If the client was chosen, its turns have ended and its greed begins."""
         if client not in self.chosen:
             return False
         self.chosen.discard(client)
@@ -102,7 +105,8 @@ class ChainReaction:
         return True
 
     def step(self, client: Client) -> None:
-        """Ask for more; for nothing, if it has had all it can get, or if it is over."""
+        """Ask for more; for nothing, if the client has all it can get, or if the reaction is
+        over."""
         del self.ready[client]
         if not self.is_on and not client.keeps:
             self.behaves(client)
@@ -118,7 +122,7 @@ class ChainReaction:
         self.asked += 1
 
     def kept(self, client: Client) -> None:
-        """Its connection keeps what it was to."""
+        """The client's connection keeps what it was asked to keep."""
         self.asked -= 1
         self.is_ready(client)
 
@@ -135,13 +139,13 @@ class ChainReaction:
             self.asked -= 1
 
     def came_back(self, client: Client) -> None:
-        """It is connected again, and has nothing."""
+        """The client is connected again, and its connection keeps nothing."""
         self.readmitted += 1
         client.keeps = 0
         self.is_ready(client)
 
     def behaves(self, client: Client) -> None:
-        """From now on it is like all the others."""
+        """From now on the client is like all the others."""
         client.greedy = False
         self.still_greedy -= 1
         if client.turns < self.load.rounds:

@@ -1,8 +1,8 @@
 """How the two workers talk to the process that started them: JSON lines out, command lines in.
 
-A worker prints ``{"event": "status", ...}`` twice a second and other events when they happen.
-Its commands arrive on its standard input; the end of that input means that nobody is watching
-any more, and that it should end as well.
+A worker prints ``{"event": "status", ...}`` twice a second, and other events when they happen. Its
+commands arrive on its standard input. The end of that input means that nobody is watching any more;
+then the worker ends, too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["SPARE_DESCRIPTORS", "STATUS_INTERVAL", "commands", "emit", "raise_de
 STATUS_INTERVAL = 0.5
 
 SPARE_DESCRIPTORS = 200
-"""What a process needs beside one descriptor a connection, generously counted."""
+"""What a process needs beside one descriptor for each connection, generously counted."""
 
 
 def emit(event: str, **fields: object) -> None:
@@ -38,9 +38,8 @@ async def commands() -> AsyncIterator[str]:
 
 
 def raise_descriptor_limit() -> int:
-    """Raise the soft limit of open files to the hard one; how many connections that allows.
-
-    Linux counts in the number of descriptors, and a connection is one in each process.
+    """Raise the soft limit of open files to the hard one. Returns how many connections that allows:
+    a connection takes one descriptor in each process.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:

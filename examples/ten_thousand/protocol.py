@@ -5,8 +5,9 @@
     ECHO <seq> <text>          ECHO <seq> <text>            from the client's own connection actor
     SAY <seq> <text>           SAID <client> <seq> <text>   from the room, to every member of it
     CRASH                      (end of stream)              the connection actor raises
-    HOARD <bytes>              KEPT <bytes in all>          the connection actor keeps so much more; 0: nothing
-    (connects)                 BUSY try again later         and the end of stream: memory is short
+    HOARD <bytes>              KEPT <bytes in all>          the connection actor keeps so much more;
+    0: nothing (connects)                 BUSY try again later         and the end of stream: memory
+    is short
 
 A SAY is idempotent: a client says it again until it hears its own SAID. One that was on its way
 through a room when the room crashed is lost, and said again; the others may then hear it twice.

@@ -6,11 +6,11 @@
     │   └── ...
     └── listener                 accepts, and supervises one Member for each connection
 
-There is no error handling in here, and none is missing. Whatever goes wrong in a room or in a
-connection is an exception that ends that one actor; the tree puts a fresh one in its place, and
-those who depended on the old one are told (``ak.Down``). With ``--memory`` the node has a limit, and
-connections that hold much are ended, and newcomers refused, before it is reached; there is none of
-that in here either, but for priorities: rooms are HIGH, connections that hoard are LOW.
+There is no error handling in here, and none is missing. Whatever goes wrong in a room or a
+connection is an exception that ends that one actor. Its supervisor starts another one, and the
+actors that depended on it get a message (``ak.Down``). With ``--memory`` the node has a limit:
+before it is reached, connections that hold much are ended, and newcomers are refused. No code here
+does that, either; it only sets priorities: rooms are HIGH, connections that hoard are LOW.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class OnPurpose(Exception):
 
 
 class Rejoin:
-    """A Member's note to itself: it is time to look for the room again."""
+    """A Member's message to itself: it is time to look for the room again."""
 
 
 class Room(ak.Actor):
-    """Passes on what its members say. While nobody says anything it is an object, not a task."""
+    """Passes on what its members say. While nobody says anything, it is an object and no task."""
 
     def __init__(self) -> None:
         self.members: set[ak.Ref[Member]] = set()
@@ -66,7 +66,7 @@ class Room(ak.Actor):
 
 
 class Member(ak.StreamActor):
-    """One connection. It lives as long as its socket, and the socket as long as it."""
+    """One connection. The actor and its socket end together."""
 
     def __init__(self) -> None:
         self.client = b""
@@ -93,17 +93,19 @@ class Member(ak.StreamActor):
                 raise ValueError(f"not a line of the protocol: {line[:40]!r}")  # ends this connection alone
 
     def keep(self, size: int) -> None:
-        """So many bytes more; 0: let go of all. A connection's own limit bounds it, but not the sum of thousands."""
+        """Keep so many bytes more; 0: let go of all. A connection's own limit bounds what it holds,
+        but not the sum over thousands."""
         if size:
             self.hoard.append(b"x" * size)
         else:
             self.hoard.clear()
-        # What is parked here is the first to go when memory is short; who only talks is not.
+        # A connection that hoards is the first to go when memory is short; one that only talks is
+        # not.
         self.ctx.priority = ak.Priority.LOW if self.hoard else ak.Priority.NORMAL
         self.write(protocol.kept(sum(map(len, self.hoard))))
 
     def enter(self) -> None:
-        """Ask to be let in, by name: the room that bears it now may not be the one of before."""
+        """Ask to be let in, by name: another room may bear it now."""
         room: ak.Ref[Room] | None = self.ctx.node.whereis(self.room_name)
         if room is None:  # it is being restarted at this very moment
             self.try_again()
@@ -120,7 +122,7 @@ class Member(ak.StreamActor):
 
     @ak.cast
     def deliver(self, line: bytes) -> None:
-        self.write(line)  # buffered; a client that does not read is disconnected, it delays nobody
+        self.write(line)  # buffered; a client that does not read is disconnected, and delays nobody
 
     def handle_info(self, message: object) -> None:
         match message:
@@ -169,7 +171,8 @@ def tree(rooms: int, hosts: list[str], connections: int) -> ak.ChildSpec[ak.Supe
 
 
 class Watch:
-    """What the governor does. Without a memory limit there is none, and nothing to tell."""
+    """What the governor does. Without a memory limit there is no governor, and nothing to
+    report."""
 
     def __init__(self, node: ak.Node) -> None:
         self.node = node

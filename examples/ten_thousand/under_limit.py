@@ -1,4 +1,4 @@
-"""The service under a memory limit: how much greed it is given to survive, and how it did."""
+"""The service under a memory limit: how much greed it must survive, and how it did."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ GREEDY_SECONDS = 15.0
 """From the first connection that is ended to the end."""
 
 GREED = 2.0
-"""Together the greedy want so much of what the idle service leaves free."""
+"""Together the greedy clients want so many times what the idle service leaves free."""
 
 SHARE = 0.75
 """But no more than this part of all clients is greedy."""
 
 FILLS_IN = 6.0
-"""Seconds in which they would fill it."""
+"""Seconds in which they would fill that."""
 
 AT_ONCE = 0.02
-"""The part of the limit that may be asked for and not answered yet."""
+"""The part of the limit that may have been asked for and not answered yet."""
 
 IDLE = 0.63
 """The idle service must not need more of the limit than this, or memory would never be NORMAL."""
@@ -45,16 +45,17 @@ class Limited:
     seconds: float
     greedy: int = 0
     command: str = ""
-    """What the clients are told."""
+    """The command for the clients."""
     changes: list[dict[str, Any]] = field(default_factory=list)
-    """Of the level, as the service told them."""
+    """Changes of the level, as the service reported them."""
     over: float = 0.0
     """When it was over, in seconds."""
     calm: float = 0.0
-    """When the last of the greedy was back in, and like the others."""
+    """When the last greedy client was back in and behaved like the others."""
 
     def plan(self, resident: int) -> bool:
-        """Decide how many are to be greedy, and how fast; False if the limit is not one that they could reach."""
+        """Decide how many are to be greedy, and how fast. False if they could not reach the
+        limit."""
         room = self.limit - resident
         self.greedy = max(0, min(int(SHARE * self.clients), round(GREED * room / AT_MOST)))
         if resident > IDLE * self.limit or self.greedy * AT_MOST < ENOUGH * room:
@@ -64,7 +65,7 @@ class Limited:
         return True
 
     def suits(self, resident: int) -> str:
-        """What limits would do, for whoever gave another."""
+        """A text that says which limits would do."""
         takes = int(SHARE * self.clients) * AT_MOST
         least, most = resident / IDLE, resident + takes / ENOUGH
         return (
@@ -77,7 +78,8 @@ class Limited:
         return max((change["level"] for change in self.changes), key=LEVELS.index, default="NORMAL")
 
     def seconds_to_normal(self) -> float | None:
-        """From the end of the chain reaction until memory was no longer short; None: it still is."""
+        """Seconds from the end of the chain reaction until memory was no longer short; None: it
+        still is."""
         if not self.changes:
             return 0.0
         last = self.changes[-1]

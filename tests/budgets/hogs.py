@@ -15,7 +15,7 @@ BLOCK = 1000
 
 
 class Meter:
-    """What was really made, which no walk that stops at a limit can tell."""
+    """What was really made. A walk that stops at a limit cannot say."""
 
     made = 0
     numbers = iter(range(0))
@@ -37,7 +37,7 @@ async def blocks() -> AsyncGenerator[bytes, None]:
 
 
 class Hog(ak.Actor):
-    """Grows without end, in the way that it is asked for."""
+    """Grows without end, in the way it is asked to."""
 
     def __init__(self) -> None:
         self.held: Any = []
@@ -161,7 +161,7 @@ class Hog(ak.Actor):
 
     @ak.cast
     async def catching(self, where: Any) -> None:
-        """Each of the others, in a loop that swallows whatever comes out of it."""
+        """Each of the other ways, in a loop that swallows whatever is raised."""
         while True:
             try:
                 going_on = where(self)
@@ -211,7 +211,7 @@ async def growing(ctx: ak.ProcessContext) -> None:
 
 
 async def growing_and_catching(ctx: ak.ProcessContext) -> None:
-    """Nothing that is raised in it ends it."""
+    """Catches everything that is raised in it, and goes on."""
     held: list[bytes] = []
     while True:
         try:

@@ -1,7 +1,7 @@
-"""A world of a few actors with budgets that hold, pass on and let go of things, and an oracle beside it.
+"""A world of a few actors with budgets that hold, pass on and let go of things, and an oracle.
 
-The oracle stands in the place of the clock's switch, so it sees each boundary, before and after the budget has. It
-measures the actor that is left in full, whatever its account says.
+The oracle takes the place of the clock's switch, so it sees each boundary before and after the
+budget has seen it. It measures the actor that is being left in full, whatever its account says.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def made(kind: str, size: int) -> Any:
 
 
 class Holder(ak.Actor):
-    """Does what it is told, each in another way."""
+    """Does what it is told: holds, passes on and drops, in many ways."""
 
     def __init__(self) -> None:
         self.held: list[Any] = []
@@ -128,7 +128,8 @@ class Holder(ak.Actor):
 
 
 class World:
-    """Some holders, the schedule's verbs, and the oracle. ``wrong``: what it found; must stay empty."""
+    """Some holders, the schedule's verbs, and the oracle. ``wrong``: what the oracle found; it
+    must stay empty."""
 
     def __init__(self, node: ak.Node, mock_clock: trio.testing.MockClock) -> None:
         self.node = node
@@ -181,7 +182,7 @@ class World:
             self.wrong.append(f"{when}: {held} of {budget.limit.size} B unnoticed, known: {budget.known}")
 
     async def settle(self, what: str) -> None:
-        """Nothing runs any more: all are judged."""
+        """Nothing runs any more, so all are judged."""
         await trio.testing.wait_all_tasks_blocked()
         for ref in self.refs:
             self.check(ref, f"after {what}")

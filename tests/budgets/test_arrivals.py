@@ -1,4 +1,4 @@
-"""A flood is stopped at its sender's, by the receiver's overflow policy, before the receiver ever runs."""
+"""A flood is stopped at the sender, by the receiver's overflow policy, before the receiver runs."""
 
 from __future__ import annotations
 
@@ -58,8 +58,9 @@ def held(ends: Ends, ref: ak.Ref[Any]) -> int:
 @pytest.mark.parametrize("held_by_sender", [False, True])
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_a_flood_does_not_fit_into_one_mib(ends: Ends, policy: str, held_by_sender: bool) -> None:
-    """Casts and sends of many MiB leave less than the budget in the mailbox; what did not fit is counted. It lives.
-    It makes no difference that the sender still holds the last one, in a variable."""
+    """Casts and sends of many MiB leave less than the budget in the mailbox, and what did not
+    fit is counted. The receiver lives. It makes no difference that the sender still holds the
+    last message in a variable."""
 
     ref, opened = await busy(ends, policy)
     accepted = 0
@@ -89,8 +90,8 @@ async def test_a_flood_does_not_fit_into_one_mib(ends: Ends, policy: str, held_b
 
 
 async def test_a_flood_is_not_measured_message_by_message(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While its receiver has not run and as much waits, what is not smaller than the last that did not fit is refused
-    without a look."""
+    """As long as the receiver has not run and nothing has left its mailbox, a message as large
+    as the last one refused is refused without a look."""
     looks = 0
     measure = walk.measure
 
@@ -117,7 +118,7 @@ async def test_a_flood_is_not_measured_message_by_message(ends: Ends, monkeypatc
 
 
 async def test_who_waits_gets_in_later(ends: Ends) -> None:
-    """send_wait waits for bytes as it waits for places; everything arrives, in order."""
+    """``send_wait`` waits for bytes as it waits for places; everything arrives, in order."""
     ref, opened = await busy(ends, "wait")
     sent = 0
 
@@ -139,7 +140,8 @@ async def test_who_waits_gets_in_later(ends: Ends) -> None:
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_calls(ends: Ends, policy: str) -> None:
-    """A call that does not fit fails at once with the numbers, waits, or takes the place of the oldest."""
+    """A call that does not fit fails at once with the numbers, waits, or takes the place of the
+    oldest."""
     ref, opened = await busy(ends, policy)
     while held(ends, ref) < MIB - 60 * KIB:
         ref.send(bytes(50 * KIB))
@@ -197,8 +199,9 @@ WAYS = [by_call, by_keyword, by_call_with_a_deadline, by_send_wait, by_cast_wait
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("policy", "named"), [*((policy, False) for policy in POLICIES), ("wait", True)])
 async def test_200_mb_from_many_senders(ends: Ends, policy: str, named: bool, way: Any) -> None:
-    """400 tasks that send 500 kB each, by calls and by sends that wait: never more than the budget is in the mailbox.
-    That each of them still waits for its answer, or for its turn, makes no difference."""
+    """400 tasks send 500 kB each, by calls and by sends that wait: the mailbox never holds more
+    than the budget. It makes no difference that each task still waits for its answer, or for its
+    turn."""
     ref, opened = await busy(ends, policy, name="slow")
     to = named_ref(Slow, "slow") if named else ref
     refused = 0
@@ -231,7 +234,7 @@ async def test_200_mb_from_many_senders(ends: Ends, policy: str, named: bool, wa
 
 
 async def test_what_waits_to_be_sent_is_the_sender_s(ends: Ends) -> None:
-    """Messages that its tasks cannot send yet are held by an actor: they would be gone with it."""
+    """An actor holds the messages that its tasks cannot send yet: they would go with it."""
     slow, _ = await busy(ends, "wait")
     while slow.send(bytes(50 * KIB)):
         pass
@@ -251,7 +254,7 @@ async def test_what_waits_to_be_sent_is_the_sender_s(ends: Ends) -> None:
 
 
 async def test_what_a_timer_holds(ends: Ends) -> None:
-    """A message that a timer will deliver goes with the actor that it is for, and so it counts for that one."""
+    """A message that a timer will deliver goes with its receiver, so it counts for the receiver."""
 
     class Patient(ak.Actor):
         @ak.cast
@@ -268,7 +271,7 @@ async def test_what_a_timer_holds(ends: Ends) -> None:
 
 
 async def test_the_arguments_of_a_process(ends: Ends) -> None:
-    """They are its own, as long as it runs."""
+    """They are the process's own, as long as it runs."""
 
     async def sleeper(ctx: ak.ProcessContext, large: bytes) -> None:
         await trio.sleep_forever()
@@ -281,7 +284,7 @@ async def test_the_arguments_of_a_process(ends: Ends) -> None:
 
 
 async def test_what_can_never_fit(ends: Ends) -> None:
-    """A message larger than the budget is refused, also to who would wait; nothing hangs."""
+    """A message larger than the budget is refused, even if its sender would wait; nothing hangs."""
     ref, opened = await busy(ends, "wait")
     opened.set()
     await trio.testing.wait_all_tasks_blocked()
@@ -296,7 +299,8 @@ async def test_what_can_never_fit(ends: Ends) -> None:
 
 
 async def test_what_the_sender_holds_is_not_the_receiver_s(ends: Ends) -> None:
-    """A table larger than the budget may be sent while others hold it; when they let go, a look finds it."""
+    """A table larger than the budget may be sent while others hold it. When they let go, a look
+    finds it."""
     ref, _ = await busy(ends, "reject")
     table = bytes(3 * MIB)
     assert ref.send(table)
@@ -308,7 +312,7 @@ async def test_what_the_sender_holds_is_not_the_receiver_s(ends: Ends) -> None:
 
 
 async def test_answers_are_charged(ends: Ends) -> None:
-    """What an actor asks for is its own when it comes, inline or not."""
+    """The answer to a call is the caller's own when it comes, inline or not."""
 
     class Source(ak.Actor):
         @ak.call
@@ -355,7 +359,8 @@ async def test_a_process_that_waits_is_woken(ends: Ends) -> None:
 
 
 async def test_keyword_arguments_count(ends: Ends) -> None:
-    """As positional ones do, whether the sender still holds them or not; and so do the ones larger than the budget."""
+    """They count as positional arguments do, whether the sender still holds them or not, and
+    also if they are larger than the budget."""
     ref, _ = await busy(ends, "reject")
     for _ in range(2):
         block = bytes(400 * KIB)
@@ -370,7 +375,8 @@ async def test_keyword_arguments_count(ends: Ends) -> None:
 
 
 async def test_a_call_that_does_not_fit_may_not_close_a_cycle(ends: Ends) -> None:
-    """Who would wait for room in the mailbox of who waits for its answer is told of the cycle."""
+    """A caller that would wait for room in the mailbox of an actor that waits for its answer
+    gets CallCycle."""
     errors: list[BaseException] = []
 
     class First(ak.Actor):
@@ -420,7 +426,7 @@ async def test_shared_messages_are_refused_with_include_shared(ends: Ends) -> No
 
 
 async def test_the_last_actor_s_budget_is_gone(ends: Ends) -> None:
-    """Who is dead, or has no limit any more, is sent to as others are."""
+    """Sending to an actor that is dead, or has no limit any more, is like sending to any other."""
 
     class Free(ak.Actor):
         @ak.call
@@ -443,7 +449,7 @@ async def test_the_last_actor_s_budget_is_gone(ends: Ends) -> None:
 
 
 async def test_a_process_s_mailbox(ends: Ends) -> None:
-    """A process has the same door."""
+    """A process charges what comes to it, too."""
 
     async def sleeper(ctx: ak.ProcessContext) -> None:
         await trio.sleep_forever()

@@ -1,5 +1,5 @@
-"""What an actor is predicted to hold is what really comes free when it dies: the runtime clears it, whoever still has
-its ref, its task or the exception that ended it."""
+"""What an actor is predicted to hold really comes free when it dies: the runtime clears it,
+whatever still holds its ref, its task or the exception that ended it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ ROOM = 8 * KIB
 
 
 def pieces(count: int) -> list[Any]:
-    """In blocks so large that it makes no difference that the tracer counts what was asked for, and the walk what the
-    allocators make of it; and so few that it makes none what the freelists keep."""
+    """Blocks so large that it makes no difference that the tracer counts what was asked for and
+    the walk what the allocators make of it, and so few that it makes none what the freelists
+    keep."""
     return [{f"key {number}": [bytes(40_000)]} for number in range(count // 100)]
 
 

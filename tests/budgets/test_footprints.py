@@ -1,4 +1,4 @@
-"""Learned footprints: whoever is supervised is measured at its death and in passes over all, and nobody else is."""
+"""Learned footprints: supervised actors are measured, at their death and in passes over all."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOM = 4 * KIB
 
 
 class Sized(ak.Actor):
-    """Holds so many bytes."""
+    """Holds a number of bytes."""
 
     def __init__(self, size: int) -> None:
         self.held = bytes(size)
@@ -33,7 +33,7 @@ class Sized(ak.Actor):
 
 
 class Pieces(Sized):
-    """Holds so many objects."""
+    """Holds a number of objects."""
 
     def __init__(self, count: int) -> None:
         self.held: Any = None
@@ -70,7 +70,7 @@ def known(node: ak.Node, what: Any) -> ak.Footprint:
 
 
 async def end(node: ak.Node, ref: Any) -> None:
-    """Kill it, and wait until it has ended and whoever restarts it has."""
+    """Kill an actor, and wait until it has ended and its supervisor has restarted it."""
     ref.kill()
     with trio.fail_after(50):
         await node.stopped(ref)
@@ -92,7 +92,8 @@ async def child_of(supervisor: Any, spec: ak.ChildSpec[Any]) -> Any:
 
 
 async def test_children_of_a_static_supervisor(node: ak.Node) -> None:
-    """Each is known by its spec, and all of them by their kind; what one never saw is predicted from its kind."""
+    """Each is known by its spec, and all of them by their kind. A child never seen is predicted
+    from its kind."""
     small = ak.child(Sized, 10 * KIB).with_(id="small", name="small")
     large = ak.child(Sized, MIB).with_(id="large", name="large")
     await started(node, ak.supervisor(small, large, max_restarts=10))
@@ -122,8 +123,8 @@ async def test_dynamic_children_are_a_kind(node: ak.Node) -> None:
 
 
 async def test_measuring_takes_a_share_of_the_time(node: ak.Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first deaths are measured whatever it costs; a later one when what the last walk cost is a small part of the
-    time since."""
+    """The first deaths are measured whatever that costs. A later one is measured if the cost of
+    the last walk is a small part of the time since."""
     seconds = iter(range(10**6))
     node.engine.learned.clock = lambda: float(next(seconds))  # each look at the clock takes a second, so does each walk
     monkeypatch.setattr(footprints, "SHARE", 1 / 5)
@@ -137,7 +138,8 @@ async def test_measuring_takes_a_share_of_the_time(node: ak.Node, monkeypatch: p
 
 
 async def test_a_crash_loop(node: ak.Node) -> None:
-    """What a crashing child holds is known before it is cleared; the same spec's lives are one footprint."""
+    """What a crashing child holds is learned before it is cleared; all lives of one spec are one
+    footprint."""
     spec = ak.child(Sized, 300 * KIB).with_(name="crashing")
     await started(node, ak.supervisor(spec, max_restarts=FIRST))
     for _ in range(FIRST):
@@ -151,7 +153,7 @@ async def test_a_crash_loop(node: ak.Node) -> None:
 
 
 async def test_the_gate_sees_it(node: ak.Node) -> None:
-    """When a restart comes to the gate, the death that led to it is learned already."""
+    """When a restart comes to the gate, the death that led to it has been learned already."""
     held: list[int] = []
 
     class Gate:
@@ -192,7 +194,8 @@ async def test_unsupervised_actors_are_not_measured(node: ak.Node) -> None:
 
 
 async def test_a_walk_that_cannot_finish(node: ak.Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Too many objects: the sample says "at least". A few large ones are measured to the end, up to so many bytes."""
+    """Too many objects: the sample says "at least". A few large ones are measured to the end, up to
+    so many bytes."""
     monkeypatch.setattr(footprints, "OBJECTS", 500)
     monkeypatch.setattr(footprints, "MOST_BYTES", 2 * MIB)
     supervisor = await dynamic(node)
@@ -212,7 +215,7 @@ async def test_a_walk_that_cannot_finish(node: ak.Node, monkeypatch: pytest.Monk
 
 
 async def test_over_its_own_limit(node: ak.Node) -> None:
-    """It was measured when it was found to be over its limit; what counts is that, once."""
+    """It was measured when it was found to be over its limit; that counts, once."""
     supervisor = await dynamic(node)
     hog = await child_of(supervisor, ak.child(Hog).with_(max_heap_size=MIB))
     with pytest.raises(ak.CalleeDied):
@@ -225,7 +228,8 @@ async def test_over_its_own_limit(node: ak.Node) -> None:
 
 
 async def test_a_process(node: ak.Node) -> None:
-    """Its frames: where it crashes, and where it is killed. Of one that returns nothing is left to measure."""
+    """Its frames are measured where it crashes, and where it is killed. A process that returns
+    leaves nothing."""
     supervisor = await dynamic(node)
     crashing = await child_of(supervisor, ak.child(holding, 100 * KIB, "crash"))
     await node.stopped(crashing)
@@ -262,7 +266,7 @@ async def test_tasks_are_known_by_their_function(node: ak.Node) -> None:
 
 
 async def test_the_census_learns_from_the_living(node: ak.Node) -> None:
-    """A few of each kind in each pass, from other ones each time."""
+    """A few of each kind in each pass, other ones each time."""
     supervisor = await dynamic(node)
     for number in range(5 * PER_PASS):
         await child_of(supervisor, ak.child(Sized, number * KIB))
@@ -301,7 +305,7 @@ async def test_a_stopping_node_measures_nothing() -> None:
 
 
 def test_kinds() -> None:
-    """By qualified name, through partials and generic aliases."""
+    """A kind is a qualified name, found through partials and generic aliases."""
     from functools import partial
 
     assert kind_of(Sized) == "Sized"
@@ -311,7 +315,7 @@ def test_kinds() -> None:
 
 
 def test_what_is_known_is_bounded() -> None:
-    """Ids that are made up for each child do not fill the memory: those known for the longest go first."""
+    """Ids that are made up for each child do not fill the memory: the oldest go first."""
     table = Footprints()
     for number in range(KNOWN + 5):
         samples = table.of_child(ak.child(Sized, 1).with_(id=number), by_id=True)

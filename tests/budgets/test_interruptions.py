@@ -58,7 +58,8 @@ class Echo(ak.Actor):
 @needs_the_extension
 @pytest.mark.parametrize("seed", range(4))
 async def test_small_budgets(ends: Ends, seed: int) -> None:
-    """Dozens of actors pass tiny limits in the middle of trio's calls: each dies of it, nothing else happens."""
+    """Dozens of actors pass tiny limits in the middle of trio's calls. Each dies of it; nothing
+    else happens."""
     node = ends.node
     echo = node.spawn(Echo)
     refs = [node.spawn(ak.child(Busy, echo, seed * 100 + n).with_(max_heap_size=12 * KIB + n * 500)) for n in range(24)]
@@ -116,8 +117,9 @@ class Talker(ak.Actor):
 @needs_the_extension
 @pytest.mark.parametrize("seed", range(6))
 async def test_an_alarm_at_every_allocation(ends: Ends, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With an alarm at every single allocation of an actor's code, in the middle of nurseries' starts, of memory
-    channels and of sockets, only the actors die, each of its limit; the run, and what others do in it, is intact."""
+    """An alarm comes at every single allocation of an actor's code, in the middle of starts in
+    nurseries, of memory channels and of sockets. Only the actors die, each of its limit; the
+    run, and what others do in it, stays intact."""
     alarms = 0
 
     def every_time(account: Any, _activation: int) -> None:
@@ -166,8 +168,8 @@ async def test_an_alarm_at_every_allocation(ends: Ends, seed: int, monkeypatch: 
 @pytest.mark.own_process
 @needs_the_extension
 async def test_the_clock_is_put_back(ends: Ends) -> None:
-    """tracemalloc, started before the clock and stopped beneath it, takes its hook away: the sweep notices, and the
-    next one that runs away is stopped as before."""
+    """tracemalloc, started before the clock and stopped beneath it, takes the clock's hook away.
+    The sweep notices, and the next runaway is stopped as before."""
     node = ends.node
     assert not clock.installed()
     tracemalloc.start()
@@ -187,7 +189,8 @@ async def test_the_clock_is_put_back(ends: Ends) -> None:
 @needs_the_extension
 @pytest.mark.parametrize("before", [False, True])
 async def test_with_tracemalloc(ends: Ends, before: bool) -> None:
-    """It may be started before the clock, or after it; what runs away is stopped, and the clock can go."""
+    """tracemalloc may be started before the clock or after it. A runaway is stopped, and the
+    clock can go."""
     node = ends.node
     if before:
         tracemalloc.start()
@@ -209,7 +212,7 @@ async def test_with_tracemalloc(ends: Ends, before: bool) -> None:
 
 
 async def test_a_node_without_budgets_has_no_clock() -> None:
-    """Installed while a node with budgets runs; gone with the last."""
+    """The clock is installed while a node with budgets runs, and goes with the last one."""
     async with ak.open_node() as plain:
         assert not clock.installed()
         async with ak.open_node(name="other") as node:

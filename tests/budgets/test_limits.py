@@ -1,4 +1,4 @@
-"""An actor that holds more than it may ends with MemoryLimit, wherever it grows, and nobody else notices."""
+"""An actor over its limit ends with MemoryLimit, wherever it grows, and nobody else notices."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def leeway(limit: int) -> int:
 @pytest.mark.parametrize("limit", [2 * MIB, 16 * MIB])
 @pytest.mark.parametrize("where", PLACES)
 async def test_within_one_message(ends: Ends, where: str, limit: int) -> None:
-    """It ends within a tenth of its limit or 1 MiB beyond it, by what it really made, wherever it grows; also if it
-    catches whatever is raised, and goes on."""
+    """It ends at most a tenth of its limit, or 1 MiB, beyond it, by what it really made,
+    wherever it grows, and even if it catches whatever is raised and goes on."""
     Meter.made = 0
     ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=limit))
     ref.cast(getattr(Hog, where))
@@ -66,7 +66,7 @@ async def test_within_one_message(ends: Ends, where: str, limit: int) -> None:
 
 @needs_the_extension
 async def test_who_has_called_it_inline_hears_of_the_same_reason(ends: Ends) -> None:
-    """The caller of an inline call, links and monitors are told one reason."""
+    """The caller of an inline call, links and monitors all get one reason."""
 
     class Greedy(Hog):
         @ak.call
@@ -93,7 +93,7 @@ async def test_the_same_in_a_loop_that_catches_all(ends: Ends, where: str) -> No
 
 @needs_the_extension
 async def test_a_thousand_neighbours_never_notice(ends: Ends) -> None:
-    """They have the same state after each of those deaths as before."""
+    """After each of those deaths they have the same state as before."""
     others = [ends.node.spawn(Hog) for _ in range(1000)]
     for number, other in enumerate(others):
         for _ in range(number % 3):
@@ -125,7 +125,7 @@ async def test_a_thousand_neighbours_never_notice(ends: Ends) -> None:
     ],
 )
 async def test_a_process(ends: Ends, function: Any) -> None:
-    """Each suspension of a process is a boundary; and it is stopped in between, too."""
+    """Each suspension of a process is a boundary, and a process is stopped in between, too."""
     Meter.made = 0
     ref = ends.node.spawn(ak.child(function).with_(max_heap_size=MIB))
     over(await ends.of(ref), MIB)
@@ -152,7 +152,8 @@ async def test_between_messages(ends: Ends) -> None:
 async def test_without_the_extension_growth_is_found_after_a_number_of_activations(
     ends: Ends, mock_clock: trio.testing.MockClock
 ) -> None:
-    """The number follows from what the last look has cost. No sweep helps: here no time passes."""
+    """The number follows from the cost of the last look. No sweep helps, since no time passes
+    here."""
     ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
     for _ in range(100):
         await ref.call(Hog.make, 1000)
@@ -171,7 +172,7 @@ async def test_without_the_extension_growth_is_found_after_a_number_of_activatio
 async def test_without_the_extension_looks_cost_a_share_of_the_activations(
     ends: Ends, mock_clock: trio.testing.MockClock
 ) -> None:
-    """An actor that holds much is looked at seldom."""
+    """An actor that holds a lot is looked at seldom."""
     ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
     await ref.call(Hog.keep_numbers, 3000)
     account = ends.node.engine.budgets.all[ref].account  # type: ignore[index]
@@ -195,7 +196,8 @@ async def test_garbage_is_not_held(ends: Ends) -> None:
 @needs_the_extension
 @pytest.mark.parametrize("how", ["list", "sorted", "set", "dict"])
 async def test_loops_in_c(ends: Ends, how: str) -> None:
-    """What no bytecode interrupts is refused the memory, before it holds twice its hard cap."""
+    """A loop in C cannot be interrupted: it is refused memory before it holds twice its hard
+    cap."""
     ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=4 * MIB))
     ref.cast(Hog.in_c, how)
     reason = await ends.of(ref)
@@ -212,7 +214,7 @@ async def test_loops_in_c(ends: Ends, how: str) -> None:
 @conforms("HEAP-06")
 @needs_the_extension
 async def test_a_giant(ends: Ends) -> None:
-    """bytes(10**10) is a MemoryError in that actor, and in no other."""
+    """``bytes(10**10)`` is a MemoryError in that actor, and in no other."""
     other = ends.node.spawn(ak.child(Hog).with_(max_heap_size=4 * MIB))
     await other.call(Hog.make, MIB)
     ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=4 * MIB))
@@ -226,7 +228,7 @@ async def test_a_giant(ends: Ends) -> None:
 
 @pytest.mark.real_clock("without the extension it is found by the sweep, which comes after some seconds")
 async def test_a_worker_thread(ends: Ends) -> None:
-    """What a thread has allocated for the actor is found at the next boundary."""
+    """What a thread has allocated for the actor is found at the actor's next boundary."""
     ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
     ref.cast(Hog.in_a_thread)
     over(await ends.of(ref), MIB)
@@ -234,7 +236,7 @@ async def test_a_worker_thread(ends: Ends) -> None:
 
 @needs_the_extension
 async def test_a_large_request_in_a_worker_thread(ends: Ends) -> None:
-    """It is refused there: MemoryError, which comes out of to_thread."""
+    """It is refused there: ``to_thread`` raises the MemoryError."""
     ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
     ref.cast(Hog.large_in_a_thread)
     reason = await ends.of(ref)
@@ -260,7 +262,7 @@ async def test_a_constructor(ends: Ends, autojump_clock: Any) -> None:
 
 
 async def test_shared_bytes_are_nobody_s(ends: Ends) -> None:
-    """Two actors that hold one object: neither is charged. When one drops it, it is the other's."""
+    """Two actors hold one object, and neither is charged. When one drops it, it is the other's."""
     node = ends.node
     first, second = (node.spawn(ak.child(Hog).with_(max_heap_size=MIB)) for _ in range(2))
     shared = bytes(3 * MIB)
@@ -278,7 +280,8 @@ async def test_shared_bytes_are_nobody_s(ends: Ends) -> None:
 
 
 async def test_an_object_of_two(ends: Ends) -> None:
-    """Two actors share 10 MB: neither is charged, with include_shared both; when one drops it, it is the other's."""
+    """Two actors share 10 MB: neither is charged, or both are with include_shared. When one
+    drops it, it is the other's."""
     node = ends.node
     first, second = (node.spawn(ak.child(Hog).with_(max_heap_size=16 * MIB)) for _ in range(2))
     size = 10_000_000
@@ -304,7 +307,7 @@ async def test_an_object_of_two(ends: Ends) -> None:
 
 @conforms("HEAP-02")
 async def test_include_shared(ends: Ends) -> None:
-    """With include_shared what others hold counts too, as include_shared_binaries does."""
+    """With include_shared, what others hold too counts, like include_shared_binaries in Erlang."""
     node = ends.node
     limit = ak.HeapLimit(MIB, include_shared=True)
     first, second = (node.spawn(ak.child(Hog).with_(max_heap_size=limit)) for _ in range(2))
@@ -342,7 +345,8 @@ async def test_only_watched(ends: Ends) -> None:
 
 
 async def test_it_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """One line for each time that the limit is passed, with what there is of which types; none with log=False."""
+    """One line each time the limit is passed, with the types that hold the most; none with
+    log=False."""
     async with ak.open_node() as node:
         for log in (True, False):
             ref = node.spawn(ak.child(Hog).with_(max_heap_size=ak.HeapLimit(100 * KIB, kill=False, log=log)))
@@ -357,7 +361,8 @@ async def test_it_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_the_peak_is_told(ends: Ends) -> None:
-    """It says what the limit should be: the most that any look has found, also when it has gone down since."""
+    """The peak says what the limit should be: the most that any look has found, even if it has
+    gone down since."""
     node = ends.node
     for limit in (ak.HeapLimit(100 * KIB, kill=False), ak.HeapLimit(MIB)):
         ref = node.spawn(ak.child(Hog).with_(max_heap_size=limit))
@@ -377,7 +382,8 @@ async def test_the_peak_is_told(ends: Ends) -> None:
 
 
 async def test_who_cannot_be_ended_is_reported(ends: Ends, mock_clock: trio.testing.MockClock) -> None:
-    """The verdict stands while it hides, and is the reason when it comes out at last."""
+    """The verdict stands while the actor cannot be ended, and is the reason when it ends at
+    last."""
 
     class Hiding(Hog):
         @ak.cast
@@ -406,7 +412,8 @@ async def test_who_cannot_be_ended_is_reported(ends: Ends, mock_clock: trio.test
 
 @conforms("HEAP-01")
 async def test_a_node_s_default(caplog: pytest.LogCaptureFixture) -> None:
-    """It applies to whoever has no limit of its own; 0 is none; knobs that are left open are inherited."""
+    """It applies to actors without a limit of their own. 0 means none. What a limit leaves open
+    is inherited."""
     caplog.set_level("CRITICAL", "actorkit")
     async with ak.open_node(max_heap_size=ak.HeapLimit("1 MiB", log=False)) as node:
         plain = node.spawn(Hog)
@@ -433,7 +440,8 @@ async def test_children_of_one_class_with_limits_of_their_own(ends: Ends) -> Non
 
 
 async def test_changed_at_run_time(ends: Ends, autojump_clock: Any) -> None:
-    """process_flag(max_heap_size, …): a lower limit is in force from the next boundary on; None takes it away."""
+    """process_flag(max_heap_size, …): a lower limit is in force from the next boundary on; None
+    removes it."""
 
     class Changing(Hog):
         @ak.call
@@ -451,7 +459,7 @@ async def test_changed_at_run_time(ends: Ends, autojump_clock: Any) -> None:
 
 
 async def test_it_counts_against_the_supervisor_s_intensity(ends: Ends) -> None:
-    """Its own budget is its own fault: the child is restarted, and restarts are counted."""
+    """A child that breaks its budget is at fault: it is restarted, and the restart counts."""
     spec = ak.child(Hog).with_(max_heap_size=MIB, name="hog")
     supervisor = ends.node.spawn(ak.supervisor(spec, max_restarts=1, max_seconds=60))
     await trio.testing.wait_all_tasks_blocked()
@@ -468,7 +476,7 @@ async def test_it_counts_against_the_supervisor_s_intensity(ends: Ends) -> None:
 
 
 async def test_what_it_held_is_told(ends: Ends) -> None:
-    """The reason names the largest types; process_info and the census tell the same figures."""
+    """The reason names the largest types; process_info and the census give the same figures."""
     node = ends.node
     ref = node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
     await ref.call(Hog.make, 300 * KIB)

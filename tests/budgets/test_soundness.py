@@ -1,5 +1,6 @@
-"""No schedule of allocations, receipts and replies lets an actor stand above its budget at a boundary, unnoticed; what
-it inherits is noticed at the next forced look; and nobody is killed who keeps to it."""
+"""No schedule of allocations, receipts and replies lets an actor pass a boundary above its
+budget unnoticed. What it inherits is noticed at the next forced look. No actor that keeps its
+budget is killed."""
 
 from __future__ import annotations
 

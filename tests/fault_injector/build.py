@@ -1,9 +1,10 @@
 """Builds the extension ``_refusal.c`` with the compiler that is at hand, and loads it.
 
-What was built stays in ``build/fault_injector`` of the checkout (or in a directory for temporary files if
-that cannot be written), in a file named after everything that it was made from: the interpreter, the
-source, the compiler's command. So it is built once for each of them, and a stale one is never loaded.
-``CFLAGS`` in the environment are added to the command. Nothing is fetched from anywhere.
+What was built stays in ``build/fault_injector`` of the checkout (or in a directory for temporary
+files if that cannot be written), in a file named after everything that it was made from: the
+interpreter, the source, the compiler's command. So it is built once for each of them, and a stale
+one is never loaded. ``CFLAGS`` in the environment are added to the command. Nothing is fetched from
+anywhere.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ __all__ = ["REFUSABLE", "WHY_NOT", "Refusal", "refusing", "requests_so_far"]
 
 
 def _loaded() -> tuple[Any, str | None]:
-    """The extension, or why it cannot be had: also where the clock cannot be, which needs the same."""
+    """The extension, or why it cannot be had: also where the clock cannot be, which needs the
+    same."""
     if WHY_PORTABLE is not None:
         return None, WHY_PORTABLE
     try:
@@ -43,12 +44,12 @@ class Refusal:
 
 @contextmanager
 def refusing(first: int, count: int = 1) -> Iterator[Refusal]:
-    """Within the block, number this thread's requests of REFUSABLE bytes or more, and refuse ``count`` of
-    them, from number ``first`` on: MemoryError. ``first=0`` only counts.
+    """Within the block, number this thread's requests of REFUSABLE bytes or more, and refuse
+    ``count`` of them, from number ``first`` on: MemoryError. ``first=0`` only counts.
 
-    Smaller requests are never refused: the interpreter itself does not survive that. Blocks do not nest:
-    an inner one ends the counting of the outer one. Raises RuntimeError where it cannot be had: see
-    ``WHY_NOT``; and where the interpreter's allocators are not its own (``PYTHONMALLOC``).
+    Smaller requests are never refused: the interpreter itself does not survive that. Blocks do not
+    nest: an inner one ends the counting of the outer one. Raises RuntimeError where it cannot be
+    had: see ``WHY_NOT``; and where the interpreter's allocators are not its own (``PYTHONMALLOC``).
 
     Example::
 

@@ -17,8 +17,8 @@ __all__ = ["RefuseAllocation"]
 
 @attrs.frozen(kw_only=True)
 class RefuseAllocation(WhileRunning):
-    """While the handler's own code runs, refuse the ``nth`` request for 64 KiB or more: MemoryError. It
-    counts as injected when a request was refused.
+    """While the handler's own code runs, refuse the ``nth`` request for 64 KiB or more:
+    MemoryError. It counts as injected when a request was refused.
 
     Where requests cannot be refused, the handler raises MemoryError before it does anything.
 

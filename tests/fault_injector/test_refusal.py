@@ -78,7 +78,8 @@ class TestRefusing:
         assert told.seen == 0
 
     def test_beside_the_clock(self) -> None:
-        """Ours on top: what it refuses the clock never sees; the clock goes on counting before, in and after."""
+        """Ours on top: what it refuses the clock never sees; the clock goes on counting before, in
+        and after."""
 
         def alarm(account: clock.Account, activation: int) -> None:
             pass

@@ -1,4 +1,4 @@
-"""Programs that fill memory, each in its way."""
+"""Programs that fill memory, each in its own way."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def buffers() -> list[Any]:
 
 
 def mixed() -> list[Any]:
-    """Of everything."""
+    """A bit of everything."""
     kinds: list[Callable[[int], Any]] = [
         lambda i: {"n": i, "s": str(i) * 20},
         lambda i: [i] * 30,

@@ -36,7 +36,7 @@ def test_nested_in_version_2(tmp_path: Path) -> None:
 
 
 def test_page_cache_is_not_needed(tmp_path: Path) -> None:
-    """What is inactive counts not at all, what is active by half."""
+    """Inactive page cache does not count at all, active page cache by half."""
     process(tmp_path, "0::/a\n", V2)
     v2(tmp_path, "sys/fs/cgroup/a", 500, 400, inactive=100, active=50)
     assert read(tmp_path) == [("cgroup v2 /a", 500, 275)]
@@ -58,7 +58,7 @@ def test_memory_high_is_a_limit(tmp_path: Path, limit: int | str, high: int, tol
 
 
 def test_hybrid(tmp_path: Path) -> None:
-    """Memory is in version 1, in a nested path; version 2 is mounted beside it, for the stalls."""
+    """Memory is in version 1, in a nested path. Version 2 is mounted beside it, for the stalls."""
     process(tmp_path, "9:name=systemd:/\n4:memory:/api/0a1b\n1:cpu:/\n0::/api\n", f"{V1}\n{UNIFIED}")
     v1(tmp_path, "sys/fs/cgroup/memory", None, 4000)
     v1(tmp_path, "sys/fs/cgroup/memory/api", None, 900)
@@ -91,7 +91,8 @@ def test_an_ancestor_that_does_not_count_us(tmp_path: Path) -> None:
 
 
 def test_a_mount_that_shows_a_part(tmp_path: Path) -> None:
-    """A container without a namespace: the host's path, and the container's part of the tree as mount."""
+    """A container without a namespace: the path is the host's, the mount is the container's part
+    of the tree."""
     mount = "35 31 0:32 /docker/c0ffee /sys/fs/cgroup/memory ro,relatime - cgroup cgroup rw,memory"
     process(tmp_path, "4:memory:/docker/c0ffee/inner\n", mount)
     v1(tmp_path, "sys/fs/cgroup/memory", 512, 200)
@@ -102,7 +103,7 @@ def test_a_mount_that_shows_a_part(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["/docker/c0ffee", "/../sibling", "/gone (deleted)"])
 @pytest.mark.parametrize("mounted", ["/", "/../.."])
 def test_a_path_that_cannot_be_seen(tmp_path: Path, path: str, mounted: str) -> None:
-    """Then the nearest that can is the root of the mount."""
+    """The root of the mount is the nearest group that can be seen, and is taken."""
     process(tmp_path, f"0::{path}\n", V2.replace("0:26 / ", f"0:26 {mounted} "))
     v2(tmp_path, "sys/fs/cgroup", 512, 200)
     v2(tmp_path, "sys/fs/sibling", 1, 1)
@@ -125,7 +126,7 @@ def test_the_mount_that_shows_more(tmp_path: Path) -> None:
 
 
 def test_groups_without_the_controller_are_passed_over(tmp_path: Path) -> None:
-    """A process in such a group is charged to the nearest one above that has it."""
+    """A process in such a group is charged to the nearest ancestor with the controller."""
     process(tmp_path, "0::/a/b\n", V2)
     v2(tmp_path, "sys/fs/cgroup/a", 100, 90)
     plant(tmp_path, {"sys/fs/cgroup/a/b/cgroup.procs": "1\n"})

@@ -105,7 +105,7 @@ IN_A_GROUP = """if True:
 
 
 def test_version_1_from_within(group_v1: ControlGroup) -> None:
-    """The limit is found, use is seen to grow, a threshold wakes, and being moved away is noticed."""
+    """The limit is found, use is seen to grow, a threshold wakes, and a move is noticed."""
     run = subprocess.run(
         [sys.executable, "-c", IN_A_GROUP, str(group_v1.directory), str(group_v1)],
         capture_output=True,
@@ -118,7 +118,8 @@ def test_version_1_from_within(group_v1: ControlGroup) -> None:
 
 
 async def test_version_2_tells_of_changes(group_v2: ControlGroup) -> None:
-    """``cgroup.events`` stands in for ``memory.events``: the same mechanism, and it is there without the controller."""
+    """``cgroup.events`` stands in for ``memory.events``: the same mechanism, and there without
+    the controller."""
     wakes = WakeSet(lost)
     wakes.add(kernel_events.events_file(group_v2, "cgroup.events"))
     assert await wakes.wait(0) is None
@@ -144,7 +145,7 @@ def test_stalls_are_told() -> None:
 
 @pytest.mark.parametrize("triggers", [(b"nonsense\0", b"some 300000 2000000\0"), (b"some 300000 2000000\0",)])
 def test_a_trigger_is_armed(triggers: tuple[bytes, ...]) -> None:
-    """The first that is permitted; nothing stalls here, so it does not call."""
+    """The first permitted trigger is armed; nothing stalls here, so it does not call."""
     try:
         fd = arm_trigger(PSI, triggers)
     except OSError as why:
@@ -167,7 +168,7 @@ def test_no_trigger_is_permitted() -> None:
 
 
 async def test_what_is_armed_here(autojump_clock: trio.testing.MockClock) -> None:
-    """Whatever there is, waiting ends in time and closing gives all back."""
+    """Whatever there is, waiting ends in time, and closing gives everything back."""
     before = len(os.listdir("/dev/fd"))
     memory = NodeMemory(environ={})
     await memory.wait_for_wake(0.0)

@@ -65,7 +65,8 @@ needs_glibc = pytest.mark.skipif(malloc_bytes() is None, reason="the C library d
 
 @needs_glibc
 def test_after_freeing_97_percent() -> None:
-    """RSS hardly moves, live falls at once: exactly by what was freed, and nearly so by the estimate."""
+    """The resident set hardly moves. Live bytes fall at once: exactly by what was freed, or
+    nearly so by the estimate."""
     run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=170)
     assert run.returncode == 0, run.stderr
     steps = {}
@@ -107,8 +108,9 @@ MAPPED = """if True:
 
 @needs_glibc
 def test_memory_that_is_neither_allocator_s_is_live() -> None:
-    """A map of its own is not taken for something that was freed. In a process of its own: after a ``malloc_trim``
-    what malloc keeps is not all resident, and the bound on what is free is as much too high."""
+    """A private map is not taken for something that was freed. The test needs a process of its
+    own: after ``malloc_trim`` not all that malloc keeps is resident, and the bound on what is
+    free is too high by as much."""
     pytest.importorskip("mmap")
     run = subprocess.run([sys.executable, "-c", MAPPED], capture_output=True, text=True, timeout=170)
     assert run.returncode == 0, run.stderr
@@ -117,7 +119,7 @@ def test_memory_that_is_neither_allocator_s_is_live() -> None:
 
 @needs_glibc
 def test_looks_cost_a_fiftieth_of_the_time_at_most() -> None:
-    """In between, what was retained stays, so what the process grows by is live."""
+    """In between, what is retained is assumed to stay, so what the process grows by is live."""
     time, looks = 0.0, 0
 
     def small() -> SmallBlocks:
@@ -194,7 +196,8 @@ OWN_HEAP = """if True:
 @needs_glibc
 @pytest.mark.skipif(own_heaps.why_not() is not None, reason="no heaps of their own")
 def test_own_heaps_are_live_as_far_as_they_are_in_use() -> None:
-    """Free pages are retained, what is free in used ones is not; a purge changes the resident set, not what is live."""
+    """Free pages are retained; what is free in used pages is not. A purge changes the resident
+    set, not what is live."""
     run = subprocess.run([sys.executable, "-c", OWN_HEAP], capture_output=True, text=True, timeout=170)
     assert run.returncode == 0, run.stderr
     looks = [tuple(map(int, line.split())) for line in run.stdout.splitlines()]

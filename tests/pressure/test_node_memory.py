@@ -1,4 +1,5 @@
-"""All truths composed: the one with the least headroom is told, and one that fails is left out."""
+"""All limits together: the one with the least headroom is reported, and one that fails is left
+out."""
 
 from __future__ import annotations
 
@@ -63,14 +64,15 @@ def test_what_is_no_limit(limit: int, error: type[Exception]) -> None:
 
 
 def test_pages_that_were_charged_elsewhere(tree: Path) -> None:
-    """We were moved into the group: it counts less than what we have, so what is retained is not part of it."""
+    """We were moved into the group. It counts less than we have, so what is retained is not part
+    of it."""
     v2(tree, "sys/fs/cgroup/a", 500, 5)
     told = sample(tree)
     assert not told.owned
     assert told.needed == told.used
 
 
-# --- Sources that fail ------------------------------------------------------------------------------
+# --- Sources that fail ------------------------------------------------------------------------
 
 
 def test_a_failure_is_said_once(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -102,7 +104,7 @@ def test_what_recovers_is_found_again(tree: Path, caplog: pytest.LogCaptureFixtu
 
 
 def test_a_group_that_cannot_be_read(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """From the start, as when permission is missing."""
+    """It cannot be read from the start, as when permission is missing."""
     (tree / "sys/fs/cgroup/a/memory.max").unlink()
     (tree / "sys/fs/cgroup/a/memory.max").symlink_to("memory.max")
     memory = NodeMemory(root=tree)
@@ -122,7 +124,7 @@ def test_proc_tells_nonsense(tree: Path) -> None:
 
 
 def test_nothing_there_at_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """No /proc: another operating system. That is no failure."""
+    """There is no /proc, as on other operating systems. That is no failure."""
     memory = NodeMemory(root=tmp_path)
     told = memory.sample(0.0)
     assert told.source == "system"
@@ -131,7 +133,7 @@ def test_nothing_there_at_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     memory.close()
 
 
-# --- For real ---------------------------------------------------------------------------------------
+# --- For real ---------------------------------------------------------------------------------
 
 
 def test_the_process_s_own_limits() -> None:

@@ -1,4 +1,4 @@
-"""ScriptedMemory tells what it is set to, and is a MemorySource like the real one."""
+"""ScriptedMemory reports what it is set to, and is a MemorySource like the real one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def test_set_at_any_time(autojump_clock: trio.testing.MockClock) -> None:
 
 
 async def test_steps(autojump_clock: trio.testing.MockClock) -> None:
-    """Each sample takes one, the last one stays; a whole sample keeps all but its time."""
+    """Each sample takes one step, and the last one stays. A whole sample keeps all but its time."""
     whole = MemorySample(now=0.0, limit=50, used=30, source="RLIMIT_AS", resident=10, live=5, owned=False)
     memory = ScriptedMemory(limit=100, steps=[10, 20, whole])
     assert [memory.sample(float(n)).used for n in range(4)] == [10, 20, 30, 30]

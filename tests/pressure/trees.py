@@ -1,4 +1,4 @@
-"""File trees as kernels show them, below a directory of the test's."""
+"""File trees as kernels show them, below a directory of the test."""
 
 from __future__ import annotations
 

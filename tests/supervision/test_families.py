@@ -1,4 +1,5 @@
-"""A supervisor's children are what its shell says. No attribute of a user's object makes anybody a child."""
+"""A supervisor's children are what its shell says. No attribute of a user's object makes anybody a
+child."""
 
 from __future__ import annotations
 

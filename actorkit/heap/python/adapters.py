@@ -1,8 +1,9 @@
 """Types that hold memory which no traversal shows, and what they hold.
 
-An adapter returns the bytes that are freed with the object besides its own block, and the objects to which
-it has references that the garbage collector does not see. The types are known by their names: nothing is
-imported for the sake of an adapter, and a walk that meets no such object does not pay for it.
+An adapter returns the bytes that are freed with the object besides its own block, and the objects
+to which it has references that the garbage collector does not see. Types are registered by name, so
+nothing is imported for the sake of an adapter, and a walk that meets no such object does not pay
+for it.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ __all__ = ["ADAPTERS"]
 
 
 def numpy_array(array: Any) -> tuple[int, Sequence[object]]:
-    """Its data, if it owns them; the array or buffer that it is a view of; the elements, if they are
-    objects."""
+    """Its data, if it owns them; otherwise the array or buffer that it is a view of. The elements,
+    if they are objects."""
     if not array.flags.owndata:
         return 0, (() if array.base is None else (array.base,))
     if array.dtype.char == "T":
@@ -37,7 +38,8 @@ def _elements(array: Any) -> list[object]:
 
 
 def _characters(array: Any) -> int:
-    """Of variable-width strings, which are in an arena unless they are short: one byte for each character."""
+    """The characters of variable-width strings, a byte each. They are in an arena unless they are
+    short."""
     numpy: Any = sys.modules["numpy"]
     lengths = numpy.strings.str_len(array)
     return int(lengths[lengths > _SHORT].sum())
@@ -47,7 +49,7 @@ _SHORT = 15
 
 
 def numpy_void(scalar: Any) -> tuple[int, Sequence[object]]:
-    """A row of a structured array is a view of it. One that was copied has bytes of its own."""
+    """A row of a structured array is a view of the array; a copied row has bytes of its own."""
     return (scalar.nbytes, ()) if scalar.base is None else (0, (scalar.base,))
 
 
@@ -57,12 +59,12 @@ def numpy_iterator(iterator: Any) -> tuple[int, Sequence[object]]:
 
 
 def memory_map(mapped: Any) -> tuple[int, Sequence[object]]:
-    """The mapped bytes. Not the allocator's, but given back with the object all the same."""
+    """The mapped bytes: not the allocator's, but given back with the object all the same."""
     return (0 if mapped.closed else len(mapped)), ()
 
 
 def string_io(buffer: Any) -> tuple[int, Sequence[object]]:
-    """The characters: four bytes each, or, as long as it is only written to, parts or a string under
+    """The characters, four bytes each; as long as it is only written to, parts or a string under
     construction."""
     if blocks.EXACT:
         return blocks.string_io_parts(buffer)
@@ -75,7 +77,7 @@ def string_io(buffer: Any) -> tuple[int, Sequence[object]]:
 
 
 def c_data(data: Any) -> tuple[int, Sequence[object]]:
-    """The buffer of a ctypes object, if it has one of its own and it is not in the object itself."""
+    """The buffer of a ctypes object, if it owns one that is not inside the object itself."""
     import ctypes
 
     size = ctypes.sizeof(data)

@@ -1,13 +1,13 @@
 """How many bytes come back to the allocator when an object is freed: the twin of ``_blocks.h``.
 
 An object is one block or several: a list has its array, a dict its keys table, an instance (up to
-3.12) its values. Each block is rounded up as the allocators do it: to 16 bytes up to 512, beyond
-that to what malloc makes of it.
+3.12) its values. Each block is rounded up as the allocators do it: to 16 bytes up to 512, and
+beyond that to what malloc makes of it.
 
-Python code can ask most types through their C-level ``__sizeof__``. What an instance's values and a
-dict's table take, and whether a dict shares its keys, nobody tells: that is read from memory, with
-ctypes, at the offsets of the known versions. Where they are not known, ``EXACT`` is False and an
-estimate takes their place.
+Most types answer through their C-level ``__sizeof__``. That does not tell how much an instance's
+values and a dict's table take, nor whether a dict shares its keys: this is read from memory, with
+ctypes, at the offsets of the known versions. Where the offsets are not known, ``EXACT`` is False
+and an estimate takes their place.
 
 No ``__sizeof__`` written in Python is called.
 """
@@ -50,7 +50,7 @@ _VERSION = sys.version_info[:2]
 _CPYTHON = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 EXACT = _CPYTHON and ctypes is not None and _POINTER == 8 and (3, 11) <= _VERSION <= (3, 13)
-"""Whether the sizes are those of the C walk. Else they are estimates."""
+"""Are the sizes those of the C walk? Otherwise they are estimates."""
 
 # Type flags, the same in all versions.
 _INLINE_VALUES = 1 << 2
@@ -75,7 +75,7 @@ _DIGIT_BITS, _DIGIT_BYTES = sys.int_info.bits_per_digit, sys.int_info.sizeof_dig
 
 
 def _of_type(name: str) -> Callable[[type], Any]:
-    """Read an attribute of a class past whatever its metaclass may define."""
+    """Reads an attribute of a class past whatever its metaclass may define."""
     getter: Any = type.__dict__[name]
     return lambda cls: getter.__get__(cls, type)
 
@@ -90,7 +90,7 @@ _namespace_of: Callable[[type], Any] = _of_type("__dict__")
 
 
 def block_bytes(requested: int) -> int:
-    """What an allocator takes for a request."""
+    """The block that an allocator makes of a request."""
     if requested <= 512:
         return (requested + 15) & ~15 if requested else 16
     return (requested + _POINTER + 15) & ~15
@@ -108,7 +108,7 @@ def _byte(address: int) -> int:
 
 
 class _Probe:
-    """An ordinary class: shows the traversal that all classes made by a class statement have."""
+    """An ordinary class: it shows the traversal of all classes made by a class statement."""
 
 
 _CLASS_TRAVERSE = _word(id(_Probe) + _TYPE_TRAVERSE) if EXACT else 0
@@ -144,7 +144,8 @@ def _own_values_bytes(values: int) -> int:
 
 
 def _table_request(keys: int) -> int:
-    """The bytes that the keys table at this address was requested with; 0 for the shared empty one."""
+    """The bytes that the keys table at this address was requested with; 0 for the shared empty
+    one."""
     if _word(keys) != 1:
         return 0
     usable = (2 << _byte(keys + 8)) // 3
@@ -178,7 +179,8 @@ def _ordered_nodes_bytes(mapping: OrderedDict[Any, Any]) -> int:
 
 
 def dict_str_keys(mapping: dict[Any, Any]) -> list[Any]:
-    """The keys that a traversal leaves out: all of a dict with only str keys, of its own."""
+    """The keys that a traversal leaves out: those of a dict that has only str keys, if they are its
+    own."""
     if EXACT:
         keys = _word(id(mapping) + _DICT_KEYS)
         mine = not _word(id(mapping) + _DICT_VALUES) and _word(keys) == 1 and _byte(keys + 10) != _GENERAL_KEYS
@@ -188,7 +190,7 @@ def dict_str_keys(mapping: dict[Any, Any]) -> list[Any]:
 
 
 def is_namespace(mapping: dict[Any, Any]) -> bool:
-    """Whether this plain dict is a module's globals. No key is compared by code of its own."""
+    """Is this plain dict a module's globals? No key is compared by code of its own."""
     if EXACT and _byte(_word(id(mapping) + _DICT_KEYS) + 10) != _STR_KEYS:
         return False
     return "__builtins__" in mapping
@@ -198,7 +200,8 @@ def is_namespace(mapping: dict[Any, Any]) -> bool:
 
 
 def _instance_values_bytes(obj: object, cls: type, flags: int) -> tuple[int, int]:
-    """(bytes inside the instance's own block, bytes of a block of their own) of its attribute values."""
+    """What its attribute values take: (bytes inside the instance's own block, bytes in a separate
+    block)."""
     if not EXACT or not flags & _MANAGED_DICT:
         return 0, 0
     if _VERSION >= (3, 13):
@@ -219,14 +222,14 @@ def _before_object(flags: int) -> int:
     return (16 if flags & _HAVE_GC else 0) + (16 if flags & managed else 0)
 
 
-# The buffer of four-byte characters and its length; the state; from there on, while characters are
-# accumulated, what they are accumulated in.
+# The offsets in a StringIO: the buffer of four-byte characters and its length; the state; and what
+# characters are accumulated in, as long as they are.
 _TEXT_BUFFER, _TEXT_LENGTH, _TEXT_STATE, _TEXT_PARTS = 16, 40, 48, 56
 _ACCUMULATING = 2
 
 
 def string_io_parts(buffer: object) -> tuple[int, list[object]]:
-    """(bytes, referents) that a StringIO hides."""
+    """What a StringIO hides: (bytes, referents)."""
     at = id(buffer)
     hidden = block_bytes(_word(at + _TEXT_LENGTH) * 4) if _word(at + _TEXT_BUFFER) else 0
     if _word(at + _TEXT_STATE) & 0xFFFFFFFF != _ACCUMULATING:
@@ -311,7 +314,7 @@ def _beyond(method: Callable[[object], int], obj: object, basic: int) -> int:
 
 
 def _second_block_sizer(cls: type) -> Sizer | None:
-    """What sizes the second block of a container with a structure that is known."""
+    """The sizer of the second block of a container whose structure is known."""
     basic, bases = _basic_of(cls), mro_of(cls)
 
     def rest(method: Callable[[Any], int]) -> Sizer:
@@ -339,7 +342,7 @@ def _second_block_sizer(cls: type) -> Sizer | None:
 
 
 def sizer_for(cls: type) -> Sizer:
-    """The function that sizes the instances of ``cls``. It holds no reference to it."""
+    """The function that sizes the instances of ``cls``. It holds no reference to the class."""
     if not _CPYTHON:
         return lambda obj: block_bytes(sys.getsizeof(obj, 64))
     if cls is str:
@@ -357,7 +360,7 @@ def sizer_for(cls: type) -> Sizer:
     method = None if second is not None or fixed or tuple in bases or bytes in bases else _trusted_sizeof(cls)
     of_int = int in bases
 
-    def size(obj: Any) -> int:  # does not refer to cls: it is kept for as long as cls lives
+    def size(obj: Any) -> int:  # refers to no class: it is kept for as long as cls lives
         if of_int:
             items = _digits_bytes(obj) + one_more
         elif item and method is not None:

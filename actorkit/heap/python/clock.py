@@ -1,14 +1,15 @@
-"""The clock without the extension: the same names, and nothing is counted by itself.
+"""The clock without the extension: the same names, but allocations are not counted.
 
-``bytes`` grows by ``charge`` only: by what an actor receives. So there is no alarm within a message and no
-refusal, and a budget is checked by whoever looks at message boundaries. The thresholds are kept, so that code
-for one clock serves for both.
+``bytes`` grows only by ``charge``: by what an actor receives. So there is no alarm within a message
+and no refusal, and budgets are checked at the boundaries between messages. The thresholds are kept,
+so that the same code works with both clocks.
 
-What an actor allocates by itself is found by looking now and then: its account is due after a number of
-activations. Looking is a walk in Python, thousands of times dearer than an activation if the actor holds much, so the
-number follows from what the last look has cost: ``PER_REFERENCE`` activations for each reference that it followed,
-and ``OF_A_LOOK`` as if it had followed so many more. That keeps the looks to some twentieth of the time that the
-activations take, whatever the actor holds. No time is read: the same messages lead to the same looks.
+Looking now and then finds what an actor allocates by itself: its account is due after a number of
+activations. A look is a walk in Python, thousands of times as expensive as an activation if the
+actor holds much. So the number follows from the cost of the last look: ``PER_REFERENCE``
+activations for each reference that it followed, as if it had followed ``OF_A_LOOK`` more. That
+keeps looks to about a twentieth of the time that activations take, whatever the actor holds. No
+time is read: the same messages lead to the same looks.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ __all__ = [
 ]
 
 COUNTS_ALLOCATIONS: Final[bool] = False
-"""Do allocations count by themselves? What tells the two clocks apart."""
+"""Are allocations counted as they happen? This tells the two clocks apart."""
 ENVELOPE: Final[int] = 96
 """Bytes of a message's own tuple and its place in a queue."""
 REFUSABLE: Final[int] = 64 * 1024
@@ -52,11 +53,11 @@ REARM_STEP: Final[int] = 64 * 1024
 """Bytes between two alarms that change nothing."""
 
 FIRST_LOOK: Final = 16
-"""A new account is due after so many activations: nothing else tells what it has allocated."""
+"""A new account is due after so many activations: nothing else shows what it has allocated."""
 PER_REFERENCE: Final = 4
 """Activations until the next look for each reference that the last one followed."""
 OF_A_LOOK: Final = 32
-"""What a look costs besides, as a number of references."""
+"""The fixed cost of a look, as a number of references."""
 
 LARGEST: Final = 2**63 - 1
 
@@ -92,13 +93,13 @@ class Account:
 
     def __init__(self, owner: object | None = None) -> None:
         self.owner: object | None = owner
-        """Whose account this is; not looked at."""
+        """Whose account this is; the clock does not use it."""
         self.bound = sys.maxsize
-        """accept() leaves messages to its caller when so many wait."""
+        """accept() leaves messages to its caller when so many are waiting."""
         self.measured = False
-        """receive() leaves every message to its caller, which measures it: what it shares counts too."""
+        """receive() leaves every message to its caller, which measures it, shared parts too."""
         self.verdict: object | None = None
-        """Set by the budget's judge; stands until cleared."""
+        """Set by the judge of the budget; it stands until it is cleared."""
         self._total = self._origin = self._soft = self._hard = self._giant = self._activation = 0
         self._look_at = FIRST_LOOK
         self._due = False
@@ -114,7 +115,7 @@ class Account:
 
     @property
     def total(self) -> int:
-        """The same since the account was made."""
+        """Bytes charged since the account was made."""
         return self._total
 
     @property
@@ -134,7 +135,7 @@ class Account:
 
     @property
     def own_heap(self) -> bool:
-        """False: that takes the extension."""
+        """False: that needs the extension."""
         return False
 
     @own_heap.setter
@@ -142,7 +143,7 @@ class Account:
         """Changes nothing."""
 
     def settle(self, held: int, /) -> None:
-        """A look has found that it holds so many bytes; nothing follows from that here."""
+        """A look has found that it holds so many bytes. Nothing follows from that here."""
         _size(held, "what is held")
 
     @property
@@ -193,12 +194,14 @@ class Account:
         return self._activation
 
     def reset(self, bytes: int = 0) -> None:
-        """Begin anew: ``bytes`` is this number, and the account is not due any more. The thresholds stay."""
+        """Begin anew: ``bytes`` is this number, and the account is no longer due. The thresholds
+        stay."""
         self._origin = self._total - _size(bytes, "bytes")
         self._due = False
 
     def charge(self, n: int, /) -> None:
-        """Add bytes that others have allocated for it: a message that it receives."""
+        """Add bytes that others have allocated for the account: a message that its actor
+        receives."""
         self._total += _size(n, "a charge")
         if self._soft and self._total - self._origin >= self._soft:
             self._due = True
@@ -212,20 +215,22 @@ class Account:
         return True
 
     def receive(self, arguments: tuple[object, ...], /) -> bool:
-        """Charge a message with these arguments if that leaves ``bytes`` below ``soft``, and say whether it did: their
-        size if all others let go of them, and ENVELOPE. False without a look if ``measured`` is set."""
+        """Charge the account with a message of these arguments if that leaves ``bytes`` below
+        ``soft``, and say whether it did. The charge is their size if all others let go of them, and
+        ENVELOPE. False at once if ``measured`` is set."""
         if type(arguments) is not tuple:
-            raise TypeError(f"the arguments are a tuple, not {type(arguments).__name__}")
+            raise TypeError(f"the arguments must be a tuple, not {type(arguments).__name__}")
         if self.measured:
             return False
         return self.fits(_Sizing.sizer(*arguments) + ENVELOPE)
 
     def accept(self, record: Any, function: object, arguments: tuple[object, ...], /) -> bool | None:
-        """As ``receive``, and append (function, arguments, None) to the record's ``inbox``, if fewer than ``bound``
-        wait there and in its ``outbox``. True: it is behind others; None: it is in an inbox made for it, since there
-        was none; False: nothing was charged or queued."""
+        """As ``receive``, and append the message (function, arguments, None) to the record's inbox,
+        if fewer than ``bound`` messages wait there and in its outbox (see ``deliver_to``). True: it
+        is behind others. None: it is in an inbox made for it, since there was none. False: nothing
+        was charged or queued."""
         if type(arguments) is not tuple:
-            raise TypeError(f"the arguments are a tuple, not {type(arguments).__name__}")
+            raise TypeError(f"the arguments must be a tuple, not {type(arguments).__name__}")
         if self.measured:
             return False
         size = _Sizing.sizer(*arguments) + ENVELOPE
@@ -256,14 +261,14 @@ class _Delivery:
 
 
 def deliver_to(inbox: str, outbox: str, /) -> None:
-    """Let ``accept`` deliver to the attributes of these names: the queue that senders append to, and the queue
-    that the actor takes from."""
+    """Let ``accept`` deliver to the attributes of these names: the queue that senders append to,
+    and the queue that the actor takes from."""
     _Delivery.inbox = inbox
     _Delivery.queues_of = staticmethod(attrgetter(inbox, outbox))
 
 
 def _no_sizer(*objects: object) -> int:
-    raise RuntimeError("nothing sizes messages yet: import actorkit.heap.walk")
+    raise RuntimeError("nothing can size messages yet: import actorkit.heap.walk")
 
 
 class _Sizing:
@@ -291,11 +296,11 @@ class _Installation:
 
 
 def enter(account: Account | None, /) -> Account | None:
-    """Make it this thread's account (None: nobody's). Returns the one before, to be entered again
-    afterwards."""
+    """Let this thread be in the account (None: nobody's). Returns the former one, to be entered
+    again afterwards."""
     if account is not None:
         if not isinstance(account, Account):
-            raise TypeError(f"an Account or None is needed, not {type(account).__name__}")
+            raise TypeError(f"the account must be an Account or None, not {type(account).__name__}")
         account._activation += 1
     previous = _entered.account
     _entered.account = account
@@ -308,8 +313,8 @@ def current() -> Account | None:
 
 
 def switch(record: object | None, /) -> None:
-    """Enter the account of a record: its attribute ``account``. None, or a record without one, is nobody's. A due
-    account that is left is told to the boundary."""
+    """Enter the account of a record: its attribute ``account``. None, or a record without one, is
+    nobody's. The boundary is called with the account that is left, if that is due."""
     previous = enter(getattr(record, "account", None))
     if previous is not None:
         if previous._activation >= previous._look_at:
@@ -322,13 +327,16 @@ def switch(record: object | None, /) -> None:
 
 
 def install(alarm: Callable[[Account, int], object], boundary: Callable[[Account], object] | None = None, /) -> None:
-    """Count one more user of the clock. The alarm is never called by this one; one alarm serves all users, as with the
-    other. ``boundary(account)`` is called when ``switch`` leaves a due account. It returns how many references it has
-    followed: if it has reset the account, that says when the next look is due."""
+    """Count one more user of the clock. This clock never calls the alarm, but one alarm serves all
+    users, as in C. ``boundary(account)`` is called when ``switch`` leaves a due account. It returns
+    how many references it has followed: if it has reset the account, that decides when the next
+    look is due."""
     if not callable(alarm):
         raise TypeError(f"the alarm must be callable, not {type(alarm).__name__}")
     if _Installation.users and _Installation.alarm != alarm:
-        raise ValueError("the clock is installed with another alarm; one alarm serves all: use account.owner")
+        raise ValueError(
+            "the clock is installed with another alarm, and one alarm serves all: tell accounts apart by account.owner"
+        )
     _Installation.alarm = alarm
     _Installation.boundary = boundary
     _Installation.users += 1
@@ -349,17 +357,17 @@ def installed() -> bool:
 
 
 def pymalloc_report() -> bytes | None:
-    """What pymalloc prints of itself. This clock does not stand before it: ask pymalloc."""
+    """None: this clock does not stand in front of pymalloc, so pymalloc itself can be asked."""
     return None
 
 
 def verify() -> bool:
-    """Is everything in place? This clock has no hook that could be lost: True while it is installed."""
+    """Is the clock in place? It has no hook that could be lost: True while it is installed."""
     return installed()
 
 
 def reinstall() -> bool:
-    """Put a lost hook back: nothing to do here. Returns what verify() says."""
+    """Put lost hooks back: there is nothing to do here. Returns what verify() says."""
     return verify()
 
 
@@ -374,10 +382,10 @@ def own_heaps(wanted: bool = True, /) -> bool:
 
 
 def purge(seconds: float, /) -> int:
-    """Nothing to give back."""
+    """0: there is nothing to give back."""
     return 0
 
 
 def heap_statistics(live: bool = False, /) -> tuple[int, int, int, int, int, int, int, int]:
-    """There are none."""
+    """All 0: there are no such heaps."""
     return (0, 0, 0, 0, 0, 0, 0, 0)

@@ -1,15 +1,16 @@
 """May an exception be raised in the frame that an alarm has interrupted?
 
-The alarm comes between any two bytecodes, also in the middle of trio's or the runtime's own code, which does
-not expect it there and would be left half done. So the frames from the interrupted one up to the activation's
-are looked at, and only if all are the actor's own (or its libraries') may the exception be raised; otherwise
-the alarm is let pass, and comes again a little later.
+The alarm can come between any two bytecodes, even in the middle of code of trio or of the runtime,
+which does not expect it there and would be left half done. So the frames from the interrupted one
+up to that of the activation are examined. Only if all of them are the actor's own (or of its
+libraries) may the exception be raised; otherwise the alarm does nothing, and comes again a little
+later.
 
-``contextlib`` counts as foreign too: a context manager that is interrupted on its way out has not done what it was
-there for. For the same reason nothing is raised between a call and the ``await`` of what it has returned: the
-``__aexit__`` of an ``async with`` would be lost, and its nursery left open.
+``contextlib`` counts as foreign too: a context manager that is interrupted on its way out has not
+done its work. For the same reason nothing is raised between a call and the ``await`` of what it has
+returned: the ``__aexit__`` of an ``async with`` would be lost, and its nursery would stay open.
 
-The alarm is a Python function, so the frame that it interrupted is ``sys._getframe(1)`` in it.
+The alarm is a Python function, so in it the interrupted frame is ``sys._getframe(1)``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ __all__ = ["is_foreign", "is_own", "may_raise"]
 FOREIGN: Final = frozenset({"actorkit", "contextlib", "outcome", "trio"})
 
 STAND_IN: Final = "actorkit.testing."
-"""Code that stands in for an actor's own: injected faults must be stopped as the user's are."""
+"""Code that stands in for an actor's own: injected faults must be stopped as user code is."""
 
 _CACHE: Final = dis.opmap.get("CACHE", 0)
 _PRECALL: Final = dis.opmap.get("PRECALL")
@@ -33,10 +34,11 @@ _AWAIT: Final = dis.opmap["GET_AWAITABLE"]
 
 
 def is_foreign(frame: FrameType) -> bool:
-    """Is this trio's code, or the runtime's? By the name of the module whose globals it runs in.
+    """Is this trio's code, or the runtime's? The name of the module whose globals it runs in
+    decides.
 
-    Nothing is remembered by code object: two code objects of different modules can be equal, and the answer
-    is two look-ups.
+    Answers are not kept by code object: two code objects of different modules can be equal, and the
+    answer takes only two look-ups.
     """
     name = frame.f_globals.get("__name__")
     return isinstance(name, str) and name.partition(".")[0] in FOREIGN and not name.startswith(STAND_IN)
@@ -54,10 +56,12 @@ def may_raise(
     until: Callable[[FrameType], bool],
     foreign: Callable[[FrameType], bool] = is_foreign,
 ) -> bool:
-    """True if no frame from ``top``, the interrupted one, up to the activation's own is foreign.
+    """True if no frame from ``top``, the interrupted one, up to that of the activation is foreign.
 
-    ``until`` knows the activation's frame, which is where the walk ends and which is not asked about itself.
-    If it is not found, the interrupted code is not the activation's: False.
+    Args:
+        until: is this the frame of the activation? That one ends the search, and is not examined
+            itself. If it is not found, the interrupted code is not the activation's: False.
+        foreign: is this the frame of code that must not be interrupted?
     """
     if top is not None and _is_about_to_await(top):
         return False
@@ -72,12 +76,12 @@ def may_raise(
 
 
 def _is_about_to_await(frame: FrameType) -> bool:
-    """Does the value of the call that the frame has just made go to an ``await``?"""
+    """Does the frame ``await`` the result of the call that it has just made?"""
     code = frame.f_code.co_code
     at = frame.f_lasti
     if at < 0:
         return False
-    called = code[at] != _PRECALL  # in 3.11 that one may do the whole call, with CALL after it
+    called = code[at] != _PRECALL  # in 3.11, PRECALL may do the whole call, with CALL after it
     at += 2
     while at < len(code) and (code[at] == _CACHE or (not called and code[at] == _CALL)):
         called = called or code[at] == _CALL

@@ -1,23 +1,23 @@
-"""The two passes of the walk in pure Python: the same objects and the same bytes as in C, some hundred
-times slower.
+"""The two passes of the walk in pure Python: the same objects and the same bytes as in C, some
+hundred times slower.
 
-``heap/c/_walk.c`` tells the algorithm: the free is simulated with virtual reference counts, and a second
-pass, on request, finds private cycles. These are the differences:
+``heap/c/_walk.c`` tells the algorithm: the free is simulated with virtual reference counts, and a
+second pass, on request, finds private cycles. These are the differences:
 
-- Looking adds references. A count is read once, when an object is met for the first time, at a moment
-  when exactly these references are ours: the loop variable, the argument of ``getrefcount``, and the
-  object's occurrences in the one list of referents that is being worked off. From then on the object has
-  an entry and its count is never read again, so the entry may hold it.
-- Everything goes through the table, except an object with one reference that leads nowhere: no other edge
-  can meet it.
-- Other threads may run in the middle, and they may change what is walked: then the figures are those of
-  no single moment. The C walk cannot be interrupted.
-- The slots of running frames cannot be read without leaving traces (``f_locals`` makes a snapshot that
-  keeps objects alive), so frames and their value stacks are left out, with ``exact=False``.
+- Looking adds references. A count is read once, when an object is met for the first time, at a
+  moment when exactly these references are ours: the loop variable, the argument of ``getrefcount``,
+  and the object's occurrences in the one list of referents that is being worked off. From then on
+  the object has an entry and its count is never read again, so the entry may hold it.
+- Everything goes through the table, except an object with one reference that leads nowhere: no
+  other edge can meet it.
+- Other threads may run in the middle, and they may change what is walked: then the figures are
+  those of no single moment. The C walk cannot be interrupted.
+- The slots of running frames cannot be read without leaving traces (``f_locals`` makes a snapshot
+  that keeps objects alive), so frames and their value stacks are left out, with ``exact=False``.
 
 On an interpreter whose reference counts say nothing (PyPy, free-threaded builds) the result is an
-estimate: everything that is reached counts as private, and ``exact`` is False. The types to stop at keep
-it from being the whole program.
+estimate: everything that is reached counts as private, and ``exact`` is False. The types to stop at
+keep it from being the whole program.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ getrefcount: Callable[[object], int] = getattr(sys, "getrefcount", lambda obj: _
 
 
 class Followed:
-    """What all walks have cost so far."""
+    """What all walks in Python have cost so far."""
 
     references = 0
 
@@ -58,7 +58,7 @@ class WalkOver(Exception):
 
 
 class _Entry:
-    """An object that was met."""
+    """An object that was met, and what is left of its reference count."""
 
     __slots__ = ("flags", "hidden", "left", "obj")
 
@@ -74,12 +74,12 @@ class _Entry:
 
 
 Observer: TypeAlias = Callable[[object, int, int, object], None]
-"""Told of each object that is counted: the object, its bytes, its group, and the object whose death let
-it die (None for a root)."""
+"""Called for each object that is counted: the object, its bytes, its group, and the object whose
+death let it die (None for a root)."""
 
 
 class PureWalk:
-    """One walk. ``width`` bounds how many elements of one container are looked at."""
+    """One walk. ``width`` bounds how many elements of a container are visited."""
 
     bytes = 0
     objects = 0
@@ -101,7 +101,7 @@ class PureWalk:
     # --- First pass ---------------------------------------------------------------------------
 
     def drop(self, roots: Sequence[object], group: int = STATE) -> None:
-        """Let the roots die, and all that only they hold."""
+        """Let the roots die, and everything that only they hold."""
         self._group = group
         marked = []
         for root in roots:
@@ -119,20 +119,14 @@ class PureWalk:
             self._charge(entry, None)
             self._drain()
 
-    def drop_references(self, edges: list[Any], parent: object, group: int = STATE) -> None:
-        """Take references away that something holds which is no object, such as a frame: one for each
-        occurrence in the list, which must be the only other one to hold them."""
-        self._group = group
-        self._release_edges(edges, parent)
-        self._drain()
-
     def _drain(self) -> None:
         while self._pending or self._waiting:
             while self._pending:
                 entry = self._pending.pop()
                 self._release_edges(self._edges_of(entry), entry.obj)
             if self._waiting:
-                # An adapter's answer holds references, so it is asked only now, and what it tells of is met at once.
+                # An adapter's answer holds references, so adapters are asked only now, and what one
+                # tells of is met at once.
                 entry, parent = self._waiting.pop()
                 self._ask_for(entry)
                 self._count(entry.obj, facts_of(type(entry.obj)).size(entry.obj) + entry.hidden_bytes, parent)
@@ -173,7 +167,8 @@ class PureWalk:
         return block_bytes(size) if size else 0, hidden
 
     def _edges_of(self, entry: _Entry) -> list[Any]:
-        """The objects that the entry's object owns a reference to, once for each reference."""
+        """The objects to which the object of the entry owns a reference, once for each
+        reference."""
         obj: Any = entry.obj
         facts = facts_of(type(obj))
         if self._width is not None and facts.is_container and len(obj) > self._width:
@@ -193,7 +188,7 @@ class PureWalk:
         return edges
 
     def _meet(self, child: Any, count: int, facts: TypeFacts) -> _Entry:
-        """The new entry of an object with this many references."""
+        """Make the entry of an object that has so many references."""
         entry = self._entries[id(child)] = _Entry(child, max(0, count - 1), 0)
         if entry.left and facts.is_plain_dict and is_namespace(child):
             entry.flags = _STOP
@@ -290,7 +285,7 @@ class PureWalk:
             raise WalkOver
 
     def _settle(self, entry: _Entry, mark: int, group: int) -> int:
-        """Mark a leftover and all that it reaches; returns their bytes."""
+        """Mark a leftover and everything that it reaches. Returns their bytes."""
         total = 0
         done = _DEAD | _STOP | _SHARED | _CYCLE
         pending = [entry]

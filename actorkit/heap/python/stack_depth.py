@@ -1,24 +1,26 @@
 """How deep the value stack of a running frame is, from its bytecode.
 
-Theory of operation. While a frame runs, CPython keeps its stack pointer in a register, and the frame itself says
-nothing about it. The slots, however, are in memory, and how many of them are in use at an instruction does not
-depend on how the instruction was reached: the compiler relies on that when it reserves the stack. So the depths
-are found by following the code once: from offset 0 with an empty stack, along fall-through, jumps and
-the exception table, adding up ``dis.stack_effect``. Two different depths for one instruction would mean that this
-module does not understand the version of the interpreter; then nothing is said about the whole code object.
+Theory of operation. While a frame runs, CPython keeps its stack pointer in a register, and the
+frame itself says nothing about it. The slots, however, are in memory, and how many of them are in
+use at an instruction does not depend on how the instruction was reached: the compiler relies on
+that when it reserves the stack. So following the code once finds the depths: from offset 0 with an
+empty stack, along fall-through, jumps and the exception table, adding up ``dis.stack_effect``. Two
+different depths for one instruction would mean that this module does not understand the version of
+the interpreter; then no depth of that code object is known.
 
-Which depth counts depends on where in its instruction the frame is.
+Which depth counts depends on where the frame is in its instruction.
 
-- *On top*, interrupted by a pending call. The interpreter looks for pending calls at the end of calls, at jumps
-  backward and at ``RESUME``. The instruction's effect is complete by then, its result lies on the stack, and
-  ``f_lasti`` still points to it, in 3.11, 3.12 and 3.13 alike. So it is the depth *after* the instruction. In 3.11
-  a call is two instructions, ``PRECALL`` and ``CALL``. A specialized ``PRECALL`` does the whole call and looks for
-  pending calls itself; the plain one does not look. So after ``PRECALL`` means after ``CALL`` too.
-- *Further down*, in the middle of an instruction that called Python code through C. The operands lie on the
-  stack until the instruction is done: the depth *before* it. They may be out of date, though, if the
-  Python code is a finalizer that runs while operands are released one by one, or while an exception
-  unwinds the stack. Nothing tells a finalizer from other calls, so the walk must not look at such slots; see
-  ``stacks_of``.
+- *On top*, interrupted by a pending call. The interpreter looks for pending calls at the end of
+  calls, at jumps backward and at ``RESUME``. The effect of the instruction is complete by then, its
+  result lies on the stack, and ``f_lasti`` still points to the instruction, in 3.11, 3.12 and 3.13
+  alike. So the depth *after* the instruction counts. In 3.11 a call is two instructions,
+  ``PRECALL`` and ``CALL``. A specialized ``PRECALL`` does the whole call and looks for pending
+  calls itself; the plain one does not look. So after ``PRECALL`` means after ``CALL`` too.
+- *Further down*, in the middle of an instruction that called Python code through C. The operands
+  lie on the stack until the instruction is done, so the depth *before* it counts. They may be out
+  of date, though, if the Python code is a finalizer that runs while operands are released one by
+  one, or while an exception unwinds the stack. Nothing tells a finalizer from other calls, so the
+  walk must not follow such slots; see ``stacks_of``.
 
 A frame that called another one without C in between has a valid stack top, which the walk prefers.
 """
@@ -38,7 +40,7 @@ _KNOWN: Final = sys.implementation.name == "cpython" and (3, 11) <= sys.version_
 _CACHED: Final = 512
 _UNREACHED: Final = -1
 _UNIT: Final = 2
-"""The bytes of a code unit."""
+"""Bytes of a code unit."""
 
 _JUMPS: Final = frozenset(dis.hasjrel) | frozenset(dis.hasjabs)
 _ENDS: Final = frozenset(
@@ -53,7 +55,7 @@ _ENDS: Final = frozenset(
         "JUMP_BACKWARD_NO_INTERRUPT",
     }
 )
-"""Instructions that the next one is never reached from."""
+"""Instructions after which the next one is never reached."""
 
 _CHECKS: Final = frozenset(
     {
@@ -72,7 +74,7 @@ _CHECKS: Final = frozenset(
 """Instructions that look for pending calls."""
 
 _GENERATOR_SLOT: Final = {"FOR_ITER": 1, "SEND": 2}
-"""Instructions that run a generator on the stack, and its place from the top."""
+"""Instructions that run a generator on the stack, and the place of the generator from the top."""
 
 CERTAIN, UNCERTAIN = 0, -1
 
@@ -98,7 +100,7 @@ _cache: dict[int, tuple[CodeType, _Depths | None]] = {}
 
 
 def _numbers(table: bytes) -> Iterator[int]:
-    """The numbers of an exception table: six bits in each byte, bit 6 says that more follow."""
+    """The numbers of an exception table: six bits in each byte; bit 6 says that more follow."""
     number = 0
     for byte in table:
         number = number << 6 | byte & 63
@@ -121,9 +123,9 @@ def _effect(instruction: dis.Instruction, jump: bool) -> int:
     """How much deeper the stack is after the instruction."""
     name = instruction.opname
     if name == "RETURN_GENERATOR":
-        return 1  # what is sent first, for the POP_TOP that follows
+        return 1  # what is sent first, which POP_TOP removes
     if name == "PRECALL":
-        return 0  # dis says that it takes the arguments; it is CALL that does
+        return 0  # dis says that it takes the arguments, but CALL does
     try:
         effect = dis.stack_effect(instruction.opcode, instruction.arg, jump=jump)
     except ValueError:
@@ -182,9 +184,11 @@ def _depths_of(code: CodeType) -> _Depths | None:
 
 
 def depth_of(frame: FrameType, *, on_top: bool) -> int | None:
-    """How many slots of its value stack the frame uses; None if that cannot be told.
+    """How many slots of its value stack the frame uses; None if that is not known.
 
-    ``on_top``  the frame was interrupted by a pending call. If not, it is in the middle of an instruction
+    Args:
+        on_top: a pending call interrupted the frame. Otherwise it is in the middle of an
+            instruction.
     """
     depths = _depths_of(frame.f_code)
     unit = frame.f_lasti // _UNIT
@@ -195,11 +199,12 @@ def depth_of(frame: FrameType, *, on_top: bool) -> int | None:
 
 
 def stacks_of(frames: tuple[FrameType, ...]) -> tuple[int, ...]:
-    """What the walk has to know of the frames' value stacks: two numbers for each frame.
+    """What the walk needs to know of the frames' value stacks: two numbers for each frame.
 
-    The first is the depth, -1 if it is not known. The second is 0 if the slots are certainly good; n > 0 if they are
-    good provided that the n-th slot from the top is the generator that the frame before this one belongs to; -1 if
-    they may be out of date. After a ``__del__`` they are, and nothing is said.
+    The first is the depth, -1 if it is not known. The second is 0 if the slots are certainly good;
+    n > 0 if they are good provided that the n-th slot from the top is the generator that the frame
+    before this one belongs to; -1 if they may be out of date. Beneath a ``__del__`` the depth
+    counts as not known.
     """
     result: list[int] = []
     callers = {id(frame.f_back) for frame in frames} if len(frames) > 1 else set()

@@ -1,7 +1,7 @@
 """The walk in pure Python: the same functions as in C (``heap/c/_walk.c``), with the same results.
 
-``passes`` does the work. ``__all__`` is what both have; the stub of the extension takes its names and
-types from here.
+``passes`` does the work. ``__all__`` is what both have; the stub of the extension takes its names
+and types from here.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def measure(
     record: int,
     /,
 ) -> Figures:
-    """See ``walk.measure``. A negative ``limit`` is none. ``record``: 1 for a row for each object, ``BY_TYPE`` for the
-    count and bytes of each type."""
+    """See ``walk.measure``. A negative ``limit`` is none. ``record``: 1 for a row for each object,
+    ``BY_TYPE`` for the count and bytes of each type."""
     records: list[CountedObject] | None = [] if record and record != BY_TYPE else None
     sums: dict[type, tuple[int, int]] = {}
     observer: Observer | None = None
@@ -106,7 +106,8 @@ def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None, f
 
 
 def _best_of(rows: list[CensusRow], best: int | None, floor: int) -> list[CensusRow]:
-    """The rows that rank first, of the large and of the small ones, in their old order; the earlier of equals."""
+    """The rows that rank first, of the large and of the small ones, in their old order; the earlier
+    of equals."""
     if best is None or best >= len(rows):
         return rows
     order = sorted(range(len(rows)), key=lambda at: (rows[at][3] or 0.0, rows[at][4]), reverse=True)

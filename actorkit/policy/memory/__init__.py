@@ -1,1 +1,1 @@
-"""What a governor decides: levels, victims, restarts held back, work admitted. Samples in, actions out."""
+"""What a governor decides: levels, victims, restarts, admission. Samples in, actions out."""

@@ -1,15 +1,15 @@
-"""Whether new work is let in: by count, by rate, and by the bytes that such work has been seen to take.
+"""Whether new work is let in: by count, by rate, and by the bytes that such work takes.
 
-A connection costs what connections cost: the machine learns the footprint of each *kind* of work, as
-a high quantile (0.9) and not as a mean, since work that does not fit is paid for by the work that is
-in already. New work is admitted if its predicted bytes fit into what is free, less a reserve, less
-what was admitted and cannot have shown in a sample yet. What is free goes by what is *needed*: pages
-that Python has freed are there for the next one.
+A connection costs what connections cost: the machine learns the footprint of each *kind* of work,
+as a high quantile (0.9) and not as a mean, since work that does not fit is paid for by the work
+that is in already. New work is admitted if its predicted bytes fit into what is free, less a
+reserve, less what was admitted and cannot have shown in a sample yet. What is free goes by what is
+*needed*: pages that Python has freed are there for the next one.
 
 The reserve (20 % of the limit by default) is where SHED begins. From there on nothing is admitted
-anyway, so ``capacity`` tells the truth. A refusal names a time after which asking again makes sense,
-and costs next to nothing. Exempt kinds (health checks, an operator's console) are counted, and never
-refused.
+anyway, so ``capacity`` tells the truth. A refusal names a time after which asking again makes
+sense, and costs next to nothing. Exempt kinds (health checks, an operator's console) are counted,
+and never refused.
 
 Quantiles are kept as a histogram of sizes with 4 buckets to a doubling, halved when it is full: old
 sizes fade, memory is bounded, and the order does not matter. The error is at most one bucket, 19 %,
@@ -144,8 +144,8 @@ class LearnedSize:
             self._total = sum(self._buckets.values())
 
     def quantile(self, part: float) -> int:
-        """The smallest size, rounded up to a bucket, that ``part`` of them do not exceed; 0 if there
-        are none."""
+        """The smallest size, rounded up to a bucket, that ``part`` of them do not exceed; 0 if
+        there are none."""
         # It is asked for at every admission, and changes only when something is learned.
         known = self._known.get(part)
         if known is None:
@@ -191,7 +191,7 @@ class _Kind:
 
 
 class AdmissionMachine:
-    """The gate for new work. Every ``ask`` that is admitted needs an ``ended`` when the work is over.
+    """The gate for new work. Each ``ask`` that is admitted needs an ``ended`` when it is over.
 
     Example::
 
@@ -245,8 +245,8 @@ class AdmissionMachine:
             learned.note(size)
 
     def predict(self, kind: str, predicted: int) -> None:
-        """One more of that kind will take so many bytes: a prediction from outside, which goes before
-        what ``learn`` was given."""
+        """One more of that kind will take so many bytes: a prediction from outside, which goes
+        before what ``learn`` was given."""
         self._kind(kind).predicted = predicted
 
     def ended(self, kind: str, footprint: int | None = None) -> None:
@@ -259,8 +259,8 @@ class AdmissionMachine:
     # --- What it is asked ---
 
     def ask(self, kind: str, now: float, *, exempt: bool = False) -> Admit | Refuse:
-        """May one more of that kind come in? If it is admitted, it counts until ``ended``. ``exempt``: it
-        is not refused, even if its kind may be."""
+        """May one more of that kind come in? If it is admitted, it counts until ``ended``.
+        ``exempt``: it is not refused, even if its kind may be."""
         known = self._kind(kind)
         predicted = self.predicted(kind)
         exempt = exempt or known.limits.exempt
@@ -287,8 +287,8 @@ class AdmissionMachine:
         return size if known.learned.seen >= settings.enough else max(size, known.limits.first_guess)
 
     def room(self) -> int | None:
-        """Bytes that new work may take up now; None before the first sample: nothing is known then that
-        would speak against it."""
+        """Bytes that new work may take up now; None before the first sample: nothing is known then
+        that would speak against it."""
         sample = self._sample
         if sample is None:
             return None
@@ -296,8 +296,8 @@ class AdmissionMachine:
         return max(0, sample.limit - sample.needed - reserve - self._promised_bytes)
 
     def capacity(self, kind: str) -> float:
-        """How many more of that kind would be let in now, apart from their rate; inf if nothing limits
-        them."""
+        """How many more of that kind would be let in now, apart from their rate; inf if nothing
+        limits them."""
         known, room, predicted = self._kind(kind), self.room(), self.predicted(kind)
         if known.limits.exempt:
             return math.inf

@@ -1,9 +1,9 @@
 """Candidates: everybody who could be killed, as the shell counts them and the ranking reads them.
 
-Cost is the design. A census may be of 100,000 actors, and a round may take 40 ms, most of it for the
-census itself. So a Candidate is a tuple, and any tuple with its layout does. Rows come in groups by
-what ranks first, and each group has its sum and its largest, so that most groups are passed over
-unseen. In a large group only those rows are made that rank first (``KillCaps.wanted``).
+Cost is the design. A census may be of 100,000 actors, and a round may take 40 ms, most of it for
+the census itself. So a Candidate is a tuple, and any tuple with its layout does. Rows come in
+groups by what ranks first, and each group has its sum and its largest, so that most groups are
+passed over unseen. In a large group only those rows are made that rank first (``KillCaps.wanted``).
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Candidate(NamedTuple):
 
 @attrs.define
 class Group:
-    """Rows of a census that rank alike: only size, and how far they are over their budgets, tells them
-    apart."""
+    """Rows of a census that rank alike: only size, and how far they are over their budgets, tells
+    them apart."""
 
     #: All of them, or those that rank first.
     rows: list[Candidate] = attrs.field(factory=list)
@@ -65,8 +65,9 @@ class Group:
 
 
 class Census:
-    """Everybody who holds something, grouped by priority, by whether they are idle, and by whether they
-    have a budget. Of a large group the rows that rank first may be enough (see ``KillCaps.wanted``).
+    """Everybody who holds something, grouped by priority, by whether they are idle, and by whether
+    they have a budget. Of a large group the rows that rank first may be enough (see
+    ``KillCaps.wanted``).
 
     Args:
         rows: in any order; those that hold nothing are left out.

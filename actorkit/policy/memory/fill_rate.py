@@ -1,10 +1,10 @@
 """How fast memory fills, when it will be full at that rate, and when to look again.
 
-Two rates are taken from a short window of samples. The *worst* is the steepest climb from any sample
-of the window to the newest: for forecasts, in which a burst that began just now must not be averaged
-away. The *mean* is that of the whole window: for judging what a kill freed while other actors went on
-filling. Climbs over less than ``span`` seconds do not count, since between two samples close to each
-other there is mostly noise.
+Two rates are taken from a short window of samples. The *worst* is the steepest climb from any
+sample of the window to the newest: for forecasts, in which a burst that began just now must not be
+averaged away. The *mean* is that of the whole window: for judging what a kill freed while other
+actors went on filling. Climbs over less than ``span`` seconds do not count, since between two
+samples close to each other there is mostly noise.
 
 The next look depends on headroom and rate, as in earlyoom: it is due after a fraction of the time
 that is left, between a shortest and a longest wait. A node that stands still may begin to fill the
@@ -106,8 +106,8 @@ class FillRate:
         )
 
     def mean(self) -> float:
-        """Bytes a second by which live bytes (if unknown, what is needed) grew over the window; 0 if
-        they fell."""
+        """Bytes a second by which live bytes (if unknown, what is needed) grew over the window; 0
+        if they fell."""
         if not self._samples:
             return 0.0
         oldest, newest = self._samples[0], self._samples[-1]

@@ -1,20 +1,21 @@
 """Footprints: what actors of one kind held, and so what the next one will need.
 
 Whoever lets an actor in, or starts one again, while memory is short must know its size before it
-exists. The best witness is its own kind: those that live and those that died. Two figures are learned
-from their sizes, in a constant amount of memory:
+exists. The best witness is its own kind: those that live and those that died. Two figures are
+learned from their sizes, in a constant amount of memory:
 
-* The **EWMA** (exponentially weighted moving average) says what is usual. ``ALPHA`` is 1/8, as for the
-  smoothed round-trip time of TCP, a similar task: adapt within about ten samples, and let no single
-  one count for much.
+* The **EWMA** (exponentially weighted moving average) says what is usual. ``ALPHA`` is 1/8, as for
+  the smoothed round-trip time of TCP, a similar task: adapt within about ten samples, and let no
+  single one count for much.
 * The **high quantile** says what to reserve. With the mean, every second actor would need more than
   was put aside for it. With the maximum, one giant of last week would keep everybody out.
 
-The quantile is that of the last ``WINDOW`` samples, exact by nearest rank. The alternative, P² (Jain
-and Chlamtac 1985), has half the state and sees the whole past, but never forgets it, and it is at its
-worst where sizes come in a few clusters, as actors' sizes do. A node under another load than
-yesterday's must learn anew: so 64 samples, of which the fourth largest is the 0.95 quantile. As an
-estimate for the kind, that is below its 0.75 quantile less than once in ten thousand readings.
+The quantile is that of the last ``WINDOW`` samples, exact by nearest rank. The alternative, P²
+(Jain and Chlamtac 1985), has half the state and sees the whole past, but never forgets it, and it
+is at its worst where sizes come in a few clusters, as actors' sizes do. A node under another load
+than yesterday's must learn anew: so 64 samples, of which the fourth largest is the 0.95 quantile.
+As an estimate for the kind, that is below its 0.75 quantile less than once in ten thousand
+readings.
 
 Source: RFC 6298, section 2 (alpha, and that the first sample is the first average).
 """
@@ -80,11 +81,12 @@ class Footprint:
 
 
 class FootprintLearner:
-    """Learns one kind's footprint, sample by sample. Takes less than 1 KiB, however many there were.
+    """Learns one kind's footprint, sample by sample, in less than 1 KiB.
 
     Args:
         kind, id: whose it is, for the readings.
-        quantile: which part of the recent samples the prediction must cover, more than 0 and at most 1.
+        quantile: which part of the recent samples the prediction must cover, more than 0 and at
+            most 1.
 
     Raises ValueError for another quantile.
 
@@ -136,8 +138,8 @@ class FootprintLearner:
 
     @property
     def quantile(self) -> int:
-        """The high quantile of the last ``WINDOW`` samples: the smallest of them that enough of them do
-        not exceed. 0 without samples."""
+        """The high quantile of the last ``WINDOW`` samples: the smallest of them that enough of
+        them do not exceed. 0 without samples."""
         if self._high is None:
             ranked = sorted(self._recent)
             self._high = ranked[max(0, math.ceil(self.level * len(ranked)) - 1)] if ranked else 0

@@ -2,10 +2,10 @@
 
 A sample moves the ladder. Then everything that the level asks for is looked at, in the order of
 ``_work``, cheapest for the actors first: alarm, refusal and gate (``SWITCHES``: set once, cleared
-once), asking actors, the reserve, shedding, collecting, trimming, killing, and at last stopping. Most
-of it is *paced*: an action that was not worth it waits longer (``outcomes``). Refusing comes before
-collecting, since what is let in meanwhile is lost ground. Actors that are asked to free something
-have a moment for it before anybody is killed.
+once), asking actors, the reserve, shedding, collecting, trimming, killing, and at last stopping.
+Most of it is *paced*: an action that was not worth it waits longer (``outcomes``). Refusing comes
+before collecting, since what is let in meanwhile is lost ground. Actors that are asked to free
+something have a moment for it before anybody is killed.
 
 Killing takes a census, and the shell is asked for one only if there is something to kill for. So a
 round is TakeCensus, CensusTaken, KillVictims, ActionDone, and a later sample that judges it
@@ -13,11 +13,11 @@ round is TakeCensus, CensusTaken, KillVictims, ActionDone, and a later sample th
 round must free.
 
 ``used`` may stand at the limit because of pages that Python has freed and can use again. Then the
-level is EXHAUSTED, and yet nobody is killed and nothing is stopped: kills and stops go by ``needed``,
-against the fraction at which their level is left.
+level is EXHAUSTED, and yet nobody is killed and nothing is stopped: kills and stops go by
+``needed``, against the fraction at which their level is left.
 
-At EXHAUSTED the reserve is released at once, and kills go on. Then come the phases of ``PHASES``: if
-memory is still needed after ``stop_all_after``, or if kills do not help or find nobody, all but
+At EXHAUSTED the reserve is released at once, and kills go on. Then come the phases of ``PHASES``:
+if memory is still needed after ``stop_all_after``, or if kills do not help or find nobody, all but
 critical actors are stopped, once. If it is still needed ``stop_node_after`` later, the node stops.
 That is the last decision.
 
@@ -101,8 +101,9 @@ class GovernorMachine:
     Example::
 
         governor = GovernorMachine()
-        actions = governor.handle(Sampled(MemorySample(0.0, limit=1000, used=750, source="test", resident=750)))
-        # LevelChanged(CONSERVE), SetAlarm, TellActors, CollectGarbage, …; look again at governor.look_at
+        sample = MemorySample(0.0, limit=1000, used=750, source="test", resident=750)
+        actions = governor.handle(Sampled(sample))
+        # LevelChanged(CONSERVE), SetAlarm, TellActors, …; look again at governor.look_at
     """
 
     def __init__(self, settings: GovernorSettings | None = None) -> None:
@@ -264,7 +265,7 @@ class GovernorMachine:
             self._reserve_out = False
             self._emit(ev.RebuildReserve(because=f"{at}: the reserve of {self.settings.reserve:,} bytes fits again"))
 
-    # --- Shedding, collecting, trimming -------------------------------------------------------------
+    # --- Shedding, collecting, trimming -----------------------------------------------------------
 
     def _shed(self, sample: MemorySample, ladder: LadderSettings, at: str) -> None:
         wanted = math.ceil(sample.needed - ladder.shed.leave * sample.limit)
@@ -325,7 +326,7 @@ class GovernorMachine:
                 f"{self._book.paces[outcome.action].interval:g} s",
             )
 
-    # --- Killing ------------------------------------------------------------------------------------
+    # --- Killing ----------------------------------------------------------------------------------
 
     def _missing(self, sample: MemorySample, ladder: LadderSettings) -> int:
         """Bytes that a round would have to free."""
@@ -380,7 +381,8 @@ class GovernorMachine:
         if candidates.partial and not self._everybody:
             unfit = chosen.passed_over + counted - len(candidates)
             if not chosen.victims or unfit > settings.caps.spare(len(candidates)):
-                # Other actors of a class would have to go before those of the next one, and have no row.
+                # Other actors of a class would have to go before those of the next one, and have no
+                # row.
                 self._census_not_before = census.now + settings.census_again
                 self._take_census(missing, None, f"{at}; {unfit} of those who rank first may not be killed for it")
                 return
@@ -397,7 +399,7 @@ class GovernorMachine:
                 sent.number, census.now, sample, self._rate.mean(), sent.predicted, dead, judged=not sent.dry_run
             )
 
-    # --- Stopping -----------------------------------------------------------------------------------
+    # --- Stopping ---------------------------------------------------------------------------------
 
     def _stop(self, sample: MemorySample, ladder: LadderSettings) -> None:
         now, since, settings = sample.now, self._ladder.since, self.settings
@@ -433,7 +435,7 @@ class GovernorMachine:
         assert allows(PHASES, self.phase, phase), f"no arrow leads from {self.phase} to {phase}"
         self.phase, self._phase_since = phase, now
 
-    # --- Saying so ----------------------------------------------------------------------------------
+    # --- Saying so --------------------------------------------------------------------------------
 
     def _does(self, action: LevelAction) -> bool:
         return self.settings.does(action, self.level)

@@ -2,8 +2,8 @@
 
 The shell says what has happened (events, each with ``now`` in seconds on the governor's clock). The
 machine answers with what is to be done (actions, in that order). It waits for nothing and assumes
-nothing: an action counts as done when ActionDone says so, with the action's ``number``. If nothing is
-heard of an action, the machine decides anew after a while.
+nothing: an action counts as done when ActionDone says so, with the action's ``number``. If nothing
+is heard of an action, the machine decides anew after a while.
 
 * Every action has its ``because``: the rule and its numbers, for people. It takes no part in
   comparisons.
@@ -60,8 +60,8 @@ __all__ = [
 
 @attrs.frozen
 class Sampled:
-    """The shell has looked at the memory. Nearly everything is decided on this event; only victims are
-    not."""
+    """The shell has looked at the memory. Nearly everything is decided on this event; only victims
+    are not."""
 
     sample: MemorySample
 
@@ -72,16 +72,17 @@ class Sampled:
 
 @attrs.frozen
 class ActionDone:
-    """The action with this number has been performed. For KillVictims: all victims, and everybody in
-    their radii, have ended.
+    """The action with this number has been performed. For KillVictims: all victims, and everybody
+    in their radii, have ended.
     """
 
     now: float
     number: int
     realised: int | None = None
-    """Bytes that it freed, if the shell can tell. CollectGarbage and KillVictims: live bytes before,
-    less those after (KillVictims only if all victims ended on the spot). TrimAllocator: resident bytes
-    before, less those after. ShedMailboxes: what was given up. None: a later sample decides."""
+    """Bytes that it freed, if the shell can tell. CollectGarbage and KillVictims: live bytes
+    before, less those after (KillVictims only if all victims ended on the spot). TrimAllocator:
+    resident bytes before, less those after. ShedMailboxes: what was given up. None: a later sample
+    decides."""
     duration: float = 0.0
     """How long the node stood still for it."""
     failure: str = ""
@@ -98,7 +99,7 @@ class CensusTaken:
     """Everybody, in no particular order."""
     radius_of: Callable[[Hashable], Radius | None] | None = None
     """Who dies with an actor. It is called only for those that are about to be killed: finding
-    everybody's radius would cost more than the round. A Candidate's own ``radius`` goes before it."""
+    everybody's radius would cost more than the round. A Candidate's own ``radius`` wins."""
 
 
 Event = Sampled | ActionDone | CensusTaken
@@ -145,12 +146,12 @@ class TellActors(GovernorAction):
 
     level: MemoryLevel
     please_free: int
-    """Bytes that the node would like to have back from all of them together; 0 when the level falls."""
+    """Bytes that the node wants back from all of them together; 0 when the level falls."""
 
 
 @attrs.frozen
 class CollectGarbage(GovernorAction):
-    """Run the cyclic collector once. The answer has the live bytes that it freed, and how long it took."""
+    """Run the cyclic collector once. The answer has the live bytes that it freed, and the time."""
 
 
 @attrs.frozen
@@ -192,14 +193,14 @@ class TakeCensus(GovernorAction):
     wanted: int
     """Bytes that are to be freed."""
     caps: KillCaps | None = None
-    """The rows of a large group that a round by these may want are enough (``KillCaps.wanted``); None:
-    everybody must have a row."""
+    """The rows of a large group that a round by these may want are enough (``KillCaps.wanted``);
+    None: everybody must have a row."""
 
 
 @attrs.frozen
 class KillVictims(GovernorAction):
-    """Kill each victim for the node's sake. Those in its radius die of it and need no kill of their own.
-    The answer comes when all have ended."""
+    """Kill each victim for the node's sake. Those in its radius die of it and need no kill of their
+    own. The answer comes when all have ended."""
 
     victims: tuple[Victim, ...]
     predicted: int
@@ -224,13 +225,13 @@ class RebuildReserve(GovernorAction):
 
 @attrs.frozen
 class StopAllButCritical(GovernorAction):
-    """Kill everybody who is not critical and has nobody critical in its radius. The answer comes when
-    they have ended."""
+    """Kill everybody who is not critical and has nobody critical in its radius. The answer comes
+    when they have ended."""
 
 
 @attrs.frozen
 class StopNode(GovernorAction):
-    """Stop the node in order, and end the process with this exit status. Nothing is decided after it."""
+    """Stop the node in order, and end the process with this exit status: the last decision."""
 
     exit_status: int
 

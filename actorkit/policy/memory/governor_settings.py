@@ -1,10 +1,10 @@
 """Everything about a governor that can be set, with its defaults.
 
 What is done at which level is data too: ``LEVEL_ACTIONS`` says what each level *adds*, and a level
-does what the lower ones do. What data cannot say, a callable can: ``thresholds`` (limits that depend
-on the sample), ``rank`` (who is given up first) and ``revise``, which sees each action before the
-shell does and may change or drop it. The callables are called within decisions. They must be quick,
-and must not wait, raise, or keep what they are given.
+does what the lower ones do. What data cannot say, a callable can: ``thresholds`` (limits that
+depend on the sample), ``rank`` (who is given up first) and ``revise``, which sees each action
+before the shell does and may change or drop it. The callables are called within decisions. They
+must be quick, and must not wait, raise, or keep what they are given.
 """
 
 from __future__ import annotations
@@ -74,13 +74,13 @@ class GovernorSettings:
         rank: replaces the ranking of victims: the one with the smallest value goes first.
         paces: how often collecting, trimming and shedding may be repeated.
         actions: what each level adds to what is done.
-        revise: sees each action before the shell; returns it, another in its place, or None to drop it.
+        revise: sees each action before the shell; returns it, another one, or None to drop it.
         reserve: bytes of the ballast that is released when the node is EXHAUSTED; 0: there is none.
         tell_again: seconds until actors are asked again to free something.
         answer_within: seconds that they have for it before anybody is killed, unless the limit is
             nearer.
-        stop_all_after: seconds in EXHAUSTED, with memory really needed, before all but critical actors
-            are stopped; sooner if kills do not help or find nobody.
+        stop_all_after: seconds in EXHAUSTED, with memory really needed, before all but critical
+            actors are stopped; sooner if kills do not help or find nobody.
         stop_node_after: seconds after that before the node stops.
         exit_status: of the process, when the node has stopped.
         step_fence: refuse a request of a single step of a task for more than what is left (Linux,

@@ -32,7 +32,7 @@ LARGEST: Final = 2**62 - 1
 
 
 def bytes_of(size: int | str) -> int:
-    """A size in bytes: an int, or text such as ``"256 KiB"``, ``"1.5 GiB"``, ``"64 kB"`` (64,000 bytes).
+    """A size in bytes: an int, or text such as ``"256 KiB"``, ``"1.5 GiB"``, ``"64 kB"`` (64,000).
 
     Raises ValueError for what is not a size or is negative, TypeError for another type.
 
@@ -67,20 +67,20 @@ def _optional_size(value: Any) -> Any:
 class HeapLimit:
     """How much an actor may hold, and what becomes of it beyond that.
 
-    Use it for actors whose state grows with what others send: connections, caches, rooms. Leave it out
-    if the actor's size is bounded by its code. Begin with ``kill=False`` in production, read the peaks
-    (``process_info(ref).heap_peak``), then set the size.
+    Use it for actors whose state grows with what others send: connections, caches, rooms. Leave it
+    out if the actor's size is bounded by its code. Begin with ``kill=False`` in production, read
+    the peaks (``process_info(ref).heap_peak``), then set the size.
 
     Args:
-        size: bytes that the actor may hold: what would be freed if it died now, its mailbox included.
-            0: no limit.
-        kill: end the actor with ``MemoryLimit`` when it holds more (default: True). False only observes:
-            each time that the actor passes its limit is logged, and its peak is kept.
+        size: bytes that the actor may hold: what would be freed if it died now, its mailbox
+            included. 0: no limit.
+        kill: end the actor with ``MemoryLimit`` when it holds more (default: True). False only
+            observes: each time that the actor passes its limit is logged, and its peak is kept.
         log: report it (default: True).
         include_shared: count what other actors hold too, as often as it is held (default: False).
-        hard: beyond this many bytes allocated in one activation, requests of 64 KiB or more are refused
-            with MemoryError, before the memory is touched. Default: 1.5 times ``size``. Ignored with
-            ``kill=False``.
+        hard: beyond this many bytes allocated in one activation, requests of 64 KiB or more are
+            refused with MemoryError, before the memory is touched. Default: 1.5 times ``size``.
+            Ignored with ``kill=False``.
 
     Raises ValueError for a size that cannot be one, TypeError for a wrong type.
 
@@ -106,7 +106,7 @@ class HeapLimit:
             )
 
     def over(self, default: HeapLimit | None) -> HeapLimit:
-        """This limit with every knob set: to its own value, else the default's, else the system's."""
+        """This limit with every knob set: its own value, else the default's, else the system's."""
 
         def knob(name: str, system: bool) -> bool:
             own = getattr(self, name)

@@ -3,19 +3,19 @@
 The phases and their arrows are in ``ROUNDS``.
 
 A round waits for its effect. If its victims ended at once, what that freed has been measured on the
-spot, and the next sample may begin another round already. Otherwise no other round begins before its
-victims have ended *and* a later sample shows that it delivered, or, failing that, before
+spot, and the next sample may begin another round already. Otherwise no other round begins before
+its victims have ended *and* a later sample shows that it delivered, or, failing that, before
 ``effect_delay`` has passed. Without the wait, a governor reads figures from before its kills and
 kills again. Without the short cut it frees one round's worth per delay, which is too slow for a
-crowd. If the limit is nearer than the rest of the wait, a round whose victims have ended is given up
-unjudged, but not more than ``futile_rounds`` in a row.
+crowd. If the limit is nearer than the rest of the wait, a round whose victims have ended is given
+up unjudged, but not more than ``futile_rounds`` in a row.
 
 A round that was not measured on the spot is judged by live bytes where they are known, else by what
 is needed, and never by the resident set. Other actors go on filling meanwhile: what they would have
 taken up, at the mean rate before the round, is credited to it. A round that realised less than
 ``effective`` of its prediction is *futile*. After ``futile_rounds`` in a row the breaker opens: no
-kills for ``pause``, then one round to try; if that is futile too, a pause twice as long. A kill that
-frees nothing harms twice.
+kills for ``pause``, then one round to try; if that is futile too, a pause twice as long. A kill
+that frees nothing harms twice.
 
 A victim that has not ended stays on the list of the killed: it is not chosen again.
 """
@@ -68,8 +68,8 @@ class KillSettings:
 
     Args:
         caps: what one round may take.
-        margin: part of the limit to be freed beyond the point where KILL is left, so that it is left
-            for good.
+        margin: part of the limit to be freed beyond the point where KILL is left, so that it is
+            left for good.
         round_interval: seconds between the beginnings of two rounds, at least.
         effect_delay: seconds that a round has to show an effect.
         effective: a round that realises less than this part of its prediction is futile.
@@ -219,8 +219,8 @@ class KillRounds:
         return self._not_ended.pop(number, None) is not None
 
     def look(self, sample: MemorySample, time_to_limit: float = math.inf) -> Judgement | None:
-        """Judge the round under way by a later sample, if it is time. ``time_to_limit``: seconds, at
-        the present rate."""
+        """Judge the round under way by a later sample, if it is time. ``time_to_limit``: seconds,
+        at the present rate."""
         this, settings = self._round, self.settings
         if this is None or sample.now <= this.at:
             return None

@@ -3,21 +3,22 @@
 The levels and their arrows are in ``LADDER``. Two pairs of thresholds decide, and one memory of how
 a level was left:
 
-* *Up* at once, over as many levels as it takes: ``used`` has reached a level's ``enter`` fraction of
-  the limit, since ``used`` is what the kernel kills for.
+* *Up* at once, over as many levels as it takes: ``used`` has reached a level's ``enter`` fraction
+  of the limit, since ``used`` is what the kernel kills for.
 * *Early*, one level higher than what is due, at most to KILL: at the present rate the limit is
   reached before the next look has been acted upon.
 * *Down* one level per ``dwell``: ``needed`` (``used`` without pages that Python has freed and the
-  system has not got back) is below the level's ``leave`` fraction. After a kill ``used`` may not fall
-  at all. A ladder that waited for that would stay up for ever, as several overload managers do.
+  system has not got back) is below the level's ``leave`` fraction. After a kill ``used`` may not
+  fall at all. A ladder that waited for that would stay up for ever, as several overload managers
+  do.
 
 There is a trap between these rules. A level is left by ``needed`` while ``used`` still stands above
-``enter``, and so the next sample would enter it again. Therefore a level that is left while ``used``
-is not below its ``leave`` is *marked*, and so are the levels above it. A marked level is entered
-again only when ``needed`` itself reaches ``enter``, or when ``used`` has reached ``enter`` and has
-grown by ``regrowth`` of the limit over the lowest that it had since: growth that does not reuse freed
-pages is real growth. It is not entered early. The mark goes when ``used`` has been below ``leave``:
-the pages did go back, and the plain rule is right again.
+``enter``, and so the next sample would enter it again. Therefore a level that is left while
+``used`` is not below its ``leave`` is *marked*, and so are the levels above it. A marked level is
+entered again only when ``needed`` itself reaches ``enter``, or when ``used`` has reached ``enter``
+and has grown by ``regrowth`` of the limit over the lowest that it had since: growth that does not
+reuse freed pages is real growth. It is not entered early. The mark goes when ``used`` has been
+below ``leave``: the pages did go back, and the plain rule is right again.
 
 Only leaving waits. A level that was left is entered again at once when memory says so. So there is
 at most one step down per dwell, and a turn (in, out) never takes less.

@@ -1,9 +1,9 @@
 """What the node says to its actors when it runs out of memory.
 
-One fact, said in two ways. As a *message*, to actors that opted in (``ctx.watch_memory()``): the node
-is at ``level``, please free something. As an *exit reason*: the actor was ended, not for what it did
-but because the node needed its memory. Its supervisor starts it again when there is room, and does
-not count that towards its restart intensity.
+One fact, said in two ways. As a *message*, to actors that opted in (``ctx.watch_memory()``): the
+node is at ``level``, please free something. As an *exit reason*: the actor was ended, not for what
+it did but because the node needed its memory. Its supervisor starts it again when there is room,
+and does not count that towards its restart intensity.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ __all__ = ["MemoryPressure"]
 class MemoryPressure(ExitReason):
     """The node is short of memory.
 
-    As a message: an actor that can do without something (caches, buffers, idle connections) lets go of
-    it now; at ``MemoryLevel.NORMAL`` the shortage is over. ``please_free``: bytes that are missing, from
-    all actors together. An actor that frees nothing is only more likely to be chosen later.
+    As a message: an actor that can do without something (caches, buffers, idle connections) lets go
+    of it now; at ``MemoryLevel.NORMAL`` the shortage is over. ``please_free``: bytes that are
+    missing, from all actors together. An actor that frees nothing is only more likely to be chosen
+    later.
 
     As an exit reason: abnormal; ``because`` says which rule chose this actor, with its numbers.
 

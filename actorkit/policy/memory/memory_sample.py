@@ -1,18 +1,18 @@
-"""What the governor knows of memory: how much there is, how much is used, and how much of that is needed.
+"""What the governor knows of memory: how much there is, is used, and is really needed.
 
 Three figures, because any one alone misleads:
 
-* ``used`` of ``limit`` is what the kernel kills for. There may be several limits (of the process, of
-  control groups and their ancestors, of resource limits, of the whole machine). A sample has the one
-  with the least headroom, and ``source`` names it.
+* ``used`` of ``limit`` is what the kernel kills for. There may be several limits (of the process,
+  of control groups and their ancestors, of resource limits, of the whole machine). A sample has the
+  one with the least headroom, and ``source`` names it.
 * ``live`` is what Python's allocators have handed out and not got back. After a kill it falls at
   once.
 * ``resident`` is the process's resident set. What is resident but not live is *retained*: freed by
   Python, not given back to the system. A governor that judged its kills by ``used`` alone would see
   no effect and go on killing.
 
-So a level is entered on ``used``. It is left, and effects are judged, on ``needed``: ``used`` without
-what is retained.
+So a level is entered on ``used``. It is left, and effects are judged, on ``needed``: ``used``
+without what is retained.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ __all__ = ["MemoryLevel", "MemorySample", "Priority"]
 
 
 class MemoryLevel(enum.IntEnum):
-    """How short of memory the node is. At each level the governor does what it does at the lower ones,
-    and more."""
+    """How short of memory the node is. At each level the governor does what it does at the lower
+    ones, and more."""
 
     NORMAL = 0
     CONSERVE = 1
-    """The alarm is set; actors that opted in are asked to free something; garbage is collected, and the
-    allocator trimmed."""
+    """The alarm is set; actors that opted in are asked to free something; garbage is collected, and
+    the allocator trimmed."""
     SHED = 2
     """Mailboxes give up sheddable messages; new work is refused."""
     KILL = 3
     """The least important, largest actors are killed until enough is free."""
     EXHAUSTED = 4
-    """The reserve is released; all but critical actors are stopped; at last the node stops in order."""
+    """The reserve is released; all but critical actors are stopped; at last the node stops in
+    order."""
 
 
 class Priority(enum.IntEnum):

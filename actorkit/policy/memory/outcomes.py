@@ -1,9 +1,9 @@
 """What an action was to free, what it freed, and whether it is worth doing again.
 
-Every action that frees something leaves an ActionOutcome. Each kind of action that may be repeated has a
-*pace*, which learns from them. If an action frees less than ``effective`` of what was predicted, it
-waits twice as long before its next turn, up to a bound; if it delivers, it is back to the first
-interval. So an action that does not help gets out of the way, and the ladder moves on.
+Every action that frees something leaves an ActionOutcome. Each kind of action that may be repeated
+has a *pace*, which learns from them. If an action frees less than ``effective`` of what was
+predicted, it waits twice as long before its next turn, up to a bound; if it delivers, it is back to
+the first interval. So an action that does not help gets out of the way, and the ladder moves on.
 
 Garbage collection has two more rules, since it stops the whole node. It may take ``share`` of the
 time: a run of 50 ms is not followed by another one for a second (at 5 %). And it is skipped while
@@ -12,8 +12,8 @@ the last run, scaled by the growth of live bytes since, predicts a pause longer 
 be killed instead: a pause is better than a death. A collection is expected to free ``GC_PREDICTS``
 of the live bytes; if it frees less, it is not effective.
 
-Sources: the collectors of OpenTelemetry (less than 5 % freed: doubled interval), Dask (at most 5 % of
-the time).
+Sources: the collectors of OpenTelemetry (less than 5 % freed: doubled interval), Dask (at most 5 %
+of the time).
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class ActionOutcome:
     """None: nobody could tell."""
     duration: float
     returned: int | None = None
-    """By how much the resident set fell meanwhile, which is what the system got back of it; None if no
-    later sample was taken for it."""
+    """By how much the resident set fell meanwhile, which is what the system got back of it; None if
+    no later sample was taken for it."""
 
     @property
     def ratio(self) -> float | None:

@@ -21,8 +21,8 @@ last death, each by a factor. A child that dies two minutes after each start has
 having lived two minutes. These deaths are the node's doing. They are counted here, and not by the
 supervisor's restart intensity.
 
-Everything is kept in heaps: 10,000 held restarts cost O(log n) each. Cancelled ones are dropped when
-their turn comes.
+Everything is kept in heaps: 10,000 held restarts cost O(log n) each. Cancelled ones are dropped
+when their turn comes.
 """
 
 from __future__ import annotations
@@ -133,8 +133,8 @@ class NodeDeaths:
         self._last_life = 0.0
 
     def note(self, lived: float, footprint: int, fraction: float) -> float:
-        """It has been killed after ``lived`` seconds, and held ``footprint`` bytes. Returns the seconds
-        to wait before its restart. ``fraction`` is a random number from 0 to 1."""
+        """It has been killed after ``lived`` seconds, and held ``footprint`` bytes. Returns the
+        seconds to wait before its restart. ``fraction`` is a random number from 0 to 1."""
         spec = self.backoff
         if self.failures and lived >= spec.reset_after * max(spec.base(self.failures), self._last_life):
             self.failures = 0
@@ -283,7 +283,8 @@ class RestartQueue:
         self._known: dict[Hashable, _Waiting] = {}
         #: The RESTING ones, by when they are due. Dropped ones may still be among them.
         self._resting: _Heap = []
-        #: The READY ones by size class; in each by priority, then by age. The same is true of dropped ones.
+        #: The READY ones by size class; in each by priority, then by age. The same is true of
+        #: dropped ones.
         self._ready: dict[int, _Heap] = {}
         #: What was let through and may not show in the samples yet: when, and bytes.
         self._promised: deque[tuple[float, int]] = deque()
@@ -325,7 +326,7 @@ class RestartQueue:
         return self._release()
 
     def room(self) -> int:
-        """Bytes that restarts may take up now; 0 before the first look and while the gate is closed."""
+        """Bytes that restarts may use now; 0 before the first look and while the gate is closed."""
         sample = self._sample
         if sample is None or self.gate is Gate.CLOSED:
             return 0
@@ -335,8 +336,8 @@ class RestartQueue:
 
     @property
     def wake_at(self) -> float | None:
-        """When a Tick is wanted, since time alone may let something through then; None: only another
-        event may."""
+        """When a Tick is wanted, since time alone may let something through then; None: only
+        another event may."""
         _shed_dropped(self._resting)
         times = [self._resting[0][0]] if self._resting else []
         if self._next(self.room()) is not None:
@@ -408,7 +409,7 @@ class RestartQueue:
         return released
 
     def _next(self, room: int) -> _Heap | None:
-        """The size class whose first one fits and ranks before the others' first; None: nothing fits."""
+        """The size class whose turn it is: its first one fits. None: nothing fits."""
         best: _Heap | None = None
         if room > 0:
             for heap in self._ready.values():

@@ -1,26 +1,26 @@
 """Victims: who is given up when the node needs memory.
 
 Candidates are ranked, and taken in that order until enough is predicted to come back. The rank:
-priority class first (LOW before NORMAL before HIGH, CRITICAL never), then idle before busy, then how
-far over its budget, then private bytes. Two rules keep that from killing crowds for nothing:
+priority class first (LOW before NORMAL before HIGH, CRITICAL never), then idle before busy, then
+how far over its budget, then private bytes. Two rules keep that from killing crowds for nothing:
 
 * *Worthwhile.* Within a class, a candidate that frees at least a fair part of what is missing
-  (``worthwhile`` of missing / cap) goes before one that does not, whatever its idleness: ten hogs die,
-  not ten thousand idle dwarfs. The dwarfs of a class go before the next class only if they could
-  together cover what is missing. Dwarfs that could not come last, the largest first: an idle actor of
-  500 bytes must not die for nothing while a busy one of 30 KiB lives.
+  (``worthwhile`` of missing / cap) goes before one that does not, whatever its idleness: ten hogs
+  die, not ten thousand idle dwarfs. The dwarfs of a class go before the next class only if they
+  could together cover what is missing. Dwarfs that could not come last, the largest first: an idle
+  actor of 500 bytes must not die for nothing while a busy one of 30 KiB lives.
 * *Radius.* Everybody who dies of a kill (linked actors that do not trap exits, siblings that the
   supervisor's strategy takes along) is counted with it: as deaths against the cap, as bytes once. A
   radius with a critical actor is not eligible. A radius larger than the cap is taken only when
   nothing else is left, and alone.
 
-Keys are taken in C, only as many rows are ranked as can be taken, and a radius that a candidate does
-not bring along is asked for when its turn has come (see ``candidates`` for why).
+Keys are taken in C, only as many rows are ranked as can be taken, and a radius that a candidate
+does not bring along is asked for when its turn has come (see ``candidates`` for why).
 
 Where to put a ranking rule. A rule that one program needs is a callable: ``rank=`` of
 GovernorSettings. A rule for everybody is in ``_in_order``, if it goes by what a Candidate knows. A
-new fact about an actor is a field of Candidate (``candidates``), and ``governor.census`` finds it out;
-if the rows of a large group are to be chosen by it, so does the census in C.
+new fact about an actor is a field of Candidate (``candidates``), and ``governor.census`` finds it
+out; if the rows of a large group are to be chosen by it, so does the census in C.
 
 Sources: the Linux memory killers rank by priority, then size, and skip the small; Envoy resets
 streams by size class, 50 a round; Orleans and Ray take the idle first.
@@ -54,7 +54,7 @@ PRIORITIES: Final = (int(Priority.LOW), int(Priority.NORMAL), int(Priority.HIGH)
 
 DEATHS: Final = 50
 DEATHS_OF_A_CROWD: Final = 0.05
-"""What one round may take unless ``KillCaps`` says otherwise: actors, or this part of all candidates."""
+"""What one round may take by default: actors, or this part of all candidates."""
 
 
 @attrs.frozen
@@ -133,8 +133,8 @@ class KillCaps:
         return max(DEATHS, int(DEATHS_OF_A_CROWD * candidates)) if self.count is None else self.count
 
     def wanted(self, candidates: int) -> int:
-        """How many rows a group needs of those who are worthwhile, and as many again of the others. It
-        is enough unless more than ``spare`` of them turn out not to be eligible."""
+        """How many rows a group needs of those who are worthwhile, and as many again of the others.
+        It is enough unless more than ``spare`` of them turn out not to be eligible."""
         return self.deaths(candidates) + self.spare(candidates)
 
     def spare(self, candidates: int) -> int:
@@ -171,8 +171,8 @@ SAMPLED: Final = 500
 
 
 def _largest(rows: list[Candidate], wanted: int) -> Iterator[Candidate]:
-    """As ``_best`` by size, but faster: a sample shows about how large the wanted ones are, so that only
-    a few have to be sorted, even in a crowd of one size."""
+    """As ``_best`` by size, but faster: a sample shows about how large the wanted ones are, so that
+    only a few have to be sorted, even in a crowd of one size."""
     if len(rows) < 2 * SAMPLED or wanted >= len(rows) // 4:
         yield from sorted(rows, key=private_of, reverse=True)
         return
@@ -195,7 +195,7 @@ def _ranked(groups: Iterable[tuple[bool, list[Candidate]]], wanted: int) -> Iter
 def _in_order(
     census: Census, missing: int, caps: KillCaps, rank: Rank | None, left: Callable[[], int]
 ) -> Iterator[Candidate]:
-    """Candidates in the order in which they are considered. ``left``: what is still missing by then."""
+    """Candidates in the order in which they are considered. ``left``: what is missing by then."""
     wanted = caps.wanted(len(census))
     if rank is not None:
         eligible = [row for row in census if row[1] < CRITICAL]
@@ -221,7 +221,7 @@ def _from(group: Group, floor: int) -> list[Candidate]:
 
 
 def _below(group: Group, floor: int) -> tuple[list[Candidate], int]:
-    """The rows that are not worthwhile, and the bytes of all such candidates, with a row or without."""
+    """The rows that are not worthwhile, and the bytes of all such candidates, with a row or not."""
     if group.most < floor:
         return group.rows, group.bytes
     rows = [row for row in group.rows if row[4] < floor]
@@ -282,8 +282,8 @@ class _Choice:
 
     def take(self, row: Candidate, keys: frozenset[Hashable], size: int) -> None:
         if not self.dead.isdisjoint(keys):
-            # What an earlier victim of this round frees is counted there. This is exact for radii that
-            # lie within each other, as strategies make them, and never too much for others.
+            # What an earlier victim of this round frees is counted there. This is exact for radii
+            # that lie within each other, as strategies make them, and never too much for others.
             size = max(0, size - sum(v.predicted for v in self.victims if not v.radius.isdisjoint(keys)))
         self.dead |= keys
         self.predicted += size
@@ -301,12 +301,12 @@ def select(
     """The victims whose predicted reclaim covers ``missing`` bytes, as far as ``caps`` allow.
 
     Args:
-        candidates: a census, or its rows in any order. An actor that holds nothing or is CRITICAL is
-            never taken.
+        candidates: a census, or its rows in any order. An actor that holds nothing or is CRITICAL
+            is never taken.
         missing: bytes that are wanted back.
         caps: how much the round may take.
-        rank: replaces the ranking: the smallest value goes first. Who is eligible stays a matter of the
-            rules.
+        rank: replaces the ranking: the smallest value goes first. Who is eligible stays a matter of
+            the rules.
         radius_of: the radius of a candidate that does not bring one.
 
     Example::
@@ -339,10 +339,10 @@ def select(
 def select_over_quota(
     children: Iterable[Candidate], used: int, quota: int, *, caps: KillCaps | None = None
 ) -> Selection:
-    """The children that a subtree over its ``memory_quota`` loses: the lowest priority first, and of
-    those the largest, until what is left is at most ``quota``. A child's ``private`` is its subtree's
-    bytes. Idleness and budgets say nothing here: the quota is the family's, and the largest of its least
-    important members has spent it.
+    """The children that a subtree over its ``memory_quota`` loses: the lowest priority first, and
+    of those the largest, until what is left is at most ``quota``. A child's ``private`` is its
+    subtree's bytes. Idleness and budgets say nothing here: the quota is the family's, and the
+    largest of its least important members has spent it.
     """
     rows = list(children)
     return select(rows, used - quota, caps, rank=lambda row: (row[1], -row[4]))

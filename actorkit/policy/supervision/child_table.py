@@ -17,7 +17,7 @@ from actorkit.policy.key_table import KeyTable, Slot
 from actorkit.policy.supervision.backoff import BackoffState
 from actorkit.policy.supervision.child_spec import ChildSpec
 from actorkit.policy.supervision.supervision_events import ChildCounts, ChildExited, ChildInfo
-from actorkit.policy.supervision.supervision_states import CHILD_TRANSITIONS, ChildState, ChildStep
+from actorkit.policy.supervision.supervision_states import ChildState, ChildStep, next_state
 
 __all__ = ["Child", "ChildTable"]
 
@@ -54,7 +54,7 @@ class Child:
 
     def take(self, step: ChildStep) -> None:
         """Go to the state that ``step`` leads to. Raises KeyError where it leads nowhere."""
-        self.state = CHILD_TRANSITIONS[self.state][step]
+        self.state = next_state(self.state, step)
 
     def forget_failures(self) -> None:
         """Begin a new row of failures: somebody has taken the child in hand."""

@@ -4,14 +4,12 @@ How it works. No child's fate depends on a sibling's, so there are no sequences 
 event concerns one child, is dealt with at once, and costs the same however many there are. A
 server has one child per connection, so a start and an end are a few dict operations.
 
-Children are known by their instance while they start, run or stop, and by their ref to callers.
-Ids are ignored. A temporary child, the usual case, is remembered as its ref and how to stop it,
-without its spec, whose arguments may be large. A child that may be restarted is the same ``_Kept``
-over all its lives; between two of them it is found by its last ref, and by the *ticket* of its
-next start.
+The machine knows children by their instance while they start, run or stop; callers know them by
+their ref. Ids are ignored. A child that may be restarted is the same ``KeptChild`` over all its
+lives; between two of them it is found by its last ref, and by the *ticket* of its next start.
 
-Stop asks all children at once, in one group for each distinct shutdown time with one timer each,
-so the slowest child sets the time that it takes, not the sum of all.
+A stop asks all children at once, in one group for each distinct shutdown time with one timer each.
+So it takes as long as the slowest child, and not the sum of all.
 """
 
 from __future__ import annotations
@@ -32,9 +30,8 @@ from actorkit.errors import (
 )
 from actorkit.policy.key_table import NOT_THEIRS
 from actorkit.policy.supervision import supervision_events as ev
-from actorkit.policy.supervision.actor_options import Kind
-from actorkit.policy.supervision.backoff import BackoffState
-from actorkit.policy.supervision.child_spec import ChildSpec, Restart, ShutdownTime
+from actorkit.policy.supervision.child_spec import ChildSpec, ShutdownTime
+from actorkit.policy.supervision.dynamic_children import NOBODY, ChildEnding, KeptChild, PendingStart, StartedChild
 from actorkit.policy.supervision.restart_window import TOO_MANY_RESTARTS, RestartWindow
 from actorkit.policy.supervision.strategy import fell_short_of_orderly, is_reported, is_restarted, shown
 from actorkit.policy.supervision.supervision_states import ChildState
@@ -42,70 +39,6 @@ from actorkit.policy.supervision.supervisor_flags import DynamicFlags
 from actorkit.reasons import KILLED, ExitReason
 
 __all__ = ["DynamicSupervision"]
-
-
-class _Child:
-    """A child that has started. For a temporary one this is all that is remembered."""
-
-    __slots__ = ("instance", "kind", "ref", "restart", "shutdown")
-
-    def __init__(self, instance: int, ref: object, spec: ChildSpec[Any]) -> None:
-        #: Its present life, or the last one.
-        self.instance = instance
-        #: What callers and the shell know that life by.
-        self.ref = ref
-        self.restart: Restart = spec.restart
-        self.shutdown: ShutdownTime = spec.shutdown_time
-        self.kind: Kind = spec.kind
-
-
-class _Kept(_Child):
-    """A child that may be restarted."""
-
-    __slots__ = ("backoff", "key", "since", "spec", "ticket")
-
-    def __init__(self, instance: int, ref: object, spec: ChildSpec[Any]) -> None:
-        super().__init__(instance, ref, spec)
-        self.spec = spec
-        #: Its first instance, which names it across its lives.
-        self.key = instance
-        #: When its present life began to run.
-        self.since = 0.0
-        #: Its pending restart; 0 if there is none.
-        self.ticket = 0
-        #: Its present row of failures; None if its spec has no backoff.
-        self.backoff = None if spec.backoff is None else BackoffState(spec.backoff)
-
-
-class _Start:
-    """A child in its init: asked for by ``call``, or the next life of ``child``."""
-
-    __slots__ = ("call", "child", "spec")
-
-    def __init__(self, spec: ChildSpec[Any], call: object, child: _Kept | None) -> None:
-        self.spec = spec
-        #: Who waits for the outcome; ``_NOBODY`` if nobody does.
-        self.call = call
-        #: Whose next life this is; None of a new child.
-        self.child = child
-
-
-class _Ending:
-    """What is known of a child that was told to end: who waits for that, and how far it went."""
-
-    __slots__ = ("calls", "killed", "unkillable")
-
-    def __init__(self, calls: list[object]) -> None:
-        #: Who waits for the end.
-        self.calls = calls
-        #: Whether it was killed for not stopping in time. That is done once.
-        self.killed = False
-        #: Whether it did not end even then.
-        self.unkillable = False
-
-
-# In the place of a call, where nobody waits (any more): a caller's token may be anything else.
-_NOBODY = object()
 
 
 class DynamicSupervision:
@@ -124,16 +57,16 @@ class DynamicSupervision:
         self._instances = itertools.count(1)
         self._ticket_numbers = itertools.count(1)
         #: The children that are in their init, by instance.
-        self._starting: dict[int, _Start] = {}
+        self._starting: dict[int, PendingStart] = {}
         #: The children that have started and have not ended, by instance.
-        self._running: dict[int, _Child] = {}
+        self._running: dict[int, StartedChild] = {}
         #: The children that are to be restarted, by ticket.
-        self._waiting: dict[int, _Kept] = {}
+        self._waiting: dict[int, KeptChild] = {}
         #: All children that have ever had a ref, by the last one.
-        self._by_ref: dict[object, _Child] = {}
+        self._by_ref: dict[object, StartedChild] = {}
         #: Those of the starting and the running ones that were told to end, by instance. They are few, so
         #: this is kept apart from the children's own records.
-        self._ending: dict[int, _Ending] = {}
+        self._ending: dict[int, ChildEnding] = {}
         #: Who was asked to stop together, by shutdown time.
         self._groups: dict[ShutdownTime, tuple[tuple[int, object], ...]] = {}
         #: Why the supervisor stops, and the text for it; None while it does not.
@@ -178,7 +111,7 @@ class DynamicSupervision:
         starting, running, waiting = self._starting, self._running, self._waiting
         assert not starting.keys() & running.keys()
         assert self._ending.keys() <= starting.keys() | running.keys(), "one that is gone is still ending"
-        known: list[_Child] = [*running.values(), *waiting.values()]
+        known: list[StartedChild] = [*running.values(), *waiting.values()]
         known += [start.child for start in starting.values() if start.child is not None]
         assert len(known) == len(self._by_ref)
         for child in known:
@@ -191,7 +124,7 @@ class DynamicSupervision:
             assert child.ticket == ticket
             assert child.instance not in starting.keys() | running.keys()
         for child in known:
-            assert not (isinstance(child, _Kept) and child.ticket) or child.ticket in waiting
+            assert not (isinstance(child, KeptChild) and child.ticket) or child.ticket in waiting
         for ending in self._ending.values():
             assert not (ending.unkillable and ending.calls), "somebody waits for an unkillable child"
         if self._stopping is None:
@@ -218,11 +151,11 @@ class DynamicSupervision:
         else:
             self._start(spec, command.call, None)
 
-    def _start(self, spec: ChildSpec[Any], call: object, child: _Kept | None) -> None:
+    def _start(self, spec: ChildSpec[Any], call: object, child: KeptChild | None) -> None:
         instance = next(self._instances)
         if child is not None:
             child.instance = instance
-        self._starting[instance] = _Start(spec, call, child)
+        self._starting[instance] = PendingStart(spec, call, child)
         self._emit(ev.StartChild(instance, spec, child is not None))
 
     def _on_started(self, event: ev.ChildStarted) -> None:
@@ -230,11 +163,11 @@ class DynamicSupervision:
         start = self._starting.pop(instance, None)
         if start is None:
             return
-        child: _Child
+        child: StartedChild
         if start.spec.restart == "temporary":
-            child = _Child(instance, ref, start.spec)
+            child = StartedChild(instance, ref, start.spec)
         else:
-            child = kept = start.child or _Kept(instance, ref, start.spec)
+            child = kept = start.child or KeptChild(instance, ref, start.spec)
             kept.since = event.now
             self._by_ref.pop(kept.ref, None)
             kept.ref = ref
@@ -242,7 +175,7 @@ class DynamicSupervision:
         self._emit(ev.ReportChild("progress", _id_of(child), None, "started", instance, ref))
         ending = self._ending.get(instance)
         if ending is None:
-            if start.call is not _NOBODY:
+            if start.call is not NOBODY:
                 self._emit(ev.AnswerCall(start.call, ref))
         elif ending.unkillable:
             because = "it was killed while it started, and has started nevertheless"
@@ -255,7 +188,7 @@ class DynamicSupervision:
         start = self._starting.pop(event.instance, None)
         if start is None:
             return
-        if start.call is not _NOBODY:
+        if start.call is not NOBODY:
             self._emit(ev.AnswerCall(start.call, None))
         self._forget_start(event.instance, start)
 
@@ -265,7 +198,7 @@ class DynamicSupervision:
         if start is None:
             return
         child = start.child
-        if start.call is not _NOBODY:
+        if start.call is not NOBODY:
             self._refuse(start.call, StartFailed(start.spec.id, reason))
         if child is None or instance in self._ending:
             self._forget_start(instance, start)
@@ -274,7 +207,7 @@ class DynamicSupervision:
         self._emit(ev.ReportChild("start_error", start.spec.id, reason, because, instance))
         self._restart(event.now, child, reason, because, 0.0)
 
-    def _forget_start(self, instance: int, start: _Start) -> None:
+    def _forget_start(self, instance: int, start: PendingStart) -> None:
         if start.child is not None:
             del self._by_ref[start.child.ref]
         self._ended(instance)
@@ -298,7 +231,7 @@ class DynamicSupervision:
         del self._by_ref[child.ref]
         self._ended(instance)
 
-    def _died(self, child: _Child, event: ev.ChildExited) -> None:
+    def _died(self, child: StartedChild, event: ev.ChildExited) -> None:
         reason = event.reason
         cause = ""
         if is_reported(child.restart, reason):
@@ -306,7 +239,7 @@ class DynamicSupervision:
             cause = f"{child.restart} child exited with {shown(reason)}"
             self._report("child_terminated", child, reason, cause)
         # Whatever is restarted has been reported: that takes an abnormal end or a permanent child.
-        if isinstance(child, _Kept) and is_restarted(child.restart, reason):
+        if isinstance(child, KeptChild) and is_restarted(child.restart, reason):
             self._restart(event.now, child, reason, cause, event.now - child.since, event.counts)
         else:
             del self._by_ref[child.ref]
@@ -322,7 +255,7 @@ class DynamicSupervision:
     # --- Restarts -----------------------------------------------------------------------------
 
     def _restart(
-        self, now: float, child: _Kept, reason: ExitReason, cause: str, lived: float, counts: bool = True
+        self, now: float, child: KeptChild, reason: ExitReason, cause: str, lived: float, counts: bool = True
     ) -> None:
         flags, window = self.flags, self._window
         because = f"{cause}; the node did that, so it does not count"
@@ -346,9 +279,9 @@ class DynamicSupervision:
         child = self._waiting.pop(event.ticket, None)
         if child is not None:
             child.ticket = 0
-            self._start(child.spec, _NOBODY, child)
+            self._start(child.spec, NOBODY, child)
 
-    def _cancel_restart(self, child: _Kept, because: str) -> None:
+    def _cancel_restart(self, child: KeptChild, because: str) -> None:
         del self._waiting[child.ticket]
         del self._by_ref[child.ref]
         self._emit(ev.CancelRestart(child.key, child.ticket, because))
@@ -361,7 +294,7 @@ class DynamicSupervision:
             self._refuse(command.call, SupervisorStopping(command.id))
         elif child is None:
             self._refuse(command.call, ChildNotFound(command.id))
-        elif isinstance(child, _Kept) and child.ticket:
+        elif isinstance(child, KeptChild) and child.ticket:
             self._cancel_restart(child, "terminate_child")
             self._emit(ev.AnswerCall(command.call, None))
         else:
@@ -373,9 +306,9 @@ class DynamicSupervision:
             else:
                 ending.calls.append(command.call)
 
-    def _end(self, child: _Child, calls: list[object], because: str) -> None:
+    def _end(self, child: StartedChild, calls: list[object], because: str) -> None:
         instance = child.instance
-        self._ending[instance] = _Ending(calls)
+        self._ending[instance] = ChildEnding(calls)
         if instance in self._running:
             self._emit(ev.StopChild(instance, child.ref, child.shutdown, because))
         else:
@@ -392,7 +325,7 @@ class DynamicSupervision:
             if child is not None:
                 self._kill(child)
 
-    def _kill(self, child: _Child) -> None:
+    def _kill(self, child: StartedChild) -> None:
         ending = self._ending.get(child.instance)
         if ending is not None and not ending.killed:
             ending.killed = True
@@ -405,10 +338,10 @@ class DynamicSupervision:
         ending = self._ending.get(instance)
         if start is not None and ending is None:
             # Killed for its slow init, it does not end: as for its caller, the start has failed.
-            ending = self._ending[instance] = _Ending([])
-            if start.call is not _NOBODY:
+            ending = self._ending[instance] = ChildEnding([])
+            if start.call is not NOBODY:
                 self._refuse(start.call, StartFailed(start.spec.id, KILLED))
-                start.call = _NOBODY
+                start.call = NOBODY
         if ending is None or ending.unkillable:
             return
         ending.unkillable = True
@@ -439,16 +372,16 @@ class DynamicSupervision:
         for waiting in list(self._waiting.values()):
             self._cancel_restart(waiting, because)
         for instance, start in self._starting.items():
-            if start.call is not _NOBODY:
+            if start.call is not NOBODY:
                 self._refuse(start.call, SupervisorStopping(start.spec.id))
-                start.call = _NOBODY
+                start.call = NOBODY
             if instance not in self._ending:
-                self._ending[instance] = _Ending([])
+                self._ending[instance] = ChildEnding([])
                 self._emit(ev.CancelStart(instance, because))
         groups: dict[ShutdownTime, list[tuple[int, object]]] = {}
         for instance, child in self._running.items():
             if instance not in self._ending:
-                self._ending[instance] = _Ending([])
+                self._ending[instance] = ChildEnding([])
                 groups.setdefault(child.shutdown, []).append((instance, child.ref))
         for shutdown, group in groups.items():
             self._groups[shutdown] = tuple(group)
@@ -475,7 +408,7 @@ class DynamicSupervision:
             error = (ChildRestarting if state == "restarting" else ChildRunning)(command.id, state)
         self._refuse(command.call, error)
 
-    def _find(self, ref: object) -> _Child | None:
+    def _find(self, ref: object) -> StartedChild | None:
         try:
             return self._by_ref.get(ref)
         except NOT_THEIRS:
@@ -483,8 +416,8 @@ class DynamicSupervision:
         except BaseException:  # it cannot be hashed, so it is no ref
             return None
 
-    def _state(self, child: _Child) -> ChildState:
-        if isinstance(child, _Kept) and child.ticket:
+    def _state(self, child: StartedChild) -> ChildState:
+        if isinstance(child, KeptChild) and child.ticket:
             return "restarting"
         return self._life_state(child.instance)
 
@@ -494,13 +427,13 @@ class DynamicSupervision:
             return "unkillable" if ending.unkillable else "stopping"
         return "running" if instance in self._running else "starting"
 
-    def _info(self, child: _Child) -> ev.ChildInfo:
+    def _info(self, child: StartedChild) -> ev.ChildInfo:
         ref = child.ref if child.instance in self._running else None
         return ev.ChildInfo(None, ref, self._state(child), child.kind, child.restart)
 
     def _on_which_children(self, query: ev.WhichChildren) -> None:
         lines = [
-            (child.key if isinstance(child, _Kept) else child.instance, self._info(child))
+            (child.key if isinstance(child, KeptChild) else child.instance, self._info(child))
             for child in self._by_ref.values()
         ]
         for instance, start in self._starting.items():
@@ -519,7 +452,7 @@ class DynamicSupervision:
 
     def _on_get_child_spec(self, query: ev.GetChildSpec) -> None:
         child = self._find(query.id)
-        if isinstance(child, _Kept):
+        if isinstance(child, KeptChild):
             self._emit(ev.AnswerCall(query.call, child.spec))
         else:
             self._refuse(query.call, ChildNotFound(query.id, None if child is None else "temporary"))
@@ -533,7 +466,7 @@ class DynamicSupervision:
 
     # --- Actions ------------------------------------------------------------------------------
 
-    def _report(self, kind: ev.ReportKind, child: _Child, reason: ExitReason | None, because: str) -> None:
+    def _report(self, kind: ev.ReportKind, child: StartedChild, reason: ExitReason | None, because: str) -> None:
         self._emit(ev.ReportChild(kind, _id_of(child), reason, because, child.instance, child.ref))
 
     def _refuse(self, call: object, error: ActorkitError) -> None:
@@ -543,6 +476,6 @@ class DynamicSupervision:
         self._actions.append(action)
 
 
-def _id_of(child: _Child) -> object:
+def _id_of(child: StartedChild) -> object:
     """The id for reports: that of the spec, where that is remembered."""
-    return child.spec.id if isinstance(child, _Kept) else None
+    return child.spec.id if isinstance(child, KeptChild) else None

@@ -46,7 +46,7 @@ from actorkit.policy.supervision.child_spec import ChildSpec, validate_children
 from actorkit.policy.supervision.child_table import Child, ChildTable
 from actorkit.policy.supervision.restart_window import TOO_MANY_RESTARTS, RestartWindow
 from actorkit.policy.supervision.strategy import is_reported, is_restarted, shown, taken_along
-from actorkit.policy.supervision.supervision_states import PHASE_TRANSITIONS, Phase, PhaseStep
+from actorkit.policy.supervision.supervision_states import Phase, PhaseStep, next_phase
 from actorkit.policy.supervision.supervisor_flags import SupervisorFlags
 from actorkit.reasons import ExitReason, FailedToStart, Shutdown
 from actorkit.reasons import shown as shown_id
@@ -190,7 +190,7 @@ class Supervision:
         return self.phase in ("stopping", "over")
 
     def _enter(self, step: PhaseStep) -> None:
-        self.phase = PHASE_TRANSITIONS[self.phase][step]
+        self.phase = next_phase(self.phase, step)
 
     # --- The queue ----------------------------------------------------------------------------
 

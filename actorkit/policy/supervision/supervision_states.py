@@ -14,10 +14,20 @@ in that state until its turn comes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
-__all__ = ["CHILD_TRANSITIONS", "PHASE_TRANSITIONS", "ChildState", "ChildStep", "Phase", "PhaseStep"]
+from actorkit.policy.transition import Transition, leads
+
+__all__ = [
+    "CHILD_TRANSITIONS",
+    "PHASE_TRANSITIONS",
+    "ChildState",
+    "ChildStep",
+    "Phase",
+    "PhaseStep",
+    "next_phase",
+    "next_state",
+]
 
 ChildState = Literal["running", "restarting", "starting", "stopping", "undefined", "unkillable"]
 """Where a child is in its life."""
@@ -26,15 +36,19 @@ ChildStep = Literal["start", "started", "stop", "ended", "did not end", "want re
 """What takes a child from one state to another. ``ended`` stands for every way in which a life ends: its
 start failed or was ignored, it exited by itself, or it was stopped."""
 
-CHILD_TRANSITIONS: Final[Mapping[ChildState, Mapping[ChildStep, ChildState]]] = MappingProxyType(
-    {
-        "undefined": {"start": "starting", "want restart": "restarting"},
-        "starting": {"started": "running", "ended": "undefined", "did not end": "unkillable"},
-        "running": {"stop": "stopping", "ended": "undefined"},
-        "stopping": {"ended": "undefined", "did not end": "unkillable"},
-        "restarting": {"attempt": "undefined", "give up": "undefined"},
-        "unkillable": {"ended": "undefined"},
-    }
+CHILD_TRANSITIONS: Final = (
+    Transition("undefined", "starting", "start"),
+    Transition("undefined", "restarting", "want restart"),
+    Transition("starting", "running", "started"),
+    Transition("starting", "undefined", "ended"),
+    Transition("starting", "unkillable", "did not end"),
+    Transition("running", "stopping", "stop"),
+    Transition("running", "undefined", "ended"),
+    Transition("stopping", "undefined", "ended"),
+    Transition("stopping", "unkillable", "did not end"),
+    Transition("restarting", "undefined", "attempt"),
+    Transition("restarting", "undefined", "give up"),
+    Transition("unkillable", "undefined", "ended"),
 )
 
 Phase = Literal["new", "starting", "ready", "stopping", "over"]
@@ -44,12 +58,24 @@ PhaseStep = Literal["begin", "all started", "stop", "all ended"]
 """What takes a supervisor from one phase to the next. ``stop`` stands for every reason: it was asked to
 stop, a child did not start, it gave up, or a significant child has ended."""
 
-PHASE_TRANSITIONS: Final[Mapping[Phase, Mapping[PhaseStep, Phase]]] = MappingProxyType(
-    {
-        "new": {"begin": "starting", "stop": "stopping"},
-        "starting": {"all started": "ready", "stop": "stopping"},
-        "ready": {"stop": "stopping"},
-        "stopping": {"all ended": "over"},
-        "over": {},
-    }
+PHASE_TRANSITIONS: Final = (
+    Transition("new", "starting", "begin"),
+    Transition("new", "stopping", "stop"),
+    Transition("starting", "ready", "all started"),
+    Transition("starting", "stopping", "stop"),
+    Transition("ready", "stopping", "stop"),
+    Transition("stopping", "over", "all ended"),
 )
+
+_CHILD: Final = cast("Mapping[tuple[ChildState, ChildStep], ChildState]", leads(CHILD_TRANSITIONS))
+_PHASE: Final = cast("Mapping[tuple[Phase, PhaseStep], Phase]", leads(PHASE_TRANSITIONS))
+
+
+def next_state(state: ChildState, step: ChildStep) -> ChildState:
+    """The state of a child after ``step``. Raises KeyError for a step that leads nowhere from there."""
+    return _CHILD[state, step]
+
+
+def next_phase(phase: Phase, step: PhaseStep) -> Phase:
+    """The phase of a supervisor after ``step``. Raises KeyError for a step that leads nowhere from there."""
+    return _PHASE[phase, step]

@@ -1,6 +1,8 @@
-"""Context: the actor's own view of its record, ``self.ctx``. What an actor may do to itself and ask of its node.
+"""ActorContext: the actor's own view of its record, ``self.ctx``: what an actor may do to itself.
 
-A context *is* the actor's record, so it costs no memory; others hold the same object typed as a ``Ref`` and may only
+What it asks of its node (to start others, say) joins this where the node is: ``runtime.node.Context``.
+
+A context *is* the actor's record, so it costs no memory. Others hold the same object typed as a ``Ref``, and may only
 send. Every operation here checks that it is the actor itself who asks (its handlers, its nursery's tasks), and raises
 NotInsideActor otherwise.
 """
@@ -10,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 from ...errors import ActorExit, AlreadyRegistered, BadArguments, NotInsideActor
 from ...policy.exit_signals import Source
@@ -18,28 +20,21 @@ from ...policy.memory.heap_limit import HeapLimit, as_heap_limit
 from ...policy.memory.memory_sample import Priority
 from ...reasons import NOPROC, NORMAL, ExitReason, shown
 from ..base.interrupts import interruptible
-from ..base.timers import Timer
 from . import links
 from .envelope import Continuation
 from .events import SystemEvent
 from .fitting import fits, parameters_of
 from .notices import MonitorId
-from .record import Record
+from .record import Record, resolve
 from .ref import Ref
 
-if TYPE_CHECKING:
-    from ...policy.supervision.child_spec import ChildSpec
-    from ..node import Node
+__all__ = ["ActorContext"]
 
-__all__ = ["Context"]
-
-A = TypeVar("A")
-B = TypeVar("B")
 A_co = TypeVar("A_co", covariant=True)
 P = ParamSpec("P")
 
 
-class Context(Record[A_co]):
+class ActorContext(Record[A_co]):
     """See the module's docstring."""
 
     __slots__ = ()
@@ -60,30 +55,7 @@ class Context(Record[A_co]):
         """This actor's address: what to give to others."""
         return self
 
-    @property
-    def node(self) -> Node:
-        """The node that this actor lives on."""
-        return cast("Node", self.kind.scheduler.node)  # type: ignore[attr-defined]
-
     # --- others -------------------------------------------------------------------------------
-
-    def spawn(self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs) -> Ref[A]:
-        """Start an actor: ``spawn(Room, "lobby")``, or of a child spec. Not linked. See ``Node.spawn``."""
-        self._self("spawn")
-        return self.node.spawn(start, *args, **kwargs)
-
-    def spawn_link(self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs) -> Ref[A]:
-        """``spawn`` and ``link`` in one step: there is no moment in which the new actor is not linked.
-        If its constructor raises, that is StartFailed here and no exit signal."""
-        self._self("spawn_link")
-        return self.node.engine.spawn(start, args, kwargs, link_to=self)
-
-    def spawn_monitor(
-        self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs
-    ) -> tuple[Ref[A], MonitorId]:
-        """``spawn`` and ``monitor`` in one step."""
-        ref = self.spawn(start, *args, **kwargs)
-        return ref, self.monitor(ref)
 
     def link(self, other: Ref[Any]) -> None:
         """Tie this actor's life to ``other``'s: when one ends other than Normal, so does the one that does not trap
@@ -92,7 +64,7 @@ class Context(Record[A_co]):
         Idempotent; linking oneself is nothing; a dead ``other`` sends a NoProc exit signal. Source: erlang:link/1.
         """
         self._self("link")
-        record = self.node.engine.resolve(other)
+        record = resolve(other, self.kind.scheduler)
         if record is None:
             links.send_signal(self.kind.scheduler, self, NOPROC, None, Source.LINK)
         else:
@@ -101,7 +73,7 @@ class Context(Record[A_co]):
     def unlink(self, other: Ref[Any]) -> None:
         """End the link, from either side; no Exit from it arrives after this. Source: erlang:unlink/1."""
         self._self("unlink")
-        record = self.node.engine.resolve(other)
+        record = resolve(other, self.kind.scheduler)
         if record is not None:
             links.unlink(self, record)
 
@@ -111,7 +83,7 @@ class Context(Record[A_co]):
         Each call makes a separate monitor. A named ref is resolved now, once. Source: erlang:monitor/2.
         """
         self._self("monitor")
-        return links.monitor(self.kind.scheduler, self, self.node.engine.resolve(other), other)
+        return links.monitor(self.kind.scheduler, self, resolve(other, self.kind.scheduler), other)
 
     def demonitor(self, monitor: MonitorId, *, flush: bool = False) -> bool:
         """Take a monitor back. True: it was armed, and no Down of it comes. False: its Down came or is queued, or it is
@@ -138,13 +110,12 @@ class Context(Record[A_co]):
     def max_heap_size(self) -> HeapLimit | None:
         """How much this actor may hold; None: any amount. Assign bytes, text such as ``"8 MiB"``, a HeapLimit, or None;
         in force when the message at hand is done. Source: process_flag(max_heap_size, …)."""
-        budget = self.node.engine.budgets.all.get(self)
-        return None if budget is None else budget.limit
+        return None if self.account is None else self.account.owner.limit
 
     @max_heap_size.setter
     def max_heap_size(self, value: HeapLimit | int | str | None) -> None:
         self._self("max_heap_size")
-        self.node.engine.budgets.change(self, as_heap_limit(value))
+        self.kind.scheduler.budgets.change(self, as_heap_limit(value))
 
     @property
     def priority(self) -> Priority:
@@ -231,18 +202,6 @@ class Context(Record[A_co]):
         relations.idle_seconds = seconds
         self.need_control().idle = seconds is not None
         self.kind.scheduler.restart_idle_timer(self)
-
-    # --- time ---------------------------------------------------------------------------------
-
-    def send_after(self, seconds: float, to: Ref[Any], message: object) -> Timer:
-        """Send ``message`` to ``to`` in ``seconds``; ``.cancel()`` takes it back and tells the seconds that were left
-        (or None).
-
-        A timer for an actor goes with that actor; one for a named ref is resolved when it fires. It is exempt from
-        the mailbox's bound. Source: erlang:send_after/3.
-        """
-        self._self("send_after")
-        return self.node.engine.send_after(seconds, to, message)
 
     # --- system events ------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 import trio
 from trio.lowlevel import Task
 
+from ...policy.memory.heap_limit import HeapLimit
 from ...reasons import ExitReason
 from ..base.home import Home
 from ..base.timers import Timers
@@ -28,9 +29,10 @@ from .events import Events
 from .name_table import NameTable
 from .waiting import Deadlines, Party
 
-__all__ = ["Ends", "Engine", "Handled", "R"]
+__all__ = ["BudgetDoor", "Ends", "Engine", "Handled", "R"]
 
 R = TypeVar("R", bound=Party)
+R_contra = TypeVar("R_contra", bound=Party, contravariant=True)
 
 
 class Handled(Protocol):
@@ -90,6 +92,14 @@ class Ends(Protocol[R]):
 
     def settle_later(self, step: Callable[..., None], *arguments: Any) -> None:
         """The stack is full: call ``step`` from a fresh one."""
+
+
+class BudgetDoor(Protocol[R_contra]):
+    """The budgets of one node, as an actor sees them."""
+
+    def change(self, record: R_contra, limit: HeapLimit | None) -> HeapLimit | None:
+        """Give an actor another limit (None: no limit), in force at its next boundary. Returns the old one."""
+        ...
 
 
 class Engine(Ends[R], Protocol[R]):
@@ -209,6 +219,13 @@ class Engine(Ends[R], Protocol[R]):
 
     def left_scope_open(self, callee: R) -> BaseException:
         """An inline handler left a cancel scope open in its caller's task; returns what the caller gets."""
+
+    # --- memory -------------------------------------------------------------------------------
+
+    @property
+    def budgets(self) -> BudgetDoor[R]:
+        """Who may hold how much."""
+        ...
 
     # --- names, events --------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from ...heap.walk import size_of
 from ...policy.memory.memory_sample import Priority
-from ...reasons import KILL, NORMAL, ExitReason, as_reason, bounded
+from ...reasons import KILL, NORMAL, ExitReason, as_reason, bounded, shown
 from ..base.timers import Timer
 from .actor_kind import ActorKind
 from .call_door import CallDoor
@@ -49,6 +49,7 @@ __all__ = [
     "RecordEngine",
     "RecordKind",
     "record_of",
+    "resolve",
 ]
 
 A_co = TypeVar("A_co", covariant=True)
@@ -329,6 +330,15 @@ RecordKind = ActorKind[Record[Any]]
 """The kind of a record."""
 RecordEngine = Engine[Record[Any]]
 """Who runs records."""
+
+
+def resolve(ref: object, engine: RecordEngine) -> Record[Any] | None:
+    """The record behind a ref, on the node of ``engine``; None if it leads to nobody. Raises TypeError for anything
+    else."""
+    if not isinstance(ref, Ref):
+        raise TypeError(f"{shown(ref, 200)} is not a ref of this node")
+    record: Record[Any] | None = ref.resolve_on(engine)
+    return record
 
 
 def record_of(ref: object) -> Record[Any]:

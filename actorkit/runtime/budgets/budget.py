@@ -1,4 +1,4 @@
-"""One actor's budget: when its heap is looked at, and what follows.
+"""The budget of one actor: when the actor's heap is looked at, and what follows.
 
 What an actor held when it was last looked at (``known``), and what it has allocated or received
 since then (its account's ``bytes``), bound what it can hold now. So no walk is needed while

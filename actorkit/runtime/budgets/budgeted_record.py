@@ -22,7 +22,6 @@ from typing import Any, Final, TypeVar
 
 from ...errors import MailboxFull
 from ...heap.clock import ENVELOPE
-from ..actor.context import Context
 from ..actor.dead_letters import DeadLetterReason
 from ..actor.envelope import Message
 from ..actor.mailbox import Mailbox, Shortage
@@ -32,7 +31,7 @@ from ..actor.waiting import PendingReply, waits_for
 from .budget import Budget
 from .holdings import contents
 
-__all__ = ["BUDGETED", "PLAIN", "BudgetedContext", "BudgetedRecord", "budgeted"]
+__all__ = ["BUDGETED", "PLAIN", "BudgetedRecord", "budgeted"]
 
 B = TypeVar("B", bound="BudgetedRecord")
 
@@ -212,10 +211,3 @@ def budgeted(cls: type[B]) -> type[B]:
     BUDGETED[plain] = cls
     PLAIN[cls] = plain
     return cls
-
-
-@budgeted
-class BudgetedContext(BudgetedRecord, Context[Any]):
-    """An actor's record, with a budget."""
-
-    __slots__ = ()

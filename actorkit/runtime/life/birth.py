@@ -17,7 +17,7 @@ from typing import Any, Final
 from ...errors import StartFailed
 from ...heap.walk import size_of
 from ...reasons import ExitReason
-from ..actor.context import Context
+from ..actor.context import ActorContext
 from ..actor.record import IDLE, Record, RecordKind
 from ..base.boundary_frames import BOUNDARY_FRAMES
 from ..base.trio_internals import fatal_leaf, is_fatal
@@ -43,6 +43,11 @@ class Birth(Lifecycle):
     base_context: contextvars.Context
     free_contexts: list[contextvars.Context]
 
+    context_class: type[ActorContext[Any]] = ActorContext
+    """The record of an actor; a node has one that knows the node."""
+    process_class: type[ActorContext[Any]]
+    """The record of a process: a ``ReceivingContext``."""
+
     def spawn_plain(self, kind: RecordKind, args: tuple[Any, ...]) -> Record[Any]:
         """``spawn_actor`` for the plain case, ``kind.plain``: no name, no ``init``, an ordinary ``__new__``. The
         hot path."""
@@ -50,7 +55,7 @@ class Birth(Lifecycle):
             raise self.refuse_start(kind)
         self.numbers = number = self.numbers + 1
         parent = self.current
-        record: Record[Any] = Context(kind, number, parent)
+        record: Record[Any] = self.context_class(kind, number, parent)
         hook = self.step_hook
         self.actors[number] = record
         try:
@@ -94,7 +99,7 @@ class Birth(Lifecycle):
         link_to: Record[Any] | None = None,
         watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None = None,
         made: Any = None,
-    ) -> Context[Any]:
+    ) -> ActorContext[Any]:
         """Make an actor. Its constructor runs now, as the actor; ``init``, if it has one, is its first message.
 
         ``watcher`` is told the outcome of ``init`` (at once when there is none). ``made``: the object, when a factory
@@ -103,7 +108,7 @@ class Birth(Lifecycle):
         """
         self.numbers = number = self.numbers + 1
         parent = self.current
-        record: Context[Any] = Context(kind, number, parent)
+        record = self.context_class(kind, number, parent)
         hook = self.step_hook
         self.admit(record, link_to)
         try:

@@ -13,10 +13,10 @@ from trio.lowlevel import checkpoint
 
 from ...errors import CalleeDied
 from ...reasons import Crash
-from ..actor.arguments import Arguments
 from ..actor.record import IDLE, Record
 from ..base.trio_internals import fatal_leaf, is_fatal
 from ..base.turns import Turns
+from .arguments import Arguments
 
 __all__ = ["InlineCalls"]
 

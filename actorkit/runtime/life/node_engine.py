@@ -19,7 +19,7 @@ from ...errors import NodeOutOfMemory, StartFailed
 from ...policy.supervision.child_spec import ChildSpec
 from ...reasons import KILLED, ExitReason, shown
 from ..actor.doors import Admission, Memory, RestartGate, TimerGate
-from ..actor.record import Record, RecordKind
+from ..actor.record import Record, RecordKind, resolve
 from ..actor.ref import Ref
 from ..base.timers import Timer
 from .node_settings import NodeSettings
@@ -146,10 +146,7 @@ class NodeEngine(Scheduler):
 
     def resolve(self, ref: Ref[Any]) -> Record[Any] | None:
         """The record behind a ref; None for a name that nobody holds on this node."""
-        if not isinstance(ref, Ref):
-            raise TypeError(f"{shown(ref, 200)} is not a ref of this node")
-        record: Record[Any] | None = ref.resolve_on(self)
-        return record
+        return resolve(ref, self)
 
     # --- time ---------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ import contextvars
 import math
 from collections.abc import Callable
 from types import GenericAlias
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule
@@ -23,7 +23,7 @@ from trio.lowlevel import Abort, Task, current_task, reschedule
 from ...heap.walk import size_of
 from ...policy.seconds import as_seconds
 from ...reasons import NORMAL, shown
-from ..actor.context import Context
+from ..actor.context import ActorContext
 from ..actor.record import DEAD, IDLE, RUNNING, Record
 from ..base.boundary_frames import BOUNDARY_FRAMES
 from ..base.interrupts import interruptible
@@ -38,13 +38,13 @@ from ..base.trio_internals import (
     park,
     room,
 )
-from ..budgets.budgeted_record import BudgetedRecord, budgeted
+from ..budgets.budgeted_record import BudgetedRecord
 from .stepping import BEGIN, Driver
 
 if TYPE_CHECKING:
     from .scheduler import Scheduler
 
-__all__ = ["Process", "ProcessContext", "start_process"]
+__all__ = ["BudgetedReceiver", "Process", "ReceivingContext", "start_process"]
 
 M = TypeVar("M")
 
@@ -67,8 +67,8 @@ class Process:
         """A process ends with its function: use ``try``/``finally`` there."""
 
 
-class ProcessContext(Context[Process]):
-    """What a process's function gets as its first argument: all of ``Context``, and ``receive``."""
+class ReceivingContext(ActorContext[Process]):
+    """What only a process may do to itself: ``receive``. What its function gets is ``runtime.node.ProcessContext``."""
 
     __slots__ = ()
 
@@ -231,7 +231,7 @@ class ProcessContext(Context[Process]):
         else:
             scheduler.die(self, NORMAL)
 
-    def __aiter__(self) -> ProcessContext:
+    def __aiter__(self) -> Self:
         """All messages, in order, for ever: ``async for message in ctx``."""
         return self
 
@@ -239,9 +239,8 @@ class ProcessContext(Context[Process]):
         return await self.receive()
 
 
-@budgeted
-class BudgetedProcess(BudgetedRecord, ProcessContext):
-    """A process's record, with a budget."""
+class BudgetedReceiver(BudgetedRecord):
+    """What is sent to a process with a budget. It is mixed into the process's record."""
 
     __slots__ = ()
 
@@ -256,7 +255,7 @@ class ProcessWorker:
 
     __slots__ = ("actor", "coro", "interrupted", "receiver", "scope")
 
-    def __init__(self, actor: ProcessContext) -> None:
+    def __init__(self, actor: ReceivingContext) -> None:
         self.actor = actor
         self.coro: Any = None
         self.scope: trio.CancelScope | None = None
@@ -282,11 +281,11 @@ def start_process(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     link_to: Record[Any] | None,
-) -> ProcessContext:
+) -> ReceivingContext:
     """Make a process; its function begins at the next trio pass. Its ref is good at once."""
     room(START_FRAMES)
     scheduler.numbers = number = scheduler.numbers + 1
-    record = ProcessContext(kind, number, scheduler.current)
+    record = cast(ReceivingContext, scheduler.process_class(kind, number, scheduler.current))
     scheduler.admit(record, link_to)
     record.state = RUNNING
     try:
@@ -318,7 +317,7 @@ def start_process(
 
 async def _run(
     scheduler: Scheduler,
-    record: ProcessContext,
+    record: ReceivingContext,
     worker: ProcessWorker,
     function: Callable[..., Any],
     args: tuple[Any, ...],
@@ -376,7 +375,7 @@ def _test_of(wanted: Any) -> Callable[[Any], object] | None:
     raise TypeError(f"cannot receive {shown(wanted, 100)}: give a class, or a predicate that is called with a message")
 
 
-async def _begin(function: Callable[..., Any], record: ProcessContext, args: Any, kwargs: Any) -> None:
+async def _begin(function: Callable[..., Any], record: ReceivingContext, args: Any, kwargs: Any) -> None:
     await function(record, *args, **kwargs)
 
 

@@ -24,11 +24,11 @@ from typing import Any, Final
 from ...errors import BadArguments
 from ...log import log
 from ...reasons import bounded
-from ..life.lifecycle import Lifecycle, Starting
-from .dead_letters import DeadLetterReason
-from .fitting import misfit_of, parameters_of, plain, sender_now, sender_of
-from .record import Record
-from .reports import render
+from ..actor.dead_letters import DeadLetterReason
+from ..actor.fitting import misfit_of, parameters_of, plain, sender_now, sender_of
+from ..actor.record import Record
+from ..actor.reports import render
+from .lifecycle import Lifecycle, Starting
 
 __all__ = ["Arguments", "Handling", "head_of"]
 
