@@ -78,7 +78,7 @@ async def main() -> None:
     async with ak.open_node(tree) as node:
         hog, neighbour = ak.named(Hog, "hog"), ak.named(Neighbour, "neighbour")
         first = node.whereis("hog")
-        ends = node.subscribe(ak.ActorExited)
+        ends = node.subscribe(ak.ActorExited, ak.ActorCrashed)
         check(await neighbour.call(Neighbour.add, 2) == 2, "a call's answer")
         neighbour.cast(Neighbour.add, 3)
         check(await neighbour.call(Neighbour.add, 0) == 5, "a cast is handled before the call after it")
