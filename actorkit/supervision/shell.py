@@ -1,17 +1,20 @@
-"""The shell around a supervision machine: performs its actions, tells it what came of them.
+"""The shell around a supervision machine: it performs the machine's actions, and tells it what came of them.
 
-The machine (``policy.supervision``, ``policy.dynamic_supervision``) decides everything. Here is only: how a child is
-started and stopped, how time passes, where replies and reports go. ``_feed`` runs until the machine has no more to say;
-what happens meanwhile (a child that dies while it is told to) queues behind. It runs as the supervisor, whoever's stack
-it is on, and holds no task.
+The machine (``policy.supervision``) decides everything. The shell knows how a child is started and stopped, how
+time passes, and where answers and reports go.
+
+``_feed`` is the way in. It hands one event to the machine and performs the answer, until the machine has no more to
+say. What happens meanwhile, such as the death of a child that is being told to stop, queues behind. The shell runs as
+the supervisor, whoever's stack it is on, and holds no task.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol, cast
 
 import trio
 
@@ -21,8 +24,7 @@ from ..log import log
 from ..policy.key_table import inert
 from ..policy.memory.memory_pressure import MemoryPressure
 from ..policy.supervision import supervision_events as ev
-from ..policy.supervision.child_spec import check_spec
-from ..policy.supervision.static import Supervision
+from ..policy.supervision.child_spec import ChildSpec, check_spec
 from ..policy.supervision.supervision_events import ChildCounts, ChildInfo
 from ..reasons import KILLED, SHUTDOWN, Crash, ExitReason
 from ..runtime.actor.dispatch import call
@@ -33,13 +35,15 @@ from ..runtime.actor.record import DEAD, RUNNING, Record
 from ..runtime.actor.reports import report_supervisor
 from ..runtime.base.timers import Timer
 from ..runtime.base.trio_internals import is_fatal
-from ..runtime.life.lifecycle import Stop
-from ..runtime.life.starter import Starter, Watcher
+from ..runtime.life.init_outcome import Stop, Watcher
+from ..runtime.life.starter import Starter
 from ..runtime.life.starter_cache import StarterCache
 
-__all__ = ["SupervisionShell"]
+__all__ = ["Door", "SupervisionMachine", "SupervisionShell"]
 
-LEVELS: Final = {
+TimeIsUp = type[ev.StopTimeout] | type[ev.GroupStopTimeout] | type[ev.KillTimeout]
+
+LEVELS: Final[dict[ev.ReportKind, int]] = {
     "progress": logging.DEBUG,
     "child_terminated": logging.WARNING,
     "shutdown_error": logging.WARNING,
@@ -49,13 +53,33 @@ LEVELS: Final = {
 }
 
 
+class SupervisionMachine(Protocol):
+    """What the shell asks of a machine."""
+
+    def handle(self, event: ev.Event) -> list[ev.Action]:
+        """What is to be done now, in that order."""
+        ...
+
+    def companions(self, ref: object) -> list[Any]:
+        """The refs of the siblings that go down when the child that runs as ``ref`` ends abnormally."""
+        ...
+
+    def spec_of_ticket(self, ticket: int) -> ChildSpec[Any] | None:
+        """The spec of the child that is to be restarted."""
+        ...
+
+
 class Door:
-    """Where news of children comes in. It outlives the supervisor, whose state is cleared at its death: a child that is
-    in an await when its supervisor is killed ends later, and then nobody wants to know."""
+    """Where news of children comes in: the owner of their kinds, and the supervisor's family.
+
+    It outlives the supervisor, whose state is cleared when it dies. A child that is in an await when its supervisor is
+    killed ends later, and then nobody wants to know.
+    """
 
     __slots__ = ("shell",)
 
     def __init__(self, shell: SupervisionShell) -> None:
+        #: None when the supervisor is dead.
         self.shell: SupervisionShell | None = shell
 
     def child_exited(self, record: Record[Any], reason: ExitReason) -> None:
@@ -64,13 +88,14 @@ class Door:
 
     def companions(self, record: Record[Any]) -> list[Record[Any]]:
         """The siblings that go down with this child."""
-        machine = None if self.shell is None else self.shell.machine
-        return machine.companions(record) if isinstance(machine, Supervision) else []
+        return [] if self.shell is None else self.shell.machine.companions(record)
 
     def children(self) -> list[Record[Any]]:
+        """The children that run."""
         return [] if self.shell is None else list(self.shell.refs)
 
     def child_infos(self) -> tuple[ChildInfo, ...]:
+        """All children, for snapshots of the tree."""
         return () if self.shell is None else self.shell.child_infos()
 
     def outcome(self, record: Record[Any], reason: ExitReason | None, ignored: bool) -> None:
@@ -78,8 +103,8 @@ class Door:
             self.shell._outcome(record, reason, ignored)
 
     def restart_due(self, key: object, ticket: int) -> None:
-        # Who is interrupted or ends the program ends its node too. A new life in the moment before
-        # that would only have to be interrupted again, if it does what the last one did.
+        # A child that is interrupted, or ends the program, ends its node too. Another life in the moment before that
+        # would only have to be interrupted again.
         if self.shell is not None and self.shell.ctx.node.engine.left is None:
             self.shell._due(key, ticket)
 
@@ -91,20 +116,30 @@ class SupervisionShell(Actor):
     knows_ids = True
     """Does an id name the same child for good? Then its footprint is learned on its own."""
 
-    def __init__(self, machine: Any) -> None:
+    def __init__(self, machine: SupervisionMachine) -> None:
         self.machine = machine
         self.door = Door(self)
+        #: Events that came while the machine was being told of another one.
         self.queue: deque[ev.Event] = deque()
+        #: Is the machine being told?
         self.busy = False
+        #: The children that run, each with the instance that the machine knows it by.
         self.refs: dict[Record[Any], int] = {}
-        self.inits: dict[int, Record[Any]] = {}
+        #: The children that are in their init, both ways round.
         self.coming: dict[Record[Any], int] = {}
+        self.inits: dict[int, Record[Any]] = {}
+        #: Those of them that are restarts.
         self.restarted: set[int] = set()
         self.starters = StarterCache(self.make_starter)
-        self.timers: dict[Any, Timer] = {}
+        #: Timers by the event that they bring, and by whom that is about.
+        self.timers: dict[tuple[TimeIsUp, Any], Timer] = {}
+        #: Restarts that wait at the gate, by ticket.
         self.waiting: dict[int, PendingRestart] = {}
+        #: The answer to its own ``init``; None when that was given.
         self.started: Later[Any] | None = Later()
+        #: Set when the children are gone; there while ``terminate`` waits for that.
         self.ended: trio.Event | None = None
+        #: Why it ends, as soon as the machine has said so.
         self.over: ExitReason | None = None
 
     # --- what may be asked of any supervisor --------------------------------------------------
@@ -123,7 +158,7 @@ class SupervisionShell(Actor):
         counts: ChildCounts = self.ask(ev.CountChildren(trio.current_time(), None))
         return counts
 
-    # --- gen_server's callbacks ---------------------------------------------------------------
+    # --- callbacks ---------------------------------------------------------------
 
     def init(self) -> Any:
         """Start the children; the init has succeeded when all have."""
@@ -153,8 +188,8 @@ class SupervisionShell(Actor):
     # --- events in ----------------------------------------------------------------------------
 
     def _feed(self, event: ev.Event) -> None:
-        """Tell the machine, and do what it says. Any of that may be this supervisor's end (somebody's constructor may
-        kill it), and then its state is gone: what is needed afterwards is at hand before."""
+        """Tell the machine, and do what it says. Any of that may end this supervisor (somebody's constructor may kill
+        it), and then its state is gone. So what is needed afterwards is taken into local variables first."""
         queue, door, ctx = self.queue, self.door, self.ctx
         queue.append(event)
         if self.busy:
@@ -199,8 +234,8 @@ class SupervisionShell(Actor):
         instance = self.refs.pop(record, None)
         if instance is not None:
             if self.timers:
-                self._cancel(("kill", instance))
-                self._cancel(("stop", instance))
+                self._cancel(ev.KillTimeout, instance)
+                self._cancel(ev.StopTimeout, instance)
             counts = not isinstance(reason, MemoryPressure)
             self._feed(ev.ChildExited(trio.current_time(), instance, reason, counts))
 
@@ -211,7 +246,7 @@ class SupervisionShell(Actor):
             return
         now = trio.current_time()
         self.inits.pop(instance, None)
-        self._cancel(("kill", instance))
+        self._cancel(ev.KillTimeout, instance)
         if ignored or reason is not None:
             self.restarted.discard(instance)
             self._feed(ev.ChildIgnored(now, instance) if reason is None else ev.ChildStartFailed(now, instance, reason))
@@ -252,11 +287,11 @@ class SupervisionShell(Actor):
                 if pending is not None:
                     pending.cancel()
             case ev.AnswerCall(call=call, value=value):
-                call.set(value)  # type: ignore[attr-defined]
+                cast("Later[Any]", call).set(value)
             case ev.FailCall(call=call, error=error):
                 if getattr(error, "supervisor", "") is None:
                     error.supervisor = self.ctx.describe()  # type: ignore[attr-defined]
-                call.fail(error)  # type: ignore[attr-defined]
+                cast("Later[Any]", call).fail(error)
             case ev.ReportChild():
                 self._report(action)
             case ev.Ready():
@@ -264,7 +299,7 @@ class SupervisionShell(Actor):
                 if started is not None:
                     started.set(None)
             case ev.InitFailed(reason=reason) | ev.Finished(reason=reason):
-                self.over = reason  # not now: it would end in the middle of this
+                self.over = reason  # ``_feed`` ends it, when it has done everything else
 
     def _start(self, action: ev.StartChild) -> None:
         spec, instance = action.spec, action.instance
@@ -272,44 +307,48 @@ class SupervisionShell(Actor):
         if action.restart:
             engine.restarts += 1
             self.restarted.add(instance)
-        started: list[Record[Any]] = []
         door = self.door
+        known = False
 
-        def watcher(record: Record[Any], reason: ExitReason | None, ignored: bool) -> None:
-            if not started and door.shell is not None:  # its constructor sufficed: this comes from within the start
-                started.append(record)
+        def know(record: Record[Any]) -> None:
+            nonlocal known
+            if not known:
+                known = True
                 self.coming[record] = instance
                 self.inits[instance] = record
+
+        def watcher(record: Record[Any], reason: ExitReason | None, ignored: bool) -> None:
+            if door.shell is not None:  # this comes from within the start if the constructor was all of it
+                know(record)
             door.outcome(record, reason, ignored)
 
         try:
             record = self.start_one(spec, watcher)
         except BaseException as error:
-            if is_fatal(error):  # of its constructor: the machine must hear what became of the start all the same
+            if is_fatal(
+                error
+            ):  # the constructor raised it: the machine must hear what became of the start all the same
                 engine.leave(error)
             self.restarted.discard(instance)
-            reason = Starter.failure(error)
-            self._feed(ev.ChildStartFailed(trio.current_time(), instance, reason))
+            self._feed(ev.ChildStartFailed(trio.current_time(), instance, Starter.failure(error)))
             return
         if door.shell is None:
             engine.shutdown_child(record, KILLED)  # its constructor has ended its supervisor
-        elif not started:
-            started.append(record)
-            self.coming[record] = instance
-            self.inits[instance] = record
+        else:
+            know(record)
 
     def start_one(self, spec: Any, watcher: Watcher) -> Record[Any]:
         """Start the child of ``spec``."""
         return self.starters.of_spec(spec)(spec.args, spec.kwargs, watcher=watcher)
 
     def make_starter(self, spec: Any) -> Starter:
-        """A starter of this supervisor's children, who are measured."""
+        """A starter of children of this supervisor, from whose sizes the node learns."""
         engine = self.ctx.node.engine
         return Starter(engine, spec, self.door, footprint=engine.learned.of_child(spec, by_id=self.knows_ids))
 
     def ask(self, query: ev.Query) -> Any:
-        """The machine's answer to a query, at once: also in the middle of what it does, and for a child that asks while
-        it starts."""
+        """The machine's answer to a query, at once: also while it is being told of something, and for a child that asks
+        while it starts."""
         for action in self.machine.handle(query):
             if isinstance(action, ev.AnswerCall):
                 return action.value
@@ -321,42 +360,38 @@ class SupervisionShell(Actor):
         return infos
 
     def _stop(self, instance: int, ref: Any, shutdown: Any) -> None:
-        engine = self.ctx.node.engine
         if shutdown == "brutal_kill":
             self._kill(instance, ref)
             return
-        engine.shutdown_child(ref, SHUTDOWN)
-        if shutdown != float("inf") and ref.state != DEAD:
-            self.timers["stop", instance] = engine.timers.after(shutdown, self._time_is_up, "stop", instance)
+        self.ctx.node.engine.shutdown_child(ref, SHUTDOWN)
+        if shutdown != math.inf and ref.state != DEAD:
+            self._arm(ev.StopTimeout, instance, shutdown)
 
     def _stop_group(self, group: Any, shutdown: Any) -> None:
-        engine = self.ctx.node.engine
         for instance, ref in group:
             if shutdown == "brutal_kill":
                 self._kill(instance, ref)
             else:
-                engine.shutdown_child(ref, SHUTDOWN)
-        if shutdown not in ("brutal_kill", float("inf")) and any(ref.state != DEAD for _, ref in group):
-            self.timers["group", shutdown] = engine.timers.after(shutdown, self._time_is_up, "group", shutdown)
+                self.ctx.node.engine.shutdown_child(ref, SHUTDOWN)
+        if shutdown not in ("brutal_kill", math.inf) and any(ref.state != DEAD for _, ref in group):
+            self._arm(ev.GroupStopTimeout, shutdown, shutdown)
 
     def _kill(self, instance: int, ref: Any) -> None:
         engine = self.ctx.node.engine
         engine.end_now(ref, KILLED)
         if ref.state != DEAD:
-            self.timers["kill", instance] = engine.timers.after(engine.kill_timeout, self._time_is_up, "kill", instance)
+            self._arm(ev.KillTimeout, instance, engine.kill_timeout)
 
-    def _time_is_up(self, what: str, key: Any) -> None:
-        self.timers.pop((what, key), None)
-        now = trio.current_time()
-        if what == "stop":
-            self._feed(ev.StopTimeout(now, key))
-        elif what == "group":
-            self._feed(ev.GroupStopTimeout(now, key))
-        else:
-            self._feed(ev.KillTimeout(now, key))
+    def _arm(self, event: TimeIsUp, whom: Any, seconds: float) -> None:
+        """Have ``event`` about ``whom`` come after so many seconds."""
+        self.timers[event, whom] = self.ctx.node.engine.timers.after(seconds, self._time_is_up, event, whom)
 
-    def _cancel(self, key: Any) -> None:
-        timer = self.timers.pop(key, None)
+    def _time_is_up(self, event: TimeIsUp, whom: Any) -> None:
+        self.timers.pop((event, whom), None)
+        self._feed(event(trio.current_time(), whom))
+
+    def _cancel(self, event: TimeIsUp, whom: Any) -> None:
+        timer = self.timers.pop((event, whom), None)
         if timer is not None:
             timer.cancel()
 
@@ -366,7 +401,7 @@ class SupervisionShell(Actor):
 
     def _report(self, report: ev.ReportChild) -> None:
         engine = self.ctx.node.engine
-        # The governor has told of those it kills, all of a round together; a line for each would be thousands.
+        # The governor reports the actors that it kills, all of a round together. Here they would be thousands of lines.
         of_the_node = report.kind == "child_terminated" and isinstance(report.reason, MemoryPressure)
         report_supervisor(
             logging.DEBUG if of_the_node else LEVELS[report.kind],
@@ -388,7 +423,7 @@ class SupervisionShell(Actor):
     # --- the end ------------------------------------------------------------------------------
 
     def _finish(self, reason: ExitReason) -> None:
-        """The last thing it does: its state is gone after this."""
+        """End, as the last thing that it does: its state is gone after this."""
         if self.ended is not None:
             self.ended.set()
         elif self.started is not None:
@@ -400,8 +435,8 @@ class SupervisionShell(Actor):
             self.ctx.node.engine.die(self.ctx, reason)
 
     def _abandon(self, record: Record[Any], reason: ExitReason) -> None:
-        """The supervisor dies (killed: otherwise no child is left). Its children are linked to it: those that trap
-        exits stop with its reason, others die of it."""
+        """The supervisor dies. If it has children, it was killed. They are linked to it: those that
+        trap exits stop with its reason, others die of it."""
         self.door.shell = None
         for timer in self.timers.values():
             timer.cancel()

@@ -101,6 +101,10 @@ class DynamicSupervision:
         self._handlers[type(event)](event)
         return actions
 
+    def companions(self, ref: object) -> list[Any]:
+        """Nobody: no child's fate depends on a sibling's."""
+        return []
+
     def spec_of_ticket(self, ticket: int) -> ChildSpec[Any] | None:
         """The spec of the child whose restart that ticket is; None for a ticket that is not pending."""
         child = self._waiting.get(ticket)
