@@ -145,7 +145,7 @@ class CallDoor(Mailbox):
                 return await self._not_yet(method, result)
             return result
         if self.state == DEAD:
-            await scheduler.checkpoint()  # whoever tries again and again must let others run
+            await scheduler.checkpoint()  # a loop of attempts must let others run
             raise CalleeDied(self.describe(), NOPROC, method=method.__qualname__)
         reply = PendingReply(task, self, scheduler.current)
         function = kind.handlers[method]

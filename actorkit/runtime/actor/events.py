@@ -1,8 +1,8 @@
 """System events: what happened on the node, for whoever asked. Plain data; nothing is made when nobody listens.
 
-A subscriber is an actor (it gets the events as messages, exempt from its mailbox's bound) or an ``EventStream`` (a
-bounded buffer for a trio task, e.g. the host's). A stream that is not read drops its oldest events and counts them: an
-observer must never be what brings the node down.
+A subscriber is an actor, which gets the events as messages, or an ``EventStream``: a bounded buffer for a trio task,
+such as the host's. Events to an actor are exempt from its mailbox's bound. A stream that nobody reads drops its oldest
+events and counts them: an observer must never be what brings the node down.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class DeadLetter(SystemEvent):
 
 @attrs.frozen
 class HeapLimitPassed(SystemEvent):
-    """An actor holds more than its ``max_heap_size``. Told once for each time that it passes it; ``kill``: its end
-    follows."""
+    """An actor holds more than its ``max_heap_size``. It comes once for each time that the limit is passed. ``kill``:
+    the actor's end follows."""
 
     usage: HeapUsage
     limit: int
@@ -127,7 +127,8 @@ class MemoryLevelChanged(SystemEvent):
 
 @attrs.frozen
 class MemoryAlarm(SystemEvent):
-    """Memory is short (``standing``), or it is over: told once each. Source: memsup's system_memory_high_watermark."""
+    """Memory is short (``standing``), or is not any more: one event each. Source: memsup's
+    system_memory_high_watermark."""
 
     standing: bool
     because: str
@@ -148,7 +149,8 @@ class KilledForMemory(SystemEvent):
 
 @attrs.frozen
 class MemoryReport(SystemEvent):
-    """What else people should know of the governor: ``kind`` as in ``policy.governor_events.Report``."""
+    """Anything else that operators should know of the governor. ``kind`` is that of ``policy.memory.governor_events``'
+    report."""
 
     kind: str
     level: MemoryLevel
@@ -156,7 +158,7 @@ class MemoryReport(SystemEvent):
 
 
 def checked_types(types: tuple[Any, ...]) -> tuple[type[SystemEvent], ...]:
-    """``types``, if all are classes of events. Raises TypeError: they are asked in others' stacks later."""
+    """``types``, if all are classes of events; else TypeError, here and not later, in the stack of whoever emits."""
     for one in types:
         if not isinstance(one, type) or SystemEvent not in type.mro(one):
             raise TypeError(
@@ -233,8 +235,8 @@ class Events:
     """Who wants which events on one node.
 
     Args:
-        home: the thread that may subscribe; none: this one.
-        failed: takes what a delivery raises.
+        home: the thread that may subscribe; None: this one.
+        failed: called with what a delivery raises.
     """
 
     def __init__(self, home: Home | None, failed: Callable[[BaseException], None]) -> None:
@@ -263,8 +265,8 @@ class Events:
         return answer
 
     def emit(self, event: SystemEvent) -> None:
-        """Deliver it to those who want it. A delivery that raises is logged: what happened has happened, whoever
-        could be told of it."""
+        """Deliver it to those who want it. A delivery that raises ends nothing: the event has happened, whether or not
+        somebody could be told."""
         for stream in self.streams:
             try:
                 if isinstance(event, stream.types):

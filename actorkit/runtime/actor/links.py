@@ -1,9 +1,9 @@
 """Links and monitors: who hears of whose end.
 
-* A link is one per pair, both ways; a signal over it ends those who do not trap exits.
-* A monitor is one way, and every one is separate; it sends one ``Down``.
-* A death that causes others tells them in the order of the deaths, from one loop (``tell_watchers``): a chain of a
-  thousand linked actors needs no deep stack.
+* A link is one per pair, both ways. A signal over it ends an actor that does not trap exits.
+* A monitor is one way, and each one is separate. It sends one ``Down``.
+* Deaths that cause one another are told in their order, from one loop (``tell_watchers``): a chain of a thousand
+  linked actors needs no deep stack.
 
 What a signal does to its receiver is decided by ``policy.exit_signals``; here it is carried out.
 Source: the Erlang reference manual, "Processes": links, monitors, signals.

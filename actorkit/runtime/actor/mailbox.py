@@ -356,7 +356,7 @@ class Mailbox(Party):
             await engine.checkpoint()
         if self.state == DEAD:
             del message
-            await engine.checkpoint()  # whoever tries again and again must let others run
+            await engine.checkpoint()  # a loop of attempts must let others run
             raise CalleeDied(self.describe(), NOPROC)
         if self._has_room():
             if self.fits(message):

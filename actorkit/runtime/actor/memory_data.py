@@ -30,8 +30,8 @@ class Receipt:
 
 @attrs.frozen
 class MemoryData:
-    """How it stands. ``total`` and ``allocated`` are the limit and what is used of it, as memsup tells them; ``worst``
-    the largest actor of the last census and its bytes. Source: memsup:get_memory_data/0."""
+    """A node's memory at the governor's last look. ``total`` and ``allocated`` are the limit and what is used of it, as
+    in memsup; ``worst`` is the largest actor of the last census, with its bytes. Source: memsup:get_memory_data/0."""
 
     total: int
     allocated: int
@@ -43,7 +43,7 @@ class MemoryData:
 
     @property
     def retained(self) -> int | None:
-        """Bytes that Python has freed and the system has not got back: the next allocations have them. None: not
+        """Bytes that Python has freed and not given back to the system: the next allocations get them. None: it is not
         known here."""
         return None if self.live is None else max(0, self.resident - self.live)
 

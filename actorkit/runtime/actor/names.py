@@ -63,7 +63,7 @@ class NamedRef(Ref[A_co]):
         record = self.resolve()
         if record is None:
             why = self.why_nobody(CURRENT_SCHEDULER.get())
-            await checkpoint()  # whoever tries again and again must let others run: a supervisor, for one
+            await checkpoint()  # a loop of attempts must let others run: a supervisor, for one
             raise CalleeDied(f"{self.name!r} ({why})", NOPROC, method=getattr(method, "__qualname__", ""))
         return record
 

@@ -24,8 +24,8 @@ class MonitorId:
 
 @attrs.frozen
 class Down:
-    """The monitored actor has ended: once per monitor. ``ref`` is what was given to ``monitor``
-    (a named ref stays a named ref), ``reason`` its exit reason, or NoProc if it was dead already."""
+    """The monitored actor has ended; one for each monitor. ``ref`` is what was given to ``monitor`` (a named ref stays a
+    named ref), ``reason`` the actor's exit reason, or NoProc if it was dead already."""
 
     monitor: MonitorId
     ref: Ref[Any]

@@ -1,11 +1,17 @@
 """Ref: the address of an actor. What everybody but the actor itself holds.
 
 A ref is all that one actor knows of another. Sending to it never raises for the receiver's state, and a ref that
-outlives its actor is harmless. The concrete refs are ``runtime.record.Record`` (one life of one actor) and
-``runtime.names.NamedRef`` (whoever holds a name at the moment of each send).
+outlives its actor is harmless.
 
-How calls are typed, without plugin or proxy: the method is given as the class's function, ``ref.call(Room.join, who)``.
-``ParamSpec`` checks the arguments and the result has the method's type.
+**What stands behind it.** ``Ref`` says what an address offers: to users, the methods up to ``alive``; to the runtime,
+those under "for the runtime". A new kind of address (an actor on another node, a record in C) implements these, and
+nothing else in the package has to know it. There are three kinds today. ``record.Record`` is the actor itself: one
+life of one actor on a node of this process. ``names.NamedRef`` is whoever holds a name at the moment of each send.
+``names.ServiceRef`` is whoever a registered service leads to: a registry's key, a partition. Nobody asks of which kind
+a ref is. Whoever needs the record behind one asks ``resolve_on(engine)``.
+
+**How calls are typed**, without plugin or proxy: the method is given as the class's function,
+``ref.call(Room.join, who)``. ``ParamSpec`` checks the arguments, and the result has the method's type.
 """
 
 from __future__ import annotations
@@ -172,41 +178,46 @@ class Ref(Callee[A_co]):
         """Is there an actor behind this ref right now? The answer may be old at the next await."""
         raise NotImplementedError
 
+    # --- for the runtime ----------------------------------------------------------------------
+    #
+    # ``engine`` is an ``engine.Engine``, and what is returned a ``record.Record``: both are built out of refs, so they
+    # cannot be named here.
+
     def resolve_on(self, engine: Any) -> Any:
-        """For the runtime: the record of the actor that this ref leads to on the node of ``engine``, at this moment;
-        None if it leads to nobody. Raises TypeError for a ref that cannot lead anywhere on that node."""
+        """The record of the actor that this ref leads to on the node of ``engine``, at this moment; None if it leads to
+        nobody. Raises TypeError for a ref that cannot lead anywhere on that node."""
         raise TypeError(f"{shown(self, 200)} is not a ref of this node")
 
     def resolve(self) -> Any:
-        """For the runtime: ``resolve_on`` the node that the caller runs on."""
+        """``resolve_on`` the node that the caller runs on."""
         raise TypeError(f"{shown(self, 200)} is not a ref of this node")
 
     def bound_record(self) -> Any:
-        """For the runtime: the record that this ref is bound to for good; None if it finds its actor at each send."""
+        """The record that this ref is bound to for good; None if it finds its actor at each send."""
         return None
 
     def check_thread(self, what: str) -> None:
-        """For the runtime: raise RuntimeError in a thread that may not do ``what`` to the actor, if the ref knows."""
+        """Raise RuntimeError in a thread that may not do ``what`` to the actor, if the ref knows."""
 
     def check_declared(self, method: Any) -> None:
-        """For the runtime: raise NotAMessage if the actor does not declare ``method``, and the ref knows."""
+        """Raise NotAMessage if the actor does not declare ``method``, and the ref knows."""
 
     def why_nobody(self, engine: Any) -> str:
-        """For the runtime: why ``resolve_on`` has just found nobody, for a message."""
+        """Why ``resolve_on`` has just found nobody, for a message."""
         return "it leads to nobody"
 
     def post_after(self, engine: Any, seconds: float, message: object) -> Timer:
-        """For the runtime: have ``message`` delivered in ``seconds``, whatever the mailbox's bound."""
+        """Have ``message`` delivered in ``seconds``. No bound of a mailbox applies."""
         raise TypeError(f"cannot send after {seconds:g} s to {shown(self, 200)}: give a ref")
 
 
 EXPLAINED: Final = 500
-"""Names to explain: Python 3.13 optimises no class any more that was changed a thousand times."""
+"""At most so many names are explained: Python 3.13 stops optimising a class that was changed a thousand times."""
 _explained: set[str] = set()
 
 
 class _NotThere:
-    """In the place of an attribute that no ref has, under the name of a message: says how that is sent."""
+    """Stands for an attribute that no ref has and that is the name of a message: its error says how to send that."""
 
     __slots__ = ("_name",)
 
@@ -226,8 +237,8 @@ class _NotThere:
 
 
 def explain_on_refs(name: str) -> None:
-    """From now on, who reads the attribute ``name`` of a ref, which has none, is told how a message of that name is
-    sent. It stays an AttributeError. (A ``__getattr__`` would make every attribute of a ref slower in Python 3.11.)"""
+    """``ref.name`` is an AttributeError, since a ref only sends. From now on its text says how the message ``name`` is
+    sent. (A ``__getattr__`` would make every attribute of a ref slower in Python 3.11.)"""
     if name.startswith("_") or not name.isidentifier() or iskeyword(name) or len(_explained) >= EXPLAINED:
         return
     if not any(name in vars(cls) for cls in Ref.__mro__):

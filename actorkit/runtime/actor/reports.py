@@ -1,9 +1,9 @@
 """Crash reports, to ``logging`` (logger ``actorkit``), bounded before they are formatted.
 
-A report must never cost more than it tells: one 10 MB state, formatted, has taken a gigabyte and killed its node. So
-the state is rendered with ``reprlib``'s limits on depth and length, the mailbox is told as its length, and every text
-is cut. An actor can shorten or hide its state with ``format_status``. The library sets up no logging: without a
-handler, Python prints errors to stderr.
+A report must not be what kills the node: one state of 10 MB, formatted, has taken a gigabyte. So the state is rendered
+with ``reprlib``'s limits on depth and length, of the mailbox only the length is reported, and every text is cut. An
+actor can shorten or hide its state with ``format_status``. The library sets up no logging: without a handler, Python
+prints errors to stderr.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 trio raises KeyboardInterrupt where the signal finds code that is not protected, and otherwise at the next checkpoint
 of the main task. A ``ref.call`` that is cut off between two of its lines would leave an actor that is "running" for
-ever. So all code of this package is protected, once, when it is imported (``protect_package``), and users' code that
-it calls is not (``interruptible``): otherwise ``while True: pass`` in a handler could only be ended by killing the
-process. To protect a function costs nothing when it is called: trio keeps a table of code objects and walks up the
-stack when the signal comes.
+ever. So all code of this package is protected once, when it is imported (``protect_package``). Users' code that the
+package calls is not protected (``interruptible``): otherwise ``while True: pass`` in a handler could only be ended by
+killing the process. A protected function is no slower: trio keeps a table of code objects and walks up the stack when
+the signal comes.
 """
 
 from __future__ import annotations
