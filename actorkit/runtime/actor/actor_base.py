@@ -1,4 +1,5 @@
-"""ActorBase: the callbacks that the runtime knows, with their defaults. Users subclass ``behaviours.Actor``."""
+"""ActorBase: the callbacks that the runtime knows, with their defaults. Users subclass
+``behaviours.Actor``."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ __all__ = ["ActorBase"]
 
 
 class ActorBase:
-    """One attribute is reserved, ``ctx``; the rest is the user's. ``behaviours.Actor`` says what each callback is for."""
+    """One attribute is reserved, ``ctx``; the rest is the user's. ``behaviours.Actor`` says what
+    each callback is for."""
 
     __slots__ = ("ctx",)
 
@@ -27,7 +29,8 @@ class ActorBase:
         return None
 
     def handle_info(self, message: object) -> Any:
-        """What came by ``send``. A class without this callback logs the message and drops it. May be async."""
+        """What came by ``send``. A class without this callback logs the message and drops it. May
+        be async."""
         report_unexpected(self.ctx, message)  # type: ignore[attr-defined]
 
     def terminate(self, reason: ExitReason) -> Any:

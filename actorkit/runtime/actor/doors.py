@@ -1,10 +1,12 @@
 """The doors that a governor may stand at: restarts and new work pass through them.
 
-Every automatic restart passes through a *gate*, between the supervisor's decision and the start. The default gate lets
-it pass when its backoff is over. A node under memory pressure puts another gate on ``node.restart_gate``. While a
-restart waits there, the child shows as ``restarting`` and can be terminated, and its supervisor serves calls.
+Every automatic restart passes through a *gate*, between the supervisor's decision and the start.
+The default gate lets it pass when its backoff is over. A node under memory pressure puts another
+gate on ``node.restart_gate``. While a restart waits there, the child shows as ``restarting`` and
+can be terminated, and its supervisor serves calls.
 
-*Admission* decides about new work, *memory* answers questions. Both are there only while a governor runs.
+*Admission* decides about new work, *memory* answers questions. Both are there only while a governor
+runs.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ class RestartGate(Protocol):
         counts: bool = True,
         key: Hashable = None,
     ) -> PendingRestart:
-        """Call ``go`` once, not before ``delay`` seconds have passed, and never from within this call.
+        """Call ``go`` once, not before ``delay`` seconds have passed, and never from within this
+        call.
 
         Args:
             counts: the child ended by its own doing; False: the node ended it, to free memory.
@@ -64,8 +67,8 @@ class Admission(Protocol):
     """Whether new work may come in. ``node.admission`` while a governor runs, else None."""
 
     def admit(self, kind: str, *, exempt: bool = False) -> bool:
-        """May one more of this kind begin now? If so, it counts as begun until ``release``. ``exempt``: it may in any
-        case, and is only counted."""
+        """May one more of this kind begin now? If so, it counts as begun until ``release``.
+        ``exempt``: it may in any case, and is only counted."""
         ...
 
     def release(self, kind: str) -> None:
@@ -86,7 +89,8 @@ class Admission(Protocol):
 
 
 class Memory(Protocol):
-    """What one may ask about the node's memory. ``node.memory`` while a governor runs, else None."""
+    """What one may ask about the node's memory. ``node.memory`` while a governor runs, else
+    None."""
 
     @property
     def level(self) -> MemoryLevel:

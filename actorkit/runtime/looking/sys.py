@@ -1,11 +1,14 @@
-"""sys: look into a running actor, suspend it, follow what it handles. For debugging and for operators.
+"""sys: look into a running actor, suspend it, follow what it handles. For debugging and for
+operators.
 
-Requests overtake the mailbox. An idle, queued or suspended actor serves a request at once; an actor that is handling a
-message serves it when that message is done. The caller gets CalleeDied for a dead actor, and CallTimeout when the
-actor stays in its handler for the default deadline of calls. Tracing and statistics cost nothing while off: an actor
-that is watched gets a kind of its own, whose handlers report first.
+Requests overtake the mailbox. An idle, queued or suspended actor serves a request at once; an actor
+that is handling a message serves it when that message is done. The caller gets CalleeDied for a
+dead actor, and CallTimeout when the actor stays in its handler for the default deadline of calls.
+Tracing and statistics cost nothing while off: an actor that is watched gets a kind of its own,
+whose handlers report first.
 
-For class actors only: a process has no gap between messages in which it could be looked at. Source: OTP, sys.
+For class actors only: a process has no gap between messages in which it could be looked at. Source:
+OTP, sys.
 """
 
 from __future__ import annotations
@@ -53,8 +56,8 @@ R = TypeVar("R")
 
 @attrs.frozen
 class Status:
-    """``get_status``: what the node knows of the actor, and its state as its ``format_status`` shows it, as bounded
-    text."""
+    """``get_status``: what the node knows of the actor, and its state as its ``format_status``
+    shows it, as bounded text."""
 
     info: ProcessInfo
     state: str
@@ -62,8 +65,8 @@ class Status:
 
 @attrs.frozen
 class Traced:
-    """One message that an actor begins to handle. ``message`` is the method's qualified name, ``send`` for what
-    ``handle_info`` gets."""
+    """One message that an actor begins to handle. ``message`` is the method's qualified name,
+    ``send`` for what ``handle_info`` gets."""
 
     ref: Ref[Any]
     message: str
@@ -72,8 +75,8 @@ class Traced:
 
 @attrs.frozen
 class Statistics:
-    """``start_time`` (on trio's clock) is when counting began; ``messages_in`` what the actor has begun to handle
-    since."""
+    """``start_time`` (on trio's clock) is when counting began; ``messages_in`` what the actor has
+    begun to handle since."""
 
     start_time: float
     current_time: float
@@ -81,17 +84,17 @@ class Statistics:
 
 
 async def get_state(ref: Ref[Any]) -> dict[str, Any]:
-    """The actor's attributes by name, slots included. It is a shallow copy: the values are the actor's own objects.
-    Source: sys:get_state/1."""
+    """The actor's attributes by name, slots included. It is a shallow copy: the values are the
+    actor's own objects. Source: sys:get_state/1."""
     return await _ask(ref, "get_state", _attributes)
 
 
 async def replace_state(ref: Ref[Any], function: Callable[[dict[str, Any]], Mapping[str, Any]]) -> dict[str, Any]:
-    """Give the actor the attributes that ``function`` makes of those it has; returns them. An attribute that is missing
-    from the result is deleted.
+    """Give the actor the attributes that ``function`` makes of those it has; returns them. An
+    attribute that is missing from the result is deleted.
 
-    For repairs in a running system. Raises CallbackFailed when ``function`` raises, or its result cannot be set; the
-    actor keeps its old state then. Source: sys:replace_state/2.
+    For repairs in a running system. Raises CallbackFailed when ``function`` raises, or its result
+    cannot be set; the actor keeps its old state then. Source: sys:replace_state/2.
     """
 
     def replace(record: Record[Any]) -> dict[str, Any]:
@@ -113,7 +116,8 @@ async def replace_state(ref: Ref[Any], function: Callable[[dict[str, Any]], Mapp
 
 
 async def get_status(ref: Ref[Any]) -> Status:
-    """What the actor is and does, and its state as text of bounded length. Source: sys:get_status/1."""
+    """What the actor is and does, and its state as text of bounded length. Source:
+    sys:get_status/1."""
 
     def look(record: Record[Any]) -> Status:
         info = process_info(cast(Any, record.scheduler), record)
@@ -124,21 +128,25 @@ async def get_status(ref: Ref[Any]) -> Status:
 
 
 async def suspend(ref: Ref[Any]) -> None:
-    """Let the actor handle nothing but the requests of this module until ``resume``. Messages and calls wait in its
-    mailbox. It can still be stopped, shut down and killed. To suspend it twice is to suspend it once. Source: sys:suspend/1."""
+    """Let the actor handle nothing but the requests of this module until ``resume``. Messages and
+    calls wait in its mailbox. It can still be stopped, shut down and killed. To suspend it twice is
+    to suspend it once. Source: sys:suspend/1."""
     await _ask(ref, "suspend", _suspend)
 
 
 async def resume(ref: Ref[Any]) -> None:
-    """Let a suspended actor go on. Does nothing to an actor that is not suspended. Source: sys:resume/1."""
+    """Let a suspended actor go on. Does nothing to an actor that is not suspended. Source:
+    sys:resume/1."""
     await _ask(ref, "resume", _resume)
 
 
 async def trace(ref: Ref[Any], callback: Callable[[Traced], object]) -> None:
-    """Call ``callback`` with each message that the actor begins to handle; those that are queued already count too.
+    """Call ``callback`` with each message that the actor begins to handle; those that are queued
+    already count too.
 
-    The callback runs in the actor's turn, must not block, and replaces an earlier one. If it raises, that is logged and
-    tracing ends. Calls to a traced actor do not run inline. Source: sys:trace/2.
+    The callback runs in the actor's turn, must not block, and replaces an earlier one. If it
+    raises, that is logged and tracing ends. Calls to a traced actor do not run inline. Source:
+    sys:trace/2.
     """
     await _ask(ref, "trace", lambda record: _watch(record, trace=interruptible(callback)))
 
@@ -149,7 +157,8 @@ async def no_trace(ref: Ref[Any]) -> None:
 
 
 async def statistics(ref: Ref[Any], on: bool) -> None:
-    """Count the actor's messages from now on, beginning at 0; or stop counting. Source: sys:statistics/2."""
+    """Count the actor's messages from now on, beginning at 0; or stop counting. Source:
+    sys:statistics/2."""
     await _ask(ref, "statistics", lambda record: _watch(record, counter=_Counter() if on else None))
 
 
@@ -222,8 +231,8 @@ async def _ask(ref: Ref[Any], what: str, serve: Callable[[Record[Any]], R]) -> R
 
 
 def _between_messages(record: Record[Any]) -> bool:
-    """False for an actor that is on the stack or in an await, and if its next message is ``init``, ``terminate`` or a
-    continuation."""
+    """False for an actor that is on the stack or in an await, and if its next message is ``init``,
+    ``terminate`` or a continuation."""
     if record.state == RUNNING or (record.relations is not None and record.relations.terminating):
         return False
     return not record.in_the_middle
@@ -357,7 +366,8 @@ _KEEP: Any = object()
 
 
 def _watch(record: Record[Any], *, trace: Any = _KEEP, counter: Any = _KEEP) -> None:
-    """Change what is reported of the actor's messages. When nothing is, it gets its own kind back."""
+    """Change what is reported of the actor's messages. When nothing is, it gets its own kind
+    back."""
     kind = record.kind
     if isinstance(kind, WatchedKind):
         watched = kind
