@@ -90,7 +90,7 @@ from .runtime.looking.introspection import TreeEntry as TreeEntry
 from .runtime.node import Context as Context
 from .runtime.node import Node as Node
 from .runtime.node import ProcessContext as ProcessContext
-from .runtime.to_thread import to_thread as to_thread
+from .runtime.thread_doors import to_thread as to_thread
 from .supervision.dynamic import DynamicSupervisor as DynamicSupervisor
 from .supervision.dynamic import dynamic_supervisor as dynamic_supervisor
 from .supervision.partition import PartitionSupervisor as PartitionSupervisor

@@ -116,7 +116,7 @@ class GovernorBase(ABC):
         """Bytes that are held at this moment; None where that is not known."""
 
     @abstractmethod
-    def everybody(self) -> list[Record[Any]]:
+    def everybody(self) -> Iterable[Record[Any]]:
         """Every actor that is governed."""
 
     @abstractmethod

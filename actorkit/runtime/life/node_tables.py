@@ -9,9 +9,9 @@ An engine is built of rooms, each a class that adds one idea and knows only the 
     AfterMessage    the control lane, between two messages
     Births          from a kind and arguments to an actor         SenderPays    arguments that do not fit
                                                                   InlineCalls   a callee ran in its caller's task
-                                                                  Pump          the hot loop
+                                                                  MessagePump   the hot loop
                                                                   Pool          workers, and the token
-                                                                  OwnTask       an activation in the actor's own task
+                                                                  OwnTaskRuns   an activation in the actor's own task
     Scheduler       all of them, opened and closed
     NodeEngine      a tree, a stop, quotas, starting by spec
 

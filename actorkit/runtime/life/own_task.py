@@ -18,10 +18,10 @@ from .birth import is_clean
 from .pool import Pool
 from .worker import Carrier
 
-__all__ = ["OwnTask"]
+__all__ = ["OwnTaskRuns"]
 
 
-class OwnTask(Pool):
+class OwnTaskRuns(Pool):
     """See the module's docstring."""
 
     @enable_ki_protection
@@ -81,4 +81,4 @@ class OwnTask(Pool):
             actor.variables = context
 
 
-BOUNDARY_FRAMES.add(OwnTask.run_here.__code__)
+BOUNDARY_FRAMES.add(OwnTaskRuns.run_here.__code__)

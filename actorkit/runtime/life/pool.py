@@ -44,7 +44,7 @@ from ..base.trio_internals import (
 )
 from .birth import is_clean
 from .node_settings import NodeSettings
-from .pump import DRY, LOOK, OWN, SLICE, Pump
+from .pump import DRY, LOOK, OWN, SLICE, MessagePump
 from .stepping import Driver
 from .worker import Carrier, Worker
 
@@ -56,7 +56,7 @@ TRY_AGAIN_SECONDS: Final = 0.05
 LEFT_OPEN: Final = "its handler left a cancel scope or a nursery open: leave them in the message that opened them"
 
 
-class Pool(Pump):
+class Pool(MessagePump):
     """See the module's docstring."""
 
     def __init__(self, settings: NodeSettings, incarnation: int) -> None:

@@ -29,7 +29,7 @@ from .inline_calls import InlineCalls
 from .node_settings import NodeSettings
 from .worker import Worker
 
-__all__ = ["DRY", "LOOK", "LOW_TURN", "OWN", "SLICE", "Pump"]
+__all__ = ["DRY", "LOOK", "LOW_TURN", "OWN", "SLICE", "MessagePump"]
 
 LOW_TURN: Final = 8
 
@@ -43,7 +43,7 @@ LOOK: Final = "look"
 """The last handler has left something behind, or may have."""
 
 
-class Pump(InlineCalls):
+class MessagePump(InlineCalls):
     """See the module's docstring."""
 
     def __init__(self, settings: NodeSettings, incarnation: int) -> None:
@@ -222,4 +222,4 @@ class Pump(InlineCalls):
         return DRY if actor is None else LOOK
 
 
-BOUNDARY_FRAMES.add(Pump._pump.__code__)
+BOUNDARY_FRAMES.add(MessagePump._pump.__code__)

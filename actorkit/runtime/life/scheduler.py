@@ -17,13 +17,13 @@ from ..base.trio_internals import WAKE
 from ..budgets.node_budgets import Budgets
 from .birth import Births
 from .node_settings import NodeSettings
-from .own_task import OwnTask
+from .own_task import OwnTaskRuns
 from .stepping import Attribution, SteppedAttribution
 
 __all__ = ["Scheduler"]
 
 
-class Scheduler(Births, OwnTask):
+class Scheduler(Births, OwnTaskRuns):
     """See the module's docstring."""
 
     def __init__(self, settings: NodeSettings, incarnation: int) -> None:
