@@ -155,13 +155,8 @@ class KilledForMemory(SystemEvent):
 
 @attrs.frozen
 class MemoryReport(SystemEvent):
-<<<<<<< HEAD
-    """Anything else that operators should know of the governor. ``kind`` is that of
-    ``policy.memory.governor_events``' report."""
-=======
-    """What else people should know of the governor: ``kind`` is one of ReportKind in
+    """Anything else that operators should know of the governor. ``kind`` is one of ReportKind in
     ``policy.memory.governor_events``."""
->>>>>>> house
 
     kind: str
     level: MemoryLevel
