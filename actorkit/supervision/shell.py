@@ -1,11 +1,11 @@
-"""The shell around a supervision machine: it performs the machine's actions, and tells it what came of them.
+"""The shell around a supervision machine: it performs the machine's actions, and reports what came of them.
 
-The machine (``policy.supervision``) decides everything. The shell knows how a child is started and stopped, how
-time passes, and where answers and reports go.
+The machine (``policy.supervision``) decides everything. The shell knows how a child is started and
+stopped, how time passes, and where answers and reports go.
 
-``_feed`` is the way in. It hands one event to the machine and performs the answer, until the machine has no more to
-say. What happens meanwhile, such as the death of a child that is being told to stop, queues behind. The shell runs as
-the supervisor, whoever's stack it is on, and holds no task.
+``_feed`` is the way in. It hands one event to the machine and performs the answer, until the machine has
+no more to say. What happens meanwhile, such as the death of a child that is being told to stop, queues
+behind. The shell runs as the supervisor, whoever's stack it is on, and holds no task.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class SupervisionShell(Actor):
 
     trap_exit = True
     knows_ids = True
-    """Does an id name the same child for good? Then its footprint is learned on its own."""
+    """Does an id name the same child for good? Then the footprint of that child is learned on its own."""
 
     def __init__(self, machine: SupervisionMachine) -> None:
         self.machine = machine
@@ -146,15 +146,15 @@ class SupervisionShell(Actor):
 
     @call
     def which_children(self) -> tuple[ChildInfo, ...]:
-        """All children, in start order; those of a dynamic supervisor have no ``id``. Answered at any time, also in the
-        middle of a restart.
-        Source: supervisor:which_children/1 (there the newest first)."""
+        """All children, in start order; those of a dynamic supervisor have no ``id``. It is answered
+        at any time, also in the middle of a restart. Source: supervisor:which_children/1 (there the
+        newest comes first)."""
         return self.child_infos()
 
     @call
     def count_children(self) -> ChildCounts:
-        """How many children are known (``specs``), active ones, supervisors, workers. Source:
-        supervisor:count_children/1."""
+        """How many children are known (``specs``), how many are active, and how many of the known
+        ones are supervisors and workers. Source: supervisor:count_children/1."""
         counts: ChildCounts = self.ask(ev.CountChildren(trio.current_time(), None))
         return counts
 
@@ -179,10 +179,10 @@ class SupervisionShell(Actor):
         await ended.wait()
 
     def handle_info(self, message: object) -> None:
-        """Exit signals of strangers and stray messages change nothing (OTP logs and drops them)."""
+        """Drop it: exit signals of strangers and stray messages change nothing."""
 
     def format_status(self) -> object:
-        """Counts only: a supervisor's report must not list its children."""
+        """Counts only: the report of a supervisor must not list its children."""
         return {"children": len(self.refs), "starting": len(self.coming), "restarting": len(self.waiting)}
 
     # --- events in ----------------------------------------------------------------------------
@@ -325,9 +325,7 @@ class SupervisionShell(Actor):
         try:
             record = self.start_one(spec, watcher)
         except BaseException as error:
-            if is_fatal(
-                error
-            ):  # the constructor raised it: the machine must hear what became of the start all the same
+            if is_fatal(error):  # of its constructor; the machine must hear what became of the start
                 engine.leave(error)
             self.restarted.discard(instance)
             self._feed(ev.ChildStartFailed(trio.current_time(), instance, Starter.failure(error)))

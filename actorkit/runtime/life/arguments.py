@@ -1,18 +1,20 @@
-"""The caller pays: arguments that do not fit a handler are the fault of whoever sent them, and its end of nobody.
+"""The caller pays: arguments that do not fit a handler are the fault of their sender, and no actor ends.
 
-How it works, at no cost to a message that fits. Nothing is checked before a handler runs. When Python cannot begin
-one, it raises TypeError, and the traceback ends in the runtime's own frame: no line of the handler has run, so no state
-can be half changed. Only then is it looked at closely. A call gets ``BadArguments`` where it was made; a cast becomes a
-dead letter (``bad_arguments``), with a warning; the receiver goes on with its next message. A TypeError that is raised
-*inside* a handler is a crash, like any other error.
+A message that fits pays nothing for this. Nothing is checked before a handler runs. When Python cannot
+begin one, it raises TypeError, and the traceback ends in the runtime's own frame: no line of the handler
+has run, so no state can be half changed. Only then does the runtime look closely. A call raises
+``BadArguments`` where it was made. A cast becomes a dead letter (``bad_arguments``), with a warning. The
+receiver goes on with its next message. A TypeError that is raised *inside* a handler is a crash, like any
+other error.
 
-A handler under a decorator has begun with the decorator's wrapper. It counts as not begun while nothing but wrappers
-ran (``functools.wraps`` tells which those are) and it is the innermost function that Python could not begin.
+A handler under a decorator begins with the decorator's wrapper. It counts as not begun while only
+wrappers have run (``functools.wraps`` tells which those are), and the innermost function is the one that
+Python could not begin.
 
-Whose cast it was: a cast does not carry its sender, since that would cost every message. The first cast of each method
-to each kind of actor is checked where it is sent (it has to look the handler up anyway), and so is every cast of a
-method that was once sent wrongly; those name their sender. Only the first misfit after correct
-casts cannot.
+A cast does not carry its sender, since every message would pay for that. Two sorts of casts are checked
+as they are sent, and so can name their sender: the first cast of each method to each kind of actor,
+which has to look the handler up anyway, and every cast of a method that was once sent wrongly. Only the
+first misfit after correct casts has no name to tell.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from .lifecycle import Lifecycle, Starting
 __all__ = ["Arguments", "Handling", "head_of"]
 
 SHOWN: Final = 4
-"""Arguments that are shown of a message."""
+"""How many arguments of a message are shown."""
 WRAPPED: Final = ("_terminate", "_carry_on")
 """The runtime's own messages whose first argument is what they run."""
 
@@ -42,7 +44,7 @@ WRAPPED: Final = ("_terminate", "_carry_on")
 
 
 def head_of(function: Any, args: tuple[Any, ...]) -> str:
-    """A message for people: the method and the head of its arguments, bounded."""
+    """A message as bounded text: the method, and the first of its arguments."""
     if args and getattr(function, "__name__", "") in WRAPPED:
         function, args = args[0], args[1:]
     shown = [render(value, 80) for value in args[:SHOWN]]
@@ -78,10 +80,10 @@ class Handling:
         self.caller = caller
 
     def told(self) -> str:
-        """A line of the report: the request, who asked and with what; of other messages the head."""
+        """A line of the report: the message, and of a request who made it."""
         try:
             return self._told()
-        except Exception as error:  # of what it holds: the report is worth more than this line
+        except Exception as error:  # users' values raised it: the report is worth more than this line
             return f"message: it could not be shown ({type(error).__qualname__})"
 
     def _told(self) -> str:
@@ -100,9 +102,9 @@ class Handling:
         return f"message: {head}" if sender is None else f"request: {head} from {sender}"
 
     def _suspended(self) -> str:
-        """Of a handler that had been in an await only the frame knows: the worker keeps no message."""
+        """The message of a handler that has been in an await. Only its frame knows: the worker keeps none."""
         tb = self.error.__traceback__
-        for _ in range(2):  # the worker, and who steps the coroutine
+        for _ in range(2):  # the worker's frame, and that of whatever steps the coroutine
             tb = None if tb is None else tb.tb_next
         if tb is None:
             return "a handler after an await"
@@ -122,11 +124,12 @@ class Arguments(Lifecycle):
     handling: Handling | None = None
 
     def failed(self, record: Record[Any], error: BaseException, reply: Any, function: Any, args: Any) -> bool:
-        """The pump has got an exception: the sender's fault, or a crash. False: draw no more of its messages now."""
+        """An exception has come out of a handler: settle it, as the sender's fault or as a crash.
+        False: draw no more messages of this actor now."""
         if type(error) is TypeError and function is not None:
             try:
                 paid = self.sender_pays(record, error, reply, function, args)
-            except (MemoryError, RecursionError):  # it cannot be told whose fault it is
+            except (MemoryError, RecursionError):  # nobody can tell whose fault it is
                 paid = False
             if paid:
                 return record.control is None or self.attend(record)
@@ -143,7 +146,7 @@ class Arguments(Lifecycle):
         inline: bool = False,
         caller: Record[Any] | None = None,
     ) -> bool:
-        """``crashed``, with what was being handled for its report."""
+        """``crashed``, with the message at hand in its report."""
         before = self.handling
         try:
             self.handling = Handling(record, error, reply, function, args, inline, caller)
@@ -157,21 +160,21 @@ class Arguments(Lifecycle):
     def bad_arguments(
         self, record: Record[Any], error: BaseException, function: Any, args: tuple[Any, ...]
     ) -> BadArguments | None:
-        """What the sender of a message gets whose arguments do not fit; None: they are not why this was raised."""
+        """What the sender gets if the arguments do not fit; None: they are not why this was raised."""
         misfit = misfit_of(error, function, args)
         if misfit is None:
             return None
         innermost, callback = inspect.unwrap(plain(function)), record.kind
         for own in (callback.info, callback.init, callback.terminate):
             if own is not None and innermost is inspect.unwrap(own):
-                return None  # the runtime calls it: the fault is the class's
+                return None  # the runtime calls this one: the fault is the class's
         return BadArguments(
             f"cannot send {misfit.__qualname__} to {record.describe()}: {bounded(str(error), 300)}; "
             f"beside the method give {parameters_of(misfit)}"
         )
 
     def sender_pays(self, record: Record[Any], error: BaseException, reply: Any, function: Any, args: Any) -> bool:
-        """Is it the sender's fault? Then it has been told when this returns."""
+        """Is it the sender's fault? Then the sender has been told when this returns."""
         if type(reply) is Starting:
             return False
         refusal = self.bad_arguments(record, error, function, args)
