@@ -101,8 +101,8 @@ _DIE_KILLED = Die(KILLED)
 def deliver(source: Source, reason: ExitReason, trapping: bool, to_self: bool) -> Verdict:
     """The effect of an exit signal on its receiver.
 
-    ``trapping``: the receiver traps exits. ``to_self``: it sent the signal to itself; for a LINK this
-    has no meaning, and is ignored.
+    ``trapping``: the receiver traps exits. ``to_self``: it sent the signal to itself; for a LINK
+    this has no meaning, and is ignored.
     """
     if isinstance(reason, Normal):
         sort = Sort.NORMAL

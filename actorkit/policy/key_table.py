@@ -1,13 +1,13 @@
 """A table whose keys are users' objects, and which no key can break.
 
 A key's own code (``__hash__``, ``__eq__``) runs in ``locate`` and nowhere else. If it raises there,
-that is the fault of whoever brought the key; BadKey says so, and nothing has changed. ``locate`` finds a
-``Place``. To enter something there, to drop a slot, or to walk over all slots runs no code of any key. So
-an entry can always be removed, whatever its key has become, and whoever removes it (a dying actor's
-stack, perhaps) pays for nothing.
+that is the fault of whoever brought the key; BadKey says so, and nothing has changed. ``locate``
+finds a ``Place``. To enter something there, to drop a slot, or to walk over all slots runs no code
+of any key. So an entry can always be removed, whatever its key has become, and whoever removes it
+(a dying actor's stack, perhaps) pays for nothing.
 
-Strings, bytes and ints, whose code is Python's own, are in one dict. All other keys are in another one, by
-their hash, which is an int; there they are compared by hand. Pure data.
+Strings, bytes and ints, whose code is Python's own, are in one dict. All other keys are in another
+one, by their hash, which is an int; there they are compared by hand. Pure data.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ __all__ = ["NOT_THEIRS", "KeyTable", "Place", "Slot", "inert", "strict"]
 S = TypeVar("S", bound="Slot")
 
 _THEMSELVES: Final = frozenset((str, bytes, int))
-"""The types whose values are keys as they are. A value of any other type is wrapped, so that it equals
-no value of another type."""
+"""The types whose values are keys as they are. A value of any other type is wrapped, so that it
+equals no value of another type."""
 NOT_THEIRS: Final = (KeyboardInterrupt, SystemExit, MemoryLimitExceeded)
 """What may be raised while the code of a key runs, and is not its doing."""
 
@@ -50,7 +50,7 @@ def strict(key: Any) -> Any:
 
 
 class Slot:
-    """What the table holds for one key. Subclass it to hold more. Slots are compared by identity."""
+    """What the table holds for one key; subclass it for more. Slots are compared by identity."""
 
     __slots__ = ("_exact", "_hash", "key")
 

@@ -1,7 +1,7 @@
-"""The dynamic supervisor: any number of children, started on request, each on its own (one_for_one).
+"""The dynamic supervisor: any number of children, started on request, each on its own.
 
-The machine in ``policy.supervision.dynamic`` makes its decisions. Its semantics are those of Elixir's
-DynamicSupervisor.
+The machine in ``policy.supervision.dynamic`` makes its decisions. Its semantics are those of
+Elixir's DynamicSupervisor.
 """
 
 from __future__ import annotations

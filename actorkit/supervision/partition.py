@@ -1,13 +1,13 @@
 """The partition supervisor: n children of one spec, and refs that pick one of them by a key.
 
-It is a static supervisor whose children have the ids 0 to n-1. Beside the machine's table it keeps them
-in a list, so ``partitioned`` finds the child for a key with one name lookup, one remainder and one index,
-at each send. A key goes to the same partition as long as the process lives. A partition that restarts
-keeps its number and loses its state.
+It is a static supervisor whose children have the ids 0 to n-1. Beside the machine's table it keeps
+them in a list, so ``partitioned`` finds the child for a key with one name lookup, one remainder and
+one index, at each send. A key goes to the same partition as long as the process lives. A partition
+that restarts keeps its number and loses its state.
 
-Use it where one actor is the bottleneck and its work falls apart by key: a cache, a counter, or a dynamic
-supervisor that starts too many children. Python runs on one core, so partitions do not compute faster;
-they wait side by side. Source: Elixir's PartitionSupervisor.
+Use it where one actor is the bottleneck and its work falls apart by key: a cache, a counter, or a
+dynamic supervisor that starts too many children. Python runs on one core, so partitions do not
+compute faster; they wait side by side. Source: Elixir's PartitionSupervisor.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ def partition_supervisor(
 
 
 class PartitionSupervisor(Supervisor):
-    """A running partition supervisor. Administer it like any ``Supervisor``: the ids of its children
-    are the numbers of the partitions."""
+    """A running partition supervisor. Administer it like any ``Supervisor``: the ids of its
+    children are the numbers of the partitions."""
 
     def __init__(self, flags: SupervisorFlags, children: tuple[ChildSpec[Any], ...]) -> None:
         super().__init__(flags, children)

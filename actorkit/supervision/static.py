@@ -1,7 +1,7 @@
 """The static supervisor: children in a fixed order, restarted by a strategy.
 
-``ak.supervisor(…)`` makes the child spec of one: the root of a tree, or a branch of it. The machine in
-``policy.supervision.static`` makes its decisions. Its semantics are those of OTP's supervisor;
+``ak.supervisor(…)`` makes the child spec of one: the root of a tree, or a branch of it. The machine
+in ``policy.supervision.static`` makes its decisions. Its semantics are those of OTP's supervisor;
 ``docs/semantics.md`` lists each difference.
 """
 

@@ -1,1 +1,1 @@
-"""What a supervisor decides about the lives and restarts of its children: events in, actions out."""
+"""What a supervisor decides about its children's lives and restarts: events in, actions out."""

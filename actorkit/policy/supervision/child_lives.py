@@ -107,7 +107,7 @@ class ChildLives:
         return outcome
 
     def stop(self, child: Child, because: str) -> Steps:
-        """Stop ``child`` if it runs. One that has ended meanwhile counts as stopped by this step."""
+        """Stop ``child`` if it runs. One that has ended meanwhile counts as stopped by this."""
         if child.state != "running":
             return
         if child.exited is not None:
@@ -178,8 +178,8 @@ class ChildLives:
 
 
 def start_failure(outcome: LifeEvent) -> ExitReason | None:
-    """Why a start failed; None if it did not. A child that was killed for its slow init and does not
-    end has failed with Killed."""
+    """Why a start failed; None if it did not. A child that was killed for its slow init and does
+    not end has failed with Killed."""
     if isinstance(outcome, ev.ChildStartFailed):
         return outcome.reason
     return KILLED if isinstance(outcome, ev.KillTimeout) else None

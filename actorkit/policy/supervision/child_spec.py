@@ -53,7 +53,7 @@ A_co = TypeVar("A_co", covariant=True)
 
 
 class ChildSpecChanges(TypedDict, total=False):
-    """The keyword arguments of ``ChildSpec.with_``: its fields, in the order in which they are shown."""
+    """The keyword arguments of ``ChildSpec.with_``: its fields, in the order for people."""
 
     start: Callable[..., Any]
     args: tuple[Any, ...]
@@ -114,8 +114,8 @@ class ChildSpec(ActorOptions, Generic[A_co]):
     ``scheduling``     its share of the processor: "max", "high", "normal" or "low"
     ``mailbox``        how many messages it holds; ``math.inf``: any number
     ``overflow``       what happens to one more. "reject": the sender learns of it. "wait": the same,
-                       but calls wait for room, within their deadline. "drop_oldest", "drop_newest":
-                       a message is lost; that is counted, and the sender does not learn of it
+                       but calls wait for room, within their deadline. "drop_oldest" and
+                       "drop_newest" lose a message; that is counted, and the sender not troubled
     ``max_heap_size``  bytes that it may hold: an int, text such as ``"256 KiB"``, or a
                        ``HeapLimit``; None: the node's default
     ``priority``       which actors are given up first when the node runs out of memory:

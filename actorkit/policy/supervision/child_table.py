@@ -133,7 +133,7 @@ class ChildTable:
             raise InvalidChildSpec("id", child_id, why, remedy) from None
 
     def get(self, child_id: object) -> Child | None:
-        """The child with that id; None for what cannot be an id, too, and for an id whose code raises."""
+        """The child with that id; None for what cannot be an id, or whose own code raises, too."""
         try:
             row = self._ids.find(child_id)
         except (BadKey, TypeError):

@@ -21,8 +21,8 @@ TOO_MANY_RESTARTS: Final = Shutdown("reached_max_restart_intensity")
 
 
 class RestartWindow:
-    """The restarts of one supervisor. It keeps at most ``max_restarts + 1`` times: with that many in
-    the window it has been exceeded, whatever else there was."""
+    """The restarts of one supervisor. It keeps at most ``max_restarts + 1`` times: with that many
+    in the window it has been exceeded, whatever else there was."""
 
     __slots__ = ("_times", "max_restarts", "max_seconds")
 

@@ -2,15 +2,15 @@
 
 Whatever takes more than one step is a *sequence*: starting the children, stopping some and starting
 them again, an administrative start or stop. A sequence is a generator that emits actions and yields
-the instance that it needs to hear of next. There is at most one; the event that it waits for is sent
-into it. So the order of starts and stops is the order of the generator's code.
+the instance that it needs to hear of next. There is at most one; the event that it waits for is
+sent into it. So the order of starts and stops is the order of the generator's code.
 
 Everything that must not overlap with a sequence waits in one queue: administrative calls, ends of
 children that the sequence does not wait for, restarts that are due, and restarts that have failed.
-The queue is served in order of arrival whenever no sequence runs. So it stands where OTP's supervisor
-has its mailbox, and the same things happen in the same order. Unlike a mailbox it can be read and
-cleared: listing calls are answered at once, and StopRequested closes the running sequence, answers
-the queue, and begins the one sequence that nothing interrupts.
+The queue is served in order of arrival whenever no sequence runs. So it stands where OTP's
+supervisor has its mailbox, and the same things happen in the same order. Unlike a mailbox it can be
+read and cleared: listing calls are answered at once, and StopRequested closes the running sequence,
+answers the queue, and begins the one sequence that nothing interrupts.
 
 Between the end of a child (or a failed attempt) and the attempt to restart it, the machine is idle.
 The child is ``restarting``, and has a *ticket*, which the shell hands in when the restart is due. A
@@ -145,8 +145,9 @@ class Supervision:
         return actions
 
     def companions(self, ref: object) -> list[Any]:
-        """The refs of the siblings that go down when the child that runs as ``ref`` ends abnormally,
-        in start order: those that the strategy takes along. For choosing victims; nothing changes."""
+        """The refs of the siblings that go down when the child that runs as ``ref`` ends
+        abnormally, in start order: those that the strategy takes along. For choosing victims;
+        nothing changes."""
         if self.flags.strategy == "one_for_one":
             return []
         for child in self._children:
@@ -156,7 +157,7 @@ class Supervision:
         return []
 
     def spec_of_ticket(self, ticket: int) -> ChildSpec[Any] | None:
-        """The spec of the child whose restart that ticket is; None for a ticket that is not pending."""
+        """The spec of the child that the ticket is to restart; None for an unknown ticket."""
         child = self._tickets.get(ticket)
         return None if child is None else child.spec
 

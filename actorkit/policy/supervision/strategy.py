@@ -1,7 +1,8 @@
 """Which children a failing one takes along, and what its end means for the supervisor.
 
-Each rule of the restart types and the strategies is a function of plain data. The machines ask them.
-To add a strategy, add its name to ``Strategy`` in ``supervisor_flags`` and its rule to ``taken_along``.
+Each rule of the restart types and the strategies is a function of plain data. The machines ask
+them. To add a strategy, add its name to ``Strategy`` in ``supervisor_flags`` and its rule to
+``taken_along``.
 """
 
 from __future__ import annotations

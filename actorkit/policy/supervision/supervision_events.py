@@ -272,8 +272,8 @@ class StartChild:
 
 @attrs.frozen
 class CancelStart:
-    """Kill a child that is still in its init. Report its end as ChildStartFailed (or ChildStarted, if
-    that came first), and KillTimeout if there is no end for too long."""
+    """Kill a child that is still in its init. Report its end as ChildStartFailed (or ChildStarted,
+    if that came first), and KillTimeout if there is no end for too long."""
 
     instance: int
     because: str = _because()
@@ -293,8 +293,8 @@ class StopChild:
 @attrs.frozen
 class StopChildren:
     """As StopChild, for many children at once, with one timer, which reports GroupStopTimeout. (For
-    "brutal_kill": KillTimeout for each child that does not end.) ``group`` has pairs of instance and
-    ref."""
+    "brutal_kill": KillTimeout for each child that does not end.) ``group`` has pairs of instance
+    and ref."""
 
     group: tuple[tuple[int, object], ...]
     shutdown: ShutdownTime
@@ -418,8 +418,8 @@ Action = (
 
 @attrs.frozen
 class ChildInfo:
-    """A line of ``which_children``. ``ref`` is None where no child runs, ``id`` is None for a child of
-    a dynamic supervisor. Lines come in start order; OTP has the newest first."""
+    """A line of ``which_children``. ``ref`` is None where no child runs, ``id`` is None for a child
+    of a dynamic supervisor. Lines come in start order; OTP has the newest first."""
 
     id: object
     ref: object
@@ -430,7 +430,7 @@ class ChildInfo:
 
 @attrs.frozen
 class ChildCounts:
-    """How many children are known, how many run, and how many of the known ones are of each kind."""
+    """How many children are known, how many of them run, and how many there are of each kind."""
 
     specs: int
     active: int

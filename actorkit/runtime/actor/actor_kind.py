@@ -1,8 +1,9 @@
-"""ActorKind: what all actors of one kind on one node share, so that each actor's own record stays small.
+"""ActorKind: what all actors of one kind on one node share, so that their records stay small.
 
-A kind is made for a class and a set of options. It holds the run queue of its actors, which depends on
-their scheduling priority, and the callbacks of the class, looked up once. It also knows who owns its
-actors: a supervisor hears of every exit through ``owner``, without a link record for each child.
+A kind is made for a class and a set of options. It holds the run queue of its actors, which depends
+on their scheduling priority, and the callbacks of the class, looked up once. It also knows who owns
+its actors: a supervisor hears of every exit through ``owner``, without a link record for each
+child.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class ActorKind(Generic[R]):
         footprint: Samples | None = None,
     ) -> None:
         check_class(cls, base)  # a dataclass, or the user's hand, may have added functions later
-        #: All that the spec says about its running actors. What is read often has a slot of its own.
+        #: All that the spec says about its running actors. What is read often has its own slot.
         self.options = options
         self.bound = options.mailbox
         self.overflow: Overflow = options.overflow
@@ -167,7 +168,7 @@ def _own(cls: type, name: str) -> Any:
 
 
 def _overridden(cls: type, base: type, name: str) -> Callable[..., Any] | None:
-    """The callback ``name`` of ``cls``; None if it is the empty one of ``base``, which is never called."""
+    """The callback ``name`` of ``cls``; None if it is the empty one of ``base``."""
     function = _own(cls, name)
     return None if function is base.__dict__.get(name) else interruptible(function)
 

@@ -1,12 +1,12 @@
-"""What an actor's class may not do. It is refused when the class is defined: in the author's stack, before
-anything runs.
+"""What an actor's class may not do. It is refused when the class is defined: in the author's stack,
+before anything runs.
 
 Each of these would fail later, elsewhere and in other words. An async ``__init__`` never runs. A
 generator handler answers with a generator that nobody steps. The runtime would run a message called
 ``init`` as a callback. An actor that assigns ``self.ctx`` loses its own view of itself.
 
-The rules look at the functions of the class, and at their code. That costs its actors nothing. A class
-that gets functions later, such as a dataclass, is checked again at its first spawn.
+The rules look at the functions of the class, and at their code. That costs its actors nothing. A
+class that gets functions later, such as a dataclass, is checked again at its first spawn.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def check_message(function: FunctionType, decorator: str) -> None:
 
 
 def check_definition(cls: type) -> None:
-    """Raise TypeError for a class that cannot be an actor's: look at what it defines itself, when it is defined."""
+    """Raise TypeError for a class that cannot be an actor's, by what it defines itself."""
     for name, value in list(vars(cls).items()):
         _check_attribute(cls, name, value)
 

@@ -113,7 +113,7 @@ def _mark(method: F, declaration: Declaration, decorator: str) -> F:
 
 
 def declaration_of(cls: type, name: str) -> Declaration | None:
-    """The declaration of the message ``name`` of ``cls``: its own, or that of the method that it overrides."""
+    """The declaration of the message ``name`` of ``cls``; an override has that of its base."""
     for base in cls.__mro__:
         declaration = getattr(base.__dict__.get(name), MARK, None)
         if isinstance(declaration, Declaration):
@@ -168,7 +168,7 @@ class HandlerTable(dict[Any, Callable[..., Any]]):
 
 
 class InlineTable(dict[Any, "Callable[..., Any] | None"]):
-    """As HandlerTable, for calls: the function if it is synchronous, None if the call has to be queued."""
+    """As HandlerTable, for calls: the function if it is synchronous, None if it must be queued."""
 
     __slots__ = ("handlers",)
 
@@ -190,7 +190,7 @@ class InlineTable(dict[Any, "Callable[..., Any] | None"]):
 
 
 def _name_in(cls: type, method: Any) -> str | None:
-    """The name under which ``cls`` or one of its bases defines the function ``method``; None: neither does."""
+    """The name under which ``cls`` or a base of it defines the function ``method``, if any does."""
     if not inspect.isfunction(method):
         return None
     name = method.__name__

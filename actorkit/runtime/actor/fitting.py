@@ -1,7 +1,7 @@
 """Do the arguments of a message fit its handler, and who sent it?
 
-``fits`` answers exactly as Python would. It reads the code object, which takes about a microsecond, and
-calls nothing of the user's. What happens to a message that does not fit is decided in
+``fits`` answers exactly as Python would. It reads the code object, which takes about a microsecond,
+and calls nothing of the user's. What happens to a message that does not fit is decided in
 ``runtime.life.arguments``.
 """
 
@@ -158,7 +158,7 @@ def sender_now(current: Sender | None) -> str:
 
 
 def sender_of(function: Any) -> str:
-    """Who sent a cast, as text: its function carries that, if the cast was checked as it was sent."""
+    """Who sent a cast, as text. The function carries that if the cast was checked when sent."""
     while isinstance(function, partial):
         sender: str | None = getattr(function, "sender", None)
         if sender is not None:

@@ -1,20 +1,20 @@
-"""The caller pays: arguments that do not fit a handler are the fault of their sender, and no actor ends.
+"""The caller pays: arguments that do not fit a handler are the fault of whoever sent them.
 
-A message that fits pays nothing for this. Nothing is checked before a handler runs. When Python cannot
-begin one, it raises TypeError, and the traceback ends in the runtime's own frame: no line of the handler
-has run, so no state can be half changed. Only then does the runtime look closely. A call raises
-``BadArguments`` where it was made. A cast becomes a dead letter (``bad_arguments``), with a warning. The
-receiver goes on with its next message. A TypeError that is raised *inside* a handler is a crash, like any
-other error.
+A message that fits pays nothing for this. Nothing is checked before a handler runs. When Python
+cannot begin one, it raises TypeError, and the traceback ends in the runtime's own frame: no line of
+the handler has run, so no state can be half changed. Only then does the runtime look closely. A
+call raises ``BadArguments`` where it was made. A cast becomes a dead letter (``bad_arguments``),
+with a warning. The receiver goes on with its next message. A TypeError that is raised *inside* a
+handler is a crash, like any other error.
 
 A handler under a decorator begins with the decorator's wrapper. It counts as not begun while only
-wrappers have run (``functools.wraps`` tells which those are), and the innermost function is the one that
-Python could not begin.
+wrappers have run (``functools.wraps`` tells which those are), and the innermost function is the one
+that Python could not begin.
 
-A cast does not carry its sender, since every message would pay for that. Two sorts of casts are checked
-as they are sent, and so can name their sender: the first cast of each method to each kind of actor,
-which has to look the handler up anyway, and every cast of a method that was once sent wrongly. Only the
-first misfit after correct casts has no name to tell.
+A cast does not carry its sender, since every message would pay for that. Two sorts of casts are
+checked as they are sent, and so can name their sender: the first cast of each method to each kind
+of actor, which has to look the handler up anyway, and every cast of a method that was once sent
+wrongly. Only the first misfit after correct casts has no name to tell.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Handling:
         return f"message: {head}" if sender is None else f"request: {head} from {sender}"
 
     def _suspended(self) -> str:
-        """The message of a handler that has been in an await. Only its frame knows: the worker keeps none."""
+        """The message of a handler that has been in an await. Only its frame knows it."""
         tb = self.error.__traceback__
         for _ in range(2):  # the worker's frame, and that of whatever steps the coroutine
             tb = None if tb is None else tb.tb_next
@@ -160,7 +160,7 @@ class Arguments(Lifecycle):
     def bad_arguments(
         self, record: Record[Any], error: BaseException, function: Any, args: tuple[Any, ...]
     ) -> BadArguments | None:
-        """What the sender gets if the arguments do not fit; None: they are not why this was raised."""
+        """What the sender gets if the arguments do not fit; None: this has another cause."""
         misfit = misfit_of(error, function, args)
         if misfit is None:
             return None

@@ -1,8 +1,8 @@
 """From a child spec to a running actor.
 
-What is started is one of three things: an actor class; an async function, which becomes a process; or
-any other callable, a factory, which must return an actor's object. The object of a factory gets its
-``ctx`` after it was made. A ``Starter`` keeps what is the same for every start of one spec.
+What is started is one of three things: an actor class; an async function, which becomes a process;
+or any other callable, a factory, which must return an actor's object. The object of a factory gets
+its ``ctx`` after it was made. A ``Starter`` keeps what is the same for every start of one spec.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Starter:
         return make(scheduler, cls, self.options, base=base, owner=self.owner, limit=limit, footprint=self.footprint)
 
     def _process_kind(self) -> RecordKind:
-        """The kind of a process: it has no declared messages, and is labelled with its function's name."""
+        """The kind of a process, which is called by its function's name."""
         kind = self._kind(Process, Process)
         kind.process = True
         kind.label = getattr(plain(self.start), "__qualname__", "process") if self.label is None else self.label
@@ -166,7 +166,7 @@ class Starter:
             if began is not None:
                 reason = BadReturn(
                     f"{_name_of(self.start)}, the start of {shown(child_id, 200)}, which must return an actor that "
-                    "has not been started yet",
+                    "has not been started already",
                     f"the object of {began.describe()}",
                 )
             elif isinstance(made, ActorBase):

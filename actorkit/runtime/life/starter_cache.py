@@ -4,18 +4,18 @@ A kept starter must not keep anything alive that was made for one start.
 
 * A class is kept, since its actors share a kind.
 * A function is kept if its module has it: then it is there for good anyway.
-* A closure, a ``partial``, a bound method, or a function made inside a function is not kept. It would
-  hold what it was made with for as long as the node runs.
+* A closure, a ``partial``, a bound method, or a function made inside a function is not kept. It
+  would hold what it was made with for as long as the node runs.
 * A spec whose id or ``options`` are objects of the user's is not kept either.
 
 A start that is not kept gets a starter of its own, which costs about 25 microseconds.
 
-The key is the start together with all of its ``ActorOptions``, so no option can be left out. Keys are
-hashed and compared without running any code of the user's.
+The key is the start together with all of its ``ActorOptions``, so no option can be left out. Keys
+are hashed and compared without running any code of the user's.
 
-There are two generations. A starter that is used goes into the young one. When that is full, it becomes
-the old one, and the old one is forgotten. So a hit costs one lookup, what is in use stays, and the number
-of starters is bounded.
+There are two generations. A starter that is used goes into the young one. When that is full, it
+becomes the old one, and the old one is forgotten. So a hit costs one lookup, what is in use stays,
+and the number of starters is bounded.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class StarterCache:
         return starter
 
     def get(self, key: str) -> Starter | None:
-        """The starter that the owner has ``put`` under a name of its own; None if that was forgotten."""
+        """The starter that the owner has ``put`` under this name; None if it was forgotten."""
         return self._young.get(key) or self._promoted(key)
 
     def put(self, key: Any, starter: Starter) -> Starter:
