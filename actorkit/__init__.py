@@ -77,8 +77,8 @@ from .runtime.actor.notices import MonitorId as MonitorId
 from .runtime.actor.pid import Pid as Pid
 from .runtime.actor.ref import Ref as Ref
 from .runtime.base.interrupts import protect_package as _protect_package
-from .runtime.life.lifecycle import IGNORE as IGNORE
-from .runtime.life.lifecycle import Stop as Stop
+from .runtime.life.init_outcome import IGNORE as IGNORE
+from .runtime.life.init_outcome import Stop as Stop
 from .runtime.life.process import Process as Process
 from .runtime.looking import sys as sys
 from .runtime.looking.heap_census import ClassHeap as ClassHeap
@@ -89,7 +89,7 @@ from .runtime.looking.introspection import TreeEntry as TreeEntry
 from .runtime.node import Context as Context
 from .runtime.node import Node as Node
 from .runtime.node import ProcessContext as ProcessContext
-from .runtime.to_thread import to_thread as to_thread
+from .runtime.thread_doors import to_thread as to_thread
 from .supervision.dynamic import DynamicSupervisor as DynamicSupervisor
 from .supervision.dynamic import dynamic_supervisor as dynamic_supervisor
 from .supervision.partition import PartitionSupervisor as PartitionSupervisor

@@ -17,7 +17,7 @@ from ..heap import walk
 from ..policy.memory.candidates import Candidate, Census, Radius
 from ..policy.memory.memory_sample import Priority
 from ..policy.memory.victims import KillCaps
-from ..runtime.actor.record import DEAD, IDLE, Record, RecordKind
+from ..runtime.actor.record import DEAD, IDLE, Record, RecordKind, record_of
 from ..runtime.budgets.budget import Budget
 from ..runtime.budgets.holdings import heap_of_all, held_by, roots_of
 from .radius import is_critical, radius_of
@@ -90,8 +90,7 @@ def count(census: Census, records: list[Record[Any]], caps: KillCaps | None = No
 
 def measured_radius(key: Hashable) -> Radius | None:
     """Who dies with this actor, and what that frees. None: it dies alone."""
-    assert isinstance(key, Record)
-    records = radius_of(key)
+    records = radius_of(record_of(key))
     if len(records) == 1:
         return None
     return Radius(frozenset(records), heap_of_all(records).charged, any(map(is_critical, records)))

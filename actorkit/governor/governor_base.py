@@ -50,7 +50,7 @@ from ..policy.memory.memory_sample import MemoryLevel, MemorySample
 from ..reasons import text_of
 from ..runtime.actor.events import MemoryLevelChanged, MemoryReport, SystemEvent
 from ..runtime.actor.memory_data import MemoryData, Receipt, Receipts
-from ..runtime.actor.record import Record
+from ..runtime.actor.record import Record, record_of
 from .census import measured_radius, take_census
 from .kills import Ending, Kills
 from .restart_gate import MemoryGate
@@ -116,7 +116,7 @@ class GovernorBase(ABC):
         """Bytes that are held at this moment; None where that is not known."""
 
     @abstractmethod
-    def everybody(self) -> list[Record[Any]]:
+    def everybody(self) -> Iterable[Record[Any]]:
         """Every actor that is governed."""
 
     @abstractmethod
@@ -246,9 +246,7 @@ class GovernorBase(ABC):
         census = take_census([self.everybody()], action.caps, action.wanted)
         largest = census.largest
         if largest is not None:
-            who, *_ = largest
-            assert isinstance(who, Record)
-            self.worst = (who, largest[4])
+            self.worst = (record_of(largest[0]), largest[4])
         now = trio.current_time()
         self._keep_receipt(now, action, duration=perf_counter() - began)
         return ev.CensusTaken(now, action.number, census, measured_radius)

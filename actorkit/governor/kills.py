@@ -19,7 +19,7 @@ from ..policy.memory.memory_sample import MemoryLevel
 from ..policy.memory.victims import VictimTable
 from ..reasons import ExitReason
 from ..runtime.actor.events import KilledForMemory
-from ..runtime.actor.record import DEAD, Record
+from ..runtime.actor.record import DEAD, Record, record_of
 from .radius import is_critical, radius_of
 
 __all__ = ["Ending", "Kills", "emit_kill", "shown_table"]
@@ -59,17 +59,16 @@ class Kills:
         )
         doomed: dict[Record[Any], None] = {}
         for victim in action.victims:
-            assert isinstance(victim.key, Record)
+            record = record_of(victim.key)
             because = f"{victim.because}; {action.because}"
-            emit_kill(victim.key, level, victim.predicted, because, action.dry_run, table)
-            doomed[victim.key] = None
-            doomed.update((record, None) for record in victim.radius if isinstance(record, Record))
+            emit_kill(record, level, victim.predicted, because, action.dry_run, table)
+            doomed[record] = None
+            doomed.update(dict.fromkeys(map(record_of, victim.radius)))
         if action.dry_run:
             return
         live = self._live_now()
         for victim in action.victims:
-            assert isinstance(victim.key, Record)
-            self._end(victim.key, MemoryPressure(level, because=victim.because))
+            self._end(record_of(victim.key), MemoryPressure(level, because=victim.because))
         self._when_ended(doomed, action, live)
 
     def stop_all_but_critical(
@@ -128,10 +127,9 @@ def shown_table(table: VictimTable) -> str:
     """The ranked candidates, for the log."""
     lines = []
     for row in table.rows:
-        assert isinstance(row.key, Record)
         budget = "" if row.over is None else f", {row.over:.0%} of its budget"
         lines.append(
-            f"  {row.verdict}: {row.key.describe()}, priority {row.priority}, "
+            f"  {row.verdict}: {record_of(row.key).describe()}, priority {row.priority}, "
             f"{'idle' if row.idle else 'busy'}{budget}, {row.private:,} B"
         )
     if table.rest:

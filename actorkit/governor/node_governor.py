@@ -9,6 +9,7 @@ nursery of one of its nodes, and moves to another's when that one closes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import trio
@@ -72,8 +73,8 @@ class NodeGovernor(GovernorBase):
     def live_now(self) -> int | None:
         return self.take_sample(fresh=True).live
 
-    def everybody(self) -> list[Record[Any]]:
-        return [record for node in self.nodes for record in node.engine.actors.values()]
+    def everybody(self) -> Iterable[Record[Any]]:
+        return chain.from_iterable(node.engine.actors.values() for node in self.nodes)
 
     def watchers(self) -> list[Record[Any]]:
         return [record for node in self.nodes for record in node.engine.memory_watchers]

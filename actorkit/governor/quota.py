@@ -19,7 +19,7 @@ from ..policy.memory.candidates import Candidate
 from ..policy.memory.memory_pressure import MemoryPressure
 from ..policy.memory.memory_sample import MemoryLevel
 from ..policy.memory.victims import select_over_quota
-from ..runtime.actor.record import DEAD, IDLE, Record
+from ..runtime.actor.record import DEAD, IDLE, Record, record_of
 from ..runtime.budgets.holdings import heap_of_all
 from ..runtime.node import Node
 from .census import measured_radius, sizes_of
@@ -82,8 +82,7 @@ class QuotaKeeper:
         table = shown_table(selected.table)
         log.warning("%s: it loses %d\n%s", because, len(selected.victims), table)
         for victim in selected.victims:
-            record = victim.key
-            assert isinstance(record, Record)
+            record = record_of(victim.key)
             if record.state != DEAD:
                 emit_kill(record, MemoryLevel.NORMAL, victim.predicted, because, False, table)
                 self._node.engine.end_now(record, MemoryPressure(MemoryLevel.NORMAL, because=because))

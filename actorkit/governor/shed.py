@@ -42,7 +42,7 @@ def shed_mailboxes(records: Iterable[Record[Any]], wanted: int, why: str) -> She
     """Give up messages of about ``wanted`` bytes in the mailboxes of these actors: those of LOW
     actors before those of NORMAL ones, and so on. Of equally important actors the one with the
     longest mailbox comes first."""
-    full = [record for record in records if record.has_messages and record.kind.handlers.sheddable]
+    full = [record for record in records if record.kind.handlers.sheddable and record.has_messages]
     full.sort(key=lambda record: (record.memory_priority, -record.mailbox_length))
     given_up = Shed()
     for record in full:

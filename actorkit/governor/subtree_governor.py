@@ -28,7 +28,7 @@ from ..policy.memory.heap_limit import bytes_of
 from ..policy.memory.memory_sample import MemorySample
 from ..policy.memory.restart_queue import GateSettings
 from ..runtime.actor.events import SystemEvent
-from ..runtime.actor.record import DEAD, Record
+from ..runtime.actor.record import DEAD, Record, record_of
 from ..runtime.actor.ref import Ref
 from ..runtime.base.interrupts import protected_context
 from ..runtime.budgets.holdings import heap_of_all
@@ -170,7 +170,7 @@ async def govern_subtree(
     size = bytes_of(limit)
     if size == 0:
         raise ValueError("a memory limit of 0 bytes leaves nothing to hold; give more")
-    assert isinstance(supervisor, Record)
+    record = record_of(supervisor)
     if settings is None:
         settings = GovernorSettings(actions=SUBTREE_ACTIONS, looks=LOOKS)
     wrong = {action for actions in settings.actions.values() for action in actions} - ALLOWED
@@ -181,7 +181,7 @@ async def govern_subtree(
         )
     if settings.reserve:
         settings = attrs.evolve(settings, reserve=0)
-    governor = SubtreeGovernor(supervisor.scheduler.node, supervisor, size, settings)  # type: ignore[attr-defined]
+    governor = SubtreeGovernor(record.scheduler.node, record, size, settings)  # type: ignore[attr-defined]
     governor.begin(gate or GateSettings())
     try:
         yield governor

@@ -23,24 +23,24 @@ Where = tuple[socket.AddressFamily, Any]
 """An address family, and an address of it as ``bind`` takes it."""
 
 
+def _check_host(_: object, __: object, host: Any) -> None:
+    if not isinstance(host, str) or not host:
+        raise InvalidChildSpec(
+            "host", host, "not a host", 'give a name or an address; "0.0.0.0" or "::" for all interfaces'
+        )
+
+
+def _check_port(_: object, __: object, port: Any) -> None:
+    if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= 65_535:
+        raise InvalidChildSpec("port", port, "not a port", "give an int from 0 to 65535")
+
+
 @attrs.frozen
 class TcpAddress:
     """A host and a port. A name is looked up each time that a listener starts."""
 
-    host: str = attrs.field()
-    port: int = attrs.field()
-
-    @host.validator
-    def _check_host(self, _: object, host: Any) -> None:
-        if not isinstance(host, str) or not host:
-            raise InvalidChildSpec(
-                "host", host, "not a host", 'give a name or an address; "0.0.0.0" or "::" for all interfaces'
-            )
-
-    @port.validator
-    def _check_port(self, _: object, port: Any) -> None:
-        if not isinstance(port, int) or isinstance(port, bool) or not 0 <= port <= 65_535:
-            raise InvalidChildSpec("port", port, "not a port", "give an int from 0 to 65535")
+    host: str = attrs.field(validator=_check_host)
+    port: int = attrs.field(validator=_check_port)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -72,19 +72,19 @@ def _path(value: Any) -> Any:
     return path
 
 
+def _check_mode(_: object, __: object, mode: Any) -> None:
+    if not isinstance(mode, int) or isinstance(mode, bool) or not 0 <= mode <= 0o777:
+        raise InvalidChildSpec("mode", mode, "not a file mode", "give one from 0 to 0o777")
+
+
 @attrs.frozen
 class UnixAddress:
     """The path of a Unix socket, and the mode that its file gets."""
 
     path: str = attrs.field(converter=_path)
-    mode: int = attrs.field(default=0o600)
+    mode: int = attrs.field(default=0o600, validator=_check_mode)
 
     needs_lookup = False
-
-    @mode.validator
-    def _check_mode(self, _: object, mode: Any) -> None:
-        if not isinstance(mode, int) or isinstance(mode, bool) or not 0 <= mode <= 0o777:
-            raise InvalidChildSpec("mode", mode, "not a file mode", "give one from 0 to 0o777")
 
     def __str__(self) -> str:
         return self.path

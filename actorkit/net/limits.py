@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, get_args
 import attrs
 
 from ..errors import InvalidChildSpec
+from ..policy.field_checks import is_number, is_one_of
 
 __all__ = ["BACKLOG", "Limits", "SlowReader", "check_count"]
 
@@ -34,12 +35,12 @@ def _is_count_or_infinite(_: object, field: attrs.Attribute[Any], value: Any) ->
 
 
 def _is_time(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
+    if not is_number(value) or value < 0:
         raise InvalidChildSpec(field.name, value, "not a time", "give seconds >= 0")
 
 
 def _is_slow_reader(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-    if value not in get_args(SlowReader):
+    if not is_one_of(value, get_args(SlowReader)):
         raise InvalidChildSpec(field.name, value, "unknown", 'give "disconnect" or "drop"')
 
 

@@ -2,13 +2,13 @@
 
 How it works. When the child has started, the socket is bound; ``Listener.addresses`` tells which
 port it got if it was given ``port=0``. The acceptor, which has a task of its own, accepts and hands
-each socket to ``admit``. Its walk from there is one synchronous step:
+each socket to ``_admit``. Its walk from there is one synchronous step:
 
-1. ``admit`` asks whether there is room, packs the socket into an ``Arrival``, and tells the
+1. ``_admit`` asks whether there is room, packs the socket into an ``Arrival``, and tells the
    supervision machine to start a child; the arrival travels in that start's arguments.
 2. The machine answers with StartChild, and the shell calls ``start_one``: the actor is born, and
    the arrival connects it, which starts the reader (``Connection.serve``).
-3. Back in ``admit``: an arrival that nobody has connected is closed, and its place given back. The
+3. Back in ``_admit``: an arrival that nobody has connected is closed, and its place given back. The
    reason does not matter (the machine refused, the constructor raised, there was no memory, the
    listener itself has ended), so nothing below cleans up after itself.
 
@@ -39,9 +39,9 @@ from ..runtime.actor.dispatch import call
 from ..runtime.actor.later import Later
 from ..runtime.actor.record import Record
 from ..runtime.base.trio_internals import start_or_not
-from ..runtime.life.lifecycle import Stop
+from ..runtime.life.init_outcome import Stop, Watcher
 from ..runtime.life.node_engine import NodeEngine
-from ..runtime.life.starter import Starter, Watcher
+from ..runtime.life.starter import Starter
 from ..supervision.dynamic import DynamicSupervisor
 from ..supervision.shell import Door, SupervisionShell
 from .acceptor import Acceptor
@@ -198,7 +198,7 @@ class Listener(DynamicSupervisor):
         engine = self.ctx.node.engine
         assert engine.nursery is not None
         try:
-            acceptor = Acceptor(engine, sock, self.admit, self.refusal, self.ctx.describe())
+            acceptor = Acceptor(engine, sock, self._admit, self.refusal, self.ctx.describe())
         except BaseException:
             sock.close()
             raise
@@ -214,7 +214,7 @@ class Listener(DynamicSupervisor):
 
     # --- connections --------------------------------------------------------------------------
 
-    def admit(self, sock: socket.socket, peer: Peer) -> bool:
+    def _admit(self, sock: socket.socket, peer: Peer) -> bool:
         """Take an accepted, non-blocking socket over, whatever becomes of it. False: there is no
         room, and the acceptor is to refuse it. See the module's docstring."""
         if len(self.connections) >= self.limits.max_children or self.ended is not None:

@@ -35,7 +35,7 @@ from ..errors import CalleeDied, NodeStopped
 from ..log import log
 from ..policy.supervision.child_spec import ChildSpec
 from ..reasons import SHUTDOWN, ExitReason
-from ..runtime.actor.names import CURRENT_SCHEDULER, NamedRef
+from ..runtime.actor.names import CURRENT_SCHEDULER
 from ..runtime.actor.record import DEAD, Record
 from ..runtime.actor.ref import Ref
 from ..runtime.base.timers import Timer
@@ -139,12 +139,11 @@ class Pump(Generic[I, T]):
         """The first step: start the feeder. Raises NodeStopped, NotInsideActor."""
         here = CURRENT_SCHEDULER.get(None)
         consumer = None if here is None else here.current
-        supervisor = self.supervisor
-        if consumer is None and isinstance(supervisor, Record):
+        supervisor: Record[Any] | None = self.supervisor.bound_record()
+        if consumer is None and supervisor is not None:
             here = supervisor.kind.scheduler
         elif here is None:
-            assert isinstance(supervisor, NamedRef)
-            supervisor.resolve()  # says what is wrong
+            self.supervisor.resolve()  # says what is wrong
         engine = self.engine = cast("NodeEngine", here)
         if engine.closing:
             raise NodeStopped(f"cannot start a task stream: node {engine.name!r} has stopped; open another one")
@@ -159,7 +158,7 @@ class Pump(Generic[I, T]):
         if consumer is not None:
             self.consumer = consumer
             consumer.need_relations().call_at_exit(self._consumer_ended)
-        if isinstance(supervisor, Record) and supervisor.state != DEAD:
+        if supervisor is not None and supervisor.state != DEAD:
             supervisor.need_relations().call_at_exit(self._supervisor_ended)
 
     async def wait_for_news(self) -> None:
@@ -245,7 +244,7 @@ class Pump(Generic[I, T]):
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        self._forget(self.supervisor, self._supervisor_ended)
+        self._forget(self.supervisor.bound_record(), self._supervisor_ended)
         self._forget_consumer()
         basket = self.basket()
         if basket is not None:
@@ -258,9 +257,9 @@ class Pump(Generic[I, T]):
             self._forget(self.consumer, self._consumer_ended)
 
     @staticmethod
-    def _forget(record: object, callback: Callable[[Record[Any], ExitReason], None]) -> None:
+    def _forget(record: Record[Any] | None, callback: Callable[[Record[Any], ExitReason], None]) -> None:
         """Leave nothing behind in an actor that lives on."""
-        relations = record.relations if isinstance(record, Record) else None
+        relations = None if record is None else record.relations
         if relations is not None and relations.at_exit and callback in relations.at_exit:
             relations.at_exit.remove(callback)
 

@@ -25,8 +25,9 @@ from ..runtime.actor.fitting import fits, misfit_in
 from ..runtime.actor.later import Later
 from ..runtime.actor.record import Record
 from ..runtime.actor.ref import Ref
+from ..runtime.life.init_outcome import Watcher
 from ..runtime.life.process import Process
-from ..runtime.life.starter import Starter, Watcher
+from ..runtime.life.starter import Starter
 from ..supervision.dynamic import DynamicSupervisor, dynamic_supervisor
 from .actor_set import living
 

@@ -37,7 +37,6 @@ from .actor.notices import MonitorId
 from .actor.ref import Ref
 from .base.timers import Timer
 from .budgets.budgeted_record import BudgetedRecord, budgeted
-from .from_thread import FromThread
 from .life.node_engine import NodeEngine
 from .life.node_settings import NodeOptions, NodeSettings
 from .life.process import BudgetedReceiver, Process, ReceivingContext
@@ -45,6 +44,7 @@ from .life.running import run_node
 from .looking.heap_census import HeapCensus, heap_census
 from .looking.heap_report import heap_explain
 from .looking.introspection import NodeStatistics, ProcessInfo, TreeEntry, process_info, statistics, tree_below
+from .thread_doors import FromThread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,7 +23,7 @@ from ..runtime.actor.later import Later
 from ..runtime.actor.names import NamedRef
 from ..runtime.actor.record import Record
 from ..runtime.actor.ref import Ref
-from ..runtime.life.starter import Watcher
+from ..runtime.life.init_outcome import Watcher
 from .shell import SupervisionShell
 
 __all__ = ["DynamicSupervisor", "dynamic_supervisor"]

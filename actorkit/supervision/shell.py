@@ -36,8 +36,8 @@ from ..runtime.actor.record import DEAD, RUNNING, Record
 from ..runtime.actor.reports import report_supervisor
 from ..runtime.base.timers import Timer
 from ..runtime.base.trio_internals import is_fatal
-from ..runtime.life.lifecycle import Stop
-from ..runtime.life.starter import Starter, Watcher
+from ..runtime.life.init_outcome import Stop, Watcher
+from ..runtime.life.starter import Starter
 from ..runtime.life.starter_cache import StarterCache
 
 __all__ = ["Door", "SupervisionMachine", "SupervisionShell"]

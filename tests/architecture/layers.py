@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("runtime.budgets",),
     ("runtime.life",),
     ("runtime.looking",),
-    ("runtime.node", "runtime.from_thread", "runtime.to_thread"),
+    ("runtime.node", "runtime.thread_doors"),
     ("behaviours",),
     ("supervision",),
     ("otp",),

@@ -170,7 +170,10 @@ async def test_what_a_start_may_return():
         assert await start(lab, "ok") is lab.refs["ok"]
         lab.inits.update({"ignore": ["ignore"], "stop": ["stop"], "nonsense": ["nonsense"]})
         assert await start(lab, "ignore") is None
-        for plan, reason in (("stop", ak.Failure("not started")), ("nonsense", ak.BadReturn("Worker.init", "42"))):
+        for plan, reason in (
+            ("stop", ak.Failure("not started")),
+            ("nonsense", ak.BadReturn("Worker.init, which must return None, ak.IGNORE or ak.Stop(reason)", "42")),
+        ):
             with pytest.raises(ak.StartFailed) as caught:
                 await start(lab, plan)
             assert caught.value.reason == reason

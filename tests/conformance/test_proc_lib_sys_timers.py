@@ -11,7 +11,7 @@ import pytest
 import trio
 
 import actorkit as ak
-from actorkit.runtime.life.scheduler import LOW_TURN
+from actorkit.runtime.life.pump import LOW_TURN
 from actorkit.testing import Probe
 from tests.conformance.marks import conforms, differs
 from tests.messaging.kit import Gate, Puppet, Trapper, crash, gate, settle

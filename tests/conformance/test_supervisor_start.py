@@ -113,7 +113,9 @@ async def test_an_init_that_returns_nonsense():
         spec = special("nonsense")
         with pytest.raises(ak.StartFailed) as caught:
             await node.start(spec)
-        assert caught.value.reason == ak.BadReturn("Special.init", "42")
+        assert caught.value.reason == ak.BadReturn(
+            "Special.init, which must return None, ak.IGNORE or ak.Stop(reason)", "42"
+        )
         assert await exit_of(node, spec) == caught.value.reason
 
 
@@ -196,7 +198,10 @@ async def test_a_start_that_returns_an_error(kind):
     root = tree() if kind == "static" else ak.dynamic_supervisor().with_(name="top")
     method = S.start_child if kind == "static" else D.start_child
     async with ak.open_node(root):
-        for reason in (NOT_STARTED, ak.BadReturn("Worker.init", "42")):
+        for reason in (
+            NOT_STARTED,
+            ak.BadReturn("Worker.init, which must return None, ak.IGNORE or ak.Stop(reason)", "42"),
+        ):
             with pytest.raises(ak.StartFailed) as caught:
                 await top().call(method, lab.spec("a"))
             assert caught.value.reason == reason

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import tomllib
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from actorkit.heap import clock
+import actorkit as ak
+from actorkit.heap import clock, walk
 from actorkit.heap.python import clock as portable_clock
 from actorkit.heap.python import walk as pure_walk
 
@@ -91,6 +94,8 @@ class Named:
 def test_the_mailbox_says_where_it_is(each: Any) -> None:
     account = each.Account()
     record = Named(account)
+    if clock.WHY_PORTABLE is not None:  # then nothing has told the one in C
+        each.size_with(walk.size_of)
     each.deliver_to("came", "goes")
     try:
         assert account.accept(record, len, ((),)) is None
@@ -99,3 +104,33 @@ def test_the_mailbox_says_where_it_is(each: Any) -> None:
         assert len(record.came) == 2
     finally:
         each.deliver_to(*MAILBOX)
+
+
+class Counter(ak.Actor):
+    def __init__(self) -> None:
+        self.count = 0
+
+    @ak.cast
+    def add(self, n: int) -> None:
+        self.count += n
+
+
+async def test_accept_queues_what_a_cast_queues() -> None:
+    """The shape of a message stands in ``Record.cast`` and in ``accept``, which is C."""
+    async with ak.open_node() as node:
+        plain, budgeted = node.spawn(Counter), node.spawn(ak.child(Counter).with_(max_heap_size="10 MiB"))
+        for ref in (plain, budgeted):
+            assert ref.cast(Counter.add, 1)
+            assert ref.cast(Counter.add, 2)
+        queued = [record.inbox for record in map(node.engine.resolve, (plain, budgeted)) if record is not None]
+        assert queued[0] is not None
+        assert queued[0] == queued[1]
+        assert {type(message) for queue in queued if queue for message in queue} == {tuple}
+
+
+def test_the_wheel_has_neither_sources_nor_the_fault_injector() -> None:
+    root = Path(__file__).parent.parent.parent
+    setuptools = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert setuptools["include-package-data"] is False
+    assert setuptools["package-data"] == {"actorkit": ["py.typed", "heap/c/*.pyi"]}
+    assert {path.name for path in (root / "actorkit").rglob("*.c")} == {"_clock.c", "_walk.c"}

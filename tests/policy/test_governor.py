@@ -109,6 +109,14 @@ def test_the_reserve_waits_until_it_fits() -> None:
     assert node.look(6, 519, 100) == ["RebuildReserve"]
 
 
+def test_an_action_is_called_by_its_class_and_a_kill_as_ever() -> None:
+    assert ev.TrimAllocator().name == "TrimAllocator"
+    node = Driven()
+    node.look(0, 900)
+    node.census(0, 200)
+    assert node.the(ev.KillVictims).name == "Kill"
+
+
 def test_because_has_the_rule_and_its_numbers() -> None:
     node = Driven()
     node.look(0, 900)

@@ -14,7 +14,7 @@ import trio.testing
 import actorkit as ak
 from actorkit.runtime.base import turns
 from actorkit.runtime.base.turns import PER_PASS
-from actorkit.runtime.life import scheduler
+from actorkit.runtime.life import pool, pump
 from tests.conformance.marks import conforms
 from tests.net.helpers import serving
 
@@ -51,7 +51,8 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """In the place of ``perf_counter_ns``."""
     clock = Clock()
-    monkeypatch.setattr(scheduler, "perf_counter_ns", clock)
+    monkeypatch.setattr(pump, "perf_counter_ns", clock)
+    monkeypatch.setattr(pool, "perf_counter_ns", clock)
     monkeypatch.setattr(turns, "perf_counter_ns", clock)
     return clock
 

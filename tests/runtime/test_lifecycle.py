@@ -115,7 +115,7 @@ async def test_calls_wait_for_an_async_init(opened: OpenNode, autojump_clock: An
     [
         (ak.Stop(ak.Shutdown("no need")), ak.Shutdown("no need")),
         (ak.Stop(ak.Failure("no disk")), ak.Failure("no disk")),
-        ("nonsense", ak.BadReturn("Init.init", "'nonsense'")),
+        ("nonsense", ak.BadReturn("Init.init, which must return None, ak.IGNORE or ak.Stop(reason)", "'nonsense'")),
         (KeyError("x"), ak.Crash("KeyError", "'x'")),
         (lambda self: self.ctx.exit_now(ak.Failure("left")), ak.Failure("left")),
     ],

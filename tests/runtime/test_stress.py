@@ -25,7 +25,7 @@ import trio.testing
 import actorkit as ak
 from actorkit.runtime.actor.record import DEAD, IDLE, RUNNING
 from actorkit.runtime.base.trio_internals import FEATURES, Features
-from actorkit.runtime.life.scheduler import Worker
+from actorkit.runtime.life.worker import Worker
 
 from .conftest import assert_closed_clean
 

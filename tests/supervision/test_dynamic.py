@@ -84,7 +84,7 @@ async def test_extra_arguments_come_first():
     [
         ("stop", NOT_STARTED),
         ("raise", ak.Crash("ValueError", "no luck")),
-        ("nonsense", ak.BadReturn("Worker.init", "42")),
+        ("nonsense", ak.BadReturn("Worker.init, which must return None, ak.IGNORE or ak.Stop(reason)", "42")),
         ("hang", ak.InitTimeout(5.0)),
         ("ignore", None),
     ],

@@ -48,7 +48,7 @@ async def test_children_start_in_order_and_stop_in_reverse():
     [
         ("raise", ak.Crash("ValueError", "no luck")),
         ("stop", NOT_STARTED),
-        ("nonsense", ak.BadReturn("Worker.init", "42")),
+        ("nonsense", ak.BadReturn("Worker.init, which must return None, ak.IGNORE or ak.Stop(reason)", "42")),
         ("hang", ak.InitTimeout(5.0)),
     ],
 )

@@ -94,6 +94,7 @@ static PyTypeObject AccountType; /* _account_type.h */
 THREAD_LOCAL Account *entered; /* owned; what this thread's allocations are counted to */
 
 static bool slabs_serve; /* can accounts have heaps of their own? Found out when the hooks are put in place */
+
 static inline uint64_t
 account_total(Account *account)
 {

@@ -127,7 +127,7 @@ native_base(PyTypeObject *type)
 /* Its __sizeof__ reads through a null pointer as long as __init__ has not run. */
 #define CRASHES_HALF_MADE "_struct.Struct"
 
-/* Borrowed: the C-level __sizeof__ that ``type`` inherits from the standard library, or NULL. */
+/* Borrowed: the C-level __sizeof__ that `type` inherits from the standard library, or NULL. */
 static PyObject *
 trusted_sizeof(PyTypeObject *type)
 {
@@ -164,7 +164,7 @@ trusted_sizeof(PyTypeObject *type)
     return NULL;
 }
 
-/* Borrowed: the adapter registered for ``type`` or for one of its bases, or NULL. */
+/* Borrowed: the adapter registered for `type` or for one of its bases, or NULL. */
 static PyObject *
 find_adapter(const Registry *registry, PyTypeObject *type)
 {

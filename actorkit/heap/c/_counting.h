@@ -42,6 +42,7 @@
 #define REFUSABLE (64 * 1024) /* smaller requests are never refused */
 
 static bool counting; /* false: the hooks only pass requests on */
+
 static inline Account *
 counted_account(void)
 {

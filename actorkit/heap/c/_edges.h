@@ -134,8 +134,8 @@ expand_hidden(Walk *walk, uint32_t flags, size_t *bytes)
 static void
 record(Walk *walk, PyObject *object, size_t bytes, int group)
 {
-    if (walk->recording && ROOM(walk, records, record_count, record_size)) {
-        walk->records[walk->record_count++] = (Record){object, bytes, group};
+    if (walk->recording && ROOM(walk, counted, counted_count, counted_size)) {
+        walk->counted[walk->counted_count++] = (Counted){object, bytes, group};
     }
 }
 

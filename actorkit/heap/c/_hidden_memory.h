@@ -129,9 +129,9 @@ ask_adapter(Walk *walk, PyObject *object)
         return;
     }
     walk->bytes += sum;
-    for (size_t i = walk->record_count; walk->recording && i-- > 0;) {
-        if (walk->records[i].object == object) {
-            walk->records[i].bytes += sum;
+    for (size_t i = walk->counted_count; walk->recording && i-- > 0;) {
+        if (walk->counted[i].object == object) {
+            walk->counted[i].bytes += sum;
             break;
         }
     }

@@ -20,6 +20,7 @@
 enum { NOT_FLAT = -1, SMALL_CONTAINER = 32 };
 
 static int shortcuts; /* nothing was registered for the types below: see `leaves_builtins_alone` */
+
 static ALWAYS_INLINE Py_ssize_t
 atom_bytes(PyObject *object)
 {

@@ -41,7 +41,7 @@ typedef struct {
 /* What an adapter said of one object. */
 typedef struct {
     size_t bytes;
-    size_t first, count;  /* its referents, in ``referents`` */
+    size_t first, count;  /* its referents, in `referents` */
 } Hidden;
 
 /* An object that was counted: for the sums by type, and for tests. */
@@ -49,7 +49,7 @@ typedef struct {
     PyObject *object;
     size_t bytes;
     int group;
-} Record;
+} Counted;
 
 enum Group { GROUP_STATE, GROUP_MAILBOX, GROUP_AFTER_GC, GROUP_SHARED };
 
@@ -59,24 +59,24 @@ enum { TYPE_CACHE = 256, SMALL_TABLE = 64, KEPT_TABLE = 8192, KEPT_STACK = 65536
 #define THROUGH_TABLE ((uintptr_t)1)
 
 typedef struct {
-    TypeFacts types[TYPE_CACHE];
-    uint64_t number;
-    uint64_t registration; /* the state of the registry that ``types`` were learned with */
+    TypeFacts types[TYPE_CACHE]; /* what was learned about types, by address */
+    uint64_t number;             /* of this walk; a new one after each adapter */
+    uint64_t registration;       /* the state of the registry that `types` were learned with */
 
     Entry *table;     /* open addressing */
-    size_t mask;
+    size_t mask;      /* its length less 1 */
     uint32_t *order;  /* the slots in use, in the order of their use */
-    size_t used;
+    size_t used;      /* how many */
     size_t pinned;    /* so many of them, from the first, hold a reference of ours */
 
-    uintptr_t *stack;
+    uintptr_t *stack; /* edges to follow */
     size_t depth, stack_size;
 
     PyObject **waiting;  /* objects in the table whose adapter has to be called */
     size_t waiting_count, waiting_size;
-    Hidden *hidden;
+    Hidden *hidden;      /* what adapters have said */
     size_t hidden_count, hidden_size;
-    PyObject **referents;
+    PyObject **referents;  /* what they named, one object after the other */
     size_t referent_count, referent_size;
     PyObject **temporaries;  /* objects that are ours until the end */
     size_t temporary_count, temporary_size;
@@ -84,23 +84,29 @@ typedef struct {
     PyObject **stale;  /* addresses from value stacks that may be out of date: never followed */
     size_t stale_count, stale_size;
 
-    Record *records;
-    size_t record_count, record_size;
+    Counted *counted;  /* the objects that were counted, if `recording` */
+    size_t counted_count, counted_size;
     int recording;
 
-    Registry registry;
-    size_t bytes, limit, objects, guard, edges, edge_cap;
-    size_t shared, after_gc;
-    int group;
-    int over;      /* past the limit, the cap or the guard: the walk ends */
-    int inexact;
-    int no_memory;
-    int raised;    /* an adapter raised something that we must not swallow */
+    Registry registry; /* what is registered, held until the end */
+    size_t bytes;      /* of the objects counted in the first pass */
+    size_t objects;    /* how many */
+    size_t limit;      /* more bytes end the walk */
+    size_t guard;      /* more objects need a look whether there can be so many */
+    size_t edges;      /* followed in the second pass */
+    size_t edge_cap;   /* more edges end the second pass */
+    size_t shared;     /* bytes of leftovers that others hold */
+    size_t after_gc;   /* bytes of leftovers that a collection would free */
+    int group;         /* of the objects that are being counted */
+    int over;          /* past the limit, the cap or the guard: the walk ends */
+    int inexact;       /* the figures are estimates, or too low */
+    int no_memory;     /* for the walk itself */
+    int raised;        /* an adapter raised something that we must not swallow */
 } Walk;
 
 static Registry registered;
 static Walk *spare;            /* the buffers of a walk that is over, for the next one */
-static uint64_t walk_numbers;
+static uint64_t walk_numbers;  /* the number of the last walk */
 static uint64_t registrations; /* how often the registry was replaced */
 
 /* --- Growing arrays ----------------------------------------------------------------------- */
@@ -222,7 +228,7 @@ free_walk(Walk *walk)
     free(walk->referents);
     free(walk->temporaries);
     free(walk->stale);
-    free(walk->records);
+    free(walk->counted);
     free(walk);
 }
 
@@ -264,7 +270,7 @@ clear_table(Walk *walk)
 {
     size_t pinned = walk->pinned, temporaries = walk->temporary_count;
     walk->pinned = walk->temporary_count = 0;
-    walk->depth = walk->waiting_count = walk->hidden_count = walk->referent_count = walk->record_count = 0;
+    walk->depth = walk->waiting_count = walk->hidden_count = walk->referent_count = walk->counted_count = 0;
     walk->stale_count = 0;
     for (size_t i = 0; i < walk->used; i++) {
         Entry *entry = &walk->table[walk->order[i]];
@@ -294,7 +300,7 @@ end_walk(Walk *walk)
     Py_DECREF(registry.stop_types);
     Py_DECREF(registry.adapters_by_type);
     Py_DECREF(registry.adapters_by_name);
-    int small = walk->mask < KEPT_TABLE && walk->stack_size <= KEPT_STACK && walk->record_size == 0;
+    int small = walk->mask < KEPT_TABLE && walk->stack_size <= KEPT_STACK && walk->counted_size == 0;
     if (spare == NULL && small) {
         spare = walk;
     }

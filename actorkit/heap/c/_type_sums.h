@@ -13,7 +13,7 @@ typedef struct {
     Py_ssize_t count, bytes;
 } TypeSum;
 
-/* The records by type, in a table of ``*slots``; each type in it has a reference of ours. Runs no Python code and
+/* The records by type, in a table of `*slots`; each type in it has a reference of ours. Runs no Python code and
  * allocates nothing that the collector tracks: the objects live still. NULL if there is no memory. */
 static TypeSum *
 gather_types(Walk *walk, size_t *slots)
@@ -21,7 +21,7 @@ gather_types(Walk *walk, size_t *slots)
     size_t used = 0;
     *slots = SMALL_TABLE;
     TypeSum *sums = calloc(*slots, sizeof *sums);
-    for (size_t i = 0; sums != NULL && i < walk->record_count; i++) {
+    for (size_t i = 0; sums != NULL && i < walk->counted_count; i++) {
         if ((used + 1) * 2 > *slots) {
             TypeSum *larger = calloc(*slots * 2, sizeof *sums);
             for (size_t k = 0; larger != NULL && k < *slots; k++) {
@@ -45,7 +45,7 @@ gather_types(Walk *walk, size_t *slots)
                 break;
             }
         }
-        PyObject *type = (PyObject *)Py_TYPE(walk->records[i].object);
+        PyObject *type = (PyObject *)Py_TYPE(walk->counted[i].object);
         size_t slot = slot_of(type) & (*slots - 1);
         while (sums[slot].type != NULL && sums[slot].type != type) {
             slot = (slot + 1) & (*slots - 1);
@@ -55,7 +55,7 @@ gather_types(Walk *walk, size_t *slots)
             used++;
         }
         sums[slot].count++;
-        sums[slot].bytes += (Py_ssize_t)walk->records[i].bytes;
+        sums[slot].bytes += (Py_ssize_t)walk->counted[i].bytes;
     }
     return sums;
 }

@@ -74,8 +74,8 @@ walk_measure(PyObject *Py_UNUSED(module), PyObject *arguments)
     else if (recording && !ended(walk)) {
         /* Addresses only: what they point to may be gone by now. */
         Py_SETREF(records, PyList_New(0));
-        for (size_t i = 0; records != NULL && i < walk->record_count; i++) {
-            Record *entry = &walk->records[i];
+        for (size_t i = 0; records != NULL && i < walk->counted_count; i++) {
+            Counted *entry = &walk->counted[i];
             PyObject *address = PyLong_FromVoidPtr(entry->object);
             PyObject *row = Py_BuildValue("(Nni)", address, (Py_ssize_t)entry->bytes, entry->group);
             if (row == NULL || PyList_Append(records, row) < 0) {

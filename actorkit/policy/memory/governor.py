@@ -169,7 +169,7 @@ class GovernorMachine:
                     self._sampled(sample)
                 case ev.ActionDone():
                     self._done(event)
-                case ev.CensusTaken():
+                case _:
                     self._kill(event)
         return self._out
 

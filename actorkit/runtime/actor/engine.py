@@ -29,7 +29,7 @@ from .events import Events
 from .name_table import NameTable
 from .waiting import Deadlines, Party
 
-__all__ = ["BudgetDoor", "Ends", "Engine", "Handled", "R"]
+__all__ = ["BudgetDoor", "Ends", "Engine", "Handled", "R", "Signals"]
 
 R = TypeVar("R", bound=Party)
 R_contra = TypeVar("R_contra", bound=Party, contravariant=True)
@@ -48,22 +48,31 @@ class Handled(Protocol):
         ...
 
 
-class Ends(Protocol[R]):
-    """The part of an engine that ends actors."""
+class Signals(Protocol[R]):
+    """What links and monitors ask of an engine: to end a receiver, and to go on whatever that raises."""
 
     doomed: list[R]
     """Actors that must end and could not be ended yet: the stack was full."""
-
     monitor_count: int
     """Monitors made so far: the number of the last one."""
     telling: deque[Any] | None
     """Deaths whose links and monitors are being told now, in order; see ``links.tell_watchers``."""
 
-    def die(self, record: R, reason: ExitReason) -> None:
-        """End it here: its code is not on the stack, nor suspended."""
-
     def end_now(self, record: R, reason: ExitReason) -> None:
         """End it now, or as soon as its code lets go, without ``terminate``."""
+
+    def step_failed(self, error: BaseException) -> None:
+        """A step of an end has raised: log it, or ``leave``. The end goes on."""
+
+    def settle_later(self, step: Callable[..., None], *arguments: Any) -> None:
+        """The stack is full: call ``step`` from a fresh one."""
+
+
+class Ends(Signals[R], Protocol[R]):
+    """The part of an engine that ends actors."""
+
+    def die(self, record: R, reason: ExitReason) -> None:
+        """End it here: its code is not on the stack, nor suspended."""
 
     def exit_signal(self, target: R, reason: ExitReason, source: R | None) -> None:
         """Deliver ``ref.exit(reason)``, sent by ``source``."""
@@ -86,12 +95,6 @@ class Ends(Protocol[R]):
 
     def leave(self, error: BaseException) -> None:
         """Users' code has raised KeyboardInterrupt or SystemExit: the node stops in order, then raises it."""
-
-    def step_failed(self, error: BaseException) -> None:
-        """A step of an end has raised: log it, or ``leave``. The end goes on."""
-
-    def settle_later(self, step: Callable[..., None], *arguments: Any) -> None:
-        """The stack is full: call ``step`` from a fresh one."""
 
 
 class BudgetDoor(Protocol[R_contra]):

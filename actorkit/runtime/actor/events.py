@@ -148,7 +148,8 @@ class KilledForMemory(SystemEvent):
 
 @attrs.frozen
 class MemoryReport(SystemEvent):
-    """What else people should know of the governor: ``kind`` as in ``policy.governor_events.Report``."""
+    """What else people should know of the governor: ``kind`` is one of ReportKind in
+    ``policy.memory.governor_events``."""
 
     kind: str
     level: MemoryLevel

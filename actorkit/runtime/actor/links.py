@@ -17,7 +17,7 @@ from typing import Any
 
 from ...policy.exit_signals import Die, Message, Source, deliver
 from ...reasons import NOPROC, ExitReason
-from .engine import Ends
+from .engine import Signals
 from .envelope import Notice
 from .notices import Down, Exit, MonitorId
 from .record import Record
@@ -35,7 +35,7 @@ class LinkNotice(Notice):
 
 
 def send_signal(
-    engine: Ends[Record[Any]], target: Record[Any], reason: ExitReason, source: Record[Any] | None, via: Source
+    engine: Signals[Record[Any]], target: Record[Any], reason: ExitReason, source: Record[Any] | None, via: Source
 ) -> None:
     """Deliver an exit signal to ``target``."""
     if target.state == DEAD:
@@ -48,7 +48,7 @@ def send_signal(
         target.post(kind((target.kind.info, (Exit(source, verdict.reason),), None)))
 
 
-def link(engine: Ends[Record[Any]], one: Record[Any], other: Record[Any]) -> None:
+def link(engine: Signals[Record[Any]], one: Record[Any], other: Record[Any]) -> None:
     """Link the two; idempotent; a link to oneself is none. A dead ``other`` answers with a NoProc signal."""
     if one is other:
         return
@@ -76,7 +76,7 @@ def unlink(one: Record[Any], other: Record[Any]) -> None:
     _drop_queued(one, LinkNotice, lambda message: message.source is other)
 
 
-def monitor(engine: Ends[Record[Any]], watcher: Record[Any], target: Record[Any] | None, ref: Ref[Any]) -> MonitorId:
+def monitor(engine: Signals[Record[Any]], watcher: Record[Any], target: Record[Any] | None, ref: Ref[Any]) -> MonitorId:
     """Have ``watcher`` told once of the end of ``target``; at once, with NoProc, if it is dead or absent."""
     engine.monitor_count += 1
     id = MonitorId(engine.monitor_count)
@@ -111,7 +111,7 @@ def demonitor(watcher: Record[Any], id: MonitorId, flush: bool) -> bool:
     return one is not None
 
 
-def tell_watchers(engine: Ends[Record[Any]], dead: Record[Any], reason: ExitReason) -> None:
+def tell_watchers(engine: Signals[Record[Any]], dead: Record[Any], reason: ExitReason) -> None:
     """``dead`` has ended: its names are free by now; tell its links and monitors."""
     relations = dead.relations
     if relations is None:
@@ -141,7 +141,7 @@ def tell_watchers(engine: Ends[Record[Any]], dead: Record[Any], reason: ExitReas
 
 
 def _tell(
-    engine: Ends[Record[Any]],
+    engine: Signals[Record[Any]],
     dead: Record[Any],
     reason: ExitReason,
     links: dict[Record[Any], None] | None,

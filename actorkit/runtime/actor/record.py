@@ -232,6 +232,9 @@ class Record(CallDoor, Ref[A_co]):
     def resolve(self) -> Record[A_co]:
         return self
 
+    def bound_record(self) -> Record[A_co]:
+        return self
+
     def check_declared(self, method: Any) -> None:
         self.kind.handlers[method]
 

@@ -181,6 +181,10 @@ class Ref(Callee[A_co]):
         """For the runtime: ``resolve_on`` the node that the caller runs on."""
         raise TypeError(f"{shown(self, 200)} is not a ref of this node")
 
+    def bound_record(self) -> Any:
+        """For the runtime: the record that this ref is bound to for good; None if it finds its actor at each send."""
+        return None
+
     def check_thread(self, what: str) -> None:
         """For the runtime: raise RuntimeError in a thread that may not do ``what`` to the actor, if the ref knows."""
 

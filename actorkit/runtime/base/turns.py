@@ -111,15 +111,10 @@ class Turns:
     async def breathe(self) -> None:
         """Wait for a turn, after an operation that has been done and so cannot be cancelled any more."""
         if self._is_alone():
-            self._breathing = True
-            try:
-                # Not trio's shielded one: a main task that never does anything else would never get
-                # the KeyboardInterrupt that is meant for it.
-                with trio.CancelScope(shield=True):
-                    await checkpoint()
-            finally:
-                self._breathing = False
-                self.begin_pass()
+            # Not trio's shielded checkpoint: a main task that never does anything else would never get
+            # the KeyboardInterrupt that is meant for it.
+            with trio.CancelScope(shield=True):
+                await self._end_pass()
         else:
             got = await self._wait_for_turn()
             if not isinstance(got, outcome.Value) and not isinstance(got.error, trio.Cancelled):
@@ -128,16 +123,20 @@ class Turns:
     async def take_turn(self) -> None:
         """Wait for a turn, before an operation: a checkpoint."""
         if self._is_alone():
-            self._breathing = True
-            try:
-                await checkpoint()
-            finally:
-                self._breathing = False
-                self.begin_pass()
+            await self._end_pass()
         else:
             got = await self._wait_for_turn()
             if not isinstance(got, outcome.Value):
                 got.unwrap()
+
+    async def _end_pass(self) -> None:
+        """Nobody else is busy: a checkpoint ends this pass of trio and begins the next."""
+        self._breathing = True
+        try:
+            await checkpoint()
+        finally:
+            self._breathing = False
+            self.begin_pass()
 
     def woken(self) -> None:
         """Trio has just woken the task, which waited for I/O: it has a small turn."""

@@ -5,6 +5,7 @@ and what follows. ``budgeted_record`` sizes what arrives at an actor with a budg
 at all of them once a second, and ``node_budgets`` is the node's table of them. ``footprints``
 learns from what supervised children held.
 
-Nothing here knows how actors are born or run. ``runtime.life`` imports this folder, makes a node's
-``Budgets``, and enters a budgeted class for each kind of record that it adds.
+Nothing here knows how actors are born or run. ``runtime.life`` imports this folder and makes a
+node's ``Budgets``. Whoever defines a kind of record enters the class that it becomes with a budget
+(``budgeted_record.budgeted``).
 """

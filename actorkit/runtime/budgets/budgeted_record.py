@@ -2,9 +2,9 @@
 
 A record gets its budgeted class (``BUDGETED``) with its budget, by a change of ``__class__``, so
 that sending to other actors costs nothing more. While it has that class it has an account. It loses
-the class with the budget, or when it dies, and that may happen in the middle of a method here,
-since a look can end the actor. So what is called after a look is called by class:
-``BudgetedRecord.method(self)``.
+both with the budget, or when it dies, and that may happen in the middle of a method here, since a
+look can end the actor. So after a look (``fits``, ``admits``) only methods of the plain record are
+called, and the account is asked for anew.
 
 A message that does not fit into what is left of the budget is treated like one that comes to a full
 mailbox. The receiver's overflow policy decides: the message is refused, waits, or takes the place

@@ -6,24 +6,28 @@ constructor that raises is a StartFailed for whoever spawned, and a signal for n
 
 An exception of a constructor must not keep the object alive: it is raised outside of the ``except`` block, where it has
 no context, and nothing that was on the way to it holds the object.
+
+``init``, if the class has one, is queued as the first message, with its deadline.
 """
 
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable
+import math
 from typing import Any, Final
 
-from ...errors import StartFailed
+from ...errors import ActorExit, NodeStopped, StartFailed
 from ...heap.walk import size_of
-from ...reasons import ExitReason
+from ...reasons import Crash, ExitReason, InitTimeout
 from ..actor.context import ActorContext
+from ..actor.envelope import FirstMessage
 from ..actor.record import IDLE, Record, RecordKind
 from ..base.boundary_frames import BOUNDARY_FRAMES
 from ..base.trio_internals import fatal_leaf, is_fatal
-from .lifecycle import Lifecycle
+from .after_message import AfterMessage
+from .init_outcome import Starting, Watcher
 
-__all__ = ["Birth", "is_clean"]
+__all__ = ["Births", "is_clean"]
 
 _new: Final = object.__new__
 
@@ -36,12 +40,8 @@ def is_clean(context: contextvars.Context, base: contextvars.Context) -> bool:
         return False
 
 
-class Birth(Lifecycle):
-    """See the module's docstring. The scheduler is built on top of it."""
-
-    step_hook: Callable[[Record[Any] | None], None] | None
-    base_context: contextvars.Context
-    free_contexts: list[contextvars.Context]
+class Births(AfterMessage):
+    """See the module's docstring."""
 
     context_class: type[ActorContext[Any]] = ActorContext
     """The record of an actor; a node has one that knows the node."""
@@ -97,7 +97,7 @@ class Birth(Lifecycle):
         kwargs: dict[str, Any],
         *,
         link_to: Record[Any] | None = None,
-        watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None = None,
+        watcher: Watcher | None = None,
         made: Any = None,
     ) -> ActorContext[Any]:
         """Make an actor. Its constructor runs now, as the actor; ``init``, if it has one, is its first message.
@@ -145,6 +145,33 @@ class Birth(Lifecycle):
         obj = None
         raise failure  # not from within: as its context, the exception would keep the object
 
+    def admit(self, record: Record[Any], link_to: Record[Any] | None) -> None:
+        """Enter a newborn: number, name, link. Raises NodeStopped or AlreadyRegistered with nothing done."""
+        if self.stopping and record.kind.owner is None:  # a supervisor restarts until it is told to stop
+            raise self.refuse_start(record.kind)
+        ends = () if link_to is None else ((record.need_relations(), link_to), (link_to.need_relations(), record))
+        name = record.kind.name
+        if name is not None:
+            self.names.register(name, record)
+        try:
+            # No Python function may be called here: the stack may end anywhere, and what is half entered never dies.
+            for relations, far in ends:
+                if relations.links is None:
+                    relations.links = {}
+                relations.links[far] = None
+            self.actors[record.number] = record
+        except BaseException:  # MemoryError: a table could not grow
+            for relations, far in ends:
+                if relations.links is not None:
+                    relations.links.pop(far, None)
+            if name is not None:
+                self.names.release(name, record)
+            raise
+
+    def refuse_start(self, kind: RecordKind) -> NodeStopped:
+        """What a spawn gets while the node stops."""
+        return NodeStopped(f"cannot start {kind.label}: node {self.name!r} is stopping; open another one")
+
     def _not_born(
         self, record: Record[Any], error: BaseException, parent: Record[Any] | None, link_to: Record[Any] | None
     ) -> BaseException:
@@ -159,9 +186,28 @@ class Birth(Lifecycle):
             raise
         return fatal_leaf(error) if is_fatal(error) else StartFailed(record.kind.child_id, reason)
 
-    def _begin(
-        self, record: Record[Any], watcher: Callable[[Record[Any], ExitReason | None, bool], None] | None
-    ) -> None:
+    def stillborn(self, record: Record[Any], error: BaseException, link_to: Record[Any] | None) -> ExitReason:
+        """The constructor raised. Whoever spawned gets the error only, no signal (as OTP since 26)."""
+        if link_to is not None and link_to.relations is not None and link_to.relations.links is not None:
+            link_to.relations.links.pop(record, None)
+            if record.relations is not None:
+                record.relations.links = None
+        control = record.control
+        if control is not None and control.kill is not None:
+            reason = control.kill
+        else:
+            reason = error.reason if isinstance(error, ActorExit) else Crash.from_exception(error, 1)
+        self.forget(error)
+        record.kind.owner, owner = None, record.kind.owner
+        try:
+            self.die(record, reason)
+        finally:
+            record.kind.owner = owner
+        if self.doomed:
+            self.bury_doomed()
+        return reason
+
+    def _begin(self, record: Record[Any], watcher: Watcher | None) -> None:
         """Its constructor has returned."""
         control = record.control
         if control is not None and control.kill is not None:
@@ -169,12 +215,25 @@ class Birth(Lifecycle):
                 watcher(record, control.kill, False)
             self.die(record, control.kill)
         elif record.kind.init is not None:
-            self.begin_init(record, watcher)
+            self._begin_init(record, watcher)
         else:
             if watcher is not None:
                 watcher(record, None, False)
             if control is None or self.attend(record):
                 self.requeue(record)
 
+    def _begin_init(self, record: Record[Any], watcher: Watcher | None) -> None:
+        """Queue ``init`` as the first message, with its deadline."""
+        kind = record.kind
+        starting = Starting(record, watcher)
+        seconds = kind.options.init_timeout
+        if seconds != math.inf:
+            starting.timer = self.timers.after(seconds, self._init_late, record, seconds)
+        record.put_first(FirstMessage((kind.init, (), starting)))
+        record.make_ready()
 
-BOUNDARY_FRAMES.update(function.__code__ for function in (Birth.spawn_actor, Birth.spawn_plain))
+    def _init_late(self, record: Record[Any], seconds: float) -> None:
+        self.end_now(record, InitTimeout(seconds))
+
+
+BOUNDARY_FRAMES.update(function.__code__ for function in (Births.spawn_actor, Births.spawn_plain))

@@ -16,15 +16,19 @@ from ...reasons import Crash
 from ..actor.record import IDLE, Record
 from ..base.trio_internals import fatal_leaf, is_fatal
 from ..base.turns import Turns
-from .arguments import Arguments
+from .node_settings import NodeSettings
+from .sender_pays import SenderPays
 
 __all__ = ["InlineCalls"]
 
 
-class InlineCalls(Arguments, Turns):
-    """See the module's docstring. The scheduler is built on top of it."""
+class InlineCalls(SenderPays, Turns):
+    """See the module's docstring."""
 
-    repairs: int
+    def __init__(self, settings: NodeSettings, incarnation: int) -> None:
+        super().__init__(settings, incarnation)
+        Turns.__init__(self)
+        self.slice_ns = int(settings.slice_seconds * 1e9)
 
     def inline_crash(self, callee: Record[Any], error: BaseException, function: Any, args: Any) -> BaseException:
         """A synchronous handler raised in its caller's task. The crash is the callee's; the caller gets CalleeDied, or
@@ -42,7 +46,7 @@ class InlineCalls(Arguments, Turns):
                     self.after_inline(callee)
                 return refusal
         reason = self.reason_of(callee, error, 1)
-        if self.crashed_in(callee, error, None, function, args, inline=True, caller=self.current):
+        if self.crashed_in(callee, error, None, function, args, inline=True, caller=self.current, reason=reason):
             self.requeue(callee)
         if is_fatal(error):  # as through every other door; whoever called hears of it besides
             self.leave(error)

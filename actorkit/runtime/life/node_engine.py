@@ -22,11 +22,12 @@ from ..actor.doors import Admission, Memory, RestartGate, TimerGate
 from ..actor.record import Record, RecordKind, resolve
 from ..actor.ref import Ref
 from ..base.timers import Timer
+from .init_outcome import Watcher
 from .node_settings import NodeSettings
 from .node_stop import NodeStop
 from .root import Body, Root
 from .scheduler import Scheduler
-from .starter import Starter, Watcher
+from .starter import Starter
 from .starter_cache import StarterCache
 
 __all__ = ["NodeEngine", "Quotas"]

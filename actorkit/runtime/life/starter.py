@@ -8,7 +8,6 @@ its ``ctx`` after it was made. A ``Starter`` keeps what is the same for every st
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from ..actor.fitting import fits, misfit_in, plain
 from ..base.interrupts import interruptible
 from ..base.trio_internals import fatal_leaf, is_fatal
 from .debug import CheckedKind
+from .init_outcome import Watcher
 from .process import Process, start_process
 
 if TYPE_CHECKING:
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from ..actor.record import Record, RecordKind
     from .scheduler import Scheduler
 
-__all__ = ["Starter", "Watcher"]
-
-Watcher = Callable[["Record[Any]", "ExitReason | None", bool], None]
+__all__ = ["Starter"]
 
 
 def is_process(start: Any) -> bool:

@@ -1,10 +1,9 @@
 """Stepping user coroutines by hand, so that the current actor is known in every step of its code.
 
-``Driver`` carries a handler on that has suspended: each step runs in the actor's context with ``scheduler.current``
-           set, and what it
-yields is handed on to trio. ``Kid`` does the same for tasks in an actor's own nurseries: an instrument sees such a task
-being spawned and puts the Kid in the place of its coroutine, so it costs nothing for other tasks. Where trio does not
-let a task's coroutine be replaced (degraded mode), an instrument around every step serves instead.
+``Driver`` carries on a handler that has suspended: each step runs in the actor's context with ``current`` set, and
+what it yields is handed on to trio. ``Kid`` does the same for tasks in an actor's own nurseries. An instrument sees
+such a task being spawned and puts the Kid in the place of its coroutine, so it costs nothing for other tasks. Where
+trio does not let a task's coroutine be replaced (degraded mode), an instrument around every step serves instead.
 
 Both look like coroutines to trio's introspection (``Task.iter_await_frames``, Ctrl-C's search for protected frames).
 """
@@ -12,8 +11,8 @@ Both look like coroutines to trio's introspection (``Task.iter_await_frames``, C
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 from trio.lowlevel import Task, enable_ki_protection
@@ -24,12 +23,25 @@ from ..base.trio_internals import disarm, finalised_by, nurseries_held_by
 if TYPE_CHECKING:
     import contextvars
 
-    from ..actor.record import Record, RecordEngine
+    from ..actor.record import Record
+    from ..base.trio_internals import Features
 
 __all__ = ["BEGIN", "Attribution", "Driver", "Kid", "SteppedAttribution"]
 
 BEGIN: Final = object()
 """Given to a Driver as its trap: the coroutine has not begun. (Any object may be a trap: asyncio yields None.)"""
+
+
+class Steps(Protocol):
+    """What is asked of the engine whose actors' code is stepped."""
+
+    #: The actor whose code is on the stack.
+    current: Record[Any] | None
+    #: Called whenever that changes, while somebody has a budget.
+    step_hook: Callable[[Record[Any] | None], None] | None
+    #: For each task that runs an actor's code: an object whose ``actor`` says whose.
+    holders: dict[Task, Any]
+    features: Features
 
 
 class Stepped:
@@ -69,7 +81,7 @@ class Driver(Stepped):
     __slots__ = ("actor", "context", "scheduler", "trap")
 
     def __init__(
-        self, coro: Any, trap: Any, scheduler: RecordEngine, actor: Record[Any], context: contextvars.Context | None
+        self, coro: Any, trap: Any, scheduler: Steps, actor: Record[Any], context: contextvars.Context | None
     ) -> None:
         self.coro = coro
         self.trap = trap
@@ -128,7 +140,7 @@ class Kid(Stepped):
 
     __slots__ = ("actor", "scheduler", "task")
 
-    def __init__(self, task: Task, scheduler: RecordEngine, actor: Record[Any]) -> None:
+    def __init__(self, task: Task, scheduler: Steps, actor: Record[Any]) -> None:
         self.coro = task.coro
         self.task = task
         self.scheduler = scheduler
@@ -181,7 +193,7 @@ BOUNDARY_FRAMES.update(function.__code__ for function in (Driver.send, Driver.th
 class Attribution(trio.abc.Instrument):
     """Finds the tasks that actors start, when they start."""
 
-    def __init__(self, scheduler: RecordEngine) -> None:
+    def __init__(self, scheduler: Steps) -> None:
         self.scheduler = scheduler
 
     def task_spawned(self, task: Task) -> None:
@@ -208,7 +220,7 @@ class Attribution(trio.abc.Instrument):
 class SteppedAttribution(trio.abc.Instrument):
     """The degraded mode: about 1 µs for every step of every task while it is installed."""
 
-    def __init__(self, scheduler: RecordEngine) -> None:
+    def __init__(self, scheduler: Steps) -> None:
         self.scheduler = scheduler
         self.kids: dict[Task, Kid] = {}
 
@@ -240,7 +252,7 @@ class SteppedAttribution(trio.abc.Instrument):
                 self.scheduler.step_hook(None)
 
 
-def owner_of(scheduler: RecordEngine, task: Task) -> Record[Any] | None:
+def owner_of(scheduler: Steps, task: Task) -> Record[Any] | None:
     """The actor whose nursery ``task`` was spawned into."""
     nursery = task.parent_nursery
     if nursery is None:

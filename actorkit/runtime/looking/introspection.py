@@ -9,7 +9,7 @@ import attrs
 from ...heap.usage import HeapUsage, OwnHeap
 from ...reasons import text_of
 from ..actor.pid import Pid
-from ..actor.record import STATES, Record
+from ..actor.record import STATES, Record, record_of
 from ..actor.ref import Ref
 from ..budgets.holdings import heap_of
 
@@ -155,9 +155,10 @@ def tree_below(child_id: object, record: Record[Any], state: str) -> TreeEntry:
     children: list[TreeEntry] = []
     if relations is not None and relations.family is not None:
         for info in relations.family.child_infos():
-            if isinstance(info.ref, Record):
-                its_id = info.id if info.id is not None else info.ref.kind.child_id
-                children.append(tree_below(its_id, info.ref, info.state))
-            else:
+            if info.ref is None:
                 children.append(TreeEntry(info.id, None, None, info.kind, info.state, 0))
+            else:
+                child = record_of(info.ref)
+                its_id = info.id if info.id is not None else child.kind.child_id
+                children.append(tree_below(its_id, child, info.state))
     return TreeEntry(child_id, record, record.pid, record.kind.role, state, record.mailbox_length, tuple(children))
