@@ -2,7 +2,7 @@
 
 ``fits`` answers exactly as Python would. It reads the code object, which takes about a microsecond,
 and calls nothing of the user's. What happens to a message that does not fit is decided in
-``runtime.life.arguments``.
+``runtime.life.sender_pays``.
 """
 
 from __future__ import annotations
