@@ -52,6 +52,7 @@ CHILD_TRANSITIONS: Final = (
     Transition("restarting", "undefined", "give up"),
     Transition("unkillable", "undefined", "ended"),
 )
+"""The life of one child of a static supervisor."""
 
 Phase = Literal["new", "starting", "ready", "stopping", "over"]
 """Where a supervisor is in its own life. It begins nothing once it is ``stopping``."""
@@ -68,6 +69,7 @@ PHASE_TRANSITIONS: Final = (
     Transition("ready", "stopping", "stop"),
     Transition("stopping", "over", "all ended"),
 )
+"""The life of a static supervisor."""
 
 _CHILD: Final = cast("Mapping[tuple[ChildState, ChildStep], ChildState]", leads(CHILD_TRANSITIONS))
 _PHASE: Final = cast("Mapping[tuple[Phase, PhaseStep], Phase]", leads(PHASE_TRANSITIONS))
