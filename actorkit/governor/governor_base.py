@@ -44,6 +44,7 @@ import trio
 
 from ..log import log
 from ..policy.memory import governor_events as ev
+from ..policy.memory.candidates import KEY, PRIVATE
 from ..policy.memory.governor import GovernorMachine
 from ..policy.memory.memory_pressure import MemoryPressure
 from ..policy.memory.memory_sample import MemoryLevel, MemorySample
@@ -246,7 +247,7 @@ class GovernorBase(ABC):
         census = take_census([self.everybody()], action.caps, action.wanted)
         largest = census.largest
         if largest is not None:
-            self.worst = (record_of(largest[0]), largest[4])
+            self.worst = (record_of(largest[KEY]), largest[PRIVATE])
         now = trio.current_time()
         self._keep_receipt(now, action, duration=perf_counter() - began)
         return ev.CensusTaken(now, action.number, census, measured_radius)

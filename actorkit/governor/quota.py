@@ -78,9 +78,9 @@ class QuotaKeeper:
             for record, size in zip(members, sizes_of(members), strict=True)
         ]
         selected = select_over_quota(rows, used, quota)
-        because = f"{supervisor.describe()} has a memory quota of {quota:,} B, and those below it hold {used:,} B"
+        because = f"{supervisor.describe()} has a memory quota of {quota:,} B, and the actors below it hold {used:,} B"
         table = shown_table(selected.table)
-        log.warning("%s: it loses %d\n%s", because, len(selected.victims), table)
+        log.warning("%s: it loses %d of them\n%s", because, len(selected.victims), table)
         for victim in selected.victims:
             record = record_of(victim.key)
             if record.state != DEAD:

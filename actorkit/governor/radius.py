@@ -44,7 +44,7 @@ def _pulled(record: Record[Any]) -> list[Record[Any]]:
 def below(supervisor: Record[Any]) -> list[Record[Any]]:
     """Everyone below a supervisor, the nearest first, without the supervisor itself."""
     found = list(supervisor.children())
-    for record in found:  # it grows meanwhile
+    for record in found:  # the list grows meanwhile
         found += record.children()
     return found
 

@@ -275,7 +275,7 @@ class Connection:
     # --- the reader ---------------------------------------------------------------------------
 
     def interrupt(self) -> None:
-        """The actor was killed in a handler that runs in the reader's task."""
+        """The actor was killed while a handler of it runs in the reader's task."""
         if self._scope is not None:
             self._scope.cancel(reason="its actor was killed")
 
@@ -304,49 +304,16 @@ class Connection:
             scheduler.holders.pop(task, None)
 
     async def _read(self, record: Record[Any], scheduler: RecordEngine, task: Task) -> None:
+        """``_receive``, what comes before it, and what follows from the way that it ends."""
         status = cancel_status(task, scheduler.features)
         reason: ExitReason = NORMAL
-        kind, framer, transport = self._kind, self._framer, self._transport
-        sock = transport.socket
+        kind = self._kind
         try:
-            if not transport.ready:
+            if not self._transport.ready:
                 await self._shake_hands()
             if kind.connected is not None:
                 await self._turn(record, scheduler, task, status, kind.connected, ())
-            received = kind.received
-            chunk = SMALL_CHUNK
-            while record.state != DEAD:
-                if transport.full:  # there is more, and to wait for it would cost a pass
-                    await scheduler.turn_if_due()
-                else:
-                    await wait_readable(sock)
-                    scheduler.woken()
-                data = transport.read(chunk)
-                if transport.owes:
-                    self._answer()
-                if data is None:
-                    continue
-                if not data:
-                    break
-                try:
-                    messages = framer.feed(data)
-                except FrameTooLong as error:
-                    messages = error.complete
-                    reason = Shutdown(f"{self.peer} sent a {error}")
-                data = b""
-                if transport.full:
-                    if len(messages) <= FEW:
-                        chunk = min(4 * chunk, CHUNK)
-                    elif len(messages) > MANY:
-                        chunk = max(chunk // 4, SMALL_CHUNK)
-                if messages:
-                    self._messages = deque(messages)
-                    messages = []
-                    while self._messages and record.state != DEAD:
-                        await self._turn(record, scheduler, task, status, received, (self._messages,))
-                    self._messages = None
-                if reason is not NORMAL or transport.eof:
-                    break
+            reason = await self._receive(record, scheduler, task, status)
         except (OSError, trio.ClosedResourceError) as error:
             reason = Shutdown(f"connection lost: {error}")
         except trio.TooSlowError:
@@ -366,6 +333,45 @@ class Connection:
         self._scope = None  # it is left in any case, and to cancel it costs a tenth of a short connection
         if record.state != DEAD:
             scheduler.stop_actor(record, reason)
+
+    async def _receive(self, record: Record[Any], scheduler: RecordEngine, task: Task, status: object) -> ExitReason:
+        """Read, cut into messages and have them handled, until the stream or the actor ends. Returns
+        the reason to stop the actor with."""
+        transport, framer, received = self._transport, self._framer, self._kind.received
+        chunk = SMALL_CHUNK
+        while record.state != DEAD:
+            if transport.full:  # there is more, and to wait for it would cost a pass
+                await scheduler.turn_if_due()
+            else:
+                await wait_readable(transport.socket)
+                scheduler.woken()
+            data = transport.read(chunk)
+            if transport.owes:
+                self._answer()
+            if data is None:
+                continue
+            if not data:
+                break
+            reason: ExitReason | None = None
+            try:
+                messages = framer.feed(data)
+            except FrameTooLong as error:
+                messages = error.complete
+                reason = Shutdown(f"{self.peer} sent a {error}")
+            if transport.full:
+                chunk = _next_chunk(chunk, len(messages))
+            # What waits is held by the deque alone, so that it is gone as soon as it is handled.
+            data = b""
+            self._messages = deque(messages)
+            messages = []
+            while self._messages and record.state != DEAD:
+                await self._turn(record, scheduler, task, status, received, (self._messages,))
+            self._messages = None
+            if reason is not None:
+                return reason
+            if transport.eof:
+                break
+        return NORMAL
 
     async def _shake_hands(self) -> None:
         """Raises OSError, and TooSlowError."""
@@ -458,6 +464,15 @@ class Connection:
         with contextlib.suppress(MemoryError), trio.move_on_after(self._kind.limits.linger, shield=True):
             await self._transport.read_away()
         self._transport.close()
+
+
+def _next_chunk(chunk: int, messages: int) -> int:
+    """How much to ask for after a read that filled its chunk and had so many messages."""
+    if messages <= FEW:
+        return min(4 * chunk, CHUNK)
+    if messages > MANY:
+        return max(chunk // 4, SMALL_CHUNK)
+    return chunk
 
 
 def _as_bytes(data: Any) -> bytes:

@@ -184,6 +184,7 @@ class World:
     async def settle(self, what: str) -> None:
         """Nothing runs any more, so all are judged."""
         await trio.testing.wait_all_tasks_blocked()
+        self.node.engine.budgets.validate()
         for ref in self.refs:
             self.check(ref, f"after {what}")
             if ref.alive and ref.account.verdict is not None:

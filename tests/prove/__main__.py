@@ -1,4 +1,4 @@
-"""See the package's docstring. ``python -m tests.prove [part …]`` runs all parts, or those named."""
+"""``python -m tests.prove [part …]`` runs all parts, or those named."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ PARTS: dict[str, list[str]] = {
         "--cov=actorkit.policy", "--cov-branch", "--cov-report=term-missing:skip-covered", "--cov-fail-under=100",
     ],
 }  # fmt: skip
-"""What to run, by name: arguments for Python. The last line of a part's output goes into the summary."""
+"""What to run, by name: arguments for Python. The last line of a part's output goes into the
+summary.
+"""
 
 
 @attrs.frozen

@@ -1,4 +1,4 @@
-"""The parts about faults, signals, soak and hostile peers: some 30 minutes."""
+"""The parts about faults, signals, soak, hostile peers and tools: some 40 minutes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ PARTS: dict[str, list[str]] = {
     "sweep of ends, degraded": ["-m", "tests.faults.ends_sweep", "--degraded", "--every", "5"],
     "soak": ["-m", "tests.prove.soaks", "10", "1", "2", "3"],
     "hostile peers": ["-m", "tests.net.hostile", "120"],
+    "tools": ["-m", "tests.prove.tools"],
     "connect rate": ["-m", "bench.connect_rate"],
 }
 """Arguments for Python, by name."""

@@ -17,7 +17,15 @@ import attrs
 
 __all__ = ["Candidate", "Census", "Group", "Radius", "private_of"]
 
-private_of: Final = itemgetter(4)
+# Where a row has what: rows are read by position, since those from C are plain tuples.
+KEY: Final = 0
+PRIORITY: Final = 1
+IDLE: Final = 2
+OVER: Final = 3
+PRIVATE: Final = 4
+RADIUS: Final = 5
+
+private_of: Final = itemgetter(PRIVATE)
 """A row's private bytes."""
 
 
@@ -61,7 +69,7 @@ class Group:
     @property
     def most(self) -> int:
         """Bytes of the largest."""
-        return 0 if self.largest is None else self.largest[4]
+        return 0 if self.largest is None else self.largest[PRIVATE]
 
 
 class Census:
@@ -84,8 +92,8 @@ class Census:
         self.groups: dict[tuple[int, bool, bool], Group] = {}
         found: dict[tuple[int, bool, bool], list[Candidate]] = {}
         for row in rows:
-            if row[4] > 0:
-                found.setdefault((row[1], bool(row[2]), bool(row[3])), []).append(row)
+            if row[PRIVATE] > 0:
+                found.setdefault((row[PRIORITY], bool(row[IDLE]), bool(row[OVER])), []).append(row)
         for (priority, idle, budgeted), group in found.items():
             self.add(
                 priority, idle, budgeted, group, len(group), sum(map(private_of, group)), max(group, key=private_of)
@@ -107,19 +115,19 @@ class Census:
         group.rows += rows
         group.count += count
         group.bytes += size
-        if largest[4] > group.most:
+        if largest[PRIVATE] > group.most:
             group.largest = largest
 
     def without(self, keys: frozenset[Hashable]) -> Census:
         """The census without these."""
         left = Census()
         for key, group in self.groups.items():
-            rows = [row for row in group.rows if row[0] not in keys]
+            rows = [row for row in group.rows if row[KEY] not in keys]
             gone = len(group.rows) - len(rows)
             if group.count > gone:
                 size = group.bytes - sum(map(private_of, group.rows)) + sum(map(private_of, rows))
                 largest = group.largest
-                if largest is not None and largest[0] in keys:
+                if largest is not None and largest[KEY] in keys:
                     largest = max(rows, key=private_of, default=None)
                 left.groups[key] = Group(rows, group.count - gone, size, largest)
         return left

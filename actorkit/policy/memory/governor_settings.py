@@ -23,7 +23,7 @@ from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample
 from actorkit.policy.memory.outcomes import ActionKind, PaceSettings
 from actorkit.policy.memory.victims import Rank
 
-__all__ = ["LEVEL_ACTIONS", "OUT_OF_MEMORY_STATUS", "SUBTREE_ACTIONS", "LevelAction", "GovernorSettings"]
+__all__ = ["LEVEL_ACTIONS", "OUT_OF_MEMORY_STATUS", "SUBTREE_ACTIONS", "GovernorSettings", "LevelAction"]
 
 LevelAction = Literal[
     "alarm", "tell", "gc", "trim", "refuse", "shed", "close_gate", "kill", "release_reserve", "stop_all", "stop_node"

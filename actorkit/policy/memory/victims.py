@@ -35,7 +35,19 @@ from typing import Any, Final
 
 import attrs
 
-from actorkit.policy.memory.candidates import Candidate, Census, Group, Radius, private_of
+from actorkit.policy.memory.candidates import (
+    IDLE,
+    KEY,
+    OVER,
+    PRIORITY,
+    PRIVATE,
+    RADIUS,
+    Candidate,
+    Census,
+    Group,
+    Radius,
+    private_of,
+)
 from actorkit.policy.memory.memory_sample import Priority
 
 __all__ = [
@@ -151,7 +163,7 @@ class KillCaps:
 Rank = Callable[[Candidate], Any]
 """The candidate with the smallest value goes first."""
 
-_over_thenprivate_of: Final = itemgetter(3, 4)
+_over_then_private: Final = itemgetter(OVER, PRIVATE)
 
 
 def _best(rows: list[Candidate], wanted: int, key: Rank, *, largest: bool) -> Iterator[Candidate]:
@@ -178,16 +190,16 @@ def _largest(rows: list[Candidate], wanted: int) -> Iterator[Candidate]:
         return
     sizes = sorted(map(private_of, rows[:: len(rows) // SAMPLED]), reverse=True)
     about = sizes[wanted * len(sizes) // len(rows)]
-    yield from sorted([row for row in rows if row[4] > about], key=private_of, reverse=True)
-    yield from (row for row in rows if row[4] == about)
-    yield from sorted([row for row in rows if row[4] < about], key=private_of, reverse=True)
+    yield from sorted([row for row in rows if row[PRIVATE] > about], key=private_of, reverse=True)
+    yield from (row for row in rows if row[PRIVATE] == about)
+    yield from sorted([row for row in rows if row[PRIVATE] < about], key=private_of, reverse=True)
 
 
 def _ranked(groups: Iterable[tuple[bool, list[Candidate]]], wanted: int) -> Iterator[Candidate]:
     """By group, then by how far over the budget, then by size."""
     for budgeted, rows in groups:
         if budgeted:
-            yield from _best(rows, wanted, _over_thenprivate_of, largest=True)
+            yield from _best(rows, wanted, _over_then_private, largest=True)
         else:
             yield from _largest(rows, wanted)
 
@@ -198,7 +210,7 @@ def _in_order(
     """Candidates in the order in which they are considered. ``left``: what is missing by then."""
     wanted = caps.wanted(len(census))
     if rank is not None:
-        eligible = [row for row in census if row[1] < CRITICAL]
+        eligible = [row for row in census if row[PRIORITY] < CRITICAL]
         yield from _best(eligible, wanted, rank, largest=False)
         return
     floor = caps.floor(missing, len(census))
@@ -217,21 +229,21 @@ def _in_order(
 
 def _from(group: Group, floor: int) -> list[Candidate]:
     """The rows that are worthwhile."""
-    return [row for row in group.rows if row[4] >= floor] if group.most >= floor else []
+    return [row for row in group.rows if row[PRIVATE] >= floor] if group.most >= floor else []
 
 
 def _below(group: Group, floor: int) -> tuple[list[Candidate], int]:
     """The rows that are not worthwhile, and the bytes of all such candidates, with a row or not."""
     if group.most < floor:
         return group.rows, group.bytes
-    rows = [row for row in group.rows if row[4] < floor]
-    return rows, group.bytes - sum(row[4] for row in group.rows if row[4] >= floor)
+    rows = [row for row in group.rows if row[PRIVATE] < floor]
+    return rows, group.bytes - sum(row[PRIVATE] for row in group.rows if row[PRIVATE] >= floor)
 
 
 def _described(row: Candidate, deaths: int) -> str:
-    over = f", {row[3]:.2g} of its budget" if row[3] is not None else ""
+    over = f", {row[OVER]:.2g} of its budget" if row[OVER] is not None else ""
     others = f", and {deaths - 1} more in its radius" if deaths > 1 else ""
-    return f"{Priority(row[1]).name}, {'idle' if row[2] else 'busy'}{over}, {row[4]:,} bytes{others}"
+    return f"{Priority(row[PRIORITY]).name}, {'idle' if row[IDLE] else 'busy'}{over}, {row[PRIVATE]:,} bytes{others}"
 
 
 # --- Selection ---------------------------------------------------------------------------------
@@ -265,8 +277,8 @@ class _Choice:
 
     def consider(self, row: Candidate, radius: Radius | None) -> str:
         """Take it, or say why not; returns the verdict for the table."""
-        keys = frozenset((row[0],)) if radius is None else radius.keys | {row[0]}
-        if row[0] in self.dead:
+        keys = frozenset((row[KEY],)) if radius is None else radius.keys | {row[KEY]}
+        if row[KEY] in self.dead:
             return "dies in an earlier radius"
         if radius is not None and radius.critical:
             self.passed_over += 1
@@ -277,7 +289,7 @@ class _Choice:
             if radius is not None and self.too_large is None:
                 self.too_large = (row, radius)
             return f"its radius of {len(keys)} does not fit into the round"
-        self.take(row, keys, row[4] if radius is None else radius.bytes)
+        self.take(row, keys, row[PRIVATE] if radius is None else radius.bytes)
         return "killed"
 
     def take(self, row: Candidate, keys: frozenset[Hashable], size: int) -> None:
@@ -287,7 +299,7 @@ class _Choice:
             size = max(0, size - sum(v.predicted for v in self.victims if not v.radius.isdisjoint(keys)))
         self.dead |= keys
         self.predicted += size
-        self.victims.append(Victim(row[0], keys, size, _described(row, len(keys))))
+        self.victims.append(Victim(row[KEY], keys, size, _described(row, len(keys))))
 
 
 def select(
@@ -323,15 +335,15 @@ def select(
                     break
                 verdict = "not needed" if taking.predicted >= taking.missing else "not in this round"
             else:
-                radius = row[5] if len(row) > 5 else None
+                radius = row[RADIUS] if len(row) > RADIUS else None
                 if radius is None and radius_of is not None:
-                    radius = radius_of(row[0])
+                    radius = radius_of(row[KEY])
                 verdict = taking.consider(row, radius)
             if len(taking.rows) < caps.rows:
-                taking.rows.append(TableRow(*row[:5], verdict))
+                taking.rows.append(TableRow(*row[:RADIUS], verdict))
         if not taking.victims and taking.too_large is not None:
             row, radius = taking.too_large
-            taking.take(row, radius.keys | {row[0]}, radius.bytes)
+            taking.take(row, radius.keys | {row[KEY]}, radius.bytes)
     table = VictimTable(tuple(taking.rows), len(candidates) - len(taking.rows))
     return Selection(tuple(taking.victims), taking.predicted, len(taking.dead), table, taking.passed_over)
 
@@ -345,4 +357,4 @@ def select_over_quota(
     largest of its least important members has spent it.
     """
     rows = list(children)
-    return select(rows, used - quota, caps, rank=lambda row: (row[1], -row[4]))
+    return select(rows, used - quota, caps, rank=lambda row: (row[PRIORITY], -row[PRIVATE]))

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from ...heap import clock
 from ...policy.memory.heap_limit import HeapLimit
 from ..actor.record import Record
+from ..actor.states import DEAD
 from .budget import Budget, alarm, at_boundary
 from .budgeted_record import BUDGETED, PLAIN
 from .footprints import Footprints
@@ -102,6 +103,18 @@ class Budgets:
             self._sweep.cancel()
             clock.switch(None)
             clock.uninstall()
+
+    def validate(self) -> None:
+        """Check what must always hold between two steps of anybody's code. Raises AssertionError."""
+        for record, budget in self.all.items():
+            account = budget.account
+            assert record.state != DEAD, f"{record.describe()} has ended and has a budget"
+            assert record.account is account, f"{record.describe()} has another account"
+            assert type(record) in PLAIN, f"{record.describe()} does not size what arrives"
+            assert budget.record is record
+            assert account.owner is budget
+            assert account.giant == account.hard == ((budget.limit.hard or 0) if budget.limit.kill else 0)
+        assert self.installed or not self.all, "there are budgets, and nobody counts"
 
     async def look_at_all(self) -> None:
         """Look at every actor with a budget now, as the sweep does once a second."""
