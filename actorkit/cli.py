@@ -1,8 +1,8 @@
 """Running a service from a command line: signals in, exit status out.
 
-The library itself sets up no signal handlers and ends no process. Whoever's ``main`` is the whole program may use
-``ak.run`` instead of ``trio.run``: SIGTERM stops it in order, a second Ctrl-C ends it at once, and a node that stopped
-itself for want of memory becomes an exit status that tells it from a crash.
+The library itself sets up no signal handlers and ends no process. A program whose ``main`` is all there is may use
+``ak.run`` instead of ``trio.run``. SIGTERM then stops it in order, a second Ctrl-C ends it at once, and a node that
+stopped itself for want of memory becomes an exit status that no crash has.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ STANDSTILL_SECONDS = 30.0
 """How long one step may keep trio's loop from turning after SIGTERM, before it is interrupted."""
 
 FLUSH_SECONDS = 1.0
-"""How long a forced exit waits for standard output to take what is still in buffers."""
+"""How long a forced exit waits for standard output and error to take what is in their buffers."""
 
 INTERRUPTED: Final = 128 + signal.SIGINT
-"""The exit status of who was ended by Ctrl-C: 130."""
+"""The exit status of a process that Ctrl-C has ended: 130."""
 
 TERMINATED: Final = 128 + signal.SIGTERM
-"""The exit status of who was ended by SIGTERM: 143."""
+"""The exit status of a process that SIGTERM has ended: 143."""
 
 STOOD_STILL: Final = b"actorkit: SIGTERM came, and the loop stands still: exiting at once\n"
 FORCED: Final = b"actorkit: interrupted again: exiting at once, whatever still runs\n"
@@ -55,9 +55,9 @@ def run(main: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts) -> T | None:
     * **SIGTERM** cancels ``main``, so that its nodes stop in order, and None is returned: a program that ends after
       that has exit status 0, which service managers take for a clean stop. What ``main`` raises or returns all the
       same comes out. A second SIGTERM changes nothing. Before ``main`` has begun, it is not begun at all; after it
-      has ended, it goes to whoever handled it before ``ak.run``.
-    * A step that does not let trio's loop turn (``while True: pass``) hears of no cancellation. When the loop has stood
-      still for 30 seconds after SIGTERM, that step is interrupted as by Ctrl-C, and so on every 30 seconds.
+      has ended, it goes to the handler that was there before ``ak.run``.
+    * A step that does not let trio's loop turn (``while True: pass``) cannot be cancelled. When the loop has stood
+      still for 30 seconds after SIGTERM, that step is interrupted as by Ctrl-C, and again every 30 seconds.
     * **Ctrl-C** (SIGINT) is ``KeyboardInterrupt``, as under ``trio.run``: the nodes stop in order, and it comes out. A
       program that lets it out ends by SIGINT, which a shell shows as 130.
     * **A second Ctrl-C** ends the process at once, with exit status 130: standard output and error are flushed, one
@@ -124,19 +124,19 @@ def run(main: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts) -> T | None:
 class _Signals:
     """What SIGTERM and SIGINT do while ``run`` lasts.
 
-    Its own lines are protected from KeyboardInterrupt, ``main`` is not. A handler does one thing that cannot be
+    Its own lines are protected from KeyboardInterrupt; ``main`` is not. A handler does one thing that cannot be
     interrupted half-way, and leaves the rest to trio.
     """
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
         self.token: trio.lowlevel.TrioToken | None = None
-        self.told = False
+        self.sigterm_came = False
         """SIGTERM has come."""
         self.over = threading.Event()
         """``main`` has ended."""
         self.ending = threading.Lock()
-        """Nobody presses Ctrl-C while ``over`` is being set, or after it."""
+        """Held while ``over`` is set: no thread presses Ctrl-C then, or later."""
         self.sigterm_before: Any = None
         self.sigint_before = signal.getsignal(signal.SIGINT)
         self.interrupts = itertools.count(1)
@@ -157,9 +157,9 @@ class _Signals:
         """Run ``main``, and attend to signals meanwhile. Everything is put back here, where Ctrl-C cannot come in
         between: when trio has ended, it can."""
         try:
-            # The token before the look at `told`: a signal in between is seen by its handler, or here.
+            # The token before the look at `sigterm_came`: a signal in between is seen by its handler, or here.
             self.token = trio.lowlevel.current_trio_token()
-            if self.told:
+            if self.sigterm_came:
                 return None
             # trio has taken SIGINT over if it was Python's own; anything else is the program's.
             present = signal.getsignal(signal.SIGINT)
@@ -170,27 +170,27 @@ class _Signals:
                 return await _unprotected(main, args)
             return None
         finally:
-            heard = self.told
+            came_in_time = self.sigterm_came
             with self.ending:
                 self.over.set()
             # trio takes its handler away at the end only if it finds it there.
             if self.handler_of_trio is not None and signal.getsignal(signal.SIGINT) == self.on_sigint:
                 signal.signal(signal.SIGINT, self.handler_of_trio)
             self.give_sigterm_back()
-            if self.told and not heard:  # in these very lines: it was not for main
+            if self.sigterm_came and not came_in_time:  # in these very lines: it was not for main
                 signal.raise_signal(signal.SIGTERM)
 
     def on_sigterm(self, signum: int, frame: FrameType | None) -> None:
-        if self.told:
+        if self.sigterm_came:
             return
-        self.told = True
+        self.sigterm_came = True
         if self.token is None:
             return  # `attend` looks
         try:
             self.token.run_sync_soon(self.stop, idempotent=True)
             _thread.start_new_thread(self.watch, (self.token,))
         except (MemoryError, RuntimeError):  # no room to pass it on, or for a thread
-            self.told = False  # the next one tries again
+            self.sigterm_came = False  # the next one tries again
 
     def stop(self) -> None:
         self.scope.cancel(reason="SIGTERM")

@@ -32,6 +32,7 @@ from .worker import Worker
 __all__ = ["DRY", "LOOK", "LOW_TURN", "OWN", "SLICE", "MessagePump"]
 
 LOW_TURN: Final = 8
+"""``low`` gets one of so many turns while ``normal`` has work."""
 
 DRY: Final = "dry"
 """Nothing is queued."""
@@ -65,18 +66,21 @@ class MessagePump(InlineCalls):
 
     @property
     def has_work(self) -> bool:
-        """Is any actor queued?"""
+        """Is an actor queued?"""
         a, b, c, d = self.queues
         return bool(a or b or c or d)
 
     @enable_ki_protection
     @reads_tasks
     def _pump(self, worker: Worker, context: contextvars.Context | None, actor: Record[Any] | None) -> Any:
-        """Run actors. ``context`` is the scratch context that this runs in; with ``actor``, run just that one, in its
-        own.
+        """Run actors until there is a reason to return.
 
-        Returns DRY, SLICE, OWN (``worker.actor`` has a context of its own), LOOK (it left something behind), or the
-        suspended handler of ``worker.actor``: (coroutine, trap, reply).
+        Args:
+            worker: in whose task this runs; ``worker.actor`` is the actor that it returns for.
+            context: the scratch context that this runs in. None: the context of ``actor``.
+            actor: run this one only.
+
+        Returns DRY, SLICE, OWN or LOOK, or a suspended handler: (coroutine, trap, reply).
         """
         q_max, q_high, q_normal, q_low = self.queues
         base = self.base_context

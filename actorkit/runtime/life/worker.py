@@ -69,7 +69,7 @@ class Worker:
         self.trap = make_trap(self.abort)
 
     def interrupt(self) -> None:
-        """Its actor was killed in an await."""
+        """The actor was killed in an await: cancel that."""
         if self.scope is not None:
             self.scope.cancel(reason="its actor was killed")
 
