@@ -12,7 +12,8 @@ from .heap.capabilities import capabilities, remedies
 
 
 def doctor() -> int:
-    """Print each capability, and for each that is missing the reason. Returns 0: a missing one is no error."""
+    """Print each capability, and for each that is missing the reason. Returns 0: a missing one is
+    no error."""
     found, missing = capabilities(), remedies()
     language = "C" if walk.IMPLEMENTATION == "c" else "Python"
     print(f"{platform.python_implementation()} {platform.python_version()}; the heap walk is in {language}")

@@ -1,8 +1,9 @@
 """The package's log: ``logging``'s logger "actorkit", behind calls that never raise.
 
-A log call must decide nothing: not whether a child is restarted, not what a caller hears, not whether the node stops.
-But a handler, a filter or a formatter of the application's may raise anything, even KeyboardInterrupt. What it raises is
-printed to stderr, as ``logging`` prints its own handlers' errors, and dropped.
+A log call must decide nothing: not whether a child is restarted, not what a caller hears, not
+whether the node stops. But a handler, a filter or a formatter of the application's may raise
+anything, even KeyboardInterrupt. What it raises is printed to stderr, as ``logging`` prints its own
+handlers' errors, and dropped.
 
 The library sets up no logging: without a handler, Python prints warnings and errors to stderr.
 """

@@ -1,4 +1,5 @@
-"""A node's stop cannot be stopped: what is raised in the middle of it is tried again, or comes out in the end."""
+"""A node's stop cannot be stopped: what is raised in the middle of it is tried again, or comes out
+in the end."""
 
 from __future__ import annotations
 
@@ -48,8 +49,9 @@ def raising(error: BaseException, then: Callable[..., Any]) -> Callable[..., Any
 async def test_what_was_meant_for_the_host_comes_out_when_all_have_stopped(
     autojump_clock: Any, error: BaseException
 ) -> None:
-    """In whatever line of the stop it is raised: no actor is left behind, and none loses its ``terminate``. Fault: it
-    was logged as if there had been no memory, and a test went on for ever after its time was up."""
+    """In whatever line of the stop it is raised: no actor is left behind, and none loses its
+    ``terminate``. Fault: it was logged as if there had been no memory, and a test went on for ever
+    after its time was up."""
     ends: list[str] = []
     with pytest.raises(type(error)) as caught:
         async with ak.open_node() as node:
@@ -155,8 +157,8 @@ def test_the_node_shows_its_api_and_nothing_else() -> None:
 async def test_the_reason_of_an_inline_crash_is_rendered_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And report and caller get the same one, with the handler's own frames in it. Fault: the report was rendered anew,
-    without the first of them."""
+    """And report and caller get the same one, with the handler's own frames in it. Fault: the
+    report was rendered anew, without the first of them."""
     rendered = []
     render = ak.Crash.from_exception
 

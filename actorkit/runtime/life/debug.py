@@ -1,8 +1,9 @@
-"""Debug mode (``python -X dev``, or ``open_node(debug=True)``): a check that is too dear for every message is made.
+"""Debug mode (``python -X dev``, or ``open_node(debug=True)``): a check that is too dear for every
+message is made.
 
-A cast only queues if the pool is busy, or if its receiver has messages already. To check there which thread it comes
-from would make every message dearer by a tenth, so ``cast`` and ``send`` do not check. In debug mode the tables do in
-which they look up the handler.
+A cast only queues if the pool is busy, or if its receiver has messages already. To check there
+which thread it comes from would make every message dearer by a tenth, so ``cast`` and ``send`` do
+not check. In debug mode the tables do in which they look up the handler.
 """
 
 from __future__ import annotations

@@ -55,7 +55,8 @@ class Handling:
         self.caller = caller
 
     def told(self) -> str:
-        """A line of the report: the request, who asked and with what; of other messages the head."""
+        """A line of the report: the request, who asked and with what; of other messages the
+        head."""
         try:
             return self._told()
         except Exception as error:  # of what it holds: the report is worth more than this line
@@ -77,7 +78,8 @@ class Handling:
         return f"message: {head}" if sender is None else f"request: {head} from {sender}"
 
     def _suspended(self) -> str:
-        """Of a handler that had been in an await only the frame knows: the worker keeps no message."""
+        """Of a handler that had been in an await only the frame knows: the worker keeps no
+        message."""
         tb = self.error.__traceback__
         for _ in range(2):  # the worker, and who steps the coroutine
             tb = None if tb is None else tb.tb_next

@@ -1,8 +1,9 @@
 """Inline calls: what ``Record.call`` asks for when a callee has run in its caller's task.
 
-A synchronous handler of an idle actor runs inside ``call``. Its crash is the callee's all the same, and whatever it
-leaves open in its caller's task is closed. A loop of such calls must not keep trio's other tasks waiting: when the pass
-has used up its slice, the caller waits for its next turn (``turns``).
+A synchronous handler of an idle actor runs inside ``call``. Its crash is the callee's all the same,
+and whatever it leaves open in its caller's task is closed. A loop of such calls must not keep
+trio's other tasks waiting: when the pass has used up its slice, the caller waits for its next turn
+(``turns``).
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ class InlineCalls(SenderPays, Turns):
     def inline_crash(self, callee: Record[Any], error: BaseException, function: Any, args: Any) -> BaseException:
         """A synchronous handler raised in its caller's task. Returns what the caller gets.
 
-        The crash is the callee's, and the caller gets CalleeDied; KeyboardInterrupt and SystemExit it gets as they are.
-        If the handler could not begin with the caller's arguments, that is the caller's fault alone.
+        The crash is the callee's, and the caller gets CalleeDied; KeyboardInterrupt and SystemExit
+        it gets as they are. If the handler could not begin with the caller's arguments, that is the
+        caller's fault alone.
         """
         if type(error) is TypeError:
             try:
@@ -56,7 +58,8 @@ class InlineCalls(SenderPays, Turns):
         return CalleeDied(callee.describe(), reason, method=getattr(function, "__qualname__", ""))
 
     def left_scope_open(self, callee: Record[Any]) -> BaseException:
-        """An inline handler left a scope open in its caller's task. Returns what the caller gets."""
+        """An inline handler left a scope open in its caller's task. Returns what the caller
+        gets."""
         target = callee.describe()
         why = "its handler left a cancel scope open in its caller's task: leave it in the message that opened it"
         self.repairs += 1
@@ -69,7 +72,8 @@ class InlineCalls(SenderPays, Turns):
             self.requeue(callee)
 
     def received(self, value: object) -> None:
-        """The current actor has got an answer: what nobody else holds of it counts as the actor's from now on."""
+        """The current actor has got an answer: what nobody else holds of it counts as the actor's
+        from now on."""
         current = self.current
         account = None if current is None else current.account
         if account is not None and not account.receive((value,)):

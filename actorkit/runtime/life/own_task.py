@@ -1,7 +1,8 @@
-"""An activation in a task that is the actor's own: a connection's reader runs its handlers where it reads.
+"""An activation in a task that is the actor's own: a connection's reader runs its handlers where it
+reads.
 
-No worker is needed, and no token: the reader has its turn of the pass (see ``base.turns``). A handler that suspends is
-carried by the same task. A crash is the actor's, not the task's.
+No worker is needed, and no token: the reader has its turn of the pass (see ``base.turns``). A
+handler that suspends is carried by the same task. A crash is the actor's, not the task's.
 """
 
 from __future__ import annotations

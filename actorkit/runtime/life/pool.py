@@ -1,18 +1,19 @@
 """The pool: actors have no tasks; a few workers run them all.
 
-1. **One token.** Only the worker that holds the token draws from the run queue, so there is one slice of work per trio
-   pass, however many workers there are, and I/O is never starved. ``busy`` says that somebody holds it, ``grant`` that
-   the first worker to step takes it.
-2. **A handler that suspends** keeps its worker (``carry``), which gives the token away: to a parked worker, else to a
-   new one. So the pool grows by one only when a handler has suspended *and* others wait; more than ``max_idle`` parked
-   workers go home.
-3. **One cancel scope per worker**, replaced after use: a kill cancels it. It is shielded: what is cancelled around the
-   node reaches its host, which stops the node in order; handlers see only their own kill and their own scopes.
-4. **A handler may leave nothing behind.** What it leaves open in its worker's task is noticed, blamed on its actor, and
-   closed; the worker is retired if there is a doubt.
+1. **One token.** Only the worker that holds the token draws from the run queue, so there is one
+   slice of work per trio pass, however many workers there are, and I/O is never starved. ``busy``
+   says that somebody holds it, ``grant`` that the first worker to step takes it.
+2. **A handler that suspends** keeps its worker (``carry``), which gives the token away: to a parked
+   worker, else to a new one. So the pool grows by one only when a handler has suspended *and*
+   others wait; more than ``max_idle`` parked workers go home.
+3. **One cancel scope per worker**, replaced after use: a kill cancels it. It is shielded: what is
+   cancelled around the node reaches its host, which stops the node in order; handlers see only
+   their own kill and their own scopes.
+4. **A handler may leave nothing behind.** What it leaves open in its worker's task is noticed,
+   blamed on its actor, and closed; the worker is retired if there is a doubt.
 5. **Nothing is pinned**: a parked worker holds no actor, coroutine or reply.
-6. What a handler raises ends its actor. KeyboardInterrupt and SystemExit also stop the node (``leave``); the workers
-   go on, since the actors have their ends to come to.
+6. What a handler raises ends its actor. KeyboardInterrupt and SystemExit also stop the node
+   (``leave``); the workers go on, since the actors have their ends to come to.
 """
 
 from __future__ import annotations
@@ -86,8 +87,8 @@ class Pool(MessagePump):
     # --- the token ----------------------------------------------------------------------------
 
     def wake(self, what: str = "wake", whom: Any = "the node") -> None:
-        """Give the token to a worker: the run queue is not empty, or will be before trio runs another task, and nobody
-        holds it.
+        """Give the token to a worker: the run queue is not empty, or will be before trio runs
+        another task, and nobody holds it.
 
         Args:
             what, whom: what was to be done to whom, for the message of an error.
@@ -135,7 +136,8 @@ class Pool(MessagePump):
     # --- tasks --------------------------------------------------------------------------------
 
     def start_task(self, function: Any, *args: Any, name: str) -> None:
-        """Start a task in which users' code may run. Raises MemoryError or RecursionError with nothing begun."""
+        """Start a task in which users' code may run. Raises MemoryError or RecursionError with
+        nothing begun."""
         assert self.nursery is not None
         try:
             if self.features.open_nurseries:
@@ -171,7 +173,8 @@ class Pool(MessagePump):
                         worker.fresh = True
                         again = await self._serve(worker, scope)
                 except RuntimeError as error:
-                    # Leaving the scope found one that a handler left open inside: trio has put the stack right by now.
+                    # Leaving the scope found one that a handler left open inside: trio has put the
+                    # stack right by now.
                     fatal = fatal_within(error)
                     if fatal is not None:
                         self.leave(fatal)
@@ -186,7 +189,8 @@ class Pool(MessagePump):
         except MemoryError:
             if worker.scope is not None:
                 raise
-            # No room for the worker in a table, of ours or of trio's: it has not begun. Another one is tried later.
+            # No room for the worker in a table, of ours or of trio's: it has not begun. Another one
+            # is tried later.
             worker.token = False
             self.busy = self.grant = False
             self.timers.after(TRY_AGAIN_SECONDS, self._wake_again)
@@ -198,7 +202,8 @@ class Pool(MessagePump):
                 self._give_up_token(worker)
 
     async def _serve(self, worker: Worker, scope: trio.CancelScope) -> bool:
-        """Work until the scope is used up (True), or until this worker is not needed any more (False)."""
+        """Work until the scope is used up (True), or until this worker is not needed any more
+        (False)."""
         base = self.base_context
         free = self.free_contexts
         while True:
@@ -266,8 +271,8 @@ class Pool(MessagePump):
             flush()
 
     async def _tidy(self, worker: Worker, actor: Record[Any], keep: bool, scope: trio.CancelScope) -> bool:
-        """After a suspension or a LOOK: has the handler left something in the task? False: the worker needs a new
-        scope, or retires."""
+        """After a suspension or a LOOK: has the handler left something in the task? False: the
+        worker needs a new scope, or retires."""
         task = worker.task
         if left_open(task, worker.status, self.features) or task.child_nurseries:
             self.blame(actor, LEFT_OPEN)

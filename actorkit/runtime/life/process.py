@@ -1,11 +1,12 @@
-"""Processes: actors written as one async function, with a trio task of their own and selective receive.
+"""Processes: actors written as one async function, with a trio task of their own and selective
+receive.
 
-Use a process for code that lives in awaits: a protocol, a stream, a script of steps. Use a class actor for state that
-many talk to: it costs no task while idle. A process is stepped by hand like any handler, so ``current``, kills and
-attribution work as they do for class actors.
+Use a process for code that lives in awaits: a protocol, a stream, a script of steps. Use a class
+actor for state that many talk to: it costs no task while idle. A process is stepped by hand like
+any handler, so ``current``, kills and attribution work as they do for class actors.
 
-Its mailbox is that of every record (see ``mailbox``). A message that ``receive`` does not want stays in the mailbox, in
-its place. Source: erlang receive; proc_lib.
+Its mailbox is that of every record (see ``mailbox``). A message that ``receive`` does not want
+stays in the mailbox, in its place. Source: erlang receive; proc_lib.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ M = TypeVar("M")
 
 
 class Process:
-    """The type of a process's ref: ``Ref[Process]``. A process has no declared messages: others ``send`` to it, and
-    it does ``receive``."""
+    """The type of a process's ref: ``Ref[Process]``. A process has no declared messages: others
+    ``send`` to it, and it does ``receive``."""
 
     __slots__ = ()
 
@@ -67,7 +68,8 @@ class Process:
 
 
 class ReceivingContext(ActorContext[Process]):
-    """What only a process may do to itself: ``receive``. What its function gets is ``runtime.node.ProcessContext``."""
+    """What only a process may do to itself: ``receive``. What its function gets is
+    ``runtime.node.ProcessContext``."""
 
     __slots__ = ()
 
@@ -98,13 +100,14 @@ class ReceivingContext(ActorContext[Process]):
         """Wait for the oldest message, or for the oldest one that is ``wanted``, and take it.
 
         Args:
-            wanted: a class, or a predicate. Other messages stay in the mailbox, in order. Scanning costs
-                O(messages left there).
+            wanted: a class, or a predicate. Other messages stay in the mailbox, in order. Scanning
+                costs O(messages left there).
             within: seconds to wait at most; 0 takes what is there. None or ``math.inf``: for ever.
 
-        A message that is there, or comes in time, is taken, however short the time. For a deadline of several steps use
-        trio's: ``with trio.move_on_after(2): …``. A scope that is cancelled already cancels ``receive`` even if a
-        message waits. Cancellation and deadlines lose no message. A killed process gets no more messages.
+        A message that is there, or comes in time, is taken, however short the time. For a deadline
+        of several steps use trio's: ``with trio.move_on_after(2): …``. A scope that is cancelled
+        already cancels ``receive`` even if a message waits. Cancellation and deadlines lose no
+        message. A killed process gets no more messages.
 
         Raises:
             trio.TooSlowError: no such message came in time.
@@ -166,11 +169,12 @@ class ReceivingContext(ActorContext[Process]):
     def receive_nowait(self, wanted: Any = None) -> Any:
         """Take the oldest message, or the oldest one that is ``wanted``, if it is there already.
 
-        This is no checkpoint: other tasks do not run, and a cancellation goes unnoticed. In a loop that waits for
-        something use ``receive(within=0)``, or a real wait.
+        This is no checkpoint: other tasks do not run, and a cancellation goes unnoticed. In a loop
+        that waits for something use ``receive(within=0)``, or a real wait.
 
         Raises:
-            trio.WouldBlock: there is no such message, or this process has been killed and gets no more messages.
+            trio.WouldBlock: there is no such message, or this process has been killed and gets no
+                more messages.
             trio.BusyResourceError: another task of this process is receiving.
 
         Source: erlang, receive … after 0.

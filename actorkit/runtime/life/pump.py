@@ -1,14 +1,17 @@
-"""The pump: one plain function that activates actors, one after the other. The hot loop of the runtime.
+"""The pump: one plain function that activates actors, one after the other. The hot loop of the
+runtime.
 
-It draws from the run queues: ``max`` before ``high`` before the rest; ``low`` gets one of eight turns while ``normal``
-has work (OTP: process priorities). It gives each actor up to a quantum of messages, and returns to its worker when its
-slice is over, when nothing is queued, when a handler suspends, or when something needs a look.
+It draws from the run queues: ``max`` before ``high`` before the rest; ``low`` gets one of eight
+turns while ``normal`` has work (OTP: process priorities). It gives each actor up to a quantum of
+messages, and returns to its worker when its slice is over, when nothing is queued, when a handler
+suspends, or when something needs a look.
 
-* **A handler may leave nothing behind.** All handlers of a slice run in one scratch context; one that changes a
-  contextvar gets that context as its own, and the slice goes on in another. A scope, nursery or lock that is left open
-  ends the slice, and the worker looks.
-* **Time is counted in nanoseconds**, in ints. A float that the pump drops goes onto the interpreter's freelist, the
-  next actor's code keeps it, and so holds a page of the heap of the actor in whose turn it was made.
+* **A handler may leave nothing behind.** All handlers of a slice run in one scratch context; one
+  that changes a contextvar gets that context as its own, and the slice goes on in another. A scope,
+  nursery or lock that is left open ends the slice, and the worker looks.
+* **Time is counted in nanoseconds**, in ints. A float that the pump drops goes onto the
+  interpreter's freelist, the next actor's code keeps it, and so holds a page of the heap of the
+  actor in whose turn it was made.
 * The mailbox's storage is written out here: see ``actor.mailbox``.
 """
 
@@ -163,7 +166,8 @@ class MessagePump(InlineCalls):
                                 if hook is not None:
                                     actor.worker = worker
                                     worker.coro = result
-                                    # At a boundary what the message brought must not look as if we held it too.
+                                    # At a boundary what the message brought must not look as if we
+                                    # held it too.
                                     function = args = ()
                                     hook(None)
                                 self.messages += handled

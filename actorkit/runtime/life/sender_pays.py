@@ -1,17 +1,21 @@
-"""The sender pays: arguments that do not fit a handler are the fault of whoever sent them, and the end of nobody.
+"""The sender pays: arguments that do not fit a handler are the fault of whoever sent them, and the
+end of nobody.
 
-How it works, at no cost to a message that fits. Nothing is checked before a handler runs. When Python cannot begin
-one, it raises TypeError, and the traceback ends in the runtime's own frame: no line of the handler has run, so no state
-can be half changed. Only then is it looked at closely. A call gets ``BadArguments`` where it was made; a cast becomes a
-dead letter, with a warning; the receiver goes on with its next message. A TypeError that is raised *inside* a handler
-is a crash, like any other error.
+How it works, at no cost to a message that fits. Nothing is checked before a handler runs. When
+Python cannot begin one, it raises TypeError, and the traceback ends in the runtime's own frame: no
+line of the handler has run, so no state can be half changed. Only then is it looked at closely. A
+call gets ``BadArguments`` where it was made; a cast becomes a dead letter, with a warning; the
+receiver goes on with its next message. A TypeError that is raised *inside* a handler is a crash,
+like any other error.
 
-A handler under a decorator has begun with the decorator's wrapper. It counts as not begun while nothing but wrappers
-ran (``functools.wraps`` tells which those are) and it is the innermost function that Python could not begin.
+A handler under a decorator has begun with the decorator's wrapper. It counts as not begun while
+nothing but wrappers ran (``functools.wraps`` tells which those are) and it is the innermost
+function that Python could not begin.
 
-Whose cast was it? A cast does not carry its sender, since that would cost every message. The first cast of each method
-to each kind of actor is checked where it is sent (it has to look the handler up anyway), and so is every cast of a
-method that was once sent wrongly; those name their sender. Only the first misfit after correct casts cannot.
+Whose cast was it? A cast does not carry its sender, since that would cost every message. The first
+cast of each method to each kind of actor is checked where it is sent (it has to look the handler up
+anyway), and so is every cast of a method that was once sent wrongly; those name their sender. Only
+the first misfit after correct casts cannot.
 """
 
 from __future__ import annotations
@@ -42,7 +46,8 @@ class SenderPays(AfterMessage):
         self.handling: Handling | None = None
 
     def failed(self, record: Record[Any], error: BaseException, reply: Any, function: Any, args: Any) -> bool:
-        """The pump has got an exception: the sender's fault, or a crash. False: draw no more of its messages now."""
+        """The pump has got an exception: the sender's fault, or a crash. False: draw no more of its
+        messages now."""
         if type(error) is TypeError and function is not None:
             try:
                 paid = self.sender_pays(record, error, reply, function, args)
@@ -64,7 +69,8 @@ class SenderPays(AfterMessage):
         caller: Record[Any] | None = None,
         reason: ExitReason | None = None,
     ) -> bool:
-        """``crashed``, with what was being handled for its report. ``inline``: in the task of ``caller``."""
+        """``crashed``, with what was being handled for its report. ``inline``: in the task of
+        ``caller``."""
         before = self.handling
         try:
             asker = None if type(reply) is Starting else reply  # nobody has called ``init``
@@ -79,7 +85,8 @@ class SenderPays(AfterMessage):
     def bad_arguments(
         self, record: Record[Any], error: BaseException, function: Any, args: tuple[Any, ...]
     ) -> BadArguments | None:
-        """What the sender of a message gets whose arguments do not fit; None: they are not why this was raised."""
+        """What the sender of a message gets whose arguments do not fit; None: they are not why this
+        was raised."""
         misfit = misfit_of(error, function, args)
         if misfit is None:
             return None

@@ -1,8 +1,8 @@
 """From a child spec, or a plain class or function, to a running actor.
 
-A start is one of three: an actor class; an async function, which becomes a process; any other callable, which must
-return an actor's object (a factory; its object gets its ``ctx`` after it was made). ``Starter`` keeps what is the same
-for every start of one spec.
+A start is one of three: an actor class; an async function, which becomes a process; any other
+callable, which must return an actor's object (a factory; its object gets its ``ctx`` after it was
+made). ``Starter`` keeps what is the same for every start of one spec.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def _context_of(made: Any) -> Record[Any] | None:
 
 
 class Starter:
-    """Starts actors of one spec on one scheduler, for one owner (or none). It keeps what is the same for each of them:
-    the start, the options, and the kind. The arguments come with each start.
+    """Starts actors of one spec on one scheduler, for one owner (or none). It keeps what is the
+    same for each of them: the start, the options, and the kind. The arguments come with each start.
 
     Args:
         footprint: where samples of the actors' sizes go.
@@ -114,7 +114,8 @@ class Starter:
         return make(scheduler, cls, self.options, base=base, owner=self.owner, limit=limit, footprint=self.footprint)
 
     def _process_kind(self) -> RecordKind:
-        """The kind of a process: it has no declared messages, and is labelled with its function's name."""
+        """The kind of a process: it has no declared messages, and is labelled with its function's
+        name."""
         kind = self._kind(Process, Process)
         kind.process = True
         kind.label = getattr(plain(self.start), "__qualname__", "process") if self.label is None else self.label
@@ -128,8 +129,8 @@ class Starter:
         link_to: Record[Any] | None = None,
         watcher: Watcher | None = None,
     ) -> Record[Any]:
-        """Start one. Raises StartFailed, AlreadyRegistered or NodeStopped; otherwise ``watcher`` is told the outcome of
-        its init."""
+        """Start one. Raises StartFailed, AlreadyRegistered or NodeStopped; otherwise ``watcher`` is
+        told the outcome of its init."""
         if self.process:
             assert self.kind is not None
             if not fits(self.start, len(args) + 1, kwargs):

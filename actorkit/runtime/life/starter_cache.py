@@ -2,16 +2,16 @@
 
 What is kept is bounded, and keeps nothing alive that was made for one start. A class is kept, since
 its actors share a kind. A function is kept if its module has it: it is there for good anyway. A
-closure, a ``partial``, a bound method or a function inside a function is not kept: it would hold what
-it was made with for as long as the node runs. Nor is a spec whose id or ``options`` are objects of the
-user's. Such a start gets a starter of its own, which costs about 25 microseconds.
+closure, a ``partial``, a bound method or a function inside a function is not kept: it would hold
+what it was made with for as long as the node runs. Nor is a spec whose id or ``options`` are
+objects of the user's. Such a start gets a starter of its own, which costs about 25 microseconds.
 
 The key is the start with all of its ``ActorOptions``, so no option can be left out of it. Keys are
 hashed and compared without running anybody's code.
 
-The bound: there are two generations. A starter that is asked for comes into the young one; when that is
-full it becomes the old one, and what was old is forgotten. So a hit costs one look-up, and whatever is
-in use stays.
+The bound: there are two generations. A starter that is asked for comes into the young one; when
+that is full it becomes the old one, and what was old is forgotten. So a hit costs one look-up, and
+whatever is in use stays.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class StarterCache:
         return self._young.get(key) or self._found(key, start, spec)
 
     def of_start(self, start: Any) -> Starter:
-        """The starter of a class or function without options. Raises what making one raises, and InvalidChildSpec."""
+        """The starter of a class or function without options. Raises what making one raises, and
+        InvalidChildSpec."""
         key = start if type(start) in IDENTICAL else _class_of(start)
         if key is None:
             return self._make(ChildSpec(start))
@@ -78,7 +79,8 @@ class StarterCache:
         return starter
 
     def get(self, key: str) -> Starter | None:
-        """The starter that the owner has ``put`` at a name of its own; None if it has been forgotten."""
+        """The starter that the owner has ``put`` at a name of its own; None if it has been
+        forgotten."""
         return self._young.get(key) or self._promoted(key)
 
     def put(self, key: Any, starter: Starter) -> Starter:
@@ -104,8 +106,8 @@ class StarterCache:
 
 
 def _class_of(start: Any) -> type | None:
-    """The class of ``Box[int]``, or of a metaclass of the user's; None: it is no class whose look-up runs only Python's
-    own code."""
+    """The class of ``Box[int]``, or of a metaclass of the user's; None: it is no class whose
+    look-up runs only Python's own code."""
     start = getattr(start, "__origin__", start)
     if not isinstance(start, type):
         return None

@@ -1,11 +1,13 @@
 """Stepping user coroutines by hand, so that the current actor is known in every step of its code.
 
-``Driver`` carries on a handler that has suspended: each step runs in the actor's context with ``current`` set, and
-what it yields is handed on to trio. ``Kid`` does the same for tasks in an actor's own nurseries. An instrument sees
-such a task being spawned and puts the Kid in the place of its coroutine, so it costs nothing for other tasks. Where
-trio does not let a task's coroutine be replaced (degraded mode), an instrument around every step serves instead.
+``Driver`` carries on a handler that has suspended: each step runs in the actor's context with
+``current`` set, and what it yields is handed on to trio. ``Kid`` does the same for tasks in an
+actor's own nurseries. An instrument sees such a task being spawned and puts the Kid in the place of
+its coroutine, so it costs nothing for other tasks. Where trio does not let a task's coroutine be
+replaced (degraded mode), an instrument around every step serves instead.
 
-Both look like coroutines to trio's introspection (``Task.iter_await_frames``, Ctrl-C's search for protected frames).
+Both look like coroutines to trio's introspection (``Task.iter_await_frames``, Ctrl-C's search for
+protected frames).
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["BEGIN", "Attribution", "Driver", "Kid", "SteppedAttribution"]
 
 BEGIN: Final = object()
-"""The trap of a Driver whose coroutine has not begun. (Any object may be a trap: asyncio yields None.)"""
+"""The trap of a Driver whose coroutine has not begun. (Any object may be a trap: asyncio yields
+None.)"""
 
 
 class Steps(Protocol):
@@ -135,8 +138,8 @@ class Driver(Stepped):
 
 
 class Kid(Stepped):
-    """A task in an actor's own nursery. The actor is ``current`` in its steps, its pending calls are the actor's, and by
-    ``coro`` so are its frames."""
+    """A task in an actor's own nursery. The actor is ``current`` in its steps, its pending calls
+    are the actor's, and by ``coro`` so are its frames."""
 
     __slots__ = ("actor", "scheduler", "task")
 
@@ -207,9 +210,9 @@ class Attribution(trio.abc.Instrument):
                 self._dropped(generator)
 
     def _dropped(self, generator: Any) -> None:
-        """trio is about to close, in a task of its own, an async generator that somebody has dropped. If it holds a
-        nursery open in the task of an actor, closing that would wake the actor's task from whatever it waits for, and
-        never the task that waits for the nursery."""
+        """trio is about to close, in a task of its own, an async generator that somebody has
+        dropped. If it holds a nursery open in the task of an actor, closing that would wake the
+        actor's task from whatever it waits for, and never the task that waits for the nursery."""
         scheduler = self.scheduler
         if scheduler.features.open_nurseries:
             for nursery in nurseries_held_by(generator):

@@ -1,8 +1,8 @@
 """What is left of an actor's object after its death.
 
-Its state is cleared, so it is free at once even if somebody still holds the object or a bound method of it. The
-object's class is changed to a subclass on which every attribute raises ActorDead, with the actor's name. Where a
-metaclass forbids such a subclass, the state is only cleared.
+Its state is cleared, so it is free at once even if somebody still holds the object or a bound
+method of it. The object's class is changed to a subclass on which every attribute raises ActorDead,
+with the actor's name. Where a metaclass forbids such a subclass, the state is only cleared.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Looking in: frozen snapshots of actors, of the tree and of the node. Cheap to take, safe to keep."""
+"""Looking in: frozen snapshots of actors, of the tree and of the node. Cheap to take, safe to
+keep."""
 
 from __future__ import annotations
 
