@@ -49,6 +49,7 @@ from .policy.supervision.child_spec import ChildSpec as ChildSpec
 from .policy.supervision.supervision_events import ChildCounts as ChildCounts
 from .policy.supervision.supervision_events import ChildInfo as ChildInfo
 from .reasons import *  # noqa: F403
+from .runtime.actor.dead_letters import DeadLetterReason as DeadLetterReason
 from .runtime.actor.dispatch import call as call
 from .runtime.actor.dispatch import cast as cast
 from .runtime.actor.doors import AdmissionCounts as AdmissionCounts

@@ -7,11 +7,15 @@ They stand between ``<!-- made: name -->`` and ``<!-- end -->``. ``python -m tes
 from __future__ import annotations
 
 import ast
+import enum
+import importlib
+import itertools
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from actorkit.policy.transition import State, Transition
 from tests.architecture.layers import LAYERS, place_of
 from tests.architecture.package import PACKAGE, ROOT, modules, tree_of
 
@@ -88,9 +92,85 @@ def rooms() -> str:
     return "\n".join(parts).strip()
 
 
+def tables() -> Iterator[tuple[str, str, tuple[Transition, ...]]]:
+    """(module, name, table) of each table of transitions that ``policy`` has."""
+    for module in modules():
+        if module.split(".")[0] == "policy":
+            for name, value in vars(importlib.import_module(f"actorkit.{module}")).items():
+                if isinstance(value, tuple) and value and all(isinstance(each, Transition) for each in value):
+                    yield module, name, value
+
+
+def caption(module: str, name: str) -> str:
+    """What is written below the table in its file: its docstring's first sentence."""
+    body = tree_of(modules()[module]).body
+    for statement, after in itertools.pairwise(body):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        named = any(isinstance(target, ast.Name) and target.id == name for target in targets)
+        if named and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            return _first_sentence(" ".join(str(after.value.value).split()).replace("``", "`"))
+    return ""
+
+
+def _text(state: State) -> str:
+    """What a state, or a reason, is called: a text, a member's text, or a member's name."""
+    value = state.value if isinstance(state, enum.Enum) else state
+    return value if isinstance(value, str) else getattr(state, "name", str(state))
+
+
+def _drawing(table: tuple[Transition, ...]) -> list[str]:
+    """A state diagram: what has no arrow that leads to it is where it begins, else its first state."""
+    names = {state: f"S{number}" for number, state in enumerate(dict.fromkeys(_states(table)))}
+    lines = ["```mermaid", "stateDiagram-v2"]
+    lines.extend(f'    state "{_text(state)}" as {name}' for state, name in names.items())
+    begins = [state for state in names if state not in {each.target for each in table}] or [table[0].source]
+    lines.extend(f"    [*] --> {names[state]}" for state in begins)
+    for each in table:
+        why = _text(each.when).replace("`", "").replace(":", ",").replace(";", ",")
+        lines.append(f"    {names[each.source]} --> {names[each.target]}: {why}")
+    return [*lines, "```"]
+
+
+def _matrix(table: tuple[Transition, ...]) -> list[str]:
+    """For a machine with many arrows: from each row's state to each column's, by the reasons below."""
+    states = list(dict.fromkeys(_states(table)))
+    reasons = list(dict.fromkeys(_text(each.when) for each in table))
+    lines = ["| from, to | " + " | ".join(_text(state) for state in states) + " |", "|---" * (len(states) + 1) + "|"]
+    for source in states:
+        cells = []
+        for target in states:
+            found = {_text(each.when) for each in table if (each.source, each.target) == (source, target)}
+            cells.append(", ".join(str(number) for number, reason in enumerate(reasons, 1) if reason in found))
+        lines.append(f"| {_text(source)} | " + " | ".join(cells) + " |")
+    lines.append("")
+    for number, reason in enumerate(reasons, 1):
+        lines.extend(textwrap.wrap(f"{number}. {reason}", 100, subsequent_indent="   ", break_long_words=False))
+    return lines
+
+
+def _states(table: tuple[Transition, ...]) -> Iterator[State]:
+    for each in table:
+        yield each.source
+        yield each.target
+
+
+def machines() -> str:
+    """The state machines, drawn from their tables."""
+    parts: list[str] = []
+    for module, name, table in tables():
+        about = f"**`{module.replace('.', '/')}.py`, `{name}`.** {caption(module, name)}."
+        parts.extend(textwrap.wrap(about, 100, break_long_words=False))
+        parts.extend(["", *(_matrix(table) if len(table) > DRAWABLE else _drawing(table)), ""])
+    return "\n".join(parts).strip()
+
+
+DRAWABLE = 12
+"""More arrows than that are a table."""
+
 PARTS: dict[str, Callable[[], str]] = {
     "layers": layers,
     "rooms": rooms,
+    "machines": machines,
 }
 """What makes each part, by the name in its marker."""
 

@@ -1,29 +1,29 @@
 /* Refuse the nth large request: a fault, for tests of what follows when memory cannot be had.
-
-Theory of operation
-===================
-
-`arm(first, count)` numbers the requests of REFUSABLE bytes or more that the calling thread makes of the
-interpreter's allocators from then on, 1, 2, 3 ..., and refuses numbers first ... first + count - 1.
-`disarm()` stops that and says how many requests there were and how many were refused. Small requests are
-never refused: the interpreter does not survive that. A realloc counts if it grows; one that shrinks must
-not fail.
-
-Where. There is one hook, in the raw domain, where pymalloc hands every request above 512 bytes. Where that
-is not so (PYTHONMALLOC=malloc), or where the size of a block cannot be told (Python's debug hooks, a C
-library without malloc_usable_size), `arm` raises RuntimeError: it tries with a probe. Where another hook
-has replaced the raw allocator, such as that of the allocation clock, ours stands on top, and the others
-never see what it refuses.
-
-The GIL. The raw domain is called without it too, and by threads that Python does not know. So what the hook
-reads is thread-local: `armed` is set in the thread that called `arm`, and no other thread is counted,
-refused or waited for.
-
-Layers. An allocator is replaced in several words, so a thread without the GIL may pair our function with
-the former context. So our functions take any context whose first member is the allocator beneath, as all
-hooks in this project and tracemalloc's have, and NULL for the standard one. The record of a hook is never
-freed. `disarm` takes the hook away if it is still on top; otherwise it stays, and only passes requests on.
-*/
+ *
+ * Theory of operation
+ * ===================
+ *
+ * `arm(first, count)` numbers the requests of REFUSABLE bytes or more that the calling thread makes
+ * of the interpreter's allocators from then on, 1, 2, 3 ..., and refuses numbers first ... first +
+ * count - 1. `disarm()` stops that and says how many requests there were and how many were refused.
+ * Small requests are never refused: the interpreter does not survive that. A realloc counts if it
+ * grows; one that shrinks must not fail.
+ *
+ * Where. There is one hook, in the raw domain, where pymalloc hands every request above 512 bytes.
+ * Where that is not so (PYTHONMALLOC=malloc), or where the size of a block cannot be told (Python's
+ * debug hooks, a C library without malloc_usable_size), `arm` raises RuntimeError: it tries with a
+ * probe. Where another hook has replaced the raw allocator, such as that of the allocation clock,
+ * ours stands on top, and the others never see what it refuses.
+ *
+ * The GIL. The raw domain is called without it too, and by threads that Python does not know. So
+ * what the hook reads is thread-local: `armed` is set in the thread that called `arm`, and no other
+ * thread is counted, refused or waited for.
+ *
+ * Layers. An allocator is replaced in several words, so a thread without the GIL may pair our
+ * function with the former context. So our functions take any context whose first member is the
+ * allocator beneath, as all hooks in this project and tracemalloc's have, and NULL for the standard
+ * one. The record of a hook is never freed. `disarm` takes the hook away if it is still on top;
+ * otherwise it stays, and only passes requests on. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -118,8 +118,9 @@ on_top(void)
     return hook != NULL && now.ctx == hook && now.malloc == refusing_malloc;
 }
 
-/* Does a large request of the object domain reach us, and can the size of a block be told? Where the debug hooks stand
-   beneath us, it cannot: they move addresses. They are recognised by the pattern that fills what they hand out. */
+/* Does a large request of the object domain reach us, and can the size of a block be told? Where
+   the debug hooks stand beneath us, it cannot: they move addresses. They are recognised by the
+   pattern that fills what they hand out. */
 static bool
 works(void)
 {

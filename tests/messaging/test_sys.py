@@ -86,7 +86,7 @@ async def test_replace_state_that_fails(node: ak.Node, clock: MockClock, suspend
         raise ValueError("spoilt")
 
     for bad in (spoil, lambda state: {**state, "a": 9, "unknown": 3}, lambda state: None):
-        with pytest.raises(ak.CallbackFailed, match="keeps the state"):
+        with pytest.raises(ak.CallbackFailed, match="keeps its old state"):
             await ak.sys.replace_state(slotted, bad)  # type: ignore[arg-type]
         assert await ak.sys.get_state(slotted) == {"a": 1, "b": "b"}
 

@@ -75,10 +75,9 @@ async def main() -> None:
         ak.child(Hog).with_(name="hog", max_heap_size=ak.HeapLimit("1 MiB", log=False)),
         ak.child(Neighbour).with_(name="neighbour"),
     )
-    async with ak.open_node(tree) as node:
+    async with ak.open_node(tree) as node, node.subscribe(ak.ActorExited) as ends:
         hog, neighbour = ak.named(Hog, "hog"), ak.named(Neighbour, "neighbour")
         first = node.whereis("hog")
-        ends = node.subscribe(ak.ActorExited, ak.ActorCrashed)
         check(await neighbour.call(Neighbour.add, 2) == 2, "a call's answer")
         neighbour.cast(Neighbour.add, 3)
         check(await neighbour.call(Neighbour.add, 0) == 5, "a cast is handled before the call after it")

@@ -4,24 +4,26 @@
  * ===================
  *
  * Counters. `small` counts with the GIL: requests that pymalloc serves, and charges. `large` counts
- * atomically, since the raw domain is also called without the GIL and by threads that Python does not
- * know. Both only ever grow. `bytes` is their sum less `origin`, and a reset moves the origin, so no
- * reset can lose an addition. Everything else that the raw hook touches is read and written by relaxed
- * atomic operations (LOAD, STORE, ADD).
+ * atomically, since the raw domain is also called without the GIL and by threads that Python does
+ * not know. Both only ever grow. `bytes` is their sum less `origin`, and a reset moves the origin,
+ * so no reset can lose an addition. Everything else that the raw hook touches is read and written
+ * by relaxed atomic operations (LOAD, STORE, ADD).
  *
- * Thresholds. `soft` asks for the alarm (`_alarm.h`); `hard` and `giant` refuse (`_counting.h`). The
- * hooks do not compute `bytes`: `alarm_at` is the sum of both counters at which `soft` is reached, and
- * `watch_at` the earlier one of that and `heap_at`, so a small request costs one comparison.
+ * Thresholds. `soft` asks for the alarm (`_alarm.h`); `hard` and `giant` refuse (`_counting.h`).
+ * The hooks do not compute `bytes`: `alarm_at` is the sum of both counters at which `soft` is
+ * reached, and `watch_at` the earlier one of that and `heap_at`, so a small request costs one
+ * comparison.
  *
  * A heap of its own. The small blocks of an account that holds much come from pages of its own
- * (`_heaps.h`), which are empty when the account is gone. `settle` is told how much a look has found,
- * and decides who has such a heap: allocation alone says little, since a small actor that is busy
- * allocates much too. An account that has allocated, since the last look, as much as would make it a
- * large one is served at once, and is due: the look at the boundary takes the heap away again if
- * little of that was kept. An account that leaves its pages full of air goes without for a while.
+ * (`_heaps.h`), which are empty when the account is gone. `settle` is told how much a look has
+ * found, and decides who has such a heap: allocation alone says little, since a small actor that is
+ * busy allocates much too. An account that has allocated, since the last look, as much as would
+ * make it a large one is served at once, and is due: the look at the boundary takes the heap away
+ * again if little of that was kept. An account that leaves its pages full of air goes without for a
+ * while.
  *
- * References. `entered` owns a reference to the account that its thread is in, so no account is freed
- * while a thread is in it, even a thread that has released the GIL. */
+ * References. `entered` owns a reference to the account that its thread is in, so no account is
+ * freed while a thread is in it, even a thread that has released the GIL. */
 
 #ifndef ACTORKIT_HEAP_ACCOUNT_H
 #define ACTORKIT_HEAP_ACCOUNT_H
@@ -35,8 +37,8 @@
 #include "_compiler.h"
 #include "_heaps.h"
 
-/* A thread-local variable of an extension module normally costs a function call. glibc keeps room for
- * a few words that do not. */
+/* A thread-local variable of an extension module normally costs a function call. glibc keeps room
+ * for a few words that do not. */
 #if defined(__GLIBC__)
 #define THREAD_LOCAL static __thread __attribute__((tls_model("initial-exec")))
 #else
@@ -151,9 +153,9 @@ account_serve(Account *account, bool own)
 #endif
 }
 
-/* Since the last look it has allocated as much as a large actor holds. It is served from now on, or what
-   it is about to keep would lie among the blocks of others. The next look takes the heap away again if
-   little was kept. */
+/* Since the last look it has allocated as much as a large actor holds. It is served from now on, or
+   what it is about to keep would lie among the blocks of others. The next look takes the heap away
+   again if little was kept. */
 static void
 want_heap(Account *account)
 {
@@ -164,8 +166,9 @@ want_heap(Account *account)
     account_watch(account);
 }
 
-/* Is more than a quarter of its heap free? An actor that allocates much for a moment, and keeps little of
-   it here and there, would hold all pages that it ever needed, with room that nobody else can use. */
+/* Is more than a quarter of its heap free? An actor that allocates much for a moment, and keeps
+   little of it here and there, would hold all pages that it ever needed, with room that nobody else
+   can use. */
 static bool
 account_is_airy(Account *account)
 {
@@ -186,8 +189,8 @@ account_is_airy(Account *account)
     return false;
 }
 
-/* A look has found that it holds so much. Large blocks are malloc's in any case: their share of what is
-   held is taken to be their share of what was allocated. */
+/* A look has found that it holds so much. Large blocks are malloc's in any case: their share of
+   what is held is taken to be their share of what was allocated. */
 static void
 account_settle(Account *account, uint64_t held)
 {

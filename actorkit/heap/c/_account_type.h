@@ -1,7 +1,7 @@
 /* The account as Python sees it: the type `Account`. Part of _clock.c.
  *
- * All methods are called with the GIL. The collector sees what an account references, its owner and its
- * verdict. A freed account abandons its heap, which lives on while others hold blocks of it. */
+ * All methods are called with the GIL. The collector sees what an account references, its owner and
+ * its verdict. A freed account abandons its heap, which lives on while others hold blocks of it. */
 
 #ifndef ACTORKIT_HEAP_ACCOUNT_TYPE_H
 #define ACTORKIT_HEAP_ACCOUNT_TYPE_H

@@ -3,27 +3,29 @@
  * Theory of operation
  * ===================
  *
- * When the bytes of an account have reached `soft`, the clock asks the interpreter for a pending call,
- * from a hook that has the GIL. There is never more than one such call in the queue for all accounts
- * together, and it carries no pointer: it looks at the account that its thread is in *then*, and does
- * nothing unless that account asked in the activation that it is still in. If the queue is full, the
- * next allocation tries again.
+ * When the bytes of an account have reached `soft`, the clock asks the interpreter for a pending
+ * call, from a hook that has the GIL. There is never more than one such call in the queue for all
+ * accounts together, and it carries no pointer: it looks at the account that its thread is in
+ * *then*, and does nothing unless that account asked in the activation that it is still in. If the
+ * queue is full, the next allocation tries again.
  *
- * The interpreter makes pending calls at loop back-edges, function entries and after calls, in the main
- * thread of the main interpreter only. Elsewhere an account is due, and nobody is interrupted. C code
- * that does not return to the interpreter is not interrupted either; the refusals are for that.
+ * The interpreter makes pending calls at loop back-edges, function entries and after calls, in the
+ * main thread of the main interpreter only. Elsewhere an account is due, and nobody is interrupted.
+ * C code that does not return to the interpreter is not interrupted either; the refusals are for
+ * that.
  *
  * The alarm function is called with the account switched off. Whether it returns or raises: if the
- * account is still over its threshold, the threshold moves REARM_STEP on, so that code that handles the
- * exception is interrupted soon, but not at once. Once the alarm has come PATIENCE times while a verdict
- * stands, it comes again at the very next occasion. Code that catches everything and goes on
- * (`while True: try: ... except BaseException: continue`) is then interrupted outside of its `try`.
+ * account is still over its threshold, the threshold moves REARM_STEP on, so that code that handles
+ * the exception is interrupted soon, but not at once. Once the alarm has come PATIENCE times while
+ * a verdict stands, it comes again at the very next occasion. Code that catches everything and goes
+ * on (`while True: try: ... except BaseException: continue`) is then interrupted outside of its
+ * `try`.
  *
- * References. The alarm function is referenced while it runs; so is the account, by the reference that
- * `entered` had, which is put back at the end.
+ * References. The alarm function is referenced while it runs; so is the account, by the reference
+ * that `entered` had, which is put back at the end.
  *
- * Fork. The child goes on with the account that the forking thread was in. The request for a pending
- * call may have got lost with the parent's queue, so the child forgets it and asks anew. */
+ * Fork. The child goes on with the account that the forking thread was in. The request for a
+ * pending call may have got lost with the parent's queue, so the child forgets it and asks anew. */
 
 #ifndef ACTORKIT_HEAP_ALARM_H
 #define ACTORKIT_HEAP_ALARM_H
@@ -38,7 +40,8 @@ static PyObject *alarm_function;  /* owned; NULL if the clock is not installed *
 
 static int ring(void *);
 
-/* The account has reached watch_at, and we have the GIL: let the interpreter call us when it can. */
+/* The account has reached watch_at, and we have the GIL: let the interpreter call us when it
+   can. */
 static __attribute__((noinline)) void
 want_alarm(Account *account)
 {

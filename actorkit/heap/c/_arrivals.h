@@ -3,13 +3,13 @@
  * Theory of operation
  * ===================
  *
- * Others have allocated what a message holds, so it is charged when the actor receives it. `receive`
- * sizes a message and charges it in one call, if it fits beneath `soft`; `accept` also puts it into the
- * record's mailbox. The size comes from the walk: through a function pointer in a capsule if the walk is
- * an extension too, else from its function in Python.
+ * Others have allocated what a message holds, so it is charged when the actor receives it.
+ * `receive` sizes a message and charges it in one call, if it fits beneath `soft`; `accept` also
+ * puts it into the record's mailbox. The size comes from the walk: through a function pointer in a
+ * capsule if the walk is an extension too, else from its function in Python.
  *
- * The walk may run Python code (adapters): nothing borrowed from a record or an account is kept over
- * that call. The GIL is held. */
+ * The walk may run Python code (adapters): nothing borrowed from a record or an account is kept
+ * over that call. The GIL is held. */
 
 #ifndef ACTORKIT_HEAP_ARRIVALS_H
 #define ACTORKIT_HEAP_ARRIVALS_H

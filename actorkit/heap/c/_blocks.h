@@ -1,20 +1,21 @@
 /* How many bytes come back to the allocator when an object is freed. Part of _walk.c.
  *
- * Theory of operation. An object is one block or several: a list has its array, a dict its keys table,
- * an instance (up to 3.12) its values. Each block is rounded up as the allocators do it (`_contract.h`).
- * The sums agree with counted frees; a plain sum of sys.getsizeof is up to a quarter too low.
+ * Theory of operation. An object is one block or several: a list has its array, a dict its keys
+ * table, an instance (up to 3.12) its values. Each block is rounded up as the allocators do it
+ * (`_contract.h`). The sums agree with counted frees; a plain sum of sys.getsizeof is up to a
+ * quarter too low.
  *
- * A type is examined once in a walk, and what was found is kept in a small cache by its address. That is
- * good for one walk only, since a type may die and another one take its place. What is known about a
- * built-in type (`LASTING`) is good until something is registered.
+ * A type is examined once in a walk, and what was found is kept in a small cache by its address.
+ * That is good for one walk only, since a type may die and another one take its place. What is
+ * known about a built-in type (`LASTING`) is good until something is registered.
  *
- * No method written in Python is called, and no lookup is made that could compare keys by Python code.
- * For types whose structure is not known here, the C-level __sizeof__ of the standard library is called,
- * and nothing else. Other __sizeof__ methods are not trusted, and the basic size counts; adapters are for
- * such types.
+ * No method written in Python is called, and no lookup is made that could compare keys by Python
+ * code. For types whose structure is not known here, the C-level __sizeof__ of the standard library
+ * is called, and nothing else. Other __sizeof__ methods are not trusted, and the basic size counts;
+ * adapters are for such types.
  *
- * References. Types, methods and adapters are borrowed: the registry of the walk holds the adapters, and
- * no type dies during a walk. The GIL is held. */
+ * References. Types, methods and adapters are borrowed: the registry of the walk holds the
+ * adapters, and no type dies during a walk. The GIL is held. */
 
 #ifndef ACTORKIT_HEAP_BLOCKS_H
 #define ACTORKIT_HEAP_BLOCKS_H
@@ -368,8 +369,8 @@ dict_table_bytes(PyDictObject *dict)
     return request ? block_bytes(request) : 0;
 }
 
-/* The linked list beside the dict: one node for each key, and a table of pointers to them. That table is
- * what OrderedDict's own __sizeof__ says beyond the dict's and the nodes. */
+/* The linked list beside the dict: one node for each key, and a table of pointers to them. That
+ * table is what OrderedDict's own __sizeof__ says beyond the dict's and the nodes. */
 static size_t
 ordered_nodes_bytes(PyObject *object, const TypeFacts *facts)
 {

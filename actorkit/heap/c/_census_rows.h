@@ -1,19 +1,21 @@
 /* The census by records: what each of many records would free if it alone died. Part of _walk.c.
  *
- * Theory of operation. A record is an instance of a class with slots. The plan says which slot holds
- * what: the *held* object and the two queues are the roots, *state* tells the idle from the dead,
- * *group* leads to the rank, and *account* to a limit. Most records have nothing else, and of those
- * everything is read here, in some ten nanoseconds besides the walk. A record with something in one of
- * its *rare* slots, or of another class, is described by the plan's Python function instead.
+ * Theory of operation. A record is an instance of a class with slots. The plan says which slot
+ * holds what: the *held* object and the two queues are the roots, *state* tells the idle from the
+ * dead, *group* leads to the rank, and *account* to a limit. Most records have nothing else, and of
+ * those everything is read here, in some ten nanoseconds besides the walk. A record with something
+ * in one of its *rare* slots, or of another class, is described by the plan's Python function
+ * instead.
  *
  * A ranking needs only the best of each group, and 100,000 rows would cost as much as the walk for
  * them. So findings are kept as numbers. Of each group only the `best` so many are kept among those
- * that hold at least `floor` bytes, and as many among the others (in heaps with the worst at the root).
- * Rows are made of these at the end. The counts and sums of a group cover all of its members.
+ * that hold at least `floor` bytes, and as many among the others (in heaps with the worst at the
+ * root). Rows are made of these at the end. The counts and sums of a group cover all of its
+ * members.
  *
- * References. A tuple of ours holds the records; everything else is borrowed from them during the walk
- * of one record. Python code may run between two records (the plan's functions are called), never
- * within one, but for adapters; nothing borrowed is kept over that. The GIL is held. */
+ * References. A tuple of ours holds the records; everything else is borrowed from them during the
+ * walk of one record. Python code may run between two records (the plan's functions are called),
+ * never within one, but for adapters; nothing borrowed is kept over that. The GIL is held. */
 
 #ifndef ACTORKIT_HEAP_CENSUS_ROWS_H
 #define ACTORKIT_HEAP_CENSUS_ROWS_H
@@ -26,7 +28,8 @@ enum { PLAN_KIND, PLAN_HELD, PLAN_QUEUES, PLAN_STATE, PLAN_IDLE, PLAN_DEAD, PLAN
        PLAN_LIMIT, PLAN_RARE, PLAN_DESCRIBE, PLAN_LENGTH };
 enum { MOST_RARE = 16, RANKS = 8, GROUPS = RANKS * 4 };
 
-/* A record that holds something: its place among the records, its bytes, and bytes / limit (0: no limit). */
+/* A record that holds something: its place among the records, its bytes, and bytes / limit (0: no
+   limit). */
 typedef struct {
     Py_ssize_t index, bytes;
     double over;
@@ -55,7 +58,8 @@ typedef struct {
     FoundGroup groups[GROUPS];
 } Census;
 
-/* What is known of one record: its rank (borrowed; None: it is left out), its state and its limit. */
+/* What is known of one record: its rank (borrowed; None: it is left out), its state and its
+   limit. */
 typedef struct {
     PyObject *rank;
     int idle;
@@ -144,7 +148,8 @@ drop_objects(Walk *walk, PyObject *const *objects, int count)
     drain_with_adapters(walk, release);
 }
 
-/* The bytes of what was dropped since the last call, or -1 with an exception; ready for the next record. */
+/* The bytes of what was dropped since the last call, or -1 with an exception; ready for the next
+   record. */
 static Py_ssize_t
 bytes_dropped(Walk *walk)
 {
@@ -299,7 +304,8 @@ add_found(Census *census, Py_ssize_t index, const Standing *standing, Py_ssize_t
     return keep_best(bytes >= census->floor ? &group->large : &group->small, census->best, &found);
 }
 
-/* Count a record as the plan's function describes it: None, or (roots, mailbox, rank, idle, limit or None). */
+/* Count a record as the plan's function describes it: None, or (roots, mailbox, rank, idle, limit
+   or None). */
 static int
 count_described(Walk *walk, Census *census, Py_ssize_t index, PyObject *record)
 {

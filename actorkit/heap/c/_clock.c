@@ -1,45 +1,46 @@
-/* The allocation clock: how many bytes the code of each account has allocated, counted as it happens.
-
-Theory of operation
-===================
-
-`PyMem_SetAllocator` lets us stand in front of the interpreter's allocators. Each thread has a pointer to
-the account that its code works for, or NULL: nobody's. Our hooks add each request to that account, and
-the account's thresholds decide what follows: an alarm in the middle of the code, a look at the next
-boundary, a refusal, pages of its own. The clock is gross: frees are not counted. It only says when
-looking is worth while.
-
-It is one translation unit, so that the compiler inlines the hooks whole. The parts, each with its own
-theory and each including those that it builds on, lowest first:
-
-    _compiler.h      what is asked of the compiler
-    _contract.h      what the clock and the walk agree on
-    _pages.h         pages for heaps: where they come from, and how they go back to the system
-    _heaps.h         the small blocks of one account, on pages of its own
-    _account.h       an account: its counters and thresholds, and who gets a heap of its own
-    _alarm.h         the interruption in the middle of running code
-    _counting.h      what a request adds to an account, and which requests are refused
-    _hooks.h         the allocators that stand in front of the interpreter's own
-    _record_slots.h  where an actor's record keeps its account and its mailbox
-    _arrivals.h      charging an account with the messages that its actor receives
-    _account_type.h  the account as Python sees it
-    _clock.c         entering and leaving, installing, the module
-
-References. The pointer to a thread's account *owns a reference*, so an account cannot be freed while a
-thread is in it, even a thread that has released the GIL. It is exchanged, and references are counted,
-only by that thread and with the GIL; never inside an allocator hook. A thread that ends inside an account
-leaves that one reference behind: leave the account first (`actorkit.heap.threads` does). After a fork,
-accounts that other threads of the parent were in stay referenced.
-
-The GIL. Everything in this file runs with it. What the hooks do without it, `_counting.h` and `_hooks.h`
-say.
-
-Shutdown. At exit (atexit) the clock stops counting and leaves the account; from then on the hooks only
-pass requests on.
-
-Subinterpreters and free-threaded builds are not supported: the allocators belong to the process, and the
-accounts to one GIL.
-*/
+/* The allocation clock: how many bytes the code of each account has allocated, counted as it
+ * happens.
+ *
+ * Theory of operation
+ * ===================
+ *
+ * `PyMem_SetAllocator` lets us stand in front of the interpreter's allocators. Each thread has a
+ * pointer to the account that its code works for, or NULL: nobody's. Our hooks add each request to
+ * that account, and the account's thresholds decide what follows: an alarm in the middle of the
+ * code, a look at the next boundary, a refusal, pages of its own. The clock is gross: frees are not
+ * counted. It only says when looking is worth while.
+ *
+ * It is one translation unit, so that the compiler inlines the hooks whole. The parts, each with
+ * its own theory and each including those that it builds on, lowest first:
+ *
+ *     _compiler.h      what is asked of the compiler
+ *     _contract.h      what the clock and the walk agree on
+ *     _pages.h         pages for heaps: where they come from, and how they go back to the system
+ *     _heaps.h         the small blocks of one account, on pages of its own
+ *     _account.h       an account: its counters and thresholds, and who gets a heap of its own
+ *     _alarm.h         the interruption in the middle of running code
+ *     _counting.h      what a request adds to an account, and which requests are refused
+ *     _hooks.h         the allocators that stand in front of the interpreter's own
+ *     _record_slots.h  where an actor's record keeps its account and its mailbox
+ *     _arrivals.h      charging an account with the messages that its actor receives
+ *     _account_type.h  the account as Python sees it
+ *     _clock.c         entering and leaving, installing, the module
+ *
+ * References. The pointer to a thread's account *owns a reference*, so an account cannot be freed
+ * while a thread is in it, even a thread that has released the GIL. It is exchanged, and references
+ * are counted, only by that thread and with the GIL; never inside an allocator hook. A thread that
+ * ends inside an account leaves that one reference behind: leave the account first
+ * (`actorkit.heap.threads` does). After a fork, accounts that other threads of the parent were in
+ * stay referenced.
+ *
+ * The GIL. Everything in this file runs with it. `_counting.h` and `_hooks.h` say what the hooks do
+ * without it.
+ *
+ * Shutdown. At exit (atexit) the clock stops counting and leaves the account; from then on the
+ * hooks only pass requests on.
+ *
+ * Subinterpreters and free-threaded builds are not supported: the allocators belong to the process,
+ * and the accounts to one GIL. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -64,7 +65,7 @@ accounts to one GIL.
 static PyObject *boundary_function; /* owned; NULL if none was given */
 static Py_ssize_t installations;    /* the number of users */
 
-/* --- Entering and leaving ------------------------------------------------------------------------------- */
+/* --- Entering and leaving --------------------------------------------------------------------- */
 
 /* Let the thread be in another account, or in none. Returns the reference that it held. */
 static inline Account *
@@ -172,7 +173,7 @@ clock_switch(PyObject *Py_UNUSED(module), PyObject *record)
     return result;
 }
 
-/* --- Installing ----------------------------------------------------------------------------------------- */
+/* --- Installing ------------------------------------------------------------------------------- */
 
 PyDoc_STRVAR(install_doc, "install(alarm, boundary=None, /)\n--\n\n"
 "Begin to count, or count one more user of the clock. `alarm(account, activation)` is called in the main\n"
@@ -236,7 +237,8 @@ clock_uninstall(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
         removable = removable && on_top(i);
     }
     if (removable && slab_statistics.pages == 0) {
-        /* A hook of an earlier installation may lie further down, beneath somebody else's: it stays, dormant. */
+        /* A hook of an earlier installation may lie further down, beneath somebody else's: it
+           stays, dormant. */
         for (int i = 0; i < DOMAINS; i++) {
             PyMem_SetAllocator(domains[i], hooks[i]);
         }
@@ -319,7 +321,7 @@ clock_at_exit(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
     Py_RETURN_NONE;
 }
 
-/* --- Heaps of their own --------------------------------------------------------------------------------- */
+/* --- Heaps of their own ----------------------------------------------------------------------- */
 
 PyDoc_STRVAR(own_heaps_doc, "own_heaps(wanted=None, /)\n--\n\n"
 "Can accounts have heaps of their own here? An argument says whether they are wanted at all in this process.");
@@ -378,7 +380,7 @@ clock_heap_statistics(PyObject *Py_UNUSED(module), PyObject *arguments)
                          (unsigned long long)now->given_back, (unsigned long long)now->refusals);
 }
 
-/* --- The module ----------------------------------------------------------------------------------------- */
+/* --- The module ------------------------------------------------------------------------------- */
 
 static PyMethodDef clock_methods[] = {
     {"enter", clock_enter, METH_O, enter_doc},

@@ -1,9 +1,9 @@
 /* The contract between the two extensions, the clock and the walk.
  *
- * What the clock counts and what the walk finds must agree: the clock must never count less than the
- * walk finds, or an actor could hold more than it was charged with. So both round a request up in the
- * same way, to the block that an allocator makes of it, and the walk sizes the messages that the clock
- * charges. The sizing function passes from one to the other in a capsule. */
+ * What the clock counts and what the walk finds must agree: the clock must never count less than
+ * the walk finds, or an actor could hold more than it was charged with. So both round a request up
+ * in the same way, to the block that an allocator makes of it, and the walk sizes the messages that
+ * the clock charges. The sizing function passes from one to the other in a capsule. */
 
 #ifndef ACTORKIT_HEAP_CONTRACT_H
 #define ACTORKIT_HEAP_CONTRACT_H

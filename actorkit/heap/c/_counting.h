@@ -3,26 +3,26 @@
  * Theory of operation
  * ===================
  *
- * A request counts as the block that an allocator makes of it, as in the walk (`_contract.h`). Requests
- * of up to SMALL bytes are counted in the object and memory domains, where pymalloc serves them itself.
- * Pymalloc hands larger ones on to the raw domain, so they are counted there, once. Where they do not
- * reach the raw domain (PYTHONMALLOC=malloc), the object and memory domains count them by the same
- * rules.
+ * A request counts as the block that an allocator makes of it, as in the walk (`_contract.h`).
+ * Requests of up to SMALL bytes are counted in the object and memory domains, where pymalloc serves
+ * them itself. Pymalloc hands larger ones on to the raw domain, so they are counted there, once.
+ * Where they do not reach the raw domain (PYTHONMALLOC=malloc), the object and memory domains count
+ * them by the same rules.
  *
- * A realloc of a large block counts by its growth only: counted in full, `text += 'x'` would cost the
- * square of its length. The growth is the difference of the real sizes of the two blocks. The C library
- * tells a block's size (`malloc_usable_size`). Python's debug hooks move the address, but write the size
- * in front of the block, in a documented layout. Where neither tells the size, a realloc counts in full:
- * too much, never too little. With the debug hooks blocks of 489 to 512 bytes count twice, since the
- * hooks enlarge them past SMALL. Frees are not counted.
+ * A realloc of a large block counts by its growth only: counted in full, `text += 'x'` would cost
+ * the square of its length. The growth is the difference of the real sizes of the two blocks. The C
+ * library tells a block's size (`malloc_usable_size`). Python's debug hooks move the address, but
+ * write the size in front of the block, in a documented layout. Where neither tells the size, a
+ * realloc counts in full: too much, never too little. With the debug hooks blocks of 489 to 512
+ * bytes count twice, since the hooks enlarge them past SMALL. Frees are not counted.
  *
- * Refusals. Only requests of REFUSABLE bytes or more are ever refused: one larger than `giant`, or one
- * that would take the account past `hard`. The interpreter does not survive the failure of its small
- * requests, but a large one that fails is an ordinary MemoryError. A realloc that does not grow is never
- * refused.
+ * Refusals. Only requests of REFUSABLE bytes or more are ever refused: one larger than `giant`, or
+ * one that would take the account past `hard`. The interpreter does not survive the failure of its
+ * small requests, but a large one that fails is an ordinary MemoryError. A realloc that does not
+ * grow is never refused.
  *
- * The GIL. What counts small requests, and `look_at_account`, need it. All else may run without it, in
- * any thread; a thread that Python does not know has no account. */
+ * The GIL. What counts small requests, and `look_at_account`, need it. All else may run without it,
+ * in any thread; a thread that Python does not know has no account. */
 
 #ifndef ACTORKIT_HEAP_COUNTING_H
 #define ACTORKIT_HEAP_COUNTING_H
@@ -58,8 +58,8 @@ count_small(Account *account, size_t size)
     return small + LOAD(account->large) >= account->watch_at;
 }
 
-/* With the GIL only. Large requests are counted where there may be no GIL, so the alarm is asked for here,
-   afterwards. */
+/* With the GIL only. Large requests are counted where there may be no GIL, so the alarm is asked
+   for here, afterwards. */
 static inline void
 look_at_account(void)
 {
@@ -112,8 +112,8 @@ size_of(void *block)
     }
     switch (LOAD(size_source)) {
     case SIZE_FROM_DEBUG_HOOK: {
-        /* The requested size stands two words before the block, the most significant byte first, as the
-           documentation of PyMem_SetupDebugHooks says. */
+        /* The requested size stands two words before the block, the most significant byte first, as
+           the documentation of PyMem_SetupDebugHooks says. */
         const unsigned char *place = (const unsigned char *)block - 2 * sizeof(size_t);
         size_t size = 0;
         for (size_t i = 0; i < sizeof(size_t); i++) {

@@ -1,14 +1,14 @@
 /* Edges: from an object to what it holds. Part of _walk.c.
  *
  * Theory of operation. An edge is a reference that an object owns. `expand` pushes the edges of an
- * object onto the walk's stack, mostly by the traversal of its type; `drain` takes them off and follows
- * each, in a way that its caller chooses (`_first_pass.h`, `_second_pass.h`).
+ * object onto the walk's stack, mostly by the traversal of its type; `drain` takes them off and
+ * follows each, in a way that its caller chooses (`_first_pass.h`, `_second_pass.h`).
  *
- * An object with a count of 1 that is met over an owning reference has no other holder, so it needs no
- * entry in the table. This keeps trees out of the table, and most data are trees. It is true only if a
- * traversal visits what it owns, no more and nothing twice. Third-party C code may get that wrong; what
- * its traversals visit always goes through the table (such edges carry a mark), so that no object is
- * expanded for ever.
+ * An object with a count of 1 that is met over an owning reference has no other holder, so it needs
+ * no entry in the table. This keeps trees out of the table, and most data are trees. It is true
+ * only if a traversal visits what it owns, no more and nothing twice. Third-party C code may get
+ * that wrong; what its traversals visit always goes through the table (such edges carry a mark), so
+ * that no object is expanded for ever.
  *
  * What a type's traversal does not visit is followed by hand: the keys of dicts with only str keys.
  * What it visits but the object does not own is left out: a function's globals and builtins.
@@ -76,8 +76,9 @@ expand_function(Walk *walk, PyObject *object)
     push_optional(walk, function->func_annotations);
 }
 
-/* A traversal visits only the values of a table with only str keys. Keys that the instances of a class share
- * belong to the class. 0: the keys are not this dict's own, or its traversal visits them. */
+/* A traversal visits only the values of a table with only str keys. Keys that the instances of a
+ * class share belong to the class. 0: the keys are not this dict's own, or its traversal visits
+ * them. */
 static int
 expand_str_keys(Walk *walk, PyObject *object, int with_values)
 {
@@ -145,7 +146,8 @@ ended(Walk *walk)
     return walk->over || walk->no_memory || walk->raised;
 }
 
-/* Follow all edges on the stack. A few are in flight at a time, so that their targets can arrive in the cache. */
+/* Follow all edges on the stack. A few are in flight at a time, so that their targets can arrive in
+   the cache. */
 static ALWAYS_INLINE void
 drain(Walk *walk, EdgeFunction follow)
 {
@@ -168,7 +170,8 @@ drain(Walk *walk, EdgeFunction follow)
     }
 }
 
-/* Is this a module's globals? Asked only about dicts that have another holder, when they are first met. */
+/* Is this a module's globals? Asked only about dicts that have another holder, when they are first
+   met. */
 static int
 is_namespace(PyObject *object, const TypeFacts *facts)
 {

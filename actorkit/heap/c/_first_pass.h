@@ -1,13 +1,13 @@
 /* The first pass: dropped objects die, and what only they held dies with them. Part of _walk.c.
  *
- * Theory of operation. Each reference that leaves a dead object is taken away from the virtual count of
- * its target (`release`). A target whose virtual count reaches 0 would be freed: its bytes count, and
- * its own references are followed (`charge`). What somebody else holds never reaches 0: it is looked up,
- * never traversed, so shared data cost nothing, however large they are.
+ * Theory of operation. Each reference that leaves a dead object is taken away from the virtual
+ * count of its target (`release`). A target whose virtual count reaches 0 would be freed: its bytes
+ * count, and its own references are followed (`charge`). What somebody else holds never reaches 0:
+ * it is looked up, never traversed, so shared data cost nothing, however large they are.
  *
- * All that this pass counts is certainly private. That is why it may stop early: more than the limit is
- * a proof. It also stops when it has counted more objects than there can be, since then some traversal
- * lies.
+ * All that this pass counts is certainly private. That is why it may stop early: more than the
+ * limit is a proof. It also stops when it has counted more objects than there can be, since then
+ * some traversal lies.
  *
  * References are borrowed, the GIL is held, and no Python code runs. */
 
@@ -36,9 +36,9 @@ address_space(void)
     return pages ? (size_t)pages * (size_t)sysconf(_SC_PAGESIZE) : SIZE_MAX;
 }
 
-/* Many objects were counted: are there as many blocks? If not, some traversal lies, and the walk ends. Only the
- * interpreter's own allocator counts its blocks. With another one (PYTHONMALLOC=malloc) the bound is what
- * memory could hold, which is loose. */
+/* Many objects were counted: are there as many blocks? If not, some traversal lies, and the walk
+ * ends. Only the interpreter's own allocator counts its blocks. With another one
+ * (PYTHONMALLOC=malloc) the bound is what memory could hold, which is loose. */
 static void
 look_at_guard(Walk *walk)
 {

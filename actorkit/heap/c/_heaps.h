@@ -1,40 +1,41 @@
 /* Heaps: the small blocks of one account, on pages where nobody else has blocks. Part of _clock.c.
-
-Theory of operation
-===================
-
-A page (`_pages.h`) is cut into blocks of 16 to 512 bytes as they are asked for, of all sizes side by side.
-An actor of a few KiB would hold more air than objects if each size had pages, or parts of pages, to
-itself. The page's record has a bit for each 16 bytes at which a block begins. A free does not tell the
-size of its block; it is the distance to the next bit.
-
-A heap cuts blocks off its *extent*, a free piece of a page, at `bump`. The heap is at work on a page that
-has blocks on the heap's lists, or the extent, or was settled last. A block freed on such a page goes onto
-the list of its size, and is the first to be taken again. A block freed elsewhere goes onto its page's own
-list, and the page becomes *pending*: so a free, even of a block of another actor, touches only the block
-and the page's record. When the extent is too short, the blocks of a pending page move to the lists of
-sizes (the page is *settled*), page by page, until there is a block that fits. So blocks that are taken in
-a row lie on one page, in whatever order they were freed, and a page whose blocks are all freed in the
-meantime has never been on those lists.
-
-When the extent is too short, its rest goes onto a list as well. The next extent is, in this order: an
-empty page of the heap; the largest free block, after pending pages were settled, if it is twice as large
-as what is wanted; a new page. Before a new page is taken, free blocks that lie side by side are merged,
-and the largest is taken in any case, if a quarter of the heap is free and the heap has grown by a quarter
-since the last merge.
-
-The lists of sizes are linked both ways, so that an empty page can leave them, to become an extent or to
-be given back by `heap_sweep`. A page that becomes empty stays with its heap at first, since it may be
-needed at once; when half of the pages are empty they are swept. The link to the block before is valid
-only for blocks that are not the first of their list; a page's own list has no such links.
-
-A heap outlives its account while there are blocks on its pages (*adopted*). Nothing is taken from it any
-more, so its lists are forgotten. Every page that becomes empty is given back, and the heap goes with the
-last page.
-
-The GIL protects everything here: the object and memory domains are called with it. Blocks are memory, not
-objects: nothing here counts references.
-*/
+ *
+ * Theory of operation
+ * ===================
+ *
+ * A page (`_pages.h`) is cut into blocks of 16 to 512 bytes as they are asked for, of all sizes
+ * side by side. An actor of a few KiB would hold more air than objects if each size had pages, or
+ * parts of pages, to itself. The page's record has a bit for each 16 bytes at which a block begins.
+ * A free does not tell the size of its block; it is the distance to the next bit.
+ *
+ * A heap cuts blocks off its *extent*, a free piece of a page, at `bump`. The heap is at work on a
+ * page that has blocks on the heap's lists, or the extent, or was settled last. A block freed on
+ * such a page goes onto the list of its size, and is the first to be taken again. A block freed
+ * elsewhere goes onto its page's own list, and the page becomes *pending*: so a free, even of a
+ * block of another actor, touches only the block and the page's record. When the extent is too
+ * short, the blocks of a pending page move to the lists of sizes (the page is *settled*), page by
+ * page, until there is a block that fits. So blocks that are taken in a row lie on one page, in
+ * whatever order they were freed, and a page whose blocks are all freed in the meantime has never
+ * been on those lists.
+ *
+ * When the extent is too short, its rest goes onto a list as well. The next extent is, in this
+ * order: an empty page of the heap; the largest free block, after pending pages were settled, if it
+ * is twice as large as what is wanted; a new page. Before a new page is taken, free blocks that lie
+ * side by side are merged, and the largest is taken in any case, if a quarter of the heap is free
+ * and the heap has grown by a quarter since the last merge.
+ *
+ * The lists of sizes are linked both ways, so that an empty page can leave them, to become an
+ * extent or to be given back by `heap_sweep`. A page that becomes empty stays with its heap at
+ * first, since it may be needed at once; when half of the pages are empty they are swept. The link
+ * to the block before is valid only for blocks that are not the first of their list; a page's own
+ * list has no such links.
+ *
+ * A heap outlives its account while there are blocks on its pages (*adopted*). Nothing is taken
+ * from it any more, so its lists are forgotten. Every page that becomes empty is given back, and
+ * the heap goes with the last page.
+ *
+ * The GIL protects everything here: the object and memory domains are called with it. Blocks are
+ * memory, not objects: nothing here counts references. */
 
 #ifndef ACTORKIT_HEAP_HEAPS_H
 #define ACTORKIT_HEAP_HEAPS_H
@@ -74,8 +75,8 @@ struct Heap {
 
 static Heap *heaps;
 
-/* Under AddressSanitizer free blocks are poisoned. Functions that it leaves alone read and write the links in
-   them. */
+/* Under AddressSanitizer free blocks are poisoned. Functions that it leaves alone read and write
+   the links in them. */
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #define POISON(start, size) ASAN_POISON_MEMORY_REGION(start, size)
@@ -111,7 +112,7 @@ set_previous(void *block, void *previous)
     ((void **)block)[1] = previous;
 }
 
-/* --- Pages and the blocks in them ----------------------------------------------------------------------- */
+/* --- Pages and the blocks in them ------------------------------------------------------------- */
 
 static inline unsigned
 granule_of(const void *block)
@@ -125,7 +126,8 @@ mark_start(Page *page, unsigned granule)
     page->starts[granule / 32] |= (uint32_t)1 << (granule & 31);
 }
 
-/* The size of a block of at most 512 bytes, in granules: the distance to where the next block begins. */
+/* The size of a block of at most 512 bytes, in granules: the distance to where the next block
+   begins. */
 static inline unsigned
 class_of_block(const Page *page, const void *block)
 {
@@ -316,7 +318,7 @@ page_release(Heap *heap, Page *page)
     }
 }
 
-/* --- Heaps ---------------------------------------------------------------------------------------------- */
+/* --- Heaps ------------------------------------------------------------------------------------ */
 
 static Heap *
 heap_new(char *due)
@@ -409,8 +411,8 @@ heap_abandon(Heap *heap)
     slab_statistics.adopted += heap->pages * PAGE_BYTES;
 }
 
-/* Merge free blocks that lie side by side. There is no extent, and all pages are settled, so `freed` can
-   point to bits that say which blocks of a page are free. */
+/* Merge free blocks that lie side by side. There is no extent, and all pages are settled, so
+   `freed` can point to bits that say which blocks of a page are free. */
 static void
 heap_merge(Heap *heap)
 {
@@ -473,8 +475,8 @@ heap_reuse(Heap *heap, unsigned least)
     return false;
 }
 
-/* There is no block of this class on its list, and none can be cut off the extent: change one or the other.
-   False: no page can be had. */
+/* There is no block of this class on its list, and none can be cut off the extent: change one or
+   the other. False: no page can be had. */
 static __attribute__((noinline)) bool
 heap_extend(Heap *heap, unsigned class)
 {
@@ -527,7 +529,7 @@ heap_extend(Heap *heap, unsigned class)
     return true;
 }
 
-/* --- Blocks --------------------------------------------------------------------------------------------- */
+/* --- Blocks ----------------------------------------------------------------------------------- */
 
 static inline unsigned
 class_of(size_t size)
@@ -537,8 +539,8 @@ class_of(size_t size)
 
 static void *slab_malloc_extended(Heap *heap, size_t size, const PyMemAllocatorEx *otherwise);
 
-/* Allocate at most 512 bytes; from the other allocator if no page can be had. Rare cases are tail calls, so
-   the rest needs no stack frame. */
+/* Allocate at most 512 bytes; from the other allocator if no page can be had. Rare cases are tail
+   calls, so the rest needs no stack frame. */
 static inline void *
 slab_malloc(Heap *heap, size_t size, const PyMemAllocatorEx *otherwise)
 {
@@ -635,7 +637,7 @@ slab_block_size(const void *block)
     return (size_t)class_of_block(page_of(block), block) * GRANULE;
 }
 
-/* --- Giving back ---------------------------------------------------------------------------------------- */
+/* --- Giving back ------------------------------------------------------------------------------ */
 
 static uint64_t
 slabs_live(void)
@@ -685,8 +687,8 @@ slabs_have_memory(void)
     return regions != NULL || region_map() != NULL;
 }
 
-/* Is this the interpreter's own allocator for small blocks? Any other may step out one day, and take the
-   hooks above it along. */
+/* Is this the interpreter's own allocator for small blocks? Any other may step out one day, and
+   take the hooks above it along. */
 static bool
 is_pymalloc(const PyMemAllocatorEx *base)
 {

@@ -1,15 +1,15 @@
 /* Adapters: Python functions that tell of memory which no traversal shows. Part of _walk.c.
  *
- * Theory of operation. An adapter may do anything: let other threads run, change the graph, even start
- * another walk. So adapters are called only when no edge is pending, and what an adapter returns is
- * entered into the table before the next one is called. If an adapter changes the graph, the figures
- * are those of no single moment, but every pointer is good. What was learned about types is forgotten
- * after each call, since types may have died.
+ * Theory of operation. An adapter may do anything: let other threads run, change the graph, even
+ * start another walk. So adapters are called only when no edge is pending, and what an adapter
+ * returns is entered into the table before the next one is called. If an adapter changes the graph,
+ * the figures are those of no single moment, but every pointer is good. What was learned about
+ * types is forgotten after each call, since types may have died.
  *
  * References. Before an adapter is called every object in the table gets a reference of ours
- * ("pinned"), which is released when the walk ends. Pinning changes no result, because the count of an
- * object that has an entry is never read again. The referents that an adapter names are only lent: we
- * hold those that nobody else holds ("temporaries"). */
+ * ("pinned"), which is released when the walk ends. Pinning changes no result, because the count of
+ * an object that has an entry is never read again. The referents that an adapter names are only
+ * lent: we hold those that nobody else holds ("temporaries"). */
 
 #ifndef ACTORKIT_HEAP_HIDDEN_MEMORY_H
 #define ACTORKIT_HEAP_HIDDEN_MEMORY_H
@@ -50,7 +50,8 @@ take_referents(Walk *walk, PyObject *sequence, Hidden *hidden)
     hidden->count = walk->referent_count - hidden->first;
 }
 
-/* Give back the references that `take_referents` took, so that counts are as before. No object dies of it. */
+/* Give back the references that `take_referents` took, so that counts are as before. No object dies
+   of it. */
 static void
 lend_referents(Walk *walk, const Hidden *hidden)
 {
@@ -110,8 +111,8 @@ ask_adapter(Walk *walk, PyObject *object)
     take_referents(walk, sequence, &hidden);
     Py_DECREF(sequence);
     Py_DECREF(answer);
-    /* From here on no Python code runs until the next adapter. Types may have died meanwhile, so what is
-     * known about types is forgotten. */
+    /* From here on no Python code runs until the next adapter. Types may have died meanwhile, so
+     * what is known about types is forgotten. */
     walk->number = ++walk_numbers;
     lend_referents(walk, &hidden);
     if (walk->no_memory || !ROOM(walk, hidden, hidden_count, hidden_size)) {

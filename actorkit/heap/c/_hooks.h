@@ -3,23 +3,23 @@
  * Theory of operation
  * ===================
  *
- * There is a hook in each of the three domains. The raw hook counts large requests (`_counting.h`). The
- * hook of the object and memory domains counts small ones, and serves them from the account's own heap
- * if it has one (`_heaps.h`). The address of a
- * block shows whether it belongs to such a heap.
+ * There is a hook in each of the three domains. The raw hook counts large requests (`_counting.h`).
+ * The hook of the object and memory domains counts small ones, and serves them from the account's
+ * own heap if it has one (`_heaps.h`). The address of a block shows whether it belongs to such a
+ * heap.
  *
- * Layers. Others stand in the same place, tracemalloc for one. Started after us, it calls us and all is
- * well, but we cannot step out from beneath it: the hook then stays, dormant. Started before us and
- * stopped beneath us, it restores what it found, and our hook is silently gone: a probe in each domain
- * finds that out, and a new hook goes on top. The record of a hook (`hooks`) is never freed or changed,
- * since another thread may be inside the hook without the GIL. An allocator is replaced in several
- * words, so a thread without the GIL may pair our function with the former context or the reverse: our
- * functions take any context whose first member is the allocator beneath, as tracemalloc's is, and NULL
- * for the standard one.
+ * Layers. Others stand in the same place, tracemalloc for one. Started after us, it calls us and
+ * all is well, but we cannot step out from beneath it: the hook then stays, dormant. Started before
+ * us and stopped beneath us, it restores what it found, and our hook is silently gone: a probe in
+ * each domain finds that out, and a new hook goes on top. The record of a hook (`hooks`) is never
+ * freed or changed, since another thread may be inside the hook without the GIL. An allocator is
+ * replaced in several words, so a thread without the GIL may pair our function with the former
+ * context or the reverse: our functions take any context whose first member is the allocator
+ * beneath, as tracemalloc's is, and NULL for the standard one.
  *
- * Heaps of their own. Their blocks must never reach another allocator's free. So there are none while
- * anything but the interpreter's own allocator lies beneath us, and while such pages are in use the
- * hooks are not taken away.
+ * Heaps of their own. Their blocks must never reach another allocator's free. So there are none
+ * while anything but the interpreter's own allocator lies beneath us, and while such pages are in
+ * use the hooks are not taken away.
  *
  * The GIL. The object and memory domains are called with it. The raw domain is called without it as
  * well, and from threads that Python does not know. */
@@ -41,8 +41,8 @@
 static bool large_reaches_raw = true; /* large requests of the other domains reach the raw one */
 static bool slabs_wanted = true;      /* heaps of their own are wanted in this process */
 
-/* What stood in the raw domain when we first came: for a thread that pairs our function with the former
-   context, NULL. */
+/* What stood in the raw domain when we first came: for a thread that pairs our function with the
+   former context, NULL. */
 static PyMemAllocatorEx standard_raw;
 
 static inline const PyMemAllocatorEx *
@@ -76,8 +76,8 @@ raw_free(void *context, void *block)
     base->free(base->ctx, block);
 }
 
-/* The object and memory domains. Rare cases have functions of their own, so that the others need no stack
-   frame. */
+/* The object and memory domains. Rare cases have functions of their own, so that the others need no
+   stack frame. */
 
 static __attribute__((noinline)) void *
 object_malloc_large(const PyMemAllocatorEx *base, size_t size)
@@ -151,8 +151,8 @@ object_calloc(void *context, size_t number, size_t size)
 }
 
 #ifdef HAVE_SLABS
-/* Resize a block of an account's own heap. It stays where it is if it still fits well; otherwise it may go
-   anywhere. */
+/* Resize a block of an account's own heap. It stays where it is if it still fits well; otherwise it
+   may go anywhere. */
 static __attribute__((noinline)) void *
 slab_realloc(void *context, void *block, size_t size)
 {
@@ -211,7 +211,7 @@ object_free(void *context, void *block)
     base->free(base->ctx, block);
 }
 
-/* --- Putting the hooks in place ------------------------------------------------------------------------- */
+/* --- Putting the hooks in place --------------------------------------------------------------- */
 
 #define DOMAINS 3
 
@@ -257,8 +257,8 @@ push_hook(int index)
     return 0;
 }
 
-/* Do the debug hooks stand beneath us? They fill the memory that they hand out. Memory that was just freed
-   with another content does not look like that by chance. */
+/* Do the debug hooks stand beneath us? They fill the memory that they hand out. Memory that was
+   just freed with another content does not look like that by chance. */
 static bool
 fills_fresh_memory(const PyMemAllocatorEx *base)
 {
@@ -327,8 +327,8 @@ all_heard(void)
     return true;
 }
 
-/* Can accounts have heaps of their own here? Only if the interpreter's own allocator for small blocks, and
-   nothing else, lies beneath the hooks, where they are or would be. */
+/* Can accounts have heaps of their own here? Only if the interpreter's own allocator for small
+   blocks, and nothing else, lies beneath the hooks, where they are or would be. */
 static bool
 slabs_may_serve(void)
 {
@@ -357,7 +357,8 @@ slabs_may_serve(void)
 #endif
 }
 
-/* Put a hook wherever ours does not hear requests, or no longer does, and find out what lies beneath. */
+/* Put a hook wherever ours does not hear requests, or no longer does, and find out what lies
+   beneath. */
 static int
 put_hooks(void)
 {
@@ -391,15 +392,15 @@ put_hooks(void)
     return 0;
 }
 
-/* --- What pymalloc says of itself ------------------------------------------------------------------------ */
+/* --- What pymalloc says of itself ------------------------------------------------------------- */
 
 PyDoc_STRVAR(pymalloc_report_doc, "pymalloc_report()\n--\n\n"
 "What sys._debugmallocstats prints, as bytes, although the clock stands in front of pymalloc; None where that\n"
 "cannot be had. It visits a cache line of each pool: 50 microseconds for 100 MB.");
 
-/* pymalloc prints only while it is itself the allocator of the object domain. So the allocator beneath us is
-   put there for the length of the call. No object is made meanwhile, and nobody else uses this domain
-   without the GIL. */
+/* pymalloc prints only while it is itself the allocator of the object domain. So the allocator
+   beneath us is put there for the length of the call. No object is made meanwhile, and nobody else
+   uses this domain without the GIL. */
 static PyObject *
 clock_pymalloc_report(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing))
 {

@@ -1,8 +1,8 @@
 /* What the walk knows about the insides of CPython, version by version. Part of _walk.c.
  *
- * Theory of operation. The structures come from the interpreter's own internal headers, so the compiler
- * checks them. A version that is not listed does not compile: the extension is optional, and the walk in
- * Python takes over. Nothing else in the walk depends on the layout of a version.
+ * Theory of operation. The structures come from the interpreter's own internal headers, so the
+ * compiler checks them. A version that is not listed does not compile: the extension is optional,
+ * and the walk in Python takes over. Nothing else in the walk depends on the layout of a version.
  *
  * References. What these functions return is borrowed. The GIL is held. */
 
@@ -75,8 +75,8 @@ bytes_before_object(PyTypeObject *type)
 }
 
 #if PY_VERSION_HEX < 0x030D0000
-/* The array of attribute values that goes with shared keys: a prefix of one byte per value plus two,
- * rounded up to pointers, then the values. It is as long as the table of the keys. */
+/* The array of attribute values that goes with shared keys: a prefix of one byte per value plus
+ * two, rounded up to pointers, then the values. It is as long as the table of the keys. */
 static inline size_t
 values_array_bytes(PyDictKeysObject *keys)
 {
@@ -93,8 +93,8 @@ values_array_bytes(PyDictValues *values)
 }
 #endif
 
-/* The bytes that an instance has in a values array: inside its own block (`*inside`) from 3.13 on, in a
- * block of its own (returned) before that. 0 once a real dict has taken the array over. */
+/* The bytes that an instance has in a values array: inside its own block (`*inside`) from 3.13 on,
+ * in a block of its own (returned) before that. 0 once a real dict has taken the array over. */
 static inline size_t
 instance_values_bytes(PyObject *object, PyTypeObject *type, size_t *inside)
 {
@@ -167,16 +167,16 @@ frame_generator(struct _PyInterpreterFrame *frame)
     return (PyObject *)((char *)frame - offsetof(PyGenObject, gi_iframe));
 }
 
-/* Does the traversal of the frame see its slots? The frame on top has no stack top while it runs, and then
- * its traversal sees none of them. */
+/* Does the traversal of the frame see its slots? The frame on top has no stack top while it runs,
+ * and then its traversal sees none of them. */
 static inline int
 frame_shows_slots(struct _PyInterpreterFrame *frame)
 {
     return frame->stacktop >= 0;
 }
 
-/* The instance that a frame of `__init__` works on, which a hidden frame in front of it holds, or NULL. From
- * 3.13 on a call of a class goes through such a frame instead of C. */
+/* The instance that a frame of `__init__` works on, which a hidden frame in front of it holds, or
+ * NULL. From 3.13 on a call of a class goes through such a frame instead of C. */
 static inline PyObject *
 frame_instance(struct _PyInterpreterFrame *frame)
 {

@@ -1,16 +1,17 @@
 /* What a message is charged. Part of _walk.c, whose walk it spares most messages.
  *
- * Theory of operation. There are two figures. `message_bytes` is what the walk would say, to the byte.
- * `message_bound` is at least that, and quick for nested messages too: enough to say that a message
- * fits.
+ * Theory of operation. There are two figures. `message_bytes` is what the walk would say, to the
+ * byte. `message_bound` is at least that, and quick for nested messages too: enough to say that a
+ * message fits.
  *
- * Most messages are atoms (objects without references) or flat: a tuple, list or dict of atoms. Their
- * bytes are the walk's, to the byte, without a table: an atom counts if only its container holds it, so
- * its references there are all that it has. Wherever that would take long to find out, and wherever
- * something was registered for one of these types, NOT_FLAT sends the message to the walk.
+ * Most messages are atoms (objects without references) or flat: a tuple, list or dict of atoms.
+ * Their bytes are the walk's, to the byte, without a table: an atom counts if only its container
+ * holds it, so its references there are all that it has. Wherever that would take long to find out,
+ * and wherever something was registered for one of these types, NOT_FLAT sends the message to the
+ * walk.
  *
- * References. None is taken and nothing is kept. The GIL is held, and no Python code runs but for the
- * adapters of a walk. */
+ * References. None is taken and nothing is kept. The GIL is held, and no Python code runs but for
+ * the adapters of a walk. */
 
 #ifndef ACTORKIT_HEAP_MESSAGE_SIZE_H
 #define ACTORKIT_HEAP_MESSAGE_SIZE_H
@@ -191,13 +192,14 @@ message_bytes(PyObject *const *objects, Py_ssize_t count)
     return end_walk(walk) ? bytes : -1;
 }
 
-/* --- A bound for nested messages ---------------------------------------------------------- */
+/* --- A bound for nested messages -------------------------------------------------------------- */
 
-/* The charge for a message may be too high, but never too low. So containers of exact types that nothing but
- * their container holds are opened without a table, to some depth. An atom in them counts in full although
- * others may hold it too; an atom that is met again and again (the keys of a hundred dicts) nearly always
- * counts once. Everything else sends the message to the walk: a container that is held twice, and a large
- * atom that others hold too, since the charge must not be far too high. */
+/* The charge for a message may be too high, but never too low. So containers of exact types that
+ * nothing but their container holds are opened without a table, to some depth. An atom in them
+ * counts in full although others may hold it too; an atom that is met again and again (the keys of
+ * a hundred dicts) nearly always counts once. Everything else sends the message to the walk: a
+ * container that is held twice, and a large atom that others hold too, since the charge must not be
+ * far too high. */
 
 enum { DEPTH = 16, SHARED_ATOM = 128, RECENT = 64, GC_HEADER = 2 * sizeof(uintptr_t) };
 

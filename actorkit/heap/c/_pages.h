@@ -1,22 +1,22 @@
 /* Pages for heaps: where they come from, and how they go back to the system. Part of _clock.c.
-
-Theory of operation
-===================
-
-A *region* is 16 MiB of address space, aligned, mapped when the regions before it are used up. A *page* is
-4 KiB of it. A page belongs to one heap, or is free: *cold* while it is resident, *clean* when it is not.
-Which is which stands in the region's record, in its first pages, so that looking for a free page, or
-giving it back, touches no other. What is known of each page stands there too: at the start of the pages
-themselves it would lie in the same few sets of the processor's cache for all of them.
-
-The address of a block shows whether it is ours: a bound, the span of all regions, and then a bit for each
-16 MiB.
-
-The GIL. Threads of interpreters with another GIL may ask `slab_is_ours` about blocks that are not ours;
-it reads, and answers no. Everything else is done with the GIL.
-
-Nothing here allocates through Python, and nothing here is a Python object.
-*/
+ *
+ * Theory of operation
+ * ===================
+ *
+ * A *region* is 16 MiB of address space, aligned, mapped when the regions before it are used up. A
+ * *page* is 4 KiB of it. A page belongs to one heap, or is free: *cold* while it is resident,
+ * *clean* when it is not. Which is which stands in the region's record, in its first pages, so that
+ * looking for a free page, or giving it back, touches no other. What is known of each page stands
+ * there too: at the start of the pages themselves it would lie in the same few sets of the
+ * processor's cache for all of them.
+ *
+ * The address of a block shows whether it is ours: a bound, the span of all regions, and then a bit
+ * for each 16 MiB.
+ *
+ * The GIL. Threads of interpreters with another GIL may ask `slab_is_ours` about blocks that are
+ * not ours; it reads, and answers no. Everything else is done with the GIL.
+ *
+ * Nothing here allocates through Python, and nothing here is a Python object. */
 
 #ifndef ACTORKIT_HEAP_PAGES_H
 #define ACTORKIT_HEAP_PAGES_H
@@ -66,9 +66,9 @@ struct Links {
     Links *next, *previous;
 };
 
-/* What is known of a page. All but `links` is for its heap to change. `used` and `listed` lie apart, so that a
-   compiler does not make one access of two: they are also written singly, and the processor would wait for
-   both. */
+/* What is known of a page. All but `links` is for its heap to change. `used` and `listed` lie
+   apart, so that a compiler does not make one access of two: they are also written singly, and the
+   processor would wait for both. */
 typedef struct {
     Heap *heap;
     void *freed;         /* blocks freed since it was last settled, linked by their first words */
@@ -218,7 +218,8 @@ page_with(const Links *links)
     return &region->pages[links - region->links];
 }
 
-/* Take a free page: a cold one first, since it is resident, then a clean one, then one of a new region. */
+/* Take a free page: a cold one first, since it is resident, then a clean one, then one of a new
+   region. */
 static Page *
 page_take(void)
 {

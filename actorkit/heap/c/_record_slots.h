@@ -3,12 +3,14 @@
  * Theory of operation
  * ===================
  *
- * `switch` and `accept` are called for every message, so they read slots of a record by their offsets
- * instead of asking for attributes. Offsets are looked up once for each class. A class is known by its
- * address and its version tag, which the interpreter never gives twice and takes away when the class
- * changes; so no reference to the class is needed. Classes without such slots are asked the long way.
+ * `switch` and `accept` are called for every message, so they read slots of a record by their
+ * offsets instead of asking for attributes. Offsets are looked up once for each class. A class is
+ * known by its address and its version tag, which the interpreter never gives twice and takes away
+ * when the class changes; so no reference to the class is needed. Classes without such slots are
+ * asked the long way.
  *
- * Only the name `account` is ours. How the mailbox calls its two queues, it says itself (`deliver_to`).
+ * Only the name `account` is ours. How the mailbox calls its two queues, it says itself
+ * (`deliver_to`).
  *
  * The GIL is held; what a slot holds is borrowed. */
 

@@ -3,16 +3,17 @@
  * Theory of operation. All roots are marked as dead before the first one is followed, so references
  * among them count for nothing.
  *
- * A running frame has no valid stack top, so its fast locals are read slot by slot, and of its value
- * stack as many slots as the caller says (stack_depth.py). The slots of a frame that a pending call
- * interrupted are good. A frame further down is in the middle of an instruction, or in the middle of
- * the clean-up after it: finalizers may be running, and then a slot may point to what is freed already.
- * Such a slot is only *compared*: if the walk met an object at that address elsewhere, one reference to
- * it is accounted for. It is never looked through. The exception is a frame that runs the generator or
- * coroutine that lies on its stack, which proves that it is not cleaning up.
+ * A running frame has no valid stack top, so its fast locals are read slot by slot, and of its
+ * value stack as many slots as the caller says (stack_depth.py). The slots of a frame that a
+ * pending call interrupted are good. A frame further down is in the middle of an instruction, or in
+ * the middle of the clean-up after it: finalizers may be running, and then a slot may point to what
+ * is freed already. Such a slot is only *compared*: if the walk met an object at that address
+ * elsewhere, one reference to it is accounted for. It is never looked through. The exception is a
+ * frame that runs the generator or coroutine that lies on its stack, which proves that it is not
+ * cleaning up.
  *
- * References are borrowed, but for the generators of running frames, which are held until the end. The
- * GIL is held. */
+ * References are borrowed, but for the generators of running frames, which are held until the end.
+ * The GIL is held. */
 
 #ifndef ACTORKIT_HEAP_ROOTS_H
 #define ACTORKIT_HEAP_ROOTS_H
@@ -44,9 +45,10 @@ check_frames(PyObject *frames)
     return fine;
 }
 
-/* Two ints for each frame. The first is the depth of its value stack, or -1 if that is not known. The second
- * is 0 if its slots are certainly good; n > 0 if they are good provided that the n-th slot from the top is
- * the generator that the frame before this one in `frames` belongs to; -1 if they may be out of date. */
+/* Two ints for each frame. The first is the depth of its value stack, or -1 if that is not known.
+ * The second is 0 if its slots are certainly good; n > 0 if they are good provided that the n-th
+ * slot from the top is the generator that the frame before this one in `frames` belongs to; -1 if
+ * they may be out of date. */
 static int
 check_stacks(PyObject *stacks, PyObject *frames)
 {
@@ -62,8 +64,8 @@ check_stacks(PyObject *stacks, PyObject *frames)
     return fine;
 }
 
-/* Mark `object` as dead, whatever its count is; `charge_root` will count it. The caller holds a reference to it
- * that no other root owns. */
+/* Mark `object` as dead, whatever its count is; `charge_root` will count it. The caller holds a
+ * reference to it that no other root owns. */
 static void
 mark_root(Walk *walk, PyObject *object)
 {
@@ -90,8 +92,8 @@ charge_root(Walk *walk, PyObject *object)
     }
 }
 
-/* Drop the value stack of a running frame without a valid stack top. `stack`: two ints, see `check_stacks`.
- * `inner`: the frame that this one called, or NULL. */
+/* Drop the value stack of a running frame without a valid stack top. `stack`: two ints, see
+ * `check_stacks`. `inner`: the frame that this one called, or NULL. */
 static void
 drop_value_stack(Walk *walk, struct _PyInterpreterFrame *frame, PyObject *const *stack, PyObject *inner)
 {
@@ -117,7 +119,8 @@ drop_value_stack(Walk *walk, struct _PyInterpreterFrame *frame, PyObject *const 
     }
 }
 
-/* Take away the references from slots that may be out of date, of objects that were met elsewhere. */
+/* Take away the references from slots that may be out of date, of objects that were met
+   elsewhere. */
 static void
 settle_stale(Walk *walk)
 {
@@ -141,9 +144,10 @@ settle_stale(Walk *walk)
     }
 }
 
-/* Drop the slots of a running frame, and what else it holds. The frame object itself is only a view of it that
- * the caller made: it does not count. A frame that is part of a generator or coroutine dies with it: that
- * one is a root, and if the frame is not on top, its own traversal shows the slots. */
+/* Drop the slots of a running frame, and what else it holds. The frame object itself is only a view
+ * of it that the caller made: it does not count. A frame that is part of a generator or coroutine
+ * dies with it: that one is a root, and if the frame is not on top, its own traversal shows the
+ * slots. */
 static void
 drop_frame(Walk *walk, PyObject *object, PyObject *const *stack, PyObject *inner)
 {
@@ -175,8 +179,8 @@ drop_frame(Walk *walk, PyObject *object, PyObject *const *stack, PyObject *inner
     drain(walk, release);
 }
 
-/* Drop the objects in a tuple or list, and the frames in another (or NULL). All are marked before the first
- * one is followed, so references among them count for nothing. */
+/* Drop the objects in a tuple or list, and the frames in another (or NULL). All are marked before
+ * the first one is followed, so references among them count for nothing. */
 static void
 drop_all(Walk *walk, PyObject *roots, PyObject *frames, PyObject *stacks)
 {
@@ -190,7 +194,8 @@ drop_all(Walk *walk, PyObject *roots, PyObject *frames, PyObject *stacks)
             PyObject *frame = PyTuple_GET_ITEM(frames, i);
             PyObject *generator = frame_generator(((PyFrameObject *)frame)->f_frame);
             mark_root(walk, frame);
-            /* A root needs a reference from outside: with a count of 1 it would not go through the table. */
+            /* A root needs a reference from outside: with a count of 1 it would not go through the
+               table. */
             if (generator != NULL && ROOM(walk, temporaries, temporary_count, temporary_size)) {
                 walk->temporaries[walk->temporary_count++] = Py_NewRef(generator);
                 mark_root(walk, generator);

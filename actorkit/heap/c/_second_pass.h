@@ -2,11 +2,12 @@
  *
  * Theory of operation. The first pass cannot see private reference cycles. This one, on request, is
  * trial deletion among the leftovers, the objects that were reached but did not die. It counts the
- * references among them and all that they reach. Those with references from elsewhere, and what they
- * reach, are shared; a collection would free the rest. It traverses shared data, hence the cap on its
- * edges.
+ * references among them and all that they reach. Those with references from elsewhere, and what
+ * they reach, are shared; a collection would free the rest. It traverses shared data, hence the cap
+ * on its edges.
  *
- * References are borrowed, but for what is pinned for adapters (`_hidden_memory.h`). The GIL is held. */
+ * References are borrowed, but for what is pinned for adapters (`_hidden_memory.h`). The GIL is
+ * held. */
 
 #ifndef ACTORKIT_HEAP_SECOND_PASS_H
 #define ACTORKIT_HEAP_SECOND_PASS_H

@@ -1,18 +1,18 @@
-/* The memory of a walk: its table of objects, its stack of edges, and how it begins and ends. Part of
- * _walk.c.
+/* The memory of a walk: its table of objects, its stack of edges, and how it begins and ends. Part
+ * of _walk.c.
  *
- * Theory of operation. The table has an entry for each object that may be met over more than one edge:
- * its *virtual* reference count and what is known about it. It is open addressing over `table`, and
- * `order` lists the slots in use, so that emptying it costs what was used.
+ * Theory of operation. The table has an entry for each object that may be met over more than one
+ * edge: its *virtual* reference count and what is known about it. It is open addressing over
+ * `table`, and `order` lists the slots in use, so that emptying it costs what was used.
  *
- * All of this comes from malloc, not from Python's allocators, which are being watched. If there is no
- * memory, `no_memory` is set, the walk ends, and its caller raises MemoryError. The buffers of one small
- * walk are kept for the next one.
+ * All of this comes from malloc, not from Python's allocators, which are being watched. If there is
+ * no memory, `no_memory` is set, the walk ends, and its caller raises MemoryError. The buffers of
+ * one small walk are kept for the next one.
  *
- * References. The objects in the table, on the stack and among the records are borrowed, but for the
- * first `pinned` ones of the table and for `temporaries`: those are ours until the end (`_hidden_memory.h`).
- * The registered types and functions are referenced by the walk itself. The GIL is held. Emptying the
- * table may free objects, and then Python code may run. */
+ * References. The objects in the table, on the stack and among the records are borrowed, but for
+ * the first `pinned` ones of the table and for `temporaries`: those are ours until the end
+ * (`_hidden_memory.h`). The registered types and functions are referenced by the walk itself. The
+ * GIL is held. Emptying the table may free objects, and then Python code may run. */
 
 #ifndef ACTORKIT_HEAP_TABLE_H
 #define ACTORKIT_HEAP_TABLE_H
@@ -109,7 +109,7 @@ static Walk *spare;            /* the buffers of a walk that is over, for the ne
 static uint64_t walk_numbers;  /* the number of the last walk */
 static uint64_t registrations; /* how often the registry was replaced */
 
-/* --- Growing arrays ----------------------------------------------------------------------- */
+/* --- Growing arrays --------------------------------------------------------------------------- */
 
 /* Make room for one more element. 0 if there is no memory. */
 static int
@@ -135,7 +135,7 @@ make_room(Walk *walk, void **array, size_t *size, size_t needed, size_t element)
 #define ROOM(walk, array, count, size) \
     make_room(walk, (void **)&(walk)->array, &(walk)->size, (walk)->count, sizeof *(walk)->array)
 
-/* --- The table ---------------------------------------------------------------------------- */
+/* --- The table -------------------------------------------------------------------------------- */
 
 static inline size_t
 slot_of(PyObject *object)
@@ -188,8 +188,8 @@ find_entry(Walk *walk, PyObject *object)
     }
 }
 
-/* The entry of `object`, made if there is none. In a new entry `object` is NULL: the caller fills it in. The
- * pointer is good until the next call. NULL if there is no memory. */
+/* The entry of `object`, made if there is none. In a new entry `object` is NULL: the caller fills
+ * it in. The pointer is good until the next call. NULL if there is no memory. */
 static inline Entry *
 enter(Walk *walk, PyObject *object)
 {
@@ -215,7 +215,7 @@ enter(Walk *walk, PyObject *object)
     }
 }
 
-/* --- The life of a walk ------------------------------------------------------------------- */
+/* --- The life of a walk ----------------------------------------------------------------------- */
 
 static void
 free_walk(Walk *walk)

@@ -1,7 +1,7 @@
 /* What a walk has counted, summed up by type. Part of _walk.c.
  *
- * References. A type that is met gets a reference of ours before any Python code can run; from then on
- * no record is looked at. The GIL is held. */
+ * References. A type that is met gets a reference of ours before any Python code can run; from then
+ * on no record is looked at. The GIL is held. */
 
 #ifndef ACTORKIT_HEAP_TYPE_SUMS_H
 #define ACTORKIT_HEAP_TYPE_SUMS_H
@@ -13,8 +13,9 @@ typedef struct {
     Py_ssize_t count, bytes;
 } TypeSum;
 
-/* The records by type, in a table of `*slots`; each type in it has a reference of ours. Runs no Python code and
- * allocates nothing that the collector tracks: the objects live still. NULL if there is no memory. */
+/* The records by type, in a table of `*slots`; each type in it has a reference of ours. Runs no
+ * Python code and allocates nothing that the collector tracks: the objects live still. NULL if
+ * there is no memory. */
 static TypeSum *
 gather_types(Walk *walk, size_t *slots)
 {
@@ -60,8 +61,8 @@ gather_types(Walk *walk, size_t *slots)
     return sums;
 }
 
-/* {type: (count, bytes)} of what was counted, even if the walk has ended at its limit. A metaclass may have a
- * `__hash__` in Python, so no record is read once the first type goes into the dict. */
+/* {type: (count, bytes)} of what was counted, even if the walk has ended at its limit. A metaclass
+ * may have a `__hash__` in Python, so no record is read once the first type goes into the dict. */
 static PyObject *
 sums_by_type(Walk *walk)
 {

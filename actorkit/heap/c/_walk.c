@@ -1,12 +1,12 @@
 /* The walk: how many bytes would be free again if some objects died now.
  *
- * Theory of operation. The free is simulated. The roots count as dropped. Each reference that leaves a
- * dropped object is taken away from a *virtual* reference count of its target, a copy kept beside the
- * object. A target whose virtual count reaches 0 would be freed, so its bytes count and its own
- * references are followed. A second pass, on request, finds private reference cycles.
+ * Theory of operation. The free is simulated. The roots count as dropped. Each reference that
+ * leaves a dropped object is taken away from a *virtual* reference count of its target, a copy kept
+ * beside the object. A target whose virtual count reaches 0 would be freed, so its bytes count and
+ * its own references are followed. A second pass, on request, finds private reference cycles.
  *
- * It is one translation unit, so that the compiler inlines what is done for each edge. The parts, each
- * with its own theory and each including those that it builds on, lowest first:
+ * It is one translation unit, so that the compiler inlines what is done for each edge. The parts,
+ * each with its own theory and each including those that it builds on, lowest first:
  *
  *     _compiler.h       what is asked of the compiler
  *     _contract.h       what the clock and the walk agree on
@@ -23,10 +23,10 @@
  *     _census_rows.h    what each of many records would free
  *     _walk.c           the module
  *
- * The GIL and references. The GIL is held from the beginning to the end. No Python code runs inside a
- * walk, and no object is allocated that the garbage collector tracks. So nothing can be freed
- * meanwhile, and all pointers to objects are borrowed. Adapters are the exception: `_hidden_memory.h`
- * says what is done around them. */
+ * The GIL and references. The GIL is held from the beginning to the end. No Python code runs inside
+ * a walk, and no object is allocated that the garbage collector tracks. So nothing can be freed
+ * meanwhile, and all pointers to objects are borrowed. Adapters are the exception:
+ * `_hidden_memory.h` says what is done around them. */
 
 #include "_census_rows.h"
 #include "_message_size.h"
@@ -231,7 +231,8 @@ import_attribute(const char *module, const char *name)
     return found;
 }
 
-/* The traversal of classes made by a class statement is a static function: a class of that kind shows it. */
+/* The traversal of classes made by a class statement is a static function: a class of that kind
+   shows it. */
 static int
 learn_class_traverse(void)
 {

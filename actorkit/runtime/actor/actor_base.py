@@ -1,4 +1,5 @@
-"""The callbacks that the runtime knows, with their defaults. ``behaviours.Actor`` is the class that people subclass."""
+"""ActorBase: the callbacks that the runtime knows, with their defaults. Users subclass
+``behaviours.Actor``."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ __all__ = ["ActorBase"]
 
 
 class ActorBase:
-    """One reserved attribute, ``ctx``; the rest is the user's. See ``behaviours.Actor`` for what each callback is
-    for."""
+    """One attribute is reserved, ``ctx``; the rest is the user's. ``behaviours.Actor`` says what
+    each callback is for."""
 
     __slots__ = ("ctx",)
 
@@ -28,7 +29,8 @@ class ActorBase:
         return None
 
     def handle_info(self, message: object) -> Any:
-        """What came by ``send``. Without one of its own, an actor logs and drops it. May be async."""
+        """What came by ``send``. A class without this callback logs the message and drops it. May
+        be async."""
         report_unexpected(self.ctx, message)  # type: ignore[attr-defined]
 
     def terminate(self, reason: ExitReason) -> Any:

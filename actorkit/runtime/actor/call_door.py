@@ -1,11 +1,11 @@
 """CallDoor: the calls that come to an actor. The second part of its record.
 
-A call to an idle actor whose method is synchronous runs at once, inside its caller's task (**inline**): the callee has
-no message and no signal, and cannot suspend. Its crash is its own all the same. Any other call is queued in the
-mailbox, and the caller parks on a ``PendingReply``.
+A call to an idle actor whose method is synchronous runs at once, inside its caller's task
+(**inline**): the callee has no message and no signal, and cannot suspend. Its crash is its own all
+the same. Any other call is queued in the mailbox, and the caller parks on a ``PendingReply``.
 
-A suspended frame must hold no reference to the arguments, or the walk counts them as the caller's: so they are deleted
-before each await.
+A suspended frame must hold no reference to the arguments, or the walk counts them as the caller's:
+so they are deleted before each await.
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ class CallDoor(Mailbox):
                 if watched and task.trio_cancel_status is not status:
                     await close_left_open(task, status, scheduler.features)
             if failure is not None:
-                # Not raised from within: the callee's exception would be its context, and keep the callee's state.
+                # Not raised from within: the callee's exception would be its context, and keep the
+                # callee's state.
                 args = ()
                 if isinstance(failure, Exception):
                     await scheduler.yield_if_due(task)
@@ -145,7 +146,7 @@ class CallDoor(Mailbox):
                 return await self._not_yet(method, result)
             return result
         if self.state == DEAD:
-            await scheduler.checkpoint()  # whoever tries again and again must let others run
+            await scheduler.checkpoint()  # a loop of attempts must let others run
             raise CalleeDied(self.describe(), NOPROC, method=method.__qualname__)
         reply = PendingReply(task, self, scheduler.current)
         function = kind.handlers[method]
@@ -197,8 +198,8 @@ class CallDoor(Mailbox):
         if type(result) is Later:
             result._attach(reply, self)
         else:
-            # A plain function that returns a coroutine (a decorator's wrapper): the pool carries it, now and from now
-            # on.
+            # A plain function that returns a coroutine (a decorator's wrapper): the pool carries
+            # it, now and from now on.
             self.kind.inline[method] = None
             reply.remember_caller()
             self.put_next(Continuation((_carry_on, (result,), reply)))
@@ -256,7 +257,8 @@ class CallDoor(Mailbox):
                 timer.cancel()
 
     def task_of_sender(self, what: str) -> Task:
-        """The task that asks something of this actor. Raises if it is none of the node's trio run."""
+        """The task that asks something of this actor. Raises if it is none of the node's trio
+        run."""
         scheduler = self.kind.scheduler
         try:
             task = current_task()
@@ -267,7 +269,8 @@ class CallDoor(Mailbox):
         return task
 
     def _not_from_here(self, what: str) -> Exception:
-        """What somebody gets who is in no task of the node's trio run. The dead are dead everywhere."""
+        """What somebody gets who is in no task of the node's trio run. The dead are dead
+        everywhere."""
         if self.state == DEAD:
             return CalleeDied(self.describe(), NOPROC)
         return self.kind.scheduler.home.refuse(what, self)

@@ -1,10 +1,11 @@
 """ActorContext: the actor's own view of its record, ``self.ctx``: what an actor may do to itself.
 
-What it asks of its node (to start others, say) joins this where the node is: ``runtime.node.Context``.
+What it asks of its node (to start others, say) joins this where the node is:
+``runtime.node.Context``.
 
-A context *is* the actor's record, so it costs no memory. Others hold the same object typed as a ``Ref``, and may only
-send. Every operation here checks that it is the actor itself who asks (its handlers, its nursery's tasks), and raises
-NotInsideActor otherwise.
+A context *is* the actor's record, so it costs no memory. Others hold the same object typed as a
+``Ref``, and may only send. Every operation here checks that it is the actor itself who asks (its
+handlers, its nursery's tasks), and raises NotInsideActor otherwise.
 """
 
 from __future__ import annotations
@@ -58,10 +59,11 @@ class ActorContext(Record[A_co]):
     # --- others -------------------------------------------------------------------------------
 
     def link(self, other: Ref[Any]) -> None:
-        """Tie this actor's life to ``other``'s: when one ends other than Normal, so does the one that does not trap
-        exits.
+        """Tie this actor's life to ``other``'s: when one of them ends with a reason other than
+        Normal, the other ends too, unless it traps exits.
 
-        Idempotent; linking oneself is nothing; a dead ``other`` sends a NoProc exit signal. Source: erlang:link/1.
+        Idempotent. To link oneself does nothing. A dead ``other`` sends a NoProc exit signal.
+        Source: erlang:link/1.
         """
         self._self("link")
         record = resolve(other, self.kind.scheduler)
@@ -71,23 +73,26 @@ class ActorContext(Record[A_co]):
             links.link(self.kind.scheduler, self, record)
 
     def unlink(self, other: Ref[Any]) -> None:
-        """End the link, from either side; no Exit from it arrives after this. Source: erlang:unlink/1."""
+        """End the link, from either side. No Exit from it arrives after this. Source:
+        erlang:unlink/1."""
         self._self("unlink")
         record = resolve(other, self.kind.scheduler)
         if record is not None:
             links.unlink(self, record)
 
     def monitor(self, other: Ref[Any]) -> MonitorId:
-        """Be told of ``other``'s end, once, with ``Down`` (at once, with NoProc, if it is dead already).
+        """Get one ``Down`` when ``other`` ends; at once, with NoProc, if it is dead already.
 
-        Each call makes a separate monitor. A named ref is resolved now, once. Source: erlang:monitor/2.
+        Each call makes a separate monitor. A named ref is resolved now, once. Source:
+        erlang:monitor/2.
         """
         self._self("monitor")
         return links.monitor(self.kind.scheduler, self, resolve(other, self.kind.scheduler), other)
 
     def demonitor(self, monitor: MonitorId, *, flush: bool = False) -> bool:
-        """Take a monitor back. True: it was armed, and no Down of it comes. False: its Down came or is queued, or it is
-        not this actor's; ``flush`` removes a queued one. Source: erlang:demonitor/2."""
+        """Take a monitor back. True: it was armed, and its Down will not come. False: its Down has
+        come or is queued, or the monitor is not this actor's. ``flush`` removes a queued Down.
+        Source: erlang:demonitor/2."""
         self._self("demonitor")
         if not isinstance(monitor, MonitorId):
             raise TypeError(f"cannot demonitor {shown(monitor, 200)}: give what monitor returned")
@@ -97,8 +102,9 @@ class ActorContext(Record[A_co]):
 
     @property
     def trap_exit(self) -> bool:
-        """Do exit signals arrive as ``Exit`` messages instead of ending this actor? Starts as the class's
-        ``trap_exit``. A parent's shutdown then runs ``terminate``. Source: process_flag(trap_exit, …)."""
+        """Do exit signals arrive as ``Exit`` messages instead of ending this actor? It begins as
+        the class's ``trap_exit``. If so, a parent's shutdown runs ``terminate``. Source:
+        process_flag(trap_exit, …)."""
         return self.traps_exits
 
     @trap_exit.setter
@@ -108,8 +114,9 @@ class ActorContext(Record[A_co]):
 
     @property
     def max_heap_size(self) -> HeapLimit | None:
-        """How much this actor may hold; None: any amount. Assign bytes, text such as ``"8 MiB"``, a HeapLimit, or None;
-        in force when the message at hand is done. Source: process_flag(max_heap_size, …)."""
+        """How much this actor may hold; None: any amount. Assign bytes, text such as ``"8 MiB"``, a
+        HeapLimit, or None. It is in force when the message at hand is done. Source:
+        process_flag(max_heap_size, …)."""
         return None if self.account is None else self.account.owner.limit
 
     @max_heap_size.setter
@@ -119,8 +126,9 @@ class ActorContext(Record[A_co]):
 
     @property
     def priority(self) -> Priority:
-        """Who is given up first when the node runs out of memory; begins as the child spec's ``priority``. Assign
-        another when what this actor does becomes more, or less, important: a connection that has logged in."""
+        """How important this actor is when the node runs out of memory: the least important are
+        given up first. It begins as the child spec's ``priority``. Assign another when its work
+        becomes more important, or less: a connection that has logged in."""
         return self.memory_priority
 
     @priority.setter
@@ -129,8 +137,8 @@ class ActorContext(Record[A_co]):
         self.need_relations().memory_priority = Priority(value)
 
     def watch_memory(self, wanted: bool = True) -> None:
-        """Get ``MemoryPressure`` messages when the node's memory level changes; ``False``: no more. For actors that can
-        let go of something: caches, buffers."""
+        """Get ``MemoryPressure`` messages when the node's memory level changes; ``False``: no more
+        of them. For actors that can let go of something, such as a cache."""
         self._self("watch_memory")
         watchers = self.kind.scheduler.memory_watchers
         if not wanted:
@@ -140,27 +148,29 @@ class ActorContext(Record[A_co]):
             self.need_relations().call_at_exit(lambda record, _: watchers.pop(record, None))
 
     def stop(self, reason: ExitReason | None = None) -> None:
-        """End after the message at hand: its answer still goes out, what it has put into ``continue_with`` (before or
-        after this call) still runs, then ``terminate(reason)``. From others: ask for the same with ``ref.stop()``."""
+        """End after the message at hand. Its answer still goes out, and what it gives to
+        ``continue_with``, before or after this call, still runs; then ``terminate(reason)``. Others
+        ask for the same with ``ref.stop()``."""
         super().stop(NORMAL if reason is None else reason)
 
     def exit_now(self, reason: ExitReason) -> NoReturn:
-        """End here and now: the handler unwinds (its ``finally`` blocks run), ``terminate(reason)`` runs, callers get
-        CalleeDied.
-        Source: erlang:exit/1."""
+        """End here and now: the handler unwinds (its ``finally`` blocks run), ``terminate(reason)``
+        runs, callers get CalleeDied. Source: erlang:exit/1."""
         self._self("exit_now")
         raise ActorExit(reason)
 
     def continue_with(
         self, method: Callable[Concatenate[Any, P], object], /, *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        """Run a method of this actor after the message at hand and before any queued one; may be chained. For the slow
-        half of ``init``. The method is a plain function of the class and need not be declared.
+        """Run a method of this actor after the message at hand and before any queued one. It may be
+        chained. Use it for the slow half of ``init``. The method is a plain function of the class
+        and need not be declared.
 
-        It belongs to the message: a stop, the parent's shutdown and ``ak.sys`` requests wait for it, and for all that
-        it continues with, so ``terminate`` never sees an actor that is half made. It does not run if the message ends
-        in an exception, if ``init`` returns ``ak.IGNORE`` or ``ak.Stop``, or after a kill or an exit signal. Source:
-        gen_server, handle_continue/2."""
+        It belongs to the message at hand: a stop, the parent's shutdown and ``ak.sys`` requests
+        wait for it, and for everything that it continues with. So ``terminate`` never sees an actor
+        that is half made. It does not run if the message ends in an exception, if ``init`` returns
+        ``ak.IGNORE`` or ``ak.Stop``, or after a kill or an exit signal. Source: gen_server,
+        handle_continue/2."""
         self._self("continue_with")
         if self.kind.process:
             raise TypeError(f"{self.describe()} is a process: it has no messages to continue between; just go on")
@@ -185,9 +195,9 @@ class ActorContext(Record[A_co]):
 
     @property
     def idle_timeout(self) -> float | None:
-        """Seconds without a message after which ``handle_info`` gets ``IdleTimeout``, again and again until set to
-        None. It counts anew from every message. Source: gen_server's ``Timeout`` return value (there it must be
-        returned each time)."""
+        """Seconds without a message after which ``handle_info`` gets ``IdleTimeout``, again and
+        again until set to None. It counts anew from every message. Source: gen_server's ``Timeout``
+        return value (there it must be returned each time)."""
         relations = self.relations
         return None if relations is None else relations.idle_seconds
 
@@ -206,8 +216,8 @@ class ActorContext(Record[A_co]):
     # --- system events ------------------------------------------------------------------------
 
     def subscribe(self, *types: type[Any]) -> None:
-        """Get the node's system events of these types (all of them without ``types``) as messages; replaces an earlier
-        subscription."""
+        """Get the node's system events of these types as messages; without ``types``, all of them.
+        It replaces an earlier subscription."""
         self._self("subscribe")
         self.kind.scheduler.events.subscribe(self, types or (SystemEvent,))
 
@@ -219,11 +229,12 @@ class ActorContext(Record[A_co]):
     # --- names --------------------------------------------------------------------------------
 
     def register(self, name: str) -> None:
-        """Take a name on this node. Raises AlreadyRegistered when it is taken, or this actor has one already."""
+        """Take a name on this node. Raises AlreadyRegistered when it is taken, or this actor has
+        one already."""
         self._self("register")
         if not isinstance(name, str) or not name:
             raise TypeError(f"cannot register {shown(name, 200)}: a name is a non-empty string")
-        name = str.__str__(name)  # of a subclass, it has code of its own, which would run at this actor's end
+        name = str.__str__(name)  # a subclass of str has code of its own, which would run at this actor's end
         relations = self.need_relations()
         own = relations.name if relations.name is not None else self.kind.name
         if own is not None:

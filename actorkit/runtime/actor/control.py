@@ -1,7 +1,8 @@
 """ControlLane: what an actor whose code is on the stack must look at before its next message.
 
-A running actor cannot be ended, stopped or looked into at once. What is asked of it meanwhile is noted
-here, and looked at when the message at hand is done (``attend``), in the order of the fields below.
+A running actor cannot be ended, stopped or looked into at once. What is asked of it meanwhile is
+noted here, and looked at when the message at hand is done (``attend``), in the order of the fields
+below.
 """
 
 from __future__ import annotations

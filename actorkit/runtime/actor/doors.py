@@ -1,10 +1,12 @@
-"""The doors that a governor stands at: restarts and new work pass through them.
+"""The doors that a governor may stand at: restarts and new work pass through them.
 
-The gate: every automatic restart passes through it, on its way from decision to start.
+Every automatic restart passes through a *gate*, between the supervisor's decision and the start.
+The default gate lets it pass when its backoff is over. A node under memory pressure puts another
+gate on ``node.restart_gate``. While a restart waits there, the child shows as ``restarting`` and
+can be terminated, and its supervisor serves calls.
 
-The default gate lets each restart pass when its backoff is over. Whoever has reason to hold restarts back (a node under
-memory pressure) puts another gate on ``node.restart_gate``; meanwhile the child shows as ``restarting``, can be
-terminated, and calls are served. Admission and memory are there only while a governor runs.
+*Admission* decides about new work, *memory* answers questions. Both are there only while a governor
+runs.
 """
 
 from __future__ import annotations
@@ -42,9 +44,13 @@ class RestartGate(Protocol):
         counts: bool = True,
         key: Hashable = None,
     ) -> PendingRestart:
-        """Call ``go`` once, not before ``delay`` seconds have passed, and never from within this call. ``counts``: the
-        child ended by its own doing; False: the node ended it, to free memory. ``key`` names the child across its
-        lives."""
+        """Call ``go`` once, not before ``delay`` seconds have passed, and never from within this
+        call.
+
+        Args:
+            counts: the child ended by its own doing; False: the node ended it, to free memory.
+            key: names the child across its lives.
+        """
         ...
 
 
@@ -61,8 +67,8 @@ class Admission(Protocol):
     """Whether new work may come in. ``node.admission`` while a governor runs, else None."""
 
     def admit(self, kind: str, *, exempt: bool = False) -> bool:
-        """May one more of this kind begin now? It counts as begun if so, until ``release``. ``exempt``: it may in any
-        case, and is counted only."""
+        """May one more of this kind begin now? If so, it counts as begun until ``release``.
+        ``exempt``: it may in any case, and is only counted."""
         ...
 
     def release(self, kind: str) -> None:
@@ -83,7 +89,8 @@ class Admission(Protocol):
 
 
 class Memory(Protocol):
-    """What one may ask about the node's memory. ``node.memory`` while a governor runs, else None."""
+    """What one may ask about the node's memory. ``node.memory`` while a governor runs, else
+    None."""
 
     @property
     def level(self) -> MemoryLevel:
@@ -100,7 +107,7 @@ class Memory(Protocol):
 
 
 class TimerGate:
-    """Waits out the delay, no more."""
+    """The default gate: it waits until the delay is over."""
 
     def __init__(self, timers: Timers) -> None:
         self._timers = timers

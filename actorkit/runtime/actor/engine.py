@@ -1,9 +1,9 @@
 """Engine: what a record asks of the scheduler that runs it.
 
-The scheduler is built out of records, so records cannot be built out of the scheduler: everything in
-``runtime.actor`` (records, links, names, calls, events …) is typed against this Protocol, and only
-the layers above know the class that fulfils it. What is not listed here is the business of those
-layers: what is listed is all that a second engine, or a scripted one in a test, has to offer.
+The scheduler is built out of records, so records cannot be built out of the scheduler: everything
+in ``runtime.actor`` (records, links, names, calls, events …) is typed against this Protocol, and
+only the layers above know the class that fulfils it. What is not listed here is the business of
+those layers: what is listed is all that a second engine, or a scripted one in a test, has to offer.
 
 ``R`` is the record that the engine runs.
 """
@@ -49,7 +49,8 @@ class Handled(Protocol):
 
 
 class Signals(Protocol[R]):
-    """What links and monitors ask of an engine: to end a receiver, and to go on whatever that raises."""
+    """What links and monitors ask of an engine: to end a receiver, and to go on whatever that
+    raises."""
 
     doomed: list[R]
     """Actors that must end and could not be ended yet: the stack was full."""
@@ -88,20 +89,23 @@ class Ends(Signals[R], Protocol[R]):
         ...
 
     def blame(self, actor: R, why: str) -> None:
-        """It broke a rule that the runtime found out after its handler: it ends as if it had raised."""
+        """It broke a rule that the runtime found out after its handler: it ends as if it had
+        raised."""
 
     def restart_idle_timer(self, record: R) -> None:
         """Count the actor's idle time anew."""
 
     def leave(self, error: BaseException) -> None:
-        """Users' code has raised KeyboardInterrupt or SystemExit: the node stops in order, then raises it."""
+        """Users' code has raised KeyboardInterrupt or SystemExit: the node stops in order, then
+        raises it."""
 
 
 class BudgetDoor(Protocol[R_contra]):
     """The budgets of one node, as an actor sees them."""
 
     def change(self, record: R_contra, limit: HeapLimit | None) -> HeapLimit | None:
-        """Give an actor another limit (None: no limit), in force at its next boundary. Returns the old one."""
+        """Give an actor another limit (None: no limit), in force at its next boundary. Returns the
+        old one."""
         ...
 
 
@@ -148,7 +152,8 @@ class Engine(Ends[R], Protocol[R]):
     queues: tuple[deque[R], ...]
     """Actors that have something to do, one queue per scheduling priority."""
     busy: bool
-    """Does somebody draw from the queues already? If not, whoever queues an actor calls ``wake``."""
+    """Does somebody draw from the queues already? If not, whoever queues an actor calls
+    ``wake``."""
 
     def wake(self, what: str = "wake", whom: Any = "the node") -> None:
         """Have a worker draw from the queues. Raises RecursionError, and RuntimeError in another
@@ -215,13 +220,16 @@ class Engine(Ends[R], Protocol[R]):
     """Why the last actor to die has died: asked right after a death that was noticed late."""
 
     def received(self, value: object) -> None:
-        """The current actor has got an answer: what it holds alone counts as its own from now on."""
+        """The current actor has got an answer: what it holds alone counts as its own from now
+        on."""
 
     def inline_crash(self, callee: R, error: BaseException, function: Any, args: Any) -> BaseException:
-        """An inline handler has raised in its caller's task: settle it; returns what the caller gets."""
+        """An inline handler has raised in its caller's task: settle it; returns what the caller
+        gets."""
 
     def left_scope_open(self, callee: R) -> BaseException:
-        """An inline handler left a cancel scope open in its caller's task; returns what the caller gets."""
+        """An inline handler left a cancel scope open in its caller's task; returns what the caller
+        gets."""
 
     # --- memory -------------------------------------------------------------------------------
 

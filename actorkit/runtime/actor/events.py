@@ -1,8 +1,10 @@
-"""System events: what happened on the node, for whoever asked. Plain data; nothing is made when nobody listens.
+"""System events: what happened on the node, for whoever asked. Plain data; nothing is made when
+nobody listens.
 
-A subscriber is an actor (it gets the events as messages, exempt from its mailbox's bound) or an ``EventStream`` (a
-bounded buffer for a trio task, e.g. the host's). A stream that is not read drops its oldest events and counts them: an
-observer must never be what brings the node down.
+A subscriber is an actor, which gets the events as messages, or an ``EventStream``: a bounded buffer
+for a trio task, such as the host's. Events to an actor are exempt from its mailbox's bound. A
+stream that nobody reads drops its oldest events and counts them: an observer must never be what
+brings the node down.
 """
 
 from __future__ import annotations
@@ -71,7 +73,8 @@ class ActorCrashed(SystemEvent):
 
 @attrs.frozen
 class ChildRestarted(SystemEvent):
-    """A supervisor has started a child again. ``ref`` is the new life; ``supervisor`` says whose."""
+    """A supervisor has started a child again. ``ref`` is the new life; ``supervisor`` says
+    whose."""
 
     child_id: object = attrs.field(repr=shown)
     supervisor: str
@@ -79,8 +82,8 @@ class ChildRestarted(SystemEvent):
 
 @attrs.frozen
 class SupervisorReport(SystemEvent):
-    """A supervisor's report: ``kind`` is child_terminated, start_error, shutdown_error, unkillable or
-    reached_max_restart_intensity; ``because`` gives rule and numbers."""
+    """A supervisor's report: ``kind`` is child_terminated, start_error, shutdown_error, unkillable
+    or reached_max_restart_intensity; ``because`` gives rule and numbers."""
 
     kind: str
     child_id: object = attrs.field(repr=shown)
@@ -90,8 +93,8 @@ class SupervisorReport(SystemEvent):
 
 @attrs.frozen
 class DeadLetter(SystemEvent):
-    """A message that nobody will handle. ``ref`` is its receiver. ``why`` is text, with the details of the case;
-    ``reason`` is the same for programs."""
+    """A message that nobody will handle. ``ref`` is its receiver. ``why`` is text, with the details
+    of the case; ``reason`` is the same for programs."""
 
     message: str
     args: tuple[Any, ...] = attrs.field(repr=shown)
@@ -101,8 +104,8 @@ class DeadLetter(SystemEvent):
 
 @attrs.frozen
 class HeapLimitPassed(SystemEvent):
-    """An actor holds more than its ``max_heap_size``. Told once for each time that it passes it; ``kill``: its end
-    follows."""
+    """An actor holds more than its ``max_heap_size``. It comes once for each time that the limit is
+    passed. ``kill``: the actor's end follows."""
 
     usage: HeapUsage
     limit: int
@@ -111,14 +114,16 @@ class HeapLimitPassed(SystemEvent):
 
 @attrs.frozen
 class Unkillable(SystemEvent):
-    """An actor was cancelled ``seconds`` ago and still runs: it is in a shield, a thread, or swallows cancellation."""
+    """An actor was cancelled ``seconds`` ago and still runs: it is in a shield, a thread, or
+    swallows cancellation."""
 
     seconds: float
 
 
 @attrs.frozen
 class MemoryLevelChanged(SystemEvent):
-    """The node has become shorter of memory, or less short: ``because`` gives rule and numbers. ``who`` is the node."""
+    """The node has become shorter of memory, or less short: ``because`` gives rule and numbers.
+    ``who`` is the node."""
 
     level: MemoryLevel
     previous: MemoryLevel
@@ -127,7 +132,8 @@ class MemoryLevelChanged(SystemEvent):
 
 @attrs.frozen
 class MemoryAlarm(SystemEvent):
-    """Memory is short (``standing``), or it is over: told once each. Source: memsup's system_memory_high_watermark."""
+    """Memory is short (``standing``), or is not any more: one event each. Source: memsup's
+    system_memory_high_watermark."""
 
     standing: bool
     because: str
@@ -135,9 +141,10 @@ class MemoryAlarm(SystemEvent):
 
 @attrs.frozen
 class KilledForMemory(SystemEvent):
-    """An actor was ended because the node needed its memory: ``predicted`` bytes, those of its radius included.
-    ``dry_run``: it would have been. ``table``: the candidates of its round as they were ranked, a line each with what
-    became of it, the first twenty and how many more there were."""
+    """An actor was ended because the node needed its memory: ``predicted`` bytes, those of its
+    radius included. ``dry_run``: it would have been. ``table``: the candidates of its round as they
+    were ranked, a line each with what became of it, the first twenty and how many more there
+    were."""
 
     level: MemoryLevel
     predicted: int
@@ -148,7 +155,7 @@ class KilledForMemory(SystemEvent):
 
 @attrs.frozen
 class MemoryReport(SystemEvent):
-    """What else people should know of the governor: ``kind`` is one of ReportKind in
+    """Anything else that operators should know of the governor. ``kind`` is one of ReportKind in
     ``policy.memory.governor_events``."""
 
     kind: str
@@ -157,7 +164,8 @@ class MemoryReport(SystemEvent):
 
 
 def checked_types(types: tuple[Any, ...]) -> tuple[type[SystemEvent], ...]:
-    """``types``, if all are classes of events. Raises TypeError: they are asked in others' stacks later."""
+    """``types``, if all are classes of events; else TypeError, here and not later, in the stack of
+    whoever emits."""
     for one in types:
         if not isinstance(one, type) or SystemEvent not in type.mro(one):
             raise TypeError(
@@ -168,7 +176,8 @@ def checked_types(types: tuple[Any, ...]) -> tuple[type[SystemEvent], ...]:
 
 
 class EventStream:
-    """Events for a trio task: ``async for event in stream``. Leave its ``with`` block to unsubscribe."""
+    """Events for a trio task: ``async for event in stream``. Leave its ``with`` block to
+    unsubscribe."""
 
     def __init__(self, events: Events, types: tuple[type[SystemEvent], ...], capacity: int) -> None:
         self._events = events
@@ -234,8 +243,8 @@ class Events:
     """Who wants which events on one node.
 
     Args:
-        home: the thread that may subscribe; none: this one.
-        failed: takes what a delivery raises.
+        home: the thread that may subscribe; None: this one.
+        failed: called with what a delivery raises.
     """
 
     def __init__(self, home: Home | None, failed: Callable[[BaseException], None]) -> None:
@@ -264,8 +273,8 @@ class Events:
         return answer
 
     def emit(self, event: SystemEvent) -> None:
-        """Deliver it to those who want it. A delivery that raises is logged: what happened has happened, whoever
-        could be told of it."""
+        """Deliver it to those who want it. A delivery that raises ends nothing: the event has
+        happened, whether or not somebody could be told."""
         for stream in self.streams:
             try:
                 if isinstance(event, stream.types):

@@ -1,7 +1,7 @@
 """Later: an answer that comes later than the end of the handler that was asked for it.
 
-What a ``Later`` asks of the two sides of a call is written down here, so that it knows neither records
-nor replies: ``Asker`` waits for the answer, ``Answerer`` has promised it.
+What a ``Later`` asks of the two sides of a call is written down here, so that it knows neither
+records nor replies: ``Asker`` waits for the answer, ``Answerer`` has promised it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class Asker(Protocol):
         """The answer is an exception."""
 
     def promised(self, later: Later[Any] | None) -> None:
-        """The answer will come from ``later``; None: ``later`` is done, and the answer comes next."""
+        """The answer will come from ``later``; None: ``later`` is done, and the answer comes
+        next."""
 
 
 class Answerer:
@@ -60,12 +61,12 @@ class Answerer:
 
 
 class Later(Generic[T]):
-    """An answer that comes later, from wherever it is ready. Return it from a ``@ak.call`` method; the caller gets
-    ``T``.
+    """An answer that comes later, from wherever it is ready. Return it from a ``@ak.call`` method;
+    the caller gets ``T``.
 
-    Use it to answer from another message, task or actor without blocking this one. The caller's deadline goes on; if
-    this actor ends first, the caller gets CalleeDied. The first answer counts, others are dropped. One ``Later`` may be
-    returned to several callers: all get its answer.
+    Use it to answer from another message, task or actor without blocking this one. The caller's
+    deadline goes on; if this actor ends first, the caller gets CalleeDied. The first answer counts,
+    others are dropped. One ``Later`` may be returned to several callers: all get its answer.
 
     Source: gen_server:reply/2 after ``{noreply, State}``.
 
@@ -89,11 +90,13 @@ class Later(Generic[T]):
 
     @property
     def wanted(self) -> bool:
-        """Is somebody still waiting? False when answered, timed out, or the caller was cancelled."""
+        """Is somebody still waiting? False when answered, timed out, or the caller was
+        cancelled."""
         return not self._done and (self._askers is None or bool(self._askers))
 
     def set(self, value: T) -> None:
-        """Answer with ``value``. Raises TypeError for this very Later: it would never be answered."""
+        """Answer with ``value``. Raises TypeError for this very Later: it would never be
+        answered."""
         if value is self:
             raise TypeError("cannot answer a Later with itself: nobody would ever be answered")
         if not self._done:
@@ -103,8 +106,9 @@ class Later(Generic[T]):
             self._settle()
 
     def fail(self, error: Exception) -> None:
-        """Answer by raising ``error`` in the caller. It should hold plain data: it is handed over as it is. Raises
-        TypeError for what is no Exception: only that can be raised there, and ends nobody but its caller."""
+        """Answer by raising ``error`` in the caller. It should hold plain data: it is handed over
+        as it is. Raises TypeError for what is no Exception: only that can be raised there, and ends
+        nobody but its caller."""
         if not isinstance(error, Exception):
             raise TypeError(f"cannot answer with {shown(error, 100)}: fail takes an Exception, which the caller gets")
         if not self._done:
@@ -120,8 +124,8 @@ class Later(Generic[T]):
             return
 
     def _attach(self, asker: Asker, answerer: Answerer) -> None:
-        """For the runtime: ``answerer`` has returned this as its answer to ``asker``, who is parked, or will be if
-        this is not done yet."""
+        """For the runtime: ``answerer`` has returned this as its answer to ``asker``, who is
+        parked, or will be if this is not done yet."""
         if self._done:
             self._answer(asker)
         elif answerer.alive:

@@ -1,9 +1,9 @@
 """Links and monitors: who hears of whose end.
 
-* A link is one per pair, both ways; a signal over it ends those who do not trap exits.
-* A monitor is one way, and every one is separate; it sends one ``Down``.
-* A death that causes others tells them in the order of the deaths, from one loop (``tell_watchers``): a chain of a
-  thousand linked actors needs no deep stack.
+* A link is one per pair, both ways. A signal over it ends an actor that does not trap exits.
+* A monitor is one way, and each one is separate. It sends one ``Down``.
+* Deaths that cause one another are told in their order, from one loop (``tell_watchers``): a chain
+  of a thousand linked actors needs no deep stack.
 
 What a signal does to its receiver is decided by ``policy.exit_signals``; here it is carried out.
 Source: the Erlang reference manual, "Processes": links, monitors, signals.
@@ -29,7 +29,8 @@ __all__ = ["demonitor", "link", "monitor", "send_signal", "tell_watchers", "unli
 
 
 class LinkNotice(Notice):
-    """A trapped Exit that came over a link, so that ``unlink`` can tell it from one that somebody sent."""
+    """A trapped Exit that came over a link, so that ``unlink`` can tell it from one that somebody
+    sent."""
 
     __slots__ = ()
 
@@ -49,7 +50,8 @@ def send_signal(
 
 
 def link(engine: Signals[Record[Any]], one: Record[Any], other: Record[Any]) -> None:
-    """Link the two; idempotent; a link to oneself is none. A dead ``other`` answers with a NoProc signal."""
+    """Link the two; idempotent; a link to oneself is none. A dead ``other`` answers with a NoProc
+    signal."""
     if one is other:
         return
     if other.state == DEAD:
@@ -69,7 +71,8 @@ def link(engine: Signals[Record[Any]], one: Record[Any], other: Record[Any]) -> 
 
 
 def unlink(one: Record[Any], other: Record[Any]) -> None:
-    """End the link, from either side. No Exit from it arrives after this, also not one that is queued already."""
+    """End the link, from either side. No Exit from it arrives after this, also not one that is
+    queued already."""
     for end, far in ((one, other), (other, one)):
         if end.relations is not None and end.relations.links is not None:
             end.relations.links.pop(far, None)
@@ -77,7 +80,8 @@ def unlink(one: Record[Any], other: Record[Any]) -> None:
 
 
 def monitor(engine: Signals[Record[Any]], watcher: Record[Any], target: Record[Any] | None, ref: Ref[Any]) -> MonitorId:
-    """Have ``watcher`` told once of the end of ``target``; at once, with NoProc, if it is dead or absent."""
+    """Have ``watcher`` told once of the end of ``target``; at once, with NoProc, if it is dead or
+    absent."""
     engine.monitor_count += 1
     id = MonitorId(engine.monitor_count)
     if target is None or target.state == DEAD:
@@ -99,7 +103,8 @@ def monitor(engine: Signals[Record[Any]], watcher: Record[Any], target: Record[A
 
 
 def demonitor(watcher: Record[Any], id: MonitorId, flush: bool) -> bool:
-    """Take the monitor back. True: it was still armed. With ``flush``, a Down in the mailbox is removed as well."""
+    """Take the monitor back. True: it was still armed. With ``flush``, a Down in the mailbox is
+    removed as well."""
     relations = watcher.relations
     one = relations.monitors.pop(id, None) if relations is not None and relations.monitors is not None else None
     if one is not None:

@@ -1,16 +1,19 @@
 """Mailbox: what waits for an actor, and what happens when there is no room for more.
 
 **Storage.** Two lists, both None while empty, so an empty mailbox costs nothing. Senders append to
-``inbox``. Whoever runs the actor takes it whole, reversed, as ``outbox`` and pops from its end. So the
-order of arrival is: ``outbox`` from its end to its beginning, then ``inbox`` from its beginning. Nobody
-but this file knows that, with these exceptions for speed, each of which says so: ``Record.cast``,
-``Record.send``, ``CallDoor.call`` and its queueing; the pump (``Scheduler._pump``); a plain birth and
-an end (``die``); a budgeted record's ``cast`` and ``send``, and ``accept`` of its account, which is C;
-a census of heaps (``budgets.holdings.held_by``).
+``inbox``. Whoever runs the actor takes it whole, reversed, as ``outbox`` and pops from its end. So
+the order of arrival is: ``outbox`` from its end to its beginning, then ``inbox`` from its
+beginning. Nobody but this file knows that, with these exceptions for speed, each of which says so:
+``Record.cast``, ``Record.send``, ``CallDoor.call`` and its queueing; the pump
+(``Scheduler._pump``); a plain birth and an end (``die``); a budgeted record's ``cast`` and
+``send``, and ``accept`` of its account, which is C; a census of heaps
+(``budgets.holdings.held_by``).
 
-**Bound.** ``kind.bound`` messages may wait. The runtime's own (``Notice``) are never refused or dropped.
+**Bound.** ``kind.bound`` messages may wait. The runtime's own (``Notice``) are never refused or
+dropped.
 
-**Overflow.** What happens to a message that finds no room is the receiver's choice (``kind.overflow``):
+**Overflow.** What happens to a message that finds no room is the receiver's choice
+(``kind.overflow``):
 
 ===============  =============================================  ================================
 policy           a cast or send                                 a call
@@ -21,9 +24,9 @@ policy           a cast or send                                 a call
 ``drop_newest``  becomes a dead letter: True                    raises MailboxFull
 ===============  =============================================  ================================
 
-``send_wait`` and ``cast_wait`` wait for room whatever the policy is. What there is too little of is a
-``Shortage``: places here, bytes for an actor with a budget. The table holds for both. Every message
-that is lost is a dead letter, with a reason (``dead_letters``).
+``send_wait`` and ``cast_wait`` wait for room whatever the policy is. What there is too little of is
+a ``Shortage``: places here, bytes for an actor with a budget. The table holds for both. Every
+message that is lost is a dead letter, with a reason (``dead_letters``).
 """
 
 from __future__ import annotations
@@ -48,7 +51,8 @@ __all__ = ["PLACES", "Detached", "Mailbox", "Shortage", "newest_first"]
 
 
 class Shortage:
-    """What a message finds too little of: here, places in the mailbox. See the module's docstring."""
+    """What a message finds too little of: here, places in the mailbox. See the module's
+    docstring."""
 
     full: DeadLetterReason = DeadLetterReason.MAILBOX_FULL
     nothing_to_drop: DeadLetterReason = DeadLetterReason.FULL_OF_NOTICES
@@ -62,7 +66,8 @@ class Shortage:
         return ""
 
     def make_room(self, mailbox: Mailbox, message: Message) -> bool:
-        """Drop the oldest messages until ``message`` fits. False: it does not, and nothing is left to drop."""
+        """Drop the oldest messages until ``message`` fits. False: it does not, and nothing is left
+        to drop."""
         return mailbox.drop_oldest(self) is not None
 
     def error(self, mailbox: Mailbox, what: str) -> MailboxFull:
@@ -106,7 +111,8 @@ class Mailbox(Party):
         raise NotImplementedError
 
     def task_of_sender(self, what: str) -> Task:
-        """The task that asks something of this actor. Raises if it is none of the node's trio run."""
+        """The task that asks something of this actor. Raises if it is none of the node's trio
+        run."""
         raise NotImplementedError
 
     def need_relations(self) -> Relations[Any]:
@@ -118,8 +124,8 @@ class Mailbox(Party):
         return True
 
     def heap_is_full(self, what: str) -> MailboxFull:
-        """The error of a sender whose message does not fit into the receiver's budget. This one has none: a look at
-        its heap has ended it."""
+        """The error of a sender whose message does not fit into the receiver's budget. This one has
+        none: a look at its heap has ended it."""
         return MailboxFull(f"cannot {what} {self.describe()}: it is dead", target=self.describe())
 
     # --- looking ------------------------------------------------------------------------------
@@ -135,7 +141,8 @@ class Mailbox(Party):
         return bool(self.inbox or self.outbox)
 
     def queues(self) -> list[list[Message]]:
-        """The lists that have messages in them, for whoever measures what an actor holds. They stay the mailbox's."""
+        """The lists that have messages in them, for whoever measures what an actor holds. They stay
+        the mailbox's."""
         return [queue for queue in (self.inbox, self.outbox) if queue]
 
     def next_message(self) -> Message | None:
@@ -146,8 +153,9 @@ class Mailbox(Party):
 
     @property
     def in_the_middle(self) -> bool:
-        """Is the next message ``init``, or more of the message before? Then a stop waits, and so do the system's
-        requests (as in OTP, where they are messages, and a server handles those after init and handle_continue)."""
+        """Is the next message ``init``, or more of the message before? Then a stop waits, and so do
+        the system's requests (as in OTP, where they are messages, and a server handles those after
+        init and handle_continue)."""
         message = self.next_message()
         return type(message) is Continuation or type(message) is FirstMessage
 
@@ -165,7 +173,8 @@ class Mailbox(Party):
             self.inbox.append(message)
 
     def put_first(self, message: FirstMessage) -> None:
-        """Add it before what the actor has sent to itself. Nothing has been taken yet, and nobody is woken."""
+        """Add it before what the actor has sent to itself. Nothing has been taken yet, and nobody
+        is woken."""
         self.inbox = [message, *(self.inbox or ())]
 
     def put_next(self, message: Message) -> None:
@@ -189,8 +198,8 @@ class Mailbox(Party):
         return None
 
     def remove_if(self, unwanted: Callable[[Message], bool]) -> list[Message]:
-        """Remove the messages for which ``unwanted`` holds; it is asked in the order of their arrival. Returns them in
-        that order. Call ``refill`` when they have been dealt with."""
+        """Remove the messages for which ``unwanted`` holds; it is asked in the order of their
+        arrival. Returns them in that order. Call ``refill`` when they have been dealt with."""
         removed: list[Message] = []
         for queue, order in ((self.outbox, -1), (self.inbox, 1)):
             if queue:
@@ -216,8 +225,8 @@ class Mailbox(Party):
                 queue[:] = map(change, queue)
 
     def goes_idle(self) -> bool:
-        """The message at hand is done. Let in those who wait for room if that was the last one; True: nothing is left
-        to handle."""
+        """The message at hand is done. Let in those who wait for room if that was the last one;
+        True: nothing is left to handle."""
         if self.outbox:
             return False
         if self.relations is not None and self.relations.senders:
@@ -228,12 +237,13 @@ class Mailbox(Party):
         return True
 
     def detach(self) -> Detached | None:
-        """Empty the mailbox of an actor that ends: what was in it, for ``newest_first``; None: nothing."""
+        """Empty the mailbox of an actor that ends: what was in it, for ``newest_first``; None:
+        nothing."""
         detached = (self.inbox, self.outbox) if self.inbox or self.outbox else None
         self.inbox = self.outbox = None
         return detached
 
-    # --- selective receive: of processes, whose outbox is what ``receive`` has looked at ---------------
+    # --- selective receive: a process has looked at what is in its outbox ------------------------
 
     def gather(self) -> bool:
         """Put what has arrived behind what is left. True: there is something."""
@@ -258,8 +268,9 @@ class Mailbox(Party):
         return self.inbox is not None
 
     def find(self, test: Callable[[Any], object] | None, refused: int) -> Message | None:
-        """Take the oldest gathered message that passes ``test``, behind the ``refused`` oldest; None: there is none.
-        Without a test, the oldest. The test is the user's, and may itself take messages: then it begins anew."""
+        """Take the oldest gathered message that passes ``test``, behind the ``refused`` oldest;
+        None: there is none. Without a test, the oldest. The test is the user's, and may itself take
+        messages: then it begins anew."""
         queue = self.outbox
         if queue and test is None:
             message = queue.pop()
@@ -286,8 +297,8 @@ class Mailbox(Party):
     # --- no room ------------------------------------------------------------------------------
 
     def overflow(self, message: Message, shortage: Shortage = PLACES) -> bool:
-        """A cast or send finds no room, or nobody. True: accepted after all, or dropped by a policy that does not
-        trouble the sender."""
+        """A cast or send finds no room, or nobody. True: accepted after all, or dropped by a policy
+        that does not trouble the sender."""
         if self.state == DEAD:
             return self.refuse(message, DeadLetterReason.DEAD)
         policy = self.kind.overflow
@@ -295,9 +306,12 @@ class Mailbox(Party):
             if shortage.make_room(self, message):
                 self.put(message)
                 return True
-            return self.refuse(message, shortage.nothing_to_drop, shortage.details(self))
-        newest = policy == "drop_newest"
-        self.refuse(message, shortage.dropped_newest if newest else shortage.full, shortage.details(self))
+            reason, newest = shortage.nothing_to_drop, False
+        else:
+            newest = policy == "drop_newest"
+            reason = shortage.dropped_newest if newest else shortage.full
+        # Only for those who listen: in a flood the text would cost more than the refusal.
+        self.refuse(message, reason, shortage.details(self) if self.kind.scheduler.events.listened else "")
         return newest
 
     def overflow_of_call(self, message: Message, reply: PendingReply, shortage: Shortage = PLACES) -> None:
@@ -347,8 +361,9 @@ class Mailbox(Party):
     async def wait_for_room(self, message: Message) -> None:
         """Put ``message`` in as soon as there is room. Raises CalleeDied, CallCycle, MailboxFull.
 
-        A suspended frame must hold no reference to the message, or the walk counts it as the sender's: so no variable
-        holds it, or its arguments, across an await, here or in the callers.
+        A suspended frame must hold no reference to the message, or the walk counts it as the
+        sender's: so no variable holds it, or its arguments, across an await, here or in the
+        callers.
         """
         engine = self.kind.scheduler
         task = self.task_of_sender("send to")
@@ -356,7 +371,7 @@ class Mailbox(Party):
             await engine.checkpoint()
         if self.state == DEAD:
             del message
-            await engine.checkpoint()  # whoever tries again and again must let others run
+            await engine.checkpoint()  # a loop of attempts must let others run
             raise CalleeDied(self.describe(), NOPROC)
         if self._has_room():
             if self.fits(message):
@@ -384,7 +399,8 @@ class Mailbox(Party):
             raise waiting.error
 
     def admit_senders(self) -> None:
-        """There may be room: move in those who wait for it, in their order. Nobody is woken but they."""
+        """There may be room: move in those who wait for it, in their order. Nobody is woken but
+        they."""
         relations = self.relations
         senders = None if relations is None else relations.senders
         if senders is None:

@@ -15,8 +15,9 @@ __all__ = ["MemoryData", "Receipt", "Receipts"]
 
 @attrs.frozen
 class Receipt:
-    """One action of the governor, and what came of it. ``realised``: bytes that it freed, None while that is not known;
-    ``duration``: seconds that the node stood still for it; ``failure``: why it could not be done, "" if it was."""
+    """One action of the governor, and what came of it. ``realised``: bytes that it freed, None
+    while that is not known; ``duration``: seconds that the node stood still for it; ``failure``:
+    why it could not be done, "" if it was."""
 
     at: float
     action: str
@@ -30,8 +31,9 @@ class Receipt:
 
 @attrs.frozen
 class MemoryData:
-    """How it stands. ``total`` and ``allocated`` are the limit and what is used of it, as memsup tells them; ``worst``
-    the largest actor of the last census and its bytes. Source: memsup:get_memory_data/0."""
+    """A node's memory at the governor's last look. ``total`` and ``allocated`` are the limit and
+    what is used of it, as in memsup; ``worst`` is the largest actor of the last census, with its
+    bytes. Source: memsup:get_memory_data/0."""
 
     total: int
     allocated: int
@@ -43,8 +45,8 @@ class MemoryData:
 
     @property
     def retained(self) -> int | None:
-        """Bytes that Python has freed and the system has not got back: the next allocations have them. None: not
-        known here."""
+        """Bytes that Python has freed and not given back to the system: the next allocations get
+        them. None: it is not known here."""
         return None if self.live is None else max(0, self.resident - self.live)
 
     @classmethod

@@ -1,7 +1,7 @@
 """Refs that find their actor at each send: by a name, or through a service that has one.
 
-A ``NamedRef`` has no node of its own. It means the node that the sender runs on, or in whose ``open_node`` body it
-runs: that is in a context variable. The table of names is in ``name_table``.
+A ``NamedRef`` has no node of its own. It means the node that the sender runs on, or in whose
+``open_node`` body it runs: that is in a context variable. The table of names is in ``name_table``.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class NamedRef(Ref[A_co]):
         record = self.resolve()
         if record is None:
             why = self.why_nobody(CURRENT_SCHEDULER.get())
-            await checkpoint()  # whoever tries again and again must let others run: a supervisor, for one
+            await checkpoint()  # a loop of attempts must let others run: a supervisor, for one
             raise CalleeDied(f"{self.name!r} ({why})", NOPROC, method=getattr(method, "__qualname__", ""))
         return record
 
@@ -143,8 +143,9 @@ class NamedRef(Ref[A_co]):
 
 
 class ServiceRef(NamedRef[A_co]):
-    """Whoever a registered service leads to at the moment of each send, on the sender's node. The service is the actor
-    that holds the name ``service``; a subclass says of which class that must be, and asks its object."""
+    """Whoever a registered service leads to at the moment of each send, on the sender's node. The
+    service is the actor that holds the name ``service``; a subclass says of which class that must
+    be, and asks its object."""
 
     __slots__ = ("service",)
 
@@ -184,9 +185,9 @@ class ServiceRef(NamedRef[A_co]):
 def named(cls: Callable[..., A], name: str) -> Ref[A]:
     """A ref to whoever is registered as ``name`` when it is used; ``cls`` gives its type.
 
-    Use it for long-lived services: it outlives their restarts. While nobody holds the name, ``cast`` and ``send``
-    return False (and count a dead letter), ``call`` raises CalleeDied with NoProc. Raises TypeError at once for what is
-    no class, and for what can be nobody's name.
+    Use it for long-lived services: it outlives their restarts. While nobody holds the name,
+    ``cast`` and ``send`` return False (and count a dead letter), ``call`` raises CalleeDied with
+    NoProc. Raises TypeError at once for what is no class, and for what can be nobody's name.
 
     Example::
 

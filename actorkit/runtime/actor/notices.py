@@ -1,4 +1,5 @@
-"""What the runtime itself puts into mailboxes: plain data, matched in ``handle_info`` or ``receive``."""
+"""What the runtime itself puts into mailboxes: plain data, matched in ``handle_info`` or
+``receive``."""
 
 from __future__ import annotations
 
@@ -24,8 +25,9 @@ class MonitorId:
 
 @attrs.frozen
 class Down:
-    """The monitored actor has ended: once per monitor. ``ref`` is what was given to ``monitor``
-    (a named ref stays a named ref), ``reason`` its exit reason, or NoProc if it was dead already."""
+    """The monitored actor has ended; one for each monitor. ``ref`` is what was given to ``monitor``
+    (a named ref stays a named ref), ``reason`` the actor's exit reason, or NoProc if it was dead
+    already."""
 
     monitor: MonitorId
     ref: Ref[Any]
@@ -34,8 +36,9 @@ class Down:
 
 @attrs.frozen
 class Exit:
-    """An exit signal, received as a message because the receiver traps exits. ``source`` is the linked
-    actor that ended, or the one that called ``ref.exit`` (None when that was not an actor)."""
+    """An exit signal, received as a message because the receiver traps exits. ``source`` is the
+    linked actor that ended, or the one that called ``ref.exit`` (None when that was not an
+    actor)."""
 
     source: Ref[Any] | None
     reason: ExitReason = attrs.field(repr=shown)

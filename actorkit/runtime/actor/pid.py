@@ -9,7 +9,8 @@ __all__ = ["Pid"]
 
 @attrs.frozen(order=True)
 class Pid:
-    """An actor's identity as plain data: the node's name and incarnation, and the actor's number there."""
+    """An actor's identity as plain data: the node's name and incarnation, and the actor's number
+    there."""
 
     node: str
     incarnation: int

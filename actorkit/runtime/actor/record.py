@@ -1,14 +1,16 @@
 """Record: one life of one actor, and the hot path of what is sent to it.
 
-An idle actor is this record and the user's object, and nothing else: no task, no queue. It is made of three parts, one
-on top of the other: ``Mailbox`` (storage, bound, overflow), ``CallDoor`` (calls), and this: who it is, casts and sends,
-and its control from outside. ``Context`` adds what an actor may do to itself.
+An idle actor is this record and the user's object, and nothing else: no task, no queue. It is made
+of three parts, one on top of the other: ``Mailbox`` (storage, bound, overflow), ``CallDoor``
+(calls), and this: who it is, casts and sends, and its control from outside. ``Context`` adds what
+an actor may do to itself.
 
-A record is also the ref of its actor: others hold the same object, typed as a ``Ref``. Only this package asks whether a
-ref is a record; others ask a ref for the record behind it (``Ref.resolve_on``).
+A record is also the ref of its actor: others hold the same object, typed as a ``Ref``. Only this
+package asks whether a ref is a record; others ask a ref for the record behind it
+(``Ref.resolve_on``).
 
-Everything rare lives in ``relations`` (links, monitors, names, waiting senders …) and ``control``, both made on first
-use. The states are in ``states``.
+Everything rare lives in ``relations`` (links, monitors, names, waiting senders …) and ``control``,
+both made on first use. The states are in ``states``.
 """
 
 from __future__ import annotations
@@ -136,7 +138,8 @@ class Record(CallDoor, Ref[A_co]):
         return True
 
     def post(self, message: Message) -> None:
-        """Deliver what no bound, overflow policy or shedding applies to: Down, Exit, timers, the runtime's own."""
+        """Deliver what no bound, overflow policy or shedding applies to: Down, Exit, timers, the
+        runtime's own."""
         self.put(message)
 
     def post_info(self, message: object) -> None:
@@ -245,7 +248,8 @@ class Record(CallDoor, Ref[A_co]):
 
     @property
     def may_receive_meanwhile(self) -> bool:
-        """Is it a process with tasks of its own? One of them may be receiving while another waits."""
+        """Is it a process with tasks of its own? One of them may be receiving while another
+        waits."""
         return self.kind.process and self.relations is not None and bool(self.relations.kids)
 
     def children(self) -> Sequence[Record[Any]]:
@@ -336,8 +340,8 @@ RecordEngine = Engine[Record[Any]]
 
 
 def resolve(ref: object, engine: RecordEngine) -> Record[Any] | None:
-    """The record behind a ref, on the node of ``engine``; None if it leads to nobody. Raises TypeError for anything
-    else."""
+    """The record behind a ref, on the node of ``engine``; None if it leads to nobody. Raises
+    TypeError for anything else."""
     if not isinstance(ref, Ref):
         raise TypeError(f"{shown(ref, 200)} is not a ref of this node")
     record: Record[Any] | None = ref.resolve_on(engine)
@@ -345,8 +349,8 @@ def resolve(ref: object, engine: RecordEngine) -> Record[Any] | None:
 
 
 def record_of(ref: object) -> Record[Any]:
-    """``ref`` as the record that it is. For what was given a record and hands it on as something opaque: a key, a ref.
-    Raises TypeError for anything else."""
+    """``ref`` as the record that it is. For what was given a record and hands it on as something
+    opaque: a key, a ref. Raises TypeError for anything else."""
     if isinstance(ref, Record):
         return ref
     raise TypeError(f"{ref!r:.200} is no record of a local actor")

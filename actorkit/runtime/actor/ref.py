@@ -1,11 +1,19 @@
 """Ref: the address of an actor. What everybody but the actor itself holds.
 
-A ref is all that one actor knows of another. Sending to it never raises for the receiver's state, and a ref that
-outlives its actor is harmless. The concrete refs are ``runtime.record.Record`` (one life of one actor) and
-``runtime.names.NamedRef`` (whoever holds a name at the moment of each send).
+A ref is all that one actor knows of another. Sending to it never raises for the receiver's state,
+and a ref that outlives its actor is harmless.
 
-How calls are typed, without plugin or proxy: the method is given as the class's function, ``ref.call(Room.join, who)``.
-``ParamSpec`` checks the arguments and the result has the method's type.
+**What stands behind it.** ``Ref`` says what an address offers: to users, the methods up to
+``alive``; to the runtime, those under "for the runtime". A new kind of address (an actor on another
+node, a record in C) implements these, and nothing else in the package has to know it. There are
+three kinds today. ``record.Record`` is the actor itself: one life of one actor on a node of this
+process. ``names.NamedRef`` is whoever holds a name at the moment of each send. ``names.ServiceRef``
+is whoever a registered service leads to: a registry's key, a partition. Nobody asks of which kind a
+ref is. Whoever needs the record behind one asks ``resolve_on(engine)``.
+
+**How calls are typed**, without plugin or proxy: the method is given as the class's function,
+``ref.call(Room.join, who)``. ``ParamSpec`` checks the arguments, and the result has the method's
+type.
 """
 
 from __future__ import annotations
@@ -61,9 +69,9 @@ class Callee(Generic[A_co]):
         def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
             """Send a request and wait for its answer; the result has the method's type.
 
-            Use it when the answer is needed, or to slow down to the receiver's pace. Use ``cast`` when not.
-            A call to an idle actor whose method is synchronous runs at once, in the caller's task, with the
-            callee's crash contained in the callee.
+            Use it when the answer is needed, or to slow down to the receiver's pace. Use ``cast``
+            when not. A call to an idle actor whose method is synchronous runs at once, in the
+            caller's task, with the callee's crash contained in the callee.
 
             Raises:
                 CalleeDied: the callee was dead, or died before it answered (at once, never a hang).
@@ -96,31 +104,36 @@ class BoundedCall(Callee[A_co]):
 
 
 class Ref(Callee[A_co]):
-    """The address of an actor; see the module's docstring. Compared by identity, plain to copy and keep."""
+    """The address of an actor; see the module's docstring. Compared by identity, plain to copy and
+    keep."""
 
     __slots__ = ()
 
     # --- messages -----------------------------------------------------------------------------
 
     def cast(self, method: Callable[Concatenate[A_co, P], object], /, *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Send a request without waiting for anything. Never blocks, never raises for the receiver's state.
+        """Send a request without waiting for anything. Never blocks, never raises for the
+        receiver's state.
 
-        Returns whether the message was accepted. What was not (receiver dead, mailbox full) is counted and goes
-        to the dead letters. A receiver that drops by choice (``overflow``) accepts, and the loss is counted. An
-        accepted message is not a handled one: the receiver may die first.
+        Returns whether the message was accepted. What was not (receiver dead, mailbox full) is
+        counted and goes to the dead letters. A receiver that drops by choice (``overflow``)
+        accepts, and the loss is counted. An accepted message is not a handled one: the receiver may
+        die first.
 
         Source: gen_server:cast/2.
         """
         raise NotImplementedError
 
     def send(self, message: object, /) -> bool:
-        """Send any object: to an actor's ``handle_info``, to a process's ``receive``. As ``cast`` otherwise."""
+        """Send any object: to an actor's ``handle_info``, to a process's ``receive``. As ``cast``
+        otherwise."""
         raise NotImplementedError
 
     async def send_wait(self, message: object, /) -> None:
         """As ``send``, but wait for room in a full mailbox, whatever its overflow policy.
 
-        Raises CalleeDied when the receiver is dead or dies meanwhile, CallCycle when it waits for the sender.
+        Raises CalleeDied when the receiver is dead or dies meanwhile, CallCycle when it waits for
+        the sender.
         """
         raise NotImplementedError
 
@@ -145,8 +158,9 @@ class Ref(Callee[A_co]):
     # --- control ------------------------------------------------------------------------------
 
     def exit(self, reason: ExitReason) -> None:
-        """Send an exit signal: the receiver dies with ``reason``, or gets it as a message if it traps exits.
-        Normal has no effect on others; KILL cannot be trapped. Source: erlang:exit/2."""
+        """Send an exit signal: the receiver dies with ``reason``, or gets it as a message if it
+        traps exits. Normal has no effect on others; KILL cannot be trapped. Source:
+        erlang:exit/2."""
         raise NotImplementedError
 
     def kill(self) -> None:
@@ -155,16 +169,17 @@ class Ref(Callee[A_co]):
 
     def stop(self, reason: ExitReason | None = None) -> None:
         """Ask for an orderly end: after the message at hand, and what that has put into
-        ``continue_with``, the actor runs ``terminate`` and ends with ``reason`` (Normal by default),
-        overtaking what is in its mailbox. Returns at once; see ``node.stopped(ref)`` to wait.
-        Source: gen_server:stop/3."""
+        ``continue_with``, the actor runs ``terminate`` and ends with ``reason`` (Normal by
+        default), overtaking what is in its mailbox. Returns at once; see ``node.stopped(ref)`` to
+        wait. Source: gen_server:stop/3."""
         raise NotImplementedError
 
     # --- looking ------------------------------------------------------------------------------
 
     @property
     def pid(self) -> Pid:
-        """Node, incarnation and number, as plain data. A named ref raises ActorDead while nobody has the name."""
+        """Node, incarnation and number, as plain data. A named ref raises ActorDead while nobody
+        has the name."""
         raise NotImplementedError
 
     @property
@@ -172,41 +187,51 @@ class Ref(Callee[A_co]):
         """Is there an actor behind this ref right now? The answer may be old at the next await."""
         raise NotImplementedError
 
+    # --- for the runtime ----------------------------------------------------------------------
+    #
+    # ``engine`` is an ``engine.Engine``, and what is returned a ``record.Record``: both are built
+    # out of refs, so they cannot be named here.
+
     def resolve_on(self, engine: Any) -> Any:
-        """For the runtime: the record of the actor that this ref leads to on the node of ``engine``, at this moment;
-        None if it leads to nobody. Raises TypeError for a ref that cannot lead anywhere on that node."""
+        """The record of the actor that this ref leads to on the node of ``engine``, at this moment;
+        None if it leads to nobody. Raises TypeError for a ref that cannot lead anywhere on that
+        node."""
         raise TypeError(f"{shown(self, 200)} is not a ref of this node")
 
     def resolve(self) -> Any:
-        """For the runtime: ``resolve_on`` the node that the caller runs on."""
+        """``resolve_on`` the node that the caller runs on."""
         raise TypeError(f"{shown(self, 200)} is not a ref of this node")
 
     def bound_record(self) -> Any:
-        """For the runtime: the record that this ref is bound to for good; None if it finds its actor at each send."""
+        """The record that this ref is bound to for good; None if it finds its actor at each
+        send."""
         return None
 
     def check_thread(self, what: str) -> None:
-        """For the runtime: raise RuntimeError in a thread that may not do ``what`` to the actor, if the ref knows."""
+        """Raise RuntimeError in a thread that may not do ``what`` to the actor, if the ref
+        knows."""
 
     def check_declared(self, method: Any) -> None:
-        """For the runtime: raise NotAMessage if the actor does not declare ``method``, and the ref knows."""
+        """Raise NotAMessage if the actor does not declare ``method``, and the ref knows."""
 
     def why_nobody(self, engine: Any) -> str:
-        """For the runtime: why ``resolve_on`` has just found nobody, for a message."""
+        """Why ``resolve_on`` has just found nobody, for a message."""
         return "it leads to nobody"
 
     def post_after(self, engine: Any, seconds: float, message: object) -> Timer:
-        """For the runtime: have ``message`` delivered in ``seconds``, whatever the mailbox's bound."""
+        """Have ``message`` delivered in ``seconds``. No bound of a mailbox applies."""
         raise TypeError(f"cannot send after {seconds:g} s to {shown(self, 200)}: give a ref")
 
 
 EXPLAINED: Final = 500
-"""Names to explain: Python 3.13 optimises no class any more that was changed a thousand times."""
+"""At most so many names are explained: Python 3.13 stops optimising a class that was changed a
+thousand times."""
 _explained: set[str] = set()
 
 
 class _NotThere:
-    """In the place of an attribute that no ref has, under the name of a message: says how that is sent."""
+    """Stands for an attribute that no ref has and that is the name of a message: its error says how
+    to send that."""
 
     __slots__ = ("_name",)
 
@@ -226,8 +251,9 @@ class _NotThere:
 
 
 def explain_on_refs(name: str) -> None:
-    """From now on, who reads the attribute ``name`` of a ref, which has none, is told how a message of that name is
-    sent. It stays an AttributeError. (A ``__getattr__`` would make every attribute of a ref slower in Python 3.11.)"""
+    """``ref.name`` is an AttributeError, since a ref only sends. From now on its text says how the
+    message ``name`` is sent. (A ``__getattr__`` would make every attribute of a ref slower in
+    Python 3.11.)"""
     if name.startswith("_") or not name.isidentifier() or iskeyword(name) or len(_explained) >= EXPLAINED:
         return
     if not any(name in vars(cls) for cls in Ref.__mro__):

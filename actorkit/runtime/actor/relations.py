@@ -1,7 +1,7 @@
 """What only some actors have to do with others: kept out of the record, made on first use.
 
-Links, monitors, a name taken later, senders that wait for room, answers that are owed, timers, tasks
-of its own. All of it ends with the actor.
+Links, monitors, a name taken later, senders that wait for room, answers that are owed, timers,
+tasks of its own. All of it ends with the actor.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ R_co = TypeVar("R_co", bound=Party, covariant=True)
 
 
 class Family(Protocol[R_co]):
-    """What a supervisor says of its children. Nobody else is asked, whatever attributes its object has."""
+    """What a supervisor says of its children. Nobody else is asked, whatever attributes its object
+    has."""
 
     def children(self) -> Sequence[R_co]:
         """Those that run."""
@@ -115,7 +116,8 @@ class Relations(Generic[R]):
         self.idle_timer: Timer | None = None
 
     def call_at_exit(self, callback: Callable[[R, ExitReason], None]) -> None:
-        """Have ``callback(record, reason)`` called when the actor ends, before its links and monitors are told."""
+        """Have ``callback(record, reason)`` called when the actor ends, before its links and
+        monitors are told."""
         if self.at_exit is None:
             self.at_exit = []
         self.at_exit.append(callback)

@@ -1,9 +1,9 @@
 """Crash reports, to ``logging`` (logger ``actorkit``), bounded before they are formatted.
 
-A report must never cost more than it tells: one 10 MB state, formatted, has taken a gigabyte and killed its node. So
-the state is rendered with ``reprlib``'s limits on depth and length, the mailbox is told as its length, and every text
-is cut. An actor can shorten or hide its state with ``format_status``. The library sets up no logging: without a
-handler, Python prints errors to stderr.
+A report must not be what kills the node: one state of 10 MB, formatted, has taken a gigabyte. So
+the state is rendered with ``reprlib``'s limits on depth and length, of the mailbox only the length
+is reported, and every text is cut. An actor can shorten or hide its state with ``format_status``.
+The library sets up no logging: without a handler, Python prints errors to stderr.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ _PLAIN: Final = (str, bytes, bytearray, int, float, bool, type(None), list, tupl
 
 
 def render(value: object, limit: int = 400) -> str:
-    """``value`` as text of at most ``limit`` characters, without ever formatting all of a large one.
+    """``value`` as text of at most ``limit`` characters, without ever formatting all of a large
+    one.
 
-    Objects of the user's are shown by type only: their ``__repr__`` may be as large as what they hold.
+    Objects of the user's are shown by type only: their ``__repr__`` may be as large as what they
+    hold.
     """
     try:
         if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 400:

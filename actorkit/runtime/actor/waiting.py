@@ -1,12 +1,13 @@
-"""Waiting: the pending reply of a call, a message that waits for room, deadlines, and cycles of waiting.
+"""Waiting: the pending reply of a call, a message that waits for room, deadlines, and cycles of
+waiting.
 
-1. A ``PendingReply`` sits in the newest of some twenty dicts; one timer rotates them and fails what is left in the
-   oldest. So a deadline costs one insertion and one removal, no time stamp and no cancel scope. The timer sleeps while
-   no call is pending.
+1. A ``PendingReply`` sits in the newest of some twenty dicts; one timer rotates them and fails what
+   is left in the oldest. So a deadline costs one insertion and one removal, no time stamp and no
+   cancel scope. The timer sleeps while no call is pending.
 2. The first answer wins: ``task`` is None from then on, and a late or second answer is dropped.
-3. Every wait of an actor (for a reply, for room in a mailbox) hangs in the ``pending`` chain of its record. So who
-   waits for whom is a graph that can be walked before a new wait begins: a wait that would close a cycle is refused
-   (``waits_for``).
+3. Every wait of an actor (for a reply, for room in a mailbox) hangs in the ``pending`` chain of its
+   record. So who waits for whom is a graph that can be walked before a new wait begins: a wait that
+   would close a cycle is refused (``waits_for``).
 
 The two actors of a wait are known here as ``Party`` only.
 """
@@ -77,7 +78,8 @@ class Waiting:
     callee: Party
     """For whom it waits."""
     caller: Party | None
-    """The actor that waits; None: a task of the host's, or an actor that does not count as waiting."""
+    """The actor that waits; None: a task of the host's, or an actor that does not count as
+    waiting."""
     next: Waiting | None
     """The caller's next older wait."""
 
@@ -106,8 +108,8 @@ class Waiting:
 class PendingReply(Waiting):
     """Somebody waits for an answer. See rules 1 and 2 above.
 
-    ``bucket``: the dict of ``Deadlines`` that it is in. ``later``: from where its answer will come, or what waits
-    for room in its place. ``value`` and ``error``: the answer.
+    ``bucket``: the dict of ``Deadlines`` that it is in. ``later``: from where its answer will come,
+    or what waits for room in its place. ``value`` and ``error``: the answer.
     """
 
     __slots__ = ("bucket", "error", "later", "value")
@@ -137,7 +139,8 @@ class PendingReply(Waiting):
         reschedule(task, WAKE)
 
     def promised(self, later: Later[Any] | None) -> None:
-        """The answer comes from ``later``; until then the callee is free, so this wait blocks nobody's turn."""
+        """The answer comes from ``later``; until then the callee is free, so this wait blocks
+        nobody's turn."""
         self.later = later
         if later is not None and self.caller is not None:
             self.forget_caller()

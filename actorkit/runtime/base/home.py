@@ -1,10 +1,10 @@
 """Where a node lives: in the thread of its trio run, and in no other.
 
-A node has no locks. What another thread did to it would be done to tables that trio's thread is in
-the middle of changing, and trio does not look at what it is given from outside: a task that is
-scheduled from another thread runs when something else wakes trio, or never. So every door that
-changes what is scheduled asks first, before anything is changed. ``docs/design/0017`` tells which
-interleavings are meant, and what is not asked.
+A node has no locks. Another thread would change tables that trio's thread is in the middle of
+changing. And trio does not notice what it is given from outside: a task that is scheduled from
+another thread runs when something else wakes trio, or never. So every door that changes what is
+scheduled asks for the thread first, before anything is changed. ``docs/design/0017`` says which
+interleavings are meant, and where nobody asks.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ class Home:
             raise self.refuse(what, whom)
 
     def refuse(self, what: str, whom: Any) -> RuntimeError:
-        """What whoever has no business here gets: somebody in another thread, or somebody who is in no
-        task of the node's trio run."""
+        """The error for a caller in another thread, or in no task of the node's trio run."""
         target = whom if isinstance(whom, str) else whom.describe()
         if get_ident() == self.ident:
             return RuntimeError(

@@ -1,10 +1,11 @@
 """Ctrl-C: it may stop users' code anywhere, and the runtime's nowhere.
 
-trio raises KeyboardInterrupt where the signal finds code that is not protected, and otherwise at the next checkpoint
-of the main task. A ``ref.call`` that is cut off between two of its lines would leave an actor that is "running" for
-ever. So all code of this package is protected, once, when it is imported (``protect_package``), and users' code that
-it calls is not (``interruptible``): otherwise ``while True: pass`` in a handler could only be ended by killing the
-process. To protect a function costs nothing when it is called: trio keeps a table of code objects and walks up the
+trio raises KeyboardInterrupt where the signal finds code that is not protected, and otherwise at
+the next checkpoint of the main task. A ``ref.call`` that is cut off between two of its lines would
+leave an actor that is "running" for ever. So all code of this package is protected once, when it is
+imported (``protect_package``). Users' code that the package calls is not protected
+(``interruptible``): otherwise ``while True: pass`` in a handler could only be ended by killing the
+process. A protected function is no slower: trio keeps a table of code objects and walks up the
 stack when the signal comes.
 """
 
@@ -37,7 +38,8 @@ def is_own_module(name: str) -> bool:
 
 
 def interruptible(function: F) -> F:
-    """Let Ctrl-C interrupt ``function``, which is a user's, although the runtime that calls it is protected."""
+    """Let Ctrl-C interrupt ``function``, which is a user's, although the runtime that calls it is
+    protected."""
     plain: Any = function
     while isinstance(plain, functools.partial):
         plain = plain.func
@@ -87,8 +89,9 @@ class _Protected(AbstractAsyncContextManager[T]):
 def protected_context(
     make: Callable[P, AbstractAsyncContextManager[T]],
 ) -> Callable[P, AbstractAsyncContextManager[T]]:
-    """Put it above ``@asynccontextmanager``. ``contextlib``'s own lines are not protected: an interrupt there would
-    leave the generator where it is, and what it holds would never be given back."""
+    """Put it above ``@asynccontextmanager``. ``contextlib``'s own lines are not protected: an
+    interrupt there would leave the generator where it is, and what it holds would never be given
+    back."""
 
     @functools.wraps(make)
     def made(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[T]:

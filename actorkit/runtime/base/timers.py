@@ -1,7 +1,8 @@
 """Timers: one trio task and one heap for a whole node.
 
-The task sleeps in a cancel scope whose deadline is that of the earliest timer; an earlier timer moves the deadline. A
-cancelled timer stays in the heap until its time or until such entries are the majority, when the heap is rebuilt.
+The task sleeps in a cancel scope whose deadline is that of the earliest timer; an earlier timer
+moves the deadline. A cancelled timer stays in the heap until its time or until such entries are the
+majority, when the heap is rebuilt.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Timer:
         self.when = when
         self.callback: Callable[[], None] | None = callback
         self.held: dict[Timer, None] | None = None
-        """Where its owner keeps it; it leaves that when it is cancelled."""
+        """Where its owner keeps it. A cancelled timer takes itself out."""
 
     @classmethod
     def fired(cls, timers: Timers) -> Timer:
@@ -41,7 +42,8 @@ class Timer:
         return timer
 
     def cancel(self) -> float | None:
-        """Seconds that were left, or None if it has fired or was cancelled before. Source: erlang:cancel_timer/1."""
+        """Seconds that were left, or None if it has fired or was cancelled before. Source:
+        erlang:cancel_timer/1."""
         if self.callback is None:
             return None
         if get_ident() != self._timers.home.ident:
@@ -61,7 +63,8 @@ class Timers:
     """See the module's docstring.
 
     Args:
-        leave: takes a KeyboardInterrupt or SystemExit that a callback raises; timers go on.
+        leave: called with a KeyboardInterrupt or SystemExit that a callback raises. The timers go
+            on.
     """
 
     MANY: Final = 1_000
@@ -79,7 +82,8 @@ class Timers:
         return len(self._heap) - self._cancelled
 
     def after(self, seconds: float, callback: Callable[..., None], *args: Any) -> Timer:
-        """Call ``callback(*args)`` in ``seconds``. It must not block; if it raises, that is logged."""
+        """Call ``callback(*args)`` in ``seconds``. It must not block. If it raises, that is
+        logged."""
         when = trio.current_time() + seconds
         timer = Timer(self, when, (lambda: callback(*args)) if args else callback)
         self._count += 1
@@ -100,8 +104,9 @@ class Timers:
 
     async def run(self) -> None:
         """Fire timers until ``close``."""
-        # trio enters a scope in a set that the one around it has. The nursery's has every worker's too, and is as large
-        # as these are many: to grow it may be refused. Ours has one.
+        # trio enters a scope into a set of the scope around it. The nursery's set holds every
+        # worker's scope too, so it is large, and may fail to grow when memory is short. The set of
+        # this scope has one member.
         with trio.CancelScope():
             while not self._closed:
                 deadline = self._heap[0][0] if self._heap else math.inf

@@ -1,16 +1,16 @@
 """The only place where private names of trio are used.
 
 Hand-driven handlers share the pool's trio tasks, so a handler that leaves a cancel scope, a nursery
-or a lock behind leaves it in a task that others use. trio has no public way to ask whether a task is
-clean, so a few private names are used, each tested for once at import (``FEATURES``). Without them
-the runtime works in a *degraded mode*: a left-over scope is noticed later, by trio itself, when the
-worker's own scope is left, and the worker is retired then; a left-over nursery or lock costs the
-worker.
+or a lock behind leaves it in a task that others use. trio has no public way to ask whether a task
+is clean, so a few private names are used, each tested for once at import (``FEATURES``). Without
+them the runtime works in a *degraded mode*: a left-over scope is noticed later, by trio itself,
+when the worker's own scope is left, and the worker is retired then; a left-over nursery or lock
+costs the worker.
 
 Which of them a node uses is in its ``features``, and nowhere else: ``FEATURES`` is their default.
 
-The trap (what a task yields to sleep) is reached by public means: ``wait_task_rescheduled`` is driven by hand
-once, and what it yields is kept.
+The trap (what a task yields to sleep) is reached by public means: ``wait_task_rescheduled`` is
+driven by hand once, and what it yields is kept.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def _find_run() -> Any:
 
 
 RUN: Final = _find_run()
-"""Its ``task`` is this thread's current task; AttributeError where there is none. For the hot path, and
-where ``features.cancel_status`` is true: half as dear as ``current_task()``."""
+"""Its ``task`` is this thread's current task; AttributeError where there is none. For the hot path,
+and where ``features.cancel_status`` is true: half as dear as ``current_task()``."""
 
 
 def _find_lock_breaker() -> dict[Task, Any] | None:
@@ -99,8 +99,8 @@ def reads_tasks(function: F) -> F:
     """In the code of ``function``, ``task.trio_cancel_status`` and ``task.trio_runner`` are trio's
     private attributes of a task.
 
-    For the hot path alone, which reads them in each inline call: a function would cost 20 ns and more
-    each time. Only to be read where ``features.cancel_status`` is true: they may not exist.
+    For the hot path alone, which reads them in each inline call: a function would cost 20 ns and
+    more each time. Only to be read where ``features.cancel_status`` is true: they may not exist.
     """
     code = function.__code__
     names = tuple(_IN_HOT_CODE.get(name, name) for name in code.co_names)
@@ -114,7 +114,8 @@ def current_run(features: Features) -> object:
 
 
 def runs_in(task: Task, run: object) -> bool:
-    """Is ``task`` one of this run (see ``current_run``)? The degraded mode cannot tell, and says yes."""
+    """Is ``task`` one of this run (see ``current_run``)? The degraded mode cannot tell, and says
+    yes."""
     return run is None or task._runner is run
 
 
@@ -128,8 +129,8 @@ def cancel_status(task: Task, features: Features) -> object:
 
 
 def left_open(task: Task, status: object, features: Features) -> bool:
-    """Has code that ran in ``task`` since ``status`` was its cancel status left a scope or a nursery
-    open? The degraded mode sees nurseries only."""
+    """Has code that ran in ``task`` since ``status`` was its cancel status left a scope or a
+    nursery open? The degraded mode sees nurseries only."""
     if features.cancel_status:
         return task._cancel_status is not status
     return bool(task.child_nurseries)
@@ -244,7 +245,8 @@ _FINALISER: Final = _find_finaliser()
 
 
 def finalised_by(task: Task) -> Any:
-    """The async generator that ``task``, which has not begun, is to close; None for all other tasks."""
+    """The async generator that ``task``, which has not begun, is to close; None for all other
+    tasks."""
     coro: Any = task.coro
     if _FINALISER is None or getattr(coro, "cr_code", None) is not _FINALISER:
         return None
@@ -264,8 +266,8 @@ _GENERATOR_MANAGER: Final[type] = type(_any_manager())
 
 def nurseries_held_by(generator: Any) -> Iterator[Any]:
     """The nurseries that a suspended async generator is inside of, its own ones and those of the
-    context managers that it is inside of: what leaving them needs is on its stack, where the collector
-    can see it. No code of users' is run."""
+    context managers that it is inside of: what leaving them needs is on its stack, where the
+    collector can see it. No code of users' is run."""
     seen: set[int] = set()
     todo: list[Any] = [generator]
     while todo:
@@ -287,8 +289,8 @@ def nurseries_held_by(generator: Any) -> Iterator[Any]:
 
 
 async def contained(function: Any, args: tuple[Any, ...], name: str) -> None:
-    """Degraded mode: a task of the runtime's that may leave nurseries open can only exit with trio's
-    complaint. Let that go no further, and wait for the tasks in them."""
+    """Degraded mode: a task of the runtime's that may leave nurseries open can only exit with
+    trio's complaint. Let that go no further, and wait for the tasks in them."""
     task: Task | None = None
     with trio.CancelScope(shield=True):
         try:
@@ -312,8 +314,8 @@ def complains_of_stack(error: BaseException) -> bool:
 
 
 def fatal_within(error: BaseException) -> BaseException | None:
-    """What must leave the runtime: ``error`` itself, or what was under way when trio complained of a scope left
-    open."""
+    """What must leave the runtime: ``error`` itself, or what was under way when trio complained of
+    a scope left open."""
     if complains_of_stack(error) and error.__context__ is not None:
         error = error.__context__
     return error if _is_fatal(error) else None
@@ -326,7 +328,8 @@ def _is_fatal(error: BaseException) -> bool:
 
 
 def fatal_leaf(error: BaseException) -> BaseException:
-    """The KeyboardInterrupt or SystemExit in ``error``: itself, or the first in a group. ``error`` if it is none."""
+    """The KeyboardInterrupt or SystemExit in ``error``: itself, or the first in a group. ``error``
+    if it is none."""
     while isinstance(error, BaseExceptionGroup) and _is_fatal(error):
         error = next(one for one in error.exceptions if _is_fatal(one))
     return error
@@ -342,14 +345,15 @@ START_FRAMES: Final = 30
 
 
 def room(frames: int) -> None:
-    """Raise RecursionError now, while nothing is half done, if so many more calls would not fit on the stack."""
+    """Raise RecursionError now, while nothing is half done, if so many more calls would not fit on
+    the stack."""
     if frames:
         room(frames - 1)
 
 
 def take_back_unborn(nursery: trio.Nursery) -> None:
-    """``start_soon`` has raised MemoryError, since one of trio's tables could not grow. The task is in some of them and
-    will never run: take it out, or ``trio.run`` would wait for it for ever."""
+    """``start_soon`` has raised MemoryError, since one of trio's tables could not grow. The task is
+    in some of them and will never run: take it out, or ``trio.run`` would wait for it for ever."""
     try:
         tasks: set[Any] = RUN.runner.tasks
         children: set[Any] = nursery._children
@@ -363,8 +367,8 @@ def take_back_unborn(nursery: trio.Nursery) -> None:
 
 
 def start_or_not(nursery: trio.Nursery, function: Any, *args: Any, name: str, features: Features | None = None) -> bool:
-    """Start a task of the runtime's own; False: there was no memory for it, and nothing is left of it.
-    ``features``: users' code may run in it, and leave something open."""
+    """Start a task of the runtime's own; False: there was no memory for it, and nothing is left of
+    it. ``features``: users' code may run in it, and leave something open."""
     try:
         if features is None or features.open_nurseries:
             nursery.start_soon(function, *args, name=name)
@@ -395,8 +399,8 @@ WAKE: Final = outcome.Value(None)
 
 @types.coroutine
 def park(trap: Any) -> Generator[Any, Any, Any]:
-    """Sleep on ``trap``; returns the outcome that the task was rescheduled with. The sleeper must unwrap
-    it unless it is WAKE: a cancellation taken for a wake-up corrupts trio."""
+    """Sleep on ``trap``; returns the outcome that the task was rescheduled with. The sleeper must
+    unwrap it unless it is WAKE: a cancellation taken for a wake-up corrupts trio."""
     return (yield trap)
 
 

@@ -1,23 +1,24 @@
 """Turns: one slice of work in each pass of trio for everybody who could go on without waiting.
 
-The pool has a slice of its own (see ``scheduler``). This is the other one. It is shared by all tasks that
-never have to wait: plain tasks and handlers in loops of inline calls, processes whose messages are there
-already, connections whose sockets are full.
+The pool has a slice of its own (see ``scheduler``). This is the other one. It is shared by all
+tasks that never have to wait: plain tasks and handlers in loops of inline calls, processes whose
+messages are there already, connections whose sockets are full.
 
-1. Whoever has done something without waiting asks ``slice_is_over``. The clock is read once for eight
-   operations if so many would fit into what is left, else for each.
-2. Whoever is alone makes a checkpoint when the slice is over, and begins the next pass's slice.
-3. Everybody else waits for a turn in a queue. One small task, the turnstile, lets ``PER_PASS`` of them
-   through in each pass, and each gets an equal part of that pass's slice, which the first of them
-   begins. Those who wait cost the pass nothing.
-4. How many a slice is enough for is learned from how long turns last: a turn is at least one operation, and those
-   may be slow.
-5. A connection whose socket is known to be full waits for its turn like everybody. One that trio has just woken
-   does not: to wait would cost a fifth of a small request, and thousands that are woken together are woken by
-   trio, one after the other. It has a small turn, whatever the pass has taken so far (``woken``).
+1. A task that has done something without waiting asks ``slice_is_over``. The clock is read once for
+   eight operations if so many would fit into what is left of the slice, else for each.
+2. A task that is alone makes a checkpoint when the slice is over, and begins the next pass's slice.
+3. All other tasks wait for a turn in a queue. One small task, the turnstile, lets ``PER_PASS`` of
+   them through in each pass. Each gets an equal part of that pass's slice, and the first one begins
+   the slice. Tasks that wait cost the pass nothing.
+4. How many turns fit into a slice is learned from how long turns last: a turn is at least one
+   operation, and operations may be slow.
+5. A connection whose socket is known to be full waits for its turn like any other task. A
+   connection that trio has just woken does not wait: that would cost a fifth of a small request,
+   and thousands that are woken together run one after the other anyway. It has a small turn,
+   whatever the pass has taken so far (``woken``).
 
-So the length of a pass does not grow with the number of busy tasks. What grows is the time until it is
-one's turn again: ``number / PER_PASS`` passes, and more if operations are slow.
+So the length of a pass does not grow with the number of busy tasks. What grows is the time until a
+task has its turn again: ``number / PER_PASS`` passes, and more if operations are slow.
 """
 
 from __future__ import annotations
@@ -55,25 +56,29 @@ class Turns:
         self.pass_ends = 0
         """When this pass of trio has used up its slice, in nanoseconds."""
         self.turn_ends = 0
-        """When whoever works now has used up its part of that slice; never later than ``pass_ends``."""
+        """When the task that works now has used up its part of that slice; never later than
+        ``pass_ends``."""
         self.turns: deque[list[Task | None]] = deque()
-        """Who waits for a turn, in order; None is who has been cancelled. (Not a dict: once in a few hundred passes it
-        is copied, for a millisecond when 10,000 wait.)"""
+        """The tasks that wait for a turn, in order; None stands for a task that was cancelled. (Not
+        a dict: a dict is copied once in a few hundred passes, which takes a millisecond when 10,000
+        wait.)"""
         self._gone = 0
-        """How many of these are None."""
+        """How many entries of ``turns`` are None."""
         self._through = PER_PASS
         """How many the turnstile lets through."""
         self._sharing = 1
         self._lap = 0
-        """How often the turnstile has let somebody through, and the last time that one of them has begun its turn."""
+        """The number of the pass in which the turnstile last let tasks through; and of the last one
+        whose first turn has begun."""
         self._lap_begun = 0
         self._turn_ns = 0
-        """How long a turn lasts, smoothed; and the sum and number of those that are not in that yet."""
+        """How long a turn lasts, smoothed; then the sum and the number of the turns that are not
+        counted in yet."""
         self._worked = 0
         self._worked_turns = 0
         self._turn_began = 0
         self._breathing = False
-        """Somebody who is alone makes a checkpoint."""
+        """A task that is alone makes a checkpoint just now."""
         self._turnstile: Task | None = None
         """The turnstile's task while it sleeps."""
         self._turns_closed = True
@@ -89,7 +94,8 @@ class Turns:
         self.pass_ends = self.turn_ends = perf_counter_ns() + self.slice_ns
 
     def slice_is_over(self) -> bool:
-        """Has this turn used up its part of the pass's slice? Asked when ``inline_left`` has run out."""
+        """Has this turn used up its part of the pass's slice? Asked when ``inline_left`` has run
+        out."""
         now = perf_counter_ns()
         one = (now - self.inline_checked) // self._stride
         self._stride = self.inline_left = STRIDE if now + STRIDE * one < self.turn_ends else 1
@@ -103,13 +109,15 @@ class Turns:
             await self.breathe()
 
     async def turn_if_due(self) -> None:
-        """Call it before an operation. Raises Cancelled if the task is cancelled while it waits for its turn."""
+        """Call it before an operation. Raises Cancelled if the task is cancelled while it waits for
+        its turn."""
         self.inline_left -= 1
         if self.inline_left <= 0 and self.slice_is_over():
             await self.take_turn()
 
     async def breathe(self) -> None:
-        """Wait for a turn, after an operation that has been done and so cannot be cancelled any more."""
+        """Wait for a turn, after an operation that has been done and so cannot be cancelled any
+        more."""
         if self._is_alone():
             # Not trio's shielded checkpoint: a main task that never does anything else would never get
             # the KeyboardInterrupt that is meant for it.

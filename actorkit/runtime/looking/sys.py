@@ -1,12 +1,14 @@
-"""sys: look into a running actor, stop it from drawing messages, follow what it handles. For debugging and for
+"""sys: look into a running actor, suspend it, follow what it handles. For debugging and for
 operators.
 
-Requests overtake the mailbox: an idle, queued or suspended actor is served at once, one that is handling a message when
-that message is done. A caller gets CalleeDied for a dead actor, CallTimeout when the actor stays in its handler for the
-default deadline of calls. Tracing and statistics cost nothing while off: an actor that is watched gets a kind of
-its own whose handlers tell first.
+Requests overtake the mailbox. An idle, queued or suspended actor serves a request at once; an actor
+that is handling a message serves it when that message is done. The caller gets CalleeDied for a
+dead actor, and CallTimeout when the actor stays in its handler for the default deadline of calls.
+Tracing and statistics cost nothing while off: an actor that is watched gets a kind of its own,
+whose handlers report first.
 
-For class actors only: a process has no messages between which it could be looked at. Source: OTP, sys.
+For class actors only: a process has no gap between messages in which it could be looked at. Source:
+OTP, sys.
 """
 
 from __future__ import annotations
@@ -54,8 +56,8 @@ R = TypeVar("R")
 
 @attrs.frozen
 class Status:
-    """``get_status``: what the node knows of the actor, and its state as its ``format_status`` shows it, as bounded
-    text."""
+    """``get_status``: what the node knows of the actor, and its state as its ``format_status``
+    shows it, as bounded text."""
 
     info: ProcessInfo
     state: str
@@ -63,8 +65,8 @@ class Status:
 
 @attrs.frozen
 class Traced:
-    """One message that an actor begins to handle. ``message`` is the method's qualified name, ``send`` for what
-    ``handle_info`` gets."""
+    """One message that an actor begins to handle. ``message`` is the method's qualified name,
+    ``send`` for what ``handle_info`` gets."""
 
     ref: Ref[Any]
     message: str
@@ -73,8 +75,8 @@ class Traced:
 
 @attrs.frozen
 class Statistics:
-    """``start_time`` (on trio's clock) is when counting began; ``messages_in`` what the actor has begun to handle
-    since."""
+    """``start_time`` (on trio's clock) is when counting began; ``messages_in`` what the actor has
+    begun to handle since."""
 
     start_time: float
     current_time: float
@@ -82,17 +84,17 @@ class Statistics:
 
 
 async def get_state(ref: Ref[Any]) -> dict[str, Any]:
-    """The actor's attributes by name, slots included: a shallow copy, so mind that the values are its own objects.
-    Source: sys:get_state/1."""
+    """The actor's attributes by name, slots included. It is a shallow copy: the values are the
+    actor's own objects. Source: sys:get_state/1."""
     return await _ask(ref, "get_state", _attributes)
 
 
 async def replace_state(ref: Ref[Any], function: Callable[[dict[str, Any]], Mapping[str, Any]]) -> dict[str, Any]:
-    """Give the actor the attributes that ``function`` makes of those it has; returns them. What is missing in them is
-    deleted.
+    """Give the actor the attributes that ``function`` makes of those it has; returns them. An
+    attribute that is missing from the result is deleted.
 
-    For repairs in a running system. Raises CallbackFailed when ``function`` raises, or its result cannot be set: the
-    actor then keeps the state it had. Source: sys:replace_state/2.
+    For repairs in a running system. Raises CallbackFailed when ``function`` raises, or its result
+    cannot be set; the actor keeps its old state then. Source: sys:replace_state/2.
     """
 
     def replace(record: Record[Any]) -> dict[str, Any]:
@@ -106,8 +108,7 @@ async def replace_state(ref: Ref[Any], function: Callable[[dict[str, Any]], Mapp
                 raise fatal_leaf(error)
             raise CallbackFailed(
                 f"replacing the state of {record.describe()} raised {type(error).__qualname__}: "
-                f"{text_of(error, 500)}; "
-                "it keeps the state it had"
+                f"{text_of(error, 500)}; it keeps its old state"
             ) from error
         return new
 
@@ -115,7 +116,8 @@ async def replace_state(ref: Ref[Any], function: Callable[[dict[str, Any]], Mapp
 
 
 async def get_status(ref: Ref[Any]) -> Status:
-    """What the actor is and does, and its state as text of bounded length. Source: sys:get_status/1."""
+    """What the actor is and does, and its state as text of bounded length. Source:
+    sys:get_status/1."""
 
     def look(record: Record[Any]) -> Status:
         info = process_info(cast(Any, record.scheduler), record)
@@ -126,21 +128,25 @@ async def get_status(ref: Ref[Any]) -> Status:
 
 
 async def suspend(ref: Ref[Any]) -> None:
-    """Let the actor handle nothing but these requests until ``resume``; messages and calls wait in its mailbox. It can
-    still be stopped, shut down and killed. Suspending it twice is once. Source: sys:suspend/1."""
+    """Let the actor handle nothing but the requests of this module until ``resume``. Messages and
+    calls wait in its mailbox. It can still be stopped, shut down and killed. To suspend it twice is
+    to suspend it once. Source: sys:suspend/1."""
     await _ask(ref, "suspend", _suspend)
 
 
 async def resume(ref: Ref[Any]) -> None:
-    """Let a suspended actor go on; nothing for one that is not. Source: sys:resume/1."""
+    """Let a suspended actor go on. Does nothing to an actor that is not suspended. Source:
+    sys:resume/1."""
     await _ask(ref, "resume", _resume)
 
 
 async def trace(ref: Ref[Any], callback: Callable[[Traced], object]) -> None:
-    """Call ``callback`` with each message that the actor begins to handle, those that are queued already included.
+    """Call ``callback`` with each message that the actor begins to handle; those that are queued
+    already count too.
 
-    It runs in the actor's turn, must not block, and replaces an earlier one; if it raises, that is logged and tracing
-    ends. Calls to a traced actor do not run inline. Source: sys:trace/2.
+    The callback runs in the actor's turn, must not block, and replaces an earlier one. If it
+    raises, that is logged and tracing ends. Calls to a traced actor do not run inline. Source:
+    sys:trace/2.
     """
     await _ask(ref, "trace", lambda record: _watch(record, trace=interruptible(callback)))
 
@@ -151,12 +157,13 @@ async def no_trace(ref: Ref[Any]) -> None:
 
 
 async def statistics(ref: Ref[Any], on: bool) -> None:
-    """Count the actor's messages, anew from now, or count them no more. Source: sys:statistics/2."""
+    """Count the actor's messages from now on, beginning at 0; or stop counting. Source:
+    sys:statistics/2."""
     await _ask(ref, "statistics", lambda record: _watch(record, counter=_Counter() if on else None))
 
 
 async def get_statistics(ref: Ref[Any]) -> Statistics | None:
-    """What ``statistics(ref, True)`` has counted; None if it counts nothing."""
+    """What ``statistics(ref, True)`` has counted; None if counting is off."""
 
     def look(record: Record[Any]) -> Statistics | None:
         kind = record.kind
@@ -190,9 +197,8 @@ async def _ask(ref: Ref[Any], what: str, serve: Callable[[Record[Any]], R]) -> R
     caller = scheduler.current
     if caller is not None and waits_for(record, caller):
         raise CallCycle(
-            f"{caller.describe()} cannot ask sys.{what} of {record.describe()}: it is served when its message "
-            f"at hand is done, and "
-            "that waits for the one who asks",
+            f"{caller.describe()} cannot ask sys.{what} of {record.describe()}: requests are served when the message "
+            "at hand is done, and that message waits for whoever asks",
             target=record.describe(),
         )
     reply = PendingReply(current_task(), record, caller)
@@ -225,8 +231,8 @@ async def _ask(ref: Ref[Any], what: str, serve: Callable[[Record[Any]], R]) -> R
 
 
 def _between_messages(record: Record[Any]) -> bool:
-    """False for one that is on the stack or in an await, or whose next message is its ``init``, its ``terminate``, or a
-    continuation."""
+    """False for an actor that is on the stack or in an await, and if its next message is ``init``,
+    ``terminate`` or a continuation."""
     if record.state == RUNNING or (record.relations is not None and record.relations.terminating):
         return False
     return not record.in_the_middle
@@ -291,15 +297,15 @@ class _Counter:
 
 
 class WatchedKind(RecordKind):
-    """The kind of one actor that is traced or counted: its handlers tell, then run."""
+    """The kind of one actor that is traced or counted: its handlers report, then run."""
 
-    __slots__ = ("counter", "original", "tell")
+    __slots__ = ("counter", "original", "report")
 
     def __init__(self, original: RecordKind) -> None:
         for name in ActorKind.__slots__:
             setattr(self, name, getattr(original, name))
         self.original = original
-        self.tell: Callable[[Traced], object] | None = None
+        self.report: Callable[[Traced], object] | None = None
         self.counter: _Counter | None = None
         self.handlers = _Watching(self)
         self.known = self.handlers.known
@@ -307,25 +313,25 @@ class WatchedKind(RecordKind):
         self.info = self.watching(original.info)
 
     def watching(self, function: Any) -> Any:
-        """``function``, but told of first."""
+        """``function``, with a report before it."""
 
-        def told(obj: Any, *args: Any, **kwargs: Any) -> Any:
+        def reported(obj: Any, *args: Any, **kwargs: Any) -> Any:
             if self.counter is not None:
                 self.counter.messages += 1
-            if self.tell is not None:
-                self._tell(obj.ctx, function, args)
+            if self.report is not None:
+                self._report(obj.ctx, function, args)
             return function(obj, *args, **kwargs)
 
-        return wraps(function)(told) if not isinstance(function, partial) else wraps(function.func)(told)
+        return wraps(function)(reported) if not isinstance(function, partial) else wraps(function.func)(reported)
 
-    def _tell(self, record: Record[Any], function: Any, args: tuple[Any, ...]) -> None:
-        tell = self.tell
-        assert tell is not None
+    def _report(self, record: Record[Any], function: Any, args: tuple[Any, ...]) -> None:
+        report = self.report
+        assert report is not None
         if isinstance(function, partial):
             function = function.func
         is_info = function is self.original.info
         try:
-            tell(Traced(record, "send" if is_info else getattr(function, "__qualname__", repr(function)), args))
+            report(Traced(record, "send" if is_info else getattr(function, "__qualname__", repr(function)), args))
         except BaseException as error:
             if is_fatal(error):
                 record.scheduler.leave(error)
@@ -360,7 +366,8 @@ _KEEP: Any = object()
 
 
 def _watch(record: Record[Any], *, trace: Any = _KEEP, counter: Any = _KEEP) -> None:
-    """Change what is told about the actor's messages; with nothing left to tell, it gets its own kind back."""
+    """Change what is reported of the actor's messages. When nothing is, it gets its own kind
+    back."""
     kind = record.kind
     if isinstance(kind, WatchedKind):
         watched = kind
@@ -369,10 +376,10 @@ def _watch(record: Record[Any], *, trace: Any = _KEEP, counter: Any = _KEEP) -> 
     else:
         watched = WatchedKind(kind)
     if trace is not _KEEP:
-        watched.tell = trace
+        watched.report = trace
     if counter is not _KEEP:
         watched.counter = counter
-    if watched.tell is None and watched.counter is None:
+    if watched.report is None and watched.counter is None:
         record.kind = watched.original
     elif kind is not watched:
         record.kind = watched
