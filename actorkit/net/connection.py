@@ -28,29 +28,31 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from threading import get_ident
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import trio
-from trio.lowlevel import Abort, Task, current_task, reschedule, wait_readable, wait_writable
+from trio.lowlevel import Task, current_task, wait_readable, wait_writable
 
 from ..reasons import NORMAL, Crash, ExitReason, Failure, Shutdown
-from ..runtime.actor.record import DEAD, IDLE, Record, RecordEngine
+from ..runtime.actor.record import Record, RecordEngine
+from ..runtime.actor.states import DEAD, IDLE
 from ..runtime.base.trio_internals import (
-    WAKE,
-    Trap,
     cancel_status,
     close_left_open,
     close_nurseries,
     complains_of_stack,
     is_fatal,
     left_open,
-    park,
     start_or_not,
 )
 from .framing import FrameTooLong, Framing
 from .limits import Limits
+from .mailbox_turn import run_by_mailbox
 from .transport import CHUNK, Peer, open_transport
+
+if TYPE_CHECKING:
+    from ..runtime.life.worker import Carrier
 
 __all__ = ["Connection", "ConnectionKind"]
 
@@ -80,37 +82,6 @@ class _LeftOpen(Exception):
     """A handler has left a scope, a nursery or a lock in the reader's task."""
 
 
-class _Turn:
-    """The reader waits for a message of its own in the actor's mailbox. This takes the place of a
-    caller."""
-
-    __slots__ = ("caller", "later", "refused", "task")
-
-    def __init__(self, task: Task) -> None:
-        self.task: Task | None = task
-        self.refused = False
-        self.caller = None
-        self.later = None
-
-    def ok(self, value: object) -> None:
-        task, self.task = self.task, None
-        if task is not None:
-            reschedule(task, WAKE)
-
-    def fail(self, reason: ExitReason) -> None:
-        self.ok(None)
-
-    def refuse(self, error: Exception) -> None:
-        """A full mailbox with ``drop_oldest`` threw it out. What the peer sent must not be dropped,
-        so the reader asks again."""
-        self.refused = True
-        self.ok(None)
-
-    def abort(self, _: Callable[[], Any]) -> Abort:
-        self.task = None
-        return Abort.SUCCEEDED
-
-
 class Connection:
     """One connection of a StreamActor; users meet it as ``StreamActor.connection``.
 
@@ -124,13 +95,13 @@ class Connection:
     """
 
     __slots__ = (
+        "_engine",
         "_framer",
         "_kind",
         "_max_unsent",
         "_messages",
         "_record",
         "_scheduled",
-        "_scheduler",
         "_scope",
         "_sender",
         "_transport",
@@ -139,8 +110,10 @@ class Connection:
         "peer",
     )
 
-    token = False
-    """The reader is never the worker that draws from the run queue."""
+    coro: Any
+    """The suspended handler that the reader's task carries."""
+    token: bool = False
+    """The reader never draws from the run queue."""
 
     def __init__(self, record: Record[Any], sock: socket.socket, peer: Peer, kind: ConnectionKind) -> None:
         self._record: Record[Any] | None = record
@@ -152,14 +125,9 @@ class Connection:
         self._scope: trio.CancelScope | None = None
         self._scheduled = False
         self._sender: trio.CancelScope | None = None
-        self._scheduler: RecordEngine = record.kind.scheduler
+        self._engine: RecordEngine = record.kind.scheduler
         self.peer = peer
         self.dropped = 0
-
-    @property
-    def actor(self) -> Record[Any] | None:
-        """Whose tasks the reader's nurseries start."""
-        return self._record
 
     @property
     def bytes_in(self) -> int:
@@ -176,6 +144,18 @@ class Connection:
         """Bytes that were written and that the kernel has not taken."""
         return self._transport.unsent
 
+    # --- as a carrier of handlers (see ``runtime.life.worker``) ----------------------------------
+
+    @property
+    def actor(self) -> Record[Any] | None:
+        """Whose code the reader's task runs, and whose tasks its nurseries start."""
+        return self._record
+
+    def interrupt(self) -> None:
+        """The actor was killed while a handler of it runs in the reader's task."""
+        if self._scope is not None:
+            self._scope.cancel(reason="its actor was killed")
+
     # --- writing ------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> bool:
@@ -190,13 +170,13 @@ class Connection:
         if transport.unsent and transport.unsent + size > self._max_unsent and not self._make_room(record, size):
             return False
         if not self._scheduled:
-            scheduler = self._scheduler
-            if get_ident() != scheduler.thread:
-                raise scheduler.home.refuse("write to the peer of", record)
+            engine = self._engine
+            if get_ident() != engine.thread:
+                raise engine.home.refuse("write to the peer of", record)
             self._scheduled = True
-            scheduler.flushes.append(self._flush)
-            if not scheduler.busy and not scheduler.flush_promised:
-                scheduler.wake()
+            engine.flushes.append(self._flush)
+            if not engine.busy and not engine.flush_promised:
+                engine.wake()
         transport.unsent += size
         if transport.chunks is None:
             transport.chunks = [data]
@@ -207,7 +187,7 @@ class Connection:
     def _make_room(self, record: Record[Any], size: int) -> bool:
         """The buffer is full. What only waits for the end of the slice is not the peer's slowness,
         so the kernel is asked before the peer is judged."""
-        self._scheduler.home.check("write to the peer of", record)
+        self._engine.home.check("write to the peer of", record)
         limits, transport = self._kind.limits, self._transport
         self._send()
         if self._record is None:
@@ -216,7 +196,7 @@ class Connection:
             return True
         self.dropped += 1
         if limits.slow_reader == "disconnect":
-            self._scheduler.end_now(
+            self._engine.end_now(
                 record,
                 Failure(
                     f"slow reader: {self.peer} left {transport.unsent} bytes unread, {size} more exceed "
@@ -237,7 +217,7 @@ class Connection:
             self._broken(error)
         if transport.unsent and transport.can_send():
             self._sender = trio.CancelScope(shield=True)
-            nursery = self._scheduler.nursery
+            nursery = self._engine.nursery
             assert nursery is not None
             if not start_or_not(nursery, self._send_rest, name="actorkit: unsent output of a connection"):
                 self._sender = None
@@ -270,81 +250,76 @@ class Connection:
         self._transport.forget()
         record = self._record
         if record is not None:
-            self._scheduler.stop_actor(record, Shutdown(f"connection lost: {error}"))
+            self._engine.stop_actor(record, Shutdown(f"connection lost: {error}"))
 
     # --- the reader ---------------------------------------------------------------------------
-
-    def interrupt(self) -> None:
-        """The actor was killed while a handler of it runs in the reader's task."""
-        if self._scope is not None:
-            self._scope.cancel(reason="its actor was killed")
 
     async def serve(self) -> None:
         """The reader task, from the first byte to the closed socket."""
         record = self._record
         if record is None:
             return
-        scheduler = self._scheduler
+        engine = self._engine
         task = current_task()
         try:
-            scheduler.holders[task] = self
+            engine.holders[task] = self
             with trio.CancelScope(shield=True) as self._scope:
-                await self._read(record, scheduler, task)
+                await self._read(record, engine, task)
         except RuntimeError as error:
             # Without trio's private names, leaving the scope is what finds one that a handler left
             # open inside.
-            if scheduler.features.cancel_status or not complains_of_stack(error):
+            if engine.features.cancel_status or not complains_of_stack(error):
                 raise
-            scheduler.blame(record, "its handler left a cancel scope open: leave it in the message that opened it")
+            engine.blame(record, "its handler left a cancel scope open: leave it in the message that opened it")
         except MemoryError as error:  # for its scope or for what was read: it costs this connection, not the node
             if record.state != DEAD:
-                scheduler.end_now(record, Crash.from_exception(error))
+                engine.end_now(record, Crash.from_exception(error))
         finally:
             self._scope = None
-            scheduler.holders.pop(task, None)
+            engine.holders.pop(task, None)
 
-    async def _read(self, record: Record[Any], scheduler: RecordEngine, task: Task) -> None:
+    async def _read(self, record: Record[Any], engine: RecordEngine, task: Task) -> None:
         """``_receive``, what comes before it, and what follows from the way that it ends."""
-        status = cancel_status(task, scheduler.features)
+        status = cancel_status(task, engine.features)
         reason: ExitReason = NORMAL
         kind = self._kind
         try:
             if not self._transport.ready:
                 await self._shake_hands()
             if kind.connected is not None:
-                await self._turn(record, scheduler, task, status, kind.connected, ())
-            reason = await self._receive(record, scheduler, task, status)
+                await self._turn(record, engine, task, status, kind.connected, ())
+            reason = await self._receive(record, engine, task, status)
         except (OSError, trio.ClosedResourceError) as error:
             reason = Shutdown(f"connection lost: {error}")
         except trio.TooSlowError:
             reason = Shutdown(f"{self.peer} did not finish its TLS handshake in {kind.limits.handshake:g} s")
         except _LeftOpen as what:
-            scheduler.repairs += 1
-            scheduler.blame(record, f"its handler left a {what} open: leave it in the message that opened it")
+            engine.repairs += 1
+            engine.blame(record, f"its handler left a {what} open: leave it in the message that opened it")
             with trio.CancelScope(shield=True):
                 try:
-                    await close_nurseries(task, scheduler.features)
+                    await close_nurseries(task, engine.features)
                 except BaseException as error:
                     if not is_fatal(error):
                         raise
-                    scheduler.leave(error)
+                    engine.leave(error)
             if status is not None:
-                await close_left_open(task, status, scheduler.features)
+                await close_left_open(task, status, engine.features)
         self._scope = None  # it is left in any case, and to cancel it costs a tenth of a short connection
         if record.state != DEAD:
-            scheduler.stop_actor(record, reason)
+            engine.stop_actor(record, reason)
 
-    async def _receive(self, record: Record[Any], scheduler: RecordEngine, task: Task, status: object) -> ExitReason:
-        """Read, cut into messages and have them handled, until the stream or the actor ends. Returns
-        the reason to stop the actor with."""
+    async def _receive(self, record: Record[Any], engine: RecordEngine, task: Task, status: object) -> ExitReason:
+        """Read, cut into messages and have them handled, until the stream or the actor ends.
+        Returns the reason to stop the actor with."""
         transport, framer, received = self._transport, self._framer, self._kind.received
         chunk = SMALL_CHUNK
         while record.state != DEAD:
             if transport.full:  # there is more, and to wait for it would cost a pass
-                await scheduler.turn_if_due()
+                await engine.turn_if_due()
             else:
                 await wait_readable(transport.socket)
-                scheduler.woken()
+                engine.woken()
             data = transport.read(chunk)
             if transport.owes:
                 self._answer()
@@ -365,7 +340,7 @@ class Connection:
             self._messages = deque(messages)
             messages = []
             while self._messages and record.state != DEAD:
-                await self._turn(record, scheduler, task, status, received, (self._messages,))
+                await self._turn(record, engine, task, status, received, (self._messages,))
             self._messages = None
             if reason is not None:
                 return reason
@@ -395,7 +370,7 @@ class Connection:
     async def _turn(
         self,
         record: Record[Any],
-        scheduler: RecordEngine,
+        engine: RecordEngine,
         task: Task,
         status: object,
         function: Any,
@@ -403,25 +378,18 @@ class Connection:
     ) -> None:
         """Have the actor run ``function``: here if it is idle, otherwise through its mailbox."""
         if record.state == IDLE:
-            await scheduler.run_here(self, record, function, args)
-            if left_open(task, status, scheduler.features):
+            await engine.run_here(self, record, function, args)
+            if left_open(task, status, engine.features):
                 raise _LeftOpen("cancel scope or nursery")
-            if scheduler.locks and task in scheduler.locks:
+            if engine.locks and task in engine.locks:
                 raise _LeftOpen("trio lock")
             if self._messages:  # a quantum of messages was handled, or a slice's worth, and there are more
-                if scheduler.slice_is_over():
-                    await scheduler.take_turn()
+                if engine.slice_is_over():
+                    await engine.take_turn()
                 else:
                     await trio.lowlevel.checkpoint()
         else:
-            while record.state != DEAD:
-                turn = _Turn(task)
-                record.post((function, args, turn))
-                got = await park(Trap(turn.abort))
-                if got is not WAKE:
-                    got.unwrap()
-                if not turn.refused:
-                    return
+            await run_by_mailbox(record, task, function, args)
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -453,7 +421,7 @@ class Connection:
         """Nothing more goes out. Is the peer still sending?"""
         transport = self._transport
         transport.forget()
-        nursery = self._scheduler.nursery
+        nursery = self._engine.nursery
         if orderly and transport.bytes_out and nursery is not None and transport.still_comes():
             name = "actorkit: a connection's peer still sends"
             if start_or_not(nursery, self._see_off, name=name):
@@ -480,3 +448,10 @@ def _as_bytes(data: Any) -> bytes:
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
     raise TypeError(f"write takes bytes, not {type(data).__name__}: encode it first")
+
+
+if TYPE_CHECKING:
+
+    def _as_carrier(connection: Connection) -> Carrier:
+        """The reader takes the place of a worker; type checkers see to it that it can."""
+        return connection

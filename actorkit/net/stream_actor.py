@@ -114,29 +114,29 @@ def stream_callbacks(cls: type[StreamActor]) -> tuple[Callable[..., Any] | None,
 def _receive(actor: StreamActor, messages: deque[bytes]) -> None:
     received = actor.received
     context = actor.ctx
-    scheduler = context.scheduler
-    left = scheduler.inline_left
+    engine = context.scheduler
+    left = engine.inline_left
     for _ in range(min(BATCH, len(messages))):
         received(messages.popleft())
         if context.control is not None:
             break
         left -= 1
         if left <= 0:
-            over = scheduler.slice_is_over()
-            left = scheduler.inline_left
+            over = engine.slice_is_over()
+            left = engine.inline_left
             if over:
                 break
-    scheduler.inline_left = left
+    engine.inline_left = left
 
 
 async def _receive_async(actor: StreamActor, messages: deque[bytes]) -> None:
     received = actor.received
     context = actor.ctx
-    scheduler = context.scheduler
+    engine = context.scheduler
     for _ in range(min(BATCH, len(messages))):
         await received(messages.popleft())
         if context.control is not None:
             break
-        scheduler.inline_left -= 1
-        if scheduler.inline_left <= 0 and scheduler.slice_is_over():
+        engine.inline_left -= 1
+        if engine.inline_left <= 0 and engine.slice_is_over():
             break

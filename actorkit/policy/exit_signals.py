@@ -1,17 +1,16 @@
 """What an exit signal does to the actor that receives it.
 
-There are two ways to get one: over a LINK, when a linked actor has ended, and by an EXIT call,
-when somebody asks for this actor's end. The table below is the whole truth about both. Its two
-rows that surprise:
+A signal comes over a LINK, when a linked actor has ended, or from an EXIT call, when somebody asks
+for this actor's end. The table below is the whole truth about both. Two of its rows may surprise:
 
-* KILL is untrappable only as an EXIT request, and the receiver ends with KILLED. An actor that
-  itself *ended* with Kill is ordinary news over its links: it can be trapped, and a linked actor
+* KILL cannot be trapped as an EXIT request, and the receiver ends with KILLED. But an actor that
+  *ended* with Kill is ordinary news over its links: the signal can be trapped, and a linked actor
   that does not trap ends with Kill too.
 * An EXIT request with Normal is ignored when it comes from another actor, but ends the actor that
   sends it to itself.
 
-Not decided here: whether the link is still active when its signal arrives. If it is not, the
-caller drops the signal before asking.
+It is not decided here whether the link is still active when its signal arrives. If it is not, the
+caller drops the signal and does not ask.
 """
 
 from __future__ import annotations
@@ -80,7 +79,7 @@ _N, _K, _O = Sort.NORMAL, Sort.KILL, Sort.OTHER
 _OTHERS, _SELF = False, True
 
 # (source, sent to itself, sort of reason) -> (effect if not trapping, effect if trapping).
-# No actor is linked to itself, so LINK has no rows of that kind.
+# No actor is linked to itself, so LINK has no such rows.
 TABLE: Mapping[tuple[Source, bool, Sort], tuple[Effect, Effect]] = MappingProxyType(
     {
         (_L, _OTHERS, _N): (Effect.DROP, Effect.TELL),
@@ -102,8 +101,8 @@ _DIE_KILLED = Die(KILLED)
 def deliver(source: Source, reason: ExitReason, trapping: bool, to_self: bool) -> Verdict:
     """The effect of an exit signal on its receiver.
 
-    ``trapping``: the receiver traps exits. ``to_self``: it sent the signal to itself (this has no
-    meaning for a LINK, and is not looked at there).
+    ``trapping``: the receiver traps exits. ``to_self``: it sent the signal to itself; for a LINK
+    this has no meaning, and is ignored.
     """
     if isinstance(reason, Normal):
         sort = Sort.NORMAL

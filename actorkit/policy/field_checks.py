@@ -1,4 +1,4 @@
-"""What a field of a spec or of a supervisor's flags may hold: the questions that several of them ask.
+"""What a field of a spec or of flags may hold: the questions that several fields ask.
 
 Each answers for any object whatever, and raises for none. The error belongs to whoever asks.
 """

@@ -1,12 +1,13 @@
-"""A table whose keys are other people's objects, and which no key can break.
+"""A table whose keys are users' objects, and which no key can break.
 
-How it works. A key's own code (``__hash__``, ``__eq__``) runs in ``locate`` and nowhere else: there it is the fault of
-whoever brought the key, and BadKey tells so, with nothing changed. What ``locate`` finds is a ``Place``; to enter
-something at it, to drop a slot, to walk over all of them asks no key anything. So an entry can always be removed,
-whatever its key has become, and the one who removes it (a dying actor's stack, perhaps) pays for nothing.
+A key's own code (``__hash__``, ``__eq__``) runs in ``locate`` and nowhere else. If it raises there,
+that is the fault of whoever brought the key; BadKey says so, and nothing has changed. ``locate``
+finds a ``Place``. To enter something there, to drop a slot, or to walk over all slots runs no code
+of any key. So an entry can always be removed, whatever its key has become, and whoever removes it
+(a dying actor's stack, perhaps) pays for nothing.
 
-Strings, bytes and ints, whose code is Python's own, are in a dict; all others are in one by their hash, which is an
-int, and are compared there by hand. Pure data.
+Strings, bytes and ints, whose code is Python's own, are in one dict. All other keys are in another
+one, by their hash, which is an int; there they are compared by hand. Pure data.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ __all__ = ["NOT_THEIRS", "KeyTable", "Place", "Slot", "inert", "strict"]
 S = TypeVar("S", bound="Slot")
 
 _THEMSELVES: Final = frozenset((str, bytes, int))
-"""Types whose values equal nothing of another type here: all others are wrapped."""
+"""The types whose values are keys as they are. A value of any other type is wrapped, so that it
+equals no value of another type."""
 NOT_THEIRS: Final = (KeyboardInterrupt, SystemExit, MemoryLimitExceeded)
-"""What is not the doing of others' code, though it comes while that runs."""
+"""What may be raised while the code of a key runs, and is not its doing."""
 
 
 def inert(key: object) -> object:
@@ -34,8 +36,8 @@ def inert(key: object) -> object:
 
 
 def strict(key: Any) -> Any:
-    """What equals another key's only if both are of the same types throughout. Raises TypeError for what cannot be a
-    key."""
+    """``key`` in a form that equals another key's only if both are of the same types throughout.
+    Raises TypeError for what cannot be a key."""
     kind = type(key)
     if kind in _THEMSELVES:
         return key
@@ -48,7 +50,7 @@ def strict(key: Any) -> Any:
 
 
 class Slot:
-    """What the table holds for one key. Subclass it for more; compared by identity."""
+    """What the table holds for one key; subclass it for more. Slots are compared by identity."""
 
     __slots__ = ("_exact", "_hash", "key")
 
@@ -74,7 +76,8 @@ class KeyTable(Generic[S]):
     """See the module's docstring.
 
     Args:
-        exactly: keys are the same only if their types are (``strict``). False: whatever Python holds to be equal.
+        exactly: keys are the same only if their types are the same (``strict``). False: if Python
+            holds them to be equal.
     """
 
     __slots__ = ("_by_hash", "_by_key", "_exactly", "_slots")
@@ -89,7 +92,7 @@ class KeyTable(Generic[S]):
         return len(self._slots)
 
     def __iter__(self) -> Iterator[S]:
-        """All slots, in the order of their coming."""
+        """All slots, in the order in which they came."""
         return iter(self._slots)
 
     def __contains__(self, slot: S) -> bool:
@@ -102,8 +105,8 @@ class KeyTable(Generic[S]):
         return self.locate(key).slot
 
     def locate(self, key: Any) -> Place[S]:
-        """Where ``key`` belongs: for ``put`` at once, before anything else is done to the table. Raises BadKey, and
-        TypeError for what cannot be a key."""
+        """Where ``key`` belongs. Give it to ``put`` at once, before anything else is done to the
+        table. Raises BadKey, and TypeError for what cannot be a key."""
         if self._exactly and type(key) in _THEMSELVES:
             return Place(key, key, None, self._by_key.get(key))
         other: S | None = None
@@ -119,12 +122,12 @@ class KeyTable(Generic[S]):
             raise
         except BaseException as error:
             if other is None and type(error) is TypeError:
-                raise  # it is not hashable
+                raise  # the key is not hashable
             why = BadKey(shown(key, 100), None if other is None else other.holder(), error)
-        raise why  # not from within: its context would hold the frames of the key's code
+        raise why  # outside of ``except``: its context would hold the frames of the key's code
 
     def nowhere(self, key: Any) -> Place[S]:
-        """A place at which ``key`` is kept, but not found: for one that has come to raise."""
+        """A place where ``key`` is kept, and not found: for a key whose code has begun to raise."""
         return Place(key, object(), 0, None)
 
     def put(self, place: Place[S], slot: S) -> S:

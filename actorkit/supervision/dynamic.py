@@ -1,6 +1,7 @@
-"""The dynamic supervisor: any number of children, started when asked, each on its own (one_for_one).
+"""The dynamic supervisor: any number of children, started on request, each on its own.
 
-Decisions: ``policy.dynamic_supervision``. Semantics: Elixir's DynamicSupervisor.
+The machine in ``policy.supervision.dynamic`` makes its decisions. Its semantics are those of
+Elixir's DynamicSupervisor.
 """
 
 from __future__ import annotations
@@ -37,13 +38,16 @@ def dynamic_supervisor(
     max_seconds: float = 5.0,
     extra_arguments: Sequence[Any] = (),
 ) -> ChildSpec[DynamicSupervisor]:
-    """The spec of a dynamic supervisor, at first without children.
+    """The spec of a dynamic supervisor, which has no children at first.
 
-    Use it for actors that come and go: sessions, jobs. Use ``ak.supervisor`` for the fixed parts of a service.
+    Use it for actors that come and go, such as sessions and jobs. Use ``ak.supervisor`` for the
+    fixed parts of a service.
 
     Args:
-        max_children: one more is refused with MaxChildrenReached; those starting and restarting count.
-        extra_arguments: put before each child's own arguments, at restarts too.
+        max_children: one more is refused with MaxChildrenReached. Children that are starting or
+            restarting count.
+        max_restarts, max_seconds: as for ``ak.supervisor``.
+        extra_arguments: go before each child's own arguments, at restarts too.
 
     Raises InvalidSupervisorFlag at once.
 
@@ -68,8 +72,8 @@ def dynamic_supervisor(
 
 
 class DynamicSupervisor(SupervisionShell):
-    """A running dynamic supervisor; administer it through its ref. Its children are known by their refs; ids are
-    ignored."""
+    """A running dynamic supervisor. Administer it through its ref. It knows its children by their
+    refs, and ignores their ids."""
 
     knows_ids = False
 
@@ -82,16 +86,18 @@ class DynamicSupervisor(SupervisionShell):
 
     @call
     def start_child(self, spec: ChildSpec[A]) -> Later[Ref[A] | None]:
-        """Start a child. None: its init said IGNORE, and it is not kept. Raises StartFailed, MaxChildrenReached."""
+        """Start a child. None: its init said IGNORE, and the child is not kept. Raises StartFailed,
+        MaxChildrenReached, InvalidChildSpec."""
         return self.start_asked(spec)
 
     @call
     def terminate_child(self, ref: Ref[Any]) -> Later[None]:
-        """Stop a child, also one that is restarting (by its last ref). Raises ChildNotFound, also the second time."""
+        """Stop a child. One that is restarting is known by its last ref. Raises ChildNotFound, the
+        second time too."""
         later = Later[None]()
         try:
             holder = ref.resolve_on(self.ctx.node.engine) if isinstance(ref, NamedRef) else ref
-        except ActorkitError as error:  # it follows a key that raises, or that many may hold
+        except ActorkitError as error:  # the ref leads by a key that raises, or that many may hold
             later.fail(error)
             return later
         self._feed(ev.TerminateChildCommand(trio.current_time(), later, holder))

@@ -1,13 +1,13 @@
 """The partition supervisor: n children of one spec, and refs that pick one of them by a key.
 
-How it works. It is a static supervisor whose children have the ids 0 to n-1. Beside the machine's table it
-keeps them in a list, so that ``partitioned`` finds the child for a key with one name look-up, one remainder
-and one index, at each send. The same key goes to the same partition as long as the process lives; a partition
+It is a static supervisor whose children have the ids 0 to n-1. Beside the machine's table it keeps
+them in a list, so ``partitioned`` finds the child for a key with one name lookup, one remainder and
+one index, at each send. A key goes to the same partition as long as the process lives. A partition
 that restarts keeps its number and loses its state.
 
-Use it where one actor is the bottleneck and its work falls apart by key: a cache, a counter, or a dynamic
-supervisor that starts too many children. Python runs on one core: partitions do not compute faster, they wait
-side by side. Source: Elixir's PartitionSupervisor.
+Use it where one actor is the bottleneck and its work falls apart by key: a cache, a counter, or a
+dynamic supervisor that starts too many children. Python runs on one core, so partitions do not
+compute faster; they wait side by side. Source: Elixir's PartitionSupervisor.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from ..policy.supervision.supervisor_flags import Strategy, SupervisorFlags
 from ..reasons import ExitReason, shown
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.names import ServiceRef, checked_class, checked_name
-from ..runtime.actor.record import DEAD, Record
+from ..runtime.actor.record import Record
 from ..runtime.actor.ref import Ref
+from ..runtime.actor.states import DEAD
 from .static import Supervisor, supervisor
 
 __all__ = ["PartitionSupervisor", "partition_supervisor", "partitioned"]
@@ -44,11 +45,12 @@ def partition_supervisor(
     """The spec of a supervisor of ``partitions`` children of ``spec``, with the ids 0, 1, 2 …
 
     Args:
-        spec: each partition's; its ``id`` is replaced. It may have no ``name``: they cannot all have it.
-        name: the supervisor's name on its node; ``partitioned`` finds it by that.
+        spec: that of each partition. Its ``id`` is replaced. It may have no ``name``, since they
+            cannot all have the same one.
+        name: the supervisor's name on its node, by which ``partitioned`` finds it.
         partitions: how many; default: one for each processor.
-        with_arguments: given the spec's arguments and the partition's number, returns that partition's
-            arguments.
+        with_arguments: gets the spec's arguments and the number of a partition, and returns the
+            arguments of that partition.
         strategy, max_restarts, max_seconds: as in ``ak.supervisor``.
 
     Raises InvalidChildSpec or InvalidSupervisorFlag at once, or what ``with_arguments`` raises.
@@ -84,8 +86,8 @@ def partition_supervisor(
 
 
 class PartitionSupervisor(Supervisor):
-    """A running partition supervisor; administer it as any ``Supervisor``: the ids are the partitions'
-    numbers."""
+    """A running partition supervisor. Administer it like any ``Supervisor``: the ids of its
+    children are the numbers of the partitions."""
 
     def __init__(self, flags: SupervisorFlags, children: tuple[ChildSpec[Any], ...]) -> None:
         super().__init__(flags, children)
@@ -93,7 +95,8 @@ class PartitionSupervisor(Supervisor):
 
     @call
     def partitions(self) -> int:
-        """How many partitions there are, running or not. Source: PartitionSupervisor.partitions/1."""
+        """How many partitions there are, whether they run or not. Source:
+        PartitionSupervisor.partitions/1."""
         return len(self.slots)
 
     def partition(self, index: int) -> Record[Any] | None:
@@ -123,7 +126,7 @@ class PartitionedRef(ServiceRef[A]):
         return f"<partition of {self.name}>"
 
     def __eq__(self, other: object) -> bool:
-        """Equal, if they lead to the same place whatever the number of partitions is."""
+        """Two are equal if they lead to the same place, whatever the number of partitions is."""
         return isinstance(other, PartitionedRef) and other.service == self.service and other.value == self.value
 
     def __hash__(self) -> int:
@@ -140,13 +143,14 @@ class PartitionedRef(ServiceRef[A]):
 
 
 def partitioned(cls: Callable[..., A], supervisor_name: str, key: object) -> Ref[A]:
-    """A ref to the partition that ``key`` belongs to in the partition supervisor of that name; ``cls`` gives
-    its type.
+    """A ref to the partition that ``key`` belongs to, of the partition supervisor of that name;
+    ``cls`` gives its type.
 
-    An int goes to partition ``abs(key) % n``, so a number below n picks that very partition; anything else by
-    its ``hash``, which is stable within the process and not beyond it (``PYTHONHASHSEED``): do not store what
-    belongs to which. While the partition restarts, ``cast`` and ``send`` return False and ``call`` raises
-    CalleeDied with NoProc. Raises TypeError at once for a key that is not hashable.
+    An int goes to partition ``abs(key) % n``, so a number below n picks that very partition. Any
+    other key goes by its ``hash``, which is stable within the process and not beyond it
+    (``PYTHONHASHSEED``): do not store which key belongs to which partition. While the partition
+    restarts, ``cast`` and ``send`` return False and ``call`` raises CalleeDied with NoProc. Raises
+    TypeError at once for a key that is not hashable.
 
     Source: ``{:via, PartitionSupervisor, {name, key}}``.
     """

@@ -1,11 +1,12 @@
-"""The shell around a supervision machine: it performs the machine's actions, and tells it what came of them.
+"""The shell around a supervision machine: it performs actions, and reports what came of them.
 
-The machine (``policy.supervision``) decides everything. The shell knows how a child is started and stopped, how
-time passes, and where answers and reports go.
+The machine (``policy.supervision``) decides everything. The shell knows how a child is started and
+stopped, how time passes, and where answers and reports go.
 
-``_feed`` is the way in. It hands one event to the machine and performs the answer, until the machine has no more to
-say. What happens meanwhile, such as the death of a child that is being told to stop, queues behind. The shell runs as
-the supervisor, whoever's stack it is on, and holds no task.
+``_feed`` is the way in. It hands one event to the machine and performs the answer, until the
+machine has no more to say. What happens meanwhile, such as the death of a child that is being told
+to stop, queues behind. The shell runs as the supervisor, whoever's stack it is on, and holds no
+task.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ from ..runtime.actor.dispatch import call
 from ..runtime.actor.doors import PendingRestart
 from ..runtime.actor.events import ChildRestarted, SupervisorReport
 from ..runtime.actor.later import Later
-from ..runtime.actor.record import DEAD, RUNNING, Record
+from ..runtime.actor.record import Record
 from ..runtime.actor.reports import report_supervisor
+from ..runtime.actor.states import DEAD, RUNNING
 from ..runtime.base.timers import Timer
 from ..runtime.base.trio_internals import is_fatal
 from ..runtime.life.init_outcome import Stop, Watcher
@@ -61,7 +63,7 @@ class SupervisionMachine(Protocol):
         ...
 
     def companions(self, ref: object) -> list[Any]:
-        """The refs of the siblings that go down when the child that runs as ``ref`` ends abnormally."""
+        """The refs of the siblings that go down if the child that runs as ``ref`` ends badly."""
         ...
 
     def spec_of_ticket(self, ticket: int) -> ChildSpec[Any] | None:
@@ -72,8 +74,8 @@ class SupervisionMachine(Protocol):
 class Door:
     """Where news of children comes in: the owner of their kinds, and the supervisor's family.
 
-    It outlives the supervisor, whose state is cleared when it dies. A child that is in an await when its supervisor is
-    killed ends later, and then nobody wants to know.
+    It outlives the supervisor, whose state is cleared when it dies. A child that is in an await
+    when its supervisor is killed ends later, and then nobody wants to know.
     """
 
     __slots__ = ("shell",)
@@ -103,8 +105,8 @@ class Door:
             self.shell._outcome(record, reason, ignored)
 
     def restart_due(self, key: object, ticket: int) -> None:
-        # A child that is interrupted, or ends the program, ends its node too. Another life in the moment before that
-        # would only have to be interrupted again.
+        # A child that is interrupted, or ends the program, ends its node too. Another life in the
+        # moment before that would only have to be interrupted again.
         if self.shell is not None and self.shell.ctx.node.engine.left is None:
             self.shell._due(key, ticket)
 
@@ -114,7 +116,7 @@ class SupervisionShell(Actor):
 
     trap_exit = True
     knows_ids = True
-    """Does an id name the same child for good? Then its footprint is learned on its own."""
+    """Does an id name the same child for good? Then that child's footprint is learned by itself."""
 
     def __init__(self, machine: SupervisionMachine) -> None:
         self.machine = machine
@@ -146,15 +148,15 @@ class SupervisionShell(Actor):
 
     @call
     def which_children(self) -> tuple[ChildInfo, ...]:
-        """All children, in start order; those of a dynamic supervisor have no ``id``. Answered at any time, also in the
-        middle of a restart.
-        Source: supervisor:which_children/1 (there the newest first)."""
+        """All children, in start order; those of a dynamic supervisor have no ``id``. It is
+        answered at any time, also in the middle of a restart. Source: supervisor:which_children/1
+        (there the newest comes first)."""
         return self.child_infos()
 
     @call
     def count_children(self) -> ChildCounts:
-        """How many children are known (``specs``), active ones, supervisors, workers. Source:
-        supervisor:count_children/1."""
+        """How many children are known (``specs``), how many are active, and how many of the known
+        ones are supervisors and workers. Source: supervisor:count_children/1."""
         counts: ChildCounts = self.ask(ev.CountChildren(trio.current_time(), None))
         return counts
 
@@ -179,17 +181,18 @@ class SupervisionShell(Actor):
         await ended.wait()
 
     def handle_info(self, message: object) -> None:
-        """Exit signals of strangers and stray messages change nothing (OTP logs and drops them)."""
+        """Drop it: exit signals of strangers and stray messages change nothing."""
 
     def format_status(self) -> object:
-        """Counts only: a supervisor's report must not list its children."""
+        """Counts only: the report of a supervisor must not list its children."""
         return {"children": len(self.refs), "starting": len(self.coming), "restarting": len(self.waiting)}
 
     # --- events in ----------------------------------------------------------------------------
 
     def _feed(self, event: ev.Event) -> None:
-        """Tell the machine, and do what it says. Any of that may end this supervisor (somebody's constructor may kill
-        it), and then its state is gone. So what is needed afterwards is taken into local variables first."""
+        """Tell the machine, and do what it says. Any of that may end this supervisor (somebody's
+        constructor may kill it), and then its state is gone. So what is needed afterwards is taken
+        into local variables first."""
         queue, door, ctx = self.queue, self.door, self.ctx
         queue.append(event)
         if self.busy:
@@ -325,9 +328,7 @@ class SupervisionShell(Actor):
         try:
             record = self.start_one(spec, watcher)
         except BaseException as error:
-            if is_fatal(
-                error
-            ):  # the constructor raised it: the machine must hear what became of the start all the same
+            if is_fatal(error):  # of its constructor; the machine must hear what became of the start
                 engine.leave(error)
             self.restarted.discard(instance)
             self._feed(ev.ChildStartFailed(trio.current_time(), instance, Starter.failure(error)))
@@ -347,8 +348,8 @@ class SupervisionShell(Actor):
         return Starter(engine, spec, self.door, footprint=engine.learned.of_child(spec, by_id=self.knows_ids))
 
     def ask(self, query: ev.Query) -> Any:
-        """The machine's answer to a query, at once: also while it is being told of something, and for a child that asks
-        while it starts."""
+        """The machine's answer to a query, at once: also while it is being told of something, and
+        for a child that asks while it starts."""
         for action in self.machine.handle(query):
             if isinstance(action, ev.AnswerCall):
                 return action.value
@@ -401,7 +402,8 @@ class SupervisionShell(Actor):
 
     def _report(self, report: ev.ReportChild) -> None:
         engine = self.ctx.node.engine
-        # The governor reports the actors that it kills, all of a round together. Here they would be thousands of lines.
+        # The governor reports the actors that it kills, all of a round together. Here they would be
+        # thousands of lines.
         of_the_node = report.kind == "child_terminated" and isinstance(report.reason, MemoryPressure)
         report_supervisor(
             logging.DEBUG if of_the_node else LEVELS[report.kind],

@@ -1,7 +1,8 @@
 """The static supervisor: children in a fixed order, restarted by a strategy.
 
-``ak.supervisor(…)`` makes the child spec of one: the root of a tree, or a branch in it. Its decisions are those of
-``policy.supervision``; its semantics OTP's (supervisor; docs/semantics.md has each difference).
+``ak.supervisor(…)`` makes the child spec of one: the root of a tree, or a branch of it. The machine
+in ``policy.supervision.static`` makes its decisions. Its semantics are those of OTP's supervisor;
+``docs/semantics.md`` lists each difference.
 """
 
 from __future__ import annotations
@@ -32,17 +33,20 @@ def supervisor(
     max_seconds: float = 5.0,
     auto_shutdown: AutoShutdown = "never",
 ) -> ChildSpec[Supervisor]:
-    """The spec of a supervisor of these children, started in this order and stopped in reverse.
+    """The spec of a supervisor of these children. They are started in this order, and stopped in
+    reverse.
 
     Args:
-        strategy: ``one_for_one`` restarts the child that ended; ``one_for_all`` all of them; ``rest_for_one`` it and
-            those after it.
-        max_restarts, max_seconds: more restarts than this in this time, and the supervisor gives up: it stops its
-            children and ends, and its own supervisor decides. 0 allows none.
-        auto_shutdown: end when a significant child (or the last of them) has ended by itself.
+        strategy: ``one_for_one`` restarts the child that ended, ``one_for_all`` all children, and
+            ``rest_for_one`` the child that ended and those after it.
+        max_restarts, max_seconds: with more restarts than this in this time, the supervisor gives
+            up: it stops its children and ends, and its own supervisor decides. 0 allows none.
+        auto_shutdown: end when a significant child has ended by itself (``any_significant``), or
+            when the last of them has (``all_significant``).
 
-    Raises InvalidChildSpec, DuplicateChildId or InvalidSupervisorFlag at once. Options of the supervisor as a child
-    (``id``, ``name``, ``restart`` …) by ``.with_(…)``.
+    Options of the supervisor as a child (``id``, ``name``, ``restart`` …) are set by ``.with_(…)``.
+
+    Raises InvalidChildSpec, DuplicateChildId or InvalidSupervisorFlag at once.
 
     Example::
 
@@ -58,9 +62,11 @@ def supervisor(
 
 
 class Supervisor(SupervisionShell):
-    """A running static supervisor. Administer it through its ref: ``await ref.call(ak.Supervisor.which_children)``.
+    """A running static supervisor. Administer it through its ref:
+    ``await ref.call(ak.Supervisor.which_children)``.
 
-    Every call raises ``CalleeDied`` when the supervisor is gone, and its own ``SupervisorError`` otherwise.
+    A call raises ``CalleeDied`` when the supervisor is gone, and otherwise the ``SupervisorError``
+    that its docstring names.
     """
 
     def __init__(self, flags: SupervisorFlags, children: tuple[ChildSpec[Any], ...]) -> None:
@@ -68,25 +74,26 @@ class Supervisor(SupervisionShell):
 
     @call
     def start_child(self, spec: ChildSpec[Any]) -> Later[Ref[Any] | None]:
-        """Add a child and start it. None: its init said IGNORE (the spec is kept unless it is temporary).
+        """Add a child and start it. None: its init said IGNORE; the spec is kept, unless it is
+        temporary.
 
-        Raises ChildAlreadyStarted, ChildAlreadyPresent (also while it restarts), StartFailed (the spec is dropped),
-        InvalidChildSpec.
+        Raises ChildAlreadyStarted, ChildAlreadyPresent (also while the child restarts), StartFailed
+        (the spec is dropped), InvalidChildSpec.
         """
         return self.start_asked(spec)
 
     @call
     def terminate_child(self, child_id: object) -> Later[None]:
-        """Stop a child, or give up its pending restart. Idempotent. A temporary child's spec goes too, others keep
-        theirs. Raises ChildNotFound."""
+        """Stop a child, or give up its pending restart. Idempotent. The spec of a temporary child
+        goes too; others keep theirs. Raises ChildNotFound."""
         later = Later[None]()
         self._feed(ev.TerminateChildCommand(trio.current_time(), later, child_id))
         return later
 
     @call
     def restart_child(self, child_id: object) -> Later[Ref[Any] | None]:
-        """Start a child that does not run. Raises ChildRunning, ChildRestarting, ChildNotFound, StartFailed (the spec
-        is kept)."""
+        """Start a child that does not run. Raises ChildRunning, ChildRestarting, ChildNotFound,
+        StartFailed (the spec is kept)."""
         later = Later[Any]()
         self._feed(ev.RestartChildCommand(trio.current_time(), later, child_id))
         return later
@@ -100,7 +107,7 @@ class Supervisor(SupervisionShell):
 
     @call
     def get_childspec(self, child_id: object) -> Later[ChildSpec[Any]]:
-        """The child's spec, defaults filled in. Raises ChildNotFound."""
+        """The child's spec, with its defaults filled in. Raises ChildNotFound."""
         later = Later[ChildSpec[Any]]()
         self._feed(ev.GetChildSpec(trio.current_time(), later, child_id))
         return later

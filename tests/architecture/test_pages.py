@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tests.architecture.package import modules
+import ast
+import re
+
+from tests.architecture.package import PACKAGE, modules, tree_of
 from tests.architecture.pages import PAGE, PART, PARTS, caption, made, summary, tables
 
 
@@ -26,3 +29,29 @@ def test_every_table_of_transitions_says_what_it_is() -> None:
     """The page's drawings have captions; and tables are found at all."""
     assert {name for _, name, _ in tables()} >= {"LADDER", "CHILD_TRANSITIONS"}
     assert [name for module, name, _ in tables() if not caption(module, name)] == []
+
+
+def defined(path: str) -> set[str]:
+    """The functions, classes and methods of a file: ``select``, ``Record``, ``Record.cast``."""
+    found: set[str] = set()
+    for node in tree_of(PACKAGE / path).body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            methods = (ast.FunctionDef, ast.AsyncFunctionDef)
+            found.update(f"{node.name}.{each.name}" for each in node.body if isinstance(each, methods))
+    return found
+
+
+def test_walks_lead_through_the_files() -> None:
+    """Each row of a walk names a file, and a function that is in it."""
+    rows = re.findall(r"^\| `([\w/]+\.py)` \| `([\w.]+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(rows) > 30
+    assert [f"{path}: {function}" for path, function in rows if function not in defined(path)] == []
+
+
+def test_files_below_the_package_are_there() -> None:
+    """Whatever else the page calls a file is one, below ``actorkit/``."""
+    text = PART.sub("", PAGE.read_text(encoding="utf-8"))
+    named = set(re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)`", text)) - {"tests/architecture/layers.py"}
+    assert sorted(path for path in named if not (PACKAGE / path).exists()) == []

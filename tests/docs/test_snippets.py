@@ -20,7 +20,7 @@ import attrs
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = ("README.md", "docs/tutorial.md")
+PAGES = ("README.md", "docs/tutorial.md", "docs/extending.md")
 
 SEPARATOR = "\x1e"
 

@@ -293,7 +293,7 @@ CLASSES = {
     "ctx of the class": ("ctx = None", "cannot have a ctx of its own", "another name"),
     "ctx as a method": ("def ctx(self): pass", "cannot have a ctx of its own", "another name"),
     "ctx as a slot": ("__slots__ = ('ctx',)", "cannot have a ctx of its own", "another name"),
-    "staticmethod inside": ("@ak.call\n@staticmethod\ndef f(): pass", "decorates a plain method", "leave the other"),
+    "staticmethod inside": ("@ak.call\n@staticmethod\ndef f(): pass", "decorates a plain", "leave out the other"),
     "staticmethod outside": ("@staticmethod\n@ak.call\ndef f(): pass", "it is a staticmethod", "either decorator"),
     "classmethod outside": ("@classmethod\n@ak.call\ndef f(cls): pass", "it is a classmethod", "either decorator"),
     "property outside": ("@property\n@ak.call\ndef f(self): pass", "it is a property", "either decorator"),

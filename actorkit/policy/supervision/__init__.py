@@ -1,1 +1,1 @@
-"""What a supervisor decides: specs, lives and restarts of its children, as events in and actions out."""
+"""What a supervisor decides about its children's lives and restarts: events in, actions out."""

@@ -1,13 +1,14 @@
 """ActorOptions: what a child spec says about the running actor, as one value.
 
-How an option gets from the author to where it has effect. A ``ChildSpec`` is an ``ActorOptions`` with
-more: what to start, and what its supervisor does with it. ``ChildSpec.actor_options()`` takes the part
-that belongs to the actor. A ``Starter`` hands it on whole, and it becomes ``kind.options`` of the
-actor's kind. It is also the key under which starters are kept, so two children that differ in any option
-never share one.
+How an option gets from the author to where it has effect. A ``ChildSpec`` is an ``ActorOptions``
+with more: what to start, and what its supervisor does with it. ``ChildSpec.actor_options()`` takes
+the part that belongs to the actor. A ``Starter`` hands it on whole, and it becomes ``kind.options``
+of the actor's kind. It is also the key under which starters are kept, so two children that differ
+in any option never share one.
 
-To add an option, add a field here, with its default and its check, and a line to ``ChildSpecChanges`` and
-to the docstring of ``ChildSpec``. Then read ``record.kind.options.<field>`` where it has effect.
+To add an option, add a field here, with its default and its check, and a line to
+``ChildSpecChanges`` and to the docstring of ``ChildSpec``. Then read
+``record.kind.options.<field>`` where it has effect.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ Check = Callable[[Any, Any, Any], None]
 
 
 def checked(accepts: Callable[[Any], bool], why: str, remedy: str) -> Check:
-    """A validator: InvalidChildSpec, with ``why`` and ``remedy``, for what ``accepts`` does not accept."""
+    """A validator: InvalidChildSpec, with ``why`` and ``remedy``, unless ``accepts`` says yes."""
 
     def check(_: object, field: attrs.Attribute[Any], value: Any) -> None:
         if not accepts(value):

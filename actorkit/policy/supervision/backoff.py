@@ -1,15 +1,15 @@
 """How long to wait before a restart: exponential, jittered, bounded.
 
-OTP restarts at once, and lets the restart intensity end a supervisor whose child cannot be helped.
-That stays the default. A child with a ``Backoff`` waits before *every* restart, its first too, and
-each failure in a row waits ``factor`` times longer than the one before.
+OTP restarts at once, and the restart intensity ends a supervisor whose child cannot be helped. That
+stays the default. A child with a ``Backoff`` waits before *every* restart, its first too, and each
+failure in a row waits ``factor`` times longer than the one before.
 
 What is a failure "in a row"? A child that crashes a second after each restart has not recovered,
 though it did start. So a life ends the row only if it was long **compared with the wait before
-it**: a life of at least ``reset_after`` times the last delay (as it was before its jitter, so that
-luck has no part in it). A child that waited 30 s must live for 60 s (with the default of 2) before
-its next failure counts as a first one again. A start that fails has lived for 0 s and never ends
-the row.
+it**: at least ``reset_after`` times the last delay. (The delay counts as it was before its jitter,
+so that luck has no part in it.) With the default of 2, a child that waited 30 s must live for 60 s
+before its next failure counts as a first one again. A start that fails has lived for 0 s, and never
+ends the row.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Backoff:
 
     ``first``        seconds before the first restart of a row (> 0)
     ``factor``       each next one is this much longer (>= 1)
-    ``limit``        no delay is longer than this (>= first)
+    ``limit``        no delay is longer than this many seconds (>= first)
     ``jitter``       each delay is off by up to this fraction, either way (0..1)
     ``reset_after``  a life of this many times the delay before it ends the row (> 0)
 
-    Wrong values raise InvalidChildSpec, naming the field as ``backoff.first`` and so on.
+    Raises InvalidChildSpec for a wrong value; it names the field as ``backoff.first`` and so on.
     """
 
     first: float = 0.1
@@ -66,14 +66,14 @@ class Backoff:
 
 
 class BackoffState:
-    """One child's row of failures. Kept as long as its supervisor knows the child."""
+    """One child's row of failures. It is kept as long as the supervisor knows the child."""
 
     __slots__ = ("failures", "spec")
 
     def __init__(self, spec: Backoff) -> None:
         self.spec = spec
+        #: How many failures there were in the present row.
         self.failures = 0
-        """Failures in the present row."""
 
     def next_delay(self, lived: float, fraction: float) -> float:
         """Note a failure and return the seconds to wait before the restart.
@@ -85,8 +85,8 @@ class BackoffState:
         if self.failures and lived >= spec.reset_after * spec.base(self.failures):
             self.failures = 0
         self.failures += 1
-        # Jitter first, clamp last: the limit is a promise, and children that wait for the same
-        # broken thing at the limit must still not all come back at the same moment. So the lower
-        # half of the jitter survives there.
+        # Jitter first, clamp last: the limit is a promise. Children that wait at the limit for the
+        # same broken thing must still not all come back at the same moment, so the lower half of
+        # the jitter survives there.
         wanted = spec.base(self.failures) * (1.0 + spec.jitter * (2.0 * fraction - 1.0))
         return max(0.0, min(spec.limit, wanted))

@@ -1,11 +1,11 @@
 """The steps of a static supervisor's sequences: start one child, stop one child.
 
-Each step is a generator: it emits its action, yields the instance that it waits for, and is sent
-the event that ended the wait. Here is also decided which events are news: to a step, to the
-supervisor, or to nobody, because they come from a life that is over.
+Each step is a generator. It emits its action, yields the instance that it waits for, and is sent
+the event that ends the wait. This file also decides to whom an event is news: to a step, to the
+supervisor, or to nobody, because it comes from a life that is over.
 
-A child that does not even end when killed is *unkillable*. Its step ends at once, so that the
-siblings need not wait for it; it is kept in sight until it has ended after all, and nothing is
+A child that does not end even when it is killed is *unkillable*. Its step ends at once, so its
+siblings need not wait for it. It is kept in sight until it has ended after all, and nothing is
 started in its place, since that would be two lives of one child.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Generator, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from actorkit.policy.supervision import supervision_events as ev
 from actorkit.policy.supervision.child_table import Child, ChildTable
@@ -26,8 +26,8 @@ LifeEvent = ev.ChildStarted | ev.ChildIgnored | ev.ChildStartFailed | ev.ChildEx
 Steps = Generator[int, Any, None]
 News = Literal["of a step", "of a death", "of an unkillable", "none"]
 
-# What a sequence yields to wait until an unkillable child is gone, whichever.
-ANY_UNKILLABLE = 0
+ANY_UNKILLABLE: Final = 0
+"""What a sequence yields to wait until some unkillable child is gone."""
 
 
 class ChildLives:
@@ -65,7 +65,7 @@ class ChildLives:
                 child.exited = event
                 return "of a death"
             return "none"
-        # Starting or stopping. A start does not end with an exit, a stop with nothing else.
+        # It is starting or stopping. An exit is the only end of a stop, and never that of a start.
         exits = isinstance(event, ev.ChildExited)
         fits = isinstance(event, ev.KillTimeout) or exits == (child.state == "stopping")
         return "of a step" if fits else "none"
@@ -123,7 +123,7 @@ class ChildLives:
             yield from self.stop(child, because)
 
     def interrupt(self, child: Child, because: str) -> Steps:
-        """Take over from a step that was closed: cancel a start, see a stop through."""
+        """Take over from a step that was closed: cancel its start, or see its stop through."""
         if child.state == "starting":
             self.emit(ev.CancelStart(child.instance, because))
             self._after_start(child, (yield child.instance))
@@ -131,7 +131,7 @@ class ChildLives:
             self._after_stop(child, (yield child.instance))
 
     def wait_for_unkillables(self) -> Steps:
-        """When all others are gone: wait until there is no life left."""
+        """Wait until no life is left. All other children are gone."""
         while self._lives:
             yield ANY_UNKILLABLE
 
@@ -178,8 +178,8 @@ class ChildLives:
 
 
 def start_failure(outcome: LifeEvent) -> ExitReason | None:
-    """Why a start failed; None if it did not. One that was killed for its slow init and does not
-    end has failed with Killed."""
+    """Why a start failed; None if it did not. A child that was killed for its slow init and does
+    not end has failed with Killed."""
     if isinstance(outcome, ev.ChildStartFailed):
         return outcome.reason
     return KILLED if isinstance(outcome, ev.KillTimeout) else None

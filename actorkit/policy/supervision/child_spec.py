@@ -53,7 +53,7 @@ A_co = TypeVar("A_co", covariant=True)
 
 
 class ChildSpecChanges(TypedDict, total=False):
-    """The keyword arguments of ``ChildSpec.with_``: its fields, in the order in which they are shown."""
+    """The keyword arguments of ``ChildSpec.with_``: its fields, in the order for people."""
 
     start: Callable[..., Any]
     args: tuple[Any, ...]
@@ -85,7 +85,7 @@ def _as_listed(cls: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attr
 
 
 def _tuple(value: Any) -> Any:
-    # Only what is plainly a sequence of arguments: tuple("ab") would be two of them.
+    # Only what is plainly a sequence of arguments: tuple("ab") would be two arguments.
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -99,29 +99,31 @@ class ChildSpec(ActorOptions, Generic[A_co]):
     """How to start one child, and how to treat it.
 
     ``start``, ``args``, ``kwargs``  what to call, and with what
-    ``id``            names the child within its supervisor (default: ``name``, else the qualified
-                      name of ``start``)
-    ``restart``       "permanent": always; "transient": only after an abnormal end; "temporary":
-                      never, and the spec is forgotten when the child ends
-    ``shutdown``      seconds it may take to end when asked, then it is killed; ``math.inf``: as
-                      long as it likes; "brutal_kill": killed at once. Default: 5 for a worker,
-                      infinity for a supervisor, which needs the time for its own children.
-    ``kind``          "worker" or "supervisor"
-    ``significant``   its end may end the supervisor (see ``SupervisorFlags.auto_shutdown``)
-    ``name``          registered name, if any
-    ``init_timeout``  seconds that its start may take
-    ``backoff``       the waits before its restarts; None: restart at once, as OTP does
-    ``scheduling``    its share of the processor
-    ``mailbox``       how many messages it holds (``math.inf``: any number)
-    ``overflow``      what happens to one more: ``reject`` (the sender is told), ``wait`` (so do calls, in their
-                      deadline), ``drop_oldest``, ``drop_newest`` (lossy: the loss is counted, the sender not troubled)
-    ``max_heap_size`` bytes that it may hold: an int, text such as ``"256 KiB"``, or a ``HeapLimit``; None: the node's
-                      default
-    ``priority``      who is given up first when the node runs out of memory: ``Priority.LOW`` before NORMAL before
-                      HIGH; CRITICAL ones are never killed for memory's sake. (Not to be confused with ``scheduling``.)
-    ``memory_quota``  for a supervisor: bytes that all actors below it may hold together; over it, they lose their
-                      lowest-priority, largest ones. None: no quota of their own
-    ``options``       for the layers above; not looked at here
+    ``id``             names the child within its supervisor (default: ``name``, else the qualified
+                       name of ``start``)
+    ``restart``        "permanent": always; "transient": only after an abnormal end; "temporary":
+                       never, and the spec is forgotten when the child ends
+    ``shutdown``       seconds that it may take to end when asked, then it is killed; ``math.inf``:
+                       as long as it likes; "brutal_kill": it is killed at once. Default: 5 for a
+                       worker, infinity for a supervisor, which needs the time for its own children
+    ``kind``           "worker" or "supervisor"
+    ``significant``    its end may end the supervisor (see ``auto_shutdown`` of ``ak.supervisor``)
+    ``name``           the name that it is registered under, if any
+    ``init_timeout``   seconds that its start may take
+    ``backoff``        the waits before its restarts; None: restart at once, as OTP does
+    ``scheduling``     its share of the processor: "max", "high", "normal" or "low"
+    ``mailbox``        how many messages it holds; ``math.inf``: any number
+    ``overflow``       what happens to one more. "reject": the sender learns of it. "wait": the same,
+                       but calls wait for room, within their deadline. "drop_oldest" and
+                       "drop_newest" lose a message; that is counted, and the sender not troubled
+    ``max_heap_size``  bytes that it may hold: an int, text such as ``"256 KiB"``, or a
+                       ``HeapLimit``; None: the node's default
+    ``priority``       which actors are given up first when the node runs out of memory:
+                       ``Priority.LOW`` before NORMAL before HIGH; CRITICAL ones are never killed
+                       for memory's sake. (Not to be confused with ``scheduling``.)
+    ``memory_quota``   for a supervisor: bytes that all actors below it may hold together. Over it,
+                       the least important and largest of them are killed. None: no quota
+    ``options``        for the layers above; the runtime ignores it
 
     Raises InvalidChildSpec for a value that cannot be, TypeError for an unknown field.
     """
@@ -242,7 +244,8 @@ def _not_callable(start: object) -> tuple[str, str]:
 
 
 def check_spec(value: object, what: str = "spec") -> None:
-    """Raise InvalidChildSpec, with the remedy, for what was given in the place of a child spec (``what``)."""
+    """Raise InvalidChildSpec, with the remedy, for what was given in place of a child spec, as
+    argument ``what``."""
     if isinstance(value, ChildSpec):
         return
     if isinstance(value, type):
@@ -268,8 +271,8 @@ def check_spec(value: object, what: str = "spec") -> None:
 
 
 def validate_children(specs: Iterable[ChildSpec[Any]], auto_shutdown: AutoShutdown = "never") -> None:
-    """Check what one spec cannot know of itself: DuplicateChildId for an id that comes twice,
-    InvalidChildSpec for a significant child where the supervisor never shuts itself down."""
+    """Check what a spec cannot know by itself. Raises DuplicateChildId for an id that comes twice,
+    and InvalidChildSpec for a significant child where the supervisor never shuts itself down."""
     seen: KeyTable[Slot] = KeyTable(exactly=False)
     for spec in specs:
         check_spec(spec)

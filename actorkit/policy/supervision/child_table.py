@@ -105,8 +105,8 @@ class _Row(Slot):
 
 
 class ChildTable:
-    """The children of a static supervisor, by id and in start order. An id's own code runs where one is looked up,
-    nowhere else: a child can be removed whatever its id has become."""
+    """The children of a static supervisor, by id and in start order. An id's own code runs where it
+    is looked up, and nowhere else: a child can be removed whatever its id has become."""
 
     __slots__ = ("_ids", "_rows")
 
@@ -119,13 +119,13 @@ class ChildTable:
         child = Child(spec)
         try:
             place = self._ids.locate(spec.id)
-        except (BadKey, TypeError):  # it could be hashed when its spec was made: now no one can ask for it
+        except (BadKey, TypeError):  # it could be hashed when its spec was made; now nobody can ask for it
             place = self._ids.nowhere(spec.id)
         self._rows[child] = self._ids.put(place, _Row(child))
         return child
 
     def check_id(self, child_id: object) -> None:
-        """Raise InvalidChildSpec for an id that cannot be told from those that are there."""
+        """Raise InvalidChildSpec for an id that cannot be compared with those that are there."""
         try:
             self._ids.locate(child_id)
         except (BadKey, TypeError) as error:
@@ -133,7 +133,7 @@ class ChildTable:
             raise InvalidChildSpec("id", child_id, why, remedy) from None
 
     def get(self, child_id: object) -> Child | None:
-        """The child with that id; None also for what cannot be an id, and for one whose own code raises."""
+        """The child with that id; None for what cannot be an id, or whose own code raises, too."""
         try:
             row = self._ids.find(child_id)
         except (BadKey, TypeError):

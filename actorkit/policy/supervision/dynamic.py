@@ -64,8 +64,8 @@ class DynamicSupervision:
         self._waiting: dict[int, KeptChild] = {}
         #: All children that have ever had a ref, by the last one.
         self._by_ref: dict[object, StartedChild] = {}
-        #: Those of the starting and the running ones that were told to end, by instance. They are few, so
-        #: this is kept apart from the children's own records.
+        #: Those of the starting and the running ones that were told to end, by instance. They are
+        #: few, so this is kept apart from the children's own records.
         self._ending: dict[int, ChildEnding] = {}
         #: Who was asked to stop together, by shutdown time.
         self._groups: dict[ShutdownTime, tuple[tuple[int, object], ...]] = {}
@@ -106,7 +106,7 @@ class DynamicSupervision:
         return []
 
     def spec_of_ticket(self, ticket: int) -> ChildSpec[Any] | None:
-        """The spec of the child whose restart that ticket is; None for a ticket that is not pending."""
+        """The spec of the child that the ticket is to restart; None for an unknown ticket."""
         child = self._waiting.get(ticket)
         return None if child is None else child.spec
 

@@ -1,7 +1,8 @@
 """What a dynamic supervisor remembers of its children, in as little memory as it takes.
 
-A temporary child, the usual case, is remembered as its ref and how to stop it, without its spec, whose
-arguments may be large. A child that may be restarted is the same ``KeptChild`` over all its lives.
+A temporary child, the usual case, is remembered as its ref and how to stop it, without its spec,
+whose arguments may be large. A child that may be restarted is the same ``KeptChild`` over all its
+lives.
 """
 
 from __future__ import annotations
@@ -76,4 +77,4 @@ class ChildEnding:
 
 
 NOBODY: Final[object] = object()
-"""Stands in the place of a call where nobody waits (any more): a caller's token may be anything else."""
+"""Stands in place of a call if nobody waits any more. A caller's own token may be anything."""

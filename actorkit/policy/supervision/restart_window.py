@@ -4,7 +4,7 @@ A supervisor that restarts its children too often is not helping: it gives up, a
 supervisor try from further up. "Too often" is more than ``max_restarts`` within ``max_seconds``.
 
 The window's far end is inclusive, as in OTP: a restart exactly ``max_seconds`` ago still counts.
-Unlike OTP, which counts whole seconds, it keeps the precision that it is given.
+OTP counts whole seconds; this keeps the precision that it is given.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ TOO_MANY_RESTARTS: Final = Shutdown("reached_max_restart_intensity")
 
 
 class RestartWindow:
-    """The restarts of one supervisor. At most ``max_restarts + 1`` times are kept, since with that
-    many in the window it has been exceeded, whatever else there was."""
+    """The restarts of one supervisor. It keeps at most ``max_restarts + 1`` times: with that many
+    in the window it has been exceeded, whatever else there was."""
 
     __slots__ = ("_times", "max_restarts", "max_seconds")
 
@@ -32,10 +32,8 @@ class RestartWindow:
         self._times: deque[float] = deque(maxlen=max_restarts + 1)
 
     def add(self, now: float) -> bool:
-        """Count a restart at ``now``; True if that is one too many.
-
-        ``now`` is monotonic seconds. Should it step back, it is taken for the latest time seen.
-        """
+        """Count a restart at ``now``, in monotonic seconds; True if that is one too many. Should
+        ``now`` step back, it counts as the latest time seen."""
         times = self._times
         if times and now < times[-1]:
             now = times[-1]
@@ -47,5 +45,6 @@ class RestartWindow:
 
     @property
     def count(self) -> int:
-        """Restarts in the window that ended at the latest ``add`` (max_restarts + 1: at least)."""
+        """How many restarts were in the window at the last ``add``; ``max_restarts + 1`` means that
+        many or more."""
         return len(self._times)

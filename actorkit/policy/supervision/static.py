@@ -1,23 +1,23 @@
 """The static supervisor: a machine that decides, and waits for nothing.
 
-How it works. Whatever takes more than one step (starting the children, stopping some and starting
-them again, an administrative start or stop) is a *sequence*: a generator that emits actions and
-yields the instance it needs to hear of next. There is at most one sequence; the event that it
-waits for is sent into it. So the order of starts and stops is the order of the generator's code.
+Whatever takes more than one step is a *sequence*: starting the children, stopping some and starting
+them again, an administrative start or stop. A sequence is a generator that emits actions and yields
+the instance that it needs to hear of next. There is at most one; the event that it waits for is
+sent into it. So the order of starts and stops is the order of the generator's code.
 
 Everything that must not overlap with a sequence waits in one queue: administrative calls, ends of
-children that the sequence does not wait for, restarts that have become due, restarts that have
-failed. The queue is served in order of arrival whenever there is no sequence, so it stands where
-OTP's supervisor has its mailbox, and the same things happen in the same order. Unlike a mailbox it
-can be looked at and cleared: listing calls are answered at once, and StopRequested closes the running
-sequence, answers the queue, and begins the one sequence that nothing interrupts.
+children that the sequence does not wait for, restarts that are due, and restarts that have failed.
+The queue is served in order of arrival whenever no sequence runs. So it stands where OTP's
+supervisor has its mailbox, and the same things happen in the same order. Unlike a mailbox it can be
+read and cleared: listing calls are answered at once, and StopRequested closes the running sequence,
+answers the queue, and begins the one sequence that nothing interrupts.
 
-Between the end of a child (or a failed attempt) and the attempt to restart it the machine is idle:
-the child is ``restarting``, and has a *ticket* which the shell hands in when it is due. A ticket
-that has been cancelled is unknown, and so is dropped.
+Between the end of a child (or a failed attempt) and the attempt to restart it, the machine is idle.
+The child is ``restarting``, and has a *ticket*, which the shell hands in when the restart is due. A
+ticket that has been cancelled is unknown, and is dropped.
 
-The rules that are the same whatever the machine is doing are in ``strategy``, the single steps in
-``child_lives``.
+``strategy`` has the rules that are the same whatever the machine is doing; ``child_lives`` has the
+single steps; ``supervision_states`` has the tables.
 """
 
 from __future__ import annotations
@@ -145,8 +145,9 @@ class Supervision:
         return actions
 
     def companions(self, ref: object) -> list[Any]:
-        """Who goes down when the child that runs as ``ref`` ends abnormally: the refs of the siblings that the strategy
-        takes along, in start order. For whoever chooses victims; nothing changes."""
+        """The refs of the siblings that go down when the child that runs as ``ref`` ends
+        abnormally, in start order: those that the strategy takes along. For choosing victims;
+        nothing changes."""
         if self.flags.strategy == "one_for_one":
             return []
         for child in self._children:
@@ -156,7 +157,7 @@ class Supervision:
         return []
 
     def spec_of_ticket(self, ticket: int) -> ChildSpec[Any] | None:
-        """The spec of the child whose restart that ticket is; None for a ticket that is not pending."""
+        """The spec of the child that the ticket is to restart; None for an unknown ticket."""
         child = self._tickets.get(ticket)
         return None if child is None else child.spec
 

@@ -1,6 +1,8 @@
 """Which children a failing one takes along, and what its end means for the supervisor.
 
-The rules of restart types and strategies, each a function of plain data. The machines ask them.
+Each rule of the restart types and the strategies is a function of plain data. The machines ask
+them. To add a strategy, add its name to ``Strategy`` in ``supervisor_flags`` and its rule to
+``taken_along``.
 """
 
 from __future__ import annotations
@@ -36,16 +38,17 @@ def is_restarted(restart: Restart, reason: ExitReason) -> bool:
 
 
 def is_reported(restart: Restart, reason: ExitReason) -> bool:
-    """Whether a child's end by itself is worth a report: every end of a child that should never
-    end, and every abnormal one."""
+    """Whether a child's end by itself is worth a report: every abnormal end is, and every end of a
+    child that should never end."""
     return restart == "permanent" or reason.abnormal
 
 
 def fell_short_of_orderly(restart: Restart, shutdown: ShutdownTime, reason: ExitReason) -> bool:
-    """Whether ``reason`` is not how a child ends that was asked to stop.
+    """Whether a child that was asked to stop has ended otherwise than it should.
 
-    Shutdown always is; Killed is, if it was to be killed from the start; Normal is, unless the
-    child is permanent, which has no business to end of its own accord just then.
+    Shutdown is always right. Killed is right for a child that was to be killed from the start.
+    Normal is right, unless the child is permanent: that has no business to end of its own accord
+    just then.
     """
     if isinstance(reason, Shutdown):
         return False

@@ -1,16 +1,16 @@
 """The words that a supervision machine and its shell exchange.
 
-The shell tells the machine what has happened (events, each with the time ``now`` in monotonic
-seconds), and the machine answers with what is to be done (actions, in the order in which they are
-to be done). The machine waits for nothing: whatever takes time is an action, and its outcome
-comes back as an event.
+The shell tells the machine what has happened, in events. Each has its time ``now``, in monotonic
+seconds. The machine answers with what is to be done, in actions, in the order in which they are to
+be done. It waits for nothing: whatever takes time is an action, and its outcome comes back as an
+event.
 
 * An ``instance`` is an integer that the machine gives to each life of a child. Events of a life
-  that the machine no longer knows are dropped, so the shell need not be careful about late ones.
-* A ``ref`` is whatever the shell uses for a running child. The machine hands it back and compares
-  it, no more. It must be hashable.
-* A ``call`` is whatever the shell uses to answer a caller. Every call is answered exactly once,
-  with AnswerCall or with FailCall.
+  that it no longer knows are dropped, so the shell need not be careful about late ones.
+* A ``ref`` is whatever the shell uses for a running child. The machine compares it and hands it
+  back. It must be hashable.
+* A ``call`` is whatever the shell uses to answer a caller. Each call gets exactly one answer,
+  AnswerCall or FailCall.
 * ``because`` says which rule made a decision, with its numbers. It is for people, and takes no
   part in comparisons.
 """
@@ -113,8 +113,8 @@ class ChildStartFailed:
 class ChildExited:
     """A child that had been started has ended, by itself or because it was asked to.
 
-    ``counts`` is False when the node ended it for a reason that is not its own (to free memory,
-    say): its restart does then not count towards the restart intensity.
+    ``counts`` is False if the node ended it for a reason that is not the child's own, such as to
+    free memory. Then its restart does not count towards the restart intensity.
     """
 
     now: float
@@ -125,7 +125,7 @@ class ChildExited:
 
 @attrs.frozen
 class StopTimeout:
-    """A child that was asked to stop (StopChild) had its time and has not ended."""
+    """A child that was asked to stop (StopChild) has had its time, and has not ended."""
 
     now: float
     instance: int
@@ -158,7 +158,7 @@ class RestartDue:
 
 @attrs.frozen
 class StopRequested:
-    """The supervisor is to stop, for ``reason``: at once, whatever it is doing."""
+    """The supervisor is to stop for ``reason``, at once, whatever it is doing."""
 
     now: float
     reason: ExitReason
@@ -262,8 +262,8 @@ Event = (
 
 @attrs.frozen
 class StartChild:
-    """Start a child; tell ChildStarted, ChildIgnored or ChildStartFailed. ``restart`` is True for
-    the automatic restarts, False for a first start and for one that somebody asked for."""
+    """Start a child; report ChildStarted, ChildIgnored or ChildStartFailed. ``restart`` is True for
+    automatic restarts, False for a first start and for one that somebody asked for."""
 
     instance: int
     spec: ChildSpec[Any]
@@ -272,8 +272,8 @@ class StartChild:
 
 @attrs.frozen
 class CancelStart:
-    """Kill a child that is still in its init; tell its end as ChildStartFailed (or ChildStarted,
-    if that came first), and KillTimeout if there is none for too long."""
+    """Kill a child that is still in its init. Report its end as ChildStartFailed (or ChildStarted,
+    if that came first), and KillTimeout if there is no end for too long."""
 
     instance: int
     because: str = _because()
@@ -281,8 +281,8 @@ class CancelStart:
 
 @attrs.frozen
 class StopChild:
-    """Ask a child to stop, and tell StopTimeout after ``shutdown`` seconds if that is finite. For
-    "brutal_kill" kill it, and tell KillTimeout if it does not end for too long."""
+    """Ask a child to stop, and report StopTimeout after ``shutdown`` seconds if that is finite. For
+    "brutal_kill" kill it, and report KillTimeout if it does not end for too long."""
 
     instance: int
     ref: object
@@ -292,8 +292,9 @@ class StopChild:
 
 @attrs.frozen
 class StopChildren:
-    """As StopChild, for many children at once, with one timer, which tells GroupStopTimeout (for
-    "brutal_kill": KillTimeout for each one that does not end). ``group`` is (instance, ref)s."""
+    """As StopChild, for many children at once, with one timer, which reports GroupStopTimeout. (For
+    "brutal_kill": KillTimeout for each child that does not end.) ``group`` has pairs of instance
+    and ref."""
 
     group: tuple[tuple[int, object], ...]
     shutdown: ShutdownTime
@@ -302,7 +303,7 @@ class StopChildren:
 
 @attrs.frozen
 class KillChild:
-    """Kill a child; tell KillTimeout if it does not end for too long."""
+    """Kill a child; report KillTimeout if it does not end for too long."""
 
     instance: int
     ref: object
@@ -311,9 +312,9 @@ class KillChild:
 
 @attrs.frozen
 class ScheduleRestart:
-    """Tell RestartDue after ``delay`` seconds. Even a delay of 0 goes through the event loop, so
-    that calls are served between two attempts. ``key`` names the child across its lives; ``counts`` is that of the
-    ChildExited that led to this."""
+    """Report RestartDue after ``delay`` seconds. Even a delay of 0 goes through the event loop, so
+    that calls are served between two attempts. ``key`` names the child across its lives; ``counts``
+    is that of the ChildExited that led to this."""
 
     key: object
     ticket: int
@@ -360,9 +361,9 @@ ReportKind = Literal[
 @attrs.frozen
 class ReportChild:
     """Something for the log: a child has started ("progress"), has ended by itself, did not start,
-    ended otherwise than it should when asked to stop, made the supervisor give up, or cannot be
-    killed. ``reason`` is None for "progress" and "unkillable", ``instance`` and ``ref`` where
-    there is none."""
+    ended otherwise than it should when it was asked to stop, made the supervisor give up, or cannot
+    be killed. ``reason`` is None for "progress" and "unkillable"; ``instance`` and ``ref`` are None
+    where there is none."""
 
     kind: ReportKind
     child_id: object
@@ -379,8 +380,8 @@ class Ready:
 
 @attrs.frozen
 class InitFailed:
-    """A child did not start; those before it have been stopped. The supervisor's own init has
-    failed with ``reason``. Nothing follows (Finished neither) but answers to late calls."""
+    """A child did not start, and those before it have been stopped. The supervisor's own init has
+    failed with ``reason``. Only answers to late calls follow; Finished does not."""
 
     reason: ExitReason
     because: str = _because()
@@ -388,8 +389,8 @@ class InitFailed:
 
 @attrs.frozen
 class Finished:
-    """All children are gone, the supervisor ends with ``reason``. Nothing follows but answers to
-    late calls."""
+    """All children are gone, and the supervisor ends with ``reason``. Only answers to late calls
+    follow."""
 
     reason: ExitReason
     because: str = _because()
@@ -417,8 +418,8 @@ Action = (
 
 @attrs.frozen
 class ChildInfo:
-    """A line of ``which_children``. ``ref`` is None where there is no running child, ``id`` is None
-    with a dynamic supervisor. Lines come in start order (OTP has the newest first)."""
+    """A line of ``which_children``. ``ref`` is None where no child runs, ``id`` is None for a child
+    of a dynamic supervisor. Lines come in start order; OTP has the newest first."""
 
     id: object
     ref: object
@@ -429,7 +430,7 @@ class ChildInfo:
 
 @attrs.frozen
 class ChildCounts:
-    """Children known, running ones, and the known ones by kind."""
+    """How many children are known, how many of them run, and how many there are of each kind."""
 
     specs: int
     active: int

@@ -1,8 +1,9 @@
-"""ActorKind: what all actors of one kind on one node share, so that each actor's own record stays small.
+"""ActorKind: what all actors of one kind on one node share, so that their records stay small.
 
-One is made per class and set of options, at the first spawn. It binds the kind to a scheduler (its run queue, by
-scheduling priority), resolves its callbacks once, and carries the door for whoever owns its actors: a supervisor is
-told of every exit through ``owner`` without a link record for each child.
+A kind is made for a class and a set of options. It holds the run queue of its actors, which depends
+on their scheduling priority, and the callbacks of the class, looked up once. It also knows who owns
+its actors: a supervisor hears of every exit through ``owner``, without a link record for each
+child.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ ORDINARY_SETATTR: Any = object.__setattr__
 
 
 class Owner(Protocol[R]):
-    """Whoever must hear of the exit of every actor of a kind, before its links and monitors do. ``R`` is the record of
-    an actor."""
+    """Whoever must hear of the exit of every actor of a kind, before its links and monitors do.
+    ``R`` is the record of an actor."""
 
     def child_exited(self, record: R, reason: ExitReason) -> None:
         """This actor has ended."""
@@ -87,8 +88,8 @@ class ActorKind(Generic[R]):
         limit: HeapLimit | None = None,
         footprint: Samples | None = None,
     ) -> None:
-        check_class(cls, base)  # what was made after the class: by a dataclass, by hand
-        #: All that its spec says of how it is to run. What is read often has a slot of its own below.
+        check_class(cls, base)  # a dataclass, or the user's hand, may have added functions later
+        #: All that the spec says about its running actors. What is read often has its own slot.
         self.options = options
         self.bound = options.mailbox
         self.overflow: Overflow = options.overflow
@@ -101,12 +102,14 @@ class ActorKind(Generic[R]):
         #: Does the runtime see what an inline handler leaves open in its caller's task?
         self.watched = scheduler.features.cancel_status
         self.owner = owner
-        #: ``options.max_heap_size`` with the node's default and all knobs filled in.
+        #: ``options.max_heap_size``, with the node's default and all knobs filled in.
         self.limit = limit
-        #: Where samples of their sizes go; None: nobody learns them.
+        #: Where samples of the actors' sizes go; None: nobody learns from them.
         self.footprint = footprint
         self.cls = cls
+        #: Are they processes? A process has no declared messages.
         self.process = False
+        #: What they are called in messages to people.
         self.label = cls.__qualname__
         #: The class that their objects get when they are dead; made at the first death.
         self.tombstone: type | None = None
@@ -116,7 +119,6 @@ class ActorKind(Generic[R]):
         self.info: Callable[..., Any] = interruptible(_own(cls, "handle_info"))
         self.init = _overridden(cls, base, "init")
         self.terminate = _overridden(cls, base, "terminate")
-        #: Callbacks of a layer above, by name; that layer fills it in.
         self.traps_exits = bool(getattr(cls, "trap_exit", False))
         self.new: Callable[..., Any] = interruptible(cls.__new__)
         self.construct: Callable[..., Any] = interruptible(_own(cls, "__init__"))
@@ -141,9 +143,9 @@ class ActorKind(Generic[R]):
         return f"<kind {self.cls.__qualname__} bound={self.bound:g} overflow={self.overflow}>"
 
     def checked_cast(self, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The function for a cast that is the first of its method, or whose method was once sent wrongly. If the
-        arguments do not fit, the function carries the sender: the receiver's turn finds out, in order. Raises
-        NotAMessage."""
+        """The function for the first cast of a method, or for any cast of a method that was once
+        sent wrongly. If the arguments do not fit, the function carries the sender; the receiver
+        finds out in its turn. Raises NotAMessage."""
         try:
             hash(method)
         except TypeError:
@@ -166,7 +168,7 @@ def _own(cls: type, name: str) -> Any:
 
 
 def _overridden(cls: type, base: type, name: str) -> Callable[..., Any] | None:
-    """The callback ``name`` of ``cls``, or None when it is the base's empty one: then it costs nothing."""
+    """The callback ``name`` of ``cls``; None if it is the empty one of ``base``."""
     function = _own(cls, name)
     return None if function is base.__dict__.get(name) else interruptible(function)
 

@@ -1,10 +1,12 @@
-"""What no actor's class may do, found when it is defined: in the author's stack, before anything runs.
+"""What an actor's class may not do. It is refused when the class is defined: in the author's stack,
+before anything runs.
 
-Each of these could only fail later, somewhere else and in other words: an async ``__init__`` never runs, a generator
-handler answers with a generator that nobody steps, a message called ``init`` would be run by the runtime as a callback,
-and who assigns ``self.ctx`` has lost the actor's own view of itself. Looked at are the class's functions, their code
-included; an actor costs nothing more. What makes its functions later (a dataclass) is looked at again at its first
-spawn.
+Each of these would fail later, elsewhere and in other words. An async ``__init__`` never runs. A
+generator handler answers with a generator that nobody steps. The runtime would run a message called
+``init`` as a callback. An actor that assigns ``self.ctx`` loses its own view of itself.
+
+The rules look at the functions of the class, and at their code. That costs its actors nothing. A
+class that gets functions later, such as a dataclass, is checked again at its first spawn.
 """
 
 from __future__ import annotations
@@ -18,14 +20,14 @@ from weakref import WeakSet
 __all__ = ["CALLBACKS", "check_class", "check_definition", "check_message"]
 
 CALLBACKS: Final = ("init", "handle_info", "terminate", "format_status")
-"""What the runtime calls by itself: no messages."""
+"""What the runtime calls by itself. None of these can be a message."""
 
 _MARK: Final = "__actorkit_message__"
 _checked: WeakSet[type] = WeakSet()
 
 
 def check_message(function: FunctionType, decorator: str) -> None:
-    """Raise TypeError for a function that can be no message."""
+    """Raise TypeError for a function that cannot be a message."""
     where = function.__qualname__
     if function.__name__ in CALLBACKS:
         raise TypeError(
@@ -33,21 +35,19 @@ def check_message(function: FunctionType, decorator: str) -> None:
             "give the message another name, or leave the decorator out"
         )
     if function.__name__ == "__init__":
-        raise TypeError(
-            f"{decorator} cannot declare {where}: a constructor is no message; its arguments are given to spawn"
-        )
+        raise TypeError(f"{decorator} cannot declare {where}: a constructor is no message; give its arguments to spawn")
     _no_generator(function, f"{decorator} cannot declare {where}")
 
 
 def check_definition(cls: type) -> None:
-    """Raise TypeError for a class that can be no actor's, as it is defined: what it has of its own."""
+    """Raise TypeError for a class that cannot be an actor's, by what it defines itself."""
     for name, value in list(vars(cls).items()):
         _check_attribute(cls, name, value)
 
 
 def check_class(cls: type, base: type) -> None:
-    """The same when the first actor of a class is made, with all that it has by then or inherits. ``base`` is where the
-    rules begin."""
+    """The same when the first actor of a class is made: look at all that it has by then, or
+    inherits. The rules begin below ``base``."""
     if cls in _checked:
         return
     for klass in cls.__mro__:
@@ -95,7 +95,7 @@ def _no_generator(function: FunctionType, cannot: str) -> None:
 
 
 def _no_context_of_its_own(function: FunctionType, where: str) -> None:
-    """Does it assign ``self.ctx``?"""
+    """Raise TypeError if the function assigns ``self.ctx``."""
     code = function.__code__
     if "ctx" not in code.co_names or not code.co_argcount:
         return

@@ -1,7 +1,8 @@
-"""Do the arguments of a message fit its handler, and who has sent it? What ``arguments`` asks when they may not.
+"""Do the arguments of a message fit its handler, and who sent it?
 
-``fits`` answers exactly what Python would do, from the code object, in about a microsecond and without calling anything
-of the user's.
+``fits`` answers exactly as Python would. It reads the code object, which takes about a microsecond,
+and calls nothing of the user's. What happens to a message that does not fit is decided in
+``runtime.life.sender_pays``.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ __all__ = ["fits", "misfit_in", "misfit_of", "parameters_of", "plain", "sender_n
 
 
 def fits(function: Any, given: int, names: Collection[str]) -> bool:
-    """Would Python begin ``function`` with ``given`` positional arguments and keyword arguments of these ``names``?
-    What is no plain function (nor a method or partial of one) may take anything."""
+    """Would Python begin ``function`` with ``given`` positional arguments and keyword arguments of
+    these ``names``? True for anything but plain functions, and methods and partials of those: it
+    may take anything."""
     while True:
         if type(function) is MethodType:
             function = function.__func__
@@ -43,7 +45,7 @@ def fits(function: Any, given: int, names: Collection[str]) -> bool:
     for name in names:
         if name in by_name:
             if name in parameters[:given] and name in parameters[:positional]:
-                return False  # given twice
+                return False  # it is given twice
         elif not code.co_flags & inspect.CO_VARKEYWORDS:
             return False
     required = positional - len(function.__defaults__ or ())
@@ -57,10 +59,10 @@ def fits(function: Any, given: int, names: Collection[str]) -> bool:
 
 
 def misfit_in(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, ahead: int = 0) -> tuple[str, str]:
-    """Of arguments that do not fit: the call as text, and what Python would complain of.
+    """A call whose arguments do not fit, as text, and what Python would complain about.
 
     Args:
-        ahead: how many positional arguments the runtime gives before these.
+        ahead: how many positional arguments the runtime puts before these.
     """
     given = [shown(value, 80) for value in args[:4]]
     given += [f"{name}={shown(value, 80)}" for name, value in list(kwargs.items())[:4]]
@@ -72,21 +74,22 @@ def misfit_in(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], *
         inspect.signature(function, follow_wrapped=False).bind(*[None] * ahead, *args, **kwargs)
     except TypeError as error:
         return head, bounded(str(error), 300)
-    except Exception:  # of the signature that a decorator has left there
+    except Exception:  # a decorator may have left anything as the signature
         pass
     return head, "its arguments do not fit"
 
 
 def plain(function: Any) -> Any:
-    """A message's function, without the keyword arguments and the sender that it may carry."""
+    """The function of a message or a start, without the arguments that partials give it."""
     while isinstance(function, partial):
         function = function.func
     return function
 
 
 def misfit_of(error: BaseException, function: Any, args: tuple[Any, ...]) -> FunctionType | None:
-    """The function that Python could not begin with the arguments of this message; None when a handler did begin, or
-    the error is another one. ``error`` has passed one frame of the runtime's."""
+    """The function that Python could not begin with the arguments of this message; None if a
+    handler did begin, or if the error is another one. ``error`` has passed one frame of the
+    runtime's."""
     if type(error) is not TypeError or error.__traceback__ is None:
         return None
     names: list[str] = []
@@ -95,7 +98,7 @@ def misfit_of(error: BaseException, function: Any, args: tuple[Any, ...]) -> Fun
         function = function.func
     tb = error.__traceback__.tb_next
     began = False
-    while tb is not None:  # wrappers, each calling the next one, or returning its coroutine
+    while tb is not None:  # wrappers: each calls the next one, or returns its coroutine
         while isinstance(function, FunctionType) and tb.tb_frame.f_code is not function.__code__:
             function = getattr(function, "__wrapped__", None)
         if not isinstance(function, FunctionType):
@@ -105,13 +108,13 @@ def misfit_of(error: BaseException, function: Any, args: tuple[Any, ...]) -> Fun
         tb = tb.tb_next
     if not isinstance(function, FunctionType):
         return None
-    if began:  # a wrapper may give other arguments than it was given: what does Python complain of?
+    if began:  # a wrapper may pass on other arguments than it got: whom does Python complain about?
         return function if str(error).startswith(f"{function.__qualname__}()") else None
     return None if fits(function, len(args) + 1, names) else function
 
 
 def parameters_of(function: FunctionType) -> str:
-    """What it wants, as text: the names, without the object."""
+    """The parameters of ``function`` as text, without the first one, which is the object."""
     code = function.__code__
     names = code.co_varnames
     positional, last = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
@@ -131,11 +134,11 @@ def parameters_of(function: FunctionType) -> str:
     return bounded(", ".join(shown), 200) or "nothing"
 
 
-# --- who has sent it? ----------------------------------------------------------------------------
+# --- the sender ----------------------------------------------------------------------------------
 
 
 class Sender(Protocol):
-    """What is said of the actor that sends."""
+    """What is reported of an actor that sends."""
 
     @property
     def pid(self) -> object: ...
@@ -144,7 +147,7 @@ class Sender(Protocol):
 
 
 def sender_now(current: Sender | None) -> str:
-    """Whose code runs now: that of the actor ``current``, or of some task."""
+    """Whose code runs now, as text: that of the actor ``current``, or of some task."""
     if current is not None:
         return f"{current.pid} ({current.started_as})"
     try:
@@ -155,9 +158,10 @@ def sender_now(current: Sender | None) -> str:
 
 
 def sender_of(function: Any) -> str:
+    """Who sent a cast, as text. The function carries that if the cast was checked when sent."""
     while isinstance(function, partial):
         sender: str | None = getattr(function, "sender", None)
         if sender is not None:
             return sender
         function = function.func
-    return "an unknown sender (a cast carries none; from now on those of this message are checked as they are sent)"
+    return "an unknown sender (a cast carries none; from now on casts of this message are checked as they are sent)"

@@ -306,9 +306,12 @@ class Mailbox(Party):
             if shortage.make_room(self, message):
                 self.put(message)
                 return True
-            return self.refuse(message, shortage.nothing_to_drop, shortage.details(self))
-        newest = policy == "drop_newest"
-        self.refuse(message, shortage.dropped_newest if newest else shortage.full, shortage.details(self))
+            reason, newest = shortage.nothing_to_drop, False
+        else:
+            newest = policy == "drop_newest"
+            reason = shortage.dropped_newest if newest else shortage.full
+        # Only for those who listen: in a flood the text would cost more than the refusal.
+        self.refuse(message, reason, shortage.details(self) if self.kind.scheduler.events.listened else "")
         return newest
 
     def overflow_of_call(self, message: Message, reply: PendingReply, shortage: Shortage = PLACES) -> None:

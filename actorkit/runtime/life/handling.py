@@ -13,13 +13,13 @@ from ..actor.reports import render
 __all__ = ["Handling", "head_of"]
 
 SHOWN: Final = 4
-"""Arguments that are shown of a message."""
+"""How many arguments of a message are shown."""
 WRAPPED: Final = ("_terminate", "_carry_on")
 """The runtime's own messages whose first argument is what they run."""
 
 
 def head_of(function: Any, args: tuple[Any, ...]) -> str:
-    """A message for people: the method and the head of its arguments, bounded."""
+    """A message as bounded text: the method, and the first of its arguments."""
     if args and getattr(function, "__name__", "") in WRAPPED:
         function, args = args[0], args[1:]
     shown = [render(value, 80) for value in args[:SHOWN]]
@@ -55,10 +55,10 @@ class Handling:
         self.caller = caller
 
     def told(self) -> str:
-        """A line of the report: the request, who asked and with what; of other messages the head."""
+        """A line of the report: the message, and for a request who made it."""
         try:
             return self._told()
-        except Exception as error:  # of what it holds: the report is worth more than this line
+        except Exception as error:  # users' values raised it: the report is worth more than this line
             return f"message: it could not be shown ({type(error).__qualname__})"
 
     def _told(self) -> str:
@@ -77,9 +77,9 @@ class Handling:
         return f"message: {head}" if sender is None else f"request: {head} from {sender}"
 
     def _suspended(self) -> str:
-        """Of a handler that had been in an await only the frame knows: the worker keeps no message."""
+        """The message of a handler that has been in an await. Only its frame knows it."""
         tb = self.error.__traceback__
-        for _ in range(2):  # the worker, and who steps the coroutine
+        for _ in range(2):  # the worker's frame, and that of whatever steps the coroutine
             tb = None if tb is None else tb.tb_next
         if tb is None:
             return "a handler after an await"

@@ -1,17 +1,20 @@
-"""The sender pays: arguments that do not fit a handler are the fault of whoever sent them, and the end of nobody.
+"""The sender pays: arguments that do not fit a handler are the fault of whoever sent them.
 
-How it works, at no cost to a message that fits. Nothing is checked before a handler runs. When Python cannot begin
-one, it raises TypeError, and the traceback ends in the runtime's own frame: no line of the handler has run, so no state
-can be half changed. Only then is it looked at closely. A call gets ``BadArguments`` where it was made; a cast becomes a
-dead letter, with a warning; the receiver goes on with its next message. A TypeError that is raised *inside* a handler
-is a crash, like any other error.
+A message that fits pays nothing for this. Nothing is checked before a handler runs. When Python
+cannot begin one, it raises TypeError, and the traceback ends in the runtime's own frame: no line of
+the handler has run, so no state can be half changed. Only then does the runtime look closely. A
+call raises ``BadArguments`` where it was made. A cast becomes a dead letter (``bad_arguments``),
+with a warning. The receiver goes on with its next message. A TypeError that is raised *inside* a
+handler is a crash, like any other error.
 
-A handler under a decorator has begun with the decorator's wrapper. It counts as not begun while nothing but wrappers
-ran (``functools.wraps`` tells which those are) and it is the innermost function that Python could not begin.
+A handler under a decorator begins with the decorator's wrapper. It counts as not begun while only
+wrappers have run (``functools.wraps`` tells which those are), and the innermost function is the one
+that Python could not begin.
 
-Whose cast was it? A cast does not carry its sender, since that would cost every message. The first cast of each method
-to each kind of actor is checked where it is sent (it has to look the handler up anyway), and so is every cast of a
-method that was once sent wrongly; those name their sender. Only the first misfit after correct casts cannot.
+A cast does not carry its sender, since every message would pay for that. Two sorts of casts are
+checked as they are sent, and so can name their sender: the first cast of each method to each kind
+of actor, which has to look the handler up anyway, and every cast of a method that was once sent
+wrongly. Only the first misfit after correct casts has no name to tell.
 """
 
 from __future__ import annotations
@@ -42,11 +45,12 @@ class SenderPays(AfterMessage):
         self.handling: Handling | None = None
 
     def failed(self, record: Record[Any], error: BaseException, reply: Any, function: Any, args: Any) -> bool:
-        """The pump has got an exception: the sender's fault, or a crash. False: draw no more of its messages now."""
+        """An exception has come out of a handler: settle it, as the sender's fault or as a crash.
+        False: draw no more messages of this actor now."""
         if type(error) is TypeError and function is not None:
             try:
                 paid = self.sender_pays(record, error, reply, function, args)
-            except (MemoryError, RecursionError):  # it cannot be told whose fault it is
+            except (MemoryError, RecursionError):  # nobody can tell whose fault it is
                 paid = False
             if paid:
                 return record.control is None or self.attend(record)
@@ -64,7 +68,8 @@ class SenderPays(AfterMessage):
         caller: Record[Any] | None = None,
         reason: ExitReason | None = None,
     ) -> bool:
-        """``crashed``, with what was being handled for its report. ``inline``: in the task of ``caller``."""
+        """``crashed``, with the message at hand in its report. ``inline``: the handler ran in the
+        task of ``caller``."""
         before = self.handling
         try:
             asker = None if type(reply) is Starting else reply  # nobody has called ``init``
@@ -79,21 +84,21 @@ class SenderPays(AfterMessage):
     def bad_arguments(
         self, record: Record[Any], error: BaseException, function: Any, args: tuple[Any, ...]
     ) -> BadArguments | None:
-        """What the sender of a message gets whose arguments do not fit; None: they are not why this was raised."""
+        """What the sender gets if the arguments do not fit; None: this has another cause."""
         misfit = misfit_of(error, function, args)
         if misfit is None:
             return None
         innermost, callback = inspect.unwrap(plain(function)), record.kind
         for own in (callback.info, callback.init, callback.terminate):
             if own is not None and innermost is inspect.unwrap(own):
-                return None  # the runtime calls it: the fault is the class's
+                return None  # the runtime calls this one: the fault is the class's
         return BadArguments(
             f"cannot send {misfit.__qualname__} to {record.describe()}: {bounded(str(error), 300)}; "
             f"beside the method give {parameters_of(misfit)}"
         )
 
     def sender_pays(self, record: Record[Any], error: BaseException, reply: Any, function: Any, args: Any) -> bool:
-        """Is it the sender's fault? Then it has been told when this returns."""
+        """Is it the sender's fault? Then the sender has been told when this returns."""
         if type(reply) is Starting:
             return False
         refusal = self.bad_arguments(record, error, function, args)

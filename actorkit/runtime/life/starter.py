@@ -1,8 +1,8 @@
-"""From a child spec, or a plain class or function, to a running actor.
+"""From a child spec to a running actor.
 
-A start is one of three: an actor class; an async function, which becomes a process; any other callable, which must
-return an actor's object (a factory; its object gets its ``ctx`` after it was made). ``Starter`` keeps what is the same
-for every start of one spec.
+What is started is one of three things: an actor class; an async function, which becomes a process;
+or any other callable, a factory, which must return an actor's object. The object of a factory gets
+its ``ctx`` after it was made. A ``Starter`` keeps what is the same for every start of one spec.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _name_of(start: Any) -> str:
 
 
 def _meant_as_process(start: Any) -> bool:
-    """Is it a plain function that looks like a process whose ``async`` was forgotten?"""
+    """Does it look like a process whose author forgot ``async``?"""
     if not isinstance(start, FunctionType):
         return False
     code = start.__code__
@@ -55,7 +55,7 @@ def _meant_as_process(start: Any) -> bool:
 
 
 def _context_of(made: Any) -> Record[Any] | None:
-    """The record of an object that is, or was, an actor already; an object is one actor, once."""
+    """The record of an object that is or was an actor. An object can be one actor, once."""
     if not isinstance(made, ActorBase):
         return None
     try:
@@ -66,8 +66,8 @@ def _context_of(made: Any) -> Record[Any] | None:
 
 
 class Starter:
-    """Starts actors of one spec on one scheduler, for one owner (or none). It keeps what is the same for each of them:
-    the start, the options, and the kind. The arguments come with each start.
+    """Starts actors of one spec on one scheduler, for one owner or for none. It keeps what is the
+    same for all of them: the start, the options and the kind. The arguments come with each start.
 
     Args:
         footprint: where samples of the actors' sizes go.
@@ -102,8 +102,7 @@ class Starter:
             if not issubclass(self.cls, ActorBase):
                 raise TypeError(
                     f"cannot start {shown(spec.id, 200)}: {self.cls.__qualname__} is not a subclass of ak.Actor; give "
-                    f"an actor class, an async "
-                    "function (a process), or a function that returns an actor"
+                    "an actor class, an async function (a process), or a function that returns an actor"
                 )
             self.kind = self._kind(self.cls, ActorBase)
 
@@ -114,7 +113,7 @@ class Starter:
         return make(scheduler, cls, self.options, base=base, owner=self.owner, limit=limit, footprint=self.footprint)
 
     def _process_kind(self) -> RecordKind:
-        """The kind of a process: it has no declared messages, and is labelled with its function's name."""
+        """The kind of a process, which is called by its function's name."""
         kind = self._kind(Process, Process)
         kind.process = True
         kind.label = getattr(plain(self.start), "__qualname__", "process") if self.label is None else self.label
@@ -128,13 +127,13 @@ class Starter:
         link_to: Record[Any] | None = None,
         watcher: Watcher | None = None,
     ) -> Record[Any]:
-        """Start one. Raises StartFailed, AlreadyRegistered or NodeStopped; otherwise ``watcher`` is told the outcome of
-        its init."""
+        """Start one. Raises StartFailed, AlreadyRegistered or NodeStopped; otherwise ``watcher``
+        hears of the outcome of its init."""
         if self.process:
             assert self.kind is not None
             if not fits(self.start, len(args) + 1, kwargs):
                 head, why = misfit_in(self.start, args, kwargs, ahead=1)
-                text = f"cannot run {head} as a process: {why}; its context, ctx, is given first, before these"
+                text = f"cannot run {head} as a process: {why}; the runtime puts its context, ctx, before these"
                 raise StartFailed(self.options.id, Crash("TypeError", text))
             record = start_process(self.scheduler, self.kind, self.start, args, dict(kwargs), link_to)
             if watcher is not None:
@@ -147,7 +146,7 @@ class Starter:
         return self.scheduler.spawn_actor(kind, args, kwargs, link_to=link_to, watcher=watcher, made=made)
 
     def _make(self, args: tuple[Any, ...], kwargs: Any) -> tuple[Any, RecordKind]:
-        """Call a factory."""
+        """Call the factory: its object, and that object's kind."""
         child_id = self.options.id
         if _meant_as_process(self.start) and not fits(self.start, len(args), kwargs):
             name = _name_of(self.start)
@@ -164,8 +163,8 @@ class Starter:
             began = _context_of(made)
             if began is not None:
                 reason = BadReturn(
-                    f"{_name_of(self.start)}, the start of {shown(child_id, 200)}, which must return an actor that was "
-                    "not started already",
+                    f"{_name_of(self.start)}, the start of {shown(child_id, 200)}, which must return an actor that "
+                    "has not been started already",
                     f"the object of {began.describe()}",
                 )
             elif isinstance(made, ActorBase):
@@ -182,7 +181,7 @@ class Starter:
 
     @staticmethod
     def failure(error: BaseException) -> ExitReason:
-        """The reason that a refused start is told with."""
+        """The exit reason for a start that was refused with ``error``."""
         if isinstance(error, StartFailed):
             return error.reason
         if isinstance(error, (AlreadyRegistered, NodeStopped, TypeError)):

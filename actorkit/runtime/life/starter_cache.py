@@ -1,17 +1,21 @@
-"""The starters that a node or a supervisor keeps, so that its second start of a kind is cheap.
+"""The starters that a node or a supervisor keeps, so that the second start of a kind is cheap.
 
-What is kept is bounded, and keeps nothing alive that was made for one start. A class is kept, since
-its actors share a kind. A function is kept if its module has it: it is there for good anyway. A
-closure, a ``partial``, a bound method or a function inside a function is not kept: it would hold what
-it was made with for as long as the node runs. Nor is a spec whose id or ``options`` are objects of the
-user's. Such a start gets a starter of its own, which costs about 25 microseconds.
+A kept starter must not keep anything alive that was made for one start.
 
-The key is the start with all of its ``ActorOptions``, so no option can be left out of it. Keys are
-hashed and compared without running anybody's code.
+* A class is kept, since its actors share a kind.
+* A function is kept if its module has it: then it is there for good anyway.
+* A closure, a ``partial``, a bound method, or a function made inside a function is not kept. It
+  would hold what it was made with for as long as the node runs.
+* A spec whose id or ``options`` are objects of the user's is not kept either.
 
-The bound: there are two generations. A starter that is asked for comes into the young one; when that is
-full it becomes the old one, and what was old is forgotten. So a hit costs one look-up, and whatever is
-in use stays.
+A start that is not kept gets a starter of its own, which costs about 25 microseconds.
+
+The key is the start together with all of its ``ActorOptions``, so no option can be left out. Keys
+are hashed and compared without running any code of the user's.
+
+There are two generations. A starter that is used goes into the young one. When that is full, it
+becomes the old one, and the old one is forgotten. So a hit costs one lookup, what is in use stays,
+and the number of starters is bounded.
 """
 
 from __future__ import annotations
@@ -50,7 +54,8 @@ class StarterCache:
         self._make = make
         self._young: dict[Any, Starter] = {}
         self._old: dict[Any, Starter] = {}
-        #: Kinds of classes that were started without options and need no starter; for the hot path.
+        #: The kinds of classes that were started without options, and whose next start needs no
+        #: starter: for the hot path.
         self.plain_kinds: dict[type, RecordKind] = {}
 
     def __len__(self) -> int:
@@ -68,7 +73,8 @@ class StarterCache:
         return self._young.get(key) or self._found(key, start, spec)
 
     def of_start(self, start: Any) -> Starter:
-        """The starter of a class or function without options. Raises what making one raises, and InvalidChildSpec."""
+        """The starter of a class or function without options. Raises what making one raises, and
+        InvalidChildSpec."""
         key = start if type(start) in IDENTICAL else _class_of(start)
         if key is None:
             return self._make(ChildSpec(start))
@@ -78,7 +84,7 @@ class StarterCache:
         return starter
 
     def get(self, key: str) -> Starter | None:
-        """The starter that the owner has ``put`` at a name of its own; None if it has been forgotten."""
+        """The starter that the owner has ``put`` under this name; None if it was forgotten."""
         return self._young.get(key) or self._promoted(key)
 
     def put(self, key: Any, starter: Starter) -> Starter:
@@ -94,7 +100,7 @@ class StarterCache:
         return None if starter is None else self.put(key, starter)
 
     def _found(self, key: Any, start: Any, spec: ChildSpec[Any] | None) -> Starter:
-        """It is not in the young generation."""
+        """The starter at ``key``, which is not in the young generation."""
         starter = self._promoted(key)
         if starter is None:
             starter = self._make(ChildSpec(start) if spec is None else spec)
@@ -104,8 +110,8 @@ class StarterCache:
 
 
 def _class_of(start: Any) -> type | None:
-    """The class of ``Box[int]``, or of a metaclass of the user's; None: it is no class whose look-up runs only Python's
-    own code."""
+    """The class behind ``Box[int]``, or a class of a metaclass of the user's; None for what is no
+    class, or whose lookup would run the user's code."""
     start = getattr(start, "__origin__", start)
     if not isinstance(start, type):
         return None
@@ -114,7 +120,7 @@ def _class_of(start: Any) -> type | None:
 
 
 def _is_its_modules(function: Any) -> bool:
-    """Is it what its module has under its name, and so there for good?"""
+    """Does its module have it under its name? Then it is there for good."""
     module = function.__module__
     found: Any = sys.modules.get(module) if isinstance(module, str) else None
     for name in function.__qualname__.split("."):
