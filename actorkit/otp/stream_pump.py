@@ -36,8 +36,9 @@ from ..log import log
 from ..policy.supervision.child_spec import ChildSpec
 from ..reasons import SHUTDOWN, ExitReason
 from ..runtime.actor.names import CURRENT_SCHEDULER
-from ..runtime.actor.record import DEAD, Record
+from ..runtime.actor.record import Record
 from ..runtime.actor.ref import Ref
+from ..runtime.actor.states import DEAD
 from ..runtime.base.timers import Timer
 from ..runtime.base.trio_internals import is_fatal
 from ..runtime.life.starter import Starter
