@@ -39,7 +39,7 @@ class Scheduler(Births, OwnTaskRuns):
 
     def open(self, nursery: trio.Nursery) -> None:
         """Work in ``nursery``, which must stay open until ``close`` has let every worker go."""
-        self.nursery = nursery
+        self.nursery: trio.Nursery | None = nursery
         instrument = Attribution(self) if self.features.settable_coro else SteppedAttribution(self)
         trio.lowlevel.add_instrument(instrument)
         self._instrument = instrument
