@@ -17,7 +17,8 @@ from ..heap import walk
 from ..policy.memory.candidates import Candidate, Census, Radius
 from ..policy.memory.memory_sample import Priority
 from ..policy.memory.victims import KillCaps
-from ..runtime.actor.record import DEAD, IDLE, Record, RecordKind, record_of
+from ..runtime.actor.record import Record, RecordKind, record_of
+from ..runtime.actor.states import DEAD, IDLE
 from ..runtime.budgets.budget import Budget
 from ..runtime.budgets.holdings import heap_of_all, held_by, roots_of
 from .radius import is_critical, radius_of

@@ -19,7 +19,8 @@ from ..policy.memory.memory_sample import MemoryLevel
 from ..policy.memory.victims import VictimTable
 from ..reasons import ExitReason
 from ..runtime.actor.events import KilledForMemory
-from ..runtime.actor.record import DEAD, Record, record_of
+from ..runtime.actor.record import Record, record_of
+from ..runtime.actor.states import DEAD
 from .radius import is_critical, radius_of
 
 __all__ = ["Ending", "Kills", "emit_kill", "shown_table"]

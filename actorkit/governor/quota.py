@@ -19,7 +19,8 @@ from ..policy.memory.candidates import Candidate
 from ..policy.memory.memory_pressure import MemoryPressure
 from ..policy.memory.memory_sample import MemoryLevel
 from ..policy.memory.victims import select_over_quota
-from ..runtime.actor.record import DEAD, IDLE, Record, record_of
+from ..runtime.actor.record import Record, record_of
+from ..runtime.actor.states import DEAD, IDLE
 from ..runtime.budgets.holdings import heap_of_all
 from ..runtime.node import Node
 from .census import measured_radius, sizes_of

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..policy.memory.memory_sample import Priority
-from ..runtime.actor.record import DEAD, Record
+from ..runtime.actor.record import Record
+from ..runtime.actor.states import DEAD
 
 __all__ = ["below", "is_critical", "radius_of"]
 

@@ -28,8 +28,9 @@ from ..policy.memory.heap_limit import bytes_of
 from ..policy.memory.memory_sample import MemorySample
 from ..policy.memory.restart_queue import GateSettings
 from ..runtime.actor.events import SystemEvent
-from ..runtime.actor.record import DEAD, Record, record_of
+from ..runtime.actor.record import Record, record_of
 from ..runtime.actor.ref import Ref
+from ..runtime.actor.states import DEAD
 from ..runtime.base.interrupts import protected_context
 from ..runtime.budgets.holdings import heap_of_all
 from ..runtime.node import Node

@@ -35,7 +35,8 @@ import trio
 from trio.lowlevel import Task, current_task, wait_readable, wait_writable
 
 from ..reasons import NORMAL, Crash, ExitReason, Failure, Shutdown
-from ..runtime.actor.record import DEAD, IDLE, Record, RecordEngine
+from ..runtime.actor.record import Record, RecordEngine
+from ..runtime.actor.states import DEAD, IDLE
 from ..runtime.base.trio_internals import (
     cancel_status,
     close_left_open,

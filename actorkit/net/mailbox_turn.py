@@ -13,7 +13,8 @@ from typing import Any
 from trio.lowlevel import Abort, Task, reschedule
 
 from ..reasons import ExitReason
-from ..runtime.actor.record import DEAD, Record
+from ..runtime.actor.record import Record
+from ..runtime.actor.states import DEAD
 from ..runtime.base.trio_internals import WAKE, Trap, park
 
 __all__ = ["run_by_mailbox"]

@@ -111,7 +111,7 @@ class _Scope:
         group.members[record] = group.members.get(record, 0) + 1
         self.joined.setdefault(record, {})[group] = None
         self.actor_set.add(record)
-        self._tell(group, Joined(self.name, group.key, record))
+        self._notify(group, Joined(self.name, group.key, record))
 
     def leave(self, group: _Group, record: Record[Any]) -> None:
         group.members[record] -= 1
@@ -121,7 +121,7 @@ class _Scope:
             if not self.joined[record]:
                 del self.joined[record]
             self.unfollow(record)
-        self._tell(group, Left(self.name, group.key, record))
+        self._notify(group, Left(self.name, group.key, record))
         self.tidy(group)
 
     def tidy(self, group: _Group) -> None:
@@ -159,10 +159,10 @@ class _Scope:
         self.unsubscribe(record)
         for group in self.joined.pop(record, ()):
             for _ in range(group.members.pop(record)):
-                self._tell(group, Left(self.name, group.key, record))
+                self._notify(group, Left(self.name, group.key, record))
             self.tidy(group)
 
-    def _tell(self, group: _Group, message: object) -> None:
+    def _notify(self, group: _Group, message: object) -> None:
         for subscriber, wanted in list(self.subscribers.items()):
             if wanted is None or group in wanted:
                 subscriber.post_info(message)

@@ -96,11 +96,11 @@ def registry(keys: Keys = "unique", *, name: str, listeners: Iterable[Ref[Any]] 
     """
     if keys not in get_args(Keys):
         raise InvalidChildSpec("keys", keys, "unknown", 'give "unique" or "duplicate"')
-    told = tuple(listeners)
-    for listener in told:
+    wanted = tuple(listeners)
+    for listener in wanted:
         if not isinstance(listener, Ref):
             raise InvalidChildSpec("listeners", listener, "not a ref", "give refs, ak.named(…) for a registered actor")
-    return ChildSpec(Registry, args=(keys, name, told), name=name, mailbox=100_000)
+    return ChildSpec(Registry, args=(keys, name, wanted), name=name, mailbox=100_000)
 
 
 class _Entries:
@@ -120,7 +120,7 @@ class _Entries:
         self.table.add_at(place, record, value)
         self.actor_set.add(record)
         if self.listeners:
-            self._tell(Registered(self.name, place.key, record, value))
+            self._notify(Registered(self.name, place.key, record, value))
 
     def remove(self, key: Any, record: Record[Any]) -> None:
         """Drop the entries of ``record`` under ``key``. Raises BadKey, and TypeError for what
@@ -136,9 +136,9 @@ class _Entries:
     def _tell_removed(self, removed: list[Entry]) -> None:
         if self.listeners:
             for entry in removed:
-                self._tell(Unregistered(self.name, entry.key, entry.holder))
+                self._notify(Unregistered(self.name, entry.key, entry.holder))
 
-    def _tell(self, message: object) -> None:
+    def _notify(self, message: object) -> None:
         for listener in self.listeners:
             try:
                 record = self.engine.resolve(listener)

@@ -36,8 +36,9 @@ from ..log import log
 from ..policy.supervision.child_spec import ChildSpec
 from ..reasons import SHUTDOWN, ExitReason
 from ..runtime.actor.names import CURRENT_SCHEDULER
-from ..runtime.actor.record import DEAD, Record
+from ..runtime.actor.record import Record
 from ..runtime.actor.ref import Ref
+from ..runtime.actor.states import DEAD
 from ..runtime.base.timers import Timer
 from ..runtime.base.trio_internals import is_fatal
 from ..runtime.life.starter import Starter
@@ -173,7 +174,7 @@ class Pump(Generic[I, T]):
         if error is not None or self.closed or not self.cut_off:
             return error
         if not all(item.done for item in self.alive):
-            return None  # they go with their supervisor, and that is told for each
+            return None  # each of them ends with its supervisor, and has that as its outcome
         if self.fallen is None:
             return self.lost
         who, reason = self.fallen
@@ -249,7 +250,7 @@ class Pump(Generic[I, T]):
         basket = self.basket()
         if basket is not None:
             basket.clear()
-        self._tell()
+        self._notify()
 
     def _forget_consumer(self) -> None:
         """Do so only when nothing is stepped as the consumer any more."""
@@ -265,7 +266,7 @@ class Pump(Generic[I, T]):
 
     # --- what comes by itself -----------------------------------------------------------------
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         news, self.news = self.news, None
         if news is not None:
             news.set()
@@ -274,7 +275,7 @@ class Pump(Generic[I, T]):
         basket = self.basket()
         if basket is not None:
             basket.finished(item)
-            self._tell()
+            self._notify()
 
     def _ended(self, item: Item[T]) -> None:
         """The item's task has died; called in that end."""
@@ -321,12 +322,12 @@ class Pump(Generic[I, T]):
         self._forget_consumer()
         if not self.exhausted and not self.over:
             self.fallen = (record, reason)
-        self._tell()
+        self._notify()
 
     def _supervisor_ended(self, record: Record[Any], reason: ExitReason) -> None:
         if not self.exhausted and not self.over:
             self.fallen = (record, reason)
-            self._tell()
+            self._notify()
 
     def _consumer_ended(self, record: Record[Any], _: ExitReason) -> None:
         driver = self.driver
@@ -360,7 +361,7 @@ class Pump(Generic[I, T]):
                 item = await fetch(source, self.is_async)
                 if item is END:
                     self.exhausted = True
-                    self._tell()
+                    self._notify()
                     return
                 await self._start(item)
                 del item
@@ -372,7 +373,7 @@ class Pump(Generic[I, T]):
             if is_fatal(error) and self.news is None:
                 raise  # nobody waits who could raise it now, and Ctrl-C must not be kept for later
             self.error = error
-            self._tell()
+            self._notify()
         finally:
             await close_source(source)
 
@@ -422,7 +423,7 @@ class Pump(Generic[I, T]):
             await starting
         except CalleeDied as error:
             self.lost = error
-            self._tell()
+            self._notify()
             return
         self._arm(item.deadline - trio.current_time())
 

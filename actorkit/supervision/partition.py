@@ -22,8 +22,9 @@ from ..policy.supervision.supervisor_flags import Strategy, SupervisorFlags
 from ..reasons import ExitReason, shown
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.names import ServiceRef, checked_class, checked_name
-from ..runtime.actor.record import DEAD, Record
+from ..runtime.actor.record import Record
 from ..runtime.actor.ref import Ref
+from ..runtime.actor.states import DEAD
 from .static import Supervisor, supervisor
 
 __all__ = ["PartitionSupervisor", "partition_supervisor", "partitioned"]

@@ -32,8 +32,9 @@ from ..runtime.actor.dispatch import call
 from ..runtime.actor.doors import PendingRestart
 from ..runtime.actor.events import ChildRestarted, SupervisorReport
 from ..runtime.actor.later import Later
-from ..runtime.actor.record import DEAD, RUNNING, Record
+from ..runtime.actor.record import Record
 from ..runtime.actor.reports import report_supervisor
+from ..runtime.actor.states import DEAD, RUNNING
 from ..runtime.base.timers import Timer
 from ..runtime.base.trio_internals import is_fatal
 from ..runtime.life.init_outcome import Stop, Watcher

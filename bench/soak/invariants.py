@@ -6,7 +6,8 @@ import gc
 from collections.abc import Iterator
 
 import actorkit as ak
-from actorkit.runtime.actor.record import DEAD, Record
+from actorkit.runtime.actor.record import Record
+from actorkit.runtime.actor.states import DEAD
 
 
 def consistent(node: ak.Node) -> Iterator[str]:

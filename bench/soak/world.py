@@ -23,7 +23,8 @@ import trio
 
 import actorkit as ak
 from actorkit.governor.reclaim import trim_allocator
-from actorkit.runtime.actor.record import IDLE, Record
+from actorkit.runtime.actor.record import Record
+from actorkit.runtime.actor.states import IDLE
 from bench.soak.invariants import consistent, left
 from bench.soak.population import HOARD, SINKS, WATCHERS, Hoarder, Sink, Tally, Watcher, Worker, plan_of, tree
 from bench.worker import rss, say

@@ -13,7 +13,7 @@ import trio.testing
 
 import actorkit as ak
 from actorkit.heap import clock
-from actorkit.runtime.actor.record import DEAD, RUNNING
+from actorkit.runtime.actor.states import DEAD, RUNNING
 from actorkit.runtime.base.boundary_frames import BOUNDARY_FRAMES
 from actorkit.runtime.budgets.holdings import heap_of, on_stack
 

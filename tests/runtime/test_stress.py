@@ -23,7 +23,7 @@ import trio
 import trio.testing
 
 import actorkit as ak
-from actorkit.runtime.actor.record import DEAD, IDLE, RUNNING
+from actorkit.runtime.actor.states import DEAD, IDLE, RUNNING
 from actorkit.runtime.base.trio_internals import FEATURES, Features
 from actorkit.runtime.life.worker import Worker
 

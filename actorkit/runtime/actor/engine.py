@@ -175,6 +175,7 @@ class Engine(Ends[R], Protocol[R]):
 
     def slice_is_over(self) -> bool:
         """Has this turn used up its part of the pass? Asked when ``inline_left`` has run out."""
+        ...
 
     async def breathe(self) -> None:
         """Wait for a turn, after an operation that is done and cannot be cancelled any more."""
@@ -226,10 +227,12 @@ class Engine(Ends[R], Protocol[R]):
     def inline_crash(self, callee: R, error: BaseException, function: Any, args: Any) -> BaseException:
         """An inline handler has raised in its caller's task: settle it; returns what the caller
         gets."""
+        ...
 
     def left_scope_open(self, callee: R) -> BaseException:
         """An inline handler left a cancel scope open in its caller's task; returns what the caller
         gets."""
+        ...
 
     # --- memory -------------------------------------------------------------------------------
 

@@ -28,31 +28,16 @@ from .actor_kind import ActorKind
 from .call_door import CallDoor
 from .control import ControlLane
 from .engine import Engine
-from .envelope import Continuation, Message, Notice
+from .envelope import Message, Notice
 from .later import Asker
 from .notices import IdleTimeout
 from .pid import Pid
 from .ref import Ref
 from .relations import Relations
-from .states import DEAD, IDLE, QUEUED, RUNNING, STATES, SUSPENDED
+from .states import DEAD, IDLE, QUEUED, RUNNING, STATES
 from .waiting import Waiting
 
-__all__ = [
-    "DEAD",
-    "IDLE",
-    "QUEUED",
-    "RUNNING",
-    "STATES",
-    "SUSPENDED",
-    "Continuation",
-    "Message",
-    "Notice",
-    "Record",
-    "RecordEngine",
-    "RecordKind",
-    "record_of",
-    "resolve",
-]
+__all__ = ["Record", "RecordEngine", "RecordKind", "record_of", "resolve"]
 
 A_co = TypeVar("A_co", covariant=True)
 

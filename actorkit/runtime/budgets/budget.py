@@ -35,8 +35,10 @@ from ...heap.usage import HeapUsage, OwnHeap
 from ...log import log
 from ...policy.memory.heap_limit import HeapLimit
 from ...reasons import bounded
+from ..actor.envelope import Message
 from ..actor.events import HeapLimitPassed
-from ..actor.record import DEAD, Message, Record
+from ..actor.record import Record
+from ..actor.states import DEAD
 from ..base.boundary_frames import BOUNDARY_FRAMES
 from .holdings import contents, heap_of, holders, on_stack, roots_of
 

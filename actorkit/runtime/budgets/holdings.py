@@ -21,8 +21,10 @@ import trio
 from ...heap import walk
 from ...heap.usage import HeapUsage
 from ..actor.actor_kind import ActorKind
-from ..actor.record import RUNNING, Message, Record
+from ..actor.envelope import Message
+from ..actor.record import Record
 from ..actor.ref import Ref
+from ..actor.states import RUNNING
 from ..actor.waiting import SenderWaiting, Waiting
 from ..base.timers import Timer
 

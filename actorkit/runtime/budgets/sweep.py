@@ -16,7 +16,8 @@ import trio
 
 from ...heap import clock, own_heaps, walk
 from ...log import log
-from ..actor.record import DEAD, Record
+from ..actor.record import Record
+from ..actor.states import DEAD
 from .budget import Budget
 from .footprints import Footprints
 from .holdings import CHUNK, held_by, on_stack

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..actor.record import DEAD, IDLE, QUEUED, SUSPENDED, Record
+from ..actor.record import Record
+from ..actor.states import DEAD, IDLE, QUEUED, SUSPENDED
 from .crash import Crashes
 
 __all__ = ["AfterMessage"]

@@ -21,7 +21,8 @@ from ...heap.walk import size_of
 from ...reasons import Crash, ExitReason, InitTimeout
 from ..actor.context import ActorContext
 from ..actor.envelope import FirstMessage
-from ..actor.record import IDLE, Record, RecordKind
+from ..actor.record import Record, RecordKind
+from ..actor.states import IDLE
 from ..base.boundary_frames import BOUNDARY_FRAMES
 from ..base.trio_internals import fatal_leaf, is_fatal
 from .after_message import AfterMessage

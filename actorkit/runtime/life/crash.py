@@ -14,8 +14,9 @@ from ...errors import ActorExit
 from ...log import log
 from ...reasons import Crash, ExitReason
 from ..actor.events import ActorCrashed
-from ..actor.record import DEAD, Record
+from ..actor.record import Record
 from ..actor.reports import report_crash
+from ..actor.states import DEAD
 from ..base.trio_internals import is_fatal
 from .init_outcome import Starting
 from .let_go import alone, let_go

@@ -33,9 +33,10 @@ from ..actor.dead_letters import DeadLetterReason
 from ..actor.events import ActorExited, Unkillable
 from ..actor.links import tell_watchers
 from ..actor.mailbox import newest_first
-from ..actor.record import DEAD, RUNNING, Record
+from ..actor.record import Record
 from ..actor.relations import Relations
 from ..actor.reports import report_unkillable
+from ..actor.states import DEAD, RUNNING
 from .node_tables import NodeTables
 from .tombstone import clear_state
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...reasons import NORMAL, BadReturn, Crash, ExitReason, as_reason, shown
 from ..actor.later import Later
-from ..actor.record import DEAD, RUNNING, Record
+from ..actor.record import Record
+from ..actor.states import DEAD, RUNNING
 
 if TYPE_CHECKING:
     from ..base.timers import Timer

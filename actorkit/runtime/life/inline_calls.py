@@ -13,7 +13,8 @@ from trio.lowlevel import checkpoint
 
 from ...errors import CalleeDied
 from ...reasons import Crash
-from ..actor.record import IDLE, Record
+from ..actor.record import Record
+from ..actor.states import IDLE
 from ..base.trio_internals import fatal_leaf, is_fatal
 from ..base.turns import Turns
 from .node_settings import NodeSettings

@@ -15,7 +15,8 @@ from ...reasons import ExitReason
 from ..actor.envelope import Notice
 from ..actor.links import send_signal
 from ..actor.notices import Exit
-from ..actor.record import DEAD, QUEUED, RUNNING, Record
+from ..actor.record import Record
+from ..actor.states import DEAD, QUEUED, RUNNING
 from .death import Deaths
 
 __all__ = ["OrderlyEnds"]

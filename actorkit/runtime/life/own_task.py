@@ -11,7 +11,8 @@ from typing import Any
 
 from trio.lowlevel import enable_ki_protection
 
-from ..actor.record import DEAD, RUNNING, Record
+from ..actor.record import Record
+from ..actor.states import DEAD, RUNNING
 from ..base.boundary_frames import BOUNDARY_FRAMES
 from ..base.trio_internals import is_fatal
 from .birth import is_clean

@@ -26,7 +26,8 @@ from typing import Any, Final
 import trio
 from trio.lowlevel import Task, checkpoint, current_task, enable_ki_protection, reschedule
 
-from ..actor.record import DEAD, Record
+from ..actor.record import Record
+from ..actor.states import DEAD
 from ..base.trio_internals import (
     START_FRAMES,
     WAKE,

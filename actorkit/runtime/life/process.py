@@ -24,7 +24,8 @@ from ...heap.walk import size_of
 from ...policy.seconds import as_seconds
 from ...reasons import NORMAL, shown
 from ..actor.context import ActorContext
-from ..actor.record import DEAD, IDLE, RUNNING, Record
+from ..actor.record import Record
+from ..actor.states import DEAD, IDLE, RUNNING
 from ..base.boundary_frames import BOUNDARY_FRAMES
 from ..base.interrupts import interruptible
 from ..base.trio_internals import (

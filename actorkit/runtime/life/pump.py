@@ -22,7 +22,8 @@ from typing import Any, Final
 
 from trio.lowlevel import enable_ki_protection
 
-from ..actor.record import DEAD, IDLE, QUEUED, RUNNING, Record
+from ..actor.record import Record
+from ..actor.states import DEAD, IDLE, QUEUED, RUNNING
 from ..base.boundary_frames import BOUNDARY_FRAMES
 from ..base.trio_internals import is_fatal, lock_holders, reads_tasks
 from .inline_calls import InlineCalls

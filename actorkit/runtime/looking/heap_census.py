@@ -9,8 +9,9 @@ import attrs
 import trio
 
 from ...heap.walk import census
-from ..actor.record import DEAD, Record
+from ..actor.record import Record
 from ..actor.ref import Ref
+from ..actor.states import DEAD
 from ..budgets.holdings import CHUNK, held_by
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ import attrs
 from ...heap.usage import HeapUsage, OwnHeap
 from ...reasons import text_of
 from ..actor.pid import Pid
-from ..actor.record import STATES, Record, record_of
+from ..actor.record import Record, record_of
 from ..actor.ref import Ref
+from ..actor.states import STATES
 from ..budgets.holdings import heap_of
 
 if TYPE_CHECKING:
