@@ -23,7 +23,8 @@
  * function with the former context. So our functions take any context whose first member is the
  * allocator beneath, as all hooks in this project and tracemalloc's have, and NULL for the standard
  * one. The record of a hook is never freed. `disarm` takes the hook away if it is still on top;
- * otherwise it stays, and only passes requests on. */
+ * otherwise it stays, and only passes requests on: the next `arm` puts a new one on top, and no
+ * request counts twice. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -67,6 +68,7 @@ refuses(size_t size)
     return true;
 }
 
+static PyMemAllocatorEx *hook;         /* the context of the topmost hook of ours */
 static PyMemAllocatorEx standard_raw;
 
 static inline const PyMemAllocatorEx *
@@ -79,14 +81,17 @@ static void *
 refusing_malloc(void *context, size_t size)
 {
     const PyMemAllocatorEx *base = beneath(context);
-    return refuses(size) ? NULL : base->malloc(base->ctx, size);
+    return context == hook && refuses(size) ? NULL : base->malloc(base->ctx, size);
 }
 
 static void *
 refusing_calloc(void *context, size_t number, size_t size)
 {
     const PyMemAllocatorEx *base = beneath(context);
-    return refuses(number * size) ? NULL : base->calloc(base->ctx, number, size); /* Python excludes an overflow */
+    if (context == hook && refuses(number * size)) { /* Python has made sure that it does not overflow */
+        return NULL;
+    }
+    return base->calloc(base->ctx, number, size);
 }
 
 static void *
@@ -94,7 +99,7 @@ refusing_realloc(void *context, void *block, size_t size)
 {
     const PyMemAllocatorEx *base = beneath(context);
 #ifdef REAL_SIZE
-    if (armed && size >= REFUSABLE && (block == NULL || size > REAL_SIZE(block)) && refuses(size)) {
+    if (armed && context == hook && size >= REFUSABLE && (block == NULL || size > REAL_SIZE(block)) && refuses(size)) {
         return NULL;
     }
 #endif
@@ -107,8 +112,6 @@ refusing_free(void *context, void *block)
     const PyMemAllocatorEx *base = beneath(context);
     base->free(base->ctx, block);
 }
-
-static PyMemAllocatorEx *hook; /* the context of the topmost hook of ours */
 
 static bool
 on_top(void)

@@ -100,3 +100,21 @@ class TestRefusing:
                 clock.uninstall()
         assert told.refused == 1
         assert len(kept) == REFUSABLE
+
+    def test_beneath_a_clock_that_stayed(self) -> None:
+        """The clock's hook, put on top of ours, cannot be taken away while an account's own heap has blocks. Fault: the
+        next block counted each request twice, and refused to begin."""
+        account, kept = clock.Account(), []
+        with refusing(0):
+            clock.install(print)
+            account.own_heap = True
+            clock.enter(account)
+            kept = [object() for _ in range(10)]
+            clock.enter(None)
+            clock.uninstall()
+        with refusing(2) as told:
+            bytearray(REFUSABLE)
+            with pytest.raises(MemoryError):
+                bytearray(REFUSABLE)
+        assert (told.seen, told.refused) == (2, 1)
+        assert len(kept) == 10
