@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import platform
 
+import attrs
+
 from .heap import walk
 from .heap.capabilities import capabilities, remedies
 
 
 def doctor() -> int:
-    """Print each capability, and for those that are missing why. Returns 0: a missing one is no error."""
+    """Print each capability, and for each that is missing the reason. Returns 0: a missing one is
+    no error."""
     found, missing = capabilities(), remedies()
     language = "C" if walk.IMPLEMENTATION == "c" else "Python"
     print(f"{platform.python_implementation()} {platform.python_version()}; the heap walk is in {language}")
-    for name in ("exact_heap", "clock", "stop_in_handler", "refuse_large", "return_pages"):
-        print(f"  {name:16} {'yes' if getattr(found, name) else 'no: ' + missing.get(name, '')}")
+    for name, there in attrs.asdict(found).items():
+        print(f"  {name:16} {'yes' if there else 'no: ' + missing.get(name, '')}")
     return 0
 
 

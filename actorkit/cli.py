@@ -1,8 +1,9 @@
 """Running a service from a command line: signals in, exit status out.
 
-The library itself sets up no signal handlers and ends no process. Whoever's ``main`` is the whole program may use
-``ak.run`` instead of ``trio.run``: SIGTERM stops it in order, a second Ctrl-C ends it at once, and a node that stopped
-itself for want of memory becomes an exit status that tells it from a crash.
+The library itself sets up no signal handlers and ends no process. A program whose ``main`` is all
+there is may use ``ak.run`` instead of ``trio.run``. SIGTERM then stops it in order, a second Ctrl-C
+ends it at once, and a node that stopped itself for want of memory becomes an exit status that no
+crash has.
 """
 
 from __future__ import annotations
@@ -33,50 +34,54 @@ STANDSTILL_SECONDS = 30.0
 """How long one step may keep trio's loop from turning after SIGTERM, before it is interrupted."""
 
 FLUSH_SECONDS = 1.0
-"""How long a forced exit waits for standard output to take what is still in buffers."""
+"""How long a forced exit waits for standard output and error to take what is in their buffers."""
 
 INTERRUPTED: Final = 128 + signal.SIGINT
-"""The exit status of who was ended by Ctrl-C: 130."""
+"""The exit status of a process that Ctrl-C has ended: 130."""
 
 TERMINATED: Final = 128 + signal.SIGTERM
-"""The exit status of who was ended by SIGTERM: 143."""
+"""The exit status of a process that SIGTERM has ended: 143."""
 
 STOOD_STILL: Final = b"actorkit: SIGTERM came, and the loop stands still: exiting at once\n"
 FORCED: Final = b"actorkit: interrupted again: exiting at once, whatever still runs\n"
 
 
 def run(main: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts) -> T | None:
-    """``trio.run`` for a service: it returns what ``main`` returns and raises what ``main`` raises, and it knows what
-    to do about signals.
+    """``trio.run`` for a service: it returns what ``main`` returns and raises what ``main`` raises,
+    and it knows what to do about signals.
 
-    It adds no exception group: what comes out of ``main`` comes out alone. (A nursery of yours around a node still
-    makes a group, as under ``trio.run``.)
+    It adds no exception group: what comes out of ``main`` comes out alone. (A nursery of yours
+    around a node still makes a group, as under ``trio.run``.)
 
-    * **SIGTERM** cancels ``main``, so that its nodes stop in order, and None is returned: a program that ends after
-      that has exit status 0, which service managers take for a clean stop. What ``main`` raises or returns all the
-      same comes out. A second SIGTERM changes nothing. Before ``main`` has begun, it is not begun at all; after it
-      has ended, it goes to whoever handled it before ``ak.run``.
-    * A step that does not let trio's loop turn (``while True: pass``) hears of no cancellation. When the loop has stood
-      still for 30 seconds after SIGTERM, that step is interrupted as by Ctrl-C, and so on every 30 seconds.
-    * **Ctrl-C** (SIGINT) is ``KeyboardInterrupt``, as under ``trio.run``: the nodes stop in order, and it comes out. A
-      program that lets it out ends by SIGINT, which a shell shows as 130.
-    * **A second Ctrl-C** ends the process at once, with exit status 130: standard output and error are flushed, one
-      line on standard error says so, and nothing else is done: no ``finally``, no ``terminate``, no ``atexit``.
+    * **SIGTERM** cancels ``main``, so that its nodes stop in order, and None is returned: a program
+      that ends after that has exit status 0, which service managers take for a clean stop. What
+      ``main`` raises or returns all the same comes out. A second SIGTERM changes nothing. Before
+      ``main`` has begun, it is not begun at all; after it has ended, it goes to the handler that
+      was there before ``ak.run``.
+    * A step that does not let trio's loop turn (``while True: pass``) cannot be cancelled. When the
+      loop has stood still for 30 seconds after SIGTERM, that step is interrupted as by Ctrl-C, and
+      again every 30 seconds.
+    * **Ctrl-C** (SIGINT) is ``KeyboardInterrupt``, as under ``trio.run``: the nodes stop in order,
+      and it comes out. A program that lets it out ends by SIGINT, which a shell shows as 130.
+    * **A second Ctrl-C** ends the process at once, with exit status 130: standard output and error
+      are flushed, one line on standard error says so, and nothing else is done: no ``finally``, no
+      ``terminate``, no ``atexit``.
     * SIGTERM and then Ctrl-C: ``KeyboardInterrupt`` comes out. That Ctrl-C was the first.
 
-    Handlers that were there before are put back. If SIGINT was not Python's own before (ignored, as in a shell's
-    background job, or handled by the program), it is left alone, as ``trio.run`` leaves it; a loop that
-    stands still after SIGTERM then ends the process with 143.
+    Handlers that were there before are put back. If SIGINT was not Python's own before (ignored, as
+    in a shell's background job, or handled by the program), it is left alone, as ``trio.run``
+    leaves it; a loop that stands still after SIGTERM then ends the process with 143.
 
-    Not for programs whose signals mean something else, nor for other threads than the main one: use ``trio.run`` there.
+    Not for programs whose signals mean something else, nor for other threads than the main one: use
+    ``trio.run`` there.
 
     Args:
         main: an async function; with it the program begins and ends.
         *args: what to call it with.
 
     Raises:
-        SystemExit: with ``NodeOutOfMemory.exit_status``, when a node stopped itself for want of memory. The text of
-            that error is printed on standard error first.
+        SystemExit: with ``NodeOutOfMemory.exit_status``, when a node stopped itself for want of
+            memory. The text of that error is printed on standard error first.
         KeyboardInterrupt: Ctrl-C was pressed.
         RuntimeError: this is not the main thread. Python lets only that one handle signals.
         TypeError: ``main`` is no async function. The fault is the caller's.
@@ -106,8 +111,8 @@ def run(main: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts) -> T | None:
         )
     signals = _Signals()
     try:
-        # From here on SIGTERM does not end the process. Until trio has taken SIGINT over it is Python's own, so that a
-        # Ctrl-C in these very lines raises at once, with nothing begun.
+        # From here on SIGTERM does not end the process. Until trio has taken SIGINT over it is
+        # Python's own, so that a Ctrl-C in these very lines raises at once, with nothing begun.
         signals.take_sigterm()
         return trio.run(signals.attend, main, args)
     except BaseException as error:
@@ -124,19 +129,19 @@ def run(main: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts) -> T | None:
 class _Signals:
     """What SIGTERM and SIGINT do while ``run`` lasts.
 
-    Its own lines are protected from KeyboardInterrupt, ``main`` is not. A handler does one thing that cannot be
-    interrupted half-way, and leaves the rest to trio.
+    Its own lines are protected from KeyboardInterrupt; ``main`` is not. A handler does one thing
+    that cannot be interrupted half-way, and leaves the rest to trio.
     """
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
         self.token: trio.lowlevel.TrioToken | None = None
-        self.told = False
+        self.sigterm_came = False
         """SIGTERM has come."""
         self.over = threading.Event()
         """``main`` has ended."""
         self.ending = threading.Lock()
-        """Nobody presses Ctrl-C while ``over`` is being set, or after it."""
+        """Held while ``over`` is set: no thread presses Ctrl-C then, or later."""
         self.sigterm_before: Any = None
         self.sigint_before = signal.getsignal(signal.SIGINT)
         self.interrupts = itertools.count(1)
@@ -154,12 +159,13 @@ class _Signals:
 
     @trio.lowlevel.enable_ki_protection
     async def attend(self, main: Callable[..., Awaitable[T]], args: tuple[Any, ...]) -> T | None:
-        """Run ``main``, and attend to signals meanwhile. Everything is put back here, where Ctrl-C cannot come in
-        between: when trio has ended, it can."""
+        """Run ``main``, and attend to signals meanwhile. Everything is put back here, where Ctrl-C
+        cannot come in between: when trio has ended, it can."""
         try:
-            # The token before the look at `told`: a signal in between is seen by its handler, or here.
+            # The token before the look at `sigterm_came`: a signal in between is seen by its
+            # handler, or here.
             self.token = trio.lowlevel.current_trio_token()
-            if self.told:
+            if self.sigterm_came:
                 return None
             # trio has taken SIGINT over if it was Python's own; anything else is the program's.
             present = signal.getsignal(signal.SIGINT)
@@ -170,27 +176,27 @@ class _Signals:
                 return await _unprotected(main, args)
             return None
         finally:
-            heard = self.told
+            came_in_time = self.sigterm_came
             with self.ending:
                 self.over.set()
             # trio takes its handler away at the end only if it finds it there.
             if self.handler_of_trio is not None and signal.getsignal(signal.SIGINT) == self.on_sigint:
                 signal.signal(signal.SIGINT, self.handler_of_trio)
             self.give_sigterm_back()
-            if self.told and not heard:  # in these very lines: it was not for main
+            if self.sigterm_came and not came_in_time:  # in these very lines: it was not for main
                 signal.raise_signal(signal.SIGTERM)
 
     def on_sigterm(self, signum: int, frame: FrameType | None) -> None:
-        if self.told:
+        if self.sigterm_came:
             return
-        self.told = True
+        self.sigterm_came = True
         if self.token is None:
             return  # `attend` looks
         try:
             self.token.run_sync_soon(self.stop, idempotent=True)
             _thread.start_new_thread(self.watch, (self.token,))
         except (MemoryError, RuntimeError):  # no room to pass it on, or for a thread
-            self.told = False  # the next one tries again
+            self.sigterm_came = False  # the next one tries again
 
     def stop(self) -> None:
         self.scope.cancel(reason="SIGTERM")
@@ -238,10 +244,11 @@ async def _unprotected(main: Callable[..., Awaitable[T]], args: tuple[Any, ...])
 
 
 def exit_at_once(status: int = INTERRUPTED, why: bytes = FORCED) -> None:
-    """End the process with ``status``. It waits for nobody, except a moment for standard output and error.
+    """End the process with ``status``. It waits for nobody, except a moment for standard output and
+    error.
 
-    Whoever reads the other end of a pipe may have stopped, or another thread may hold the lock of a buffer: a thread of
-    its own ends the process then.
+    Whoever reads the other end of a pipe may have stopped, or another thread may hold the lock of a
+    buffer: a thread of its own ends the process then.
     """
     try:
         _thread.start_new_thread(_exit_later, (status,))

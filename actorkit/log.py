@@ -1,8 +1,9 @@
 """The package's log: ``logging``'s logger "actorkit", behind calls that never raise.
 
-A log call must decide nothing: not whether a child is restarted, not what a caller hears, not whether the node stops.
-But a handler, a filter or a formatter of the application's may raise anything, KeyboardInterrupt included. What it
-raises is printed to stderr, as ``logging`` does with its own handlers' errors, and dropped.
+A log call must decide nothing: not whether a child is restarted, not what a caller hears, not
+whether the node stops. But a handler, a filter or a formatter of the application's may raise
+anything, even KeyboardInterrupt. What it raises is printed to stderr, as ``logging`` prints its own
+handlers' errors, and dropped.
 
 The library sets up no logging: without a handler, Python prints warnings and errors to stderr.
 """
@@ -18,7 +19,7 @@ __all__ = ["Log", "log"]
 
 
 class Log:
-    """Calls of a logger that never raise. Otherwise as those of ``logging.Logger``."""
+    """A logger whose calls never raise. Otherwise they are those of ``logging.Logger``."""
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
@@ -59,7 +60,7 @@ class Log:
 
 
 def _complain(error: BaseException) -> None:
-    """What a log handler has raised: print it, and let nothing come of that either."""
+    """Print what a log handler has raised. Nothing comes of that either."""
     try:
         if logging.raiseExceptions and sys.stderr is not None:
             print("--- actorkit: a log call raised ---", file=sys.stderr)

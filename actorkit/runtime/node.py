@@ -2,17 +2,20 @@
 
 ``open_node`` is an ordinary async context manager of its host's task. What it promises:
 
-* It sets up nothing global: no signal handlers, no logging configuration, no GC thresholds. Several nodes live side by
-  side.
-* The body runs when the whole tree has started. A tree that cannot start raises StartFailed, with nothing left running.
-* Leaving the body, by whatever way (end, exception, cancellation from outside), stops the tree in reverse start order,
-  then the actors outside it, each with its own shutdown time, all within ``stop_timeout``; then what is left is killed.
-  trio cannot abandon a task: an actor that does not end even then is named in the log every second, and waited for.
-* When the tree ends by itself, the body is cancelled: quietly if it ended normally, else SupervisorGaveUp comes out of
-  ``open_node``.
-* KeyboardInterrupt and SystemExit from a handler cancel the body, and come out when the node has stopped in order.
-* An interrupt (Ctrl-C) that arrives while the node stops is noted, and the stop goes on. The second one cuts it short:
-  what still runs is killed. KeyboardInterrupt comes out in the end.
+* It sets up nothing global: no signal handlers, no logging configuration, no GC thresholds. Several
+  nodes live side by side.
+* The body runs when the whole tree has started. A tree that cannot start raises StartFailed, with
+  nothing left running.
+* Leaving the body, by whatever way (end, exception, cancellation from outside), stops the tree in
+  reverse start order, then the actors outside it, each with its own shutdown time, all within
+  ``stop_timeout``; then what is left is killed. trio cannot abandon a task: an actor that does not
+  end even then is named in the log every second, and waited for.
+* When the tree ends by itself, the body is cancelled: quietly if it ended normally, else
+  SupervisorGaveUp comes out of ``open_node``.
+* KeyboardInterrupt and SystemExit from a handler cancel the body, and come out when the node has
+  stopped in order.
+* An interrupt (Ctrl-C) that arrives while the node stops is noted, and the stop goes on. The second
+  one cuts it short: what still runs is killed. KeyboardInterrupt comes out in the end.
 * ``open_node`` adds no exception group of its own.
 """
 
@@ -59,8 +62,8 @@ P = ParamSpec("P")
 class Node:
     """A running node: what ``open_node`` yields, and what ``self.ctx.node`` is.
 
-    Its methods are for the thread of its trio run; other threads use ``node.from_thread``. ``node.engine`` is the
-    runtime's own and changes without notice.
+    Its methods are for the thread of its trio run; other threads use ``node.from_thread``.
+    ``node.engine`` is the runtime's own and changes without notice.
 
     Example::
 
@@ -104,11 +107,13 @@ class Node:
     def spawn(self, start: Any, /, *args: Any, **kwargs: Any) -> Ref[Any]:
         """Start an actor outside the tree, and return its ref at once.
 
-        Use it for actors that nobody needs to restart; what should be restarted belongs under a supervisor. If the
-        class has an ``init``, that runs as the first message, before what is sent after this; ``start`` waits for it.
+        Use it for actors that nobody needs to restart; what should be restarted belongs under a
+        supervisor. If the class has an ``init``, that runs as the first message, before what is
+        sent after this; ``start`` waits for it.
 
         Args:
-            start: an actor class or an async function (a process) with its arguments, or a child spec (for options).
+            start: an actor class or an async function (a process) with its arguments, or a child
+                spec (for options).
 
         Raises:
             StartFailed: the constructor raised. The fault is the class's or its arguments'.
@@ -133,15 +138,16 @@ class Node:
     @overload
     async def start(self, start: Callable[P, A], /, *args: P.args, **kwargs: P.kwargs) -> Ref[A] | None: ...
     async def start(self, start: Any, /, *args: Any, **kwargs: Any) -> Ref[Any] | None:
-        """As ``spawn``, but wait for ``init``. Cancelled meanwhile, it kills the actor. Source: gen_server:start/3.
+        """As ``spawn``, but wait for ``init``. Cancelled meanwhile, it kills the actor. Source:
+        gen_server:start/3.
 
         Returns:
             The actor's ref. None: its ``init`` returned ``ak.IGNORE``.
 
         Raises:
-            StartFailed: the constructor or ``init`` raised, or ``init`` returned ``ak.Stop(reason)`` or was not done
-                within the spec's ``init_timeout``. ``error.reason`` tells which. The fault is the class's or its
-                arguments'.
+            StartFailed: the constructor or ``init`` raised, or ``init`` returned
+                ``ak.Stop(reason)`` or was not done within the spec's ``init_timeout``.
+                ``error.reason`` tells which. The fault is the class's or its arguments'.
             AlreadyRegistered, NodeStopped, RuntimeError: as ``spawn``.
 
         Example::
@@ -158,8 +164,8 @@ class Node:
         return self.engine.root.record
 
     def whereis(self, name: str) -> Ref[Any] | None:
-        """The living actor that is registered as ``name``; None if there is none. For a ref that outlives restarts,
-        take ``ak.named``."""
+        """The living actor that is registered as ``name``; None if there is none. For a ref that
+        outlives restarts, take ``ak.named``."""
         return self.engine.names.whereis(name)
 
     def processes(self) -> Iterator[Ref[Any]]:
@@ -169,8 +175,8 @@ class Node:
     # --- looking in ---------------------------------------------------------------------------
 
     def process_info(self, ref: Ref[Any]) -> ProcessInfo | None:
-        """What one actor is and does now; None if it is dead. Raises TypeError for what is no ref. Source:
-        erlang:process_info/2.
+        """What one actor is and does now; None if it is dead. Raises TypeError for what is no ref.
+        Source: erlang:process_info/2.
 
         Example::
 
@@ -181,7 +187,8 @@ class Node:
         return None if record is None else process_info(self.engine, record)
 
     def tree(self) -> TreeEntry | None:
-        """The supervision tree, now; None without one. ``print("\\n".join(node.tree().lines()))``"""
+        """The supervision tree, now; None without one.
+        ``print("\\n".join(node.tree().lines()))``"""
         root = self.engine.root.record
         return None if root is None or not root.alive else tree_below(root.kind.child_id, root, "running")
 
@@ -208,13 +215,14 @@ class Node:
 
     @property
     def memory(self) -> Memory | None:
-        """How the node stands for memory: level, data, receipts. None: no governor runs, as no ``memory_limit`` was
-        given."""
+        """How the node stands for memory: level, data, receipts. None: no governor runs, as no
+        ``memory_limit`` was given."""
         return self.engine.memory
 
     @property
     def admission(self) -> Admission | None:
-        """Whether new work may come in: ``async with node.admission.slot("upload")``. None: no governor runs."""
+        """Whether new work may come in: ``async with node.admission.slot("upload")``. None: no
+        governor runs."""
         return self.engine.admission
 
     @property
@@ -224,32 +232,35 @@ class Node:
 
     @property
     def quotas(self) -> dict[Ref[Any], int]:
-        """The supervisors that run with a ``memory_quota``, each with the bytes that all actors below it may hold."""
+        """The supervisors that run with a ``memory_quota``, each with the bytes that all actors
+        below it may hold."""
         return dict(self.engine.quotas.all.items())
 
     @property
     def capabilities(self) -> Capabilities:
-        """What of the memory budgets is in force here; ``python -m actorkit doctor`` says how to get the rest."""
+        """What of the memory budgets is in force here; ``python -m actorkit doctor`` says how to
+        get the rest."""
         found = capabilities()
         return attrs.evolve(found, return_pages=found.return_pages and self.engine.budgets.own_heaps)
 
     async def heap_census(self, *, walk: bool = True) -> HeapCensus:
-        """What every actor holds, and every class: one pass, in pieces, with others running in between. A few
-        microseconds an actor with the extension.
+        """What every actor holds, and every class: one pass, in pieces, with others running in
+        between. A few microseconds an actor with the extension.
 
         Args:
-            walk: False is cheaper, and less: only actors with a budget, each with what its last look found, or with
-                what its own heap has in use now, if that is more.
+            walk: False is cheaper, and less: only actors with a budget, each with what its last
+                look found, or with what its own heap has in use now, if that is more.
         """
         return await heap_census(self.engine, walk=walk)
 
     def heap_explain(self, ref: Ref[Any]) -> Explanation | None:
-        """What one actor's heap consists of: its largest types, and the paths that hold the most; None if it is dead.
+        """What one actor's heap consists of: its largest types, and the paths that hold the most;
+        None if it is dead.
 
-        For a person who wonders why an actor is so large: ``str()`` of it is a table. For the bare figure take
-        ``process_info``, for that of all actors ``heap_census``. It is a walk in Python over up to 100,000 objects: a
-        fraction of a second, in which nothing else runs. As in ``process_info``, what its code holds in running frames
-        is not in it.
+        For a person who wonders why an actor is so large: ``str()`` of it is a table. For the bare
+        figure take ``process_info``, for that of all actors ``heap_census``. It is a walk in Python
+        over up to 100,000 objects: a fraction of a second, in which nothing else runs. As in
+        ``process_info``, what its code holds in running frames is not in it.
 
         Example::
 
@@ -265,11 +276,13 @@ class Node:
         return None if record is None else heap_explain(record)
 
     def footprints(self) -> tuple[Footprint, ...]:
-        """What is learned of the sizes of supervised children: one row for each kind (class or function), and behind it
-        one for each child of static supervisors, if there are several of that kind.
+        """What is learned of the sizes of supervised children: one row for each kind (class or
+        function), and behind it one for each child of static supervisors, if there are several of
+        that kind.
 
-        Learned from their deaths (all of them as long as that is cheap, else some) and, whenever actors are walked
-        anyway, from those that live: in each census, and in each sweep for those that have a budget.
+        Learned from their deaths (all of them as long as that is cheap, else some) and, whenever
+        actors are walked anyway, from those that live: in each census, and in each sweep for those
+        that have a budget.
 
         Example::
 
@@ -279,8 +292,8 @@ class Node:
         return self.engine.learned.all()
 
     def footprint_of(self, what: ChildSpec[Any] | str) -> Footprint | None:
-        """What is learned of a spec's child, or, when that one is not known, of its kind; or of the kind with this
-        name. None when nothing is. Cheap: it measures nothing.
+        """What is learned of a spec's child, or, when that one is not known, of its kind; or of the
+        kind with this name. None when nothing is. Cheap: it measures nothing.
 
         Example::
 
@@ -292,7 +305,8 @@ class Node:
     # --- time and end -------------------------------------------------------------------------
 
     def send_after(self, seconds: float, to: Ref[Any], message: object) -> Timer:
-        """Send ``message`` to ``to`` in ``seconds``. As ``ctx.send_after``, for code outside of actors.
+        """Send ``message`` to ``to`` in ``seconds``. As ``ctx.send_after``, for code outside of
+        actors.
 
         Raises:
             ValueError: ``seconds`` is no finite number, or negative.
@@ -320,13 +334,13 @@ class Node:
         return await self.engine.stopped(ref)
 
     async def finished(self) -> None:
-        """Wait until the tree has ended by itself. It then cancels the body, so this is where a host's body can
-        rest."""
+        """Wait until the tree has ended by itself. It then cancels the body, so this is where a
+        host's body can rest."""
         await self.engine.root.ended.wait()
 
     def shutdown(self) -> None:
-        """Stop the node, as leaving the body does: the body is cancelled. From anywhere in the node's thread. Raises
-        RuntimeError in another one."""
+        """Stop the node, as leaving the body does: the body is cancelled. From anywhere in the
+        node's thread. Raises RuntimeError in another one."""
         self.engine.home.check("stop", f"node {self.engine.name!r}")
         self.engine.body.cancel("node.shutdown() was called")
 
@@ -343,13 +357,14 @@ class Context(ActorContext[A_co]):
         return node
 
     def spawn(self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs) -> Ref[A]:
-        """Start an actor: ``spawn(Room, "lobby")``, or of a child spec. Not linked. See ``Node.spawn``."""
+        """Start an actor: ``spawn(Room, "lobby")``, or of a child spec. Not linked. See
+        ``Node.spawn``."""
         self._self("spawn")
         return self.node.spawn(start, *args, **kwargs)
 
     def spawn_link(self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs) -> Ref[A]:
-        """``spawn`` and ``link`` in one step: there is no moment in which the new actor is not linked.
-        If its constructor raises, that is StartFailed here and no exit signal."""
+        """``spawn`` and ``link`` in one step: there is no moment in which the new actor is not
+        linked. If its constructor raises, that is StartFailed here and no exit signal."""
         self._self("spawn_link")
         return self.node.engine.spawn(start, args, kwargs, link_to=self)
 
@@ -361,11 +376,11 @@ class Context(ActorContext[A_co]):
         return ref, self.monitor(ref)
 
     def send_after(self, seconds: float, to: Ref[Any], message: object) -> Timer:
-        """Send ``message`` to ``to`` in ``seconds``; ``.cancel()`` takes it back and tells the seconds that were left
-        (or None).
+        """Send ``message`` to ``to`` in ``seconds``; ``.cancel()`` takes it back and tells the
+        seconds that were left (or None).
 
-        A timer for an actor goes with that actor; one for a named ref is resolved when it fires. It is exempt from
-        the mailbox's bound. Source: erlang:send_after/3.
+        A timer for an actor goes with that actor; one for a named ref is resolved when it fires. It
+        is exempt from the mailbox's bound. Source: erlang:send_after/3.
         """
         self._self("send_after")
         return self.node.engine.send_after(seconds, to, message)
@@ -397,12 +412,12 @@ def open_node(
     prepare: Callable[[Node], None] | None = None,
     **options: Unpack[NodeOptions],
 ) -> AbstractAsyncContextManager[Node]:
-    """Run a supervision tree inside any trio program, for the length of a ``with`` block. See the module's docstring
-    for its promises; ``ak.open_node`` is this, with a governor.
+    """Run a supervision tree inside any trio program, for the length of a ``with`` block. See the
+    module's docstring for its promises; ``ak.open_node`` is this, with a governor.
 
     Args:
-        tree: the root's child spec, usually ``ak.supervisor(…)``; None: no tree, actors are started with
-            ``node.spawn``.
+        tree: the root's child spec, usually ``ak.supervisor(…)``; None: no tree, actors are started
+            with ``node.spawn``.
         prepare: called with the node before anything is started on it.
         options: the fields of ``NodeSettings``.
 

@@ -1,7 +1,7 @@
 """Threads: how other threads reach the actors of a node, and how an actor has a thread work for it.
 
-Nothing of a node may be used outside the thread of its trio run, but for ``node.from_thread``. What it is given passes
-through trio's entry queue, so order is kept per thread and receiver.
+Nothing of a node may be used outside the thread of its trio run, but for ``node.from_thread``. What
+it is given passes through trio's entry queue, so order is kept per thread and receiver.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class FromThread:
     def cast(
         self, ref: Ref[A], method: Callable[Concatenate[A, P], object], /, *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        """``ref.cast`` from a thread. Returns at once; whether the message was accepted is not told.
+        """``ref.cast`` from a thread. Returns at once; whether the message was accepted is not
+        told.
 
         Raises NotAMessage for what is no declared message of the actor. The fault is the caller's.
         """
@@ -54,7 +55,8 @@ class FromThread:
         self._soon(lambda: ref.cast(method, *args, **kwargs))
 
     def send(self, ref: Ref[Any], message: object) -> None:
-        """``ref.send`` from a thread. Returns at once; whether the message was accepted is not told."""
+        """``ref.send`` from a thread. Returns at once; whether the message was accepted is not
+        told."""
         self._soon(lambda: ref.send(message))
 
     @overload
@@ -80,9 +82,11 @@ class FromThread:
         self, ref: Ref[A] | BoundedCall[A], method: Callable[Concatenate[A, P], R], /, *args: P.args, **kwargs: P.kwargs
     ) -> R: ...
     def call(self, ref: Ref[Any] | BoundedCall[Any], method: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """``await ref.call`` from a thread, which waits for the answer. ``ref`` may be ``ref.within(seconds)``.
+        """``await ref.call`` from a thread, which waits for the answer. ``ref`` may be
+        ``ref.within(seconds)``.
 
-        Not for a thread that an actor waits for and that calls this very actor: neither would go on.
+        Not for a thread that an actor waits for and that calls this very actor: neither would go
+        on.
 
         Raises what the call raises.
         """
@@ -106,15 +110,15 @@ class FromThread:
 
 
 async def to_thread(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a blocking ``function`` in a worker thread, as ``trio.to_thread.run_sync`` does, on the account of the actor
-    that asks: what it allocates there counts against the actor's ``max_heap_size``, and requests beyond its hard cap
-    are refused.
+    """Run a blocking ``function`` in a worker thread, as ``trio.to_thread.run_sync`` does, on the
+    account of the actor that asks: what it allocates there counts against the actor's
+    ``max_heap_size``, and requests beyond its hard cap are refused.
 
-    Use it in actors with a budget. The thread itself cannot be interrupted: a loop of small allocations is found out
-    when it returns.
+    Use it in actors with a budget. The thread itself cannot be interrupted: a loop of small
+    allocations is found out when it returns.
 
-    Returns what ``function`` returns, and raises what it raises. Raises MemoryError for a request beyond the hard cap;
-    the fault is the function's.
+    Returns what ``function`` returns, and raises what it raises. Raises MemoryError for a request
+    beyond the hard cap; the fault is the function's.
 
     Example::
 

@@ -1,8 +1,8 @@
 """Between two messages: what an actor attends to before it takes the next one.
 
-Its control lane comes first, in this order (see ``relations.ControlLane``): a kill, an end that ``init`` or
-``terminate`` has decided, the rest of the message (``continue_with``), requests of the system, a stop, a suspension.
-Then the actor goes on to its mailbox, or idles.
+Its control lane comes first, in this order (see ``relations.ControlLane``): a kill, an end that
+``init`` or ``terminate`` has decided, the rest of the message (``continue_with``), requests of the
+system, a stop, a suspension. Then the actor goes on to its mailbox, or idles.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ class AfterMessage(Crashes):
     """See the module's docstring."""
 
     def attend(self, record: Record[Any]) -> bool:
-        """The message at hand is done: look at the control lane. False: dead or suspended, draw nothing more."""
+        """The message at hand is done: look at the control lane. False: dead or suspended, draw
+        nothing more."""
         control = record.control
         if control is None:
             return True
@@ -68,7 +69,8 @@ class AfterMessage(Crashes):
             relations.idle_timer = self.timers.after(relations.idle_seconds, record.idle_for, relations.idle_seconds)
 
     def requeue(self, actor: Record[Any], wake: bool = True) -> None:
-        """Its handler has ended: on to the next message, or idle. ``wake=False``: the caller takes the token itself."""
+        """Its handler has ended: on to the next message, or idle. ``wake=False``: the caller takes
+        the token itself."""
         if actor.goes_idle():
             actor.state = IDLE
         elif wake:
@@ -78,7 +80,8 @@ class AfterMessage(Crashes):
             actor.kind.runq.append(actor)
 
     def blame(self, actor: Record[Any], why: str) -> None:
-        """The actor broke a rule that the runtime found out after its handler: it ends as if it had raised."""
+        """The actor broke a rule that the runtime found out after its handler: it ends as if it had
+        raised."""
         if actor.state != DEAD:
             self.crashed(actor, RuntimeError(why), None)
             if actor.state != DEAD and actor.state != QUEUED:

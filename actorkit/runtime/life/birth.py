@@ -1,13 +1,13 @@
 """Birth: from a kind and arguments to an actor that takes messages.
 
-The record comes first: it has its number, its name, its link and its budget before the constructor runs, so that what
-the constructor does is done by the actor. The object is in the record only when its constructor has returned. A
-constructor that raises is a StartFailed for whoever spawned, and a signal for nobody (as in OTP since 26).
+The record comes first. It has its number, its name, its link and its budget before the constructor
+runs, so the actor itself does what the constructor does. The object is in the record only when its
+constructor has returned; ``init``, if the class has one, is then queued as the first message, with
+a deadline. A constructor that raises is a StartFailed for whoever spawned, and a signal for nobody
+(as in OTP since 26).
 
-An exception of a constructor must not keep the object alive: it is raised outside of the ``except`` block, where it has
-no context, and nothing that was on the way to it holds the object.
-
-``init``, if the class has one, is queued as the first message, with its deadline.
+An exception of a constructor must not keep the object alive. So it is raised outside of the
+``except`` block, where it has no context, and no variable on its way holds the object.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ _new: Final = object.__new__
 
 
 def is_clean(context: contextvars.Context, base: contextvars.Context) -> bool:
-    """Is nothing set in it? A value's ``__eq__`` may raise: then it is not."""
+    """Is nothing set in ``context`` that is not in ``base``? A value whose ``__eq__`` raises is
+    set."""
     try:
         return context == base
     except BaseException:
@@ -50,8 +51,8 @@ class Births(AfterMessage):
     """The record of a process: a ``ReceivingContext``."""
 
     def spawn_plain(self, kind: RecordKind, args: tuple[Any, ...]) -> Record[Any]:
-        """``spawn_actor`` for the plain case, ``kind.plain``: no name, no ``init``, an ordinary ``__new__``. The
-        hot path."""
+        """``spawn_actor`` for the plain case, ``kind.plain``: no name, no ``init``, an ordinary
+        ``__new__``. The hot path."""
         if self.stopping and kind.owner is None:
             raise self.refuse_start(kind)
         self.numbers = number = self.numbers + 1
@@ -101,11 +102,20 @@ class Births(AfterMessage):
         watcher: Watcher | None = None,
         made: Any = None,
     ) -> ActorContext[Any]:
-        """Make an actor. Its constructor runs now, as the actor; ``init``, if it has one, is its first message.
+        """Make an actor. Its constructor runs now, as the actor; ``init``, if it has one, is its
+        first message.
 
-        ``watcher`` is told the outcome of ``init`` (at once when there is none). ``made``: the object, when a factory
-                    made it.
-        Raises StartFailed when the constructor raises, AlreadyRegistered, NodeStopped.
+        Args:
+            kind: what it is.
+            args, kwargs: what its constructor gets.
+            link_to: the actor that it is linked to from the first moment.
+            watcher: hears of the outcome of ``init``, or at once if there is none.
+            made: its object, if a factory has made that.
+
+        Raises:
+            StartFailed: the constructor raised.
+            AlreadyRegistered: its name is taken.
+            NodeStopped: the node stops, and no supervisor asks for it.
         """
         self.numbers = number = self.numbers + 1
         parent = self.current
@@ -147,7 +157,8 @@ class Births(AfterMessage):
         raise failure  # not from within: as its context, the exception would keep the object
 
     def admit(self, record: Record[Any], link_to: Record[Any] | None) -> None:
-        """Enter a newborn: number, name, link. Raises NodeStopped or AlreadyRegistered with nothing done."""
+        """Enter a newborn: number, name, link. Raises NodeStopped or AlreadyRegistered with nothing
+        done."""
         if self.stopping and record.kind.owner is None:  # a supervisor restarts until it is told to stop
             raise self.refuse_start(record.kind)
         ends = () if link_to is None else ((record.need_relations(), link_to), (link_to.need_relations(), record))
@@ -155,7 +166,8 @@ class Births(AfterMessage):
         if name is not None:
             self.names.register(name, record)
         try:
-            # No Python function may be called here: the stack may end anywhere, and what is half entered never dies.
+            # No Python function may be called here: the stack may end anywhere, and an actor that
+            # is half entered never dies.
             for relations, far in ends:
                 if relations.links is None:
                     relations.links = {}
@@ -176,7 +188,8 @@ class Births(AfterMessage):
     def _not_born(
         self, record: Record[Any], error: BaseException, parent: Record[Any] | None, link_to: Record[Any] | None
     ) -> BaseException:
-        """The constructor raised, or there was no memory for its budget: what the spawner gets."""
+        """The constructor raised, or there was no memory for the budget. Returns what the spawner
+        gets."""
         self.current = parent
         try:
             if self.step_hook is not None:
@@ -188,7 +201,8 @@ class Births(AfterMessage):
         return fatal_leaf(error) if is_fatal(error) else StartFailed(record.kind.child_id, reason)
 
     def stillborn(self, record: Record[Any], error: BaseException, link_to: Record[Any] | None) -> ExitReason:
-        """The constructor raised. Whoever spawned gets the error only, no signal (as OTP since 26)."""
+        """The constructor raised: end the actor. Returns its reason, which only whoever spawned
+        hears of."""
         if link_to is not None and link_to.relations is not None and link_to.relations.links is not None:
             link_to.relations.links.pop(record, None)
             if record.relations is not None:
@@ -209,7 +223,7 @@ class Births(AfterMessage):
         return reason
 
     def _begin(self, record: Record[Any], watcher: Watcher | None) -> None:
-        """Its constructor has returned."""
+        """The constructor has returned."""
         control = record.control
         if control is not None and control.kill is not None:
             if watcher is not None:

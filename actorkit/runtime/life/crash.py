@@ -1,9 +1,9 @@
 """Crashes: a handler has raised, and that ends its actor and nobody else.
 
-The exception becomes a ``Crash``, bounded text. It is reported once, let go of, and then the actor ends: by
-``terminate``, if it has one and has not begun it, else at once. Its caller hears when the actor is dead and its name
-free. A handler that raises because it was killed has not crashed: it ends for the reason of the kill. Whatever fails
-here, the actor ends.
+The exception becomes a ``Crash``, bounded text. It is reported once, let go of, and then the actor
+ends: by ``terminate``, if it has one and has not begun it, else at once. Its caller hears when the
+actor is dead and its name free. A handler that raises because it was killed has not crashed: it
+ends for the reason of the kill. Whatever fails here, the actor ends.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Crashes(OrderlyEnds):
     """See the module's docstring."""
 
     def reason_of(self, record: Record[Any], error: BaseException, frames: int = RUNTIME_FRAMES) -> ExitReason:
-        """Why an actor ends whose handler has raised ``error``: a kill that is due, what ``exit_now`` said, or the
-        error. The first ``frames`` of its traceback are the runtime's."""
+        """Why an actor ends whose handler has raised ``error``: a kill that is due, what
+        ``exit_now`` said, or the error. The first ``frames`` of its traceback are the runtime's."""
         control = record.control
         if control is not None and control.kill is not None:
             return control.kill
@@ -43,8 +43,8 @@ class Crashes(OrderlyEnds):
         return Crash.from_exception(error, frames)
 
     def crashed(self, record: Record[Any], error: BaseException, reply: Any, reason: ExitReason | None = None) -> bool:
-        """A handler raised. True: ``terminate`` is its next message; False: it is dead. ``reason``: what ``reason_of``
-        has said already."""
+        """A handler raised. True: ``terminate`` is its next message; False: it is dead. ``reason``:
+        what ``reason_of`` has said already."""
         try:
             return self._crashed(record, error, reply, reason)
         except RecursionError:
@@ -86,7 +86,8 @@ class Crashes(OrderlyEnds):
         return record.state != DEAD
 
     def report_end(self, record: Record[Any], reason: ExitReason) -> None:
-        """An actor ends by its own doing: if abnormally, that is reported (OTP: terminate/2's reason)."""
+        """An actor ends by its own doing: if abnormally, that is reported (OTP: terminate/2's
+        reason)."""
         if not reason.abnormal:
             return
         self.crashed_count += 1
@@ -98,7 +99,8 @@ class Crashes(OrderlyEnds):
             self.events.emit(ActorCrashed(record, record.pid, record.started_as, reason))
 
     def forget(self, error: BaseException) -> None:
-        """It has been reported: free what its frames hold. What leaves the runtime keeps its traceback."""
+        """It has been reported: free what its frames hold. What leaves the runtime keeps its
+        traceback."""
         if not is_fatal(error):
             try:
                 let_go(error)

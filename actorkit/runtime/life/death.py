@@ -3,24 +3,27 @@
 ``die`` is one synchronous step, always in this order:
 
 1. the state is DEAD, so nothing more is accepted;
-2. its budget ends, its name is free, its timers are off, whoever asked to be called back at its exit has been;
-3. every caller in the mailbox, and everyone who waits for room or for a later answer, fails at once; other messages are
-   dead letters;
+2. its budget ends, its name is free, its timers are off, whoever asked to be called back at its
+   exit has been;
+3. every caller in the mailbox, and everyone who waits for room or for a later answer, fails at
+   once; other messages are dead letters;
 4. the owner (a supervisor) is told, then links, then monitors;
-5. the object's state is *cleared*, not merely dropped: what the actor held is free, whoever else holds the object;
+5. the object's state is *cleared*, not merely dropped: what the actor held is free, whoever else
+   holds the object;
 6. an event tells of it.
 
-Before all this a supervised child may be measured, for what its next life will need (``footprints``).
+Before all this a supervised child may be measured, for what its next life will need
+(``footprints``).
 
-An actor whose code is on the stack or suspended cannot die there (``end_now``): the reason is noted in its control
-lane, its awaits are cancelled, and it dies when its handler has ended. trio cannot abandon a task, so an actor that
-still runs after ``kill_timeout`` is reported, and waited for.
+An actor whose code is on the stack or suspended cannot die there (``end_now``): the reason is noted
+in its control lane, its awaits are cancelled, and it dies when its handler has ended. trio cannot
+abandon a task, so an actor that still runs after ``kill_timeout`` is reported, and waited for.
 
-**An end cannot fail.** Each step of it is taken whatever the others have raised (``_settle``): a callback, an owner, a
-receiver of events, a finaliser. An exception is logged. KeyboardInterrupt and SystemExit leave through the node
-(``leave``), which stops in order first. A step that finds the stack full is taken again from a fresh one: it lies in
-``unsettled`` with its arguments, or its actor in ``doomed``, until a timer, the next end, or the node's stop calls
-``bury_doomed``.
+**An end cannot fail.** Each step of it is taken whatever the others have raised (``_settle``): a
+callback, an owner, a receiver of events, a finaliser. An exception is logged. KeyboardInterrupt and
+SystemExit leave through the node (``leave``), which stops in order first. A step that finds the
+stack full is taken again from a fresh one: it lies in ``unsettled`` with its arguments, or its
+actor in ``doomed``, until a timer, the next end, or the node's stop calls ``bury_doomed``.
 """
 
 from __future__ import annotations
@@ -62,8 +65,8 @@ class Deaths(NodeTables):
     """See the module's docstring."""
 
     def end_now(self, record: Record[Any], reason: ExitReason) -> None:
-        """End ``record`` now, or as soon as its code lets go: an untrappable end, without ``terminate``.
-        The first reason counts."""
+        """End ``record`` now, or as soon as its code lets go: an untrappable end, without
+        ``terminate``. The first reason counts."""
         if self.doomed or self.unsettled:
             self.bury_doomed()
         if record.state == DEAD:
@@ -134,7 +137,8 @@ class Deaths(NodeTables):
     # --- the steps of an end ---------------------------------------------------------------------
 
     def _settle(self, step: int, end: _End) -> None:
-        """Take the steps of an end that come after ``step``, whatever they raise. Most actors need few of them."""
+        """Take the steps of an end that come after ``step``, whatever they raise. Most actors need
+        few of them."""
         record, relations = end.record, end.relations
         kind = record.kind
         while True:

@@ -1,9 +1,9 @@
-"""Debug mode (``python -X dev``, or ``open_node(debug=True)``): what costs too much to be asked of
-every message is asked.
+"""Debug mode (``python -X dev``, or ``open_node(debug=True)``): a check that is too dear for every
+message is made.
 
-A cast that finds the scheduler busy, or its receiver with messages already, only queues. Asking there
-in which thread it is would make every message a tenth dearer, so the doors do not ask; here the
-tables ask that every cast and send looks into.
+A cast only queues if the pool is busy, or if its receiver has messages already. To check there
+which thread it comes from would make every message dearer by a tenth, so ``cast`` and ``send`` do
+not check. In debug mode the tables do in which they look up the handler.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["CheckedKind"]
 
 
 class CheckedKind(RecordKind):
-    """A kind that can be sent to from the node's own thread only."""
+    """A kind whose actors can be sent to from the node's own thread only."""
 
     __slots__ = ("_info",)
 
@@ -31,7 +31,7 @@ class CheckedKind(RecordKind):
 
     @property
     def info(self) -> Callable[..., Any]:
-        """The handler of what is sent: whoever sends asks for it."""
+        """The handler of what is sent. Each ``send`` reads it."""
         self.scheduler.home.check("send to", self.label)
         return self._info
 
@@ -43,7 +43,7 @@ class CheckedKind(RecordKind):
 
 
 class _Checked(dict[Any, Any]):
-    """The handlers that are known; whoever casts asks for one."""
+    """The handlers that are known. Each ``cast`` looks into it."""
 
     __slots__ = ("_home", "_known", "_label")
 

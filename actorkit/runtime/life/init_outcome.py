@@ -1,8 +1,9 @@
 """What may come of ``init``: the actor runs, is not needed, refuses, fails, or is late.
 
-``init`` is an actor's first message. ``Starting`` stands in the place of its caller, takes what it returns, and tells
-whoever waits for the start: a supervisor, or ``node.start``. If the actor ends because of what ``init`` returned, they
-are told in that end, when its name is free again. Source: gen_server, init/1; proc_lib:start_link/3.
+``init`` is an actor's first message. ``Starting`` stands in the place of its caller, takes what it
+returns, and tells whoever waits for the start: a supervisor, or ``node.start``. If the actor ends
+because of what ``init`` returned, they are told in that end, when its name is free again. Source:
+gen_server, init/1; proc_lib:start_link/3.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["IGNORE", "Starting", "Stop", "Watcher"]
 
 Watcher = Callable[[Record[Any], ExitReason | None, bool], None]
-"""Hears of the outcome of a start: ``watcher(record, reason, ignored)``. A reason: the start failed. ``ignored``: the
-actor is not needed."""
+"""Hears of the outcome of a start: ``watcher(record, reason, ignored)``. A reason: the start
+failed. ``ignored``: the actor is not needed."""
 
 
 class _Ignore:
-    """Returned by ``init``: this actor is not needed. It ends with Normal; its supervisor keeps the spec."""
+    """Returned by ``init``: this actor is not needed. It ends with Normal; its supervisor keeps the
+    spec."""
 
     def __repr__(self) -> str:
         return "ak.IGNORE"
@@ -36,7 +38,8 @@ IGNORE: Final = _Ignore()
 
 
 class Stop:
-    """Returned by ``init``: do not start, for ``reason``. Raises TypeError for what is no exit reason.
+    """Returned by ``init``: do not start, for ``reason``. Raises TypeError for what is no exit
+    reason.
 
     Example::
 

@@ -1,8 +1,9 @@
 """Inline calls: what ``Record.call`` asks for when a callee has run in its caller's task.
 
-A synchronous handler of an idle actor runs inside ``call``. Its crash is the callee's all the same, and what it
-leaves behind in its caller's task is closed. A loop of such calls may not keep trio's other tasks waiting: when the
-pass has used up its slice, the caller waits for its next turn (``turns``).
+A synchronous handler of an idle actor runs inside ``call``. Its crash is the callee's all the same,
+and whatever it leaves open in its caller's task is closed. A loop of such calls must not keep
+trio's other tasks waiting: when the pass has used up its slice, the caller waits for its next turn
+(``turns``).
 """
 
 from __future__ import annotations
@@ -32,9 +33,12 @@ class InlineCalls(SenderPays, Turns):
         self.slice_ns = int(settings.slice_seconds * 1e9)
 
     def inline_crash(self, callee: Record[Any], error: BaseException, function: Any, args: Any) -> BaseException:
-        """A synchronous handler raised in its caller's task. The crash is the callee's; the caller gets CalleeDied, or
-        KeyboardInterrupt and SystemExit, alone. If it could not begin with the caller's arguments, that is the
-        caller's fault alone."""
+        """A synchronous handler raised in its caller's task. Returns what the caller gets.
+
+        The crash is the callee's, and the caller gets CalleeDied; KeyboardInterrupt and SystemExit
+        it gets as they are. If the handler could not begin with the caller's arguments, that is the
+        caller's fault alone.
+        """
         if type(error) is TypeError:
             try:
                 refusal = self.bad_arguments(callee, error, function, args)
@@ -55,7 +59,8 @@ class InlineCalls(SenderPays, Turns):
         return CalleeDied(callee.describe(), reason, method=getattr(function, "__qualname__", ""))
 
     def left_scope_open(self, callee: Record[Any]) -> BaseException:
-        """An inline handler broke rule 5 in its caller's task: what the caller gets."""
+        """An inline handler left a scope open in its caller's task. Returns what the caller
+        gets."""
         target = callee.describe()
         why = "its handler left a cancel scope open in its caller's task: leave it in the message that opened it"
         self.repairs += 1
@@ -63,12 +68,13 @@ class InlineCalls(SenderPays, Turns):
         return CalleeDied(target, Crash("RuntimeError", why))
 
     def after_inline(self, callee: Record[Any]) -> None:
-        """A message or a signal came while it ran."""
+        """A message or a signal came while the callee ran."""
         if callee.control is None or self.attend(callee):
             self.requeue(callee)
 
     def received(self, value: object) -> None:
-        """The current actor has got an answer: what it holds alone is its own from now on."""
+        """The current actor has got an answer: what nobody else holds of it counts as the actor's
+        from now on."""
         current = self.current
         account = None if current is None else current.account
         if account is not None and not account.receive((value,)):

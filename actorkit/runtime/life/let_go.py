@@ -1,8 +1,10 @@
-"""Let go of an exception that has been reported: what its frames hold must be free when its actor is.
+"""Let go of an exception that has been reported: what its frames hold must be free when its actor
+is.
 
-An exception keeps the frames that it has passed, and they keep the actor's state. Once its report is written, the
-frames of code that has ended are cleared. The frames of coroutines and generators are only let go of: they may be
-suspended, with the exception shared, and clearing a suspended frame would end its code (until Python 3.13).
+An exception keeps the frames that it has passed, and they keep the actor's state. Once its report
+is written, the frames of code that has ended are cleared. The frames of coroutines and generators
+are only let go of: they may be suspended, with the exception shared, and clearing a suspended frame
+would end its code (until Python 3.13).
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ MOST: Final = 100
 
 
 def alone(error: BaseException) -> BaseException:
-    """``error``, or the only exception in its group: what a task in an actor's nursery has raised."""
+    """``error``, or the only exception in its group: what a task in an actor's nursery has
+    raised."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
@@ -33,8 +36,8 @@ def alone(error: BaseException) -> BaseException:
 def let_go(error: BaseException) -> None:
     """Free what the frames of ``error`` hold, and those of the exceptions that led to it.
 
-    An exception that a caller is handling at this moment is left alone: it is the caller's. (Python makes it the
-    context of whatever is raised further down.)
+    An exception that a caller is handling at this moment is left alone: it is the caller's. (Python
+    makes it the context of whatever is raised further down.)
     """
     todo: list[BaseException | None] = [error]
     running = _stack() if error.__context__ is not None else ()
@@ -60,7 +63,8 @@ def let_go(error: BaseException) -> None:
 
 
 def _stack() -> set[FrameType]:
-    """The frames that are being executed now, but for this one and its caller's (they would hold themselves)."""
+    """The frames that are being executed now, but for this one and its caller's (they would hold
+    themselves)."""
     frames = set()
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:

@@ -1,7 +1,8 @@
-"""The engine of one node: the scheduler, and what a node has besides: a tree, an end, quotas, a way to start actors.
+"""The engine of one node: the scheduler, and what a node has besides: a tree, an end, quotas, a way
+to start actors.
 
-``Node`` is the face that users see; all that it does, it asks of this. The rest of the package reaches it as
-``node.engine`` and ``record.scheduler``.
+``Node`` is the face that users see; all that it does, it asks of this. The rest of the package
+reaches it as ``node.engine`` and ``record.scheduler``.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class Quotas:
         self.on_another: Callable[[], None] | None = None
 
     def keep(self, supervisor: Record[Any], quota: int) -> None:
-        """Whoever is below ``supervisor`` may hold ``quota`` bytes together, as long as it lives."""
+        """Whoever is below ``supervisor`` may hold ``quota`` bytes together, as long as it
+        lives."""
         self.all[supervisor] = quota
 
         def forget(record: Record[Any], _: ExitReason) -> None:
@@ -94,8 +96,8 @@ class NodeEngine(Scheduler):
         link_to: Record[Any] | None = None,
         watcher: Watcher | None = None,
     ) -> Record[Any]:
-        """See ``Node.spawn``. ``link_to`` is linked from the first moment; ``watcher`` hears of the outcome of
-        ``init``."""
+        """See ``Node.spawn``. ``link_to`` is linked from the first moment; ``watcher`` hears of the
+        outcome of ``init``."""
         if get_ident() != self.thread:
             raise self.home.refuse("start" if watcher is not None else "spawn", _start_shown(start))
         if isinstance(start, ChildSpec):

@@ -1,7 +1,7 @@
 """What a node is opened with: every option once, with its default, its check and its meaning.
 
-``NodeOptions`` are the same names as keyword arguments, for the signatures of those who open nodes; a type checker sees
-that ``NodeSettings`` takes them all.
+``NodeOptions`` are the same names as keyword arguments, for the signatures of those who open nodes;
+a type checker sees that ``NodeSettings`` takes them all.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class NodeSettings:
     max_heap_size: HeapLimit | None = attrs.field(default=None, converter=as_heap_limit)
     #: Do actors with a limit get pages of their own, which go back to the system when they die?
     own_heaps: bool = True
-    #: Is the thread of every cast and send checked? None: if Python runs in its development mode (``-X dev``).
+    #: Is the thread of every cast and send checked? None: if Python runs in its development mode
+    #: (``-X dev``).
     debug: bool | None = None
 
 

@@ -1,15 +1,17 @@
-"""How a node stops: its tree in its own order, then the actors outside it, then by force. It cannot fail.
+"""How a node stops: its tree in its own order, then the actors outside it, then by force. It cannot
+fail.
 
 1. Whoever has a door open closes it (``before``): listeners take no more connections.
-2. The root gets its parent's shutdown, and stops its tree in reverse order of start. Then the actors outside the tree
-   get theirs, the newest first. All of that has ``stop_timeout`` seconds.
-3. What is left is killed. trio cannot abandon a task: an actor that does not end even then is named in the log every
-   second, and waited for.
+2. The root gets its parent's shutdown, and stops its tree in reverse order of start. Then the
+   actors outside the tree get theirs, the newest first. All of that has ``stop_timeout`` seconds.
+3. What is left is killed. trio cannot abandon a task: an actor that does not end even then is named
+   in the log every second, and waited for.
 
-If there is no memory or no stack for a step, the stop is tried again: if it gave up, the workers would never be told,
-and the host would wait for them for ever. A failure of the runtime's own is logged and tried again too. Anything else
-that is raised here was meant for the host (a test runner's time-out, from a signal handler): the stop goes on, and that
-comes out of ``open_node`` in the end. The first Ctrl-C is noted, the second one cuts the orderly part short.
+If there is no memory or no stack for a step, the stop is tried again: if it gave up, the workers
+would never be told, and the host would wait for them for ever. A failure of the runtime's own is
+logged and tried again too. Anything else that is raised here was meant for the host (a test
+runner's time-out, from a signal handler): the stop goes on, and that comes out of ``open_node`` in
+the end. The first Ctrl-C is noted, the second one cuts the orderly part short.
 """
 
 from __future__ import annotations
@@ -141,8 +143,8 @@ class NodeStop:
         return ", ".join(f"{record.pid} ({record.started_as})" for record in list(self._engine.actors.values())[:SHOWN])
 
     async def _until(self, condition: Callable[[], bool], deadline: float, *, patient: bool = False) -> bool:
-        """Wait for ``condition``, which is looked at after each exit. False: the deadline came first, or, unless
-        ``patient``, somebody has pressed Ctrl-C a second time."""
+        """Wait for ``condition``, which is looked at after each exit. False: the deadline came
+        first, or, unless ``patient``, somebody has pressed Ctrl-C a second time."""
         while not condition():
             if trio.current_time() >= deadline or (self.interrupts > 1 and not patient):
                 return False
@@ -162,7 +164,8 @@ class NodeStop:
 
 
 def _is_our_failure(error: BaseException) -> bool:
-    """Was it raised by the runtime's code, or below it, and not by a signal handler of somebody else's?"""
+    """Was it raised by the runtime's code, or below it, and not by a signal handler of somebody
+    else's?"""
     if not isinstance(error, Exception):
         return False
     tb = error.__traceback__

@@ -2,20 +2,22 @@
 
 An engine is built of rooms, each a class that adds one idea and knows only the rooms before it::
 
-    NodeTables      who lives here; what could not be delivered
-    Deaths          an end, and why it cannot fail
-    OrderlyEnds     stop, shutdown, terminate
-    Crashes         a handler has raised
-    AfterMessage    the control lane, between two messages
-    Births          from a kind and arguments to an actor         SenderPays    arguments that do not fit
-                                                                  InlineCalls   a callee ran in its caller's task
-                                                                  MessagePump   the hot loop
-                                                                  Pool          workers, and the token
-                                                                  OwnTaskRuns   an activation in the actor's own task
-    Scheduler       all of them, opened and closed
-    NodeEngine      a tree, a stop, quotas, starting by spec
+    NodeTables            who lives here; what could not be delivered
+    Deaths                an end, and why it cannot fail
+    OrderlyEnds           stop, shutdown, terminate
+    Crashes               a handler has raised
+    AfterMessage          the control lane, between two messages
+        Births            from a kind and arguments to an actor
+        SenderPays        arguments that do not fit their handler
+        InlineCalls       a callee has run in its caller's task
+        MessagePump       the hot loop
+        Pool              workers, and the token
+        OwnTaskRuns       an activation in the actor's own task
+    Scheduler             all of them, opened and closed
+    NodeEngine            a tree, a stop, quotas, starting by spec
 
-They are one object because the hot path reads fields of several of them in one loop; see ``docs/design/0032``.
+They are one object because the hot path reads fields of several of them in one loop; see
+``docs/design/0032``.
 """
 
 from __future__ import annotations
@@ -98,19 +100,22 @@ class NodeTables:
         # --- who ends
         #: The node stops: nothing is started that no supervisor asks for.
         self.stopping = False
-        #: KeyboardInterrupt or SystemExit from users' code: it comes out of the node when that has stopped.
+        #: KeyboardInterrupt or SystemExit from users' code: it comes out of the node when that has
+        #: stopped.
         self.left: BaseException | None = None
         #: Why the last actor to die has died.
         self.last_reason: ExitReason = NORMAL
         #: Actors that must end and could not: the stack was full.
         self.doomed: list[Record[Any]] = []
-        #: Steps of ends that found the stack full, to be taken from a fresh one: (function, arguments).
+        #: Steps of ends that found the stack full, to be taken from a fresh one: (function,
+        #: arguments).
         self.unsettled: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         #: Actors whose awaits were cancelled, with the timer that reports those who stay.
         self.dying: dict[Record[Any], Timer] = {}
         #: Those that have been reported.
         self.unkillable: dict[Record[Any], None] = {}
-        #: Deaths whose links and monitors are being told now, in order; see ``links.tell_watchers``.
+        #: Deaths whose links and monitors are being told now, in order; see
+        #: ``links.tell_watchers``.
         self.telling: deque[Any] | None = None
 
         # --- counted
@@ -124,13 +129,14 @@ class NodeTables:
     # --- what ends the node, and what does not ---------------------------------------------------
 
     def leave(self, error: BaseException) -> None:
-        """Users' code has raised KeyboardInterrupt or SystemExit, alone or in a group. That is for whoever runs the
-        node: it stops in order, then raises the first of them."""
+        """Users' code has raised KeyboardInterrupt or SystemExit, alone or in a group. That is for
+        whoever runs the node: it stops in order, then raises the first of them."""
         if self.left is None:
             self.left = fatal_leaf(error)
 
     def step_failed(self, error: BaseException) -> None:
-        """A step of an end, or of something else that must not fail, has raised. The others are taken."""
+        """A step of an end, or of something else that must not fail, has raised. The others are
+        taken."""
         if is_fatal(error):
             self.leave(error)
         else:

@@ -1,8 +1,8 @@
 """Orderly ends: ``stop``, a parent's shutdown, and ``terminate``, the last message.
 
-A stop overtakes the mailbox, but not the message at hand nor what that has put into ``continue_with``. Then
-``terminate(reason)`` runs as one more message, and the actor is dead when it has ended. Source: gen_server:stop/3,
-terminate/2; supervisor, shutdown.
+A stop overtakes the mailbox, but not the message at hand nor what that has put into
+``continue_with``. Then ``terminate(reason)`` runs as one more message, and the actor is dead when
+it has ended. Source: gen_server:stop/3, terminate/2; supervisor, shutdown.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class OrderlyEnds(Deaths):
         send_signal(self, target, reason, source, Source.EXIT)
 
     def stop_actor(self, record: Record[Any], reason: ExitReason) -> None:
-        """``ref.stop(reason)``: ``terminate`` after the message at hand and what it continues with."""
+        """``ref.stop(reason)``: ``terminate`` after the message at hand and what it continues
+        with."""
         if record.state == DEAD:
             return
         scheduler: Any = record.kind.scheduler
@@ -69,7 +70,8 @@ class OrderlyEnds(Deaths):
         record.put_next(Notice((_terminate, (terminate, reason), None)))
 
     def shutdown_child(self, record: Record[Any], reason: ExitReason) -> None:
-        """The parent's shutdown: a child that traps exits runs ``terminate``, any other dies at once."""
+        """The parent's shutdown: a child that traps exits runs ``terminate``, any other dies at
+        once."""
         if not record.traps_exits:
             self.end_now(record, reason)
         elif record.kind.process:

@@ -1,7 +1,8 @@
-"""An activation in a task that is the actor's own: a connection's reader runs its handlers where it reads.
+"""An activation in a task that is the actor's own: a connection's reader runs its handlers where it
+reads.
 
-No worker is needed, and no token: the reader has its turn of the pass (see ``base.turns``). A handler that suspends is
-carried by the same task. A crash is the actor's, not the task's.
+No worker is needed, and no token: the reader has its turn of the pass (see ``base.turns``). A
+handler that suspends is carried by the same task. A crash is the actor's, not the task's.
 """
 
 from __future__ import annotations
@@ -27,8 +28,13 @@ class OwnTaskRuns(Pool):
 
     @enable_ki_protection
     async def run_here(self, worker: Carrier, actor: Record[Any], function: Any, args: tuple[Any, ...]) -> None:
-        """One activation of an idle actor in the caller's task, which is the actor's own (a connection's reader):
-        ``worker`` stands for it. A crash is the actor's."""
+        """One activation of an idle actor in the current task, which is the actor's own.
+
+        Args:
+            worker: what stands for the task.
+            actor: whose handler it is.
+            function, args: the handler, and what it gets after the object.
+        """
         base = self.base_context
         free = self.free_contexts
         hook = self.step_hook

@@ -1,18 +1,19 @@
 """The pool: actors have no tasks; a few workers run them all.
 
-1. **One token.** Only the worker that holds the token draws from the run queue, so there is one slice of work per trio
-   pass, however many workers there are, and I/O is never starved. ``busy`` says that somebody holds it, ``grant`` that
-   the first worker to step takes it.
-2. **A handler that suspends** keeps its worker (``carry``), which gives the token away: to a parked worker, else to a
-   new one. So the pool grows by one only when a handler has suspended *and* others wait; more than ``max_idle`` parked
-   workers go home.
-3. **One cancel scope per worker**, replaced after use: a kill cancels it. It is shielded: what is cancelled around the
-   node reaches its host, which stops the node in order; handlers see only their own kill and their own scopes.
-4. **A handler may leave nothing behind.** What it leaves open in its worker's task is noticed, blamed on its actor, and
-   closed; the worker is retired if there is a doubt.
+1. **One token.** Only the worker that holds the token draws from the run queue, so there is one
+   slice of work per trio pass, however many workers there are, and I/O is never starved. ``busy``
+   says that somebody holds it, ``grant`` that the first worker to step takes it.
+2. **A handler that suspends** keeps its worker (``carry``), which gives the token away: to a parked
+   worker, else to a new one. So the pool grows by one only when a handler has suspended *and*
+   others wait; more than ``max_idle`` parked workers go home.
+3. **One cancel scope per worker**, replaced after use: a kill cancels it. It is shielded: what is
+   cancelled around the node reaches its host, which stops the node in order; handlers see only
+   their own kill and their own scopes.
+4. **A handler may leave nothing behind.** What it leaves open in its worker's task is noticed,
+   blamed on its actor, and closed; the worker is retired if there is a doubt.
 5. **Nothing is pinned**: a parked worker holds no actor, coroutine or reply.
-6. What a handler raises ends its actor. KeyboardInterrupt and SystemExit also stop the node (``leave``); the workers
-   go on, since the actors have their ends to come to.
+6. What a handler raises ends its actor. KeyboardInterrupt and SystemExit also stop the node
+   (``leave``); the workers go on, since the actors have their ends to come to.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ from .worker import Carrier, Worker
 __all__ = ["Pool"]
 
 TRY_AGAIN_SECONDS: Final = 0.05
-"""After there was no memory for another worker."""
+"""The pause after there was no memory for another worker."""
 
 LEFT_OPEN: Final = "its handler left a cancel scope or a nursery open: leave them in the message that opened them"
 
@@ -87,9 +88,16 @@ class Pool(MessagePump):
     # --- the token ----------------------------------------------------------------------------
 
     def wake(self, what: str = "wake", whom: Any = "the node") -> None:
-        """The run queue is not empty (or will be, before trio runs anybody) and nobody holds the token:
-        give it to a worker. Raises RecursionError, and RuntimeError in another thread, with nothing
-        done; ``what`` was to be done to ``whom``."""
+        """Give the token to a worker: the run queue is not empty, or will be before trio runs
+        another task, and nobody holds it.
+
+        Args:
+            what, whom: what was to be done to whom, for the message of an error.
+
+        Raises:
+            RecursionError: the stack is full. Nothing was done.
+            RuntimeError: this is another thread than the node's. Nothing was done.
+        """
         if get_ident() != self.thread:
             raise self.home.refuse(what, whom)
         if self.idle:
@@ -109,7 +117,7 @@ class Pool(MessagePump):
             self.workers_started += 1
 
     def _wake_again(self) -> None:
-        """There was no memory for another worker."""
+        """There was no memory for another worker: try again."""
         if self.has_work and not self.busy:
             self.wake()
 
@@ -129,7 +137,8 @@ class Pool(MessagePump):
     # --- tasks --------------------------------------------------------------------------------
 
     def start_task(self, function: Any, *args: Any, name: str) -> None:
-        """Start a task, in which users' code may run. Raises MemoryError, RecursionError with nothing begun."""
+        """Start a task in which users' code may run. Raises MemoryError or RecursionError with
+        nothing begun."""
         assert self.nursery is not None
         try:
             if self.features.open_nurseries:
@@ -141,7 +150,7 @@ class Pool(MessagePump):
             raise
 
     def holder_of(self, task: Task) -> Record[Any] | None:
-        """The actor whose code ``task`` runs: one of its own, or a worker that is at it."""
+        """The actor whose code ``task`` runs, as its worker or in its nursery; None: nobody's."""
         holder = self.holders.get(task)
         return None if holder is None else holder.actor
 
@@ -165,7 +174,8 @@ class Pool(MessagePump):
                         worker.fresh = True
                         again = await self._serve(worker, scope)
                 except RuntimeError as error:
-                    # Leaving the scope found one that a handler left open inside: trio has put the stack right by now.
+                    # Leaving the scope found one that a handler left open inside: trio has put the
+                    # stack right by now.
                     fatal = fatal_within(error)
                     if fatal is not None:
                         self.leave(fatal)
@@ -180,7 +190,8 @@ class Pool(MessagePump):
         except MemoryError:
             if worker.scope is not None:
                 raise
-            # No room for it in a table, of ours or of trio's: it has not begun, and another one is tried later.
+            # No room for the worker in a table, of ours or of trio's: it has not begun. Another one
+            # is tried later.
             worker.token = False
             self.busy = self.grant = False
             self.timers.after(TRY_AGAIN_SECONDS, self._wake_again)
@@ -192,7 +203,8 @@ class Pool(MessagePump):
                 self._give_up_token(worker)
 
     async def _serve(self, worker: Worker, scope: trio.CancelScope) -> bool:
-        """Work until the scope is used up or retired (True), or this worker is not needed any more (False)."""
+        """Work until the scope is used up (True), or until this worker is not needed any more
+        (False)."""
         base = self.base_context
         free = self.free_contexts
         while True:
@@ -227,7 +239,7 @@ class Pool(MessagePump):
                     if self.flushes:
                         self.flush()
                     carried = self.carry(worker, actor, outcome, context)
-                    outcome = None  # its trap leads to a reply, and that to an answer, which is the actor's
+                    outcome = None  # its trap leads to a reply, and that to the answer, which is the actor's own
                     keep = await carried
                     if not self.busy and self.has_work:
                         # Others may have used up this trio pass's slice: ``since`` is kept.
@@ -254,14 +266,14 @@ class Pool(MessagePump):
             self._take(worker)
 
     def flush(self) -> None:
-        """Before trio runs others: let those who gathered output in this slice write it."""
+        """Before trio runs other tasks: write the output that was gathered in this slice."""
         flushes, self.flushes = self.flushes, []
         for flush in flushes:
             flush()
 
     async def _tidy(self, worker: Worker, actor: Record[Any], keep: bool, scope: trio.CancelScope) -> bool:
-        """After a suspension or a LOOK: did the handler leave something in the task? False: take a new scope or
-        retire."""
+        """After a suspension or a LOOK: has the handler left something in the task? False: the
+        worker needs a new scope, or retires."""
         task = worker.task
         if left_open(task, worker.status, self.features) or task.child_nurseries:
             self.blame(actor, LEFT_OPEN)
@@ -290,7 +302,7 @@ class Pool(MessagePump):
     async def carry(
         self, worker: Carrier, actor: Record[Any], suspended: Any, context: contextvars.Context | None
     ) -> bool:
-        """Stay with a suspended handler to its end, without the token. False: retire this worker."""
+        """Carry a suspended handler to its end, without the token. False: retire this worker."""
         coro, trap, reply = suspended
         suspended = None
         actor.worker = worker

@@ -1,12 +1,12 @@
-"""Processes: actors written as one async function, with a trio task of their own and selective receive.
+"""Processes: actors written as one async function, with a trio task of their own and selective
+receive.
 
-Use it for code that lives in awaits: a protocol, a stream, a script of steps. Use a class actor for state that many
-talk to: it costs no task while idle. A process is stepped by hand like any handler, so ``current``, kills and
-attribution are the same.
+Use a process for code that lives in awaits: a protocol, a stream, a script of steps. Use a class
+actor for state that many talk to: it costs no task while idle. A process is stepped by hand like
+any handler, so ``current``, kills and attribution work as they do for class actors.
 
-The mailbox is that of every record (see ``mailbox``). A message that ``receive`` does not want stays where it is, in
-order.
-Source: erlang receive; proc_lib.
+Its mailbox is that of every record (see ``mailbox``). A message that ``receive`` does not want
+stays in the mailbox, in its place. Source: erlang receive; proc_lib.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ M = TypeVar("M")
 
 
 class Process:
-    """The type of a process's ref: ``Ref[Process]``. It has no declared messages: ``send`` to it, it does
-    ``receive``."""
+    """The type of a process's ref: ``Ref[Process]``. A process has no declared messages: others
+    ``send`` to it, and it does ``receive``."""
 
     __slots__ = ()
 
@@ -69,12 +69,13 @@ class Process:
 
 
 class ReceivingContext(ActorContext[Process]):
-    """What only a process may do to itself: ``receive``. What its function gets is ``runtime.node.ProcessContext``."""
+    """What only a process may do to itself: ``receive``. What its function gets is
+    ``runtime.node.ProcessContext``."""
 
     __slots__ = ()
 
     def send(self, message: object, /) -> bool:
-        if self.state == IDLE:  # somebody is woken
+        if self.state == IDLE:  # a task is woken
             self.kind.scheduler.home.check("send to", self)
         if self.state == DEAD or self.mailbox_length >= self.kind.bound:
             return self.overflow((self.kind.info, (message,), None))
@@ -97,22 +98,22 @@ class ReceivingContext(ActorContext[Process]):
     @overload
     async def receive(self, wanted: Callable[[Any], object], *, within: float | None = None) -> Any: ...
     async def receive(self, wanted: Any = None, *, within: float | None = None) -> Any:
-        """The oldest message, or the oldest one that is ``wanted``; waits for it.
+        """Wait for the oldest message, or for the oldest one that is ``wanted``, and take it.
 
         Args:
-            wanted: a class, or a predicate. Others stay in the mailbox, in order. Scanning costs
-            O(messages left there).
+            wanted: a class, or a predicate. Other messages stay in the mailbox, in order. Scanning
+                costs O(messages left there).
             within: seconds to wait at most; 0 takes what is there. None or ``math.inf``: for ever.
 
-        A message that is there, or comes in time, is taken, however short the time. Deadlines of
-        several steps are trio's: ``with trio.move_on_after(2): …``; a scope that is cancelled
-        already cancels ``receive`` also when a message waits. Cancellation and deadlines lose no
-        message. A killed process gets none any more.
+        A message that is there, or comes in time, is taken, however short the time. For a deadline
+        of several steps use trio's: ``with trio.move_on_after(2): …``. A scope that is cancelled
+        already cancels ``receive`` even if a message waits. Cancellation and deadlines lose no
+        message. A killed process gets no more messages.
 
         Raises:
-            trio.TooSlowError: no such message came ``within`` so many seconds.
+            trio.TooSlowError: no such message came in time.
             trio.BusyResourceError: another task of this process is receiving.
-            ValueError: ``within`` is no number of seconds: negative, or not a number.
+            ValueError: ``within`` is negative, or no number. The fault is the caller's.
 
         Source: erlang, receive … after.
 
@@ -167,15 +168,14 @@ class ReceivingContext(ActorContext[Process]):
     @overload
     def receive_nowait(self, wanted: Callable[[Any], object]) -> Any: ...
     def receive_nowait(self, wanted: Any = None) -> Any:
-        """``receive`` of what is there already: the oldest message, or the oldest one that is
-        ``wanted``.
+        """Take the oldest message, or the oldest one that is ``wanted``, if it is there already.
 
-        No checkpoint: other tasks do not run, and a cancellation is not looked at. In a loop that
-        waits for something to come use ``receive(within=0)``, or a real wait.
+        This is no checkpoint: other tasks do not run, and a cancellation goes unnoticed. In a loop
+        that waits for something use ``receive(within=0)``, or a real wait.
 
         Raises:
-            trio.WouldBlock: there is no such message, or this process has been killed: it gets none
-                any more.
+            trio.WouldBlock: there is no such message, or this process has been killed and gets no
+                more messages.
             trio.BusyResourceError: another task of this process is receiving.
 
         Source: erlang, receive … after 0.
@@ -205,7 +205,7 @@ class ReceivingContext(ActorContext[Process]):
         raise trio.WouldBlock
 
     def _is_killed(self, task: Task) -> bool:
-        """Its end is decided, and ``task`` is not in a scope that is shielded from it."""
+        """Is its end decided, and ``task`` in no scope that is shielded from it?"""
         control = self.control
         if control is None or control.kill is None:
             return False
@@ -283,7 +283,7 @@ def start_process(
     kwargs: dict[str, Any],
     link_to: Record[Any] | None,
 ) -> ReceivingContext:
-    """Make a process; its function begins at the next trio pass. Its ref is good at once."""
+    """Make a process. Its function begins in the next pass of trio; its ref is good at once."""
     room(START_FRAMES)
     scheduler.numbers = number = scheduler.numbers + 1
     record = cast(ReceivingContext, scheduler.process_class(kind, number, scheduler.current))

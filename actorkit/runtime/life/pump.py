@@ -1,14 +1,17 @@
-"""The pump: one plain function that activates actors, one after the other. The hot loop of the runtime.
+"""The pump: one plain function that activates actors, one after the other. The hot loop of the
+runtime.
 
-It draws from the run queues: ``max`` before ``high`` before the rest; ``low`` gets one of eight turns while ``normal``
-has work (OTP: process priorities). It gives each actor up to a quantum of messages, and returns to its worker when its
-slice is over, when nothing is queued, when a handler suspends, or when something needs a look.
+It draws from the run queues: ``max`` before ``high`` before the rest; ``low`` gets one of eight
+turns while ``normal`` has work (OTP: process priorities). It gives each actor up to a quantum of
+messages, and returns to its worker when its slice is over, when nothing is queued, when a handler
+suspends, or when something needs a look.
 
-* **A handler may leave nothing behind.** All handlers of a slice run in one scratch context; one that changes a
-  contextvar gets that context as its own, and the slice goes on in another. A scope, nursery or lock that is left open
-  ends the slice, and the worker looks.
-* **Time is counted in nanoseconds**, in ints. A float that the pump drops goes onto the interpreter's freelist, the
-  next actor's code keeps it, and so holds a page of the heap of the actor in whose turn it was made.
+* **A handler may leave nothing behind.** All handlers of a slice run in one scratch context; one
+  that changes a contextvar gets that context as its own, and the slice goes on in another. A scope,
+  nursery or lock that is left open ends the slice, and the worker looks.
+* **Time is counted in nanoseconds**, in ints. A float that the pump drops goes onto the
+  interpreter's freelist, the next actor's code keeps it, and so holds a page of the heap of the
+  actor in whose turn it was made.
 * The mailbox's storage is written out here: see ``actor.mailbox``.
 """
 
@@ -33,6 +36,7 @@ from .worker import Worker
 __all__ = ["DRY", "LOOK", "LOW_TURN", "OWN", "SLICE", "MessagePump"]
 
 LOW_TURN: Final = 8
+"""``low`` gets one of so many turns while ``normal`` has work."""
 
 DRY: Final = "dry"
 """Nothing is queued."""
@@ -66,18 +70,21 @@ class MessagePump(InlineCalls):
 
     @property
     def has_work(self) -> bool:
-        """Is any actor queued?"""
+        """Is an actor queued?"""
         a, b, c, d = self.queues
         return bool(a or b or c or d)
 
     @enable_ki_protection
     @reads_tasks
     def _pump(self, worker: Worker, context: contextvars.Context | None, actor: Record[Any] | None) -> Any:
-        """Run actors. ``context`` is the scratch context that this runs in; with ``actor``, run just that one, in its
-        own.
+        """Run actors until there is a reason to return.
 
-        Returns DRY, SLICE, OWN (``worker.actor`` has a context of its own), LOOK (it left something behind), or the
-        suspended handler of ``worker.actor``: (coroutine, trap, reply).
+        Args:
+            worker: in whose task this runs; ``worker.actor`` is the actor that it returns for.
+            context: the scratch context that this runs in. None: the context of ``actor``.
+            actor: run this one only.
+
+        Returns DRY, SLICE, OWN or LOOK, or a suspended handler: (coroutine, trap, reply).
         """
         q_max, q_high, q_normal, q_low = self.queues
         base = self.base_context
@@ -160,7 +167,8 @@ class MessagePump(InlineCalls):
                                 if hook is not None:
                                     actor.worker = worker
                                     worker.coro = result
-                                    # At a boundary what the message brought must not look as if we held it too.
+                                    # At a boundary what the message brought must not look as if we
+                                    # held it too.
                                     function = args = ()
                                     hook(None)
                                 self.messages += handled

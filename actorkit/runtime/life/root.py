@@ -1,7 +1,8 @@
 """The root of a node's tree, and the body of ``open_node`` that it may end.
 
-The root is the one actor whose owner is the node itself. When it ends by itself, the body is cancelled, and its reason
-says whether the tree came to its end or failed. How it ends when the node stops it says nothing about the tree.
+The root is the one actor whose owner is the node itself. When it ends by itself, the body is
+cancelled, and its reason says whether the tree came to its end or failed. How it ends when the node
+stops it says nothing about the tree.
 """
 
 from __future__ import annotations

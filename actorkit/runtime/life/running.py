@@ -1,8 +1,8 @@
 """A node runs: ``open_node``'s own part, around the body of its host.
 
-The engine works in a nursery of the host's task. The body runs when the whole tree has started. However it is left, the
-tree is stopped, then all other actors, then the engine; only then does what the body raised go on, or what made the
-node end: one exception, and no group.
+The engine works in a nursery of the host's task. The body runs when the whole tree has started.
+However it is left, the tree is stopped, then all other actors, then the engine; only then does what
+the body raised go on, or what made the node end: one exception, and no group.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ async def run_node(
     """Run an engine for the length of a ``with`` block.
 
     Args:
-        make: called in the host's task, when the block is entered: the engine, and what the block gets.
+        make: called in the host's task, when the block is entered: the engine, and what the block
+            gets.
         tree: what is started before the body; None: nothing.
         prepare: called before that, with what the block gets.
     """
@@ -43,8 +44,8 @@ async def run_node(
     error: BaseException | None = None
     token = CURRENT_SCHEDULER.set(engine)
     try:
-        # The scope is there so that those within need no room in the nursery's, where every worker has its own: a node
-        # that is short of memory must be able to stop.
+        # The scope is there so that those within need no room in the nursery's, where every worker
+        # has its own: a node that is short of memory must be able to stop.
         async with trio.open_nursery() as nursery:
             with trio.CancelScope():
                 engine.open(nursery)
@@ -90,7 +91,8 @@ async def run_node(
 
 
 def _what_comes_out(engine: NodeEngine, error: BaseException | None) -> BaseException | None:
-    """Of what the body raised and what made the node end, the one that whoever opened it must hear of."""
+    """Of what the body raised and what made the node end, the one that whoever opened it must hear
+    of."""
     if error is not None and is_fatal(error):
         return error
     left, engine.left = engine.left, None
@@ -117,8 +119,9 @@ def _what_comes_out(engine: NodeEngine, error: BaseException | None) -> BaseExce
 
 
 def _unwrapped(group: BaseExceptionGroup[BaseException], error: BaseException | None) -> BaseException:
-    """What comes out when the node's own nursery has raised: KeyboardInterrupt, which trio delivers to the host while
-    it waits for the workers, or a fault of the runtime's, on top of the body's ``error``. One, and no group."""
+    """What comes out when the node's own nursery has raised: KeyboardInterrupt, which trio delivers
+    to the host while it waits for the workers, or a fault of the runtime's, on top of the body's
+    ``error``. One, and no group."""
     if is_fatal(group):
         return fatal_leaf(group)
     if error is not None and not isinstance(error, trio.Cancelled):

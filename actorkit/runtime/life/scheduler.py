@@ -1,7 +1,8 @@
-"""Scheduler: actors without tasks, run by a small pool of trio tasks. All rooms of an actor's life, opened and closed.
+"""Scheduler: actors without tasks, run by a small pool of trio tasks. All rooms of an actor's life,
+opened and closed.
 
-``node_tables`` says which rooms there are. What each does is told where it stands; the ideas of the whole are in
-``pool``, ``pump`` and ``death``.
+``node_tables`` says which rooms there are. What each does is told where it stands; the ideas of the
+whole are in ``pool``, ``pump`` and ``death``.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class Scheduler(Births, OwnTaskRuns):
             reschedule(self.idle.pop().task, WAKE)
 
     def closed(self) -> None:
-        """Every task has gone, those in nurseries that handlers left open too: nothing is left to attribute."""
+        """Every task has gone, those in nurseries that handlers left open too: nothing is left to
+        attribute."""
         if self._instrument is not None:
             with contextlib.suppress(KeyError):  # somebody has removed it, or trio has
                 trio.lowlevel.remove_instrument(self._instrument)

@@ -1,11 +1,13 @@
 """Stepping user coroutines by hand, so that the current actor is known in every step of its code.
 
-``Driver`` carries on a handler that has suspended: each step runs in the actor's context with ``current`` set, and
-what it yields is handed on to trio. ``Kid`` does the same for tasks in an actor's own nurseries. An instrument sees
-such a task being spawned and puts the Kid in the place of its coroutine, so it costs nothing for other tasks. Where
-trio does not let a task's coroutine be replaced (degraded mode), an instrument around every step serves instead.
+``Driver`` carries on a handler that has suspended: each step runs in the actor's context with
+``current`` set, and what it yields is handed on to trio. ``Kid`` does the same for tasks in an
+actor's own nurseries. An instrument sees such a task being spawned and puts the Kid in the place of
+its coroutine, so it costs nothing for other tasks. Where trio does not let a task's coroutine be
+replaced (degraded mode), an instrument around every step serves instead.
 
-Both look like coroutines to trio's introspection (``Task.iter_await_frames``, Ctrl-C's search for protected frames).
+Both look like coroutines to trio's introspection (``Task.iter_await_frames``, Ctrl-C's search for
+protected frames).
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["BEGIN", "Attribution", "Driver", "Kid", "SteppedAttribution"]
 
 BEGIN: Final = object()
-"""Given to a Driver as its trap: the coroutine has not begun. (Any object may be a trap: asyncio yields None.)"""
+"""The trap of a Driver whose coroutine has not begun. (Any object may be a trap: asyncio yields
+None.)"""
 
 
 class Steps(Protocol):
@@ -45,7 +48,7 @@ class Steps(Protocol):
 
 
 class Stepped:
-    """What trio and inspect look at in a coroutine, answered by the one inside."""
+    """What trio and inspect read of a coroutine, answered by the one inside."""
 
     __slots__ = ("coro",)
 
@@ -135,8 +138,8 @@ class Driver(Stepped):
 
 
 class Kid(Stepped):
-    """A task in an actor's own nursery. It belongs to the actor: ``current``, its pending calls and, by ``coro``, its
-    frames."""
+    """A task in an actor's own nursery. The actor is ``current`` in its steps, its pending calls
+    are the actor's, and by ``coro`` so are its frames."""
 
     __slots__ = ("actor", "scheduler", "task")
 
@@ -191,7 +194,7 @@ BOUNDARY_FRAMES.update(function.__code__ for function in (Driver.send, Driver.th
 
 
 class Attribution(trio.abc.Instrument):
-    """Finds the tasks that actors start, when they start."""
+    """Finds the tasks that actors start, at their start."""
 
     def __init__(self, scheduler: Steps) -> None:
         self.scheduler = scheduler
@@ -199,7 +202,7 @@ class Attribution(trio.abc.Instrument):
     def task_spawned(self, task: Task) -> None:
         actor = owner_of(self.scheduler, task)
         if actor is not None:
-            # trio drops an instrument that raises. Better one task is nobody's than all that come after it.
+            # trio drops an instrument that raises. Better one task is nobody's than all later ones.
             with contextlib.suppress(MemoryError, RecursionError):
                 task.coro = Kid(task, self.scheduler, actor)  # type: ignore[assignment]
         elif (generator := finalised_by(task)) is not None:
@@ -207,9 +210,9 @@ class Attribution(trio.abc.Instrument):
                 self._dropped(generator)
 
     def _dropped(self, generator: Any) -> None:
-        """trio is about to close, in a task of its own, an async generator that somebody has dropped.
-        A nursery that it holds open in the task of an actor would wake that task from something else,
-        and never the one that waits."""
+        """trio is about to close, in a task of its own, an async generator that somebody has
+        dropped. If it holds a nursery open in the task of an actor, closing that would wake the
+        actor's task from whatever it waits for, and never the task that waits for the nursery."""
         scheduler = self.scheduler
         if scheduler.features.open_nurseries:
             for nursery in nurseries_held_by(generator):
@@ -218,7 +221,7 @@ class Attribution(trio.abc.Instrument):
 
 
 class SteppedAttribution(trio.abc.Instrument):
-    """The degraded mode: about 1 µs for every step of every task while it is installed."""
+    """The degraded mode. It costs about 1 µs for each step of each task while it is installed."""
 
     def __init__(self, scheduler: Steps) -> None:
         self.scheduler = scheduler
@@ -247,7 +250,7 @@ class SteppedAttribution(trio.abc.Instrument):
         kid = self.kids.pop(task, None)
         if kid is not None:
             kid.ended()
-            self.scheduler.current = None  # trio tells of the exit before it tells of the end of the step
+            self.scheduler.current = None  # trio reports the exit before the end of the step
             if self.scheduler.step_hook is not None:
                 self.scheduler.step_hook(None)
 

@@ -1,8 +1,8 @@
 """What is left of an actor's object after its death.
 
-The state is cleared, so that it is free at once even if somebody still holds the object or a bound method of it; and
-the object's class is changed to a subclass on which every attribute raises ActorDead naming the actor. A class that
-cannot have such a subclass (a metaclass that forbids it) is only cleared.
+Its state is cleared, so it is free at once even if somebody still holds the object or a bound
+method of it. The object's class is changed to a subclass on which every attribute raises ActorDead,
+with the actor's name. Where a metaclass forbids such a subclass, the state is only cleared.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ def _tombstone(kind: RecordKind) -> type:
 
 
 def _no_finalizer(self: Any) -> None:
-    """The class's own ``__del__`` would find its state gone."""
+    """In the place of the class's own ``__del__``, which would find its state gone."""
 
 
 def clear_state(obj: Any, kind: RecordKind) -> None:
-    """Drop all that ``obj`` holds but its ``ctx``, and bury it."""
+    """Clear all that ``obj`` holds but its ``ctx``, and change its class."""
     for name in kind.slot_names:
         try:
             object.__delattr__(obj, name)

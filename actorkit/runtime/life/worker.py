@@ -1,7 +1,7 @@
 """Worker: one trio task of the pool, and what any task must offer that carries an actor's handler.
 
-Whoever carries a suspended handler is the record's ``worker`` meanwhile: a task of the pool, a process's own task, a
-connection's reader. A kill comes to it as ``interrupt``.
+Whoever carries a suspended handler is the record's ``worker`` meanwhile: a task of the pool, a
+process's own task, a connection's reader. A kill comes to it as ``interrupt``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ __all__ = ["Carrier", "Worker"]
 
 
 class Carrier(Protocol):
-    """What ``record.worker`` is, and what ``engine.holders`` has for a task that runs an actor's code."""
+    """What ``record.worker`` is, and what ``engine.holders`` has for a task that runs an actor's
+    code."""
 
     #: Whose code the task runs; None: nobody's.
     @property
@@ -69,7 +70,7 @@ class Worker:
         self.trap = make_trap(self.abort)
 
     def interrupt(self) -> None:
-        """Its actor was killed in an await."""
+        """The actor was killed in an await: cancel that."""
         if self.scope is not None:
             self.scope.cancel(reason="its actor was killed")
 

@@ -1,4 +1,5 @@
-"""Looking in: frozen snapshots of actors, of the tree and of the node. Cheap to take, safe to keep."""
+"""Looking in: frozen snapshots of actors, of the tree and of the node. Cheap to take, safe to
+keep."""
 
 from __future__ import annotations
 
@@ -22,13 +23,25 @@ __all__ = ["NodeStatistics", "ProcessInfo", "TreeEntry", "process_info", "statis
 
 @attrs.frozen
 class ProcessInfo:
-    """One actor, as it was. Source: erlang:process_info/2.
+    """One actor, as it was when asked. Source: erlang:process_info/2.
 
-    ``status`` is waiting, runnable, running (on the stack or in an await) or suspended; ``waiting_for`` the actors
-               whose answer, or room
-    in whose mailbox, it waits for; ``tasks`` the tasks in its nurseries; ``memory`` what it holds, walked now (what its
-    code holds in running frames is not in it); ``max_heap_size`` its limit in bytes; ``heap_peak`` the most that a look
-    has found since it has one; ``own_heap`` what its pages of its own hold, if it has any (that costs no walk).
+    Args:
+        pid: its identity.
+        name: the name that it is registered with.
+        kind: its class, or its function.
+        status: waiting, runnable, running (on the stack or in an await) or suspended.
+        mailbox: the number of messages that wait.
+        mailbox_bound: how many may wait.
+        parent: who has started it.
+        links, monitors, monitored_by: whom it is linked to, whom it watches, who watches it.
+        trap_exit: whether exit signals come to it as messages.
+        scheduling: its child spec's ``scheduling``.
+        tasks: the number of tasks in its nurseries.
+        waiting_for: the actors whose answer it waits for, or room in whose mailbox.
+        memory: what it holds, walked now. What its code holds in running frames is not in it.
+        max_heap_size: its limit in bytes.
+        heap_peak: the most that a look has found since it has a limit.
+        own_heap: what its own pages hold, if it has any. That needs no walk.
     """
 
     pid: Pid
@@ -52,7 +65,7 @@ class ProcessInfo:
 
 
 def process_info(scheduler: Scheduler, record: Record[Any]) -> ProcessInfo | None:
-    """None when it is dead."""
+    """What ``record`` is and does now; None: it is dead."""
 
     if not record.alive:
         return None
@@ -89,7 +102,16 @@ def process_info(scheduler: Scheduler, record: Record[Any]) -> ProcessInfo | Non
 
 @attrs.frozen
 class TreeEntry:
-    """One line of the supervision tree. ``state`` is the supervisor's word for the child (running, restarting, …)."""
+    """One actor of the supervision tree, with those below it.
+
+    Args:
+        id: the child's id.
+        ref, pid: of the actor; None: it does not run.
+        kind: worker or supervisor.
+        state: the supervisor's word for the child: running, restarting, …
+        mailbox: the number of messages that wait.
+        children: those that it supervises.
+    """
 
     id: object
     ref: Ref[Any] | None
@@ -100,7 +122,7 @@ class TreeEntry:
     children: tuple[TreeEntry, ...] = ()
 
     def lines(self, indent: str = "") -> list[str]:
-        """As text, one line an actor."""
+        """The tree as text, one line for each actor."""
         mailbox = f", {self.mailbox} messages" if self.mailbox else ""
         own = f"{indent}{text_of(self.id, 120)} {self.pid if self.pid is not None else '-'} {self.state}{mailbox}"
         return [own, *(line for child in self.children for line in child.lines(indent + "  "))]
@@ -108,9 +130,21 @@ class TreeEntry:
 
 @attrs.frozen
 class NodeStatistics:
-    """Counters since the node opened, and what is there now. ``messages`` counts what was handled from mailboxes; calls
-    that ran inline are not in it. ``workers`` are the pool's tasks, ``parked`` those without work; ``repairs`` counts
-    handlers that left a scope or nursery behind."""
+    """What a node has counted since it opened, and what is there now.
+
+    Args:
+        actors: living actors.
+        started, exited, crashes, restarts: actors since the node opened.
+        messages: messages that were handled from mailboxes. Calls that ran inline are not in it.
+        dead_letters: messages that nobody handled.
+        pending_calls: callers that wait for an answer.
+        timers: timers that run.
+        workers, parked: tasks of the pool, and those of them without work.
+        workers_started: tasks of the pool since the node opened.
+        slices: how often the pool has let trio run other tasks because its slice was over.
+        repairs: handlers that left a cancel scope or a nursery open.
+        unkillable: actors that were killed and still run.
+    """
 
     actors: int
     started: int
