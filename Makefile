@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 N ?= 10000
-# MEMORY=256MiB (N=1000: 80MiB) gives the demo's service a memory limit, and its clients a chain reaction to survive.
+# MEMORY=256MiB (N=1000: 80MiB) gives the demo's service a memory limit, and its clients a chain
+# reaction to survive.
 MEMORY ?=
 
 # The case that `make survive` shows.
@@ -19,11 +20,12 @@ $(VENV)/.ready: pyproject.toml setup.py $(wildcard actorkit/heap/c/*.[ch])
 demo: $(VENV)/.ready
 	$(BIN)/python -m examples.ten_thousand --connections $(N) $(if $(MEMORY),--memory '$(MEMORY)')
 
-# Less than a minute: memory against the levels while connections want three times the limit; writes survival.svg.
+# Less than a minute: memory against the levels while connections want three times the limit. Writes
+# survival.svg.
 survive: $(VENV)/.ready
 	$(BIN)/python -m bench survive --case $(CASE)
 
-# dist/actorkit-*.whl, for `pip install`. It has the extensions built in, and neither C sources nor tests.
+# dist/actorkit-*.whl, for `pip install`. It has the extensions, but neither C sources nor tests.
 wheel: $(VENV)/.ready
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
@@ -34,8 +36,8 @@ test: $(VENV)/.ready
 test-pure: $(VENV)/.ready
 	ACTORKIT_PURE=1 $(BIN)/python -m pytest -q -n logical
 
-# The long ones: models and schedules with twenty times as many tries, faults, soak, hostile peers, coverage; with one
-# summary at the end. See docs/reliability.md.
+# The long ones: models and schedules with twenty times as many tries, faults, soak, hostile peers,
+# coverage; with one summary at the end. See docs/reliability.md.
 prove: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[prove]'
 	$(BIN)/python -m tests.prove

@@ -23,7 +23,8 @@ Where to put a new action:
 * its class, with what is to be known of it: ``policy.memory.governor_events``;
 * at which level, if levels decide: LevelAction and LEVEL_ACTIONS in
   ``policy.memory.governor_settings``;
-* when it is due: ``policy.memory.governor`` (a row of SWITCHES, or a line in ``_work``);
+* when it is due: ``policy.memory.governor`` (a row of SWITCHES, or a line in ``_work``; an action
+  that may be repeated has a pace in ``policy.memory.outcomes``);
 * how it is done: a method and a row of ACTIONS, below if it makes sense for a subtree too, else in
   ``node_governor``.
 

@@ -17,39 +17,15 @@ libraries take by themselves. It says when to look, not how much there is.
 
 from __future__ import annotations
 
-import os
-import sys
-import sysconfig
 from typing import TYPE_CHECKING, Final
 
+from .extensions import why_not
 from .python import clock as portable_clock
 
 __all__ = ["WHY_PORTABLE"]
 __all__ += portable_clock.__all__
 
-
-def _why_not_in_c() -> str | None:
-    """None if the extension is built and works on this interpreter; otherwise why not, and the
-    remedy."""
-    if os.environ.get("ACTORKIT_PURE", "") not in ("", "0"):
-        return "ACTORKIT_PURE is set: unset it"
-    if sys.implementation.name != "cpython":
-        return f"{sys.implementation.name} has no allocator hooks: use CPython"
-    if sysconfig.get_config_var("Py_GIL_DISABLED"):
-        return "this is a free-threaded build: use one with the GIL"
-    try:
-        from .c import _clock as _clock
-    except ImportError as error:
-        return (
-            f"the extension is missing ({error}): install a C compiler and the headers of Python, "
-            "then install actorkit again"
-        )
-    if not all(hasattr(_clock, name) for name in portable_clock.__all__):
-        return "the extension was built from other sources than these: install actorkit again"
-    return None
-
-
-WHY_PORTABLE: Final[str | None] = _why_not_in_c()
+WHY_PORTABLE: Final[str | None] = why_not("_clock", portable_clock.__all__)
 
 if TYPE_CHECKING or WHY_PORTABLE is None:
     from .c._clock import *  # noqa: F403

@@ -24,13 +24,13 @@ GIL from its beginning to its end: give a limit when there may be many objects.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from actorkit.heap import clock
+from actorkit.heap.extensions import why_not
 from actorkit.heap.python import adapters as shipped
 from actorkit.heap.python import clock as portable_clock
 from actorkit.heap.python import walk as pure_walk
@@ -56,20 +56,13 @@ __all__ = [
 
 T = TypeVar("T")
 
-IMPLEMENTATION: Literal["c", "python"] = "python"
+IMPLEMENTATION: Literal["c", "python"] = "python" if why_not("_walk", pure_walk.__all__) else "c"
 """Which walk is in force."""
 
-if TYPE_CHECKING:
-    from actorkit.heap.c import _walk as _force
+if TYPE_CHECKING or IMPLEMENTATION == "c":
+    from actorkit.heap.c import _walk as _in_force
 else:
-    _force = pure_walk
-    if os.environ.get("ACTORKIT_PURE", "") in ("", "0"):
-        try:
-            from actorkit.heap.c import _walk as _force
-
-            IMPLEMENTATION = "c"
-        except ImportError:
-            pass
+    _in_force = pure_walk
 
 _lock = threading.Lock()
 _stop_types: tuple[type, ...] = ()
@@ -78,7 +71,7 @@ _adapters: dict[type, Adapter] = {}
 
 def _register() -> None:
     by_name = tuple((name.encode(), function) for name, function in shipped.ADAPTERS.items())
-    for walk in (_force, pure_walk):
+    for walk in (_in_force, pure_walk):
         walk.register(_stop_types, tuple(_adapters.items()), by_name)
 
 
@@ -122,7 +115,7 @@ def measure(
     if limit is not None and limit < 0:
         raise ValueError("a limit is a number of bytes, 0 or more")
     given = tuple(frames)
-    private, received, objects, after_gc, shared, exact, _ = _force.measure(
+    private, received, objects, after_gc, shared, exact, _ = _in_force.measure(
         _listed(roots),
         _listed(mailbox),
         given,
@@ -145,7 +138,7 @@ def types_of(
     """How many objects of each type ``measure`` counts, and their bytes; with a ``limit``, up to
     it."""
     given = tuple(frames)
-    *_, sums = _force.measure(
+    *_, sums = _in_force.measure(
         _listed(roots),
         _listed(mailbox),
         given,
@@ -161,7 +154,7 @@ def types_of(
 def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]]) -> list[int]:
     """Private + mailbox of each actor: a pair (roots, mailbox) of tuples or lists. What two actors
     share counts for neither."""
-    return _force.census(actors)
+    return _in_force.census(actors)
 
 
 def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None = None, floor: int = 0) -> CensusGroups:
@@ -176,11 +169,11 @@ def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None = 
             cover all records. None: all rows.
         floor: see ``best``.
     """
-    return _force.census_rows(records, plan, best, floor)
+    return _in_force.census_rows(records, plan, best, floor)
 
 
 # Called for each message, so nothing stands in between.
-size_of = _force.size_of
+size_of = _in_force.size_of
 """``size_of(*objects) -> int``: the bytes that the receiver of the objects will own if the sender
 drops them right after. References that the sender still has to the objects themselves do not
 matter."""
@@ -195,7 +188,7 @@ def references_followed() -> int:
 def size_messages() -> None:
     """Let both clocks size messages as ``size_of`` does. Done at import."""
     in_c = IMPLEMENTATION == "c" and clock.COUNTS_ALLOCATIONS
-    clock.size_with(_force._message_bound if in_c else size_of)
+    clock.size_with(_in_force._message_bound if in_c else size_of)
     portable_clock.size_with(size_of)
 
 

@@ -164,10 +164,10 @@ class WhileRunning(MessageFault):
     Example::
 
         @attrs.frozen(kw_only=True)
-        class Warnings(WhileRunning):
+        class NoFiles(WhileRunning):
             def begin(self, happened):
                 happened()
-                return warnings.catch_warnings
+                return functools.partial(unittest.mock.patch, "builtins.open", side_effect=OSError)
     """
 
     def begin(self, happened: Callable[[], None]) -> Callable[[], AbstractContextManager[Any]]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
+import unittest.mock
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import attrs
@@ -260,6 +264,60 @@ async def test_others_are_not_refused(autojump_clock: Any) -> None:
         nursery.start_soon(actor.call, Counter.large_later, 2)
         nursery.start_soon(other.call, Counter.large_later, 50)
     assert plan.injected == {}
+
+
+@attrs.frozen(kw_only=True)
+class NoFiles(faults.WhileRunning):
+    """A user's own fault: the handler's own code can open no files."""
+
+    def begin(self, happened: Callable[[], None]) -> Callable[[], AbstractContextManager[Any]]:
+        happened()
+        return functools.partial(unittest.mock.patch, "builtins.open", side_effect=OSError)
+
+
+class Reader(ak.Actor):
+    @ak.call
+    def read(self) -> bool:
+        return self._can_read()
+
+    @ak.call
+    async def read_twice(self) -> tuple[bool, bool]:
+        first = self._can_read()
+        await trio.sleep(2)
+        return first, self._can_read()
+
+    def _can_read(self) -> bool:
+        try:
+            open(__file__).close()
+        except OSError:
+            return False
+        return True
+
+
+async def test_a_fault_of_ones_own(autojump_clock: Any) -> None:
+    """It is in force in each step of the handler's own code, and in nobody else's."""
+    plan = FaultPlan(NoFiles(on=1), NoFiles(on=3))
+    async with ak.open_node() as node, trio.open_nursery() as nursery:
+        actor, other = node.spawn(plan.wrap(Reader)), node.spawn(Reader)
+        assert not await actor.call(Reader.read)
+        assert await actor.call(Reader.read)
+
+        async def read_in_between() -> None:
+            await trio.sleep(1)
+            assert await other.call(Reader.read)
+
+        nursery.start_soon(read_in_between)
+        assert await actor.call(Reader.read_twice) == (False, False)
+    assert plan.injected == {"NoFiles": 2}
+
+
+def test_refused_allocations_have_left_the_package() -> None:
+    with pytest.raises(ImportError, match="max_heap_size"):
+        _ = faults.RefuseAllocation
+    with pytest.raises(ImportError, match="no longer part of the package"):
+        from actorkit.testing.faults import RefuseAllocation  # noqa: F401
+    with pytest.raises(AttributeError):
+        _ = faults.Nothing
 
 
 @pytest.mark.parametrize("where", ["__repr__", "__eq__", "__del__"])

@@ -25,7 +25,7 @@ else:
 @pytest.fixture(autouse=True, params=IMPLEMENTATIONS, ids=lambda module: module.__name__.rpartition(".")[2])
 def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module: ModuleType = request.param
-    monkeypatch.setattr(walk, "_force", module)
+    monkeypatch.setattr(walk, "_in_force", module)
     return module
 
 

@@ -61,7 +61,7 @@ def fail(obj: object) -> tuple[int, Sequence[object]]:
 @pytest.fixture(autouse=True, params=IMPLEMENTATIONS)
 def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     module = _walk if request.param == "c" else pure_walk
-    monkeypatch.setattr(walk, "_force", module)
+    monkeypatch.setattr(walk, "_in_force", module)
     monkeypatch.setattr(walk, "size_of", module.size_of)
     stop_types, adapters = walk._stop_types, dict(walk._adapters)
     walk.adapter(Hiding, tell)

@@ -21,7 +21,7 @@ BIG = 200_000
 @pytest.fixture(autouse=True, params=["in force", "python"])
 def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "python":
-        monkeypatch.setattr(walk, "_force", pure_walk)
+        monkeypatch.setattr(walk, "_in_force", pure_walk)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ c_walk: Any = pytest.importorskip("actorkit.heap.c._walk", reason="the extension
 def registered() -> Iterator[None]:
     """Both know the adapters that are shipped, also where only the pure one is in force."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(door, "_force", c_walk)
+        patch.setattr(door, "_in_force", c_walk)
         door._register()
         yield
 

@@ -37,7 +37,7 @@ else:
 def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each test runs with each of them behind the same door."""
     module = _walk if request.param == "c" else pure_walk
-    monkeypatch.setattr(walk, "_force", module)
+    monkeypatch.setattr(walk, "_in_force", module)
     monkeypatch.setattr(walk, "size_of", module.size_of)
     walk._register()
     return str(request.param)

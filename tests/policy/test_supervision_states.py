@@ -116,7 +116,7 @@ def test_a_step_that_leads_nowhere_is_a_fault_of_the_machine() -> None:
         {"exited": ev.ChildExited(0.0, 1, ev.ExitReason())},
         {"backoff": object()},
     ],
-    ids=str,
+    ids=lambda wrong: next(iter(wrong)),
 )
 def test_validate_finds_what_contradicts_itself(wrong: dict[str, Any]) -> None:
     driver = Driver("a").begin()

@@ -1,1 +1,2 @@
-"""The heap in C. Only the doors ``heap.walk`` and ``heap.clock`` import from here."""
+"""The heap in C. Only the doors ``heap.walk`` and ``heap.clock`` use it, if ``heap.extensions`` lets
+them."""

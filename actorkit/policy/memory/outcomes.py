@@ -25,9 +25,10 @@ from typing import Final, Literal
 
 import attrs
 
-__all__ = ["GC_PREDICTS", "ActionKind", "Pace", "PaceSettings", "ActionOutcome", "OutcomeBook"]
+__all__ = ["GC_PREDICTS", "ActionKind", "ActionOutcome", "OutcomeBook", "Pace", "PaceSettings"]
 
 ActionKind = Literal["gc", "trim", "shed", "kill"]
+"""The kinds of action that free something."""
 
 GC_PREDICTS: Final = 0.05
 """Part of the live bytes that a collection is expected to free."""
