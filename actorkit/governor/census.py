@@ -15,13 +15,12 @@ from typing import Any, Final
 
 from ..heap import walk
 from ..policy.memory.candidates import Candidate, Census, Radius
-from ..policy.memory.memory_sample import Priority
 from ..policy.memory.victims import KillCaps
 from ..runtime.actor.record import Record, RecordKind, record_of
 from ..runtime.actor.states import DEAD, IDLE
 from ..runtime.budgets.budget import Budget
 from ..runtime.budgets.holdings import heap_of_all, held_by, roots_of
-from .radius import is_critical, radius_of
+from .radius import is_critical, is_spared, radius_of
 
 __all__ = [
     "PLAN",
@@ -44,10 +43,9 @@ def _row(record: Record[Any]) -> Row | None:
 
 def _rank_of(kind: RecordKind) -> int | None:
     """The priority of this kind's actors, if they have none of their own. None: never killed for
-    memory's sake (see ``is_critical``)."""
-    if kind.role == "supervisor" or kind.options.priority is Priority.CRITICAL:
-        return None
-    return int(kind.options.priority)
+    memory's sake."""
+    priority = kind.options.priority
+    return None if is_spared(kind.role, priority) else int(priority)
 
 
 _SLOTS: Final = {name: getattr(Record, name) for name in dir(Record)}

@@ -13,7 +13,7 @@ from ..policy.memory.memory_sample import Priority
 from ..runtime.actor.record import Record
 from ..runtime.actor.states import DEAD
 
-__all__ = ["below", "is_critical", "radius_of"]
+__all__ = ["below", "is_critical", "is_spared", "radius_of"]
 
 
 def radius_of(record: Record[Any]) -> list[Record[Any]]:
@@ -51,6 +51,11 @@ def below(supervisor: Record[Any]) -> list[Record[Any]]:
 
 
 def is_critical(record: Record[Any]) -> bool:
-    """Must it never be killed for memory's sake? Supervisors are critical too: each holds little,
-    and everyone below it would go."""
-    return record.kind.role == "supervisor" or record.memory_priority is Priority.CRITICAL
+    """Must it never be killed for memory's sake?"""
+    return is_spared(record.kind.role, record.memory_priority)
+
+
+def is_spared(role: str, priority: Priority) -> bool:
+    """Is an actor of this role and priority critical? A supervisor always is: it holds little, and
+    everyone below it would go."""
+    return role == "supervisor" or priority is Priority.CRITICAL

@@ -21,6 +21,7 @@ from ..policy.memory.footprint_samples import kind_of
 from ..policy.memory.memory_sample import MemoryLevel, MemorySample, Priority
 from ..runtime.actor.doors import PendingRestart, RestartGate
 from ..runtime.base.timers import Timer
+from .radius import is_spared
 
 if TYPE_CHECKING:
     from ..policy.supervision.child_spec import ChildSpec
@@ -100,7 +101,7 @@ class MemoryGate:
             self._since[key] = now + delay
         kind = "a child" if spec is None else kind_of(spec.start)
         priority = Priority.NORMAL if spec is None else spec.priority
-        if spec is not None and spec.kind == "supervisor":
+        if spec is not None and is_spared(spec.kind, priority):
             priority = Priority.CRITICAL
         self._feed(queue.Held(now, ticket, kind, predicted, delay, cause, priority))
         return _Pending(self, ticket)

@@ -71,7 +71,7 @@ class Connections(Door):
         connection = self.connections.pop(record, None)
         if connection is not None:
             connection.ended(reason)
-            admission = cast("NodeEngine", record.scheduler).admission
+            admission = cast("NodeEngine", record.engine).admission
             if admission is not None:
                 admission.release(self.kind)
         super().child_exited(record, reason)
@@ -226,7 +226,7 @@ class Listener(DynamicSupervisor):
         arrival = Arrival(sock, peer)
         try:
             if _is_usable(sock):
-                unasked = Unasked(ctx.describe())
+                unasked = Unasked(ctx)
                 self._feed(ev.StartChildCommand(trio.current_time(), unasked, self.spec.with_args(arrival)))
         finally:
             if not arrival.connected:
@@ -253,12 +253,12 @@ class Unasked(Later[Any]):
 
     __slots__ = ("_listener",)
 
-    def __init__(self, listener: str) -> None:
+    def __init__(self, listener: Record[Any]) -> None:
         super().__init__()
         self._listener = listener
 
     def fail(self, error: Exception) -> None:
-        log.error("listener %s: a connection did not start: %s", self._listener, error)
+        log.error("listener %s: a connection did not start: %s", self._listener.describe(), error)
 
 
 def _is_usable(sock: socket.socket) -> bool:
@@ -277,4 +277,4 @@ async def _accept(acceptor: Acceptor, listener: Record[Any]) -> None:
         await acceptor.run()
     except Exception as error:
         log.exception("listener %s: its acceptor failed", listener.describe())
-        listener.kind.scheduler.end_now(listener, Crash.from_exception(error))
+        listener.kind.engine.end_now(listener, Crash.from_exception(error))

@@ -66,13 +66,21 @@ class MessageFault(Fault):
 
 
 @attrs.frozen(kw_only=True)
-class Crash(MessageFault):
-    """The handler raises ``InjectedFault`` before it does anything.
+class CrashFault(MessageFault):
+    """The handler raises ``InjectedFault`` before it does anything. Written ``faults.Crash``.
 
     Example::
 
         FaultPlan(faults.Crash(on=3, times=2))
     """
+
+    @property
+    def label(self) -> str:
+        return "Crash"
+
+
+Crash = CrashFault
+"""The package has one class of that name: the exit reason of an actor whose handler has raised."""
 
 
 @attrs.frozen(kw_only=True)

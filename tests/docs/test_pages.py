@@ -90,3 +90,13 @@ def test_fragments_have_a_kind() -> None:
         if path.name != "README.md":
             assert re.fullmatch(rf"(\d+|\+[\w-]+)\.({'|'.join(sorted(KINDS))})(\.\d+)?\.md", path.name), path.name
             assert path.read_text(encoding="utf-8").strip(), path.name
+
+
+def test_where_things_went_is_true() -> None:
+    """Each new path of the table is there."""
+    page = ROOT / "docs" / "design" / "0039-where-things-went.md"
+    table = page.read_text(encoding="utf-8").split("## Names")[0]
+    rows = re.findall(r"^\|[^|]+\|([^|]+)\|$", table, re.MULTILINE)
+    now = [ROOT / "actorkit" / path for row in rows for path in re.findall(r"`([^`]+)`", row)]
+    assert len(now) > 100
+    assert [path.name for path in now if not (path.exists() or path.with_suffix(".py").exists())] == []

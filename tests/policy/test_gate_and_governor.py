@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actorkit.policy.memory import governor_events as ev
-from actorkit.policy.memory import restart_queue as pricing
+from actorkit.policy.memory import restart_queue
 from actorkit.policy.memory.fill_rate import LookSettings
 from actorkit.policy.memory.governor import GovernorMachine
 from actorkit.policy.memory.governor_settings import GovernorSettings
@@ -25,7 +25,7 @@ from tests.effort import effort
 from tests.policy.memory_node import LIMIT, Actor, Node, crowd
 
 SETTINGS = GovernorSettings(reserve=1000, looks=LookSettings(assumed=0.1 * LIMIT))
-GATE = pricing.GateSettings()
+GATE = restart_queue.GateSettings()
 BACKOFF = Backoff(first=0.5, limit=10.0)
 
 
@@ -33,12 +33,12 @@ BACKOFF = Backoff(first=0.5, limit=10.0)
 class Restarting(Node):
     """A node whose victims are supervised."""
 
-    gate: pricing.RestartQueue = attrs.field(factory=lambda: pricing.RestartQueue(GATE))
+    gate: restart_queue.RestartQueue = attrs.field(factory=lambda: restart_queue.RestartQueue(GATE))
     closed: bool = False
     held: dict[int, tuple[float, Actor, float]] = attrs.field(factory=dict)
     """By key: not before when, who, how large at the death."""
     released: list[tuple[float, int, float]] = attrs.field(factory=list)
-    deaths: dict[int, pricing.NodeDeaths] = attrs.field(factory=dict)
+    deaths: dict[int, restart_queue.NodeDeaths] = attrs.field(factory=dict)
     since: dict[int, float] = attrs.field(factory=dict)
     newborn: float = 1.0
     """Part of its size at death that a new life begins with."""
@@ -48,7 +48,7 @@ class Restarting(Node):
         self._fractions = random.Random(self.seed)
         self.sizes = {key: actor.size for key, actor in self.actors.items()}
 
-    def tell(self, event: pricing.GateEvent) -> None:
+    def tell(self, event: restart_queue.GateEvent) -> None:
         for release in self.gate.handle(event):
             key: Any = release.key
             not_before, actor, size = self.held.pop(key)
@@ -64,7 +64,7 @@ class Restarting(Node):
         wake_at = self.gate.wake_at
         while wake_at is not None and wake_at <= to:
             super().pass_time(max(self.now, wake_at))
-            self.tell(pricing.Tick(self.now))
+            self.tell(restart_queue.Tick(self.now))
             again = self.gate.wake_at
             assert again is None or again > self.now or again > wake_at, "it would spin"
             wake_at = again
@@ -72,24 +72,24 @@ class Restarting(Node):
 
     def look(self) -> None:
         super().look()
-        self.tell(pricing.Looked(self.looks[-1]))
+        self.tell(restart_queue.Looked(self.looks[-1]))
 
     def perform(self, action: ev.GovernorAction) -> None:
         if isinstance(action, ev.CloseGate | ev.OpenGate):
             self.closed = isinstance(action, ev.CloseGate)
-            self.tell(pricing.Closed(self.now) if self.closed else pricing.Opened(self.now))
+            self.tell(restart_queue.Closed(self.now) if self.closed else restart_queue.Opened(self.now))
         super().perform(action)
 
     def bury(self, number: int, keys: tuple[int, ...]) -> None:
         dead = {key: self.actors[key] for key in keys if key in self.actors}
         super().bury(number, keys)
         for key, actor in dead.items():
-            deaths = self.deaths.setdefault(key, pricing.NodeDeaths(BACKOFF))
+            deaths = self.deaths.setdefault(key, restart_queue.NodeDeaths(BACKOFF))
             lived = self.now - self.since.get(key, 0.0)
             delay = deaths.note(lived, round(actor.size), self._fractions.random())
             assert 0 <= delay <= BACKOFF.limit
             self.held[key] = (self.now + delay, actor, actor.size)
-            self.tell(pricing.Held(self.now, key, "worker", deaths.predicted, delay, "killed", actor.priority))
+            self.tell(restart_queue.Held(self.now, key, "worker", deaths.predicted, delay, "killed", actor.priority))
 
 
 def any_node(**fixed: Any) -> st.SearchStrategy[Restarting]:
