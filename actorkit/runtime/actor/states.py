@@ -1,8 +1,8 @@
 """The states of an actor's life, and how it gets from one to the other.
 
-They are plain ints, since the hot path compares them, and it is the hot path that sets them: nothing
-looks into ``TRANSITIONS`` at run time. The table is for people; a test runs actors of all kinds and
-compares.
+They are plain ints, since the hot path compares them, and it is the hot path that sets them:
+nothing looks into ``TRANSITIONS`` at run time. The table is for people; a test runs actors of all
+kinds and compares.
 """
 
 from __future__ import annotations
