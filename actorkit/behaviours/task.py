@@ -75,7 +75,7 @@ class Outcome:
             try:
                 listener()
             except BaseException as error:  # the others are called all the same
-                record.kind.scheduler.step_failed(error)
+                record.kind.engine.step_failed(error)
 
     def when_ended(self, listener: Callable[[], None]) -> None:
         """Have ``listener()`` called at the end; now, if that has come. It must neither raise nor
@@ -207,20 +207,20 @@ class Task(Generic[T]):
         touched. A task in a shielded scope is waited for, as long as that takes.
         Source: Task.shutdown/2.
         """
-        self._record.kind.scheduler.home.check("end", self._record)
+        self._record.kind.engine.home.check("end", self._record)
         if self.done:
             await trio.lowlevel.checkpoint()
             return self.poll()
         record = self._record
-        scheduler = record.kind.scheduler
+        engine = record.kind.engine
         relations = record.relations
         for other in list(relations.links or ()) if relations is not None else ():
             links.unlink(record, other)
         if seconds > 0:
-            scheduler.shutdown_child(record, SHUTDOWN)
+            engine.shutdown_child(record, SHUTDOWN)
             with trio.move_on_after(seconds):
                 await self._outcome.wait()
-        scheduler.end_now(record, KILLED)
+        engine.end_now(record, KILLED)
         await self._outcome.wait()
         outcome = self.poll()
         ended_here = isinstance(outcome, TaskFailed) and isinstance(outcome.reason, (Shutdown, Killed))
@@ -229,8 +229,8 @@ class Task(Generic[T]):
     def cancel(self) -> None:
         """End the task with Shutdown, even if it traps exits, and do not wait. A linked owner gets
         the exit signal."""
-        self._record.kind.scheduler.home.check("cancel", self._record)
-        self._record.kind.scheduler.end_now(self._record, SHUTDOWN)
+        self._record.kind.engine.home.check("cancel", self._record)
+        self._record.kind.engine.end_now(self._record, SHUTDOWN)
 
     def when_ended(self, listener: Callable[[], None]) -> None:
         """Have ``listener()`` called in the step in which the task ends; now, if it has ended. It

@@ -97,7 +97,7 @@ class Kills:
     def _end(self, record: Record[Any], reason: ExitReason) -> None:
         if record.state != DEAD:
             self.killed += 1
-            record.scheduler.end_now(record, reason)
+            record.engine.end_now(record, reason)
 
     def _when_ended(self, records: Iterable[Record[Any]], action: Ending, live: int | None) -> None:
         """Call ``ended`` when all of these have ended. If all were idle, that is now, and what it
@@ -119,7 +119,7 @@ class Kills:
 
 def emit_kill(record: Record[Any], *fields: Any) -> None:
     """Tell subscribers of one victim. ``fields``: those of KilledForMemory from ``level`` on."""
-    events = record.scheduler.events
+    events = record.engine.events
     if events.wanted(KilledForMemory):
         events.emit(KilledForMemory(record, record.pid, record.started_as, *fields))
 

@@ -68,7 +68,7 @@ def shed(record: Record[Any], wanted: int, why: str) -> Shed:
 
     taken = record.remove_if(given_up)
     for message in taken:
-        record.scheduler.dead_letter(record, message, DeadLetterReason.SHED, why)
+        record.engine.dead_letter(record, message, DeadLetterReason.SHED, why)
         reply = message[2]
         if reply is not None:
             reply.refuse(

@@ -182,7 +182,7 @@ async def govern_subtree(
         )
     if settings.reserve:
         settings = attrs.evolve(settings, reserve=0)
-    governor = SubtreeGovernor(record.scheduler.node, record, size, settings)  # type: ignore[attr-defined]
+    governor = SubtreeGovernor(record.engine.node, record, size, settings)  # type: ignore[attr-defined]
     governor.begin(gate or GateSettings())
     try:
         yield governor

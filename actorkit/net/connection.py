@@ -125,7 +125,7 @@ class Connection:
         self._scope: trio.CancelScope | None = None
         self._scheduled = False
         self._sender: trio.CancelScope | None = None
-        self._engine: RecordEngine = record.kind.scheduler
+        self._engine: RecordEngine = record.kind.engine
         self.peer = peer
         self.dropped = 0
 

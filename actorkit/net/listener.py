@@ -71,7 +71,7 @@ class Connections(Door):
         connection = self.connections.pop(record, None)
         if connection is not None:
             connection.ended(reason)
-            admission = cast("NodeEngine", record.scheduler).admission
+            admission = cast("NodeEngine", record.engine).admission
             if admission is not None:
                 admission.release(self.kind)
         super().child_exited(record, reason)
@@ -277,4 +277,4 @@ async def _accept(acceptor: Acceptor, listener: Record[Any]) -> None:
         await acceptor.run()
     except Exception as error:
         log.exception("listener %s: its acceptor failed", listener.describe())
-        listener.kind.scheduler.end_now(listener, Crash.from_exception(error))
+        listener.kind.engine.end_now(listener, Crash.from_exception(error))

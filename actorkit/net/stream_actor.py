@@ -114,7 +114,7 @@ def stream_callbacks(cls: type[StreamActor]) -> tuple[Callable[..., Any] | None,
 def _receive(actor: StreamActor, messages: deque[bytes]) -> None:
     received = actor.received
     context = actor.ctx
-    engine = context.scheduler
+    engine = context.engine
     left = engine.inline_left
     for _ in range(min(BATCH, len(messages))):
         received(messages.popleft())
@@ -132,7 +132,7 @@ def _receive(actor: StreamActor, messages: deque[bytes]) -> None:
 async def _receive_async(actor: StreamActor, messages: deque[bytes]) -> None:
     received = actor.received
     context = actor.ctx
-    engine = context.scheduler
+    engine = context.engine
     for _ in range(min(BATCH, len(messages))):
         await received(messages.popleft())
         if context.control is not None:

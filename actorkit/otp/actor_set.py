@@ -38,7 +38,7 @@ def living(engine: NodeEngine, ref: Ref[Any], purpose: str) -> Record[Any]:
         raise NotAlive(purpose, shown(ref, 200), "it is not the ref of an actor") from None
     if record is None or not record.alive:
         raise NotAlive(purpose, shown(ref, 200), "it is dead" if record is not None else "nobody is there")
-    if record.kind.scheduler is not engine:
+    if record.kind.engine is not engine:
         raise NotAlive(purpose, record.describe(), f"it lives on another node than {engine.name!r}")
     return record
 

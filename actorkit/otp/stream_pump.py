@@ -35,7 +35,7 @@ from ..errors import CalleeDied, NodeStopped
 from ..log import log
 from ..policy.supervision.child_spec import ChildSpec
 from ..reasons import SHUTDOWN, ExitReason
-from ..runtime.actor.names import CURRENT_SCHEDULER
+from ..runtime.actor.names import CURRENT_ENGINE
 from ..runtime.actor.record import Record
 from ..runtime.actor.ref import Ref
 from ..runtime.actor.states import DEAD
@@ -138,11 +138,11 @@ class Pump(Generic[I, T]):
 
     def begin(self) -> None:
         """The first step: start the feeder. Raises NodeStopped, NotInsideActor."""
-        here = CURRENT_SCHEDULER.get(None)
+        here = CURRENT_ENGINE.get(None)
         consumer = None if here is None else here.current
         supervisor: Record[Any] | None = self.supervisor.bound_record()
         if consumer is None and supervisor is not None:
-            here = supervisor.kind.scheduler
+            here = supervisor.kind.engine
         elif here is None:
             self.supervisor.resolve()  # says what is wrong
         engine = self.engine = cast("NodeEngine", here)
@@ -241,7 +241,7 @@ class Pump(Generic[I, T]):
         if feeder is None:
             self.source = None
         elif feeder.state != DEAD:
-            feeder.kind.scheduler.end_now(feeder, SHUTDOWN)
+            feeder.kind.engine.end_now(feeder, SHUTDOWN)
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None

@@ -35,12 +35,12 @@ class AsConsumer(Driver):
     __slots__ = ("task",)
 
     def __init__(self, coro: Any, consumer: Record[Any]) -> None:
-        super().__init__(coro, BEGIN, consumer.kind.scheduler, consumer, None)
+        super().__init__(coro, BEGIN, consumer.kind.engine, consumer, None)
         self.task = current_task()
 
     def begin(self) -> None:
         """From now on the work belongs to the consumer."""
-        self.scheduler.holders[self.task] = self
+        self.engine.holders[self.task] = self
         relations = self.actor.need_relations()
         if relations.kids is None:
             relations.kids = set()

@@ -353,7 +353,7 @@ class Context(ActorContext[A_co]):
     @property
     def node(self) -> Node:
         """The node that this actor lives on."""
-        node: Node = cast(NodeEngine, self.kind.scheduler).node
+        node: Node = cast(NodeEngine, self.kind.engine).node
         return node
 
     def spawn(self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs) -> Ref[A]:

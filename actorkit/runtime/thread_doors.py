@@ -14,7 +14,7 @@ import trio
 
 from ..heap.threads import in_account
 from ..log import log
-from .actor.names import CURRENT_SCHEDULER
+from .actor.names import CURRENT_ENGINE
 from .actor.ref import BoundedCall, Ref
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class FromThread:
         """
 
         async def ask() -> Any:
-            CURRENT_SCHEDULER.set(self._engine)
+            CURRENT_ENGINE.set(self._engine)
             return await ref.call(method, *args, **kwargs)
 
         return trio.from_thread.run(ask, trio_token=self._engine.trio_token)
@@ -124,8 +124,8 @@ async def to_thread(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwar
 
         rows = await ak.to_thread(parse, text)
     """
-    scheduler = CURRENT_SCHEDULER.get(None)
-    current = None if scheduler is None else scheduler.current
+    engine = CURRENT_ENGINE.get(None)
+    current = None if engine is None else engine.current
     call = partial(function, *args, **kwargs)
     account = None if current is None else current.account
     return await trio.to_thread.run_sync(call if account is None else in_account(account, call))

@@ -22,7 +22,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 import actorkit as ak
-from actorkit.runtime.actor.names import CURRENT_SCHEDULER
+from actorkit.runtime.actor.names import CURRENT_ENGINE
 from actorkit.runtime.base.trio_internals import fatal_leaf
 from bench.soak.invariants import consistent, left
 
@@ -432,7 +432,7 @@ class World:
         """``open_node`` has been left."""
         if self.closing is not None and trio.current_time() - self.closing > 4.5:
             self.problems.append(f"the stop took {trio.current_time() - self.closing:.1f} s")
-        if CURRENT_SCHEDULER.get(None) is not None:
+        if CURRENT_ENGINE.get(None) is not None:
             self.problems.append("the node is still the current one")
 
     def after(self) -> Iterator[str]:

@@ -51,6 +51,7 @@ class ActorKind(Generic[R]):
         "child_id",
         "cls",
         "construct",
+        "engine",
         "footprint",
         "handlers",
         "info",
@@ -69,7 +70,6 @@ class ActorKind(Generic[R]):
         "role",
         "runner",
         "runq",
-        "scheduler",
         "slot_names",
         "terminate",
         "tombstone",
@@ -79,7 +79,7 @@ class ActorKind(Generic[R]):
 
     def __init__(
         self,
-        scheduler: Engine[R],
+        engine: Engine[R],
         cls: type,
         options: ActorOptions,
         *,
@@ -96,11 +96,11 @@ class ActorKind(Generic[R]):
         self.name = options.name
         self.child_id = options.id
         self.role: Kind = options.kind
-        self.runq: deque[R] = scheduler.queues[SCHEDULING.index(options.scheduling)]
-        self.scheduler = scheduler
-        self.runner = scheduler.runner
+        self.runq: deque[R] = engine.queues[SCHEDULING.index(options.scheduling)]
+        self.engine = engine
+        self.runner = engine.runner
         #: Does the runtime see what an inline handler leaves open in its caller's task?
-        self.watched = scheduler.features.cancel_status
+        self.watched = engine.features.cancel_status
         self.owner = owner
         #: ``options.max_heap_size``, with the node's default and all knobs filled in.
         self.limit = limit
@@ -155,7 +155,7 @@ class ActorKind(Generic[R]):
         while layer is not None:
             if not fits(layer, len(args) + 1, kwargs):
                 signed = partial(function)
-                signed.sender = sender_now(self.scheduler.current)  # type: ignore[attr-defined]
+                signed.sender = sender_now(self.engine.current)  # type: ignore[attr-defined]
                 return signed
             layer = getattr(layer, "__wrapped__", None)
         if function not in self.handlers.misused:

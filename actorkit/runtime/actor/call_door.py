@@ -60,7 +60,7 @@ class CallDoor(Mailbox):
     async def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         """See ``Ref.call``. One long function: this is the hot path."""
         kind = self.kind
-        scheduler = kind.scheduler
+        engine = kind.engine
         function = kind.inline[method]
         watched = kind.watched
         task: Any
@@ -73,31 +73,31 @@ class CallDoor(Mailbox):
                 raise self._not_from_here("call")
             status = task.trio_cancel_status
             if status.effectively_cancelled:
-                await scheduler.checkpoint()
+                await engine.checkpoint()
         else:
             status = None
             task = self.task_of_sender("call")
-            if caller_is_cancelled(task, scheduler.features):
-                await scheduler.checkpoint()
+            if caller_is_cancelled(task, engine.features):
+                await engine.checkpoint()
         if function is not None and self.state == IDLE and not kwargs:
             # Inline: the callee is idle, has no message and no signal, and cannot suspend.
             failure: BaseException | None = None
             result: Any = None
-            previous = scheduler.current
-            scheduler.current = self
+            previous = engine.current
+            engine.current = self
             self.state = RUNNING
-            hook = scheduler.step_hook
+            hook = engine.step_hook
             if hook is not None:
                 hook(self)
             failure = None
             try:
                 context = self.variables
                 if context is None:
-                    free = scheduler.free_contexts
-                    context = free.pop() if free else scheduler.base_context.copy()
+                    free = engine.free_contexts
+                    context = free.pop() if free else engine.base_context.copy()
                     result = context.run(function, self.obj, *args)
                     try:
-                        if context != scheduler.base_context:
+                        if context != engine.base_context:
                             self.variables = context
                         else:
                             free.append(context)
@@ -106,57 +106,57 @@ class CallDoor(Mailbox):
                 else:
                     result = context.run(function, self.obj, *args)
             except BaseException as error:
-                scheduler.current = previous
+                engine.current = previous
                 if hook is not None:
                     hook(previous)
                 try:
-                    failure = scheduler.inline_crash(self, error, function, args)
+                    failure = engine.inline_crash(self, error, function, args)
                 except RecursionError:  # the caller's stack is full
-                    scheduler.doomed.append(self)
+                    engine.doomed.append(self)
                     raise
                 if watched and task.trio_cancel_status is not status:
-                    await close_left_open(task, status, scheduler.features)
+                    await close_left_open(task, status, engine.features)
             if failure is not None:
                 # Not raised from within: the callee's exception would be its context, and keep the
                 # callee's state.
                 args = ()
                 if isinstance(failure, Exception):
-                    await scheduler.yield_if_due(task)
+                    await engine.yield_if_due(task)
                 raise failure
-            scheduler.current = previous
+            engine.current = previous
             if watched and task.trio_cancel_status is not status:
                 if hook is not None:
                     hook(previous)
-                await close_left_open(task, status, scheduler.features)
-                raise scheduler.left_scope_open(self)
+                await close_left_open(task, status, engine.features)
+                raise engine.left_scope_open(self)
             if self.inbox is None and self.control is None and self.outbox is None:  # see ``mailbox``
                 self.state = IDLE
             else:
-                scheduler.after_inline(self)
+                engine.after_inline(self)
             if hook is not None:
                 args = ()  # what it was given is its own now: it must not look as if we held it too
                 hook(previous)
                 if previous is not None and result is not None:
-                    scheduler.received(result)
-            scheduler.inline_left = left = scheduler.inline_left - 1
-            if left <= 0 and scheduler.slice_is_over():
-                await scheduler.breathe()
+                    engine.received(result)
+            engine.inline_left = left = engine.inline_left - 1
+            if left <= 0 and engine.slice_is_over():
+                await engine.breathe()
             answer = type(result)
             if answer is Later or answer is CoroutineType:
                 return await self._not_yet(method, result)
             return result
         if self.state == DEAD:
-            await scheduler.checkpoint()  # a loop of attempts must let others run
+            await engine.checkpoint()  # a loop of attempts must let others run
             raise CalleeDied(self.describe(), NOPROC, method=method.__qualname__)
-        reply = PendingReply(task, self, scheduler.current)
+        reply = PendingReply(task, self, engine.current)
         function = kind.handlers[method]
         if kwargs:
             function = partial(function, **kwargs)
             kwargs.clear()
-        reply.bucket = bucket = scheduler.deadlines.newest
+        reply.bucket = bucket = engine.deadlines.newest
         try:
-            if not scheduler.deadlines.armed:
-                scheduler.deadlines.arm()
+            if not engine.deadlines.armed:
+                engine.deadlines.arm()
             bucket[reply] = None
             self._enqueue_call((function, args, reply), reply)
         except BaseException as error:
@@ -164,7 +164,7 @@ class CallDoor(Mailbox):
             reply.abandoned()
             if isinstance(error, CallError):
                 del function, args, kwargs
-                await scheduler.checkpoint()
+                await engine.checkpoint()
             raise
         del function, args, kwargs
         got = await park(Trap(reply.abort))
@@ -174,13 +174,13 @@ class CallDoor(Mailbox):
             got.unwrap()
         if reply.error is not None:
             raise _naming(method, reply.error)
-        if scheduler.step_hook is not None:
-            scheduler.received(reply.value)
+        if engine.step_hook is not None:
+            engine.received(reply.value)
         return reply.value
 
     async def _not_yet(self, method: Any, result: Any) -> Any:
         """An inline call has returned what is not its answer yet."""
-        scheduler = self.kind.scheduler
+        engine = self.kind.engine
         if type(result) is Later:
             done, value = result._outcome()
             if done:
@@ -188,9 +188,9 @@ class CallDoor(Mailbox):
         if self.state == DEAD:
             if type(result) is CoroutineType:
                 result.close()
-            raise CalleeDied(self.describe(), scheduler.last_reason, method=method.__qualname__)
-        reply = PendingReply(current_task(), self, scheduler.current)
-        deadlines = scheduler.deadlines
+            raise CalleeDied(self.describe(), engine.last_reason, method=method.__qualname__)
+        reply = PendingReply(current_task(), self, engine.current)
+        deadlines = engine.deadlines
         reply.bucket = bucket = deadlines.newest
         if not deadlines.armed:
             deadlines.arm()
@@ -216,26 +216,26 @@ class CallDoor(Mailbox):
             got.unwrap()
         if reply.error is not None:
             raise _naming(asked, reply.error)
-        scheduler = self.kind.scheduler
-        if scheduler.step_hook is not None:
-            scheduler.received(reply.value)
+        engine = self.kind.engine
+        if engine.step_hook is not None:
+            engine.received(reply.value)
         return reply.value
 
     async def _call_within(self, seconds: float, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         kind = self.kind
-        scheduler = kind.scheduler
+        engine = kind.engine
         kind.inline[method]
         function: Callable[..., Any] = kind.handlers[method]
         task = self.task_of_sender("call")
-        if caller_is_cancelled(task, scheduler.features):
-            await scheduler.checkpoint()
+        if caller_is_cancelled(task, engine.features):
+            await engine.checkpoint()
         if self.state == DEAD:
-            await scheduler.checkpoint()
+            await engine.checkpoint()
             raise CalleeDied(self.describe(), NOPROC, method=method.__qualname__)
-        reply = PendingReply(task, self, scheduler.current)
+        reply = PendingReply(task, self, engine.current)
         timer = None
         if seconds != math.inf:
-            timer = scheduler.timers.after(seconds, reply.expire, seconds)
+            timer = engine.timers.after(seconds, reply.expire, seconds)
         try:
             if kwargs:
                 function = partial(function, **kwargs)
@@ -244,7 +244,7 @@ class CallDoor(Mailbox):
                 self._enqueue_call((function, args, reply), reply)
             except CallError:
                 reply.abandoned()
-                await scheduler.checkpoint()
+                await engine.checkpoint()
                 raise
             del function, args, kwargs
             return await self.wait_for_answer(reply, method)
@@ -259,12 +259,12 @@ class CallDoor(Mailbox):
     def task_of_sender(self, what: str) -> Task:
         """The task that asks something of this actor. Raises if it is none of the node's trio
         run."""
-        scheduler = self.kind.scheduler
+        engine = self.kind.engine
         try:
             task = current_task()
         except RuntimeError:
             raise self._not_from_here(what) from None
-        if not runs_in(task, scheduler.runner) or get_ident() != scheduler.thread:
+        if not runs_in(task, engine.runner) or get_ident() != engine.thread:
             raise self._not_from_here(what)
         return task
 
@@ -273,7 +273,7 @@ class CallDoor(Mailbox):
         everywhere."""
         if self.state == DEAD:
             return CalleeDied(self.describe(), NOPROC)
-        return self.kind.scheduler.home.refuse(what, self)
+        return self.kind.engine.home.refuse(what, self)
 
     def _enqueue_call(self, message: Message, reply: PendingReply) -> None:
         """Queue a call, or fail it at once. The caller parks on ``reply`` next."""

@@ -41,10 +41,10 @@ class ActorContext(Record[A_co]):
     __slots__ = ()
 
     def _self(self, what: str) -> None:
-        scheduler = self.kind.scheduler
-        if get_ident() != scheduler.thread:
-            raise scheduler.home.refuse(f"use ctx.{what} of", self)
-        if scheduler.current is not self:
+        engine = self.kind.engine
+        if get_ident() != engine.thread:
+            raise engine.home.refuse(f"use ctx.{what} of", self)
+        if engine.current is not self:
             raise NotInsideActor(
                 f"ctx.{what} of {self.describe()} was used from outside it: only the actor's own handlers and "
                 f"the tasks in its "
@@ -66,17 +66,17 @@ class ActorContext(Record[A_co]):
         Source: erlang:link/1.
         """
         self._self("link")
-        record = resolve(other, self.kind.scheduler)
+        record = resolve(other, self.kind.engine)
         if record is None:
-            links.send_signal(self.kind.scheduler, self, NOPROC, None, Source.LINK)
+            links.send_signal(self.kind.engine, self, NOPROC, None, Source.LINK)
         else:
-            links.link(self.kind.scheduler, self, record)
+            links.link(self.kind.engine, self, record)
 
     def unlink(self, other: Ref[Any]) -> None:
         """End the link, from either side. No Exit from it arrives after this. Source:
         erlang:unlink/1."""
         self._self("unlink")
-        record = resolve(other, self.kind.scheduler)
+        record = resolve(other, self.kind.engine)
         if record is not None:
             links.unlink(self, record)
 
@@ -87,7 +87,7 @@ class ActorContext(Record[A_co]):
         erlang:monitor/2.
         """
         self._self("monitor")
-        return links.monitor(self.kind.scheduler, self, resolve(other, self.kind.scheduler), other)
+        return links.monitor(self.kind.engine, self, resolve(other, self.kind.engine), other)
 
     def demonitor(self, monitor: MonitorId, *, flush: bool = False) -> bool:
         """Take a monitor back. True: it was armed, and its Down will not come. False: its Down has
@@ -122,7 +122,7 @@ class ActorContext(Record[A_co]):
     @max_heap_size.setter
     def max_heap_size(self, value: HeapLimit | int | str | None) -> None:
         self._self("max_heap_size")
-        self.kind.scheduler.budgets.change(self, as_heap_limit(value))
+        self.kind.engine.budgets.change(self, as_heap_limit(value))
 
     @property
     def priority(self) -> Priority:
@@ -140,7 +140,7 @@ class ActorContext(Record[A_co]):
         """Get ``MemoryPressure`` messages when the node's memory level changes; ``False``: no more
         of them. For actors that can let go of something, such as a cache."""
         self._self("watch_memory")
-        watchers = self.kind.scheduler.memory_watchers
+        watchers = self.kind.engine.memory_watchers
         if not wanted:
             watchers.pop(self, None)
         elif self not in watchers:
@@ -211,7 +211,7 @@ class ActorContext(Record[A_co]):
         relations = self.need_relations()
         relations.idle_seconds = seconds
         self.need_control().idle = seconds is not None
-        self.kind.scheduler.restart_idle_timer(self)
+        self.kind.engine.restart_idle_timer(self)
 
     # --- system events ------------------------------------------------------------------------
 
@@ -219,12 +219,12 @@ class ActorContext(Record[A_co]):
         """Get the node's system events of these types as messages; without ``types``, all of them.
         It replaces an earlier subscription."""
         self._self("subscribe")
-        self.kind.scheduler.events.subscribe(self, types or (SystemEvent,))
+        self.kind.engine.events.subscribe(self, types or (SystemEvent,))
 
     def unsubscribe(self) -> None:
         """No more system events."""
         self._self("unsubscribe")
-        self.kind.scheduler.events.unsubscribe(self)
+        self.kind.engine.events.unsubscribe(self)
 
     # --- names --------------------------------------------------------------------------------
 
@@ -239,7 +239,7 @@ class ActorContext(Record[A_co]):
         own = relations.name if relations.name is not None else self.kind.name
         if own is not None:
             raise AlreadyRegistered(name, f"{self.describe()}, which is registered as {own!r}")
-        self.kind.scheduler.names.register(name, self)
+        self.kind.engine.names.register(name, self)
         relations.name = name
 
     def unregister(self) -> None:
@@ -247,5 +247,5 @@ class ActorContext(Record[A_co]):
         self._self("unregister")
         relations = self.relations
         if relations is not None and relations.name is not None:
-            self.kind.scheduler.names.release(relations.name, self)
+            self.kind.engine.names.release(relations.name, self)
             relations.name = None

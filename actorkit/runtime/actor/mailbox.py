@@ -311,7 +311,7 @@ class Mailbox(Party):
             newest = policy == "drop_newest"
             reason = shortage.dropped_newest if newest else shortage.full
         # Only for those who listen: in a flood the text would cost more than the refusal.
-        self.refuse(message, reason, shortage.details(self) if self.kind.scheduler.events.listened else "")
+        self.refuse(message, reason, shortage.details(self) if self.kind.engine.events.listened else "")
         return newest
 
     def overflow_of_call(self, message: Message, reply: PendingReply, shortage: Shortage = PLACES) -> None:
@@ -328,7 +328,7 @@ class Mailbox(Party):
         """Give up the oldest message that may be dropped; returns it."""
         oldest = self.take_oldest()
         if oldest is not None:
-            self.kind.scheduler.dead_letter(self, oldest, shortage.dropped_oldest)
+            self.kind.engine.dead_letter(self, oldest, shortage.dropped_oldest)
             if oldest[2] is not None:
                 oldest[2].refuse(
                     MailboxFull(f"the call was dropped as the oldest of {self.describe()}'s full {shortage.of}")
@@ -337,7 +337,7 @@ class Mailbox(Party):
 
     def refuse(self, message: Message, reason: DeadLetterReason, details: str = "") -> bool:
         """It is a dead letter. Returns False, what its sender gets."""
-        self.kind.scheduler.dead_letter(self, message, reason, details)
+        self.kind.engine.dead_letter(self, message, reason, details)
         return False
 
     # --- those who wait for room ----------------------------------------------------------------
@@ -365,7 +365,7 @@ class Mailbox(Party):
         sender's: so no variable holds it, or its arguments, across an await, here or in the
         callers.
         """
-        engine = self.kind.scheduler
+        engine = self.kind.engine
         task = self.task_of_sender("send to")
         if caller_is_cancelled(task, engine.features):
             await engine.checkpoint()

@@ -20,12 +20,12 @@ from .pid import Pid
 from .record import Record, RecordEngine
 from .ref import Ref
 
-__all__ = ["CURRENT_SCHEDULER", "NamedRef", "ServiceRef", "checked_class", "checked_name", "named"]
+__all__ = ["CURRENT_ENGINE", "NamedRef", "ServiceRef", "checked_class", "checked_name", "named"]
 
 A = TypeVar("A")
 A_co = TypeVar("A_co", covariant=True)
 
-CURRENT_SCHEDULER: ContextVar[RecordEngine] = ContextVar("actorkit_node")
+CURRENT_ENGINE: ContextVar[RecordEngine] = ContextVar("actorkit_node")
 
 
 class NamedRef(Ref[A_co]):
@@ -51,18 +51,18 @@ class NamedRef(Ref[A_co]):
 
     def resolve(self) -> Record[Any] | None:
         try:
-            scheduler = CURRENT_SCHEDULER.get()
+            engine = CURRENT_ENGINE.get()
         except LookupError:
             raise NotInsideActor(
                 f"the named ref {self.name!r} was used outside of any node: use it in an actor, or in the body of "
                 "`async with open_node(…)`; elsewhere use node.whereis(name), and from a thread node.from_thread"
             ) from None
-        return self.resolve_on(scheduler)
+        return self.resolve_on(engine)
 
     async def _holder(self, method: Any = None) -> Record[Any]:
         record = self.resolve()
         if record is None:
-            why = self.why_nobody(CURRENT_SCHEDULER.get())
+            why = self.why_nobody(CURRENT_ENGINE.get())
             await checkpoint()  # a loop of attempts must let others run: a supervisor, for one
             raise CalleeDied(f"{self.name!r} ({why})", NOPROC, method=getattr(method, "__qualname__", ""))
         return record
@@ -81,7 +81,7 @@ class NamedRef(Ref[A_co]):
             engine.dead_name(self.name, "send_after", (message,))
 
     def _nobody(self, what: Any, args: tuple[Any, ...]) -> bool:
-        CURRENT_SCHEDULER.get().dead_name(self.name, what, args)
+        CURRENT_ENGINE.get().dead_name(self.name, what, args)
         return False
 
     def cast(self, method: Any, /, *args: Any, **kwargs: Any) -> bool:
@@ -134,7 +134,7 @@ class NamedRef(Ref[A_co]):
     def pid(self) -> Pid:
         record = self.resolve()
         if record is None:
-            raise ActorDead(f"{self.name!r} leads to nobody now: {self.why_nobody(CURRENT_SCHEDULER.get())}")
+            raise ActorDead(f"{self.name!r} leads to nobody now: {self.why_nobody(CURRENT_ENGINE.get())}")
         return record.pid
 
     @property

@@ -80,9 +80,9 @@ class Record(CallDoor, Ref[A_co]):
         if inbox is None:
             state = self.state
             if state == IDLE:
-                scheduler = kind.scheduler
-                if not scheduler.busy:
-                    scheduler.wake("cast to", self)
+                engine = kind.engine
+                if not engine.busy:
+                    engine.wake("cast to", self)
                 self.inbox = [(function, args, None)]
                 self.state = QUEUED
                 kind.runq.append(self)
@@ -104,9 +104,9 @@ class Record(CallDoor, Ref[A_co]):
         if inbox is None:
             state = self.state
             if state == IDLE:
-                scheduler = kind.scheduler
-                if not scheduler.busy:
-                    scheduler.wake("send to", self)
+                engine = kind.engine
+                if not engine.busy:
+                    engine.wake("send to", self)
                 self.inbox = [(kind.info, (message,), None)]
                 self.state = QUEUED
                 kind.runq.append(self)
@@ -158,10 +158,10 @@ class Record(CallDoor, Ref[A_co]):
     def make_ready(self) -> None:
         """Put this idle actor, which has something to do, on its run queue."""
         kind = self.kind
-        scheduler = kind.scheduler
-        if not scheduler.busy:
+        engine = kind.engine
+        if not engine.busy:
             try:
-                scheduler.wake()
+                engine.wake()
             except BaseException:  # the stack is full; what it has already must be run by whoever is woken next
                 if self.has_messages:
                     self.state = QUEUED
@@ -191,24 +191,24 @@ class Record(CallDoor, Ref[A_co]):
     # --- control ------------------------------------------------------------------------------
 
     def exit(self, reason: ExitReason) -> None:
-        scheduler = self.kind.scheduler
-        scheduler.home.check("end", self)
-        scheduler.exit_signal(self, as_reason(reason, "exit an actor"), scheduler.current)
+        engine = self.kind.engine
+        engine.home.check("end", self)
+        engine.exit_signal(self, as_reason(reason, "exit an actor"), engine.current)
 
     def kill(self) -> None:
         self.exit(KILL)
 
     def stop(self, reason: ExitReason | None = None) -> None:
-        scheduler = self.kind.scheduler
-        scheduler.home.check("stop", self)
-        scheduler.stop_actor(self, NORMAL if reason is None else as_reason(reason, "stop an actor"))
+        engine = self.kind.engine
+        engine.home.check("stop", self)
+        engine.stop_actor(self, NORMAL if reason is None else as_reason(reason, "stop an actor"))
 
     # --- looking ------------------------------------------------------------------------------
 
     @property
     def pid(self) -> Pid:
-        scheduler = self.kind.scheduler
-        return Pid(scheduler.name, scheduler.incarnation, self.number)
+        engine = self.kind.engine
+        return Pid(engine.name, engine.incarnation, self.number)
 
     @property
     def alive(self) -> bool:
@@ -229,7 +229,7 @@ class Record(CallDoor, Ref[A_co]):
     @property
     def end_reason(self) -> ExitReason:
         """Why it has ended. Asked right after its end."""
-        return self.kind.scheduler.last_reason
+        return self.kind.engine.last_reason
 
     @property
     def may_receive_meanwhile(self) -> bool:
@@ -246,7 +246,7 @@ class Record(CallDoor, Ref[A_co]):
 
     def check_thread(self, what: str) -> None:
         """Raise RuntimeError in a thread that may not do ``what`` to it."""
-        self.kind.scheduler.home.check(what, self)
+        self.kind.engine.home.check(what, self)
 
     def owe(self, asker: Asker) -> None:
         """Fail ``asker`` if this actor ends before it is answered."""
@@ -283,7 +283,7 @@ class Record(CallDoor, Ref[A_co]):
         if self.state == IDLE:
             self.post_info(IdleTimeout(seconds))
         elif self.state != DEAD:
-            self.kind.scheduler.restart_idle_timer(self)
+            self.kind.engine.restart_idle_timer(self)
 
     @property
     def traps_exits(self) -> bool:
@@ -299,9 +299,9 @@ class Record(CallDoor, Ref[A_co]):
         return self.kind.options.priority if own is None else own
 
     @property
-    def scheduler(self) -> RecordEngine:
+    def engine(self) -> RecordEngine:
         """Who runs it."""
-        return self.kind.scheduler
+        return self.kind.engine
 
     @property
     def started_as(self) -> str:

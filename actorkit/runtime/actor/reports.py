@@ -96,7 +96,7 @@ def report_crash(record: Record[Any], reason: ExitReason) -> None:
         f"links: {len(relations.links) if relations is not None and relations.links else 0}",
         f"state: {render_state(record)}",
     ]
-    handling = record.kind.scheduler.handling
+    handling = record.kind.engine.handling
     if handling is not None and handling.record is record:
         details.insert(1, handling.told())
     if isinstance(reason, Crash) and reason.traceback:

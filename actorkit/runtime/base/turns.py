@@ -1,6 +1,6 @@
 """Turns: one slice of work in each pass of trio for everybody who could go on without waiting.
 
-The pool has a slice of its own (see ``scheduler``). This is the other one. It is shared by all
+The pool has a slice of its own (see ``life.pool``). This is the other one. It is shared by all
 tasks that never have to wait: plain tasks and handlers in loops of inline calls, processes whose
 messages are there already, connections whose sockets are full.
 
@@ -44,7 +44,7 @@ STRIDE: Final = 8
 
 
 class Turns:
-    """See the module's docstring. The scheduler is built on top of it."""
+    """See the module's docstring. The engine is built on top of it."""
 
     slice_ns: int
 

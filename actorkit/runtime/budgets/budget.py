@@ -184,7 +184,7 @@ class Budget:
 
     def judge(self, usage: HeapUsage, frames: tuple[FrameType, ...] = ()) -> None:
         """The actor holds more than it may: report that, and end it unless it is only watched."""
-        limit, record, scheduler = self.limit, self.record, self.record.scheduler
+        limit, record, engine = self.limit, self.record, self.record.engine
         if self.over:
             return
         self.over = True
@@ -201,13 +201,13 @@ class Budget:
                 "; ".join(map(str, largest)),
                 "it is killed" if limit.kill else "it is only watched (kill=False)",
             )
-        if scheduler.events.wanted(HeapLimitPassed):
-            scheduler.events.emit(
+        if engine.events.wanted(HeapLimitPassed):
+            engine.events.emit(
                 HeapLimitPassed(record, record.pid, record.started_as, usage, limit.size, bool(limit.kill))
             )
         if limit.kill:
             self.account.verdict = reason = MemoryLimit(usage, limit.size, largest)
-            scheduler.end_now(record, reason)
+            engine.end_now(record, reason)
 
     def _largest(self, frames: tuple[FrameType, ...]) -> tuple[LargestType, ...]:
         """The types that hold the most, of what was counted up to the limit."""

@@ -51,8 +51,8 @@ class BudgetedRecord(Record[Any]):
             function = partial(function, **kwargs)
             kwargs.clear()  # it is not the sender's
             return self._enqueue((function, args, None))
-        if self.inbox is None and not kind.scheduler.busy:
-            kind.scheduler.home.check("cast to", self)  # before it is charged
+        if self.inbox is None and not kind.engine.busy:
+            kind.engine.home.check("cast to", self)  # before it is charged
         accepted = self.account.accept(self, function, args)
         if accepted:
             return True
@@ -60,15 +60,15 @@ class BudgetedRecord(Record[Any]):
             if self.state == IDLE:
                 self.state = QUEUED
                 kind.runq.append(self)
-                scheduler = kind.scheduler
-                if not scheduler.busy:
-                    scheduler.wake()
+                engine = kind.engine
+                if not engine.busy:
+                    engine.wake()
             return True
         return self._enqueue((function, args, None))
 
     def send(self, message: object, /) -> bool:
-        if self.inbox is None and not self.kind.scheduler.busy:
-            self.kind.scheduler.home.check("send to", self)
+        if self.inbox is None and not self.kind.engine.busy:
+            self.kind.engine.home.check("send to", self)
         arguments = (message,)
         del message  # our own variable is not the sender's
         accepted = self.account.accept(self, self.kind.info, arguments)
@@ -82,7 +82,7 @@ class BudgetedRecord(Record[Any]):
 
     def _enqueue(self, message: Message) -> bool:
         if self.state == IDLE:
-            self.kind.scheduler.home.check("send to", self)
+            self.kind.engine.home.check("send to", self)
         full = self.mailbox_length >= self.kind.bound
         if full and self.kind.overflow != "drop_oldest":
             return self.overflow(message)  # it does not come in, so it is not charged
@@ -99,7 +99,7 @@ class BudgetedRecord(Record[Any]):
 
     def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         if args and self.state == IDLE:  # inline: it is not queued
-            self.kind.scheduler.home.check("call", self)
+            self.kind.engine.home.check("call", self)
             self._charge(args)
         return super().call(method, *args, **kwargs)
 

@@ -71,9 +71,9 @@ class Deaths(NodeTables):
             self.bury_doomed()
         if record.state == DEAD:
             return
-        scheduler: Any = record.kind.scheduler
-        if scheduler is not self:  # it lives on another node: a link, or a ref, has led there
-            scheduler.end_now(record, reason)
+        engine: Any = record.kind.engine
+        if engine is not self:  # it lives on another node: a link, or a ref, has led there
+            engine.end_now(record, reason)
             return
         worker = record.worker
         if worker is None and record.state != RUNNING:

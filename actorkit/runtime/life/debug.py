@@ -27,12 +27,12 @@ class CheckedKind(RecordKind):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.known: dict[Any, Any] = _Checked(self.known, self.scheduler.home, self.label)
+        self.known: dict[Any, Any] = _Checked(self.known, self.engine.home, self.label)
 
     @property
     def info(self) -> Callable[..., Any]:
         """The handler of what is sent. Each ``send`` reads it."""
-        self.scheduler.home.check("send to", self.label)
+        self.engine.home.check("send to", self.label)
         return self._info
 
     @info.setter

@@ -114,7 +114,7 @@ class Starting:
         if record.state == RUNNING:
             record.need_control().final = reason
         else:
-            record.kind.scheduler.die(record, reason)
+            record.kind.engine.die(record, reason)
 
     def _tell(self, reason: ExitReason | None, ignored: bool) -> None:
         if self.timer is not None:

@@ -2,7 +2,7 @@
 to start actors.
 
 ``Node`` is the face that users see; all that it does, it asks of this. The rest of the package
-reaches it as ``node.engine`` and ``record.scheduler``.
+reaches it as ``node.engine`` and ``record.engine``.
 """
 
 from __future__ import annotations

@@ -40,9 +40,9 @@ class OrderlyEnds(Deaths):
         with."""
         if record.state == DEAD:
             return
-        scheduler: Any = record.kind.scheduler
-        if scheduler is not self:
-            scheduler.stop_actor(record, reason)
+        engine: Any = record.kind.engine
+        if engine is not self:
+            engine.stop_actor(record, reason)
             return
         if record.kind.process:
             self.shutdown_child(record, reason)

@@ -76,7 +76,7 @@ class ReceivingContext(ActorContext[Process]):
 
     def send(self, message: object, /) -> bool:
         if self.state == IDLE:  # a task is woken
-            self.kind.scheduler.home.check("send to", self)
+            self.kind.engine.home.check("send to", self)
         if self.state == DEAD or self.mailbox_length >= self.kind.bound:
             return self.overflow((self.kind.info, (message,), None))
         self.put((self.kind.info, (message,), None))
@@ -125,10 +125,10 @@ class ReceivingContext(ActorContext[Process]):
         self._self("receive")
         deadline = math.inf if within is None else _deadline(within)
         task = current_task()
-        scheduler = self.kind.scheduler
-        await scheduler.yield_if_due(task)
-        if caller_is_cancelled(task, scheduler.features):  # asked last: a kill, too, may have come while others ran
-            await scheduler.checkpoint()
+        engine = self.kind.engine
+        await engine.yield_if_due(task)
+        if caller_is_cancelled(task, engine.features):  # asked last: a kill, too, may have come while others ran
+            await engine.checkpoint()
         worker: ProcessWorker = self.worker
         if worker.receiver is not None:
             raise self._busy()
@@ -158,7 +158,7 @@ class ReceivingContext(ActorContext[Process]):
                         got.unwrap()
                 late = scope.cancelled_caught
             if self._is_killed(task):
-                await scheduler.checkpoint()
+                await engine.checkpoint()
             refused = min(refused, self.gathered)
 
     @overload
@@ -209,28 +209,28 @@ class ReceivingContext(ActorContext[Process]):
         control = self.control
         if control is None or control.kill is None:
             return False
-        return caller_is_cancelled(task, self.kind.scheduler.features)
+        return caller_is_cancelled(task, self.kind.engine.features)
 
     def _busy(self) -> trio.BusyResourceError:
         return trio.BusyResourceError(f"another task of {self.describe()} is receiving")
 
     def _took(self, message: Any) -> Any:
-        self.kind.scheduler.messages += 1
+        self.kind.engine.messages += 1
         if self.relations is not None and self.relations.senders:
             self.admit_senders()
         return message[1][0]
 
     def ended(self, error: BaseException | None) -> None:
         """Its function has returned or raised."""
-        scheduler = self.kind.scheduler
+        engine = self.kind.engine
         control = self.control
         self.worker = None
         if error is not None:
-            scheduler.crashed(self, error, None)
+            engine.crashed(self, error, None)
         elif control is not None and control.kill is not None:
-            scheduler.die(self, control.kill)
+            engine.die(self, control.kill)
         else:
-            scheduler.die(self, NORMAL)
+            engine.die(self, NORMAL)
 
     def __aiter__(self) -> Self:
         """All messages, in order, for ever: ``async for message in ctx``."""
@@ -276,7 +276,7 @@ class ProcessWorker:
 
 
 def start_process(
-    scheduler: Scheduler,
+    engine: Scheduler,
     kind: Any,
     function: Callable[..., Any],
     args: tuple[Any, ...],
@@ -285,39 +285,39 @@ def start_process(
 ) -> ReceivingContext:
     """Make a process. Its function begins in the next pass of trio; its ref is good at once."""
     room(START_FRAMES)
-    scheduler.numbers = number = scheduler.numbers + 1
-    record = cast(ReceivingContext, scheduler.process_class(kind, number, scheduler.current))
-    scheduler.admit(record, link_to)
+    engine.numbers = number = engine.numbers + 1
+    record = cast(ReceivingContext, engine.process_class(kind, number, engine.current))
+    engine.admit(record, link_to)
     record.state = RUNNING
     try:
         record.worker = worker = ProcessWorker(record)
-        record.variables = scheduler.base_context.copy()
+        record.variables = engine.base_context.copy()
         if kind.limit is not None:
-            scheduler.budgets.begin(record, kind.limit).account.charge(size_of(*args, kwargs))
-        scheduler.start_task(
+            engine.budgets.begin(record, kind.limit).account.charge(size_of(*args, kwargs))
+        engine.start_task(
             _run,
-            scheduler,
+            engine,
             record,
             worker,
             interruptible(function),
             args,
             kwargs,
-            name=f"actorkit {scheduler.name}: {kind.label}",
+            name=f"actorkit {engine.name}: {kind.label}",
         )
     except (MemoryError, RecursionError) as error:
         record.worker = None
         try:
-            scheduler.stillborn(record, error, link_to)
+            engine.stillborn(record, error, link_to)
         except RecursionError:
-            scheduler.doomed.append(record)
+            engine.doomed.append(record)
         raise
-    if scheduler.events.listened:
-        scheduler.announce(record)
+    if engine.events.listened:
+        engine.announce(record)
     return record
 
 
 async def _run(
-    scheduler: Scheduler,
+    engine: Scheduler,
     record: ReceivingContext,
     worker: ProcessWorker,
     function: Callable[..., Any],
@@ -328,7 +328,7 @@ async def _run(
     error: BaseException | None = None
     context: contextvars.Context | None = record.variables
     try:
-        scheduler.holders[task] = worker
+        engine.holders[task] = worker
         with trio.CancelScope(shield=True) as scope:
             worker.scope = scope
             if worker.interrupted:
@@ -337,7 +337,7 @@ async def _run(
             worker.coro = _begin(function, record, args, kwargs)
             args = ()  # they are the process's own
             kwargs = {}
-            await Driver(worker.coro, BEGIN, scheduler, record, context)
+            await Driver(worker.coro, BEGIN, engine, record, context)
     except BaseException as raised:
         error = raised
     left = list(task.child_nurseries)
@@ -345,17 +345,17 @@ async def _run(
         error = error or RuntimeError("its function ended and left a nursery open")
         try:
             with trio.CancelScope(shield=True):
-                await close_nurseries(task, scheduler.features)
+                await close_nurseries(task, engine.features)
         except BaseException as raised:
             if fatal_within(raised) is not None:
                 error = raised
     worker.scope = worker.coro = None
-    scheduler.holders.pop(task, None)
+    engine.holders.pop(task, None)
     fatal = None if error is None else fatal_within(error)
     try:
         record.ended(error if fatal is None else fatal)
         if fatal is not None:
-            scheduler.leave(fatal)
+            engine.leave(fatal)
     finally:
         error = fatal = None
 

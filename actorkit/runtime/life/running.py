@@ -16,7 +16,7 @@ import trio
 from ...errors import SupervisorGaveUp
 from ...log import log
 from ...policy.supervision.child_spec import ChildSpec
-from ..actor.names import CURRENT_SCHEDULER
+from ..actor.names import CURRENT_ENGINE
 from ..base.interrupts import protected_context
 from ..base.trio_internals import fatal_leaf, is_fatal
 from .node_engine import NodeEngine
@@ -42,7 +42,7 @@ async def run_node(
     """
     engine, given = make()
     error: BaseException | None = None
-    token = CURRENT_SCHEDULER.set(engine)
+    token = CURRENT_ENGINE.set(engine)
     try:
         # The scope is there so that those within need no room in the nursery's, where every worker
         # has its own: a node that is short of memory must be able to stop.
@@ -78,7 +78,7 @@ async def run_node(
         engine.closed()
         engine.root.ended.set()
         try:
-            CURRENT_SCHEDULER.reset(token)
+            CURRENT_ENGINE.reset(token)
         except ValueError:
             pass  # left in another context than entered: an async generator or fixture does that
     found = _what_comes_out(engine, error)

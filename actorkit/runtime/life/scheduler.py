@@ -12,7 +12,7 @@ import contextlib
 import trio
 from trio.lowlevel import reschedule
 
-from ..actor.names import CURRENT_SCHEDULER
+from ..actor.names import CURRENT_ENGINE
 from ..actor.waiting import Deadlines
 from ..base.trio_internals import WAKE
 from ..budgets.node_budgets import Budgets
@@ -29,7 +29,7 @@ class Scheduler(Births, OwnTaskRuns):
 
     def __init__(self, settings: NodeSettings, incarnation: int) -> None:
         super().__init__(settings, incarnation)
-        self.base_context.run(CURRENT_SCHEDULER.set, self)
+        self.base_context.run(CURRENT_ENGINE.set, self)
         #: The default deadline of calls.
         self.deadlines = Deadlines(self.timers, settings.call_timeout)
         self.budgets = Budgets(self, self.learned)
@@ -39,7 +39,7 @@ class Scheduler(Births, OwnTaskRuns):
 
     def open(self, nursery: trio.Nursery) -> None:
         """Work in ``nursery``, which must stay open until ``close`` has let every worker go."""
-        self.nursery = nursery
+        self.nursery: trio.Nursery | None = nursery
         instrument = Attribution(self) if self.features.settable_coro else SteppedAttribution(self)
         trio.lowlevel.add_instrument(instrument)
         self._instrument = instrument

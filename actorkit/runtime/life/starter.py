@@ -74,18 +74,18 @@ class Starter:
         label: what processes are called in messages; default: by their function's name.
     """
 
-    __slots__ = ("cls", "footprint", "kind", "label", "options", "owner", "process", "scheduler", "start")
+    __slots__ = ("cls", "engine", "footprint", "kind", "label", "options", "owner", "process", "start")
 
     def __init__(
         self,
-        scheduler: Scheduler,
+        engine: Scheduler,
         spec: ChildSpec[Any],
         owner: Owner[Record[Any]] | None = None,
         *,
         footprint: Samples | None = None,
         label: str | None = None,
     ) -> None:
-        self.scheduler = scheduler
+        self.engine = engine
         self.start = spec.start
         self.options = spec.actor_options()
         self.owner = owner
@@ -107,10 +107,10 @@ class Starter:
             self.kind = self._kind(self.cls, ActorBase)
 
     def _kind(self, cls: type, base: type) -> RecordKind:
-        scheduler = self.scheduler
-        make = CheckedKind if scheduler.debug else ActorKind
-        limit = scheduler.budgets.limit_of(self.options.max_heap_size)
-        return make(scheduler, cls, self.options, base=base, owner=self.owner, limit=limit, footprint=self.footprint)
+        engine = self.engine
+        make = CheckedKind if engine.debug else ActorKind
+        limit = engine.budgets.limit_of(self.options.max_heap_size)
+        return make(engine, cls, self.options, base=base, owner=self.owner, limit=limit, footprint=self.footprint)
 
     def _process_kind(self) -> RecordKind:
         """The kind of a process, which is called by its function's name."""
@@ -135,7 +135,7 @@ class Starter:
                 head, why = misfit_in(self.start, args, kwargs, ahead=1)
                 text = f"cannot run {head} as a process: {why}; the runtime puts its context, ctx, before these"
                 raise StartFailed(self.options.id, Crash("TypeError", text))
-            record = start_process(self.scheduler, self.kind, self.start, args, dict(kwargs), link_to)
+            record = start_process(self.engine, self.kind, self.start, args, dict(kwargs), link_to)
             if watcher is not None:
                 watcher(record, None, False)
             return record
@@ -143,7 +143,7 @@ class Starter:
         kind = self.kind
         if kind is None or self.cls is None:
             made, kind = self._make(args, kwargs)
-        return self.scheduler.spawn_actor(kind, args, kwargs, link_to=link_to, watcher=watcher, made=made)
+        return self.engine.spawn_actor(kind, args, kwargs, link_to=link_to, watcher=watcher, made=made)
 
     def _make(self, args: tuple[Any, ...], kwargs: Any) -> tuple[Any, RecordKind]:
         """Call the factory: its object, and that object's kind."""

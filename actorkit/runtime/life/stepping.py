@@ -81,14 +81,14 @@ class Stepped:
 class Driver(Stepped):
     """A suspended handler, awaited by its worker."""
 
-    __slots__ = ("actor", "context", "scheduler", "trap")
+    __slots__ = ("actor", "context", "engine", "trap")
 
     def __init__(
-        self, coro: Any, trap: Any, scheduler: Steps, actor: Record[Any], context: contextvars.Context | None
+        self, coro: Any, trap: Any, engine: Steps, actor: Record[Any], context: contextvars.Context | None
     ) -> None:
         self.coro = coro
         self.trap = trap
-        self.scheduler = scheduler
+        self.engine = engine
         self.actor = actor
         self.context = context
 
@@ -107,32 +107,32 @@ class Driver(Stepped):
         if trap is not BEGIN:
             self.trap = BEGIN
             return trap
-        scheduler = self.scheduler
-        scheduler.current = actor = self.actor
-        hook = scheduler.step_hook
+        engine = self.engine
+        engine.current = actor = self.actor
+        hook = engine.step_hook
         if hook is not None:
             hook(actor)
         try:
             context = self.context
             return self.coro.send(value) if context is None else context.run(self.coro.send, value)
         finally:
-            scheduler.current = None
+            engine.current = None
             if hook is not None:
                 hook(None)
 
     @enable_ki_protection
     def throw(self, *error: Any) -> Any:
         self.trap = BEGIN
-        scheduler = self.scheduler
-        scheduler.current = actor = self.actor
-        hook = scheduler.step_hook
+        engine = self.engine
+        engine.current = actor = self.actor
+        hook = engine.step_hook
         if hook is not None:
             hook(actor)
         try:
             context = self.context
             return self.coro.throw(*error) if context is None else context.run(self.coro.throw, *error)
         finally:
-            scheduler.current = None
+            engine.current = None
             if hook is not None:
                 hook(None)
 
@@ -141,19 +141,19 @@ class Kid(Stepped):
     """A task in an actor's own nursery. The actor is ``current`` in its steps, its pending calls
     are the actor's, and by ``coro`` so are its frames."""
 
-    __slots__ = ("actor", "scheduler", "task")
+    __slots__ = ("actor", "engine", "task")
 
-    def __init__(self, task: Task, scheduler: Steps, actor: Record[Any]) -> None:
+    def __init__(self, task: Task, engine: Steps, actor: Record[Any]) -> None:
         self.coro = task.coro
         self.task = task
-        self.scheduler = scheduler
+        self.engine = engine
         self.actor = actor
         relations = actor.need_relations()
         if relations.kids is None:
             relations.kids = set()
         relations.kids.add(self)
         try:
-            scheduler.holders[task] = self
+            engine.holders[task] = self
         except MemoryError:
             relations.kids.discard(self)
             raise
@@ -168,9 +168,9 @@ class Kid(Stepped):
 
     @enable_ki_protection
     def _step(self, step: Any, *value: Any) -> Any:
-        scheduler = self.scheduler
-        scheduler.current = actor = self.actor
-        hook = scheduler.step_hook
+        engine = self.engine
+        engine.current = actor = self.actor
+        hook = engine.step_hook
         if hook is not None:
             hook(actor)
         try:
@@ -179,12 +179,12 @@ class Kid(Stepped):
             self.ended()
             raise
         finally:
-            scheduler.current = None
+            engine.current = None
             if hook is not None:
                 hook(None)
 
     def ended(self) -> None:
-        self.scheduler.holders.pop(self.task, None)
+        self.engine.holders.pop(self.task, None)
         relations = self.actor.relations
         if relations is not None and relations.kids is not None:
             relations.kids.discard(self)
@@ -196,15 +196,15 @@ BOUNDARY_FRAMES.update(function.__code__ for function in (Driver.send, Driver.th
 class Attribution(trio.abc.Instrument):
     """Finds the tasks that actors start, at their start."""
 
-    def __init__(self, scheduler: Steps) -> None:
-        self.scheduler = scheduler
+    def __init__(self, engine: Steps) -> None:
+        self.engine = engine
 
     def task_spawned(self, task: Task) -> None:
-        actor = owner_of(self.scheduler, task)
+        actor = owner_of(self.engine, task)
         if actor is not None:
             # trio drops an instrument that raises. Better one task is nobody's than all later ones.
             with contextlib.suppress(MemoryError, RecursionError):
-                task.coro = Kid(task, self.scheduler, actor)  # type: ignore[assignment]
+                task.coro = Kid(task, self.engine, actor)  # type: ignore[assignment]
         elif (generator := finalised_by(task)) is not None:
             with contextlib.suppress(MemoryError, RecursionError):
                 self._dropped(generator)
@@ -213,52 +213,52 @@ class Attribution(trio.abc.Instrument):
         """trio is about to close, in a task of its own, an async generator that somebody has
         dropped. If it holds a nursery open in the task of an actor, closing that would wake the
         actor's task from whatever it waits for, and never the task that waits for the nursery."""
-        scheduler = self.scheduler
-        if scheduler.features.open_nurseries:
+        engine = self.engine
+        if engine.features.open_nurseries:
             for nursery in nurseries_held_by(generator):
-                if nursery.parent_task in scheduler.holders:
+                if nursery.parent_task in engine.holders:
                     disarm(nursery)
 
 
 class SteppedAttribution(trio.abc.Instrument):
     """The degraded mode. It costs about 1 µs for each step of each task while it is installed."""
 
-    def __init__(self, scheduler: Steps) -> None:
-        self.scheduler = scheduler
+    def __init__(self, engine: Steps) -> None:
+        self.engine = engine
         self.kids: dict[Task, Kid] = {}
 
     def task_spawned(self, task: Task) -> None:
-        actor = owner_of(self.scheduler, task)
+        actor = owner_of(self.engine, task)
         if actor is not None:
             with contextlib.suppress(MemoryError, RecursionError):
-                self.kids[task] = Kid(task, self.scheduler, actor)
+                self.kids[task] = Kid(task, self.engine, actor)
 
     def before_task_step(self, task: Task) -> None:
         kid = self.kids.get(task)
         if kid is not None:
-            self.scheduler.current = kid.actor
-            if self.scheduler.step_hook is not None:
-                self.scheduler.step_hook(kid.actor)
+            self.engine.current = kid.actor
+            if self.engine.step_hook is not None:
+                self.engine.step_hook(kid.actor)
 
     def after_task_step(self, task: Task) -> None:
         if task in self.kids:
-            self.scheduler.current = None
-            if self.scheduler.step_hook is not None:
-                self.scheduler.step_hook(None)
+            self.engine.current = None
+            if self.engine.step_hook is not None:
+                self.engine.step_hook(None)
 
     def task_exited(self, task: Task) -> None:
         kid = self.kids.pop(task, None)
         if kid is not None:
             kid.ended()
-            self.scheduler.current = None  # trio reports the exit before the end of the step
-            if self.scheduler.step_hook is not None:
-                self.scheduler.step_hook(None)
+            self.engine.current = None  # trio reports the exit before the end of the step
+            if self.engine.step_hook is not None:
+                self.engine.step_hook(None)
 
 
-def owner_of(scheduler: Steps, task: Task) -> Record[Any] | None:
+def owner_of(engine: Steps, task: Task) -> Record[Any] | None:
     """The actor whose nursery ``task`` was spawned into."""
     nursery = task.parent_nursery
     if nursery is None:
         return None
-    holder = scheduler.holders.get(nursery.parent_task)
+    holder = engine.holders.get(nursery.parent_task)
     return None if holder is None else holder.actor

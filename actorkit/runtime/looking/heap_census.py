@@ -45,11 +45,11 @@ class HeapCensus:
         return sum(size for _, size in self.actors)
 
 
-async def heap_census(scheduler: Scheduler, *, walk: bool = True) -> HeapCensus:
+async def heap_census(engine: Scheduler, *, walk: bool = True) -> HeapCensus:
     """Measure all actors. Others run between pieces of a few hundred, so the figures are not of one
     moment. Without ``walk`` nothing is walked: see ``_known``."""
-    records = list(scheduler.actors.values())
-    found = await _walked(scheduler, records) if walk else _known(scheduler, records)
+    records = list(engine.actors.values())
+    found = await _walked(engine, records) if walk else _known(engine, records)
     counts: defaultdict[str, int] = defaultdict(int)
     sums: defaultdict[str, int] = defaultdict(int)
     for record, size in found:
@@ -60,20 +60,20 @@ async def heap_census(scheduler: Scheduler, *, walk: bool = True) -> HeapCensus:
     return HeapCensus(tuple(found), tuple(sorted(classes, key=lambda row: -row.bytes)))
 
 
-def _known(scheduler: Scheduler, records: list[Record[Any]]) -> list[tuple[Record[Any], int]]:
+def _known(engine: Scheduler, records: list[Record[Any]]) -> list[tuple[Record[Any], int]]:
     """For each actor with a budget: what the last look found, or what its own heap has in use now,
     if that is more."""
     found = []
     for record in records:
-        budget = scheduler.budgets.all.get(record)
+        budget = engine.budgets.all.get(record)
         if budget is not None and record.state != DEAD:
             found.append((record, max(budget.known, budget.account.live or 0)))
     return found
 
 
-async def _walked(scheduler: Scheduler, records: list[Record[Any]]) -> list[tuple[Record[Any], int]]:
+async def _walked(engine: Scheduler, records: list[Record[Any]]) -> list[tuple[Record[Any], int]]:
     found: list[tuple[Record[Any], int]] = []
-    learned = scheduler.learned
+    learned = engine.learned
     learned.begin_pass()
     for first in range(0, len(records), CHUNK):
         piece = [record for record in records[first : first + CHUNK] if record.state != DEAD]

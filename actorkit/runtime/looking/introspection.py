@@ -64,13 +64,13 @@ class ProcessInfo:
     own_heap: OwnHeap | None
 
 
-def process_info(scheduler: Scheduler, record: Record[Any]) -> ProcessInfo | None:
+def process_info(engine: Scheduler, record: Record[Any]) -> ProcessInfo | None:
     """What ``record`` is and does now; None: it is dead."""
 
     if not record.alive:
         return None
     kind, relations = record.kind, record.relations
-    budget = scheduler.budgets.all.get(record)
+    budget = engine.budgets.all.get(record)
     waiting = []
     link = record.pending
     while link is not None:

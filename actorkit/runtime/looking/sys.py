@@ -120,7 +120,7 @@ async def get_status(ref: Ref[Any]) -> Status:
     sys:get_status/1."""
 
     def look(record: Record[Any]) -> Status:
-        info = process_info(cast(Any, record.scheduler), record)
+        info = process_info(cast(Any, record.engine), record)
         assert info is not None
         return Status(info, render_state(record))
 
@@ -193,8 +193,8 @@ async def _ask(ref: Ref[Any], what: str, serve: Callable[[Record[Any]], R]) -> R
     record.check_thread(f"ask sys.{what} of")
     if _between_messages(record):
         return serve(record)
-    scheduler = record.scheduler
-    caller = scheduler.current
+    engine = record.engine
+    caller = engine.current
     if caller is not None and waits_for(record, caller):
         raise CallCycle(
             f"{caller.describe()} cannot ask sys.{what} of {record.describe()}: requests are served when the message "
@@ -217,7 +217,7 @@ async def _ask(ref: Ref[Any], what: str, serve: Callable[[Record[Any]], R]) -> R
             reply.ok(None)
 
     record.need_control().requests.append(serve_now)
-    deadlines = scheduler.deadlines
+    deadlines = engine.deadlines
     reply.bucket = deadlines.newest
     reply.bucket[reply] = None
     if not deadlines.armed:
@@ -284,7 +284,7 @@ def _resume(record: Record[Any]) -> None:
     if control.over:
         record.control = None
     if record.state == SUSPENDED:
-        record.scheduler.requeue(record)
+        record.engine.requeue(record)
 
 
 # --- watching ------------------------------------------------------------------------------------
@@ -334,7 +334,7 @@ class WatchedKind(RecordKind):
             report(Traced(record, "send" if is_info else getattr(function, "__qualname__", repr(function)), args))
         except BaseException as error:
             if is_fatal(error):
-                record.scheduler.leave(error)
+                record.engine.leave(error)
             _log.exception("a trace callback of %s raised; its tracing ends", record.describe())
             _watch(record, trace=None)
 
