@@ -313,12 +313,13 @@ class Connection:
         """Read, cut into messages and have them handled, until the stream or the actor ends.
         Returns the reason to stop the actor with."""
         transport, framer, received = self._transport, self._framer, self._kind.received
+        sock = transport.socket
         chunk = SMALL_CHUNK
         while record.state != DEAD:
             if transport.full:  # there is more, and to wait for it would cost a pass
                 await engine.turn_if_due()
             else:
-                await wait_readable(transport.socket)
+                await wait_readable(sock)
                 engine.woken()
             data = transport.read(chunk)
             if transport.owes:

@@ -226,7 +226,7 @@ class Listener(DynamicSupervisor):
         arrival = Arrival(sock, peer)
         try:
             if _is_usable(sock):
-                unasked = Unasked(ctx.describe())
+                unasked = Unasked(ctx)
                 self._feed(ev.StartChildCommand(trio.current_time(), unasked, self.spec.with_args(arrival)))
         finally:
             if not arrival.connected:
@@ -253,12 +253,12 @@ class Unasked(Later[Any]):
 
     __slots__ = ("_listener",)
 
-    def __init__(self, listener: str) -> None:
+    def __init__(self, listener: Record[Any]) -> None:
         super().__init__()
         self._listener = listener
 
     def fail(self, error: Exception) -> None:
-        log.error("listener %s: a connection did not start: %s", self._listener, error)
+        log.error("listener %s: a connection did not start: %s", self._listener.describe(), error)
 
 
 def _is_usable(sock: socket.socket) -> bool:

@@ -111,7 +111,13 @@ class Transport:
             return
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         size = len(data)
-        sent = self._give(data)
+        try:
+            sent = self.socket.send(data)
+        except OSError as error:
+            if error.errno not in WOULD_BLOCK:
+                raise
+            sent = 0
+        self.bytes_out += sent
         self.unsent = size - sent
         self.chunks = None if sent == size else [_rest(data, sent)]
 
@@ -123,17 +129,6 @@ class Transport:
         """Nobody will take what is in the buffer."""
         self.chunks = None
         self.unsent = 0
-
-    def _give(self, data: bytes | memoryview) -> int:
-        """Offer ``data`` to the kernel; returns how many bytes it took."""
-        try:
-            sent = self.socket.send(data)
-        except OSError as error:
-            if error.errno not in WOULD_BLOCK:
-                raise
-            return 0
-        self.bytes_out += sent
-        return sent
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -180,14 +175,17 @@ class TlsTransport(Transport):
         return wire != b""
 
     def send(self) -> None:
-        tls, chunks = self._tls, self.chunks
-        if chunks and tls.ready:
-            tls.encrypt(b"".join(chunks))
-            chunks = self.chunks = None
-        data = tls.outgoing()
-        if data:
-            tls.wire = _rest(data, self._give(data))
-            self.unsent = len(tls.wire) + sum(map(len, chunks or ()))
+        tls = self._tls
+        if self.chunks and tls.ready:
+            tls.encrypt(b"".join(self.chunks))
+            self.chunks = None
+        wire = tls.outgoing()
+        if wire:
+            waiting, self.chunks = self.chunks, [wire]
+            super().send()
+            tls.wire = self.chunks[0] if self.chunks else b""
+            self.chunks = waiting
+            self.unsent += sum(map(len, waiting or ()))
             self._note()
 
     def can_send(self) -> bool:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 from typing import Any, Final, Generic, Literal, Self, TypedDict, TypeVar, Unpack, get_args
 
 import attrs
@@ -192,8 +193,8 @@ class ChildSpec(ActorOptions, Generic[A_co]):
         """A copy with other arguments, for one start. As nothing else changes, nothing is checked
         again: it costs a fifth of what ``with_`` does."""
         copy = object.__new__(type(self))
-        for name in _FIELDS:
-            object.__setattr__(copy, name, getattr(self, name))
+        for put, value in zip(_PUT_FIELDS, _GET_FIELDS(self), strict=True):
+            put(copy, value)
         object.__setattr__(copy, "args", args)
         return copy
 
@@ -228,6 +229,8 @@ class ChildSpec(ActorOptions, Generic[A_co]):
 
 _OF_THE_ACTOR: Final = tuple(field.name for field in attrs.fields(ActorOptions))
 _FIELDS: Final = tuple(field.name for field in attrs.fields(ChildSpec))
+_GET_FIELDS: Final = attrgetter(*_FIELDS)
+_PUT_FIELDS: Final = tuple(getattr(ChildSpec, name).__set__ for name in _FIELDS)
 
 
 def _not_callable(start: object) -> tuple[str, str]:
