@@ -45,4 +45,5 @@ TRANSITIONS: Final = (
     _step(SUSPENDED, "`sys.resume`, and none waits", IDLE),
     *(_step(state, "it ends", DEAD) for state in (RUNNING, IDLE, QUEUED, SUSPENDED)),
 )
-"""The life of an actor, in the words of ``process_info``. It is born running: its constructor runs."""
+"""The life of an actor, in the words of ``process_info``. It is born running: its constructor runs.
+"""
