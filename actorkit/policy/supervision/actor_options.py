@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import attrs
 
@@ -48,6 +48,7 @@ SCHEDULING: Final[tuple[Scheduling, ...]] = get_args(Scheduling)
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 Check = Callable[[Any, Any, Any], None]
+W = TypeVar("W", bound=str)
 
 
 def checked(accepts: Callable[[Any], bool], why: str, remedy: str) -> Check:
@@ -60,7 +61,7 @@ def checked(accepts: Callable[[Any], bool], why: str, remedy: str) -> Check:
     return check
 
 
-def one_of(choices: tuple[str, ...]) -> Check:
+def one_of(choices: tuple[W, ...]) -> Callable[[Any, attrs.Attribute[W], W], None]:
     """A validator: one of these words."""
     return checked(lambda value: is_one_of(value, choices), "unknown", choose_from(choices))
 
@@ -144,7 +145,7 @@ class ActorOptions:
         validator=checked(lambda value: is_number(value) and value > 0, "not a time", "give seconds > 0, or math.inf"),
     )
     #: Its share of the processor.
-    scheduling: Scheduling = attrs.field(default="normal", validator=one_of(SCHEDULING))
+    scheduling: Scheduling = attrs.field(default="normal", validator=one_of(get_args(Scheduling)))
     #: How many messages wait in its mailbox at most.
     mailbox: float = attrs.field(
         default=1024,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import attrs
 
@@ -20,6 +20,7 @@ Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
 AutoShutdown = Literal["never", "any_significant", "all_significant"]
 
 Check = Callable[[Any, Any, Any], None]
+W = TypeVar("W", bound=str)
 
 
 def _checked(accepts: Callable[[Any], bool], remedy: str) -> Check:
@@ -30,7 +31,7 @@ def _checked(accepts: Callable[[Any], bool], remedy: str) -> Check:
     return check
 
 
-def _one_of(choices: tuple[str, ...]) -> Check:
+def _one_of(choices: tuple[W, ...]) -> Callable[[Any, attrs.Attribute[W], W], None]:
     return _checked(lambda value: is_one_of(value, choices), choose_from(choices))
 
 
