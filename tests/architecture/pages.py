@@ -93,9 +93,9 @@ def rooms() -> str:
 
 
 def tables() -> Iterator[tuple[str, str, tuple[Transition, ...]]]:
-    """(module, name, table) of each table of transitions that ``policy`` has."""
+    """(module, name, table) of each table of transitions."""
     for module in modules():
-        if module.split(".")[0] == "policy":
+        if module.split(".")[0] == "policy" or module == "runtime.actor.states":
             for name, value in vars(importlib.import_module(f"actorkit.{module}")).items():
                 if isinstance(value, tuple) and value and all(isinstance(each, Transition) for each in value):
                     yield module, name, value
@@ -164,7 +164,7 @@ def machines() -> str:
     return "\n".join(parts).strip()
 
 
-DRAWABLE = 12
+DRAWABLE = 14
 """More arrows than that are a table."""
 
 PARTS: dict[str, Callable[[], str]] = {

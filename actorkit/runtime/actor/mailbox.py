@@ -5,7 +5,7 @@
 the order of arrival is: ``outbox`` from its end to its beginning, then ``inbox`` from its
 beginning. Nobody but this file knows that, with these exceptions for speed, each of which says so:
 ``Record.cast``, ``Record.send``, ``CallDoor.call`` and its queueing; the pump
-(``Scheduler._pump``); a plain birth and an end (``die``); a budgeted record's ``cast`` and
+(``life.pump``); a plain birth and an end (``die``); a budgeted record's ``cast`` and
 ``send``, and ``accept`` of its account, which is C; a census of heaps
 (``budgets.holdings.held_by``).
 

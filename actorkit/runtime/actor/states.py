@@ -1,13 +1,15 @@
 """The states of an actor's life, and how it gets from one to the other.
 
-They are plain ints, since the hot path compares them, and it is the hot path that sets them: nothing
-looks into ``TRANSITIONS`` at run time. The table is for people; a test runs actors of all kinds and
-compares.
+They are plain ints, since the hot path compares them, and it is the hot path that sets them:
+nothing looks into ``TRANSITIONS`` at run time. The table is for people; a test runs actors of all
+kinds and compares.
 """
 
 from __future__ import annotations
 
 from typing import Final
+
+from ...policy.transition import Transition
 
 __all__ = ["DEAD", "IDLE", "QUEUED", "RUNNING", "STATES", "SUSPENDED", "TRANSITIONS"]
 
@@ -25,18 +27,23 @@ SUSPENDED: Final = 4
 STATES: Final = ("waiting", "runnable", "running", "exiting", "suspended")
 """process_info's word for each state."""
 
+
+def _step(source: int, when: str, target: int) -> Transition:
+    return Transition(STATES[source], STATES[target], when)
+
+
 TRANSITIONS: Final = (
-    # from, when, to
-    (RUNNING, "its constructor, or a message, is done and none waits", IDLE),
-    (RUNNING, "its turn is over, or it is born, and messages wait", QUEUED),
-    (RUNNING, "the message is done, and it was asked to suspend", SUSPENDED),
-    (IDLE, "a message comes", QUEUED),
-    (IDLE, "a call runs inline; a process: a message comes; a connection: its peer sends", RUNNING),
-    (IDLE, "sys.suspend", SUSPENDED),
-    (QUEUED, "a worker takes it", RUNNING),
-    (QUEUED, "sys.suspend", SUSPENDED),
-    (SUSPENDED, "sys.resume, and messages wait; or it is to stop", QUEUED),
-    (SUSPENDED, "sys.resume, and none waits", IDLE),
-    *((state, "it ends", DEAD) for state in (RUNNING, IDLE, QUEUED, SUSPENDED)),
+    _step(RUNNING, "its constructor, or a message, is done and none waits", IDLE),
+    _step(RUNNING, "its turn is over, or it is born, and messages wait", QUEUED),
+    _step(RUNNING, "the message is done, and it was asked to suspend", SUSPENDED),
+    _step(IDLE, "a message comes", QUEUED),
+    _step(IDLE, "a call runs inline, a message comes to a process, or data to a connection", RUNNING),
+    _step(IDLE, "`sys.suspend`", SUSPENDED),
+    _step(QUEUED, "a worker takes it", RUNNING),
+    _step(QUEUED, "`sys.suspend`", SUSPENDED),
+    _step(SUSPENDED, "`sys.resume`, and messages wait, or it is to stop", QUEUED),
+    _step(SUSPENDED, "`sys.resume`, and none waits", IDLE),
+    *(_step(state, "it ends", DEAD) for state in (RUNNING, IDLE, QUEUED, SUSPENDED)),
 )
-"""Every step that there is. An actor is born RUNNING: its constructor runs."""
+"""The life of an actor, in the words of ``process_info``. It is born running: its constructor runs.
+"""
