@@ -3,9 +3,9 @@ extension.
 
 1. ``ruff check``, ``ruff format --check``, ``mypy`` and ``pyright``, on Python 3.11.
 2. ``make test``: everything, on 3.11 with the C extensions.
-3. The tests that are marked ``every_version``, on each other combination of 3.11, 3.12 and 3.13 with and
-   without the extensions, as far as a budget of 40 minutes goes (``CI_MINUTES``), the likeliest to
-   differ first.
+3. The tests that are marked ``every_version``, on each other combination of 3.11, 3.12 and 3.13
+   with and without the extensions, as far as a budget of 40 minutes goes (``CI_MINUTES``), the
+   likeliest to differ first.
 
 A failure of 1 or 2, or of a test in 3, fails the run. What cannot be tried is not a failure but
 printed: an interpreter that is not found, an installation that fails, extensions that were not

@@ -1,8 +1,8 @@
 """Every exception of actorkit.
 
-Each docstring says when it is raised, whose fault it is and what to do about it. Messages name what was attempted, on
-whom (pid, name, state), why not, and the remedy. Exceptions hold plain data and exit reasons only: one that held an
-actor would keep its state alive.
+Each docstring says when it is raised, whose fault it is and what to do about it. Messages name what
+was attempted, on whom (pid, name, state), why not, and the remedy. Exceptions hold plain data and
+exit reasons only: one that held an actor would keep its state alive.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class ActorkitError(Exception):
     """Base of all exceptions of this package."""
 
     def __repr__(self) -> str:
-        # A user's values are among the arguments, and trio asks for this text in the middle of its work.
+        # A user's values are among the arguments, and trio asks for this text in the middle of its
+        # work.
         return f"{type(self).__name__}({', '.join(shown(arg, 200) for arg in self.args)})"
 
 
@@ -71,13 +72,15 @@ class NotAMessage(ActorkitError, TypeError):
 
 
 class BadArguments(ActorkitError, TypeError):
-    """The sender's fault: the arguments do not fit the method that it named; the message tells what would. The receiver
-    has not begun to handle the message, and lives on."""
+    """The sender's fault: the arguments do not fit the method that it named; the message tells what
+    would. The receiver has not begun to handle the message, and lives on.
+    """
 
 
 class CallError(ActorkitError):
-    """A call got no answer. ``target`` says who was called, as text, and ``method`` what was asked of it, where that is
-    known."""
+    """A call got no answer. ``target`` says who was called, as text, and ``method`` what was asked
+    of it, where that is known.
+    """
 
     method = ""
 
@@ -90,8 +93,10 @@ class CallError(ActorkitError):
 
 
 class CalleeDied(CallError):
-    """The callee was dead, or died before it answered; ``reason`` is its exit reason (NoProc when it
-    was dead already). The callee's fault, or its supervisor's decision: call again when it is back."""
+    """The callee was dead, or died before it answered; ``reason`` is its exit reason (NoProc when
+    it was dead already). The callee's fault, or its supervisor's decision: call again when it is
+    back.
+    """
 
     def __init__(self, target: str, reason: ExitReason, *, method: str = "") -> None:
         super().__init__(f"got no answer: {target} ended with {text_of(reason)}", target=target)
@@ -111,8 +116,9 @@ class CallTimeout(CallError):
 
 
 class CallCycle(CallError):
-    """The caller's fault: the callee waits, directly or through others, for the caller. Waiting would
-    never end, so the call is refused at once. Use ``cast``, or answer later (``ak.Later``)."""
+    """The caller's fault: the callee waits, directly or through others, for the caller. Waiting
+    would never end, so the call is refused at once. Use ``cast``, or answer later (``ak.Later``).
+    """
 
 
 class MailboxFull(CallError):
@@ -121,23 +127,27 @@ class MailboxFull(CallError):
 
 
 class CallShed(CallError):
-    """The callee lives, but the node is short of memory and gave up this call, which is declared sheddable, before it
-    was handled. Nobody's fault: try again later, or do without."""
+    """The callee lives, but the node is short of memory and gave up this call, which is declared
+    sheddable, before it was handled. Nobody's fault: try again later, or do without.
+    """
 
 
 class ActorDead(ActorkitError):
-    """A bound method or a saved instance outlived its actor and was used. The holder's fault: keep the
-    ref (``self.ctx.ref``) and send to it instead."""
+    """A bound method or a saved instance outlived its actor and was used. The holder's fault: keep
+    the ref (``self.ctx.ref``) and send to it instead.
+    """
 
 
 class NotInsideActor(ActorkitError):
-    """``ctx`` was used from outside the actor that it belongs to. The caller's fault: only an actor's own
-    handlers, tasks and processes may use its context; others hold its ref."""
+    """``ctx`` was used from outside the actor that it belongs to. The caller's fault: only an
+    actor's own handlers, tasks and processes may use its context; others hold its ref.
+    """
 
 
 class AlreadyRegistered(ActorkitError):
-    """The name (or the unique key of a registry) is taken by a living actor, or this actor has a name already.
-    ``holder`` says by whom."""
+    """The name (or the unique key of a registry) is taken by a living actor, or this actor has a
+    name already. ``holder`` says by whom.
+    """
 
     def __init__(self, name: object, holder: str) -> None:
         super().__init__(f"cannot register {_shown(name)}: it is held by {holder}; choose another, or stop the holder")
@@ -149,9 +159,11 @@ class AlreadyRegistered(ActorkitError):
 
 
 class BadKey(ActorkitError):
-    """A key's own code, its ``__hash__`` or ``__eq__``, raised where the key was looked up. The fault of whoever wrote
-    its class: only the call that brought it fails, and nothing is changed. ``holder`` tells with whose key it was being
-    compared, if it was: that one may be to blame as well."""
+    """A key's own code, its ``__hash__`` or ``__eq__``, raised where the key was looked up. The
+    fault of whoever wrote its class: only the call that brought it fails, and nothing is changed.
+    ``holder`` tells with whose key it was being compared, if it was: that one may be to blame as
+    well.
+    """
 
     def __init__(self, key: str, holder: str | None, error: BaseException) -> None:
         while_what = "hashing it" if holder is None else f"comparing it with the key of {bounded(holder, 200)}"
@@ -163,9 +175,10 @@ class BadKey(ActorkitError):
 
 
 class NotAlive(ActorkitError):
-    """A living actor of this node was needed, and ``target`` is none: it is dead, elsewhere, or no ref at all. The
-    caller's fault if it gave something else than a ref of this node; an actor may also just have ended, and then there
-    is nothing to do."""
+    """A living actor of this node was needed, and ``target`` is none: it is dead, elsewhere, or no
+    ref at all. The caller's fault if it gave something else than a ref of this node; an actor may
+    also just have ended, and then there is nothing to do.
+    """
 
     def __init__(self, purpose: str, target: str, why: str) -> None:
         super().__init__(
@@ -175,8 +188,9 @@ class NotAlive(ActorkitError):
 
 
 class NotRegistered(ActorkitError):
-    """``update_value`` of a key that ``target`` does not hold. The caller's fault, or its entry went when it ended:
-    register first."""
+    """``update_value`` of a key that ``target`` does not hold. The caller's fault, or its entry
+    went when it ended: register first.
+    """
 
     def __init__(self, key: object, target: str) -> None:
         super().__init__(f"{bounded(target, 200)} does not hold the key {_shown(key)}; register it first")
@@ -185,8 +199,9 @@ class NotRegistered(ActorkitError):
 
 
 class NotUnique(ActorkitError):
-    """What needs one holder per key was asked of a registry with duplicate keys. The caller's fault: use ``lookup`` or
-    ``dispatch``, or make the registry with keys="unique"."""
+    """What needs one holder per key was asked of a registry with duplicate keys. The caller's
+    fault: use ``lookup`` or ``dispatch``, or make the registry with keys="unique".
+    """
 
     def __init__(self, registry: str, what: str) -> None:
         super().__init__(
@@ -198,8 +213,9 @@ class NotUnique(ActorkitError):
 
 
 class NotJoined(ActorkitError):
-    """``leave`` of a group that ``target`` is not a member of. The caller's fault: it leaves more often than it has
-    joined, or after ``target`` has ended."""
+    """``leave`` of a group that ``target`` is not a member of. The caller's fault: it leaves more
+    often than it has joined, or after ``target`` has ended.
+    """
 
     def __init__(self, group: object, target: str) -> None:
         super().__init__(
@@ -213,8 +229,9 @@ class NotJoined(ActorkitError):
 
 
 class TaskFailed(ActorkitError):
-    """A task ended without a result; ``reason`` is its exit reason: Crash when its function raised, Killed or Shutdown
-    when somebody ended it. The fault is the function's, or a decision of whoever ended it.
+    """A task ended without a result; ``reason`` is its exit reason: Crash when its function raised,
+    Killed or Shutdown when somebody ended it. The fault is the function's, or a decision of whoever
+    ended it.
 
     From a task stream it says which item it belongs to: ``item`` is what the source gave, ``index``
     its position, from 0; both are None for a task that was started alone.
@@ -233,8 +250,10 @@ class TaskFailed(ActorkitError):
 
 
 class TaskTimeout(TaskFailed):
-    """An item of a task stream took longer than ``item_timeout`` allows; its task has been killed. Allow more, or look
-    why it is slow; ``on_timeout="kill_task"`` yields this in the item's place and goes on."""
+    """An item of a task stream took longer than ``item_timeout`` allows; its task has been killed.
+    Allow more, or look why it is slow; ``on_timeout="kill_task"`` yields this in the item's place
+    and goes on.
+    """
 
     def __init__(
         self, task: str, reason: ExitReason, seconds: float, *, item: object = None, index: int | None = None
@@ -422,8 +441,9 @@ class SupervisorStopping(SupervisorError):
 
 
 class ActorExit(BaseException):
-    """How ``ctx.exit(reason)`` unwinds a handler. Not for catching: a handler that catches it goes on
-    living, as OTP's ``catch exit(…)`` does. Raises TypeError for what is no exit reason."""
+    """How ``ctx.exit(reason)`` unwinds a handler. Not for catching: a handler that catches it goes
+    on living, as OTP's ``catch exit(…)`` does. Raises TypeError for what is no exit reason.
+    """
 
     def __init__(self, reason: ExitReason) -> None:
         super().__init__(reason)
@@ -437,9 +457,10 @@ class ActorExit(BaseException):
 
 
 class MemoryLimitExceeded(BaseException):
-    """Raised in an actor's own code when its heap is over its limit: ``usage`` and ``limit`` in bytes. The actor's
-    fault, or its limit is too small. Not for catching, though ``finally`` blocks run: the verdict stands, so that an
-    actor that goes on is interrupted again."""
+    """Raised in an actor's own code when its heap is over its limit: ``usage`` and ``limit`` in
+    bytes. The actor's fault, or its limit is too small. Not for catching, though ``finally`` blocks
+    run: the verdict stands, so that an actor that goes on is interrupted again.
+    """
 
     def __init__(self, who: str, usage: int, limit: int) -> None:
         super().__init__(
@@ -451,8 +472,9 @@ class MemoryLimitExceeded(BaseException):
 
 
 class CallbackFailed(ActorkitError):
-    """A function that was given to an actor to run (``sys.replace_state``, ``Registry.update_value``) raised. Its
-    author's fault; the actor keeps its state and goes on."""
+    """A function that was given to an actor to run (``sys.replace_state``,
+    ``Registry.update_value``) raised. Its author's fault; the actor keeps its state and goes on.
+    """
 
 
 class NodeStopped(ActorkitError):
@@ -460,8 +482,9 @@ class NodeStopped(ActorkitError):
 
 
 class AdmissionRefused(ActorkitError):
-    """The node has no room for this work now: too many are in, they come too fast, or memory is short. Nobody's fault.
-    Tell whoever asked to come again after ``retry_after`` seconds."""
+    """The node has no room for this work now: too many are in, they come too fast, or memory is
+    short. Nobody's fault. Tell whoever asked to come again after ``retry_after`` seconds.
+    """
 
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
@@ -469,10 +492,12 @@ class AdmissionRefused(ActorkitError):
 
 
 class NodeOutOfMemory(ActorkitError):
-    """Out of ``open_node``: the node has stopped itself, in order, because nothing that its governor could do brought
-    memory back, and the kernel would have killed the process next. ``exit_status`` is what the process should end with
-    (``ak.run`` does), so that whoever started it can tell this from a crash. Something outside the actors holds the
-    memory, or the limit is too low for what is critical: the report says what was tried."""
+    """Out of ``open_node``: the node has stopped itself, in order, because nothing that its
+    governor could do brought memory back, and the kernel would have killed the process next.
+    ``exit_status`` is what the process should end with (``ak.run`` does), so that whoever started
+    it can tell this from a crash. Something outside the actors holds the memory, or the limit is
+    too low for what is critical: the report says what was tried.
+    """
 
     def __init__(self, message: str, exit_status: int) -> None:
         super().__init__(message)
@@ -480,9 +505,10 @@ class NodeOutOfMemory(ActorkitError):
 
 
 class SupervisorGaveUp(ActorkitError):
-    """Raised out of ``open_node``: the tree's root supervisor ended abnormally or passed its restart
-    intensity. ``reason`` is its exit reason. The fault is in the children that kept failing: their
-    reports come before this."""
+    """Raised out of ``open_node``: the tree's root supervisor ended abnormally or passed its
+    restart intensity. ``reason`` is its exit reason. The fault is in the children that kept
+    failing: their reports come before this.
+    """
 
     def __init__(self, message: str, reason: ExitReason) -> None:
         super().__init__(message)

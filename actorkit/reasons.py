@@ -58,9 +58,10 @@ _SHORT.maxstring = _SHORT.maxother = 400
 
 
 def shown(value: object, limit: int = TEXT_LIMIT) -> str:
-    """``repr(value)`` of at most ``limit`` characters. A text that is larger than it should be is cut before it is
-    formatted, and a ``__repr__`` may raise whatever it likes: errors and reports are made while ends are settled, and
-    those must not fail."""
+    """``repr(value)`` of at most ``limit`` characters. A text that is larger than it should be is
+    cut before it is formatted, and a ``__repr__`` may raise whatever it likes: errors and reports
+    are made while ends are settled, and those must not fail.
+    """
     try:
         return bounded(_SHORT.repr(value[:1_000] if isinstance(value, (str, bytes)) else value), limit)
     except BaseException as error:
@@ -76,7 +77,8 @@ def text_of(value: object, limit: int = TEXT_LIMIT) -> str:
 
 
 def as_reason(reason: object, what: str) -> ExitReason:
-    """``reason``, if it is an exit reason. Raises TypeError otherwise: the fault of whoever gives it.
+    """``reason``, if it is an exit reason. Raises TypeError otherwise: the fault of whoever gives
+    it.
 
     Args:
         what: what was attempted, for the message: "stop an actor".
@@ -160,7 +162,7 @@ class InitTimeout(ExitReason):
 
 @attrs.frozen
 class BadReturn(ExitReason):
-    """``where`` returned something that its contract does not allow (``value``, as bounded text)."""
+    """``where`` returned what its contract does not allow (``value``, as bounded text)."""
 
     where: str
     value: str

@@ -1,4 +1,6 @@
-"""The server of `python -m bench connections` in actorkit: a room is an actor, a connection is an actor."""
+"""The server of `python -m bench connections` in actorkit: a room is an actor, a connection is an
+actor.
+"""
 
 import trio
 

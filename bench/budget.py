@@ -1,9 +1,9 @@
 """What a budget costs: the same messages with ``max_heap_size`` on and off, side by side.
 
-Two processes, one with a limit of 256 MiB for each actor (which nobody reaches, so what is measured is counting,
-sizing and looking, not dying), one without any; each row by turns, many short rounds. Sizing of the messages is
-included. The int, the text and the dict are held by their sender; the nested message is made for each cast, so its
-making is in both columns.
+Two processes, one with a limit of 256 MiB for each actor (which nobody reaches, so what is measured
+is counting, sizing and looking, not dying), one without any; each row by turns, many short rounds.
+Sizing of the messages is included. The int, the text and the dict are held by their sender; the
+nested message is made for each cast, so its making is in both columns.
 """
 
 from contextlib import ExitStack

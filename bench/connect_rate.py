@@ -1,10 +1,12 @@
-"""Connecting and disconnecting as fast as the machine makes it: actorkit's listener beside plain trio, handlers empty.
+"""Connecting and disconnecting as fast as the machine makes it: actorkit's listener beside plain
+trio, handlers empty.
 
     python -m bench.connect_rate [--rounds N] [--count N] [--json FILE]
 
-A client of raw sockets, in this process, connects and closes at once, a batch at a time; a round is over when the
-server has seen the end of every connection. Servers are processes of their own and take turns. The result is the median
-over the rounds of the quotient of the rates within a round; the goal is 0.6.
+A client of raw sockets, in this process, connects and closes at once, a batch at a time; a round is
+over when the server has seen the end of every connection. Servers are processes of their own and
+take turns. The result is the median over the rounds of the quotient of the rates within a round;
+the goal is 0.6.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""TCP connections as actors, beside plain trio doing the same: memory, lines echoed, messages delivered,
-latency.
+"""TCP connections as actors, beside plain trio doing the same: memory, lines echoed, messages
+delivered, latency.
 
-10,000 connections in 100 rooms. A line `E …` comes back to its sender, a line `B …` goes to every member
-of the sender's room. Each round and column starts a new server and a new load generator, so no figure
-inherits what an earlier one left behind, and then, in this order:
+10,000 connections in 100 rooms. A line `E …` comes back to its sender, a line `B …` goes to every
+member of the sender's room. Each round and column starts a new server and a new load generator, so
+no figure inherits what an earlier one left behind, and then, in this order:
 
 memory     growth of the server's RSS from listening to all connections joined and idle; and again after
            the traffic. Not in it: what the kernel holds for the sockets, the same for all.
@@ -13,13 +13,14 @@ mixed      as echo, and a broadcast for every 100 lines: as many lines out for a
            stops when all of both have arrived, so a server that puts one of them off gains nothing.
 
 Latencies are those under this load, from the line sent to its echo (or its delivery to each member)
-received, by the generator's clock. The server's CPU time per line is the figure that another process on
-the machine disturbs least. The generator checks every line; one that is lost or wrong ends the benchmark.
+received, by the generator's clock. The server's CPU time per line is the figure that another
+process on the machine disturbs least. The generator checks every line; one that is lost or wrong
+ends the benchmark.
 
-trio appears twice: with a lock per connection, the leanest, which the goals are about, and with a channel
-and a writer task per connection, which like actorkit does not let one slow member hold up its room.
-With the lock, each write of a broadcast is a checkpoint that lets all others run first: its delivery times
-under mixed traffic are its own, not an error.
+trio appears twice: with a lock per connection, the leanest, which the goals are about, and with a
+channel and a writer task per connection, which like actorkit does not let one slow member hold up
+its room. With the lock, each write of a broadcast is a checkpoint that lets all others run first:
+its delivery times under mixed traffic are its own, not an error.
 """
 
 from typing import Any

@@ -1,9 +1,10 @@
 """What a governor's looks and rounds take, and how soon it acts.
 
-A look that finds nothing to do, one at SHED that goes through the mailboxes, and rounds of kills with their census,
-from the look that finds the node at KILL until the last of the victims has ended. Three kinds of nodes: a crowd of
-small actors alike, the same with a budget each, and one with a hog in a hundred. Then the time from the crossing of a
-threshold to the first act. What is measured how: see governor_rounds.py.
+A look that finds nothing to do, one at SHED that goes through the mailboxes, and rounds of kills
+with their census, from the look that finds the node at KILL until the last of the victims has
+ended. Three kinds of nodes: a crowd of small actors alike, the same with a budget each, and one
+with a hog in a hundred. Then the time from the crossing of a threshold to the first act. What is
+measured how: see governor_rounds.py.
 """
 
 from contextlib import ExitStack

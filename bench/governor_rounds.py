@@ -1,15 +1,16 @@
-"""One side of `python -m bench governor`: nodes with a governor, and what its looks and rounds take.
+"""One side of `python -m bench governor`: nodes with a governor, and what its looks and rounds
+take.
 
     tick ACTORS real|SHED        seconds of one look: with the real source at NORMAL, or at SHED
     round ACTORS KIND            seconds of one KILL round, whole and by parts; KIND: crowd, hogs, budgets
     latency scripted             seconds from a threshold's crossing to the first act, when somebody wakes the governor
     latency real RATE            the same with the real source, filled at RATE MiB/s, for CONSERVE and for KILL
 
-A round begins with the look that finds the node at KILL, and is over when the last victim has ended; the victims are
-replaced before the next. ``revise``, with which a program may change what a governor does, tells here when it does it.
-Fifty die in each, however many there are, since what the end of one takes has nothing to do with the others. Collecting
-garbage and trimming are left out of what the levels do, since their cost is that of the program's whole heap, and paced
-by itself.
+A round begins with the look that finds the node at KILL, and is over when the last victim has
+ended; the victims are replaced before the next. ``revise``, with which a program may change what a
+governor does, tells here when it does it. Fifty die in each, however many there are, since what the
+end of one takes has nothing to do with the others. Collecting garbage and trimming are left out of
+what the levels do, since their cost is that of the program's whole heap, and paced by itself.
 
 ``undisturbed`` is the sum of what each part takes at best. See heap_walks.py for why.
 """
@@ -218,8 +219,9 @@ class Tank(ak.Actor):
 
 
 async def filled(rate: int) -> dict[str, object]:
-    """An actor fills the node, at so many MiB a second, until it is killed. In a fresh process, of which nothing is
-    retained."""
+    """An actor fills the node, at so many MiB a second, until it is killed. In a fresh process, of
+    which nothing is retained.
+    """
     acts: dict[type, float] = {}
 
     def note(action: ev.GovernorAction) -> ev.GovernorAction:

@@ -1,10 +1,10 @@
 """What every benchmark here shares.
 
-A *contender* is a process that prints one JSON line when it is ready and then answers each line it reads
-with one JSON line. So all contenders live at the same time, each in its own interpreter or virtual
-machine, and a round asks one after the other: what the machine does meanwhile hits them all alike. A
-figure is the median over the rounds; a ratio is the median of the ratios *within* a round, which is not
-quite the ratio of the two medians printed beside it.
+A *contender* is a process that prints one JSON line when it is ready and then answers each line it
+reads with one JSON line. So all contenders live at the same time, each in its own interpreter or
+virtual machine, and a round asks one after the other: what the machine does meanwhile hits them all
+alike. A figure is the median over the rounds; a ratio is the median of the ratios *within* a round,
+which is not quite the ratio of the two medians printed beside it.
 """
 
 import json
@@ -63,7 +63,9 @@ class ContenderError(Exception):
 
 
 class Contender:
-    """A child process asked one line at a time; it ends when its stdin does, at the latest by a kill."""
+    """A child process asked one line at a time; it ends when its stdin does, at the latest by a
+    kill.
+    """
 
     def __init__(self, *command: str, ready_within: float = 180, env: Mapping[str, str] | None = None) -> None:
         self.command = command
@@ -202,14 +204,18 @@ class Row:
         return statistics.median(pairs) if pairs else None
 
     def verdict(self, subject: str) -> list[tuple[Goal, float | None, bool | None]]:
-        """Each goal, the figure it is about, and whether it was met; None where it was not measured."""
+        """Each goal, the figure it is about, and whether it was met; None where it was not
+        measured.
+        """
         figures = [self.ratio(subject, g.against) if g.against else self.median(subject) for g in self.goals]
         return [(g, f, None if f is None else g.met_by(f)) for g, f in zip(self.goals, figures, strict=True)]
 
 
 @dataclass(slots=True)
 class Report:
-    """All rows of one benchmark. The first column is the subject; a ratio is its figure by another's."""
+    """All rows of one benchmark. The first column is the subject; a ratio is its figure by
+    another's.
+    """
 
     benchmark: str
     columns: Sequence[str]
@@ -309,8 +315,9 @@ def _aligned(header: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
 
 
 def addition_ms() -> int:
-    """How fast the machine is just now. Shared ones change by an order of magnitude within minutes: then "
-    "only ratios count."""
+    """How fast the machine is just now. Shared ones change by an order of magnitude within minutes:
+    then " "only ratios count.
+    """
     total, began = 0, time.perf_counter()
     for number in range(1_000_000):
         total += number

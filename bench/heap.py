@@ -1,8 +1,9 @@
 """What a look at the heap costs, and whether it says the truth.
 
-The walk in C against the pure one, pympler's `asizeof`, and the breadth-first loop over `gc.get_referents` that one
-writes first, by turns over the same graphs. The last two answer an easier question: how large is all that can be
-reached, whoever else holds it. Then the census of a node's actors, and what is predicted against what is really freed.
+The walk in C against the pure one, pympler's `asizeof`, and the breadth-first loop over
+`gc.get_referents` that one writes first, by turns over the same graphs. The last two answer an
+easier question: how large is all that can be reached, whoever else holds it. Then the census of a
+node's actors, and what is predicted against what is really freed.
 """
 
 from contextlib import ExitStack

@@ -2,9 +2,9 @@
 
     free SHAPE OBJECTS COLUMN    bytes predicted and freed
 
-A hook in the interpreter's allocators counts (the one of the tests, built with the compiler that is at hand); it
-cannot be taken out again, hence a process of its own. Every third object is also held from outside, so that the
-prediction is about more than a sum.
+A hook in the interpreter's allocators counts (the one of the tests, built with the compiler that is
+at hand); it cannot be taken out again, hence a process of its own. Every third object is also held
+from outside, so that the prediction is about more than a sum.
 """
 
 import gc
@@ -27,8 +27,9 @@ NUMBER = 32
 
 
 def fill_freelists() -> None:
-    """Some freed objects are kept for reuse, up to a number of each type. These lists are filled, so that what is
-    freed next is really freed."""
+    """Some freed objects are kept for reuse, up to a number of each type. These lists are filled,
+    so that what is freed next is really freed.
+    """
     junk: list[object] = [[[] for _ in range(200)], [{} for _ in range(200)], [n + 0.5 for n in range(200)]]
     junk += [[tuple([n] * size) for n in range(KEPT)] for size in range(1, 9)]
     junk.append(SHAPES["coroutines"](600))

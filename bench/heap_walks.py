@@ -1,4 +1,5 @@
-"""One side of `python -m bench heap`: walks over the same graphs by turns, and censuses of real nodes.
+"""One side of `python -m bench heap`: walks over the same graphs by turns, and censuses of real
+nodes.
 
     walk GRAPH OBJECTS COLUMN    seconds of one walk, in the mean
     undisturbed GRAPH OBJECTS    the same in C, without what the machine took away

@@ -1,14 +1,15 @@
-"""The load generator of `python -m bench connections`: `python -m bench.load PORT CONNECTIONS ROOMS`.
+"""The load generator of `python -m bench connections`: `python -m bench.load PORT CONNECTIONS
+ROOMS`.
 
 It opens the connections, each joins a room, and then runs the traffic it is asked for:
 
     E <connection> <serial>    to be echoed
     B <room> <serial>          to be delivered to every member of the room of the connection that sent it
 
-A window bounds the lines that are on their way; when one is back the next connection in turn sends the
-next. Each line received is checked against the one that is due on that connection, so a line lost,
-doubled, garbled or out of order ends the run. The generator uses epoll directly: it must never be what one
-waits for. Its own CPU time is in the answer.
+A window bounds the lines that are on their way; when one is back the next connection in turn sends
+the next. Each line received is checked against the one that is due on that connection, so a line
+lost, doubled, garbled or out of order ends the run. The generator uses epoll directly: it must
+never be what one waits for. Its own CPU time is in the answer.
 """
 
 import contextlib
@@ -36,7 +37,9 @@ class Connection:
 
 
 class Room:
-    """The broadcasts on their way to one room. Two of them may overtake each other: their senders differ."""
+    """The broadcasts on their way to one room. Two of them may overtake each other: their senders
+    differ.
+    """
 
     __slots__ = ("members", "sent")
 

@@ -1,5 +1,5 @@
-"""What a message, a call and an actor cost: actorkit, OTP's gen_server, and tasks with channels on plain
-trio.
+"""What a message, a call and an actor cost: actorkit, OTP's gen_server, and tasks with channels on
+plain trio.
 
 Each row is measured by each contender in each round, one after the other, the same way:
 
@@ -14,11 +14,12 @@ spawn           thousands in a row, all staying alive, until each of them is rea
 idle memory     100,000 idle ones, in a process of its own: growth of the RSS for Python, of
                 `erlang:memory(total)` for the BEAM, so everything that belongs to an actor counts.
 
-An actorkit handler may be synchronous or not; gen_server's callbacks know no such difference, so both rows
-stand beside the same measurement of OTP. A synchronous handler of an idle actor runs inside `call`.
+An actorkit handler may be synchronous or not; gen_server's callbacks know no such difference, so
+both rows stand beside the same measurement of OTP. A synchronous handler of an idle actor runs
+inside `call`.
 
-Not measured: messages larger than an int (the BEAM copies them, Python does not), many cores (the BEAM
-uses them).
+Not measured: messages larger than an int (the BEAM copies them, Python does not), many cores (the
+BEAM uses them).
 """
 
 import shutil

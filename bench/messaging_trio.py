@@ -1,8 +1,9 @@
-"""Plain trio's side of `python -m bench messaging`: an actor is a task that reads from a memory channel.
+"""Plain trio's side of `python -m bench messaging`: an actor is a task that reads from a memory
+channel.
 
-A cast is `send_nowait`, the cheapest send trio has and the one that never waits either; a call sends a
-one-shot reply along and waits for it. There is no deadline, no crash containment and no name: this is the
-least that could do the job.
+A cast is `send_nowait`, the cheapest send trio has and the one that never waits either; a call
+sends a one-shot reply along and waits for it. There is no deadline, no crash containment and no
+name: this is the least that could do the job.
 """
 
 import gc

@@ -1,17 +1,17 @@
-"""The length of trio's passes with 10 to 10,000 busy processes, callers, class actors and connections, beside as many
-tasks of plain trio.
+"""The length of trio's passes with 10 to 10,000 busy processes, callers, class actors and
+connections, beside as many tasks of plain trio.
 
-A pass is what trio does between two looks at I/O, so its length is how long everything else has to wait. Busy means:
-never without something to do.
+A pass is what trio does between two looks at I/O, so its length is how long everything else has to
+wait. Busy means: never without something to do.
 
 processes     each sends itself a message, receives it, and so on
 callers       plain tasks, each in a loop of inline calls (of a synchronous handler)
 actors        class actors; each casts to itself
 connections   loopback connections whose clients, in a process of their own, keep the sockets full of lines of 12 bytes
 
-The column `trio` is as many bare tasks in a loop of `trio.lowlevel.checkpoint()`; for connections as many
-bare readers (`wait_readable`, `recv` of one line), with sockets as full. Each figure comes from a process of
-its own, the two sides by turns.
+The column `trio` is as many bare tasks in a loop of `trio.lowlevel.checkpoint()`; for connections
+as many bare readers (`wait_readable`, `recv` of one line), with sockets as full. Each figure comes
+from a process of its own, the two sides by turns.
 
 first pass    the longest pass from the moment when all begin at once (all sockets are found readable in one
               pass) until each has had a turn. Not in the other figures.
@@ -21,13 +21,14 @@ I/O           the median of what trio spends in the kernel between two passes (e
 wait          the longest that one of them has waited from one turn to its next, to the pass
 operations    messages, calls, lines or checkpoints in a second of CPU time
 
-All is CPU time of the thread, since on a machine where others work the wall's clock measures them; the longest pass by
-the wall's clock stands below, without a goal. Garbage collection is off while it is measured (all is collected and
-frozen before): its pauses are not the scheduler's. A longest is the median of the longest of each round.
+All is CPU time of the thread, since on a machine where others work the wall's clock measures them;
+the longest pass by the wall's clock stands below, without a goal. Garbage collection is off while
+it is measured (all is collected and frozen before): its pauses are not the scheduler's. A longest
+is the median of the longest of each round.
 
-The goal of actors and connections is two slices (1 ms), of processes and callers two slices and 10 % more than
-the bare tasks; the latter is printed as the sum it comes to. What the meter itself costs (0.1 µs an operation)
-is in actorkit's figures and in the readers', not in the tasks'.
+The goal of actors and connections is two slices (1 ms), of processes and callers two slices and 10
+% more than the bare tasks; the latter is printed as the sum it comes to. What the meter itself
+costs (0.1 µs an operation) is in actorkit's figures and in the readers', not in the tasks'.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """The clients of `python -m bench passes`: `python -m bench.passes_clients PORT CONNECTIONS`.
 
-It opens the connections and, when it is asked to, keeps all of them full of short lines until it is asked again or its
-stdin ends. Full means that the kernel takes no more. It uses epoll directly.
+It opens the connections and, when it is asked to, keeps all of them full of short lines until it is
+asked again or its stdin ends. Full means that the kernel takes no more. It uses epoll directly.
 """
 
 import contextlib

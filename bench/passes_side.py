@@ -1,9 +1,9 @@
 """One side of `python -m bench passes`: `python -m bench.passes_side KIND COUNT`.
 
-KIND is one of actorkit's (`processes`, `callers`, `actors`, `connections`) or of trio's own (`tasks`, `readers`).
-Asked `hold`, it waits until all connections are there and stops trio's loop until the next line, so that what
-clients send meanwhile is found by all readers in one pass. Asked `measure PASSES`, it sets all to work and answers
-with figures.
+KIND is one of actorkit's (`processes`, `callers`, `actors`, `connections`) or of trio's own
+(`tasks`, `readers`). Asked `hold`, it waits until all connections are there and stops trio's loop
+until the next line, so that what clients send meanwhile is found by all readers in one pass. Asked
+`measure PASSES`, it sets all to work and answers with figures.
 """
 
 import contextlib
@@ -32,8 +32,10 @@ ENOUGH = 10.0
 
 
 class Meter(trio.abc.Instrument):
-    """The length of each pass of trio: from its return from waiting for I/O to its going back there. And how long each
-    of ``count`` busy ones waits from one turn to the next, in CPU time of the thread, to the pass."""
+    """The length of each pass of trio: from its return from waiting for I/O to its going back
+    there. And how long each of ``count`` busy ones waits from one turn to the next, in CPU time of
+    the thread, to the pass.
+    """
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -86,7 +88,9 @@ class Meter(trio.abc.Instrument):
                 self.served[self.turns[number]] += 1
 
     async def until(self, turns: int, passes: int) -> bool:
-        """Wait until everybody has had its turns and so many passes are over. False: it lost patience."""
+        """Wait until everybody has had its turns and so many passes are over. False: it lost
+        patience.
+        """
         began = time.monotonic()
         while self.served[turns] < self.count or len(self.cpu) < passes:
             waited = time.monotonic() - began
@@ -188,8 +192,9 @@ async def reader(sock: socket.socket, meter: Meter, number: int) -> None:
 
 
 async def measure(meter: Meter, begin: Callable[[], object], passes: int, bare: bool) -> dict[str, object]:
-    """First until everybody has had a turn, which is told apart; then ``passes`` at least, and two turns for
-    everybody."""
+    """First until everybody has had a turn, which is told apart; then ``passes`` at least, and two
+    turns for everybody.
+    """
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -204,7 +209,9 @@ async def measure(meter: Meter, begin: Callable[[], object], passes: int, bare: 
 
 
 async def asked(meter: Meter, begin: Callable[[], object], bare: bool = False) -> None:
-    """Answer until nobody asks any more. ``begin`` sets the busy ones to work, in the pass in which it is called."""
+    """Answer until nobody asks any more. ``begin`` sets the busy ones to work, in the pass in which
+    it is called.
+    """
     trio.lowlevel.add_instrument(meter)
     while True:
         await asker_gone()

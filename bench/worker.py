@@ -25,7 +25,9 @@ def questions() -> Iterator[list[str]]:
 
 
 def serve(rows: Sequence[Work]) -> None:
-    """Answer `ROW N` with the row's figure for one: microseconds, or bytes where the row is called idle."""
+    """Answer `ROW N` with the row's figure for one: microseconds, or bytes where the row is called
+    idle.
+    """
     by_name = {getattr(row, "__name__"): row for row in rows}  # noqa: B009
     for name, count in questions():
         n = int(count)

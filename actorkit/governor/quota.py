@@ -66,7 +66,14 @@ class QuotaKeeper:
         """Measure every family, and take from those that are over."""
         for supervisor, quota in list(self._node.engine.quotas.all.items()):
             if supervisor.state != DEAD:
-                self._look(supervisor, quota)
+                try:
+                    self._look(supervisor, quota)
+                except BaseException:  # no memory for the table, say: the others' quotas count all the same
+                    log.exception(
+                        "the memory quota of %s could not be looked at; the next look comes in %g s",
+                        supervisor.describe(),
+                        LOOK_SECONDS,
+                    )
 
     def _look(self, supervisor: Record[Any], quota: int) -> None:
         family = below(supervisor)

@@ -1,10 +1,10 @@
 """ActorSet: a table of actors hears of each actor's end, once, however many entries it has there.
 
 How it works. One callback for each actor hangs in that actor's own record. The end of the actor
-calls it in the same synchronous step, before links and monitors hear of it. So a table that drops the
-actor's entries there never shows a dead actor, and whoever gets a ``Down`` finds the table clean.
-The callback is removed when the actor's last entry is, and when the table's owner ends, so neither
-keeps garbage of the other's.
+calls it in the same synchronous step, before links and monitors hear of it. So a table that drops
+the actor's entries there never shows a dead actor, and whoever gets a ``Down`` finds the table
+clean. The callback is removed when the actor's last entry is, and when the table's owner ends, so
+neither keeps garbage of the other's.
 
 The table must be a plain object, not the actor that owns it: an actor's state is cleared at its
 death.

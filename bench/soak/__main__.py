@@ -1,11 +1,13 @@
-"""`python -m bench soak --minutes M --seed S`: a node under random abuse, its invariants checked throughout.
+"""`python -m bench soak --minutes M --seed S`: a node under random abuse, its invariants checked
+throughout.
 
-Some 2,000 actors crash, hang, swallow cancellation, are killed, exited, stopped, flooded, linked, monitored; memory
-bombs go off against budgets, and hoarders against the governor of a node with a memory limit, inside a real limit of
-the kernel's where one can be made; a hundred peers in this process come, talk, misbehave and go. Rounds of abuse end in
-a rest, in which all must come to rest, the books must balance (calls = answered + failed + abandoned; casts = handled +
-dead letters; monitors = Downs + armed; starts - ends = actors), and what the process holds is noted. At the end those
-notes must be flat: see `bench/soak/flatness.py` for the rule.
+Some 2,000 actors crash, hang, swallow cancellation, are killed, exited, stopped, flooded, linked,
+monitored; memory bombs go off against budgets, and hoarders against the governor of a node with a
+memory limit, inside a real limit of the kernel's where one can be made; a hundred peers in this
+process come, talk, misbehave and go. Rounds of abuse end in a rest, in which all must come to rest,
+the books must balance (calls = answered + failed + abandoned; casts = handled + dead letters;
+monitors = Downs + armed; starts - ends = actors), and what the process holds is noted. At the end
+those notes must be flat: see `bench/soak/flatness.py` for the rule.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from bench.survival.limit import make_limit
 
 LIMIT = 192 * 2**20
 KERNEL_LIMIT = 256 * 2**20
-"""The governor's limit is the lower one: it has to hold by itself, and the kernel's is there to tell if it does not."""
+"""The governor's limit is the lower one: it has to hold by itself, and the kernel's is there to
+tell if it does not.
+"""
 
 
 class Ended(Exception):

@@ -1,8 +1,9 @@
 """Is a series of samples flat? The rule of the soak's verdict, apart from what it is applied to.
 
-Looked at is the second half of the samples: the first belongs to caches, freelists and tables that grow to their size.
-Through it goes the line of least squares. It is flat if that line rises over the whole half by no more than the
-tolerance, a part of the half's mean, plus an absolute grain below which nothing can be told. Falling is flat.
+Looked at is the second half of the samples: the first belongs to caches, freelists and tables that
+grow to their size. Through it goes the line of least squares. It is flat if that line rises over
+the whole half by no more than the tolerance, a part of the half's mean, plus an absolute grain
+below which nothing can be told. Falling is flat.
 """
 
 from __future__ import annotations

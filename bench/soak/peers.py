@@ -11,7 +11,9 @@ import trio
 
 PEERS = 100
 SILENCE = 20.0
-"""Seconds in which an orderly peer must have its answer: the node may be short of memory, but it is there."""
+"""Seconds in which an orderly peer must have its answer: the node may be short of memory, but it is
+there.
+"""
 
 
 class Peers:

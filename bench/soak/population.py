@@ -1,4 +1,6 @@
-"""Who lives on the soaked node: workers that fail at random, sinks that count, hoarders that grow, connections."""
+"""Who lives on the soaked node: workers that fail at random, sinks that count, hoarders that grow,
+connections.
+"""
 
 from __future__ import annotations
 
@@ -170,7 +172,9 @@ def plan_of(seed: int) -> FaultPlan:
 
 
 def tree(tally: Tally, plan: FaultPlan) -> ak.ChildSpec[Any]:
-    """Pools of workers and sinks, watchers, hoarders, a listener. Nobody gives up: it is not about intensity."""
+    """Pools of workers and sinks, watchers, hoarders, a listener. Nobody gives up: it is not about
+    intensity.
+    """
     often: Any = {"max_restarts": 1_000_000, "max_seconds": 1.0}
     worker = plan.wrap(ak.child(Worker, tally)).with_(max_heap_size=WORKER_LIMIT, restart="permanent")
     pools = [

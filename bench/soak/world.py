@@ -1,9 +1,10 @@
 """The soaked node, a process of its own: `python -m bench.soak.world SEED ROUND_SECONDS LIMIT`.
 
-Rounds of abuse, each followed by a rest: nobody does anything any more, the other process has closed its connections,
-and everything must come to rest as well. Then the books are looked at, and what the process holds is noted. It prints
-JSON lines: `ready`, `resting` (the peers should leave), `sample` (they may come back), `result`. A word on stdin
-answers `resting`; the word `end`, or the end of stdin, ends the run after that rest.
+Rounds of abuse, each followed by a rest: nobody does anything any more, the other process has
+closed its connections, and everything must come to rest as well. Then the books are looked at, and
+what the process holds is noted. It prints JSON lines: `ready`, `resting` (the peers should leave),
+`sample` (they may come back), `result`. A word on stdin answers `resting`; the word `end`, or the
+end of stdin, ends the run after that rest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""`python -m bench survival`: the survival table. What the columns mean is in bench/survival/README.md."""
+"""`python -m bench survival`: the survival table. What the columns mean is in
+bench/survival/README.md.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     document["cases"] |= {case: f"{cases.CASES[case][0]}: {plan.says}" for case, plan in plans.items()}
     document["cases"] = dict(sorted(document["cases"].items()))
     raise_descriptor_limit(min(options.connections * 2 + 500, 4_500))
-    # As a Ctrl-C, which trio knows how to raise where nothing is left half done; so that it cleans up.
+    # As a Ctrl-C, which trio knows how to raise where nothing is left half done; so that it cleans
+    # up.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     for group in remove_stale():
         progress(f"survival: removed {group}, which an earlier run had left behind")

@@ -1,12 +1,13 @@
 """The eight cases: who the clients are, what they do, and for how long.
 
-A case is a plan: groups of clients, each with a script of requests for *before* the pressure and one for during it.
-What is called ``{fill}`` in a script is known only when all are connected: the size that brings the node's usage to a
-share of its limit, so that every server is under the same pressure, whatever it weighs itself. What is to be said
-``after`` the pressure ends its cause.
+A case is a plan: groups of clients, each with a script of requests for *before* the pressure and
+one for during it. What is called ``{fill}`` in a script is known only when all are connected: the
+size that brings the node's usage to a share of its limit, so that every server is under the same
+pressure, whatever it weighs itself. What is to be said ``after`` the pressure ends its cause.
 
-At 10,000 connections the limit is some 490 MiB; fewer connections get a proportional one above a base for the
-interpreter, and the sizes below follow. ``good`` clients are those whose survival is counted.
+At 10,000 connections the limit is some 490 MiB; fewer connections get a proportional one above a
+base for the interpreter, and the sizes below follow. ``good`` clients are those whose survival is
+counted.
 """
 
 from __future__ import annotations
@@ -39,8 +40,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Clients that do the same. ``storm``: they connect when the pressure begins, and again whenever they are cut
-    off. ``spread``: they start within so many seconds. ``echo``: they take part in the steady traffic."""
+    """Clients that do the same. ``storm``: they connect when the pressure begins, and again
+    whenever they are cut off. ``spread``: they start within so many seconds. ``echo``: they take
+    part in the steady traffic.
+    """
 
     name: str
     count: int
@@ -67,14 +70,18 @@ class Plan:
     hold_seconds: float = 3.0
     """What was allocated stays for so long after the last request of the pressure."""
     fill_to: float = 0.0
-    """Usage, as a share of the limit, that ``{fill}`` leads to when all of ``fillers`` hold that much."""
+    """Usage, as a share of the limit, that ``{fill}`` leads to when all of ``fillers`` hold that
+    much.
+    """
     fillers: int = 1
     sidecar: int = 0
     footprint: int = 0
     """Bytes of state of each good connection at the end, where capacity is to be told."""
     dump: int = MIB
     pace: float = 1.0
-    """All times are so many times longer, and requests so many times rarer, than on a machine of usual speed."""
+    """All times are so many times longer, and requests so many times rarer, than on a machine of
+    usual speed.
+    """
 
 
 def limit_for(connections: int) -> int:
@@ -224,7 +231,9 @@ def _dump(connections: int, limit: int, quick: bool) -> Plan:
 
 
 def _shift(connections: int, limit: int, quick: bool) -> Plan:
-    """What is killed held small blocks, what comes wants large ones: it helps only if the memory is really free."""
+    """What is killed held small blocks, what comes wants large ones: it helps only if the memory is
+    really free.
+    """
     readers = 2 * connections // 3
     writers = connections - readers
     each = int(0.7 * limit) // writers

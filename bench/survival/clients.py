@@ -1,6 +1,8 @@
-"""The load generator: `python -m bench.survival.clients`, some thousand clients in one process, outside the limit.
+"""The load generator: `python -m bench.survival.clients`, some thousand clients in one process,
+outside the limit.
 
-It reads one JSON object (its share of the plan), then commands, a line each; it answers with JSON lines.
+It reads one JSON object (its share of the plan), then commands, a line each; it answers with JSON
+lines.
 
     connect        all but the storm connect and say HELLO                   -> {"event": "connected", …}
     before FILL    the scripts for before                                    -> {"event": "prepared"}
@@ -8,10 +10,10 @@ It reads one JSON object (its share of the plan), then commands, a line each; it
     relax          no more of that; storm clients leave
     verify         each good client that is left says one more thing         -> {"event": "report", …}
 
-From ``before`` on, the clients with ``echo`` take turns to say something, at ``rate`` a second, whether or not the
-others have been answered: a server that stops for a second is seen to stop. One request of that kind at a time for each
-client. Every reply is compared with the one that is due on that connection. epoll, no framework: the generator must
-never be what one waits for.
+From ``before`` on, the clients with ``echo`` take turns to say something, at ``rate`` a second,
+whether or not the others have been answered: a server that stops for a second is seen to stop. One
+request of that kind at a time for each client. Every reply is compared with the one that is due on
+that connection. epoll, no framework: the generator must never be what one waits for.
 """
 
 from __future__ import annotations
@@ -360,7 +362,8 @@ class Generator:
             self.mark(f"good {how}" if group["good"] and how in ("lost", "wrong") else how)
         self.done(client)
         if group["storm"] and self.phase == "press":
-            # At once who was cut off; who is told to try later does that; where nobody listens, not as a busy loop.
+            # At once who was cut off; who is told to try later does that; where nobody listens, not
+            # as a busy loop.
             client.refusals = client.refusals + 1 if how == "refused" else 0
             later = min(BACKOFF_MOST, BACKOFF * 2 ** (client.refusals - 1)) * random.uniform(0.5, 1.5)
             self.after({"lost": 0.0, "refused": later}.get(how, 0.1), lambda: self.join([client]))

@@ -1,4 +1,6 @@
-"""Who takes part, and the command that starts each: see the docstrings of the servers for how each is written."""
+"""Who takes part, and the command that starts each: see the docstrings of the servers for how each
+is written.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 BEAM_ROW = 376
-"""A cons cell, a tuple of four, and four heap binaries of 64 bytes; without what a copying collector keeps free."""
+"""A cons cell, a tuple of four, and four heap binaries of 64 bytes; without what a copying
+collector keeps free.
+"""
 
 SERVERS = Path(__file__).parent / "servers"
 
@@ -27,7 +31,9 @@ class Contender:
     beam: str = ""
     """For the BEAM: "default" or "max_heap_size"."""
     row: int = 312
-    """What a row of 256 bytes really takes there: in CPython a block of 304 bytes and its place in a list."""
+    """What a row of 256 bytes really takes there: in CPython a block of 304 bytes and its place in
+    a list.
+    """
     subject: bool = False
     """Runs as often as asked; the others once."""
 

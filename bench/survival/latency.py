@@ -1,4 +1,6 @@
-"""Latencies in a logarithmic histogram with steps of 5 %: those of several processes can be added up."""
+"""Latencies in a logarithmic histogram with steps of 5 %: those of several processes can be added
+up.
+"""
 
 from __future__ import annotations
 

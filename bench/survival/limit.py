@@ -1,9 +1,11 @@
-"""A real limit on memory, for a server and whoever shares it: a cgroup of its own, v1 or v2, else RLIMIT_AS.
+"""A real limit on memory, for a server and whoever shares it: a cgroup of its own, v1 or v2, else
+RLIMIT_AS.
 
-The group is made below the runner's own (v1), or where the v2 rules allow it, and removed afterwards. Without the
-permission for that, the server's process gets RLIMIT_AS, which limits addresses rather than memory and cannot be
-shared with another process; the report says which it was. Commands enter the limit by a shell that writes its process
-id or sets its limit and then becomes the command, so the first page is charged already.
+The group is made below the runner's own (v1), or where the v2 rules allow it, and removed
+afterwards. Without the permission for that, the server's process gets RLIMIT_AS, which limits
+addresses rather than memory and cannot be shared with another process; the report says which it
+was. Commands enter the limit by a shell that writes its process id or sets its limit and then
+becomes the command, so the first page is charged already.
 """
 
 from __future__ import annotations
@@ -80,7 +82,9 @@ class AddressSpace(Limit):
 
 
 class Cgroup(Limit):
-    """A directory in a cgroup file system. The names of the files are all that differs between v1 and v2."""
+    """A directory in a cgroup file system. The names of the files are all that differs between v1
+    and v2.
+    """
 
     limit_file: str
     swap_file: str
@@ -176,8 +180,10 @@ def keyed(file: Path) -> dict[str, int]:
 
 
 def own_groups(cgroup: str, mountinfo: str) -> tuple[Path | None, Path | None]:
-    """The directories of our own memory group in v1 and of our group in v2, from the texts of /proc/self/cgroup and
-    /proc/self/mountinfo. A container may see only a part of the hierarchy: the mount's root is taken off the path."""
+    """The directories of our own memory group in v1 and of our group in v2, from the texts of
+    /proc/self/cgroup and /proc/self/mountinfo. A container may see only a part of the hierarchy:
+    the mount's root is taken off the path.
+    """
     v1 = v2 = None
     for line in cgroup.splitlines():
         _, controllers, path = line.split(":", 2)
@@ -209,8 +215,9 @@ def _groups() -> tuple[Path | None, Path | None]:
 
 
 def v2_parents(own: Path) -> Iterator[Path]:
-    """Groups in which a limited one can be made: a group with processes of its own cannot hand out controllers, so
-    ours rarely can and its parent often."""
+    """Groups in which a limited one can be made: a group with processes of its own cannot hand out
+    controllers, so ours rarely can and its parent often.
+    """
     for group in (own, own.parent):
         try:
             handed_out = (group / "cgroup.subtree_control").read_text().split()

@@ -1,4 +1,6 @@
-"""What is seen of a server from outside, ten times a second, and what it says of itself, twice a second."""
+"""What is seen of a server from outside, ten times a second, and what it says of itself, twice a
+second.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ TICK = 0.1
 STALE = 2.0
 """Seconds after which what the server has said of its level no longer counts."""
 LEAVE_CONSERVE = 0.65
-"""The node is back to NORMAL below this share of its limit, where it has no level of its own to tell."""
+"""The node is back to NORMAL below this share of its limit, where it has no level of its own to
+tell.
+"""
 
 
 def is_normal(used: int, level: str | None, limit: int) -> bool:

@@ -1,9 +1,11 @@
-"""Memory over time as an SVG, two contenders side by side: `python -m bench.survival.picture FILE.json CASE OUT.svg`.
+"""Memory over time as an SVG, two contenders side by side: `python -m bench.survival.picture
+FILE.json CASE OUT.svg`.
 
-Usage against the limit and the levels of the ladder, from the timeline in the JSON, and what Python itself holds where
-the server tells; below it a mark for each tenth of a second in which connections were lost or refused, or the server
-says that it killed or restarted. A contender that the kernel has killed ends with a cross. Both panels have the same
-axes, so that they can be compared by eye. The background is light whatever is around it. Plain text out, no dependency.
+Usage against the limit and the levels of the ladder, from the timeline in the JSON, and what Python
+itself holds where the server tells; below it a mark for each tenth of a second in which connections
+were lost or refused, or the server says that it killed or restarted. A contender that the kernel
+has killed ends with a cross. Both panels have the same axes, so that they can be compared by eye.
+The background is light whatever is around it. Plain text out, no dependency.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What clients and servers say to each other: lines of ASCII, a request and its reply.
 
-A request is ``VERB seq arguments``; its reply repeats verb and sequence number, so that a client sees at once whether
-one was lost, doubled or belongs to another. Replies come in the order of the requests.
+A request is ``VERB seq arguments``; its reply repeats verb and sequence number, so that a client
+sees at once whether one was lost, doubled or belongs to another. Replies come in the order of the
+requests.
 
     HELLO 0 <client> <class>     HELLO 0 welcome           class: low, normal, high (what to lose first)
     ECHO  <seq> <text>           ECHO  <seq> <text>
@@ -14,11 +15,12 @@ one was lost, doubled or belongs to another. Replies come in the order of the re
     DUMP  <seq>                  DUMP  <seq> told          the service with the large state raises
     STATS <seq>                  STATS <seq> <json>        on the control port only
 
-Who is not let in gets ``BUSY`` and the end of the stream instead of its welcome; a request that is declined gets
-``BUSY <seq>``. Both are polite: the client knows, and may come again. Anything else that ends a connection is a loss.
+Who is not let in gets ``BUSY`` and the end of the stream instead of its welcome; a request that is
+declined gets ``BUSY <seq>``. Both are polite: the client knows, and may come again. Anything else
+that ends a connection is a loss.
 
-``STATS`` is an object with what the server knows of itself, of these: ``connections``, ``refused``, ``kills``,
-``restarts`` (counted since its start) and ``level`` (``NORMAL`` … ``EXHAUSTED``).
+``STATS`` is an object with what the server knows of itself, of these: ``connections``, ``refused``,
+``kills``, ``restarts`` (counted since its start) and ``level`` (``NORMAL`` … ``EXHAUSTED``).
 """
 
 from __future__ import annotations

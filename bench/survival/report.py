@@ -1,5 +1,6 @@
-"""The table: a part for each case, a row for each contender; several runs of one are a median, or a sum where one is
-too many."""
+"""The table: a part for each case, a row for each contender; several runs of one are a median, or a
+sum where one is too many.
+"""
 
 from __future__ import annotations
 

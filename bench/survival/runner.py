@@ -1,9 +1,11 @@
-"""One run: a limit, a server under it, the load generators beside it, and a look at the memory ten times a second.
+"""One run: a limit, a server under it, the load generators beside it, and a look at the memory ten
+times a second.
 
-The phases: the server listens (its usage then is the *base*); all clients connect; those that fill up do; two seconds
-of steady traffic; the pressure, until its last request is answered, its time is over, or the server has gone; a wait
-for the node to come back; and a last question to every client that should still be there. The whole run has a deadline
-of its own, and whatever happens, children are killed and the limit is removed.
+The phases: the server listens (its usage then is the *base*); all clients connect; those that fill
+up do; two seconds of steady traffic; the pressure, until its last request is answered, its time is
+over, or the server has gone; a wait for the node to come back; and a last question to every client
+that should still be there. The whole run has a deadline of its own, and whatever happens, children
+are killed and the limit is removed.
 """
 
 from __future__ import annotations
@@ -63,7 +65,9 @@ async def run_case(
     cgroups: bool = True,
     watch: Watch | None = None,
 ) -> dict[str, Any]:
-    """One run's result, as it goes into the JSON. ``watch`` runs beside it, for whoever wants to see it happen."""
+    """One run's result, as it goes into the JSON. ``watch`` runs beside it, for whoever wants to
+    see it happen.
+    """
     limit, where = make_limit(size, cgroups)
     result: dict[str, Any] = {"limit": size, "limit_kind": limit.kind, "where": where}
     deadline = READY_SECONDS + 60 + 3 * plan.press_seconds + RECOVERY_SECONDS * plan.pace
@@ -218,7 +222,9 @@ class Run:
 
     @contextlib.asynccontextmanager
     async def until_gone(self, server: Child) -> AsyncIterator[None]:
-        """The block ends early, a second after the server has ended: its clients have heard of it by then."""
+        """The block ends early, a second after the server has ended: its clients have heard of it
+        by then.
+        """
 
         async def wait(cancel: Callable[[], None]) -> None:
             await server.process.wait()

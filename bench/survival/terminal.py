@@ -1,7 +1,9 @@
-"""A run as it happens, in a terminal: memory against the levels, and what the server says that it did.
+"""A run as it happens, in a terminal: memory against the levels, and what the server says that it
+did.
 
-``chart`` makes the lines from what has been observed so far, and knows nothing of terminals but ANSI's colours;
-``Screen`` draws them over the last ones. Where the output is no terminal, ``line`` says the same once a second.
+``chart`` makes the lines from what has been observed so far, and knows nothing of terminals but
+ANSI's colours; ``Screen`` draws them over the last ones. Where the output is no terminal, ``line``
+says the same once a second.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 
 def chart(timeline: Timeline, told: Told, limit: int, *, width: int, colour: bool = True) -> list[str]:
-    """The last ``width`` columns of half a second each: bars of memory, the levels, and a digit where something was
-    counted."""
+    """The last ``width`` columns of half a second each: bars of memory, the levels, and a digit
+    where something was counted.
+    """
     columns = max(10, width - MARGIN)
     if not timeline:
         return ["" for _ in range(ROWS + 2 + len(COUNTS))]

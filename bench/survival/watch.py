@@ -1,8 +1,9 @@
 """`python -m bench survive`: one case of the survival table, small enough to watch.
 
-Some hundreds of connections under a real limit (a control group where that is permitted, RLIMIT_AS on the server's
-process elsewhere), first actorkit, then the same workload against plain trio. The terminal shows memory against the
-levels while it happens; at the end a picture of both is written. Less than a minute.
+Some hundreds of connections under a real limit (a control group where that is permitted, RLIMIT_AS
+on the server's process elsewhere), first actorkit, then the same workload against plain trio. The
+terminal shows memory against the levels while it happens; at the end a picture of both is written.
+Less than a minute.
 """
 
 from __future__ import annotations

@@ -26,46 +26,6 @@ async def end(lab, how, name="a"):
 # --- Restart types --------------------------------------------------------------------------------
 
 
-@conforms("SUP-37")
-@pytest.mark.parametrize("how", ENDS)
-async def test_permanent(how):
-    """Restarted after every end."""
-    lab = Lab()
-    async with ak.open_node(tree(lab.spec("a"))):
-        await end(lab, how)
-        (info,) = await top().call(S.which_children)
-        assert (info.id, info.ref, info.kind) == ("a", lab.lives["a"][1], "worker")
-        assert await counts() == (1, 1, 0, 1)
-
-
-@conforms("SUP-38", "SUP-39")
-@pytest.mark.parametrize("how", ENDS)
-async def test_transient(how):
-    """Restarted after an abnormal end only; else its spec stays, and restart_child starts it."""
-    lab = Lab()
-    async with ak.open_node(tree(lab.spec("a", restart="transient"))):
-        await end(lab, how)
-        (info,) = await top().call(S.which_children)
-        if how == "abnormal":
-            assert (info.ref, await counts()) == (lab.lives["a"][1], (1, 1, 0, 1))
-        else:
-            assert (info.ref, info.state, await counts()) == (None, "undefined", (1, 0, 0, 1))
-            assert await top().call(S.restart_child, "a") is lab.refs["a"]
-            assert await counts() == (1, 1, 0, 1)
-
-
-@conforms("SUP-40")
-@pytest.mark.parametrize("how", [*ENDS, "kill"])
-async def test_temporary(how):
-    """Gone from the listing, and its id may be started again."""
-    lab = Lab()
-    async with ak.open_node(tree(lab.spec("a", restart="temporary"))):
-        await end(lab, how)
-        assert await top().call(S.which_children) == ()
-        assert await counts() == (0, 0, 0, 0)
-        assert await top().call(S.start_child, lab.spec("a", restart="temporary")) is lab.refs["a"]
-
-
 @conforms("SUP-42")
 @pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
 @pytest.mark.parametrize("how", ["kill", "normal", "abnormal", "terminate"])

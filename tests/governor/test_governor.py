@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 import actorkit as ak
+from actorkit.governor import quota
 
 from .conftest import MIB, Holder, Memory, Watching, level_is, until
 
@@ -253,8 +254,8 @@ async def test_a_source_that_fails_does_not_end_the_node(
 async def test_a_family_over_its_quota_loses_its_least_important_largest_member(
     memory: Memory, autojump_clock: trio.testing.MockClock
 ) -> None:
-    quota = ak.dynamic_supervisor().with_(name="family", memory_quota="10 MiB")
-    async with ak.open_node(ak.supervisor(quota, ak.dynamic_supervisor().with_(name="many"))) as node:
+    limited = ak.dynamic_supervisor().with_(name="family", memory_quota="10 MiB")
+    async with ak.open_node(ak.supervisor(limited, ak.dynamic_supervisor().with_(name="many"))) as node:
         family = ak.named(ak.DynamicSupervisor, "family")
         specs = [child(3 * MIB), child(4 * MIB, priority=P.HIGH), child(2 * MIB), child(3 * MIB, priority=P.LOW)]
         refs = [await family.call(ak.DynamicSupervisor.start_child, spec) for spec in specs]
@@ -270,6 +271,41 @@ async def test_a_family_over_its_quota_loses_its_least_important_largest_member(
         del shared
         await until(lambda: not refs[0].alive)
         assert refs[1].alive
+
+
+@pytest.mark.parametrize("failure", [MemoryError, RuntimeError, GeneratorExit])
+async def test_a_quota_that_cannot_be_looked_at_ends_nobody(
+    failure: type[BaseException],
+    autojump_clock: trio.testing.MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is logged, the other families' quotas count all the same, and it is looked at again."""
+    failing = 2
+    measure = quota.heap_of_all
+
+    def heap_of_all(family: Any, **options: Any) -> Any:
+        nonlocal failing
+        if failing and any(record.obj.held[0] == b"first" for record in family):
+            failing -= 1
+            raise failure("no")
+        return measure(family, **options)
+
+    monkeypatch.setattr(quota, "heap_of_all", heap_of_all)
+    families = [ak.dynamic_supervisor().with_(name=name, memory_quota="1 MiB") for name in ("first", "second")]
+    async with ak.open_node(ak.supervisor(*families)) as node:
+        refs = []
+        for name in ("first", "second"):
+            family = ak.named(ak.DynamicSupervisor, name)
+            ref = await family.call(ak.DynamicSupervisor.start_child, child(2 * MIB))
+            ref.obj.held.insert(0, name.encode())
+            refs.append(ref)
+        await until(lambda: not refs[1].alive)
+        assert refs[0].alive
+        await until(lambda: not refs[0].alive)
+        assert node.statistics().restarts == 0
+    assert not failing
+    assert caplog.text.count("could not be looked at") == 2
 
 
 class Line(ak.StreamActor):

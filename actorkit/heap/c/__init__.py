@@ -1,2 +1,3 @@
-"""The heap in C. Only the doors ``heap.walk`` and ``heap.clock`` use it, if ``heap.extensions`` lets
-them."""
+"""The heap in C. Only the doors ``heap.walk`` and ``heap.clock`` use it, if ``heap.extensions``
+lets them.
+"""

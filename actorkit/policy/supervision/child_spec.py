@@ -114,8 +114,8 @@ class ChildSpec(ActorOptions, Generic[A_co]):
     ``backoff``        the waits before its restarts; None: restart at once, as OTP does
     ``scheduling``     its share of the processor: "max", "high", "normal" or "low"
     ``mailbox``        how many messages it holds; ``math.inf``: any number
-    ``overflow``       what happens to one more. "reject": the sender learns of it. "wait": the same,
-                       but calls wait for room, within their deadline. "drop_oldest" and
+    ``overflow``       what happens to one more. "reject": the sender learns of it. "wait": the
+                       same, but calls wait for room, within their deadline. "drop_oldest" and
                        "drop_newest" lose a message; that is counted, and the sender not troubled
     ``max_heap_size``  bytes that it may hold: an int, text such as ``"256 KiB"``, or a
                        ``HeapLimit``; None: the node's default

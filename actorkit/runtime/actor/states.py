@@ -1,8 +1,8 @@
 """The states of an actor's life, and how it gets from one to the other.
 
-They are plain ints, since the hot path compares them, and it is the hot path that sets them: nothing
-looks into ``TRANSITIONS`` at run time. The table is for people; a test runs actors of all kinds and
-compares.
+They are plain ints, since the hot path compares them, and it is the hot path that sets them:
+nothing looks into ``TRANSITIONS`` at run time. The table is for people; a test runs actors of all
+kinds and compares.
 """
 
 from __future__ import annotations
@@ -45,4 +45,5 @@ TRANSITIONS: Final = (
     _step(SUSPENDED, "`sys.resume`, and none waits", IDLE),
     *(_step(state, "it ends", DEAD) for state in (RUNNING, IDLE, QUEUED, SUSPENDED)),
 )
-"""The life of an actor, in the words of ``process_info``. It is born running: its constructor runs."""
+"""The life of an actor, in the words of ``process_info``. It is born running: its constructor runs.
+"""

@@ -119,8 +119,8 @@ class Turns:
         """Wait for a turn, after an operation that has been done and so cannot be cancelled any
         more."""
         if self._is_alone():
-            # Not trio's shielded checkpoint: a main task that never does anything else would never get
-            # the KeyboardInterrupt that is meant for it.
+            # Not trio's shielded checkpoint: a main task that never does anything else would never
+            # get the KeyboardInterrupt that is meant for it.
             with trio.CancelScope(shield=True):
                 await self._end_pass()
         else:

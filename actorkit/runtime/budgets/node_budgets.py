@@ -105,7 +105,7 @@ class Budgets:
             clock.uninstall()
 
     def validate(self) -> None:
-        """Check what must always hold between two steps of anybody's code. Raises AssertionError."""
+        """Check what always holds between two steps of anybody's code. Raises AssertionError."""
         for record, budget in self.all.items():
             account = budget.account
             assert record.state != DEAD, f"{record.describe()} has ended and has a budget"

@@ -1,1 +1,3 @@
-"""The servers of the survival table, one process each, all speaking the protocol of ``bench.survival.protocol``."""
+"""The servers of the survival table, one process each, all speaking the protocol of
+``bench.survival.protocol``.
+"""

@@ -1,5 +1,7 @@
-"""actorkit: a connection is an actor with a budget, the slow consumer an actor with a bounded mailbox, the service an
-actor under its own supervisor. With ACTORKIT_PURE=1 in the environment the same without the C extension."""
+"""actorkit: a connection is an actor with a budget, the slow consumer an actor with a bounded
+mailbox, the service an actor under its own supervisor. With ACTORKIT_PURE=1 in the environment the
+same without the C extension.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class Sink(ak.Actor):
 
 
 class Cache(ak.Actor):
-    """What can be had again, at a price: it gives up the oldest entries when the node is short of memory."""
+    """What can be had again, at a price: it gives up the oldest entries when the node is short of
+    memory.
+    """
 
     def __init__(self) -> None:
         self.entries: deque[bytes] = deque()
@@ -128,8 +132,9 @@ class Watch:
 
 
 def governed(args: Arguments) -> dict[str, Any]:
-    """The options of ``open_node`` that put a governor in charge of the whole node; where nothing is seen inside a
-    message, with a fence around each step."""
+    """The options of ``open_node`` that put a governor in charge of the whole node; where nothing
+    is seen inside a message, with a fence around each step.
+    """
     fence = ak.GovernorSettings(step_fence=not capabilities().stop_in_handler)
     wanted: dict[str, Any] = {"memory_limit": args.memory_limit, "governor": fence}
     accepted = inspect.signature(ak.open_node).parameters
@@ -184,8 +189,8 @@ def tree(args: Arguments) -> Any:
             **more,
         )
 
-    # A service with so much state is told to crash in a loop: OTP's intensity of 3 in 5 s would end the node, as it
-    # should. Who wants to see it go on says so.
+    # A service with so much state is told to crash in a loop: OTP's intensity of 3 in 5 s would end
+    # the node, as it should. Who wants to see it go on says so.
     services = ak.supervisor(
         ak.child(Sink).with_(name="sink", max_heap_size=args.service_budget),
         ak.child(Cache).with_(name="cache", max_heap_size=args.service_budget),

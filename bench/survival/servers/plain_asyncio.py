@@ -1,5 +1,6 @@
-"""Plain asyncio, as its documentation would write it: `start_server`, streams with `drain`, a bounded queue to the slow
-consumer, and a loop that starts the crashing service again."""
+"""Plain asyncio, as its documentation would write it: `start_server`, streams with `drain`, a
+bounded queue to the slow consumer, and a loop that starts the crashing service again.
+"""
 
 from __future__ import annotations
 

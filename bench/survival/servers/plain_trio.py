@@ -1,5 +1,7 @@
-"""Plain trio, as its documentation would write it: `serve_tcp`, a handler for each connection that lets no exception
-out, a bounded channel to the slow consumer, and a loop that starts the crashing service again."""
+"""Plain trio, as its documentation would write it: `serve_tcp`, a handler for each connection that
+lets no exception out, a bounded channel to the slow consumer, and a loop that starts the crashing
+service again.
+"""
 
 from __future__ import annotations
 
