@@ -128,9 +128,13 @@ class Node:
         """
         engine = self.engine
         if type(start) is type and not kwargs:
-            kind = engine.kinds.get(start)
-            if kind is not None and get_ident() == engine.thread:
-                return engine.spawn_plain(kind, args)
+            try:  # the hot path
+                kind = engine.kinds[start]
+            except KeyError:
+                pass
+            else:
+                if get_ident() == engine.thread:
+                    return engine.spawn_plain(kind, args)
         return engine.spawn(start, args, kwargs)
 
     @overload
