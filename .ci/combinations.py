@@ -138,7 +138,7 @@ def combination(version: str, mode: str, estimate: float) -> float | None:
     """Run what depends on version or extension; the seconds that it took, or None."""
     name = f"every_version on {version}, {mode}"
     if remaining() < estimate:
-        why = f"{remaining():.0f} s are left of the budget, and it may take {estimate:.0f}"
+        why = f"{max(0.0, remaining()):.0f} s are left of the budget, and it may take {estimate:.0f}"
         note("left out", name, 0.0, why)
         return None
     if version == MAIN:
