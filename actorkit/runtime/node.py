@@ -131,9 +131,13 @@ class Node:
             big = node.spawn(ak.child(Room, "hall").with_(mailbox=100_000))
         """
         if type(start) is type and not kwargs:
-            kind = self._plain_kinds.get(start)
-            if kind is not None and get_ident() == self._thread:
-                return self._spawn_plain(kind, args)
+            try:  # the hot path
+                kind = self._plain_kinds[start]
+            except KeyError:
+                pass
+            else:
+                if get_ident() == self._thread:
+                    return self._spawn_plain(kind, args)
         return self.engine.spawn(start, args, kwargs)
 
     @overload
@@ -167,18 +171,36 @@ class Node:
         return self.engine.root.record
 
     def whereis(self, name: str) -> Ref[Any] | None:
-        """The living actor that is registered as ``name``; None if there is none. For a ref that
-        outlives restarts, take ``ak.named``."""
+        """The living actor that is registered as ``name``; None: there is none.
+
+        It is that actor, and not the next one of this name. For a ref that outlives restarts, take
+        ``ak.named``.
+
+        Example::
+
+            lobby = node.whereis("lobby")
+        """
         return self.engine.names.whereis(name)
 
     def processes(self) -> Iterator[Ref[Any]]:
-        """All living actors, in the order of their birth. A snapshot of refs."""
+        """Refs of all living actors, in the order of their birth: a snapshot.
+
+        Example::
+
+            busy = [ref for ref in node.processes() if node.process_info(ref).mailbox > 100]
+        """
         return iter(list(self.engine.actors.values()))
 
     # --- looking in ---------------------------------------------------------------------------
 
     def process_info(self, ref: Ref[Any]) -> ProcessInfo | None:
-        """What one actor is and does now; None if it is dead. Raises TypeError for what is no ref.
+        """What one actor is and does now; None: it is dead.
+
+        It walks the actor's heap for ``memory``, which takes time in proportion to that.
+
+        Raises:
+            TypeError: ``ref`` is no ref.
+
         Source: erlang:process_info/2.
 
         Example::
@@ -190,17 +212,27 @@ class Node:
         return None if record is None else process_info(self.engine, record)
 
     def tree(self) -> TreeEntry | None:
-        """The supervision tree, now; None without one.
-        ``print("\\n".join(node.tree().lines()))``"""
+        """The supervision tree, now; None: there is none.
+
+        Example::
+
+            print("\\n".join(node.tree().lines()))
+        """
         root = self.engine.root.record
         return None if root is None or not root.alive else tree_below(root.kind.child_id, root, "running")
 
     def statistics(self) -> NodeStatistics:
-        """Counters and gauges of the node."""
+        """What the node has counted since it opened, and what is there now.
+
+        Example::
+
+            print(node.statistics().dead_letters)
+        """
         return statistics(self.engine, self.engine.restarts)
 
     def subscribe(self, *types: type[SystemEvent], capacity: int = 1_000) -> EventStream:
-        """System events for a trio task. An actor uses ``ctx.subscribe``.
+        """System events for a trio task, in an ``async with`` block. An actor uses
+        ``ctx.subscribe``.
 
         Args:
             types: which events; all of them without ``types``.
@@ -218,8 +250,14 @@ class Node:
 
     @property
     def memory(self) -> Memory | None:
-        """How the node stands for memory: level, data, receipts. None: no governor runs, as no
-        ``memory_limit`` was given."""
+        """How the node stands for memory: level, data, receipts. None: no governor runs, since no
+        ``memory_limit`` was given.
+
+        Example::
+
+            if node.memory is not None:
+                print(node.memory.level.name)
+        """
         return self.engine.memory
 
     @property
@@ -329,6 +367,10 @@ class Node:
         Returns:
             Its reason. None: it was dead already.
 
+        Raises:
+            TypeError: ``ref`` is no ref.
+            RuntimeError: this is not the node's thread.
+
         Example::
 
             ref.stop()
@@ -337,13 +379,22 @@ class Node:
         return await self.engine.stopped(ref)
 
     async def finished(self) -> None:
-        """Wait until the tree has ended by itself. It then cancels the body, so this is where a
-        host's body can rest."""
+        """Wait until the tree has ended by itself. That also cancels the body, so this is where a
+        host's body can rest.
+
+        Example::
+
+            async with ak.open_node(tree) as node:
+                await node.finished()
+        """
         await self.engine.root.ended.wait()
 
     def shutdown(self) -> None:
-        """Stop the node, as leaving the body does: the body is cancelled. From anywhere in the
-        node's thread. Raises RuntimeError in another one."""
+        """Stop the node, as leaving the body does: the body is cancelled. Returns at once.
+
+        Raises:
+            RuntimeError: this is not the node's thread.
+        """
         self.engine.home.check("stop", f"node {self.engine.name!r}")
         self.engine.body.cancel("node.shutdown() was called")
 
