@@ -75,6 +75,10 @@ class Node:
     def __init__(self, engine: NodeEngine) -> None:
         #: What runs it. Not for users.
         self.engine = engine
+        #: Its parts that ``spawn`` needs: a lookup less at each spawn.
+        self._plain_kinds = engine.kinds
+        self._spawn_plain = engine.spawn_plain
+        self._thread = engine.thread
         #: The door for other threads.
         self.from_thread = FromThread(engine)
         engine.node = self
@@ -126,16 +130,15 @@ class Node:
             room = node.spawn(Room, "lobby")
             big = node.spawn(ak.child(Room, "hall").with_(mailbox=100_000))
         """
-        engine = self.engine
         if type(start) is type and not kwargs:
             try:  # the hot path
-                kind = engine.kinds[start]
+                kind = self._plain_kinds[start]
             except KeyError:
                 pass
             else:
-                if get_ident() == engine.thread:
-                    return engine.spawn_plain(kind, args)
-        return engine.spawn(start, args, kwargs)
+                if get_ident() == self._thread:
+                    return self._spawn_plain(kind, args)
+        return self.engine.spawn(start, args, kwargs)
 
     @overload
     async def start(self, start: ChildSpec[A], /) -> Ref[A] | None: ...

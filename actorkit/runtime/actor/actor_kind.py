@@ -67,6 +67,7 @@ class ActorKind(Generic[R]):
         "owner",
         "plain",
         "process",
+        "record_class",
         "role",
         "runner",
         "runq",
@@ -107,6 +108,8 @@ class ActorKind(Generic[R]):
         #: Where samples of the actors' sizes go; None: nobody learns from them.
         self.footprint = footprint
         self.cls = cls
+        #: The class of their records. Whoever makes the kind sets it: it is of a higher layer.
+        self.record_class: type[R]
         #: Are they processes? A process has no declared messages.
         self.process = False
         #: What they are called in messages to people.

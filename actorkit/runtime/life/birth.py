@@ -57,7 +57,7 @@ class Births(AfterMessage):
             raise self.refuse_start(kind)
         self.numbers = number = self.numbers + 1
         parent = self.current
-        record: Record[Any] = self.context_class(kind, number, parent)
+        record: Record[Any] = kind.record_class(kind, number, parent)
         hook = self.step_hook
         self.actors[number] = record
         try:
@@ -101,7 +101,7 @@ class Births(AfterMessage):
         link_to: Record[Any] | None = None,
         watcher: Watcher | None = None,
         made: Any = None,
-    ) -> ActorContext[Any]:
+    ) -> Record[Any]:
         """Make an actor. Its constructor runs now, as the actor; ``init``, if it has one, is its
         first message.
 
@@ -119,7 +119,7 @@ class Births(AfterMessage):
         """
         self.numbers = number = self.numbers + 1
         parent = self.current
-        record = self.context_class(kind, number, parent)
+        record = kind.record_class(kind, number, parent)
         hook = self.step_hook
         self.admit(record, link_to)
         try:

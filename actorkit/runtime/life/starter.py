@@ -110,11 +110,14 @@ class Starter:
         engine = self.engine
         make = CheckedKind if engine.debug else ActorKind
         limit = engine.budgets.limit_of(self.options.max_heap_size)
-        return make(engine, cls, self.options, base=base, owner=self.owner, limit=limit, footprint=self.footprint)
+        kind = make(engine, cls, self.options, base=base, owner=self.owner, limit=limit, footprint=self.footprint)
+        kind.record_class = engine.context_class
+        return kind
 
     def _process_kind(self) -> RecordKind:
         """The kind of a process, which is called by its function's name."""
         kind = self._kind(Process, Process)
+        kind.record_class = self.engine.process_class
         kind.process = True
         kind.label = getattr(plain(self.start), "__qualname__", "process") if self.label is None else self.label
         return kind
