@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -24,11 +23,9 @@ import trio
 from trio.testing import MockClock
 
 import tests.effort  # noqa: F401
+from tests.ctrl_c import as_in_a_terminal
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell starts what it puts into the background so, and all programs of the tests would be
-    # deaf to Ctrl-C.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+as_in_a_terminal()
 
 TESTS = Path(__file__).parent
 INSIDE = "ACTORKIT_TEST_IN_ITS_PROCESS"

@@ -44,6 +44,7 @@ import trio.testing
 from actorkit.runtime.actor.record import Record
 from actorkit.runtime.base.trio_internals import FEATURES, Features
 
+from ..ctrl_c import as_in_a_terminal
 from .ends_scenarios import SCENARIOS, program
 from .ends_world import CHECKPOINT, FAULTS, LINE, Handler, Held, Lines, Plan, Ticks, World, changed, injecting, judge
 
@@ -248,4 +249,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    as_in_a_terminal()
     sys.exit(main())

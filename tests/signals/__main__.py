@@ -19,6 +19,7 @@ import time
 from collections import Counter
 
 # All that a program imports, before the forks.
+from tests.ctrl_c import as_in_a_terminal
 from tests.signals import driver, programs
 from tests.signals.cases import ARRANGEMENTS, PART, SCRIPTS, Case, Ending, cases
 from tests.signals.driver import InChild, fork, run
@@ -31,6 +32,7 @@ def main(words: list[str]) -> int:
     only = words[words.index("--only") + 1] if "--only" in words else ""
     if "--hang" in words:
         driver.HANG = float(words[words.index("--hang") + 1])
+    as_in_a_terminal()
     table = [case for case in (PART if "--part" in words else cases(each)) if only in str(case)]
     begun = time.monotonic()
     bad: list[tuple[Case, Ending, list[str]]] = []

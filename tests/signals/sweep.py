@@ -32,6 +32,7 @@ import trio
 
 import actorkit as ak
 from actorkit import cli
+from tests.ctrl_c import as_in_a_terminal
 
 HANG = 60
 GENERATORS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
@@ -261,6 +262,7 @@ def option(name: str, default: int) -> int:
 
 
 if __name__ == "__main__":
+    as_in_a_terminal()
     begun = time.monotonic()
     number, wrong = sweep(option("--step", 20), option("--seed", 1))
     for each in wrong:
