@@ -5,6 +5,8 @@ was attempted, on whom (pid, name, state), why not, and the remedy. Exceptions h
 exit reasons only: one that held an actor would keep its state alive.
 """
 
+# Longer than 500 lines because it is one list: every error, whose fault it is, and the remedy.
+
 from __future__ import annotations
 
 from typing import Final

@@ -92,6 +92,8 @@ def listed() -> list[str]:
 
 
 def write() -> None:
-    """Make the list of today's debts."""
+    """Take off the list what has been paid. Nothing joins it but by hand."""
+    today = set(debts())
+    kept = [line for line in listed() if line in today]
     head = "# What is not yet as it should be: see debts.py. The list gets shorter, never longer.\n"
-    LIST.write_text(head + "".join(f"{line}\n" for line in debts()), encoding="utf-8")
+    LIST.write_text(head + "".join(f"{line}\n" for line in kept), encoding="utf-8")
