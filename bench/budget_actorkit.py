@@ -1,4 +1,5 @@
-"""One side of `python -m bench budget`: the same programs, with budgets on (argument `on`) or off."""
+"""One side of `python -m bench budget`: the same programs, with budgets on (argument `on`) or
+off."""
 
 import sys
 

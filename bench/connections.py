@@ -5,12 +5,13 @@ delivered, latency.
 member of the sender's room. Each round and column starts a new server and a new load generator, so
 no figure inherits what an earlier one left behind, and then, in this order:
 
-memory     growth of the server's RSS from listening to all connections joined and idle; and again after
-           the traffic. Not in it: what the kernel holds for the sockets, the same for all.
+memory     growth of the server's RSS from listening to all connections joined and idle; and again
+           after the traffic. Not in it: what the kernel holds for the sockets, the same for all.
 echo       256 lines on their way, each on another connection, all connections in turn.
 broadcast  8 on their way, 100 deliveries each.
-mixed      as echo, and a broadcast for every 100 lines: as many lines out for a room as echoes. The clock
-           stops when all of both have arrived, so a server that puts one of them off gains nothing.
+mixed      as echo, and a broadcast for every 100 lines: as many lines out for a room as echoes. The
+           clock stops when all of both have arrived, so a server that puts one of them off gains
+           nothing.
 
 Latencies are those under this load, from the line sent to its echo (or its delivery to each member)
 received, by the generator's clock. The server's CPU time per line is the figure that another

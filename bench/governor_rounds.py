@@ -2,9 +2,12 @@
 take.
 
     tick ACTORS real|SHED        seconds of one look: with the real source at NORMAL, or at SHED
-    round ACTORS KIND            seconds of one KILL round, whole and by parts; KIND: crowd, hogs, budgets
-    latency scripted             seconds from a threshold's crossing to the first act, when somebody wakes the governor
-    latency real RATE            the same with the real source, filled at RATE MiB/s, for CONSERVE and for KILL
+    round ACTORS KIND            seconds of one KILL round, whole and by parts; KIND: crowd, hogs,
+                                 budgets
+    latency scripted             seconds from a threshold's crossing to the first act, when somebody
+                                 wakes the governor
+    latency real RATE            the same with the real source, filled at RATE MiB/s, for CONSERVE
+                                 and for KILL
 
 A round begins with the look that finds the node at KILL, and is over when the last victim has
 ended; the victims are replaced before the next. ``revise``, with which a program may change what a
@@ -80,7 +83,7 @@ def best(times: list[float]) -> float:
     return min(times)
 
 
-# --- Looks -----------------------------------------------------------------------------------------
+# --- Looks ----------------------------------------------------------------------------------------
 
 
 async def tick(actors: int, which: str) -> dict[str, object]:
@@ -105,7 +108,7 @@ async def tick(actors: int, which: str) -> dict[str, object]:
         return {"value": statistics.median(times), "undisturbed": best(times)}
 
 
-# --- Rounds ----------------------------------------------------------------------------------------
+# --- Rounds ---------------------------------------------------------------------------------------
 
 
 async def rounds(actors: int, kind: str) -> dict[str, object]:
@@ -175,11 +178,12 @@ def kills_sample() -> ak.MemorySample:
     return ak.MemorySample(0.0, LIMIT, used, "scripted", used, used)
 
 
-# --- Latency ---------------------------------------------------------------------------------------
+# --- Latency --------------------------------------------------------------------------------------
 
 
 async def woken() -> dict[str, object]:
-    """Somebody crosses the threshold, the kernel says so, and the governor acts: what that takes."""
+    """Somebody crosses the threshold, the kernel says so, and the governor acts: what that
+    takes."""
     acts: list[float] = []
 
     def note(action: ev.GovernorAction) -> ev.GovernorAction:

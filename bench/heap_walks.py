@@ -3,13 +3,15 @@ nodes.
 
     walk GRAPH OBJECTS COLUMN    seconds of one walk, in the mean
     undisturbed GRAPH OBJECTS    the same in C, without what the machine took away
-    census ACTORS pure|no        seconds of one census: in C, undisturbed, of node.heap_census(), in Python if asked for
+    census ACTORS pure|no        seconds of one census: in C, undisturbed, of node.heap_census(), in
+                                 Python if asked for
 
-**Two figures.** The mean is right for ratios: what stalls the machine stalls all columns alike, in proportion to
-their work. It is CPU time, and yet a throttled or virtual machine takes part of that away unseen, ten milliseconds at
-a time: then a walk of one millisecond appears to take either one or ten. So for the absolute figure the same graph is
-walked in pieces that fit between two stalls, by turns so that they are no warmer in the cache than the whole, and the
-best time of each piece is added up. On a quiet machine both figures should agree.
+**Two figures.** The mean is right for ratios: what stalls the machine stalls all columns alike, in
+proportion to their work. It is CPU time, and yet a throttled or virtual machine takes part of that
+away unseen, ten milliseconds at a time: then a walk of one millisecond appears to take either one
+or ten. So for the absolute figure the same graph is walked in pieces that fit between two stalls,
+by turns so that they are no warmer in the cache than the whole, and the best time of each piece is
+added up. On a quiet machine both figures should agree.
 
 The collector is off: a walk that makes no garbage must not pay for the others'.
 """

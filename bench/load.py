@@ -4,7 +4,8 @@ ROOMS`.
 It opens the connections, each joins a room, and then runs the traffic it is asked for:
 
     E <connection> <serial>    to be echoed
-    B <room> <serial>          to be delivered to every member of the room of the connection that sent it
+    B <room> <serial>          to be delivered to every member of the room of the connection that
+                               sent it
 
 A window bounds the lines that are on their way; when one is back the next connection in turn sends
 the next. Each line received is checked against the one that is due on that connection, so a line

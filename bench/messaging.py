@@ -3,12 +3,12 @@ plain trio.
 
 Each row is measured by each contender in each round, one after the other, the same way:
 
-cast            bursts of 1,000 messages, which fit into actorkit's default mailbox, each followed by one
-                call or its like, so that nothing is ever refused and everything is handled when the clock
-                stops. Time per message, sending and handling together. On the BEAM the two run on
-                different cores.
-call            one caller, one call after the other. actorkit's and OTP's have a deadline of 5 s; plain
-                trio's has none.
+cast            bursts of 1,000 messages, which fit into actorkit's default mailbox, each followed
+                by one call or its like, so that nothing is ever refused and everything is handled
+                when the clock stops. Time per message, sending and handling together. On the BEAM
+                the two run on different cores.
+call            one caller, one call after the other. actorkit's and OTP's have a deadline of 5 s;
+                plain trio's has none.
 ping-pong       two actors send each other casts, one message in flight. Time per message.
 spawn           thousands in a row, all staying alive, until each of them is ready for messages.
 idle memory     100,000 idle ones, in a process of its own: growth of the RSS for Python, of

@@ -52,7 +52,8 @@ class Player(ak.Actor):
             self.finished.set()
 
 
-# -- the rows: each returns seconds for n operations, or bytes for n actors --------------------------
+# -- the rows: each returns seconds for n operations, or bytes for n actors
+# --------------------------
 
 
 async def cast_sync(n: int) -> float:

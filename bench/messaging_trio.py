@@ -73,7 +73,8 @@ async def ask(actor: Outbox, what: str, x: int = 0) -> int:
     return await reply.get()
 
 
-# -- the rows: each returns seconds for n operations, or bytes for n actors --------------------------
+# -- the rows: each returns seconds for n operations, or bytes for n actors
+# --------------------------
 
 
 async def cast_sync(n: int) -> float:

@@ -7,16 +7,17 @@ wait. Busy means: never without something to do.
 processes     each sends itself a message, receives it, and so on
 callers       plain tasks, each in a loop of inline calls (of a synchronous handler)
 actors        class actors; each casts to itself
-connections   loopback connections whose clients, in a process of their own, keep the sockets full of lines of 12 bytes
+connections   loopback connections whose clients, in a process of their own, keep the sockets full
+              of lines of 12 bytes
 
 The column `trio` is as many bare tasks in a loop of `trio.lowlevel.checkpoint()`; for connections
 as many bare readers (`wait_readable`, `recv` of one line), with sockets as full. Each figure comes
 from a process of its own, the two sides by turns.
 
-first pass    the longest pass from the moment when all begin at once (all sockets are found readable in one
-              pass) until each has had a turn. Not in the other figures.
-pass          after that: at least 300 passes (30 where they take 10 s), and two turns for everybody. The longest,
-              the 99th percentile, the median.
+first pass    the longest pass from the moment when all begin at once (all sockets are found
+              readable in one pass) until each has had a turn. Not in the other figures.
+pass          after that: at least 300 passes (30 where they take 10 s), and two turns for
+              everybody. The longest, the 99th percentile, the median.
 I/O           the median of what trio spends in the kernel between two passes (epoll)
 wait          the longest that one of them has waited from one turn to its next, to the pass
 operations    messages, calls, lines or checkpoints in a second of CPU time

@@ -4,10 +4,10 @@ write it.
 `serve_tcp` and a handler per connection. How a room's message gets to its members is a choice trio
 leaves open, so both usual answers are here:
 
-lock      the handler that got the message writes to each member's stream in turn, under that connection's
-          lock. The least memory; a member that does not read holds up the room.
-channel   each connection has a bounded channel and a second task that writes what comes out of it. A
-          member that does not read loses messages, and nobody waits for it.
+lock      the handler that got the message writes to each member's stream in turn, under that
+          connection's lock. The least memory; a member that does not read holds up the room.
+channel   each connection has a bounded channel and a second task that writes what comes out of it.
+          A member that does not read loses messages, and nobody waits for it.
 """
 
 import sys

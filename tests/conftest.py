@@ -2,11 +2,12 @@
 whatever else has run in its process; and the hypothesis profile ``prove``, which must be known
 before it is asked for.
 
-**Time stands still** in a test that asks for no clock. Calls, starts and stops have deadlines of 5 s, restarts are
-counted within 5 s: on a machine that is slow enough, or stopped for a while, each of these is a verdict about the
-machine. Without time none of them comes. Who wants to wait takes ``autojump_clock``, or ``mock_clock`` and moves it; a
-module whose tests all wait has ``pytestmark = pytest.mark.autojump``; who waits for what is on no clock of ours says so
-with ``real_clock(why)``. What hangs is ended by pytest-timeout.
+**Time stands still** in a test that asks for no clock. Calls, starts and stops have deadlines of 5
+s, restarts are counted within 5 s: on a machine that is slow enough, or stopped for a while, each
+of these is a verdict about the machine. Without time none of them comes. Who wants to wait takes
+``autojump_clock``, or ``mock_clock`` and moves it; a module whose tests all wait has ``pytestmark =
+pytest.mark.autojump``; who waits for what is on no clock of ours says so with ``real_clock(why)``.
+What hangs is ended by pytest-timeout.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""How much work something is, on any machine: lines of actorkit's own code are counted, not seconds."""
+"""How much work something is, on any machine: lines of actorkit's own code are counted, not
+seconds.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,11 @@ class Lines:
 
 @contextmanager
 def lines_run() -> Iterator[Lines]:
-    """Counts the lines of actorkit's functions, and each resumption of its coroutines, that begin within.
+    """Counts the lines of actorkit's functions, and each resumption of its coroutines, that begin
+    within.
 
-    Slices end by the clock, and each end is a few lines: give the node ``slice_seconds``. What C does in one line,
-    such as a copy of a list, is one line.
+    Slices end by the clock, and each end is a few lines: give the node ``slice_seconds``. What C
+    does in one line, such as a copy of a list, is one line.
     """
     lines = Lines()
 

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, Phase, settings
 USUAL = 100
 """Hypothesis's own number of examples."""
 
-# A deadline says how fast an example is, and so how busy the machine: no test of ours is about that.
+# A deadline says how fast an example is, and so how busy the machine: no test of ours is about
+# that.
 settings.register_profile("usual", deadline=None)
 settings.load_profile("usual")
 settings.register_profile("prove", max_examples=20 * USUAL, deadline=None)

@@ -1,9 +1,11 @@
-"""Run a program under one of trio's many orders: which of the tasks that are ready runs first is drawn from a seed.
+"""Run a program under one of trio's many orders: which of the tasks that are ready runs first is
+drawn from a seed.
 
-trio gives no order among ready tasks; it shuffles each batch by a generator of its own, ``trio._core._run._r``, if
-asked to be deterministic (as its hypothesis plugin does). So a seed is a schedule, and the same seed the same one,
-but for two things that no seed decides: which of two equal deadlines comes first (trio goes by their addresses), and
-where the runtime's time slices end (give ``slice_seconds``). This is the only place that touches trio's generator.
+trio gives no order among ready tasks; it shuffles each batch by a generator of its own,
+``trio._core._run._r``, if asked to be deterministic (as its hypothesis plugin does). So a seed is a
+schedule, and the same seed the same one, but for two things that no seed decides: which of two
+equal deadlines comes first (trio goes by their addresses), and where the runtime's time slices end
+(give ``slice_seconds``). This is the only place that touches trio's generator.
 """
 
 from __future__ import annotations

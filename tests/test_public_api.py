@@ -1,4 +1,5 @@
-"""The package's face: what it exports, that it is documented, and that nothing happens on import."""
+"""The package's face: what it exports, that it is documented, and that nothing happens on
+import."""
 
 from __future__ import annotations
 
@@ -39,8 +40,9 @@ def test_every_public_method_is_documented() -> None:
 
 
 def test_import_sets_nothing_up() -> None:
-    """Importing changes no signal handler, logging configuration, GC threshold or warning filter, and starts no
-    thread."""
+    """Importing changes no signal handler, logging configuration, GC threshold or warning filter,
+    and starts no thread.
+    """
     program = """
 import gc, logging, signal, threading, warnings
 import attrs, outcome, trio

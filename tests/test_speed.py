@@ -1,9 +1,10 @@
 """No test's verdict depends on the machine's speed.
 
-A slow machine, or one that stands still for a second, must not fail a test, and a fast one must not let it pass.
-So tests count (messages, passes, lines of code, bytes), wait for a signal, or move the clock themselves; how fast
-something is, is asked by ``python -m bench``. Here tests/ is searched for what reads or waits for a real clock, in
-programs within strings too; each that is left says why no verdict hangs on it.
+A slow machine, or one that stands still for a second, must not fail a test, and a fast one must not
+let it pass. So tests count (messages, passes, lines of code, bytes), wait for a signal, or move the
+clock themselves; how fast something is, is asked by ``python -m bench``. Here tests/ is searched
+for what reads or waits for a real clock, in programs within strings too; each that is left says why
+no verdict hangs on it.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ OWN_RUNS = {
     "behaviours/test_task_streams.py": "programs that are interrupted, or that end; they wait for signals only",
     "pressure/test_kernel.py": "a program that reads the kernel's files once",
     "heap/test_fallback.py": "a program that ends by itself",
+    "prove/tools_program.py": "a program under profilers and debuggers, which ends by itself",
 }
 """Files with a ``trio.run`` that is given no clock, and why."""
 
@@ -135,7 +137,9 @@ def test_limits_are_for_hangs() -> None:
 
 
 def test_examples_have_no_deadline() -> None:
-    """Hypothesis gives each example 200 ms unless it is told otherwise; and it runs async tests on the real clock."""
+    """Hypothesis gives each example 200 ms unless it is told otherwise; and it runs async tests on
+    the real clock.
+    """
     wrong = [
         where(path, keyword.value)
         for path in FILES

@@ -1,4 +1,5 @@
-"""Machines that check their invariants after each step: what ``validate`` says, in every test of a package.
+"""Machines that check their invariants after each step: what ``validate`` says, in every test of a
+package.
 
 Put ``_validated = validating()`` into the package's ``conftest.py``.
 """
@@ -39,7 +40,9 @@ _outermost = [True]
 
 
 def _then_validated(step: Callable[..., Any]) -> Callable[..., Any]:
-    """The step, and then ``validate``. A machine that is part of another is looked at with the whole."""
+    """The step, and then ``validate``. A machine that is part of another is looked at with the
+    whole.
+    """
 
     @wraps(step)
     def stepped(self: Any, *args: Any, **kwargs: Any) -> Any:

@@ -31,7 +31,8 @@ BUDGET = MIB
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One request, some times over, each after the reply to the one before and a pause in seconds."""
+    """One request, some times over, each after the reply to the one before and a pause in
+    seconds."""
 
     say: str
     times: int = 1

@@ -4,11 +4,15 @@ outside the limit.
 It reads one JSON object (its share of the plan), then commands, a line each; it answers with JSON
 lines.
 
-    connect        all but the storm connect and say HELLO                   -> {"event": "connected", …}
-    before FILL    the scripts for before                                    -> {"event": "prepared"}
-    press FILL     the scripts of the pressure; the storm breaks loose       -> {"event": "pressed"}, all through
+    connect        all but the storm connect and say HELLO                   -> {"event":
+                   "connected", …}
+    before FILL    the scripts for before                                    -> {"event":
+                   "prepared"}
+    press FILL     the scripts of the pressure; the storm breaks loose       -> {"event":
+                   "pressed"}, all through
     relax          no more of that; storm clients leave
-    verify         each good client that is left says one more thing         -> {"event": "report", …}
+    verify         each good client that is left says one more thing         -> {"event": "report",
+                   …}
 
 From ``before`` on, the clients with ``echo`` take turns to say something, at ``rate`` a second,
 whether or not the others have been answered: a server that stops for a second is seen to stop. One

@@ -31,7 +31,8 @@ class NoPermission(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Bytes in use. ``cached`` is what the kernel would take back by itself: it is not in ``used``."""
+    """Bytes in use. ``cached`` is what the kernel would take back by itself: it is not in
+    ``used``."""
 
     used: int
     cached: int = 0

@@ -50,7 +50,8 @@ class Observer:
             await trio.sleep(max(0.0, next_tick - time.monotonic()))
 
     async def ask(self, port: int) -> None:
-        """The control connection: a question each half second, as long as there is somebody to ask."""
+        """The control connection: a question each half second, as long as there is somebody to
+        ask."""
         seq = 0
         with contextlib.suppress(OSError, trio.BrokenResourceError, ValueError):
             stream = await trio.open_tcp_stream("127.0.0.1", port)

@@ -4,14 +4,19 @@ A request is ``VERB seq arguments``; its reply repeats verb and sequence number,
 sees at once whether one was lost, doubled or belongs to another. Replies come in the order of the
 requests.
 
-    HELLO 0 <client> <class>     HELLO 0 welcome           class: low, normal, high (what to lose first)
+    HELLO 0 <client> <class>     HELLO 0 welcome           class: low, normal, high (what to lose
+                                 first)
     ECHO  <seq> <text>           ECHO  <seq> <text>
-    HOLD  <seq> <bytes>          HOLD  <seq> <total>       the connection's state grows by rows of 256 bytes
+    HOLD  <seq> <bytes>          HOLD  <seq> <total>       the connection's state grows by rows of
+          256 bytes
     KEEP  <seq> <bytes>          KEEP  <seq> <bytes>       the same, in pieces of 4 KiB
     DROP  <seq>                  DROP  <seq> 0             it forgets them
-    CACHE <seq> <bytes>          CACHE <seq> <entries>     the server's one cache gets entries of 16 KiB
-    GIANT <seq> <bytes> <how>    GIANT <seq> <bytes>       one handler allocates so much: in a ``loop`` or one ``piece``
-    FEED  <seq> <count> <bytes>  FEED  <seq> <accepted>    so many messages to the one slow consumer (10 ms each)
+    CACHE <seq> <bytes>          CACHE <seq> <entries>     the server's one cache gets entries of 16
+                                 KiB
+    GIANT <seq> <bytes> <how>    GIANT <seq> <bytes>       one handler allocates so much: in a
+                                 ``loop`` or one ``piece``
+    FEED  <seq> <count> <bytes>  FEED  <seq> <accepted>    so many messages to the one slow consumer
+          (10 ms each)
     DUMP  <seq>                  DUMP  <seq> told          the service with the large state raises
     STATS <seq>                  STATS <seq> <json>        on the control port only
 

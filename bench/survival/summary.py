@@ -1,4 +1,5 @@
-"""The columns of one run, from what was seen, what the server said, and what its clients counted."""
+"""The columns of one run, from what was seen, what the server said, and what its clients
+counted."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The parts of ``docs/architecture.md`` that are made from the code.
 
-They stand between ``<!-- made: name -->`` and ``<!-- end -->``. ``python -m tests.architecture pages
---write`` makes them again; a test fails while they are out of date.
+They stand between ``<!-- made: name -->`` and ``<!-- end -->``.
+``python -m tests.architecture pages --write`` makes them again; a test fails while they are out of
+date.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ PART = re.compile(r"(<!-- made: (?P<name>[\w -]+) -->\n).*?(<!-- end -->)", re.D
 
 
 def summary(path: Path) -> str:
-    """The first sentence of a module's docstring, without the subject that may lead it: ``Ref: …``."""
+    """The first sentence of a module's docstring, without the subject that may lead it: ``Ref:
+    …``."""
     text = ast.get_docstring(tree_of(path)) or ""
     paragraph = " ".join(text.split("\n\n")[0].split()).replace("``", "`")
     return _first_sentence(paragraph)
@@ -119,7 +121,8 @@ def _text(state: State) -> str:
 
 
 def _drawing(table: tuple[Transition, ...]) -> list[str]:
-    """A state diagram: what has no arrow that leads to it is where it begins, else its first state."""
+    """A state diagram: what has no arrow that leads to it is where it begins, else its first
+    state."""
     names = {state: f"S{number}" for number, state in enumerate(dict.fromkeys(_states(table)))}
     lines = ["```mermaid", "stateDiagram-v2"]
     lines.extend(f'    state "{_text(state)}" as {name}' for state, name in names.items())
@@ -132,7 +135,8 @@ def _drawing(table: tuple[Transition, ...]) -> list[str]:
 
 
 def _matrix(table: tuple[Transition, ...]) -> list[str]:
-    """For a machine with many arrows: from each row's state to each column's, by the reasons below."""
+    """For a machine with many arrows: from each row's state to each column's, by the reasons
+    below."""
     states = list(dict.fromkeys(_states(table)))
     reasons = list(dict.fromkeys(_text(each.when) for each in table))
     lines = ["| from, to | " + " | ".join(_text(state) for state in states) + " |", "|---" * (len(states) + 1) + "|"]

@@ -1,4 +1,6 @@
-"""Keys, ids and refs whose own code raises: only the call that brings one fails, and nobody else's entries are lost."""
+"""Keys, ids and refs whose own code raises: only the call that brings one fails, and nobody else's
+entries are lost.
+"""
 
 from __future__ import annotations
 
@@ -63,8 +65,9 @@ class Moody:
 
 
 class Table(RuleBasedStateMachine):
-    """All keys have one hash, so that each is compared with all. A call that raises BadKey has changed nothing; one
-    that does not is right; a holder's entries can always be dropped."""
+    """All keys have one hash, so that each is compared with all. A call that raises BadKey has
+    changed nothing; one that does not is right; a holder's entries can always be dropped.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,7 +151,9 @@ def test_keyboard_interrupt_is_nobodys_key():
 
 
 def test_a_key_that_drops_others_while_it_is_compared():
-    """A key's code may do anything, such as ending the holder of the very key that it is compared with."""
+    """A key's code may do anything, such as ending the holder of the very key that it is compared
+    with.
+    """
     table = RegistryTable()
 
     class Sly(Moody):
@@ -189,7 +194,8 @@ CALLS = {
 @pytest.mark.parametrize("what", CALLS)
 @pytest.mark.parametrize("deep", [False, True], ids=["itself", "in a tuple"])
 async def test_only_the_call_that_brings_a_bad_key_fails(what, mood, error, deep):
-    """Each method of a registry, each way to raise: the registry, its entries and its holders live."""
+    """Each method of a registry, each way to raise: the registry, its entries and its holders
+    live."""
     async with ak.open_node(tree()) as node:
         registry, one, good = node.whereis("r"), node.spawn(Idle), node.spawn(Idle)
         await registry.call(R.register, good, "good")
@@ -217,7 +223,8 @@ async def test_only_the_call_that_brings_a_bad_key_fails(what, mood, error, deep
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
 async def test_entries_go_with_their_holder_whatever_the_key_has_become(error):
-    """A stored key that raises at everything by now: its holder's end frees it, and hurts nobody."""
+    """A stored key that raises at everything by now: its holder's end frees it, and hurts
+    nobody."""
     async with ak.open_node(tree("duplicate")) as node:
         registry, one, two = node.whereis("r"), node.spawn(Idle), node.spawn(Idle)
         keys = [Moody(number) for number in range(5)]
@@ -298,7 +305,9 @@ async def test_functions_that_raise_anything_are_their_caller_s():
 
 
 async def test_refs_by_a_bad_key_fail_whoever_uses_them():
-    """ak.via: at once for a hash, at use for the rest; actors that are given such a ref refuse it and live."""
+    """ak.via: at once for a hash, at use for the rest; actors that are given such a ref refuse it
+    and live.
+    """
     async with ak.open_node(
         ak.supervisor(
             ak.registry(name="r"),

@@ -137,7 +137,8 @@ def test_a_bad_number_of_partitions_is_refused(number):
 
 @conforms("PART")
 def test_bad_specs_are_refused():
-    """PART: what is no spec, or has a name, cannot be partitioned; a name of its own is mandatory."""
+    """PART: what is no spec, or has a name, cannot be partitioned; a name of its own is
+    mandatory."""
     for spec in (Cell, ak.child(Cell).with_(name="cell")):
         with pytest.raises(ak.InvalidChildSpec):
             ak.partition_supervisor(spec, name="cells")

@@ -131,7 +131,9 @@ def test_strict_keys_do_not_collide_with_their_own_form():
 
 @conforms("REG-U")
 async def test_only_living_local_actors_can_be_registered():
-    """REG-U: a dead actor, one of another node and what is no ref are the caller's faults; the registry goes on."""
+    """REG-U: a dead actor, one of another node and what is no ref are the caller's faults; the
+    registry goes on.
+    """
     async with ak.open_node(unique()) as node, ak.open_node(name="other") as other:
         dead = node.spawn(Idle)
         dead.kill()
@@ -148,7 +150,9 @@ async def test_only_living_local_actors_can_be_registered():
 
 @conforms("REG-U")
 async def test_unregister_is_always_well():
-    """REG-U: it takes back what is there and does not mind what is not; the actor is followed no more."""
+    """REG-U: it takes back what is there and does not mind what is not; the actor is followed no
+    more.
+    """
     async with ak.open_node(unique()) as node:
         one, two = node.spawn(Idle), node.spawn(Idle)
         await ref().call(R.register, one, "a")
@@ -176,7 +180,9 @@ async def test_registering_and_unregistering_leaves_nothing_behind():
 
 @conforms("REG-U")
 async def test_update_value_is_the_holders():
-    """REG-U: it replaces the value and tells both; others, and functions that raise, change nothing."""
+    """REG-U: it replaces the value and tells both; others, and functions that raise, change
+    nothing.
+    """
     async with ak.open_node(unique()) as node:
         one, two = node.spawn(Idle), node.spawn(Idle)
         await ref().call(R.register, one, "a", 1)
@@ -190,7 +196,9 @@ async def test_update_value_is_the_holders():
 
 @conforms("REG-D")
 async def test_duplicate_keys_have_many_entries():
-    """REG-D: several actors, and one actor several times; unregister takes all entries of one actor."""
+    """REG-D: several actors, and one actor several times; unregister takes all entries of one
+    actor.
+    """
     async with ak.open_node(duplicate()) as node:
         one, two = node.spawn(Idle), node.spawn(Idle)
         for who, value in ((one, 1), (two, 2), (one, 3)):
@@ -232,7 +240,9 @@ async def test_match_looks_at_every_entry():
 
 @conforms("REG-D")
 async def test_dispatch_runs_in_the_caller():
-    """REG-D: with the entries, once; not at all without; what it raises comes out, and the registry lives."""
+    """REG-D: with the entries, once; not at all without; what it raises comes out, and the registry
+    lives.
+    """
     async with ak.open_node(duplicate()) as node:
         assert await R.dispatch(ref(), "a", lambda entries: 1 / 0) is None
         notes = [node.spawn(Notes), node.spawn(Notes)]
@@ -325,7 +335,9 @@ def test_via_refs_are_equal_when_they_mean_the_same():
 
 @conforms("REG-U")
 async def test_no_such_registry():
-    """REG-U: a via ref to a registry that is not there, or to another actor of that name, finds nobody."""
+    """REG-U: a via ref to a registry that is not there, or to another actor of that name, finds
+    nobody.
+    """
     async with ak.open_node(ak.child(Idle).with_(name="r")):
         assert not ak.via(Idle, "r", 1).alive
         assert not ak.via(Idle, "nowhere", 1).alive

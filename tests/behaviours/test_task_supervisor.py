@@ -76,7 +76,9 @@ async def test_a_running_task_has_no_outcome_yet(autojump_clock):
 
 @conforms("TASK")
 async def test_a_failing_task_tells_its_reason():
-    """TASK: result raises TaskFailed with the Crash; supervisor and siblings go on, nothing is restarted."""
+    """TASK: result raises TaskFailed with the Crash; supervisor and siblings go on, nothing is
+    restarted.
+    """
     async with ak.open_node(tree()) as node:
         task = await jobs().call(S.run, fail)
         with pytest.raises(ak.TaskFailed) as caught:
@@ -155,8 +157,9 @@ async def test_start_gives_a_ref_and_no_result():
 
 @conforms("TASK")
 async def test_results_do_not_leak():
-    """TASK: a result that nobody asks for is free with its handle, arguments when the task has ended; no label keeps a
-    closure."""
+    """TASK: a result that nobody asks for is free with its handle, arguments when the task has
+    ended; no label keeps a closure.
+    """
 
     class Big:
         pass
@@ -197,7 +200,9 @@ async def test_a_full_supervisor_refuses():
 
 @conforms("TASK")
 async def test_shutdown_ends_a_task():
-    """TASK: it is cancelled in its await, its finally blocks run; one that has ended tells its outcome."""
+    """TASK: it is cancelled in its await, its finally blocks run; one that has ended tells its
+    outcome.
+    """
     cleaned = []
 
     async def tidy():
@@ -544,7 +549,9 @@ async def test_a_stream_in_an_actor_ends_with_it():
 
 @conforms("TASK")
 async def test_a_full_supervisor_ends_a_stream():
-    """TASK: async_stream: MaxChildrenReached comes out of the loop, what had been started is killed."""
+    """TASK: async_stream: MaxChildrenReached comes out of the loop, what had been started is
+    killed.
+    """
     async with ak.open_node(tree(max_children=2)):
         with pytest.raises(ak.MaxChildrenReached):
             await values(ak.task_stream(jobs(), slowly, range(3), max_concurrency=3))

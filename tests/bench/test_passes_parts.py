@@ -1,4 +1,6 @@
-"""The parts of `python -m bench passes`, counted and not timed. The benchmark itself runs from the command line."""
+"""The parts of `python -m bench passes`, counted and not timed. The benchmark itself runs from the
+command line.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The parts of the survival bench that decide what its table says: protocol, limit, plans, report, picture."""
+"""The parts of the survival bench that decide what its table says: protocol, limit, plans, report,
+picture.
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,9 @@ VERDICTS: Final[dict[str, Verdict]] = {
 
 @attrs.frozen
 class Case:
-    """One row. ``why`` it differs or is not applicable, or a note; ``section`` of docs/semantics.md."""
+    """One row. ``why`` it differs or is not applicable, or a note; ``section`` of
+    docs/semantics.md.
+    """
 
     id: str
     what: str

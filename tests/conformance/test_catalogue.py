@@ -1,4 +1,5 @@
-"""The catalogue, the tests that bear its ids, and the document that is made of both fit together."""
+"""The catalogue, the tests that bear its ids, and the document that is made of both fit
+together."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ def test_every_case_that_applies_has_a_test_and_no_other_has():
 
 
 def test_what_differs_is_asserted_explained_and_in_the_semantics():
-    """A row says that it differs if and only if a test asserts what is ours; it gives the reason and the section."""
+    """A row says that it differs if and only if a test asserts what is ours; it gives the reason
+    and the section.
+    """
     headings = {
         line.lstrip("#").strip()
         for line in (ROOT / "docs" / "semantics.md").read_text().splitlines()

@@ -1,5 +1,6 @@
-"""Elixir's dynamic_supervisor_test (DYN-01 to DYN-41); what its tests and ours assert of restarts and stops alike is in
-tests/supervision and tests/policy."""
+"""Elixir's dynamic_supervisor_test (DYN-01 to DYN-41); what its tests and ours assert of restarts
+and stops alike is in tests/supervision and tests/policy.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +51,9 @@ async def test_as_children_of_a_supervisor():
 
 @differs("DYN-03", "DYN-08")
 async def test_its_spec():
-    """Id, type and restart as in Elixir, changed by with_ instead of options of `use`. It is known as a supervisor by
-    the kind in listings and in the tree; its label is its class."""
+    """Id, type and restart as in Elixir, changed by with_ instead of options of `use`. It is known
+    as a supervisor by the kind in listings and in the tree; its label is its class.
+    """
     spec = ak.dynamic_supervisor()
     assert (spec.id, spec.kind, spec.restart, spec.shutdown) == (
         "DynamicSupervisor",
@@ -82,7 +84,9 @@ def test_default_flags():
     [("max_restarts", -1), ("max_seconds", 0), ("max_children", -1), ("extra_arguments", "ab"), ("extra_arguments", 7)],
 )
 def test_bad_flags(field, value):
-    """Each has its own error. Flags that it has not, strategy and auto_shutdown, are Python's TypeError."""
+    """Each has its own error. Flags that it has not, strategy and auto_shutdown, are Python's
+    TypeError.
+    """
     with pytest.raises(ak.InvalidSupervisorFlag) as caught:
         ak.dynamic_supervisor(**{field: value})
     assert caught.value.field == field
@@ -106,7 +110,9 @@ async def test_an_init_that_ignores():
 @conforms("DYN-06")
 @differs("DYN-06")
 async def test_it_is_registered_and_belongs_to_its_parent():
-    """By name and parent, and it can be stopped. Its parent holds it without a link in the list of links."""
+    """By name and parent, and it can be stopped. Its parent holds it without a link in the list of
+    links.
+    """
     async with ak.open_node(root()) as node:
         ref = node.whereis("dyn")
         info = node.process_info(ref)
@@ -129,7 +135,9 @@ async def test_its_priority_is_handed_through():
 @conforms("DYN-12")
 @differs("DYN-13")
 async def test_forms_of_specs():
-    """A ChildSpec with its fields, or ak.child(Class, argument) in place of {Module, argument}; nothing else."""
+    """A ChildSpec with its fields, or ak.child(Class, argument) in place of {Module, argument};
+    nothing else.
+    """
     lab = Lab()
     async with ak.open_node(root()):
         for spec in (ak.ChildSpec(Worker, args=(lab, "a"), id="a"), ak.child(Worker, lab, "b")):
@@ -142,8 +150,9 @@ async def test_forms_of_specs():
 @conforms("DYN-15")
 @differs("DYN-15")
 async def test_specs_are_invalid_before_the_supervisor_is_asked():
-    """Where they are made, so no supervisor need be there. A significant child is refused by the supervisor: the same
-    spec is right for a static one."""
+    """Where they are made, so no supervisor need be there. A significant child is refused by the
+    supervisor: the same spec is right for a static one.
+    """
     nowhere = ak.named(D, "nowhere")
     async with ak.open_node(root()):
         for make in (
@@ -163,8 +172,9 @@ async def test_specs_are_invalid_before_the_supervisor_is_asked():
 @conforms("DYN-16")
 @differs("DYN-16")
 async def test_what_a_start_may_return():
-    """A ref, None for IGNORE, StartFailed with the reason; an unknown value is a BadReturn that shows it. There is no
-    further word with a ref."""
+    """A ref, None for IGNORE, StartFailed with the reason; an unknown value is a BadReturn that
+    shows it. There is no further word with a ref.
+    """
     lab = Lab()
     async with ak.open_node(root()):
         assert await start(lab, "ok") is lab.refs["ok"]
@@ -222,7 +232,9 @@ async def test_errors_and_exits_in_a_start(where):
 
 @conforms("DYN-19", "DYN-20", "DYN-21")
 async def test_counts_after_each_end():
-    """Temporary ones are gone; transient ones come back after a failure only; permanent ones always."""
+    """Temporary ones are gone; transient ones come back after a failure only; permanent ones
+    always.
+    """
     lab = Lab()
     ends = [ak.SHUTDOWN, ak.Shutdown("signal"), DIED]
     for restart, expected in (("temporary", [0, 0, 0]), ("transient", [0, 0, 1]), ("permanent", [1, 2, 3])):
@@ -236,8 +248,9 @@ async def test_counts_after_each_end():
 
 @conforms("DYN-22")
 async def test_restarts_that_go_otherwise(autojump_clock):
-    """Of five, two come back, one ignores and is removed, and those whose start fails stay as restarting: four workers,
-    two active."""
+    """Of five, two come back, one ignores and is removed, and those whose start fails stay as
+    restarting: four workers, two active.
+    """
     lab = Lab()
     async with ak.open_node(root(max_restarts=100_000)):
         for name, plan in (("ok2", "ok"), ("ok3", "ok"), ("ignore", "ignore"), ("error", "stop"), ("odd", "nonsense")):
@@ -273,7 +286,9 @@ async def test_restarting_and_restarted_children_count_to_max_children():
 @differs("DYN-27", "DYN-28")
 @pytest.mark.parametrize("trying", [False, True])
 async def test_a_linked_parent_hears_of_the_intensity(trying):
-    """It gets Shutdown, whose detail says why: after one exit too many, or one failed attempt too many."""
+    """It gets Shutdown, whose detail says why: after one exit too many, or one failed attempt too
+    many.
+    """
     lab = Lab()
 
     class Parent(ak.Actor):

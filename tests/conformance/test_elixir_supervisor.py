@@ -29,8 +29,9 @@ class Stack(ak.Actor):
 
 @differs("ESUP-01", "ESUP-10")
 async def test_a_tree_of_ones_own():
-    """A class has no child_spec of its own: a function that returns a spec is what a module with `use` is; its fields
-    can be changed by whoever uses it."""
+    """A class has no child_spec of its own: a function that returns a spec is what a module with
+    `use` is; its fields can be changed by whoever uses it.
+    """
 
     def stacks(*items, **changes):
         children = [ak.child(Stack, [item]).with_(id=item, name=item) for item in items]
@@ -47,8 +48,9 @@ async def test_a_tree_of_ones_own():
 
 @conforms("ESUP-02")
 def test_specs_of_classes_and_what_is_none():
-    """Of a class, of a class with arguments, of fields, with changes; a class that is no actor is refused by name, and
-    so is anything else."""
+    """Of a class, of a class with arguments, of fields, with changes; a class that is no actor is
+    refused by name, and so is anything else.
+    """
     assert (ak.child(Stack).start, ak.child(Stack).args, ak.child(Stack).id) == (Stack, (), "Stack")
     assert ak.child(Stack, ["a"]).args == (["a"],)
     spec = ak.ChildSpec(Stack, args=(["a"],), id="x", restart="transient")
@@ -69,8 +71,9 @@ def test_specs_of_classes_and_what_is_none():
 @conforms("ESUP-03")
 @differs("ESUP-03")
 def test_flags():
-    """3 in 5 seconds, never shutting itself down; what is given is taken. The strategy may be left out: OTP's
-    default, one_for_one."""
+    """3 in 5 seconds, never shutting itself down; what is given is taken. The strategy may be left
+    out: OTP's default, one_for_one.
+    """
     assert ak.supervisor().args[0] == SupervisorFlags(
         "one_for_one", max_restarts=3, max_seconds=5.0, auto_shutdown="never"
     )

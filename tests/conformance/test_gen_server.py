@@ -1,5 +1,6 @@
-"""gen_server_SUITE and gen_server_test (SRV-01 to SRV-22). More of calls is in tests/messaging/test_calls.py, of sys in
-test_sys.py, of ends in tests/runtime/test_lifecycle.py."""
+"""gen_server_SUITE and gen_server_test (SRV-01 to SRV-22). More of calls is in
+tests/messaging/test_calls.py, of sys in test_sys.py, of ends in tests/runtime/test_lifecycle.py.
+"""
 
 from __future__ import annotations
 
@@ -98,8 +99,10 @@ class Server(ak.Actor):
 
 @conforms("SRV-01")
 async def test_start(node, autojump_clock):
-    """A call after the start is answered; after a stop nobody is there. A start that takes too long, ignores or stops
-    says so; a name in use is told by whom, and is free after the stop. Nothing stray comes."""
+    """A call after the start is answered; after a stop nobody is there. A start that takes too
+    long, ignores or stops says so; a name in use is told by whom, and is free after the stop.
+    Nothing stray comes.
+    """
     ref = await node.start(Server)
     assert await ref.call(Server.started_p) == "ok"
     ref.stop()
@@ -140,8 +143,9 @@ async def test_start(node, autojump_clock):
 @conforms("SRV-02")
 @differs("SRV-02")
 async def test_stop(node, autojump_clock):
-    """By ref and by name, with any reason; who waits too short leaves the server alive. A second stop is nothing, where
-    OTP exits with noproc: what was wanted is so."""
+    """By ref and by name, with any reason; who waits too short leaves the server alive. A second
+    stop is nothing, where OTP exits with noproc: what was wanted is so.
+    """
     for where in (None, "svc"):
         for reason in (ak.NORMAL, ak.Shutdown("x"), OTHER):
             ref = node.spawn(ak.child(Server).with_(name=where))
@@ -170,8 +174,10 @@ async def test_stop(node, autojump_clock):
 @conforms("SRV-03")
 @differs("SRV-03", "SRV-21", "PL-01")
 async def test_crashes_and_their_reports(node, autojump_clock, caplog):
-    """Orderly ends, raised or stopped, are not reported, and the caller gets their reason. A crash is, once, with
-    reason, stack, parent, mailbox and state; not with the last message and the client, which could hold anything."""
+    """Orderly ends, raised or stopped, are not reported, and the caller gets their reason. A crash
+    is, once, with reason, stack, parent, mailbox and state; not with the last message and the
+    client, which could hold anything.
+    """
     caplog.set_level(logging.INFO, "actorkit")
     for reason in (ak.Shutdown("x"), ak.SHUTDOWN, ak.NORMAL):
         with pytest.raises(ak.CalleeDied) as died:
@@ -214,8 +220,10 @@ async def test_crashes_and_their_reports(node, autojump_clock, caplog):
 @conforms("SRV-04")
 @differs("SRV-04", "SRV-12")
 async def test_call(node, autojump_clock):
-    """A reply may come later; a state timeout is served after a call that came before it, and before one that came
-    after; a caller's timeout of 1 ms does no harm. Whatever a handler returns is its answer, so there is no bad one."""
+    """A reply may come later; a state timeout is served after a call that came before it, and
+    before one that came after; a caller's timeout of 1 ms does no harm. Whatever a handler returns
+    is its answer, so there is no bad one.
+    """
     ref = node.spawn(Server)
     assert await ref.call(Server.delayed, 1) == "delayed"
     await ref.call(Server.idle, 1)
@@ -278,8 +286,10 @@ async def test_what_a_failed_call_says(node, autojump_clock):
 
 @differs("SRV-07")
 async def test_requests_are_tasks(node, autojump_clock):
-    """Overlapping requests are tasks of a nursery: each gets its own answer; one may look whether it is there, go on,
-    and get it later; a dead server fails it. No message can be mistaken for an answer."""
+    """Overlapping requests are tasks of a nursery: each gets its own answer; one may look whether
+    it is there, go on, and get it later; a dead server fails it. No message can be mistaken for an
+    answer.
+    """
     ref, dead = node.spawn(Server), node.spawn(Server)
     dead.kill()
     answers = {}
@@ -325,8 +335,9 @@ async def test_no_late_reply_in_the_callers_mailbox(node, autojump_clock):
 @conforms("SRV-09")
 @differs("SRV-09")
 async def test_cast(node, autojump_clock):
-    """ok, delayed by a timer, and one that stops. To nobody, in whatever way, it raises nothing; it returns whether it
-    was accepted."""
+    """ok, delayed by a timer, and one that stops. To nobody, in whatever way, it raises nothing; it
+    returns whether it was accepted.
+    """
     ref, probe = node.spawn(Server), Probe(node)
     probe.monitor(ref)
     registry = await node.start(ak.registry(name="r"))
@@ -357,7 +368,9 @@ async def test_info(node, autojump_clock):
 @conforms("SRV-11")
 @pytest.mark.parametrize("where", ["init", "call", "call, later", "cast", "info"])
 async def test_continue(node, autojump_clock, where):
-    """From everywhere: before a message that is queued already; chained, in order; and it may stop the server."""
+    """From everywhere: before a message that is queued already; chained, in order; and it may stop
+    the server.
+    """
     log = []
 
     class Continues(Server):
@@ -418,8 +431,10 @@ async def test_continue(node, autojump_clock, where):
 
 @differs("SRV-12")
 async def test_idle_timeouts(node, autojump_clock):
-    """In force from init, a call or a message until it is set anew, and counted from each message; OTP's holds for the
-    next one only. Zero is not taken: what is to run at once is a continuation. There are no absolute times."""
+    """In force from init, a call or a message until it is set anew, and counted from each message;
+    OTP's holds for the next one only. Zero is not taken: what is to run at once is a continuation.
+    There are no absolute times.
+    """
     ref = node.spawn(Server)
     await ref.call(Server.idle, 2)
     for _ in range(3):
@@ -448,8 +463,9 @@ async def test_a_name_is_free_when_the_start_returns(node, autojump_clock, plan)
 
 @differs("SRV-16")
 async def test_whose_exit_ends_a_server():
-    """There is no enter_loop: a process registers itself as any actor. The Exit of a supervisor runs terminate in a
-    child that traps exits; that of another parent is a message."""
+    """There is no enter_loop: a process registers itself as any actor. The Exit of a supervisor
+    runs terminate in a child that traps exits; that of another parent is a message.
+    """
     ends = []
 
     class Traps(Server):
@@ -479,8 +495,9 @@ async def test_whose_exit_ends_a_server():
 
 @conforms("SRV-17")
 async def test_format_status(node, autojump_clock, caplog):
-    """What it returns is shown by get_status and in the crash report, the state itself in neither; one that raises
-    loses neither of the two."""
+    """What it returns is shown by get_status and in the crash report, the state itself in neither;
+    one that raises loses neither of the two.
+    """
 
     class Formats(Server):
         def __init__(self, raises):
@@ -507,7 +524,9 @@ async def test_format_status(node, autojump_clock, caplog):
 @conforms("SRV-18")
 @pytest.mark.parametrize("suspended", [False, True])
 async def test_get_and_replace_state(node, autojump_clock, suspended):
-    """By ref and by name, suspended or not; a function that raises keeps the state, and the caller hears of it."""
+    """By ref and by name, suspended or not; a function that raises keeps the state, and the caller
+    hears of it.
+    """
     ref = node.spawn(ak.child(Server, "plan").with_(name="svc"))
     if suspended:
         await ak.sys.suspend(ref)
@@ -525,7 +544,9 @@ async def test_get_and_replace_state(node, autojump_clock, suspended):
 
 @conforms("SRV-19")
 async def test_calls_of_one_with_a_huge_mailbox():
-    """20,000 queued messages in the caller are no more work for its calls: as many lines of code run."""
+    """20,000 queued messages in the caller are no more work for its calls: as many lines of code
+    run.
+    """
     counts = []
 
     async def caller(ctx, ref):
@@ -551,8 +572,9 @@ async def test_calls_of_one_with_a_huge_mailbox():
 @conforms("SRV-20")
 @differs("SRV-20")
 async def test_callbacks_that_are_missing(node, autojump_clock, caplog):
-    """No handle_info: logged, alive. No terminate: fine. A call or cast that is not declared is refused at the sender.
-    An undefined name in a callback is that callback's error."""
+    """No handle_info: logged, alive. No terminate: fine. A call or cast that is not declared is
+    refused at the sender. An undefined name in a callback is that callback's error.
+    """
 
     class Bare(ak.Actor):
         @ak.call
@@ -590,8 +612,9 @@ async def test_callbacks_that_are_missing(node, autojump_clock, caplog):
 @conforms("SRV-22")
 @differs("SRV-22")
 async def test_what_elixirs_suite_asserts_beyond(node, autojump_clock):
-    """Names that are none; the forms of whereis; started is not linked, linked is; a stop of the dead is nothing, a
-    stop of oneself is an orderly end, where Elixir exits with calling_self."""
+    """Names that are none; the forms of whereis; started is not linked, linked is; a stop of the
+    dead is nothing, a stop of oneself is an orderly end, where Elixir exits with calling_self.
+    """
     for bad in ("", 7, ("a", "b")):
         with pytest.raises(ak.InvalidChildSpec):
             ak.child(Server).with_(name=bad)

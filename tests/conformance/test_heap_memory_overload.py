@@ -1,5 +1,6 @@
-"""max_heap_size in process_SUITE and gc_SUITE, memsup_SUITE, logger's overload protection (HEAP, MEM, LOG). More of the
-budgets is in tests/budgets, of the governor in tests/governor."""
+"""max_heap_size in process_SUITE and gc_SUITE, memsup_SUITE, logger's overload protection (HEAP,
+MEM, LOG). More of the budgets is in tests/budgets, of the governor in tests/governor.
+"""
 
 from __future__ import annotations
 
@@ -65,9 +66,10 @@ OWN = [
 @pytest.mark.parametrize("default", NODE_DEFAULTS)
 @pytest.mark.parametrize("own", OWN)
 async def test_the_matrix_of_knobs(default, own, caplog):
-    """What an actor leaves open is the node's, else the system's: kill and log. Killed, it ends with MemoryLimit, where
-    OTP says killed; watched only, it lives and a later exit has its own reason. It is logged if it is to be, and
-    nothing else comes."""
+    """What an actor leaves open is the node's, else the system's: kill and log. Killed, it ends
+    with MemoryLimit, where OTP says killed; watched only, it lives and a later exit has its own
+    reason. It is logged if it is to be, and nothing else comes.
+    """
     kill = own.kill if own.kill is not None else default.kill if default and default.kill is not None else True
     log = own.log if own.log is not None else default.log if default and default.log is not None else True
     caplog.set_level(logging.WARNING, "actorkit")
@@ -137,7 +139,9 @@ async def test_shared_data(include, caplog):
     ],
 )
 def test_bad_limits(bad):
-    """No size, a negative one, none, one too large, knobs that are no truth values: refused when made."""
+    """No size, a negative one, none, one too large, knobs that are no truth values: refused when
+    made.
+    """
     with pytest.raises((ValueError, TypeError)):
         bad()
 
@@ -181,7 +185,9 @@ async def test_the_largest_limit():
 @needs_the_extension
 @pytest.mark.parametrize("where", ["in_a_handler", "in_a_local", "in_a_comprehension", "in_a_task", "catching_all"])
 async def test_code_after_the_allocation_does_not_run(where, caplog):
-    """Wherever it allocates, also within `except`: it ends there, with MemoryLimit; what comes after is not reached."""
+    """Wherever it allocates, also within `except`: it ends there, with MemoryLimit; what comes
+    after is not reached.
+    """
     caplog.set_level(logging.CRITICAL, "actorkit")
     reached = []
 
@@ -205,8 +211,9 @@ async def test_code_after_the_allocation_does_not_run(where, caplog):
 
 @differs("HEAP-07")
 async def test_messages_count_when_they_arrive(caplog):
-    """Those that do not fit are refused by the overflow policy, so the mailbox never takes its actor over the limit,
-    and nobody need collect it from outside."""
+    """Those that do not fit are refused by the overflow policy, so the mailbox never takes its
+    actor over the limit, and nobody need collect it from outside.
+    """
     caplog.set_level(logging.CRITICAL, "actorkit")
     async with ak.open_node() as node:
         ref, made = gate(node, max_heap_size=MIB, mailbox=math.inf)
@@ -234,8 +241,9 @@ async def until(condition):
 
 @differs("MEM-01", "MEM-05")
 def test_settings_of_the_memory_watch():
-    """They are given once, when the node is opened, and frozen; marks and times that cannot be are refused, where
-    memsup's configuration falls back to its defaults silently."""
+    """They are given once, when the node is opened, and frozen; marks and times that cannot be are
+    refused, where memsup's configuration falls back to its defaults silently.
+    """
     settings = ak.GovernorSettings()
     assert [settings.ladder.rung(level).enter for level in list(L)[1:]] == [0.7, 0.8, 0.9, 0.96]
     assert all(rung.leave < rung.enter for rung in map(settings.ladder.rung, list(L)[1:]))
@@ -257,8 +265,10 @@ def test_settings_of_the_memory_watch():
 @conforms("MEM-02")
 @differs("MEM-02", "MEM-03")
 async def test_the_alarm(autojump_clock, caplog):
-    """Set when usage is over the mark, cleared when it is well below, told once each, with hysteresis between. There is
-    no alarm for one actor: its own limit tells that. The worst actor is known once a census was needed, not before."""
+    """Set when usage is over the mark, cleared when it is well below, told once each, with
+    hysteresis between. There is no alarm for one actor: its own limit tells that. The worst actor
+    is known once a census was needed, not before.
+    """
     caplog.set_level(logging.CRITICAL, "actorkit")
     memory = ScriptedMemory(limit=1000 * MIB, used=100 * MIB, live=100 * MIB)
     settings = ak.GovernorSettings(ladder=ak.LadderSettings(conserve=(0.5, 0.4)))
@@ -307,8 +317,9 @@ async def test_the_worst_actor(autojump_clock, caplog):
 @conforms("MEM-06", "MEM-07")
 @differs("MEM-06", "MEM-07")
 async def test_a_source_that_cannot_tell(autojump_clock, caplog):
-    """The last good figures stay, it is logged, the node and its watch go on. Without a limit there is no watch, and
-    nothing is made up."""
+    """The last good figures stay, it is logged, the node and its watch go on. Without a limit there
+    is no watch, and nothing is made up.
+    """
     memory = ScriptedMemory(limit=1000 * MIB, used=100 * MIB, live=100 * MIB)
     async with governed(memory) as node, node.subscribe(ak.MemoryAlarm) as alarms:
         await trio.sleep(1)
@@ -331,8 +342,9 @@ async def test_a_source_that_cannot_tell(autojump_clock, caplog):
 @conforms("MEM-09")
 @differs("MEM-09")
 async def test_one_alarm_however_often_the_node_is_opened(autojump_clock, caplog):
-    """While one stands it is told once, to each node that is open; the watch ends with its last node, and the next one
-    begins without an alarm."""
+    """While one stands it is told once, to each node that is open; the watch ends with its last
+    node, and the next one begins without an alarm.
+    """
     caplog.set_level(logging.CRITICAL, "actorkit")
     for _ in range(3):
         memory = ScriptedMemory(limit=1000 * MIB, used=100 * MIB, live=100 * MIB)
@@ -349,7 +361,9 @@ async def test_one_alarm_however_often_the_node_is_opened(autojump_clock, caplog
 
 
 async def flooded(node, number, **options):
-    """A gate that is busy, to which a process without patience has sent ``number`` messages: how many it took."""
+    """A gate that is busy, to which a process without patience has sent ``number`` messages: how
+    many it took.
+    """
     ref, made = gate(node, **options)
     await settle()
     return ref, made, sum(ref.cast(Gate.note, n) for n in range(number))
@@ -358,7 +372,9 @@ async def flooded(node, number, **options):
 @conforms("LOG-01")
 @differs("LOG-01")
 async def test_senders_that_wait_lose_nothing(autojump_clock):
-    """overflow="wait", and cast_wait: a full mailbox holds its senders back, and everything arrives, in order."""
+    """overflow="wait", and cast_wait: a full mailbox holds its senders back, and everything
+    arrives, in order.
+    """
     async with ak.open_node() as node:
         ref, made = gate(node, mailbox=10, overflow="wait")
         await settle()
@@ -393,8 +409,9 @@ async def test_a_flood_is_dropped_and_counted(autojump_clock, overflow):
 
 @differs("LOG-03")
 async def test_what_is_declared_sheddable_can_be_flushed(autojump_clock):
-    """When memory is short, not at a length: the sheddable ones go, the oldest first, callers are told; control
-    messages and the others stay."""
+    """When memory is short, not at a length: the sheddable ones go, the oldest first, callers are
+    told; control messages and the others stay.
+    """
     from actorkit.governor.shed import shed_mailboxes
 
     class Board(Gate):
@@ -418,7 +435,9 @@ async def test_what_is_declared_sheddable_can_be_flushed(autojump_clock):
 @differs("LOG-04")
 @pytest.mark.parametrize(("rate", "expected"), [(None, 100), (10.0, 10)])
 async def test_bursts_are_limited_where_work_comes_in(autojump_clock, rate, expected):
-    """At admission: all without a rate; exactly a burst with one, and as many again for each period."""
+    """At admission: all without a rate; exactly a burst with one, and as many again for each
+    period.
+    """
     from actorkit.policy.memory.admission import AdmissionSettings, KindLimits
 
     memory = ScriptedMemory(limit=1000 * MIB, used=MIB, live=MIB)
@@ -449,8 +468,9 @@ async def test_a_flood_alone_kills_nobody(autojump_clock):
 @differs("LOG-06", "LOG-07")
 @pytest.mark.parametrize("restart", ["permanent", "temporary"])
 async def test_over_its_memory_it_ends_and_comes_back_later(autojump_clock, caplog, restart):
-    """With the usage and the limit in its reason, MemoryLimit; its supervisor starts a new one after the backoff of its
-    spec; never, if it is temporary. A length of the mailbox kills nobody."""
+    """With the usage and the limit in its reason, MemoryLimit; its supervisor starts a new one
+    after the backoff of its spec; never, if it is temporary. A length of the mailbox kills nobody.
+    """
     caplog.set_level(logging.CRITICAL, "actorkit")
     spec = ak.child(Grows).with_(
         name="svc", max_heap_size="256 KiB", restart=restart, backoff=ak.Backoff(first=5, jitter=0)
@@ -477,7 +497,9 @@ async def test_over_its_memory_it_ends_and_comes_back_later(autojump_clock, capl
 
 @conforms("LOG-08")
 async def test_control_calls_under_load(autojump_clock):
-    """With thousands of messages before them, sys requests, a suspend and a stop are served at the next boundary."""
+    """With thousands of messages before them, sys requests, a suspend and a stop are served at the
+    next boundary.
+    """
     async with ak.open_node() as node:
         ref, made, accepted = await flooded(node, 5000, mailbox=5000)
         assert accepted == 5000

@@ -1,5 +1,6 @@
-"""proc_lib_SUITE, sys_SUITE, timer_bif_SUITE, after_SUITE, and process_SUITE's process_info and priorities (PL, SYS,
-TMR, INFO, PRIO)."""
+"""proc_lib_SUITE, sys_SUITE, timer_bif_SUITE, after_SUITE, and process_SUITE's process_info and
+priorities (PL, SYS, TMR, INFO, PRIO).
+"""
 
 from __future__ import annotations
 
@@ -49,8 +50,9 @@ class Starts(ak.Actor):
 
 @conforms("PL-01")
 async def test_starts_are_waited_for(node, autojump_clock):
-    """node.start blocks until init has returned; a failed init is an error at once, also when the actor dies before it
-    is done; one that takes too long is killed, and nothing stray comes of it."""
+    """node.start blocks until init has returned; a failed init is an error at once, also when the
+    actor dies before it is done; one that takes too long is killed, and nothing stray comes of it.
+    """
     log = []
     began = trio.current_time()
     ref = await node.start(Starts, 2, log)
@@ -89,7 +91,9 @@ async def test_starts_are_waited_for(node, autojump_clock):
 
 @conforms("PL-01")
 async def test_stopping(node, autojump_clock):
-    """The reason is forwarded; a wait for it may have a deadline; the dead and nobody are no trouble."""
+    """The reason is forwarded; a wait for it may have a deadline; the dead and nobody are no
+    trouble.
+    """
     probe = Probe(node)
     for reason in (ak.NORMAL, ak.SHUTDOWN, OTHER):
         ref = node.spawn(Puppet)
@@ -113,8 +117,10 @@ async def test_stopping(node, autojump_clock):
 
 @differs("PL-01")
 async def test_crash_reports(node, autojump_clock, caplog):
-    """Name, pid, parent, mailbox length, number of links, state, reason and stack, cut to a bounded length. Not the
-    messages, and nothing of linked neighbours: they could be anything. Orderly ends have none."""
+    """Name, pid, parent, mailbox length, number of links, state, reason and stack, cut to a bounded
+    length. Not the messages, and nothing of linked neighbours: they could be anything. Orderly ends
+    have none.
+    """
     caplog.set_level(logging.INFO, "actorkit")
     for reason in (ak.NORMAL, ak.SHUTDOWN, ak.Shutdown("why")):
         node.spawn(Starts, reason, [])
@@ -154,9 +160,11 @@ async def test_crash_reports(node, autojump_clock, caplog):
 @conforms("SYS-01")
 @differs("SYS-01")
 async def test_sys(node, autojump_clock, caplog):
-    """trace tells events in order, to any function: a log is one that appends, and one that raises is taken out.
-    Statistics count while they are on. Suspended, twice or once, an actor leaves calls to time out, and serves again
-    after resume. log, log_to_file and install do not exist; special processes cannot be looked into."""
+    """trace tells events in order, to any function: a log is one that appends, and one that raises
+    is taken out. Statistics count while they are on. Suspended, twice or once, an actor leaves
+    calls to time out, and serves again after resume. log, log_to_file and install do not exist;
+    special processes cannot be looked into.
+    """
     ref = node.spawn(Puppet)
     log = []
     await ak.sys.trace(ref, lambda traced: log.append(traced.message))
@@ -203,9 +211,11 @@ async def test_sys(node, autojump_clock, caplog):
 @conforms("TMR-01")
 @differs("TMR-01")
 async def test_timers(node, autojump_clock):
-    """Never before their time, in the order of their times and then of their making; cancel tells what is left, then
-    None. To a name it is resolved when it fires, and to nobody it is a dead letter, which OTP does not count. A timer
-    goes with its receiver. What would be read_timer is `pending` and the seconds that cancel returns."""
+    """Never before their time, in the order of their times and then of their making; cancel tells
+    what is left, then None. To a name it is resolved when it fires, and to nobody it is a dead
+    letter, which OTP does not count. A timer goes with its receiver. What would be read_timer is
+    `pending` and the seconds that cancel returns.
+    """
     probe = Probe(node)
     began = trio.current_time()
     shuffled = random.Random(5)
@@ -252,7 +262,9 @@ async def test_timers(node, autojump_clock):
 
 @conforms("TMR-01")
 async def test_receive_timeouts(node, autojump_clock):
-    """Of 0: what is there is received, nothing is waited for; infinite; and one that passes loses nothing."""
+    """Of 0: what is there is received, nothing is waited for; infinite; and one that passes loses
+    nothing.
+    """
     probe = Probe(node)
 
     async def process(ctx):
@@ -278,8 +290,9 @@ async def test_receive_timeouts(node, autojump_clock):
 
 @conforms("TMR-01")
 async def test_selective_receive_with_errors_and_recursion(node, autojump_clock):
-    """Predicates that raise, receives within receives, many messages that do not fit: none is lost, none comes twice,
-    and the order is kept."""
+    """Predicates that raise, receives within receives, many messages that do not fit: none is lost,
+    none comes twice, and the order is kept.
+    """
     probe = Probe(node)
 
     async def process(ctx):
@@ -316,9 +329,10 @@ async def test_selective_receive_with_errors_and_recursion(node, autojump_clock)
 @conforms("INFO-01")
 @differs("INFO-01", "INFO-02", "INFO-07")
 async def test_one_snapshot(node, autojump_clock):
-    """All items at once, frozen, in place of a list of items; of the mailbox its length and what it holds in bytes, not
-    the messages; 0 when it is drained. The label is the class or function; parent and length are as in OTP; there is no
-    process dictionary."""
+    """All items at once, frozen, in place of a list of items; of the mailbox its length and what it
+    holds in bytes, not the messages; 0 when it is drained. The label is the class or function;
+    parent and length are as in OTP; there is no process dictionary.
+    """
     ref, made = gate(node, mailbox=100)
     await settle()
     for n in range(5):
@@ -342,7 +356,9 @@ async def test_one_snapshot(node, autojump_clock):
 
 @conforms("INFO-04")
 async def test_every_living_actor_can_be_looked_at(autojump_clock):
-    """Supervisors, tasks, processes, suspended and busy ones: every item of each, while they come and go."""
+    """Supervisors, tasks, processes, suspended and busy ones: every item of each, while they come
+    and go.
+    """
     tree = ak.supervisor(
         ak.registry(name="r"), ak.dynamic_supervisor().with_(name="d"), ak.task_supervisor(name="t"), ak.child(Puppet)
     )
@@ -407,8 +423,9 @@ class Spins(ak.Actor):
 @conforms("PRIO-01")
 @pytest.mark.parametrize("slice_seconds", [1e-9, 1000])
 async def test_low_gets_about_an_eighth(slice_seconds):
-    """One turn for each eight of an actor of normal priority, while both always have work: be the machine so slow that
-    a turn is one message, or so fast that it is a whole quantum."""
+    """One turn for each eight of an actor of normal priority, while both always have work: be the
+    machine so slow that a turn is one message, or so fast that it is a whole quantum.
+    """
     rounds, quantum = 50, 16
     each = 1 if slice_seconds < 1 else quantum
     turns = {}
@@ -430,8 +447,9 @@ async def test_low_gets_about_an_eighth(slice_seconds):
 
 @conforms("PRIO-02")
 async def test_no_priority_inversion():
-    """A request to an actor of low priority, which has work that it does not get to, is served while others of high
-    priority spin."""
+    """A request to an actor of low priority, which has work that it does not get to, is served
+    while others of high priority spin.
+    """
     turns = {}
     async with ak.open_node() as node:
         low = node.spawn(ak.child(Spins, turns).with_(scheduling="low"))

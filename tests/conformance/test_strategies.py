@@ -1,7 +1,8 @@
 """supervisor_SUITE, strategies: each with scenarios that it alone passes (SUP-46 to SUP-56).
 
-A scenario is a function of a supervisor's flags. It is run under its own strategy, where it must hold, and under every
-other one, where it must not: so none of them can be passed by a supervisor that does something else.
+A scenario is a function of a supervisor's flags. It is run under its own strategy, where it must
+hold, and under every other one, where it must not: so none of them can be passed by a supervisor
+that does something else.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ async def one_for_one(group):
 
 
 async def one_for_one_escalation(group):
-    """A child that can never be restarted ends the supervisor after 4 attempts; its siblings are not touched before."""
+    """A child that can never be restarted ends the supervisor after 4 attempts; its siblings are
+    not touched before.
+    """
     group.lab.inits["a"] = ["stop"]
     group.lab.take()
     await group.fail("a")
@@ -92,14 +95,17 @@ async def one_for_all(group):
 
 
 async def one_for_all_escalation(group):
-    """b fails and its sibling a can no more be started: the supervisor gives up after 4 attempts, both gone."""
+    """b fails and its sibling a can no more be started: the supervisor gives up after 4 attempts,
+    both gone.
+    """
     group.lab.inits["a"] = ["stop"]
     await group.fail("b")
     await escalates(group, {"a": 5, "b": 1, "c": 1})
 
 
 async def one_for_all_other_fails(group):
-    """a starts, b's restart fails: the new a is stopped with Shutdown, then all are started again."""
+    """a starts, b's restart fails: the new a is stopped with Shutdown, then all are started
+    again."""
     group.lab.inits["b"] = ["stop", "ok"]
     group.lab.take()
     await group.fail("a")
@@ -130,8 +136,9 @@ async def rest_for_one(group):
 
 
 async def rest_for_one_escalation(group):
-    """b fails and c, which comes after it, can no more be started: it gives up after 4 attempts; a is not touched
-    before, b is not started again for each."""
+    """b fails and c, which comes after it, can no more be started: it gives up after 4 attempts; a
+    is not touched before, b is not started again for each.
+    """
     group.lab.inits["c"] = ["stop"]
     group.lab.take()
     await group.fail("b")
@@ -191,8 +198,9 @@ def dynamic(**flags):
 @differs("SUP-54")
 @pytest.mark.parametrize("failing", [False, True])
 async def test_dynamic_children(failing):
-    """A sibling is not touched; one failure or failed attempt too many ends the supervisor with Shutdown, whose detail
-    says why, and everybody with it."""
+    """A sibling is not touched; one failure or failed attempt too many ends the supervisor with
+    Shutdown, whose detail says why, and everybody with it.
+    """
     lab = Lab()
     async with ak.open_node(dynamic(max_restarts=4 if failing else 2)) as node:
         group = Group(node, lab)
@@ -230,8 +238,9 @@ async def test_a_dynamic_restart_that_ignores(restart):
 @conforms("SUP-45")
 @pytest.mark.parametrize("kind", ["static", "dynamic"])
 async def test_failures_far_apart(autojump_clock, kind):
-    """One restart in one second is allowed: four failures, 2.1 s apart, are survived; two within a second are not. A
-    failure just as old as the window still counts."""
+    """One restart in one second is allowed: four failures, 2.1 s apart, are survived; two within a
+    second are not. A failure just as old as the window still counts.
+    """
     lab = Lab()
     flags = {"max_restarts": 1, "max_seconds": 1.0}
     async with ak.open_node(under(lab.spec("a"), **flags) if kind == "static" else dynamic(**flags)) as node:
@@ -251,7 +260,8 @@ async def test_failures_far_apart(autojump_clock, kind):
 @conforms("SUP-41")
 @pytest.mark.parametrize(("strategy", "gone"), [("one_for_one", False), ("one_for_all", True), ("rest_for_one", True)])
 async def test_a_temporary_bystander(strategy, gone):
-    """A strategy that stops it does not start it again and forgets its spec; the supervisor lives."""
+    """A strategy that stops it does not start it again and forgets its spec; the supervisor
+    lives."""
     lab = Lab()
     async with ak.open_node(under(lab.spec("a"), lab.spec("t", restart="temporary"), strategy=strategy)) as node:
         group = Group(node, lab)

@@ -12,7 +12,9 @@ from tests.supervision.kit import D, Lab, Quiet, Reasons, S, Worker, counts, dyn
 
 @conforms("SUP-30")
 async def test_child_adm():
-    """The whole life of one child by calls, each answer and each refusal; and a dead supervisor is NoProc."""
+    """The whole life of one child by calls, each answer and each refusal; and a dead supervisor is
+    NoProc.
+    """
     lab = Lab()
     async with ak.open_node(under(lab.spec("child1"))) as node:
         ref = node.whereis("top")
@@ -69,8 +71,9 @@ async def test_child_adm():
 @conforms("SUP-31")
 @differs("SUP-31")
 async def test_child_adm_of_a_dynamic_supervisor():
-    """By ref; a stranger is not found and lives. As in Elixir: specs are as many as children, the second time it is not
-    found, and there is neither restart_child nor delete_child."""
+    """By ref; a stranger is not found and lives. As in Elixir: specs are as many as children, the
+    second time it is not found, and there is neither restart_child nor delete_child.
+    """
     lab = Lab()
     async with ak.open_node(ak.dynamic_supervisor().with_(name="dyn")) as node:
         assert await dyn().call(D.which_children) == ()
@@ -95,7 +98,9 @@ async def test_child_adm_of_a_dynamic_supervisor():
 @conforms("SUP-32")
 @differs("SUP-32")
 async def test_which_child():
-    """One entry of the listing, in every state; not_found otherwise. A dynamic supervisor has no ids to ask by."""
+    """One entry of the listing, in every state; not_found otherwise. A dynamic supervisor has no
+    ids to ask by.
+    """
     lab = Lab()
     specs = [lab.spec("a"), lab.spec("b", backoff=ak.Backoff(first=60, limit=60)), ak.supervisor().with_(id="s")]
     async with ak.open_node(tree(*specs, ak.dynamic_supervisor().with_(name="dyn"))):
@@ -120,8 +125,9 @@ class Tiny(ak.Actor):
 @differs("SUP-33", "SUP-34")
 @pytest.mark.parametrize("kind", ["worker", "supervisor"])
 async def test_counts_of_thousands(kind):
-    """1,000, then 2,000 temporary children; listing does not change the counts; when all are killed there are none.
-    Specs are as many as children, as in Elixir."""
+    """1,000, then 2,000 temporary children; listing does not change the counts; when all are killed
+    there are none. Specs are as many as children, as in Elixir.
+    """
     spec = ak.child(Tiny) if kind == "worker" else ak.dynamic_supervisor()
     spec = spec.with_(restart="temporary", id="tiny")
     async with ak.open_node(ak.dynamic_supervisor().with_(name="dyn")):
@@ -141,8 +147,9 @@ async def test_counts_of_thousands(kind):
 @conforms("SUP-35")
 @pytest.mark.parametrize("kind", ["static", "dynamic"])
 async def test_counts_of_restarting_children(autojump_clock, kind):
-    """Two of three are stuck in a failing restart: one active, three workers; all are active when starts work again;
-    terminating each lowers both."""
+    """Two of three are stuck in a failing restart: one active, three workers; all are active when
+    starts work again; terminating each lowers both.
+    """
     lab = Lab()
     specs = [lab.spec(name, backoff=ak.Backoff(first=1, factor=1, jitter=0)) for name in "abc"]
     flags = {"max_restarts": 1000, "max_seconds": 1}

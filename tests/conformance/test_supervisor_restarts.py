@@ -1,5 +1,6 @@
-"""supervisor_SUITE: restart types, arguments that are not kept, trees, restarts that hang, names (SUP-37 to SUP-44,
-SUP-58 to SUP-62), scale and formats (SUP-72 to SUP-74)."""
+"""supervisor_SUITE: restart types, arguments that are not kept, trees, restarts that hang, names
+(SUP-37 to SUP-44, SUP-58 to SUP-62), scale and formats (SUP-72 to SUP-74).
+"""
 
 from __future__ import annotations
 
@@ -71,8 +72,9 @@ class Takes(ak.Actor):
 @pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one", "simple_one_for_one"])
 @pytest.mark.parametrize("restart", ["permanent", "transient", "temporary"])
 async def test_arguments_of_a_hundred_children(strategy, restart):
-    """A dynamic supervisor keeps none of its temporary children's; a static one keeps them until the child ends, and
-    not longer. Those of others are kept: restarts need them."""
+    """A dynamic supervisor keeps none of its temporary children's; a static one keeps them until
+    the child ends, and not longer. Those of others are kept: restarts need them.
+    """
     simple = strategy == "simple_one_for_one"
     root = ak.dynamic_supervisor().with_(name="top") if simple else tree(strategy=strategy)
     async with ak.open_node(root):
@@ -99,7 +101,9 @@ async def test_arguments_of_a_hundred_children(strategy, restart):
 
 @conforms("SUP-44")
 async def test_a_dynamic_supervisor_keeps_no_arguments_after_a_death():
-    """After a temporary child has ended, the large argument of the next one is held by nobody either."""
+    """After a temporary child has ended, the large argument of the next one is held by nobody
+    either.
+    """
     async with ak.open_node(ak.dynamic_supervisor().with_(name="dyn")):
         first = await dyn().call(D.start_child, ak.child(Takes, Big()).with_(restart="temporary"))
         first.kill()
@@ -118,9 +122,10 @@ async def test_a_dynamic_supervisor_keeps_no_arguments_after_a_death():
 
 @conforms("SUP-58")
 async def test_a_tree():
-    """Only the worker that ended is restarted below a sub-supervisor; when that one gives up, the one_for_all parent
-    restarts all three: static grandchildren are back, added ones are not, and the transient one that had been stopped
-    by hand is there again."""
+    """Only the worker that ended is restarted below a sub-supervisor; when that one gives up, the
+    one_for_all parent restarts all three: static grandchildren are back, added ones are not, and
+    the transient one that had been stopped by hand is there again.
+    """
     lab = Lab()
     left = ak.supervisor(*lab.specs(["l1", "l2"]), max_restarts=2).with_(name="left")
     right = ak.supervisor(lab.spec("r1")).with_(name="right")
@@ -149,9 +154,11 @@ async def test_a_tree():
 @differs("SUP-59", "SUP-60")
 @pytest.mark.parametrize("strategy", ["one_for_one", "rest_for_one"])
 async def test_a_hanging_restart_loop(autojump_clock, strategy):
-    """A restart that fails after two seconds, again and again: calls are answered between the attempts, terminate_child
-    ends it, restart_child works then, and during a second such loop the supervisor obeys its shutdown. While an attempt
-    is under way the child is shown as starting; OTP's listing waits for it."""
+    """A restart that fails after two seconds, again and again: calls are answered between the
+    attempts, terminate_child ends it, restart_child works then, and during a second such loop the
+    supervisor obeys its shutdown. While an attempt is under way the child is shown as starting;
+    OTP's listing waits for it.
+    """
     lab = Lab()
     specs = [lab.spec("a"), lab.spec("b", init_timeout=2.0), lab.spec("c")]
     async with ak.open_node(under(*specs, strategy=strategy, max_restarts=8, max_seconds=10)) as node:
@@ -189,7 +196,9 @@ async def test_a_hanging_restart_loop(autojump_clock, strategy):
 @conforms("SUP-61")
 @differs("SUP-61")
 async def test_a_hanging_restart_loop_of_a_dynamic_child(autojump_clock):
-    """terminate_child by the old ref removes it; there are no calls by id. A shutdown during such a loop is obeyed."""
+    """terminate_child by the old ref removes it; there are no calls by id. A shutdown during such a
+    loop is obeyed.
+    """
     lab = Lab()
     async with ak.open_node(
         ak.supervisor(ak.dynamic_supervisor(max_restarts=8, max_seconds=10).with_(name="dyn", restart="temporary"))
@@ -217,8 +226,9 @@ async def test_a_hanging_restart_loop_of_a_dynamic_child(autojump_clock):
 
 @conforms("SUP-62")
 async def test_names_through_restarts():
-    """Workers and sub-supervisors with names that are killed, that exit, and that are restarted by hand: each name is
-    held by the living one, and by nobody else."""
+    """Workers and sub-supervisors with names that are killed, that exit, and that are restarted by
+    hand: each name is held by the living one, and by nobody else.
+    """
     lab = Lab()
     inner = ak.supervisor(lab.spec("w2", Quiet, name="w2")).with_(name="inner", restart="transient")
     async with ak.open_node(tree(lab.spec("w1", Quiet, name="w1"), inner, max_restarts=20)) as node:
@@ -297,8 +307,9 @@ async def test_starting_and_stopping_many_children():
 @conforms("SUP-74")
 @differs("SUP-74")
 async def test_reports(caplog):
-    """Each names the supervisor, what happened, the reason and the child, in one line whose length is bounded, once and
-    for all; a progress report too, which is for debugging."""
+    """Each names the supervisor, what happened, the reason and the child, in one line whose length
+    is bounded, once and for all; a progress report too, which is for debugging.
+    """
     lab = Lab()
     huge = ak.Failure("x" * 1_000_000)
     with caplog.at_level(logging.DEBUG, "actorkit"):

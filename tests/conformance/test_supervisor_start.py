@@ -79,7 +79,9 @@ async def exit_of(node, spec):
 
 @conforms("SUP-01")
 async def test_an_empty_supervisor():
-    """It starts, ends with Shutdown when its parent says so, and with nothing else at a stranger's word."""
+    """It starts, ends with Shutdown when its parent says so, and with nothing else at a stranger's
+    word.
+    """
     async with ak.open_node(under(restart="permanent")) as node:
         ref = node.whereis("top")
         assert await states() == {}
@@ -95,7 +97,9 @@ async def test_an_empty_supervisor():
 
 @conforms("SUP-02")
 async def test_a_supervisor_that_is_not_needed():
-    """Its init says IGNORE: start gives None, a trapping parent gets an Exit with Normal, nobody is started."""
+    """Its init says IGNORE: start gives None, a trapping parent gets an Exit with Normal, nobody is
+    started.
+    """
     lab = Lab()
     async with ak.open_node(tree()) as node:
         spec = special("ignore", lab.spec("a"))
@@ -134,7 +138,9 @@ async def test_an_init_that_raises():
 @conforms("SUP-03")
 @differs("SUP-03")
 async def test_a_permanent_child_that_ignores():
-    """start_child gives None, the spec is kept as undefined; the listing is in start order, not the newest first."""
+    """start_child gives None, the spec is kept as undefined; the listing is in start order, not the
+    newest first.
+    """
     lab = Lab()
     lab.inits["b"] = ["ignore"]
     async with ak.open_node(tree(lab.spec("a"))):
@@ -191,8 +197,9 @@ async def test_a_dynamic_child_that_ignores(restart):
 @differs("SUP-10")
 @pytest.mark.parametrize("kind", ["static", "dynamic"])
 async def test_a_start_that_returns_an_error(kind):
-    """Stop(reason) gives StartFailed with that reason, and nothing is listed after; any other value is a BadReturn that
-    shows the value, and does not pass for a reason."""
+    """Stop(reason) gives StartFailed with that reason, and nothing is listed after; any other value
+    is a BadReturn that shows the value, and does not pass for a reason.
+    """
     lab = Lab()
     lab.inits["a"] = ["stop", "nonsense"]
     root = tree() if kind == "static" else ak.dynamic_supervisor().with_(name="top")
@@ -225,8 +232,9 @@ async def test_a_restart_by_hand_that_fails():
 
 @differs("SUP-13")
 async def test_a_childspec_has_its_defaults_filled_in():
-    """permanent, 5 s for a worker and no limit for a supervisor, worker; an unknown id is not found. There are no
-    modules."""
+    """permanent, 5 s for a worker and no limit for a supervisor, worker; an unknown id is not
+    found. There are no modules.
+    """
     lab = Lab()
     inner = ak.supervisor().with_(id="s")
     async with ak.open_node(tree(ak.child(Worker, lab, "a").with_(id="a"), inner)):
@@ -242,8 +250,9 @@ async def test_a_childspec_has_its_defaults_filled_in():
 
 @differs("SUP-14")
 async def test_a_dynamic_supervisor_keeps_no_spec_to_read():
-    """Its children may all be different, as in Elixir: get_childspec is no message of its; a static one knows ids
-    only."""
+    """Its children may all be different, as in Elixir: get_childspec is no message of its; a static
+    one knows ids only.
+    """
     lab = Lab()
     async with ak.open_node(tree(lab.spec("a"), ak.dynamic_supervisor().with_(name="dyn"))) as node:
         ref = await dyn().call(D.start_child, lab.spec("b"))
@@ -257,7 +266,9 @@ async def test_a_dynamic_supervisor_keeps_no_spec_to_read():
 @conforms("SUP-15")
 @differs("SUP-15")
 def test_faulty_specs():
-    """No id to be had, no start, no spec at all: each has its own refusal. An unknown key is one too."""
+    """No id to be had, no start, no spec at all: each has its own refusal. An unknown key is one
+    too.
+    """
     with pytest.raises(ak.InvalidChildSpec) as caught:
         ak.ChildSpec(lambda: None, id=None).with_(start=type("Callable", (), {"__call__": print})())
     assert caught.value.field == "id"
@@ -296,8 +307,9 @@ GOOD_FIELDS = [
 @conforms("SUP-16")
 @differs("SUP-16")
 async def test_child_specs_are_checked_when_they_are_made():
-    """Every bad field has its own error, so neither start_child nor a supervisor's start ever sees one; five good forms
-    are taken by both; an id twice is refused."""
+    """Every bad field has its own error, so neither start_child nor a supervisor's start ever sees
+    one; five good forms are taken by both; an id twice is refused.
+    """
     for field, value in BAD_FIELDS:
         with pytest.raises(ak.InvalidChildSpec) as caught:
             ak.child(Worker, None, "a").with_(**{field: value})
@@ -347,8 +359,9 @@ def test_bad_flags(field, value):
 @conforms("SUP-18")
 @differs("SUP-18")
 async def test_admin_calls_in_turn():
-    """not_found, running, and the counts after each step; a child restarted by the supervisor is as good. A start gives
-    a ref and no further word."""
+    """not_found, running, and the counts after each step; a child restarted by the supervisor is as
+    good. A start gives a ref and no further word.
+    """
     lab = Lab()
     async with ak.open_node(tree()):
         ref = await top().call(S.start_child, lab.spec("a"))
@@ -374,8 +387,10 @@ async def test_admin_calls_in_turn():
 
 @conforms("SUP-19")
 async def test_progress_reports_of_starts_by_hand(caplog):
-    """One for each start that worked, by start_child or restart_child, naming the supervisor and the child; none for a
-    start that failed or was ignored, none for the stops, and none of them is told as a restart."""
+    """One for each start that worked, by start_child or restart_child, naming the supervisor and
+    the child; none for a start that failed or was ignored, none for the stops, and none of them is
+    told as a restart.
+    """
     lab = Lab()
     lab.inits.update({"fails": ["stop"], "ignores": ["ignore"]})
     async with ak.open_node(tree()) as node:
@@ -398,7 +413,9 @@ async def test_progress_reports_of_starts_by_hand(caplog):
 
 @conforms("SUP-20")
 async def test_somebody_elses_actor_is_no_child():
-    """A start that finds its name taken fails, and tells by whom; the one that has it is not touched."""
+    """A start that finds its name taken fails, and tells by whom; the one that has it is not
+    touched.
+    """
     lab = Lab()
     async with ak.open_node(tree()) as node:
         stranger = node.spawn(lab.spec("stranger", name="svc"))
@@ -416,7 +433,9 @@ async def test_somebody_elses_actor_is_no_child():
 @conforms("SUP-20")
 @pytest.mark.parametrize("kind", ["static", "dynamic"])
 async def test_a_factory_that_returns_a_living_actor(kind):
-    """An object is one actor: a start that returns one that has been started already fails, and leaves it alone."""
+    """An object is one actor: a start that returns one that has been started already fails, and
+    leaves it alone.
+    """
     lab = Lab()
     made = []
 
@@ -447,7 +466,9 @@ async def test_a_factory_that_returns_a_living_actor(kind):
 
 @conforms("SUP-21")
 async def test_a_failing_child_deep_in_a_tree():
-    """What comes out of open_node is nested: shutdown, failed to start, id, down to the reason with its stack."""
+    """What comes out of open_node is nested: shutdown, failed to start, id, down to the reason with
+    its stack.
+    """
     lab = Lab()
     lab.inits["leaf"] = ["raise"]
     inner = ak.supervisor(ak.supervisor(lab.spec("leaf")).with_(id="inmost")).with_(id="inner")

@@ -1,4 +1,6 @@
-"""supervisor_SUITE, stop: how children are stopped, in which order, and with which reasons (SUP-22 to SUP-29)."""
+"""supervisor_SUITE, stop: how children are stopped, in which order, and with which reasons (SUP-22
+to SUP-29).
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,9 @@ async def test_a_second_to_end_in(autojump_clock, kind):
 
 @conforms("SUP-24")
 async def test_brutal_kill():
-    """That child ends with Killed, its sibling with Shutdown; of a dynamic supervisor all ten that trap exits."""
+    """That child ends with Killed, its sibling with Shutdown; of a dynamic supervisor all ten that
+    trap exits.
+    """
     lab = Lab()
     async with ak.open_node(under(lab.spec("a"), lab.spec("b", shutdown="brutal_kill"))) as node:
         seen = await end_of(node, "top")
@@ -105,8 +109,10 @@ OWN_REASONS = [ak.NORMAL, ak.SHUTDOWN, ak.Shutdown("own"), DIED]
     ("kind", "when"), [("static", "before its turn"), ("static", "when asked"), ("dynamic", "when asked")]
 )
 async def test_children_that_end_with_a_reason_of_their_own(autojump_clock, kind, when, restart, reason):
-    """Ending by themselves while the supervisor stops: it still ends with Shutdown, each watcher sees its child's own
-    reason, nobody is restarted. (A dynamic supervisor asks all at once: no child comes before its turn.)"""
+    """Ending by themselves while the supervisor stops: it still ends with Shutdown, each watcher
+    sees its child's own reason, nobody is restarted. (A dynamic supervisor asks all at once: no
+    child comes before its turn.)
+    """
     lab = Lab()
 
     class Asked(Worker):
@@ -132,7 +138,9 @@ async def test_children_that_end_with_a_reason_of_their_own(autojump_clock, kind
 
 @conforms("SUP-27")
 async def test_a_child_that_unlinks_itself(autojump_clock):
-    """terminate_child of it, and the stop, work as ever; nothing piles up in the supervisor's mailbox."""
+    """terminate_child of it, and the stop, work as ever; nothing piles up in the supervisor's
+    mailbox.
+    """
     lab = Lab()
 
     class Naughty(Quiet):
@@ -154,8 +162,9 @@ async def test_a_child_that_unlinks_itself(autojump_clock):
 
 @conforms("SUP-28")
 async def test_the_order_of_children():
-    """Ids that are not sorted start as they were given; rest_for_one stops #5, #4 and starts #3, #4, #5 again; the stop
-    is in reverse."""
+    """Ids that are not sorted start as they were given; rest_for_one stops #5, #4 and starts #3,
+    #4, #5 again; the stop is in reverse.
+    """
     lab = Lab()
     async with ak.open_node(under(*lab.specs("ebdac"), strategy="rest_for_one")) as node:
         assert lab.take() == ["start e", "start b", "start d", "start a", "start c"]
@@ -188,7 +197,9 @@ async def test_dynamic_children_stop_side_by_side(autojump_clock):
 @pytest.mark.parametrize("shutdown", [math.inf, 1.0])
 @pytest.mark.parametrize("reason", [ak.Shutdown("oops"), ak.NORMAL])
 async def test_own_reasons_of_dynamic_children(autojump_clock, shutdown, reason):
-    """Whatever time a permanent child has, the reason that it ends with when asked is what its watcher sees."""
+    """Whatever time a permanent child has, the reason that it ends with when asked is what its
+    watcher sees.
+    """
     lab = Lab()
     async with ak.open_node(dynamic()) as node:
         ref = await start(lab, reason, Own, shutdown=shutdown)

@@ -1,4 +1,5 @@
-"""The examples in docstrings are Python, and every name of actorkit in them is one that there is."""
+"""The examples in docstrings are Python, and every name of actorkit in them is one that there
+is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The pages: their links lead somewhere, the files they name are there, and their lines are short."""
+"""The pages: their links lead somewhere, the files they name are there, and their lines are
+short."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The Python blocks of the pages run, in order, and print what the pages say they print.
 
-The blocks of one page run in one namespace, in a process of their own. A ``text`` block that a line ending in
-"prints:" leads to is compared with the output of the block before it; ``…`` in it stands for anything on
-that line. ``<!-- not run -->`` before a block leaves it out.
+The blocks of one page run in one namespace, in a process of their own. A ``text`` block that a line
+ending in "prints:" leads to is compared with the output of the block before it; ``…`` in it stands
+for anything on that line. ``<!-- not run -->`` before a block leaves it out.
 
 Time stands still in the blocks while anything happens, and jumps to the next deadline when nothing
 has happened for a tenth of a second: what they print does not depend on the machine's speed.
@@ -39,7 +39,8 @@ for block in sys.stdin.read().split(separator):
 
 @attrs.frozen
 class Snippet:
-    """A Python block: its line in the page, its text, and what it should print if the page says so."""
+    """A Python block: its line in the page, its text, and what it should print if the page says
+    so."""
 
     line: int
     source: str

@@ -35,7 +35,9 @@ def test_ten_thousand_with_few() -> None:
 
 
 def test_a_chain_reaction_under_a_memory_limit() -> None:
-    """Three hundred connections in little memory: the greedy are ended and refused, the others notice nothing."""
+    """Three hundred connections in little memory: the greedy are ended and refused, the others
+    notice nothing.
+    """
     out = run(
         "examples.ten_thousand", "-n", "300", "--rounds", "2", "--memory", "62MiB", "--greedy-seconds", "2", seconds=170
     )  # fmt: skip

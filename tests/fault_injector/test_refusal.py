@@ -102,8 +102,9 @@ class TestRefusing:
         assert len(kept) == REFUSABLE
 
     def test_beneath_a_clock_that_stayed(self) -> None:
-        """The clock's hook, put on top of ours, cannot be taken away while an account's own heap has blocks. Fault: the
-        next block counted each request twice, and refused to begin."""
+        """The clock's hook, put on top of ours, cannot be taken away while an account's own heap
+        has blocks. Fault: the next block counted each request twice, and refused to begin.
+        """
         account, kept = clock.Account(), []
         with refusing(0):
             clock.install(print)

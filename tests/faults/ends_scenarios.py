@@ -1,5 +1,6 @@
-"""What the sweep of ends drives: small programs, each on a node of its own. Every call out of the runtime in them
-passes ``step``."""
+"""What the sweep of ends drives: small programs, each on a node of its own. Every call out of the
+runtime in them passes ``step``.
+"""
 
 from __future__ import annotations
 
@@ -245,7 +246,8 @@ async def rest(seconds: float = 1.0) -> None:
     await trio.sleep(seconds)
 
 
-# --- scenarios ----------------------------------------------------------------------------------------
+# --- scenarios
+# ----------------------------------------------------------------------------------------
 
 
 async def births(world: World) -> None:
@@ -455,8 +457,9 @@ async def gives_up(world: World) -> None:
 
 
 class Id(Odd):
-    """A child's id. Its text is no call out of the runtime where a spec is made: an id that has none is refused there,
-    at whoever gives it."""
+    """A child's id. Its text is no call out of the runtime where a spec is made: an id that has
+    none is refused there, at whoever gives it.
+    """
 
     __hash__ = object.__hash__
 

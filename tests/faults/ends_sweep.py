@@ -1,26 +1,27 @@
-"""A program: an end cannot fail. Each call out of the runtime raises once, in the manner of ``sweep``, and the books
-are looked at each time.
+"""A program: an end cannot fail. Each call out of the runtime raises once, in the manner of
+``sweep``, and the books are looked at each time.
 
     python -m tests.faults.ends_sweep [--every N] [--only SCENARIO] [--fault KIND] [--degraded]
 
-A step is each call out of the runtime (handler, callback, hook, text of a value, log call, event, finaliser). Each
-scenario (``ends_scenarios``) runs once to count them; then, for each fault (an Exception, a plain BaseException,
-GeneratorExit, KeyboardInterrupt, SystemExit, a group with a KeyboardInterrupt in it), once for each step, with it
-raised there; and with it raised there and at those after it, 20 in all. Two more faults are Ctrl-C itself:
-``checkpoint`` presses it between two steps of trio's tasks (and 20 times in a row), where trio delivers it to the host
-at its next checkpoint; ``line`` raises KeyboardInterrupt at a line of the program's that is not protected, as the
-signal's handler would. After each run:
+A step is each call out of the runtime (handler, callback, hook, text of a value, log call, event,
+finaliser). Each scenario (``ends_scenarios``) runs once to count them; then, for each fault (an
+Exception, a plain BaseException, GeneratorExit, KeyboardInterrupt, SystemExit, a group with a
+KeyboardInterrupt in it), once for each step, with it raised there; and with it raised there and at
+those after it, 20 in all. Two more faults are Ctrl-C itself: ``checkpoint`` presses it between two
+steps of trio's tasks (and 20 times in a row), where trio delivers it to the host at its next
+checkpoint; ``line`` raises KeyboardInterrupt at a line of the program's that is not protected, as
+the signal's handler would. After each run:
 
-* ``trio.run`` has returned. KeyboardInterrupt and SystemExit came out of it, alone; what a log handler, a text or a
-  finaliser raises changed nothing; anything else has ended one actor at most;
-* while the node ran: links and monitors are known at both ends, names are held by the living, no call is pending, the
-  supervised child answers;
-* each monitor was told once, each who has begun has ended once, each ``node.stopped`` has returned, nobody's call ran
-  into its deadline, no stop was waited out;
+* ``trio.run`` has returned. KeyboardInterrupt and SystemExit came out of it, alone; what a log
+  handler, a text or a finaliser raises changed nothing; anything else has ended one actor at most;
+* while the node ran: links and monitors are known at both ends, names are held by the living, no
+  call is pending, the supervised child answers;
+* each monitor was told once, each who has begun has ended once, each ``node.stopped`` has returned,
+  nobody's call ran into its deadline, no stop was waited out;
 * no actor, task, timer, call, descriptor or record is left.
 
-Runs are in a process of their own for each scenario, so that a crash or a hang of the interpreter is a result like any
-other, and told with its number.
+Runs are in a process of their own for each scenario, so that a crash or a hang of the interpreter
+is a result like any other, and told with its number.
 """
 
 from __future__ import annotations
@@ -113,7 +114,8 @@ def _descriptors() -> int:
     return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
 
 
-# --- the processes ------------------------------------------------------------------------------------
+# --- the processes
+# ------------------------------------------------------------------------------------
 
 
 def plans(name: str, faults: list[str], every: int) -> Iterator[tuple[str, int, int]]:

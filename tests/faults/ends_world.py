@@ -1,8 +1,9 @@
 """What the sweep of ends (``ends_sweep``) injects, and the books that must balance whatever it was.
 
-Every call out of the runtime in a scenario passes ``step(kind)``. One run in which nothing is injected counts the
-steps; the others raise something at one of them, or at several in a row. Interrupts at checkpoints are delivered as
-trio delivers them, those at lines are raised where a signal would raise them.
+Every call out of the runtime in a scenario passes ``step(kind)``. One run in which nothing is
+injected counts the steps; the others raise something at one of them, or at several in a row.
+Interrupts at checkpoints are delivered as trio delivers them, those at lines are raised where a
+signal would raise them.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ FATAL = (KeyboardInterrupt, SystemExit)
 DROPPED = {"log", "log filter", "repr", "str", "eq", "del", "weakref", "format_status"}
 """Whatever is raised here changes no outcome."""
 EITHER = {"event"}
-"""KeyboardInterrupt and SystemExit may come out, or be dropped; anything else changes no outcome."""
+"""KeyboardInterrupt and SystemExit may come out, or be dropped; anything else changes no outcome.
+"""
 HOST = {"host"}
 """The host's own code: what it raises is the host's."""
 
@@ -66,7 +68,9 @@ PACKAGE = str(Path(ak.__file__).parent)
 
 
 class Plan:
-    """What is injected into one run: ``fault`` at the ``first`` step and the ``count - 1`` after it."""
+    """What is injected into one run: ``fault`` at the ``first`` step and the ``count - 1`` after
+    it.
+    """
 
     def __init__(self, fault: str = "error", first: int = 0, count: int = 0) -> None:
         self.fault = fault
@@ -112,8 +116,9 @@ def injecting(plan: Plan) -> Iterator[None]:
 
 
 class Ticks(trio.abc.Instrument):
-    """Presses Ctrl-C between two steps of trio's tasks: the signal finds protected code, and trio delivers it at the
-    main task's next checkpoint."""
+    """Presses Ctrl-C between two steps of trio's tasks: the signal finds protected code, and trio
+    delivers it at the main task's next checkpoint.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -134,10 +139,11 @@ class Ticks(trio.abc.Instrument):
 def left_out(path: str) -> set[int]:
     """Lines of a program at which the sweep raises nothing.
 
-    Those of ``with`` statements: between the end of a body and the call of ``__exit__`` there is a moment in which an
-    interrupt gets past the statement. It is Python's, trio's own nurseries have it too, and nothing that is called can
-    close it. And those of ``try``: Python handles no signal there (but tells tracers of the line, and, where it is the
-    first in a ``with``, outside of that).
+    Those of ``with`` statements: between the end of a body and the call of ``__exit__`` there is a
+    moment in which an interrupt gets past the statement. It is Python's, trio's own nurseries have
+    it too, and nothing that is called can close it. And those of ``try``: Python handles no signal
+    there (but tells tracers of the line, and, where it is the first in a ``with``, outside of
+    that).
     """
     lines: set[int] = set()
     for node in ast.walk(ast.parse(Path(path).read_text())):
@@ -149,8 +155,9 @@ def left_out(path: str) -> set[int]:
 
 
 class Lines:
-    """Raises KeyboardInterrupt at a line of an unprotected frame of the runtime's, of a scenario's or of
-    ``contextlib``'s, as the signal would."""
+    """Raises KeyboardInterrupt at a line of an unprotected frame of the runtime's, of a scenario's
+    or of ``contextlib``'s, as the signal would.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -188,7 +195,8 @@ class Lines:
         return self.line
 
 
-# --- hostile values -----------------------------------------------------------------------------------
+# --- hostile values
+# -----------------------------------------------------------------------------------
 
 
 class Odd:
@@ -231,7 +239,9 @@ class Value:
 
 
 class Held:
-    """What an actor has as its state: its finaliser and its weakref's callback are calls out of the runtime."""
+    """What an actor has as its state: its finaliser and its weakref's callback are calls out of the
+    runtime.
+    """
 
     references: set[Any] = set()
 
@@ -295,7 +305,8 @@ class Books(ak.EventStream):
                 yield f"{pid} has begun and nobody was told of its end"
 
 
-# --- the ledger ---------------------------------------------------------------------------------------
+# --- the ledger
+# ---------------------------------------------------------------------------------------
 
 
 class Ledger:
@@ -345,7 +356,9 @@ EXPECTED = (
 
 
 class Attempt:
-    """Around what may fail because of a fault elsewhere. What comes out of it must be told in the runtime's words."""
+    """Around what may fail because of a fault elsewhere. What comes out of it must be told in the
+    runtime's words.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -471,7 +484,9 @@ def judge(plan: Plan, outcome: BaseException | None, gives_up: bool) -> Iterator
 
 
 def changed(plan: Plan, story: list[str], told: list[str]) -> Iterator[str]:
-    """What may change nothing has changed nothing: who began, who ended and why, and what the host was told."""
+    """What may change nothing has changed nothing: who began, who ended and why, and what the host
+    was told.
+    """
     if not plan.injected or any(
         kind not in DROPPED | EITHER or (kind in EITHER and isinstance(error, FATAL)) for kind, error in plan.injected
     ):

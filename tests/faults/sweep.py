@@ -1,19 +1,20 @@
-"""A program: every large allocation fails once, in SQLite's manner, and the node is looked at each time.
+"""A program: every large allocation fails once, in SQLite's manner, and the node is looked at each
+time.
 
     python -m tests.faults.sweep [--every N] [--only SCENARIO]
 
-Each scenario drives a node so far that the runtime's own tables make requests of 64 KiB and more (only those can be
-refused: the interpreter itself does not survive that small ones fail). It runs once to count them; then once for each,
-with that one refused; and with that one and those after it refused, 50 in all: a shortage that passes. A MemoryError
-may end an actor, a start, a call, or come out of the host's own call; it may never end the node otherwise than in
-order. After each run:
+Each scenario drives a node so far that the runtime's own tables make requests of 64 KiB and more
+(only those can be refused: the interpreter itself does not survive that small ones fail). It runs
+once to count them; then once for each, with that one refused; and with that one and those after it
+refused, 50 in all: a shortage that passes. A MemoryError may end an actor, a start, a call, or come
+out of the host's own call; it may never end the node otherwise than in order. After each run:
 
-* actors are alive if and only if the node knows them; links and monitors are known at both ends; names are held by the
-  living; the supervised echo answers, or its supervisor has given up;
+* actors are alive if and only if the node knows them; links and monitors are known at both ends;
+  names are held by the living; the supervised echo answers, or its supervisor has given up;
 * the node closes, with no actor, task, timer, call, descriptor or record left.
 
-Runs are in a process of their own for each scenario, so that a crash or a hang of the interpreter is a result like
-any other, and told with its number.
+Runs are in a process of their own for each scenario, so that a crash or a hang of the interpreter
+is a result like any other, and told with its number.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ async def waiting(ctx: ak.ProcessContext, far: Any) -> None:
             await far.call(Echo.echo_later, 1)
 
 
-# --- what is driven ---------------------------------------------------------------------------------
+# --- what is driven -------------------------------------------------------------------------------
 
 
 class World:
@@ -469,7 +470,7 @@ def run(name: str, first: int, count: int) -> dict[str, Any]:
     return result
 
 
-# --- the processes ----------------------------------------------------------------------------------
+# --- the processes --------------------------------------------------------------------------------
 
 
 def child(name: str, begin: int, every: int) -> None:
@@ -488,7 +489,8 @@ def child(name: str, begin: int, every: int) -> None:
 
 
 def sweep(name: str, every: int, tell: Callable[[str], None]) -> tuple[int, int, list[str]]:
-    """All runs of a scenario: how many, how many requests were refused in them, and what was wrong."""
+    """All runs of a scenario: how many, how many requests were refused in them, and what was
+    wrong."""
     runs = refused = 0
     wrong: list[str] = []
     begin = 1

@@ -1,4 +1,6 @@
-"""The sweep of ends, quickly: two scenarios, a few steps of each. All: ``python -m tests.prove "sweep of ends"``."""
+"""The sweep of ends, quickly: two scenarios, a few steps of each. All: ``python -m tests.prove
+"sweep of ends"``.
+"""
 
 from __future__ import annotations
 

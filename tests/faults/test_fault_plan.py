@@ -1,4 +1,6 @@
-"""FaultPlan: each kind of fault happens when it should, is counted, and is nothing else than what it says."""
+"""FaultPlan: each kind of fault happens when it should, is counted, and is nothing else than what
+it says.
+"""
 
 from __future__ import annotations
 
@@ -324,7 +326,9 @@ def test_refused_allocations_have_left_the_package() -> None:
 async def test_special_methods_raise(
     autojump_clock: Any, where: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A crash report of an actor whose state cannot be shown, compared or let go of ends no one else."""
+    """A crash report of an actor whose state cannot be shown, compared or let go of ends no one
+    else.
+    """
     unraisable: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda error: unraisable.append(error.exc_type))
     caplog.set_level("DEBUG", logger="actorkit")

@@ -1,4 +1,6 @@
-"""What a refused allocation interrupts in the middle is undone: nothing is half linked, half born or half called."""
+"""What a refused allocation interrupts in the middle is undone: nothing is half linked, half born
+or half called.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +44,9 @@ class Idle(ak.Actor):
 
 
 def until_refused(function: Callable[[int], object], nth: int = 1) -> int:
-    """Call it with 0, 1, 2, … until its tables must grow by so much that the growth is refused, the ``nth`` time; how
-    often it went."""
+    """Call it with 0, 1, 2, … until its tables must grow by so much that the growth is refused, the
+    ``nth`` time; how often it went.
+    """
     with refusing(nth) as told:
         for number in range(20_000):
             try:
@@ -102,8 +105,9 @@ async def test_a_birth(autojump_clock: Any) -> None:
 
 @pytest.mark.parametrize("nth", range(1, 5))
 async def test_a_birth_with_a_budget(autojump_clock: Any, nth: int) -> None:
-    """For whose budget there is no room is not born, and the node can stop. Fault: it stays among the living for ever,
-    without an object."""
+    """For whose budget there is no room is not born, and the node can stop. Fault: it stays among
+    the living for ever, without an object.
+    """
     async with ak.open_node() as node:
         spec = ak.child(Idle).with_(max_heap_size="1 MiB")
         until_refused(lambda _: node.spawn(spec), nth)
@@ -113,10 +117,13 @@ async def test_a_birth_with_a_budget(autojump_clock: Any, nth: int) -> None:
 
 
 async def test_the_forced_look(autojump_clock: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Without room for a list of all budgets it is taken later. Fault: it ends, and the node with it."""
+    """Without room for a list of all budgets it is taken later. Fault: it ends, and the node with
+    it.
+    """
     caplog.set_level(logging.ERROR, "actorkit")
     requests = 0
-    # What is done once; then how many requests there are before the look; then the next one is refused.
+    # What is done once; then how many requests there are before the look; then the next one is
+    # refused.
     for first in (0, 0, 1):
         with refusing(first and requests + 1) as told:
             async with ak.open_node() as node:
@@ -170,8 +177,9 @@ async def started(ctx: ak.ProcessContext) -> None:
 
 @pytest.mark.parametrize("nth", range(1, 8))
 async def test_processes(autojump_clock: Any, nth: int) -> None:
-    """Where there is no room for one more in some table, it ends, and the others go on. Fault: the node ends; or it
-    never does, since a process that nobody runs counts as alive."""
+    """Where there is no room for one more in some table, it ends, and the others go on. Fault: the
+    node ends; or it never does, since a process that nobody runs counts as alive.
+    """
     with refusing(nth) as told:
         async with ak.open_node() as node:
             for _ in range(1_500):
@@ -191,8 +199,9 @@ class Quiet(ak.StreamActor):
 
 @pytest.mark.parametrize("nth", range(1, 8))
 async def test_connections(nth: int) -> None:
-    """The same: one is closed, and the others are served; unless it is the listener itself that has no room, which ends
-    then, and is started again."""
+    """The same: one is closed, and the others are served; unless it is the listener itself that has
+    no room, which ends then, and is started again.
+    """
     count = 1_500
     raise_descriptor_limit(2 * count + 200)
     with refusing(nth) as told:
@@ -244,7 +253,9 @@ async def test_a_call_from_a_full_stack(autojump_clock: Any) -> None:
 
 
 async def test_a_stop(autojump_clock: Any) -> None:
-    """A node that cannot list its actors at its end tries again, instead of leaving its workers waiting for ever."""
+    """A node that cannot list its actors at its end tries again, instead of leaving its workers
+    waiting for ever.
+    """
     with trio.fail_after(1_000):
         async with ak.open_node() as node:
             for _ in range(9_000):

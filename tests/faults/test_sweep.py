@@ -1,4 +1,6 @@
-"""The allocation-failure sweep, quickly: two scenarios, one request each. All: ``python -m tests.prove``."""
+"""The allocation-failure sweep, quickly: two scenarios, one request each. All: ``python -m
+tests.prove``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What the governor's tests share: a node whose memory is told by the test, and actors that hold things."""
+"""What the governor's tests share: a node whose memory is told by the test, and actors that hold
+things.
+"""
 
 from __future__ import annotations
 
@@ -60,8 +62,9 @@ class Watching(Holder):
 
 
 class Memory:
-    """A scripted source whose figures follow what the node's actors really hold: ``base`` and their heaps are live;
-    ``sticky`` pages never go back."""
+    """A scripted source whose figures follow what the node's actors really hold: ``base`` and their
+    heaps are live; ``sticky`` pages never go back.
+    """
 
     def __init__(self, limit: int = 100 * MIB, base: int = 10 * MIB, sticky: bool = False) -> None:
         self.base = base

@@ -1,7 +1,8 @@
-"""What both governors do with what their machine says: every action by one table, each on its own, with its receipt.
+"""What both governors do with what their machine says: every action by one table, each on its own,
+with its receipt.
 
-The machine is a double that answers every sample with the actions of the test, so that each kind comes up; the
-functions that perform them are the real ones.
+The machine is a double that answers every sample with the actions of the test, so that each kind
+comes up; the functions that perform them are the real ones.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The governor does not wait for its turn: it looks and acts between the steps of one pass of trio's loop."""
+"""The governor does not wait for its turn: it looks and acts between the steps of one pass of
+trio's loop.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,9 @@ TASKS = 200
 
 
 async def test_it_kills_within_one_pass_of_the_loop(memory: Memory, mock_clock: trio.testing.MockClock) -> None:
-    """Two hundred tasks run in the same pass, and each takes a MiB of the 90 that are left. Fault: a governor that is a
-    task like the others, and looks when all have had what they wanted."""
+    """Two hundred tasks run in the same pass, and each takes a MiB of the 90 that are left. Fault:
+    a governor that is a task like the others, and looks when all have had what they wanted.
+    """
     tree = ak.dynamic_supervisor().with_(name="many")
     async with ak.open_node(tree, memory_source=memory.source) as node:
         memory.node = node

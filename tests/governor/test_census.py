@@ -77,7 +77,9 @@ async def test_rows_are_the_same_in_c_and_in_python(autojump_clock: trio.testing
 async def test_without_the_walk_in_c_budgets_know_enough(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Ranked by the last look and by what came since, without a walk; those without a budget are walked."""
+    """Ranked by the last look and by what came since, without a walk; those without a budget are
+    walked.
+    """
     async with ak.open_node() as node:
         budgeted = node.spawn(ak.child(Holder, 50_000).with_(max_heap_size="1 MiB", priority=P.LOW))
         free = node.spawn(Holder, 20_000)

@@ -199,7 +199,9 @@ async def test_new_work_is_refused_while_memory_is_short(
 async def test_the_node_stops_in_order_when_nothing_helps(
     memory: Memory, autojump_clock: trio.testing.MockClock, tmp_path: Any
 ) -> None:
-    """What holds the memory is no actor: nothing can be freed, so the node ends before the kernel ends it."""
+    """What holds the memory is no actor: nothing can be freed, so the node ends before the kernel
+    ends it.
+    """
     path = tmp_path / "report.txt"
     with pytest.raises(ak.NodeOutOfMemory, match="stopped itself") as stopped:
         async with open_node(memory, memory_report=str(path)) as node:
@@ -316,7 +318,9 @@ class Line(ak.StreamActor):
 async def test_connections_are_admitted_as_what_they_are_and_refused_while_memory_is_short(
     memory: Memory, mock_clock: trio.testing.MockClock
 ) -> None:
-    """Their kind is their class, whose footprints are learned, and not the name of who accepts them."""
+    """Their kind is their class, whose footprints are learned, and not the name of who accepts
+    them.
+    """
     door = ak.tcp_listener(ak.child(Line), host="127.0.0.1", port=0, max_line=100, refusal=b"later\n", name="door")
     async with ak.open_node(ak.supervisor(door), memory_source=memory.source) as node:
         memory.node = node

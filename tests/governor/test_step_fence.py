@@ -1,4 +1,5 @@
-"""The step fence: a request beyond what is left fails in the step that made it, and nowhere else."""
+"""The step fence: a request beyond what is left fails in the step that made it, and nowhere
+else."""
 
 from __future__ import annotations
 

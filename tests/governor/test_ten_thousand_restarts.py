@@ -1,5 +1,6 @@
-"""Ten thousand children that the node has killed, at the gate together: who comes back when, and what is left of those
-that do not."""
+"""Ten thousand children that the node has killed, at the gate together: who comes back when, and
+what is left of those that do not.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +121,8 @@ async def test_they_come_back_in_order_a_few_at_a_time_until_terminated_or_shut_
     assert trio.current_time() - began < 5
 
     numbers = [number for _, number in Child.born]
-    # The more important first, of the same who has waited longest; and none of those that were terminated.
+    # The more important first, of the same who has waited longest; and none of those that were
+    # terminated.
     order = sorted(set(range(COUNT)) - gone, key=lambda number: (-priority(number), number))
     assert numbers == order[: len(numbers)]
     assert COUNT * 3 // 4 < len(numbers) < COUNT - len(gone)

@@ -1,5 +1,6 @@
-"""The heap package in a process of its own, without the rest of actorkit, whose import would take most of the
-time."""
+"""The heap package in a process of its own, without the rest of actorkit, whose import would take
+most of the time.
+"""
 
 from __future__ import annotations
 
@@ -10,4 +11,6 @@ import sys, types
 actorkit = sys.modules["actorkit"] = types.ModuleType("actorkit")
 actorkit.__path__ = {list(actorkit.__path__)!r}
 """
-"""Begins a program: afterwards ``actorkit.heap`` can be imported, and nothing else of actorkit has been."""
+"""Begins a program: afterwards ``actorkit.heap`` can be imported, and nothing else of actorkit has
+been.
+"""

@@ -1,5 +1,6 @@
-"""Builds the counting hook of the tests with the compiler that is at hand. Also used as a program: see
-``truth``."""
+"""Builds the counting hook of the tests with the compiler that is at hand. Also used as a program:
+see ``truth``.
+"""
 
 from __future__ import annotations
 

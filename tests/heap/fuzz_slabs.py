@@ -2,12 +2,13 @@
 
     python -m tests.heap.fuzz_slabs [--minutes M] [--seed N]
 
-Blocks are allocated, resized and freed in both domains through the interpreter's own functions, by threads, in
-accounts that come, get and lose heaps of their own, and die while others hold their blocks. The model knows each
-block's length and content; the content is checked whenever a block is touched, and blocks must not overlap.
-Every few hundred steps live bytes are compared, heap by heap and in all, with what the model has in it; cold pages are
-purged, and must not be anybody's. In the end all is freed, and hardly a page must be left: the interpreter keeps
-some objects that it made in the meantime.
+Blocks are allocated, resized and freed in both domains through the interpreter's own functions, by
+threads, in accounts that come, get and lose heaps of their own, and die while others hold their
+blocks. The model knows each block's length and content; the content is checked whenever a block is
+touched, and blocks must not overlap. Every few hundred steps live bytes are compared, heap by heap
+and in all, with what the model has in it; cold pages are purged, and must not be anybody's. In the
+end all is freed, and hardly a page must be left: the interpreter keeps some objects that it made in
+the meantime.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ class Plain:
         pass
 
 
-# Held here, since the interpreter's cache of attribute lookups may hold such a name, or let go of it, at
-# any moment.
+# Held here, since the interpreter's cache of attribute lookups may hold such a name, or let go of
+# it, at any moment.
 NAMES = [f"attribute{i}" for i in range(1000)]
 
 
@@ -277,8 +277,9 @@ KINDS: dict[str, Callable[[random.Random, Pick], Any]] = {
 
 
 UNCOUNTED = frozenset({"numpy array", "object array", "array on a buffer", "view of an array"})
-"""NumPy's own memory comes from elsewhere, so what counts the frees of Python's memory does not see it all: for these
-see test_numpy."""
+"""NumPy's own memory comes from elsewhere, so what counts the frees of Python's memory does not see
+it all: for these see test_numpy.
+"""
 
 if numpy is not None:
 

@@ -2,9 +2,9 @@
 
     python -m tests.heap.regression [--without] [TEST ...]
 
-The interpreter's test suite, as far as it is installed, in one process whose main thread and further threads each run
-in an account with a heap of its own. ``--without``: the same without the clock, for comparison. The exit status is the
-suite's.
+The interpreter's test suite, as far as it is installed, in one process whose main thread and
+further threads each run in an account with a heap of its own. ``--without``: the same without the
+clock, for comparison. The exit status is the suite's.
 """
 
 from __future__ import annotations

@@ -86,8 +86,10 @@ KINDS: dict[str, Callable[[int], Any]] = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.usefixtures("alarm")
 def test_no_less_is_counted_than_a_walk_finds(kind: str) -> None:
-    """The clock counts blocks, as the walk does, not what was asked for: 24 bytes take 32. Else an actor could pass its
-    limit with a clock that says it cannot have. (The interpreter's freelists are not counted: some objects a type.)"""
+    """The clock counts blocks, as the walk does, not what was asked for: 24 bytes take 32. Else an
+    actor could pass its limit with a clock that says it cannot have. (The interpreter's freelists
+    are not counted: some objects a type.)
+    """
     make = KINDS[kind]
     numbers = list(range(1000, 6000))
     made: list[Any] = []
@@ -121,7 +123,9 @@ def test_a_realloc_counts_by_its_growth() -> None:
 
 @pytest.mark.usefixtures("alarm")
 def test_growth_by_single_bytes_is_not_missed() -> None:
-    """The C library rounds large blocks up to pages; what is counted follows its blocks, not the requests."""
+    """The C library rounds large blocks up to pages; what is counted follows its blocks, not the
+    requests.
+    """
     grown = bytearray(10 * MIB)
     step = bytes(1)
 
@@ -203,8 +207,9 @@ def test_in_account_leaves_after_an_exception() -> None:
 
 @pytest.mark.usefixtures("alarm")
 def test_two_threads_in_one_account_lose_nothing() -> None:
-    """One of them adds without the GIL: hashing and compressing release it, their buffers come from the raw
-    domain."""
+    """One of them adds without the GIL: hashing and compressing release it, their buffers come from
+    the raw domain.
+    """
     import zlib
 
     account, data = Account(), bytes(200_000)
@@ -303,8 +308,9 @@ def test_switch_enters_the_account_of_a_record() -> None:
 
 
 def test_switch_follows_changes_of_the_class() -> None:
-    """Classes die and others are born at the same address; and a class may get another attribute in the
-    slot's place."""
+    """Classes die and others are born at the same address; and a class may get another attribute in
+    the slot's place.
+    """
     account = Account()
     for number in range(50):
         cls = type("Temporary", (), {"__slots__": [*(f"a{i}" for i in range(number % 5)), "account"]})
@@ -434,8 +440,9 @@ def test_the_alarm_s_own_allocations_are_nobody_s(alarm: Alarm) -> None:
 
 
 def test_it_comes_again_after_a_step(alarm: Alarm) -> None:
-    """An alarm that neither resets the account nor moves the threshold, or raises, is not called at once
-    again."""
+    """An alarm that neither resets the account nor moves the threshold, or raises, is not called at
+    once again.
+    """
     account = Account()
     seen = []
 
@@ -522,7 +529,9 @@ def test_elsewhere_nobody_is_interrupted(alarm: Alarm) -> None:
 
 
 def test_a_full_queue_is_tried_again(alarm: Alarm) -> None:
-    """The interpreter queues 32 pending calls at most. Its queue is filled here before the alarm is due."""
+    """The interpreter queues 32 pending calls at most. Its queue is filled here before the alarm is
+    due.
+    """
     import ctypes
 
     calls = []

@@ -1,5 +1,6 @@
-"""The clock among others that stand before the allocators: tracemalloc, the debug hooks, plain malloc; and at
-the interpreter's end."""
+"""The clock among others that stand before the allocators: tracemalloc, the debug hooks, plain
+malloc; and at the interpreter's end.
+"""
 
 from __future__ import annotations
 
@@ -122,7 +123,8 @@ def test_uninstall_when_the_hook_is_lost() -> None:
 
 
 def test_layers_on_layers() -> None:
-    """Hooks that others buried stay as they are; whatever the order, each request is counted once."""
+    """Hooks that others buried stay as they are; whatever the order, each request is counted
+    once."""
     for _ in range(5):
         tracemalloc.start()
         clock.install(alarm)

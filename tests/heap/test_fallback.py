@@ -1,5 +1,7 @@
-"""Where the extension cannot serve, the package is complete without it: an interpreter without reference counts, and a
-build without the GIL. Neither is at hand, so this one pretends, in a process of its own."""
+"""Where the extension cannot serve, the package is complete without it: an interpreter without
+reference counts, and a build without the GIL. Neither is at hand, so this one pretends, in a
+process of its own.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +106,9 @@ trio.run(main)
     ids=["free-threaded", "another interpreter", "nothing built"],
 )
 def test_everything_else_is_there(pretence: str, exact: bool, why: str) -> None:
-    """Imports, says what is in force and why, measures as well as it can, and stops floods and growth all the same."""
+    """Imports, says what is in force and why, measures as well as it can, and stops floods and
+    growth all the same.
+    """
     program = f"EXACT, WHY = {exact}, {why!r}\n{pretence}{PROGRAM}"
     environment = {name: value for name, value in os.environ.items() if name != "ACTORKIT_PURE"}
     command = [sys.executable, "-c", program]

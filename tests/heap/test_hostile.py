@@ -1,4 +1,5 @@
-"""Types that lie, raise or change things when they are asked: no walk breaks, loops or calls them."""
+"""Types that lie, raise or change things when they are asked: no walk breaks, loops or calls
+them."""
 
 from __future__ import annotations
 
@@ -158,7 +159,9 @@ others: list[Any] = []
 
 
 def test_the_sums_by_type_of_types_that_upset_the_graph(walk: Any) -> None:
-    """Types are keys there, and so a metaclass is asked after all, but no more than that depends on its answer."""
+    """Types are keys there, and so a metaclass is asked after all, but no more than that depends on
+    its answer.
+    """
     made: list[Any] = [Upsetting(f"Made{n}", (), {"__slots__": ("held",)}) for n in range(12)]
     for _ in range(3):
         victims.clear()
@@ -218,7 +221,9 @@ def test_keys_that_change_their_dict(walk: Any) -> None:
 
 
 def test_half_made_objects_of_the_standard_library(walk: Any) -> None:
-    """Some have a ``__sizeof__`` that relies on their ``__init__``. In a process of its own: it would not raise."""
+    """Some have a ``__sizeof__`` that relies on their ``__init__``. In a process of its own: it
+    would not raise.
+    """
     code = f"""
 import {walk.__name__} as walk
 import array, collections, io, itertools, struct, weakref

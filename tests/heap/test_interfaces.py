@@ -1,4 +1,6 @@
-"""The C extensions have what their Python twins have: the same names, the same parameters, the same types."""
+"""The C extensions have what their Python twins have: the same names, the same parameters, the same
+types.
+"""
 
 from __future__ import annotations
 

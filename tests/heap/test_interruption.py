@@ -75,8 +75,9 @@ def test_the_error_says_who_and_how_much() -> None:
 
 @pytest.mark.skipif(not clock.COUNTS_ALLOCATIONS, reason="portable clock")
 async def test_alarms_at_every_step_leave_trio_whole(autojump_clock: Any) -> None:
-    """An alarm every few allocations, inside scopes, checkpoints and nurseries: it raises in this test's
-    frames only."""
+    """An alarm every few allocations, inside scopes, checkpoints and nurseries: it raises in this
+    test's frames only.
+    """
     import trio
 
     def here(frame: FrameType) -> bool:
@@ -127,7 +128,8 @@ async def nothing() -> None:
 
 
 def test_nothing_is_raised_between_a_call_and_its_await() -> None:
-    """A coroutine that was made and not awaited is lost: with it, the way out of an ``async with``."""
+    """A coroutine that was made and not awaited is lost: with it, the way out of an ``async
+    with``."""
     answers: list[bool] = []
 
     def made(*_: object) -> Any:

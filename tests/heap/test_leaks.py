@@ -1,6 +1,8 @@
-"""Nothing is left behind: after very many walks there are as many references, blocks and pages as before.
+"""Nothing is left behind: after very many walks there are as many references, blocks and pages as
+before.
 
-Twenty thousand walks by default. ``ACTORKIT_WALKS=1000000`` makes more of them, which takes minutes.
+Twenty thousand walks by default. ``ACTORKIT_WALKS=1000000`` makes more of them, which takes
+minutes.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ else:
     IMPLEMENTATIONS = ["c", "python"]
 
 pytestmark = pytest.mark.own_process
-"""References are counted to objects that others share, small texts for one: no test before this may let go of some."""
+"""References are counted to objects that others share, small texts for one: no test before this may
+let go of some.
+"""
 
 WALKS = int(os.environ.get("ACTORKIT_WALKS", "20000"))
 PURE_IS_SLOWER = 50
@@ -106,7 +110,9 @@ def check(work: Callable[[], None], times: int, held: Sequence[object]) -> None:
 
 
 def test_small_graphs(implementation: str) -> None:
-    """Each door, with all that the walk itself owns for a while: pins, temporaries, records, answers."""
+    """Each door, with all that the walk itself owns for a while: pins, temporaries, records,
+    answers.
+    """
     roots = small()
     frame = sys._getframe()
     pair = [((roots,), ([1.5],)), ((roots[0],), ())]

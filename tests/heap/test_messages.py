@@ -22,8 +22,9 @@ CLOCKS = [portable_clock, *([clock] if clock.COUNTS_ALLOCATIONS else [])]
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.data())
 def test_the_bound_of_a_message_is_one(data: st.DataObject) -> None:
-    """Of random messages of the plain types, with parts that are shared, within and without: never less is charged than
-    the walk says, and not far more."""
+    """Of random messages of the plain types, with parts that are shared, within and without: never
+    less is charged than the walk says, and not far more.
+    """
     kept: list[Any] = [f"kept {number}" * data.draw(st.integers(1, 30)) for number in range(5)]
     atoms = st.one_of(
         st.integers(-(10**30), 10**30), st.floats(), st.text(max_size=300), st.binary(max_size=300), st.none()

@@ -1,5 +1,6 @@
-"""Arrays, whose memory no traversal shows: what the walks say is what is freed. NumPy tells tracemalloc of its
-blocks, so here that one counts."""
+"""Arrays, whose memory no traversal shows: what the walks say is what is freed. NumPy tells
+tracemalloc of its blocks, so here that one counts.
+"""
 
 from __future__ import annotations
 

@@ -44,8 +44,9 @@ def test_both_clocks_have_the_same_names() -> None:
 
 @counting
 def test_both_size_what_is_received_alike() -> None:
-    """One call is sizing and charging. What the extension charges is what the walk says, or more: what others hold too,
-    or what comes twice. Never less."""
+    """One call is sizing and charging. What the extension charges is what the walk says, or more:
+    what others hold too, or what comes twice. Never less.
+    """
     from actorkit.heap.c import _clock
 
     once = object()
@@ -191,8 +192,9 @@ def test_both_keep_the_same_books(module: ModuleType) -> None:
 
 
 def test_looks_come_as_often_as_they_are_cheap() -> None:
-    """When a look has reset the account, the next is due after a number of activations that follows from its cost; one
-    that could not look is asked again at once."""
+    """When a look has reset the account, the next is due after a number of activations that follows
+    from its cost; one that could not look is asked again at once.
+    """
     account = portable_clock.Account()
     looks: list[int] = []
     cost: int | None = 100

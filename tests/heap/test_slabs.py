@@ -1,4 +1,5 @@
-"""Heaps of their own: who gets one, what comes back, and who else may stand before the allocators."""
+"""Heaps of their own: who gets one, what comes back, and who else may stand before the
+allocators."""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ def within(account: Account, number: int) -> list[Any]:
         clock.enter(previous)
 
 
-# --- Who has one -------------------------------------------------------------------------------------
+# --- Who has one
+# -------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("installed")
@@ -136,7 +138,8 @@ def test_large_blocks_do_not_make_a_heap() -> None:
     assert kept
 
 
-# --- What comes back ---------------------------------------------------------------------------------
+# --- What comes back
+# ---------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("installed")
@@ -259,8 +262,9 @@ async def test_actors_with_a_limit_have_them_unless_the_node_opts_out() -> None:
 
 @pytest.mark.own_process
 async def test_the_runtime_leaves_nothing_on_the_pages_of_the_dead() -> None:
-    """Fault: the pump's floats go round by the freelist, and actors keep those of others among their own: each holds a
-    page when its maker has been killed."""
+    """Fault: the pump's floats go round by the freelist, and actors keep those of others among
+    their own: each holds a page when its maker has been killed.
+    """
     async with ak.open_node(max_heap_size="8 MiB") as node:
         refs = [node.spawn(Hoarder) for _ in range(40)]
         for _ in range(40):
@@ -326,7 +330,8 @@ def test_what_is_free_side_by_side_is_merged_before_the_heap_grows() -> None:
     assert len(large) == 1_000
 
 
-# --- Blocks ------------------------------------------------------------------------------------------
+# --- Blocks
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.own_process
@@ -351,7 +356,8 @@ def test_sizes_around_the_boundary() -> None:
     assert grown == bytes(number & 255 for number in range(2000))
 
 
-# --- Others who stand there, and the end ----------------------------------------------------------------
+# --- Others who stand there, and the end
+# ----------------------------------------------------------------
 
 BEGIN = """
 import gc, os, sys, tracemalloc
@@ -470,7 +476,9 @@ assert [d["number"] for d in kept] == [n + 1000 for n in range(300)] * 2
 
 
 def test_blocks_outlive_everything() -> None:
-    """Modules, classes and atexit functions made in an account; freed at the interpreter's very end."""
+    """Modules, classes and atexit functions made in an account; freed at the interpreter's very
+    end.
+    """
     run("""
 import atexit, threading, types
 clock.install(alarm)

@@ -25,7 +25,8 @@ pytestmark = pytest.mark.skipif(not KNOWN or walk.IMPLEMENTATION != "c", reason=
 BIG = 200_000
 
 
-# --- The analysis ------------------------------------------------------------------------------------
+# --- The analysis
+# ------------------------------------------------------------------------------------
 
 SHAPES = """
 def loops(n):
@@ -169,7 +170,8 @@ def test_a_code_object_that_is_not_understood(monkeypatch: pytest.MonkeyPatch) -
     assert stack_depth.stacks_of((frame,)) == (-1, 0)
 
 
-# --- Pending calls -----------------------------------------------------------------------------------
+# --- Pending calls
+# -----------------------------------------------------------------------------------
 
 if KNOWN:
     Callback = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
@@ -492,7 +494,8 @@ def test_finalizers(pattern: Callable[..., Any]) -> None:
         assert max(probe.seen) < BIG
 
 
-# --- Random interruptions ----------------------------------------------------------------------------
+# --- Random interruptions
+# ----------------------------------------------------------------------------
 
 
 class Root:

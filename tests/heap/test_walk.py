@@ -159,7 +159,8 @@ def test_early_stop_spares_the_rest() -> None:
     assert usage.objects == 1
 
 
-# --- What is looked through, and where it stops -----------------------------------------------------
+# --- What is looked through, and where it stops
+# -----------------------------------------------------
 
 
 def test_functions_are_looked_through() -> None:
@@ -245,7 +246,9 @@ def test_stop_types(registrations: None) -> None:
 
 
 def test_a_million_objects_on_another_allocator(implementation: str) -> None:
-    """The guard against traversals that lie does not end an honest walk where nobody counts the blocks."""
+    """The guard against traversals that lie does not end an honest walk where nobody counts the
+    blocks.
+    """
     if implementation != "c":
         pytest.skip("the pure walk has no guard")
     code = "from actorkit.heap import walk; print(walk.measure([list(map(float, range(1_050_000)))]))"
@@ -274,7 +277,8 @@ def test_size_of() -> None:
     assert walk.size_of() == 0
 
 
-# --- Adapters ----------------------------------------------------------------------------------------
+# --- Adapters
+# ----------------------------------------------------------------------------------------
 
 
 def test_shipped_adapters() -> None:
@@ -366,12 +370,15 @@ def test_an_adapter_that_walks_and_changes_the_graph(registrations: None) -> Non
             walk.measure([actor], [[actor]], cycles=cycles)
 
 
-# --- What is known of a type ---------------------------------------------------------------------------
+# --- What is known of a type
+# ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("base", [object, list, dict, tuple, str, bytes, int, set, deque, Exception, io.BytesIO])
 def test_a_type_is_forgotten_when_it_ends(base: type) -> None:
-    """What the pure walk knows of a type keeps it neither alive nor outlives it: its address will be another's."""
+    """What the pure walk knows of a type keeps it neither alive nor outlives it: its address will
+    be another's.
+    """
     for _ in range(3):
         made = type("Made", (base,), {})
         gone, address = weakref.ref(made), id(made)
@@ -392,7 +399,8 @@ def test_registering_changes_what_is_known_of_a_type(registrations: None) -> Non
     assert walk.size_of([Handle()]) < 100
 
 
-# --- The choice of implementation -----------------------------------------------------------------------
+# --- The choice of implementation
+# -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("forced", ["0", "1"])

@@ -1,5 +1,6 @@
-"""A program: does what the walk predicts come true? It builds random graphs, measures each, lets it die,
-and counts what is really freed. Prints one JSON list: for each graph the predictions and the truth.
+"""A program: does what the walk predicts come true? It builds random graphs, measures each, lets it
+die, and counts what is really freed. Prints one JSON list: for each graph the predictions and the
+truth.
 
     python -m tests.heap.truth HOOK GRAPHS
 
@@ -40,8 +41,9 @@ class Stock:
 
 
 def fill_freelists() -> None:
-    """Freed objects of some types are kept for reuse, up to a number. Fill these lists, so that what is freed
-    next is really freed. For tuples see ``Stock``."""
+    """Freed objects of some types are kept for reuse, up to a number. Fill these lists, so that
+    what is freed next is really freed. For tuples see ``Stock``.
+    """
     junk: list[Any] = [[[] for _ in range(150)], [{} for _ in range(150)], [i + 0.1 for i in range(150)]]
     junk.append([iter([]) for _ in range(10)])
     junk.append([slice(1) for _ in range(3)])

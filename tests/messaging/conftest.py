@@ -1,5 +1,6 @@
-"""Fixtures of the messaging tests. A test that waits takes ``clock``: pytest-trio runs only the clock that the test
-itself asks for."""
+"""Fixtures of the messaging tests. A test that waits takes ``clock``: pytest-trio runs only the
+clock that the test itself asks for.
+"""
 
 from __future__ import annotations
 

@@ -116,8 +116,9 @@ async def pending(node: ak.Node) -> int:
 
 @conforms("SRV-04")
 async def test_both_kinds_answer(node: ak.Node, clock: MockClock) -> None:
-    """SRV-04: sync and async methods answer, with positional and keyword arguments, called plainly or within a
-    deadline."""
+    """SRV-04: sync and async methods answer, with positional and keyword arguments, called plainly
+    or within a deadline.
+    """
     desk = node.spawn(Desk)
     for ref in (desk, desk.within(3), desk.within(math.inf)):
         assert await ref.call(Desk.sync, 1) == 1
@@ -128,7 +129,9 @@ async def test_both_kinds_answer(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_an_idle_callee_answers_inline(node: ak.Node, clock: MockClock) -> None:
-    """A synchronous method of an idle actor runs in the caller's task: no other task runs in between."""
+    """A synchronous method of an idle actor runs in the caller's task: no other task runs in
+    between.
+    """
     desk = node.spawn(Desk)
     await settle()
     before = node.statistics().messages
@@ -137,7 +140,9 @@ async def test_an_idle_callee_answers_inline(node: ak.Node, clock: MockClock) ->
 
 
 async def test_a_call_does_not_overtake_the_mailbox(node: ak.Node, clock: MockClock) -> None:
-    """An inline call happens only when the mailbox is empty: a call comes after the casts that were sent before it."""
+    """An inline call happens only when the mailbox is empty: a call comes after the casts that were
+    sent before it.
+    """
     puppet = node.spawn(Puppet)
     for n in range(10):
         puppet.cast(Puppet.note, n)
@@ -173,7 +178,9 @@ async def test_a_cast_only_method_cannot_be_called(node: ak.Node, clock: MockClo
 @conforms("SRV-04")
 @pytest.mark.parametrize("method", [Desk.later, Desk.later_async])
 async def test_later_set_after_the_return(node: ak.Node, clock: MockClock, method: Any) -> None:
-    """SRV-04: an answer set in a later message reaches the caller; the callee serves others meanwhile."""
+    """SRV-04: an answer set in a later message reaches the caller; the callee serves others
+    meanwhile.
+    """
     desk = node.spawn(Desk)
     got: list[Any] = []
 
@@ -192,7 +199,8 @@ async def test_later_set_after_the_return(node: ak.Node, clock: MockClock, metho
 
 @pytest.mark.parametrize("busy", [False, True])
 async def test_later_set_before_the_return(node: ak.Node, clock: MockClock, busy: bool) -> None:
-    """An answer that is there already when it is returned is the answer, inline and from the queue."""
+    """An answer that is there already when it is returned is the answer, inline and from the
+    queue."""
     desk = node.spawn(Desk)
     for value in (1, None, [2]):
         if busy:
@@ -207,7 +215,9 @@ async def test_later_set_before_the_return(node: ak.Node, clock: MockClock, busy
 
 
 async def test_later_set_before_the_return_for_a_caller_that_is_cancelled(node: ak.Node, clock: MockClock) -> None:
-    """A handler that has its answer ready and cancels its caller: the caller is woken once, with the answer."""
+    """A handler that has its answer ready and cancels its caller: the caller is woken once, with
+    the answer.
+    """
     puppet = node.spawn(Puppet)
     with trio.CancelScope() as scope:
 
@@ -312,7 +322,9 @@ async def test_one_later_for_several_callers(node: ak.Node, clock: MockClock) ->
 
 @conforms("SRV-08")
 async def test_later_too_late(node: ak.Node, clock: MockClock) -> None:
-    """SRV-08: an answer after the deadline, or for a caller that was cancelled, is dropped without harm."""
+    """SRV-08: an answer after the deadline, or for a caller that was cancelled, is dropped without
+    harm.
+    """
     desk = node.spawn(Desk)
     with pytest.raises(ak.CallTimeout):
         await desk.within(1).call(Desk.later)
@@ -329,7 +341,9 @@ async def test_later_too_late(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_later_of_an_owner_that_dies(node: ak.Node, clock: MockClock) -> None:
-    """If the actor that owes the answer ends first, its callers get CalleeDied at once; setting it later is nothing."""
+    """If the actor that owes the answer ends first, its callers get CalleeDied at once; setting it
+    later is nothing.
+    """
     desk = node.spawn(Desk)
 
     async def ask() -> None:
@@ -352,7 +366,9 @@ async def test_later_of_an_owner_that_dies(node: ak.Node, clock: MockClock) -> N
 
 
 async def test_later_returned_by_a_dying_handler(node: ak.Node, clock: MockClock) -> None:
-    """An actor that ends in the very message that returns a Later owes nothing: CalleeDied with its reason."""
+    """An actor that ends in the very message that returns a Later owes nothing: CalleeDied with its
+    reason.
+    """
 
     def die(me: Puppet) -> ak.Later[Any]:
         me.ctx.stop(ak.Shutdown("gone"))
@@ -372,7 +388,9 @@ async def test_later_returned_by_a_dying_handler(node: ak.Node, clock: MockClock
 
 @conforms("SRV-04")
 async def test_the_default_deadline_is_five_seconds(node: ak.Node, clock: MockClock) -> None:
-    """SRV-04: a call without an answer raises CallTimeout after 5 s (at most a twentieth more); the callee goes on."""
+    """SRV-04: a call without an answer raises CallTimeout after 5 s (at most a twentieth more); the
+    callee goes on.
+    """
     desk = node.spawn(Desk)
     started = trio.current_time()
     with pytest.raises(ak.CallTimeout, match="within"):
@@ -414,7 +432,9 @@ async def test_the_deadline_of_a_node_can_be_set(clock: MockClock) -> None:
 
 @conforms("SRV-08")
 async def test_a_late_reply_is_dropped(node: ak.Node, clock: MockClock) -> None:
-    """SRV-08: a reply after the timeout is dropped: the next call of the same caller gets its own answer."""
+    """SRV-08: a reply after the timeout is dropped: the next call of the same caller gets its own
+    answer.
+    """
     desk = node.spawn(Desk)
     with pytest.raises(ak.CallTimeout):
         await desk.within(1).call(Desk.sleep, 2)
@@ -469,7 +489,8 @@ async def wait_for_death(
 @conforms("SRV-03")
 @pytest.mark.parametrize("queued", [False, True])
 async def test_a_callee_that_dies_meanwhile(node: ak.Node, clock: MockClock, queued: bool) -> None:
-    """SRV-03: whoever waits, served or queued, gets CalleeDied with the callee's reason, at once."""
+    """SRV-03: whoever waits, served or queued, gets CalleeDied with the callee's reason, at
+    once."""
     for how, reason in (
         (lambda ref: ref.kill(), ak.KILLED),
         (lambda ref: ref.exit(ak.Shutdown("enough")), ak.Shutdown("enough")),
@@ -501,7 +522,9 @@ async def test_a_queued_call_of_a_stopped_callee(node: ak.Node, clock: MockClock
 @conforms("SRV-03")
 @pytest.mark.parametrize("method", [Desk.raises, Desk.raises_later])
 async def test_a_callee_that_crashes(node: ak.Node, clock: MockClock, method: Any) -> None:
-    """SRV-03: a crash while serving is the callee's: CalleeDied with the Crash, inline too; the caller lives."""
+    """SRV-03: a crash while serving is the callee's: CalleeDied with the Crash, inline too; the
+    caller lives.
+    """
     puppet = node.spawn(Puppet)
 
     async def ask(me: Puppet) -> ak.ExitReason:
@@ -520,8 +543,9 @@ async def test_a_callee_that_crashes(node: ak.Node, clock: MockClock, method: An
 
 @conforms("SRV-03")
 async def test_exit_now_in_a_call(node: ak.Node, clock: MockClock) -> None:
-    """SRV-03: an actor that exits with its own reason while serving: its caller gets that reason, and nothing is
-    logged."""
+    """SRV-03: an actor that exits with its own reason while serving: its caller gets that reason,
+    and nothing is logged.
+    """
 
     async def leave(me: Puppet) -> None:
         await trio.lowlevel.checkpoint()
@@ -568,7 +592,9 @@ async def test_a_call_and_a_stop_in_it(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_a_linked_caller_dies_with_its_callee(node: ak.Node, clock: MockClock) -> None:
-    """A caller linked to a callee that crashes, inline or not, and that does not trap, ends with the same reason."""
+    """A caller linked to a callee that crashes, inline or not, and that does not trap, ends with
+    the same reason.
+    """
     for method in (Desk.raises, Desk.raises_later):
         desk, puppet = node.spawn(Desk), node.spawn(Puppet)
         reached: list[str] = []
@@ -625,8 +651,9 @@ async def test_calling_oneself_from_a_nursery(node: ak.Node, clock: MockClock) -
 @pytest.mark.parametrize("length", [2, 3, 10])
 @pytest.mark.parametrize("within", [False, True])
 async def test_cycles(node: ak.Node, clock: MockClock, length: int, within: bool) -> None:
-    """A call that would close a circle of waiting is refused at once for the one that closes it; the others get
-    answers."""
+    """A call that would close a circle of waiting is refused at once for the one that closes it;
+    the others get answers.
+    """
     puppets = [node.spawn(Puppet) for _ in range(length)]
 
     async def ask(me: Puppet, index: int) -> str:
@@ -649,7 +676,9 @@ async def test_cycles(node: ak.Node, clock: MockClock, length: int, within: bool
 
 
 async def test_no_false_cycle_through_later(node: ak.Node, clock: MockClock) -> None:
-    """A callee that owes a later answer is free: it may call its caller's friends, and be called through them."""
+    """A callee that owes a later answer is free: it may call its caller's friends, and be called
+    through them.
+    """
     desk, one = node.spawn(Desk), node.spawn(Puppet)
 
     async def ask(me: Puppet) -> Any:
@@ -700,7 +729,8 @@ async def test_no_false_cycle_after_a_wait_that_failed(node: ak.Node, clock: Moc
 
 @pytest.mark.parametrize("method", [Desk.sync, Desk.asynchronous])
 async def test_a_cancelled_caller_asks_nothing(node: ak.Node, clock: MockClock, method: Any) -> None:
-    """A caller that is cancelled already gets Cancelled before the callee runs or is sent anything."""
+    """A caller that is cancelled already gets Cancelled before the callee runs or is sent
+    anything."""
     desk = node.spawn(Desk)
     for ask in (desk.call, desk.within(3).call):
         with trio.CancelScope() as scope:
@@ -723,7 +753,9 @@ async def test_a_cancelled_call_is_still_served(node: ak.Node, clock: MockClock)
 
 
 async def test_inline_calls_let_others_run(node: ak.Node, clock: MockClock) -> None:
-    """A loop of nothing but inline calls is a loop of checkpoints: others run, and it can be cancelled from outside."""
+    """A loop of nothing but inline calls is a loop of checkpoints: others run, and it can be
+    cancelled from outside.
+    """
     desk = node.spawn(Desk)
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
@@ -739,8 +771,9 @@ async def test_inline_calls_let_others_run(node: ak.Node, clock: MockClock) -> N
 
 
 async def test_an_answer_is_not_lost_to_a_cancellation_that_comes_after_it(node: ak.Node, clock: MockClock) -> None:
-    """The pause that an inline call makes after the callee has run does not lose its answer: the next call raises
-    instead."""
+    """The pause that an inline call makes after the callee has run does not lose its answer: the
+    next call raises instead.
+    """
     desk = node.spawn(Desk)
     answers = 0
     with trio.CancelScope() as scope:
@@ -777,7 +810,9 @@ async def test_a_killed_caller(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("SRV-07")
 async def test_many_calls_at_once(node: ak.Node, clock: MockClock) -> None:
-    """SRV-07: overlapping calls of many callers each get their own answer, in the order of their asking."""
+    """SRV-07: overlapping calls of many callers each get their own answer, in the order of their
+    asking.
+    """
     desk = node.spawn(Desk)
     got: list[int] = []
 
@@ -793,7 +828,9 @@ async def test_many_calls_at_once(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_a_crash_in_an_inline_call_is_reported_once(node: ak.Node, clock: MockClock) -> None:
-    """An inline crash counts as the callee's, once, and its watchers hear of it before the caller goes on."""
+    """An inline crash counts as the callee's, once, and its watchers hear of it before the caller
+    goes on.
+    """
     watcher, desk = node.spawn(Trapper), node.spawn(Puppet)
     await watcher.call(Puppet.do, lambda me: me.ctx.link(desk))
     with pytest.raises(ak.CalleeDied):

@@ -63,7 +63,9 @@ async def lines(room: ak.Ref[Any]) -> list[str]:
 
 @conforms("SRV-09")
 async def test_cast_runs_the_method_with_its_arguments(node: ak.Node, clock: MockClock) -> None:
-    """SRV-09: a cast is accepted at once and handled later, positional and keyword arguments included."""
+    """SRV-09: a cast is accepted at once and handled later, positional and keyword arguments
+    included.
+    """
     room = node.spawn(Room)
     assert room.cast(Room.say, "a") is True
     assert room.cast(Room.say, "b", loud=True)
@@ -75,7 +77,9 @@ async def test_cast_runs_the_method_with_its_arguments(node: ak.Node, clock: Moc
 
 @pytest.mark.parametrize(("cls", "heard"), [(Room, "a"), (LoudRoom, "a!"), (LouderRoom, "a!!")])
 async def test_dispatch_is_by_name(node: ak.Node, clock: MockClock, cls: type[Room], heard: str) -> None:
-    """An override wins, decorated again or not, sync or async, whichever class's method the sender names."""
+    """An override wins, decorated again or not, sync or async, whichever class's method the sender
+    names.
+    """
     room = node.spawn(cls)
     for named in cls.__mro__:
         if issubclass(named, Room):
@@ -96,8 +100,9 @@ async def test_a_call_method_can_be_cast(node: ak.Node, clock: MockClock) -> Non
     "method", [Room.helper, Room.__init__, Kitchen.say, len, "say", None, lambda room: None, Room.handle_info]
 )
 async def test_undeclared_and_foreign_methods_are_refused(node: ak.Node, clock: MockClock, method: Any) -> None:
-    """What the receiver's class does not declare is refused at the sender, also a message of the same name of another
-    class."""
+    """What the receiver's class does not declare is refused at the sender, also a message of the
+    same name of another class.
+    """
     room = node.spawn(Room)
     with pytest.raises(ak.NotAMessage, match="Room"):
         room.cast(method, "x")
@@ -147,8 +152,9 @@ def test_decorators_return_the_plain_function() -> None:
 
 
 async def test_wrapped_methods(node: ak.Node, clock: MockClock) -> None:
-    """A decorator of the user's under @call or @cast is what runs, whatever name its wrapper has, sync or async
-    inside."""
+    """A decorator of the user's under @call or @cast is what runs, whatever name its wrapper has,
+    sync or async inside.
+    """
 
     def twice(function: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(self: Any, n: int) -> Any:
@@ -251,7 +257,9 @@ class Inherited(SlottedRoom):
 
 @pytest.mark.parametrize("cls", [DataRoom, SlottedRoom, SlottedData, Box, Box[str], Inherited])
 async def test_every_kind_of_class(node: ak.Node, clock: MockClock, cls: Any) -> None:
-    """Dataclasses, attrs, slots, generics and inheritance work, without a super().__init__() ritual."""
+    """Dataclasses, attrs, slots, generics and inheritance work, without a super().__init__()
+    ritual.
+    """
     ref = node.spawn(cls, "t")
     assert ref.cast(cls.say, "x")
     await settle()
@@ -295,7 +303,9 @@ async def test_a_cast_to_the_dead_is_refused_and_counted(node: ak.Node, clock: M
 
 @conforms("SIG-14")
 async def test_casts_from_inside_keep_their_order(node: ak.Node, clock: MockClock) -> None:
-    """SIG-14: what one sender sends to one receiver arrives in that order, casts and infos alike, across turns."""
+    """SIG-14: what one sender sends to one receiver arrives in that order, casts and infos alike,
+    across turns.
+    """
     puppet = node.spawn(ak.child(Puppet).with_(mailbox=10_000))
 
     async def send(me: Puppet) -> None:

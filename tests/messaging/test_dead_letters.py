@@ -97,7 +97,8 @@ def test_every_reason_has_a_case() -> None:
 
 @pytest.mark.parametrize("reason", CASES, ids=lambda reason: reason.name.lower())
 async def test_reason_and_text(reason: DeadLetterReason, autojump_clock: Any) -> None:
-    """What subscribers see: the reason, and text that says the same with the details of the case."""
+    """What subscribers see: the reason, and text that says the same with the details of the
+    case."""
     case, arguments, text = CASES[reason]
     async with ak.open_node() as node:
         with node.subscribe(ak.DeadLetter) as letters:

@@ -25,7 +25,8 @@ class Observer(Puppet):
 
 
 async def test_a_stream_gets_what_it_asked_for(node: ak.Node, clock: MockClock) -> None:
-    """A stream yields the events of its types in order, and of their subclasses; without types all."""
+    """A stream yields the events of its types in order, and of their subclasses; without types
+    all."""
     async with node.subscribe(ak.ActorStarted, ak.ActorExited) as some, node.subscribe() as every:
         puppet = node.spawn(Puppet)
         puppet.cast(Puppet.tell, crash)
@@ -109,7 +110,9 @@ async def test_a_loop_over_events_is_no_busy_loop(node: ak.Node, clock: MockCloc
 
 
 async def test_an_actor_subscribes(node: ak.Node, clock: MockClock) -> None:
-    """An actor gets events as messages, exempt from its bound; not about itself; until it unsubscribes or ends."""
+    """An actor gets events as messages, exempt from its bound; not about itself; until it
+    unsubscribes or ends.
+    """
     observer = node.spawn(ak.child(Observer).with_(mailbox=1))
     await observer.call(Observer.observe, ak.ActorExited)
     refs = [node.spawn(Puppet) for _ in range(5)]
@@ -169,7 +172,9 @@ async def test_dead_letters(node: ak.Node, clock: MockClock) -> None:
 
 @pytest.mark.parametrize("end", ["kill", "stop"])
 async def test_a_probe_sees_the_ends(node: ak.Node, clock: MockClock, end: str) -> None:
-    """The testing kit: a probe collects, tells what came instead when something does not, and can wait for nothing."""
+    """The testing kit: a probe collects, tells what came instead when something does not, and can
+    wait for nothing.
+    """
     probe, puppet = Probe(node, name="probe"), node.spawn(Puppet)
     probe.monitor(puppet)
     probe.link(puppet)

@@ -251,7 +251,9 @@ async def test_debug_mode_changes_nothing_else() -> None:
 
 
 async def test_names_in_a_thread() -> None:
-    """A named ref that a thread has no node for says where the door is; one that has, is as any ref."""
+    """A named ref that a thread has no node for says where the door is; one that has, is as any
+    ref.
+    """
     async with ak.open_node() as node:
         ref: Any = node.spawn(ak.child(Puppet).with_(name="svc"))
         named = ak.named(Puppet, "svc")

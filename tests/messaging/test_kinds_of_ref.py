@@ -12,7 +12,9 @@ from actorkit.runtime.actor.record import record_of
 
 
 class Door(ak.Ref[Any]):
-    """A ref that leads to whoever stands behind it at the moment; the package does not know its class."""
+    """A ref that leads to whoever stands behind it at the moment; the package does not know its
+    class.
+    """
 
     def __init__(self, behind: ak.Ref[Any] | None) -> None:
         self.behind = behind
@@ -62,7 +64,9 @@ class Sink(ak.Actor):
 
 
 async def test_every_door_takes_it(autojump_clock: Any) -> None:
-    """Messages, calls, timers, monitors, links, process_info, sys and threads take a ref of any kind."""
+    """Messages, calls, timers, monitors, links, process_info, sys and threads take a ref of any
+    kind.
+    """
     async with ak.open_node() as node:
         sink, other = node.spawn(Sink), node.spawn(Sink)
         door = Door(sink)

@@ -1,8 +1,9 @@
-"""Links and monitors as random graphs, with random exits: who dies, of what, and who is told, against the rules applied
-by hand to a plain graph.
+"""Links and monitors as random graphs, with random exits: who dies, of what, and who is told,
+against the rules applied by hand to a plain graph.
 
-The reference knows no mailboxes and no tasks: a set of edges, a list of monitors, and a queue of deaths that is worked
-off in order. Source: the Erlang reference manual, "Processes": links, monitors, exit signals.
+The reference knows no mailboxes and no tasks: a set of edges, a list of monitors, and a queue of
+deaths that is worked off in order. Source: the Erlang reference manual, "Processes": links,
+monitors, exit signals.
 """
 
 from __future__ import annotations
@@ -139,8 +140,9 @@ def leave(me: Puppet, reason: ak.ExitReason) -> None:
 
 
 async def play(seed: int, busy: bool) -> int:
-    """One graph. ``busy``: some are in an await when the signals come, so they end a little later, and only who dies of
-    what and who is told how often is compared, not in which order."""
+    """One graph. ``busy``: some are in an await when the signals come, so they end a little later,
+    and only who dies of what and who is told how often is compared, not in which order.
+    """
     pick = random.Random(seed)
     size = pick.randrange(2, 10)
     graph = Graph([pick.random() < 0.3 for _ in range(size)])

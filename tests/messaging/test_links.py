@@ -39,7 +39,9 @@ def leave(me: Puppet, reason: ak.ExitReason) -> None:
 @conforms("SIG-11")
 @pytest.mark.parametrize("reason", REASONS)
 async def test_over_a_link_to_one_that_does_not_trap(node: ak.Node, clock: MockClock, reason: ak.ExitReason) -> None:
-    """SIG-11: a link carries every reason but Normal, Kill unchanged: the receiver ends with that very reason."""
+    """SIG-11: a link carries every reason but Normal, Kill unchanged: the receiver ends with that
+    very reason.
+    """
     dying, linked = node.spawn(Puppet), node.spawn(Puppet)
     probe = Probe(node)
     probe.monitor(linked)
@@ -56,7 +58,9 @@ async def test_over_a_link_to_one_that_does_not_trap(node: ak.Node, clock: MockC
 @conforms("SIG-11", "SIG-18")
 @pytest.mark.parametrize("reason", REASONS)
 async def test_over_a_link_to_one_that_traps(node: ak.Node, clock: MockClock, reason: ak.ExitReason) -> None:
-    """SIG-11, SIG-18: one that traps gets a message for every reason, Normal and Kill too, and lives."""
+    """SIG-11, SIG-18: one that traps gets a message for every reason, Normal and Kill too, and
+    lives.
+    """
     dying, linked = node.spawn(Puppet), node.spawn(Trapper)
     await link(linked, dying)
     dying.cast(Puppet.tell, leave, reason)
@@ -70,7 +74,9 @@ async def test_over_a_link_to_one_that_traps(node: ak.Node, clock: MockClock, re
 async def test_exit_of_another_that_does_not_trap(
     node: ak.Node, clock: MockClock, reason: ak.ExitReason, by: str
 ) -> None:
-    """SIG-03, SIG-16: exit(other, Normal) is nothing; Kill ends it Killed; any other ends it with that reason."""
+    """SIG-03, SIG-16: exit(other, Normal) is nothing; Kill ends it Killed; any other ends it with
+    that reason.
+    """
     target, sender, probe = node.spawn(Puppet), node.spawn(Puppet), Probe(node)
     probe.link(target)
     if by == "host":
@@ -108,7 +114,8 @@ async def test_exit_by_the_host_has_no_source(node: ak.Node, clock: MockClock) -
 @pytest.mark.parametrize("reason", REASONS)
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_exit_of_oneself(node: ak.Node, clock: MockClock, reason: ak.ExitReason, asynchronous: bool) -> None:
-    """SIG-05, SIG-06: exit(self, R), not trapping, ends it with R, Normal included; Kill as Killed."""
+    """SIG-05, SIG-06: exit(self, R), not trapping, ends it with R, Normal included; Kill as
+    Killed."""
     target, probe = node.spawn(Puppet), Probe(node)
     probe.monitor(target)
 
@@ -139,8 +146,9 @@ async def test_exit_of_oneself_trapping(node: ak.Node, clock: MockClock, reason:
 
 @conforms("SIG-01", "SIG-02")
 async def test_big_reasons_arrive_intact(node: ak.Node, clock: MockClock) -> None:
-    """SIG-01, SIG-02: a big reason arrives as it is, by its own exit over a link and by another's exit; its text is
-    bounded."""
+    """SIG-01, SIG-02: a big reason arrives as it is, by its own exit over a link and by another's
+    exit; its text is bounded.
+    """
     for by_itself in (True, False):
         dying, watcher = node.spawn(Puppet), node.spawn(Trapper)
         await link(watcher, dying)
@@ -157,7 +165,9 @@ async def test_big_reasons_arrive_intact(node: ak.Node, clock: MockClock) -> Non
 
 @conforms("SIG-07")
 async def test_exit_cannot_be_caught(node: ak.Node, clock: MockClock) -> None:
-    """SIG-07: exit(self, R) inside try/except still ends the actor, at its next await at the latest."""
+    """SIG-07: exit(self, R) inside try/except still ends the actor, at its next await at the
+    latest.
+    """
     target, probe = node.spawn(Puppet), Probe(node)
     probe.monitor(target)
 
@@ -175,7 +185,9 @@ async def test_exit_cannot_be_caught(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("SIG-08")
 async def test_a_run_time_error_names_the_function(node: ak.Node, clock: MockClock) -> None:
-    """SIG-08: an exception becomes Crash with its type, text and bounded traceback, of the user's frames only."""
+    """SIG-08: an exception becomes Crash with its type, text and bounded traceback, of the user's
+    frames only.
+    """
     target, watcher = node.spawn(Puppet), node.spawn(Trapper)
     await link(watcher, target)
 
@@ -233,7 +245,9 @@ async def test_the_first_reason_counts(
 
 @conforms("SIG-11")
 async def test_spawn_link_and_unlink(node: ak.Node, clock: MockClock) -> None:
-    """SIG-11: spawn_link shows at both ends, unlink from the child clears both, link again; gone after death."""
+    """SIG-11: spawn_link shows at both ends, unlink from the child clears both, link again; gone
+    after death.
+    """
     parent = node.spawn(Trapper)
     child = await parent.call(Puppet.do, lambda me: me.ctx.spawn_link(Puppet))
     assert node.process_info(parent).links == (child.pid,)  # type: ignore[union-attr]
@@ -261,7 +275,9 @@ async def test_a_link_to_oneself_is_none(node: ak.Node, clock: MockClock) -> Non
 
 @conforms("SIG-11")
 async def test_a_link_to_the_dead(node: ak.Node, clock: MockClock) -> None:
-    """A link to a dead actor, or to a name that nobody has, is a NoProc signal: a message if trapped, else the end."""
+    """A link to a dead actor, or to a name that nobody has, is a NoProc signal: a message if
+    trapped, else the end.
+    """
     dead = node.spawn(Puppet)
     dead.kill()
     for target, source in ((dead, dead), (ak.named(Puppet, "nobody"), None)):
@@ -275,7 +291,9 @@ async def test_a_link_to_the_dead(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_spawn_link_is_atomic(node: ak.Node, clock: MockClock) -> None:
-    """A child that ends in its very first message, or kills itself in its constructor, does so linked."""
+    """A child that ends in its very first message, or kills itself in its constructor, does so
+    linked.
+    """
 
     class Doomed(ak.Actor):
         def init(self) -> ak.Stop:
@@ -293,7 +311,9 @@ async def test_spawn_link_is_atomic(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("SRV-01")
 async def test_a_constructor_that_raises_sends_no_signal(node: ak.Node, clock: MockClock) -> None:
-    """SRV-01: a start that fails in the constructor is StartFailed for the parent, and no exit signal."""
+    """SRV-01: a start that fails in the constructor is StartFailed for the parent, and no exit
+    signal.
+    """
 
     class Broken(ak.Actor):
         def __init__(self) -> None:
@@ -312,8 +332,9 @@ async def test_a_constructor_that_raises_sends_no_signal(node: ak.Node, clock: M
 
 @conforms("SIG-12")
 async def test_unlink_flushes(node: ak.Node, clock: MockClock) -> None:
-    """SIG-12: after unlink no Exit of that link arrives, also not one that is in the mailbox already; Exits of others,
-    and one that the other has sent by exit(), stay."""
+    """SIG-12: after unlink no Exit of that link arrives, also not one that is in the mailbox
+    already; Exits of others, and one that the other has sent by exit(), stay.
+    """
     trapper, one, two = node.spawn(Trapper), node.spawn(Puppet), node.spawn(Puppet)
 
     async def run(me: Puppet) -> None:
@@ -347,8 +368,9 @@ async def test_exit_then_unlink(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("SIG-14")
 async def test_signals_come_after_the_messages_before_them(node: ak.Node, clock: MockClock) -> None:
-    """SIG-14: what was sent before an exit signal may be seen, what was sent after is not; a trapped one keeps the
-    order."""
+    """SIG-14: what was sent before an exit signal may be seen, what was sent after is not; a
+    trapped one keeps the order.
+    """
     for _ in range(50):
         sender, target, trapper, probe = node.spawn(Puppet), node.spawn(Puppet), node.spawn(Trapper), Probe(node)
         probe.monitor(target)
@@ -390,8 +412,9 @@ async def test_a_death_is_told_after_what_the_dead_have_sent(node: ak.Node, cloc
 @pytest.mark.parametrize("length", [1, 2, 9, 10, 3_000])
 @pytest.mark.parametrize("way", ["by another", "by itself", "exit_now"])
 async def test_kill_over_chains(node: ak.Node, clock: MockClock, length: int, way: str) -> None:
-    """SIG-15: exit(Kill) at the far end of a chain arrives as Killed; exit_now(Kill) arrives as Kill; however long the
-    chain."""
+    """SIG-15: exit(Kill) at the far end of a chain arrives as Killed; exit_now(Kill) arrives as
+    Kill; however long the chain.
+    """
     chain = [node.spawn(Puppet) for _ in range(length)]
     for one, two in zip(chain, chain[1:], strict=False):
         await link(one, two)
@@ -432,7 +455,8 @@ async def test_trap_exit_can_be_changed(node: ak.Node, clock: MockClock) -> None
 
 
 async def test_terminate_is_not_run_by_untrapped_signals(node: ak.Node, clock: MockClock) -> None:
-    """An exit signal that is not trapped ends an actor without terminate; stop and a crash run it."""
+    """An exit signal that is not trapped ends an actor without terminate; stop and a crash run
+    it."""
     log: list[ak.ExitReason] = []
 
     class Ends(Puppet):
@@ -454,8 +478,9 @@ async def test_terminate_is_not_run_by_untrapped_signals(node: ak.Node, clock: M
 
 
 async def test_a_callback_at_death_that_sends_signals(node: ak.Node, clock: MockClock) -> None:
-    """An actor that exits others while it is being told of a death: everybody is told, once, in the order of the
-    deaths."""
+    """An actor that exits others while it is being told of a death: everybody is told, once, in the
+    order of the deaths.
+    """
     probe = Probe(node)
     a, b, c = (node.spawn(Puppet) for _ in range(3))
     await link(a, b)

@@ -27,8 +27,9 @@ def box(node: ak.Node, ref: ak.Ref[Any]) -> int:
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_the_bound_is_exact(node: ak.Node, clock: MockClock, policy: Any) -> None:
-    """Exactly ``mailbox`` messages wait, those taken out for the current turn included; the one at hand does not
-    count."""
+    """Exactly ``mailbox`` messages wait, those taken out for the current turn included; the one at
+    hand does not count.
+    """
     ref, made = gate(node, mailbox=5, overflow=policy)
     await settle()
     assert [ref.cast(Gate.note, n) for n in range(5)] == [True] * 5
@@ -51,8 +52,9 @@ class Slow(Gate):
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_the_bound_counts_what_is_taken_out(node: ak.Node, clock: MockClock, policy: Any) -> None:
-    """A handler in the middle of a batch still has the rest of the batch in its mailbox; the oldest is the oldest of
-    that."""
+    """A handler in the middle of a batch still has the rest of the batch in its mailbox; the oldest
+    is the oldest of that.
+    """
     made: list[Slow] = []
 
     def factory() -> Slow:
@@ -75,7 +77,9 @@ async def test_the_bound_counts_what_is_taken_out(node: ak.Node, clock: MockCloc
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_send_and_cast_at_the_bound(node: ak.Node, clock: MockClock, policy: Any) -> None:
-    """They never wait or raise: what is not accepted is False, counted, and told to the dead letters with a reason."""
+    """They never wait or raise: what is not accepted is False, counted, and told to the dead
+    letters with a reason.
+    """
     ref, _ = gate(node, mailbox=2, overflow=policy)
     await settle()
     ref.cast(Gate.note, 0)
@@ -93,7 +97,9 @@ async def test_send_and_cast_at_the_bound(node: ak.Node, clock: MockClock, polic
 
 
 async def test_a_call_at_the_bound_is_refused(node: ak.Node, clock: MockClock) -> None:
-    """Under reject and drop_newest a call raises MailboxFull at once, with the numbers; nothing is left pending."""
+    """Under reject and drop_newest a call raises MailboxFull at once, with the numbers; nothing is
+    left pending.
+    """
     for policy in ("reject", "drop_newest"):
         ref, made = gate(node, mailbox=1, overflow=policy)
         await settle()
@@ -108,7 +114,9 @@ async def test_a_call_at_the_bound_is_refused(node: ak.Node, clock: MockClock) -
 
 
 async def test_a_call_under_wait_waits(node: ak.Node, clock: MockClock) -> None:
-    """Under wait a call waits for room within its deadline, behind those who waited before; then it is answered."""
+    """Under wait a call waits for room within its deadline, behind those who waited before; then it
+    is answered.
+    """
     ref, made = gate(node, mailbox=1, overflow="wait")
     await settle()
     ref.cast(Gate.note, 0)
@@ -128,8 +136,9 @@ async def test_a_call_under_wait_waits(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_a_call_under_wait_that_is_given_up_leaves_nothing(node: ak.Node, clock: MockClock) -> None:
-    """A call that timed out or was cancelled while it waited for room pins neither its message nor a place in the
-    queue."""
+    """A call that timed out or was cancelled while it waited for room pins neither its message nor
+    a place in the queue.
+    """
     ref, made = gate(node, mailbox=1, overflow="wait")
     await settle()
     ref.cast(Gate.note, 0)
@@ -148,8 +157,9 @@ async def test_a_call_under_wait_that_is_given_up_leaves_nothing(node: ak.Node, 
 
 
 async def test_a_call_under_drop_oldest(node: ak.Node, clock: MockClock) -> None:
-    """Under drop_oldest a call pushes the oldest message out; a call that is pushed out raises MailboxFull in its
-    caller."""
+    """Under drop_oldest a call pushes the oldest message out; a call that is pushed out raises
+    MailboxFull in its caller.
+    """
     ref, made = gate(node, mailbox=1, overflow="drop_oldest")
     await settle()
     ref.cast(Gate.note, 0)
@@ -174,8 +184,9 @@ async def test_a_call_under_drop_oldest(node: ak.Node, clock: MockClock) -> None
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_waiting_sends_keep_each_senders_order(node: ak.Node, clock: MockClock, policy: Any) -> None:
-    """send_wait and cast_wait wait for room whatever the policy; each sender's messages arrive in its order, none is
-    lost."""
+    """send_wait and cast_wait wait for room whatever the policy; each sender's messages arrive in
+    its order, none is lost.
+    """
     ref, made = gate(node, mailbox=3, overflow=policy)
     await settle()
 
@@ -199,8 +210,9 @@ async def test_waiting_sends_keep_each_senders_order(node: ak.Node, clock: MockC
 
 
 async def test_waiting_senders_are_let_in_when_a_turn_ends(node: ak.Node, clock: MockClock) -> None:
-    """Nobody who waits for room is forgotten when the actor's turn or the pool's slice ends just as its mailbox gets
-    empty."""
+    """Nobody who waits for room is forgotten when the actor's turn or the pool's slice ends just as
+    its mailbox gets empty.
+    """
 
     class Busy(ak.Actor):
         def __init__(self) -> None:
@@ -223,7 +235,9 @@ async def test_waiting_senders_are_let_in_when_a_turn_ends(node: ak.Node, clock:
 
 
 async def test_a_waiting_sender_hears_of_the_receivers_end(node: ak.Node, clock: MockClock) -> None:
-    """send_wait raises CalleeDied with NoProc for the dead, with its reason when the receiver dies meanwhile."""
+    """send_wait raises CalleeDied with NoProc for the dead, with its reason when the receiver dies
+    meanwhile.
+    """
     ref, _ = gate(node, mailbox=1)
     await settle()
     ref.cast(Gate.note, 0)
@@ -243,8 +257,9 @@ async def test_a_waiting_sender_hears_of_the_receivers_end(node: ak.Node, clock:
 
 
 async def test_cancellation_of_a_waiting_sender(node: ak.Node, clock: MockClock) -> None:
-    """Cancelled while it waits, a message is not sent; cancelled before, neither; sent, it raises nothing: never lost,
-    never twice."""
+    """Cancelled while it waits, a message is not sent; cancelled before, neither; sent, it raises
+    nothing: never lost, never twice.
+    """
     ref, made = gate(node, mailbox=1)
     await settle()
     with trio.CancelScope() as scope:
@@ -279,8 +294,9 @@ async def test_cancellation_of_a_waiting_sender(node: ak.Node, clock: MockClock)
 
 
 async def test_a_send_that_had_room_is_not_cancelled_afterwards(node: ak.Node, clock: MockClock) -> None:
-    """With room, send_wait that raises Cancelled has not sent: what it makes of its turn to let others run loses
-    nothing."""
+    """With room, send_wait that raises Cancelled has not sent: what it makes of its turn to let
+    others run loses nothing.
+    """
     ref, made = gate(node, mailbox=10_000_000)
     made.opened.set()
     sent = 0
@@ -331,8 +347,9 @@ async def test_cancellation_in_the_step_in_which_room_is_made(node: ak.Node, clo
 
 
 async def test_two_actors_waiting_for_each_other(node: ak.Node, clock: MockClock) -> None:
-    """Two actors that wait for room in each other's full mailboxes: the second gets CallCycle at once, the first goes
-    on."""
+    """Two actors that wait for room in each other's full mailboxes: the second gets CallCycle at
+    once, the first goes on.
+    """
     one, two = (node.spawn(ak.child(Puppet).with_(mailbox=1)) for _ in range(2))
     ready = trio.Event()
 
@@ -409,7 +426,8 @@ class Sub(Gate):
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_notices_are_exempt(node: ak.Node, clock: MockClock, policy: Any) -> None:
-    """Down, Exit and timers are delivered to a full mailbox, and are never what drop_oldest drops."""
+    """Down, Exit and timers are delivered to a full mailbox, and are never what drop_oldest
+    drops."""
     made: list[Sub] = []
 
     def factory() -> Sub:
@@ -464,7 +482,9 @@ async def test_drop_oldest_with_nothing_but_notices(node: ak.Node, clock: MockCl
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_init_is_exempt(node: ak.Node, clock: MockClock, policy: Any) -> None:
-    """init, continuations and terminate are not in the mailbox's order: no flood drops or overtakes them."""
+    """init, continuations and terminate are not in the mailbox's order: no flood drops or overtakes
+    them.
+    """
     log: list[Any] = []
 
     class Begins(ak.Actor):
@@ -500,7 +520,9 @@ async def test_init_is_exempt(node: ak.Node, clock: MockClock, policy: Any) -> N
 
 
 async def test_dead_letters_of_the_dying(node: ak.Node, clock: MockClock) -> None:
-    """What is left in a mailbox when its actor dies is counted and told, in order; callers are told themselves."""
+    """What is left in a mailbox when its actor dies is counted and told, in order; callers are told
+    themselves.
+    """
     ref, _ = gate(node)
     await settle()
     for n in range(3):
@@ -571,8 +593,9 @@ async def test_a_flood_does_not_starve_the_node(node: ak.Node, clock: MockClock)
 )
 @hypothesis.settings(deadline=None, max_examples=60)
 def test_order_per_sender_and_receiver(bound: int, policy: Any, script: list[tuple[int, str]]) -> None:
-    """SIG-14: whatever the bound, the policy and the mix of ways to send, what arrives of one sender arrives in its
-    order, at most once, and what was accepted and not dropped arrives."""
+    """SIG-14: whatever the bound, the policy and the mix of ways to send, what arrives of one
+    sender arrives in its order, at most once, and what was accepted and not dropped arrives.
+    """
     trio.run(mixed_ways, bound, policy, script, clock=MockClock())
 
 

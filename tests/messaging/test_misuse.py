@@ -1,5 +1,6 @@
-"""What a newcomer gets wrong: each is an error that says what was attempted, why not, and what to do instead; as early
-as it can be known."""
+"""What a newcomer gets wrong: each is an error that says what was attempted, why not, and what to
+do instead; as early as it can be known.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +83,9 @@ NO_SPECS = {
 @pytest.mark.parametrize("door", [opened, supervised, partitions, asked, asked_dynamic], ids=lambda door: door.__name__)
 @pytest.mark.parametrize("what", NO_SPECS)
 async def test_what_is_no_spec_is_told_what_it_is(door: Any, what: str) -> None:
-    """open_node(Shop), supervisor(Shop), start_child(Shop) …: what was given, and how it becomes a spec."""
+    """open_node(Shop), supervisor(Shop), start_child(Shop) …: what was given, and how it becomes a
+    spec.
+    """
     make, text = NO_SPECS[what]
     with pytest.raises(ak.InvalidChildSpec) as caught:
         await door(make())
@@ -111,7 +114,9 @@ async def test_what_cannot_be_started_is_told_what_can(node: ak.Node, clock: Any
 
 
 def test_options_among_the_arguments_are_found() -> None:
-    """child(Shop, restart=…) would fail at each start only; a class that takes such an argument may have it."""
+    """child(Shop, restart=…) would fail at each start only; a class that takes such an argument may
+    have it.
+    """
 
     @attrs.define
     class Takes(ak.Actor):
@@ -193,7 +198,9 @@ async def test_a_method_of_a_ref_tells_how_it_is_sent(node: ak.Node, clock: Any)
 
 
 async def test_what_looks_at_objects_still_can(node: ak.Node, clock: Any) -> None:
-    """Protocols are asked by attributes that are not there: copy, pickle, inspect, weakref, doctest's unwrap."""
+    """Protocols are asked by attributes that are not there: copy, pickle, inspect, weakref,
+    doctest's unwrap.
+    """
     for ref in refs(node).values():
         assert not inspect.isawaitable(ref)
         assert not callable(ref)
@@ -210,7 +217,9 @@ async def test_what_looks_at_objects_still_can(node: ak.Node, clock: Any) -> Non
 
 
 async def test_a_message_may_have_any_name(node: ak.Node, clock: Any) -> None:
-    """Those of a ref's own attributes, of a record's, of keywords with an underscore: all stay what they were."""
+    """Those of a ref's own attributes, of a record's, of keywords with an underscore: all stay what
+    they were.
+    """
     names = ["call", "cast", "send", "alive", "pid", "state", "kind", "inbox", "name", "within", "link", "_hidden"]
     methods = {}
     for name in names:
@@ -356,7 +365,9 @@ def test_classes_that_only_look_like_it_are_fine() -> None:
 
 
 async def test_what_makes_its_constructor_later_is_found_at_its_first_spawn(node: ak.Node, clock: Any) -> None:
-    """A dataclass or attrs class with a field ctx, a mixin that is no actor: refused, and nothing is started."""
+    """A dataclass or attrs class with a field ctx, a mixin that is no actor: refused, and nothing
+    is started.
+    """
 
     @dataclass
     class Data(ak.Actor):
@@ -381,7 +392,9 @@ async def test_what_makes_its_constructor_later_is_found_at_its_first_spawn(node
 
 
 async def test_an_override_needs_no_decorator_and_is_checked_too(node: ak.Node, clock: Any) -> None:
-    """A generator under an undecorated override is refused where it is first sent: it would answer with a generator."""
+    """A generator under an undecorated override is refused where it is first sent: it would answer
+    with a generator.
+    """
 
     class Loud(Shop):
         def get_item(self, x: int) -> Any:
@@ -445,8 +458,9 @@ async def test_what_is_not_async_can_be_no_task(door: str, what: str, clock: Any
 
 
 async def test_whatever_returns_a_coroutine_can_be_a_task(clock: Any) -> None:
-    """Lambdas, partials, decorated functions, objects with ``__call__``; of what returns something else the reason
-    says so."""
+    """Lambdas, partials, decorated functions, objects with ``__call__``; of what returns something
+    else the reason says so.
+    """
 
     @functools.wraps(doubled)
     def decorated(x: int) -> Any:
@@ -508,7 +522,9 @@ def test_a_task_stream_needs_a_ref(supervisor: Any) -> None:
 
 
 async def test_a_process_without_async_is_told_apart_from_a_factory(node: ak.Node, clock: Any) -> None:
-    """``def f(ctx)``: the word that is missing, and not that an argument is. A factory may have a ctx of its own."""
+    """``def f(ctx)``: the word that is missing, and not that an argument is. A factory may have a
+    ctx of its own.
+    """
 
     def f(ctx: Any) -> None:
         raise AssertionError("ran")
@@ -568,7 +584,9 @@ async def test_a_ref_that_leads_to_nobody_says_why(clock: Any) -> None:
 
 
 def test_a_method_is_declared_once() -> None:
-    """@ak.call and @ak.cast together: refused as the class is defined; an override may be declared in another way."""
+    """@ak.call and @ak.cast together: refused as the class is defined; an override may be declared
+    in another way.
+    """
     assert "it is declared with @ak.cast already" in defines("@ak.call\n@ak.cast\ndef f(self): pass")
     assert "it is declared with @ak.call already" in defines("@ak.cast(sheddable=True)\n@ak.call\ndef f(self): pass")
 

@@ -38,7 +38,9 @@ async def seen(ref: ak.Ref[Puppet]) -> list[Any]:
 @conforms("MON-10", "MON-12")
 @pytest.mark.parametrize("reason", [ak.NORMAL, ak.SHUTDOWN, ak.KILL, OTHER, ak.Failure("x" * 100_000)])
 async def test_down_has_the_reason(node: ak.Node, clock: MockClock, reason: ak.ExitReason) -> None:
-    """MON-10, MON-12: Down carries the real reason, big ones intact; ref is what was given to monitor."""
+    """MON-10, MON-12: Down carries the real reason, big ones intact; ref is what was given to
+    monitor.
+    """
     watcher, target = node.spawn(Puppet), node.spawn(Puppet)
     monitor = await watch(watcher, target)
     target.cast(Puppet.tell, lambda me: me.ctx.exit_now(reason))
@@ -47,8 +49,9 @@ async def test_down_has_the_reason(node: ak.Node, clock: MockClock, reason: ak.E
 
 @conforms("MON-10", "MON-16", "MON-17")
 async def test_monitoring_the_dead(node: ak.Node, clock: MockClock) -> None:
-    """MON-10, MON-16: a dead actor, or a name that nobody has, gives NoProc at once; so does a second monitor after
-    death."""
+    """MON-10, MON-16: a dead actor, or a name that nobody has, gives NoProc at once; so does a
+    second monitor after death.
+    """
     watcher, target = node.spawn(Puppet), node.spawn(Puppet)
     target.kill()
     nobody = ak.named(Puppet, "nobody")
@@ -79,7 +82,9 @@ async def test_spawn_monitor(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("MON-08")
 async def test_every_monitor_is_separate(node: ak.Node, clock: MockClock) -> None:
-    """MON-08: of four monitors on one actor, one taken back is silent, the others get a Down each, in their order."""
+    """MON-08: of four monitors on one actor, one taken back is silent, the others get a Down each,
+    in their order.
+    """
     watcher, target = node.spawn(Puppet), node.spawn(Puppet)
     ids = [await watch(watcher, target) for _ in range(4)]
     assert await unwatch(watcher, ids[1], flush=True)
@@ -89,8 +94,9 @@ async def test_every_monitor_is_separate(node: ak.Node, clock: MockClock) -> Non
 
 @conforms("MON-08", "MON-09")
 async def test_demonitor_with_the_down_in_the_mailbox(node: ak.Node, clock: MockClock) -> None:
-    """MON-08, MON-09: once the Down is queued, demonitor says False and leaves it, unless flush removes it, and it
-    alone."""
+    """MON-08, MON-09: once the Down is queued, demonitor says False and leaves it, unless flush
+    removes it, and it alone.
+    """
     watcher, target = node.spawn(Puppet), node.spawn(Puppet)
     ids = [await watch(watcher, target) for _ in range(3)]
 
@@ -105,7 +111,9 @@ async def test_demonitor_with_the_down_in_the_mailbox(node: ak.Node, clock: Mock
 
 @conforms("MON-09", "MON-18", "MON-06")
 async def test_demonitor_says_whether_a_down_comes(node: ak.Node, clock: MockClock) -> None:
-    """MON-09, MON-18: True means that no Down comes, False that it has come or is queued; 200 times in both orders."""
+    """MON-09, MON-18: True means that no Down comes, False that it has come or is queued; 200 times
+    in both orders.
+    """
     for n in range(200):
         watcher, target = node.spawn(Puppet), node.spawn(Puppet)
         monitor = await watch(watcher, target)
@@ -169,8 +177,9 @@ async def test_monitoring_oneself(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("MON-13", "MON-17")
 async def test_the_tables_of_both_ends(node: ak.Node, clock: MockClock) -> None:
-    """MON-13: monitors and monitored_by, right after monitor, demonitor, the watched one's end and the watcher's
-    end."""
+    """MON-13: monitors and monitored_by, right after monitor, demonitor, the watched one's end and
+    the watcher's end.
+    """
     watcher, target = node.spawn(Puppet), node.spawn(Puppet)
 
     def tables() -> tuple[Any, Any]:
@@ -194,7 +203,9 @@ async def test_the_tables_of_both_ends(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("MON-14")
 async def test_many_monitors_in_both_directions(node: ak.Node, clock: MockClock) -> None:
-    """MON-14: mixed monitors both ways, taken back in any order: the lists equal the sets, and are empty at the end."""
+    """MON-14: mixed monitors both ways, taken back in any order: the lists equal the sets, and are
+    empty at the end.
+    """
     one, two = node.spawn(Puppet), node.spawn(Puppet)
     shuffler = random.Random(7)
     for order in itertools.islice(itertools.permutations(range(5)), 40):
@@ -227,7 +238,9 @@ async def test_a_watcher_that_is_ended_by_the_one_it_watches(node: ak.Node, cloc
 
 @conforms("MON-15")
 async def test_the_name_is_free_when_down_arrives(node: ak.Node, clock: MockClock) -> None:
-    """MON-15: when the Down of a named actor arrives, its name can be registered; at once, not later."""
+    """MON-15: when the Down of a named actor arrives, its name can be registered; at once, not
+    later.
+    """
     target = node.spawn(ak.child(Puppet).with_(name="taken"))
     took: list[bool] = []
 
@@ -256,8 +269,9 @@ async def test_down_does_not_end_anybody(node: ak.Node, clock: MockClock) -> Non
 
 @conforms("MON-16")
 async def test_the_incarnation_is_part_of_the_pid(node: ak.Node, clock: MockClock) -> None:
-    """MON-16: an actor of a former node is dead to a watcher: NoProc at once, and its pid is never one of this
-    node's."""
+    """MON-16: an actor of a former node is dead to a watcher: NoProc at once, and its pid is never
+    one of this node's.
+    """
     async with ak.open_node() as former:
         old = former.spawn(Puppet)
         await trio.lowlevel.checkpoint()

@@ -32,7 +32,9 @@ async def test_register_and_whereis(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("SRV-01")
 async def test_a_taken_name(node: ak.Node, clock: MockClock) -> None:
-    """SRV-01: a second holder is refused, by register and by spec, and told who has it; nothing is started."""
+    """SRV-01: a second holder is refused, by register and by spec, and told who has it; nothing is
+    started.
+    """
     first = node.spawn(ak.child(Puppet).with_(name="svc"))
     before = node.statistics()
     with pytest.raises(ak.AlreadyRegistered, match=r"<node\.1>"):
@@ -95,7 +97,8 @@ async def test_short_lives_under_one_name(node: ak.Node, clock: MockClock) -> No
 
 @conforms("SRV-15")
 async def test_the_name_of_a_failed_start_is_free(node: ak.Node, clock: MockClock) -> None:
-    """SRV-15: when a start fails or is not needed, its name is free the moment the start returns."""
+    """SRV-15: when a start fails or is not needed, its name is free the moment the start
+    returns."""
 
     class Broken(ak.Actor):
         def __init__(self, how: str) -> None:
@@ -148,8 +151,9 @@ async def test_a_named_ref_outlives_restarts(node: ak.Node, clock: MockClock) ->
 
 @conforms("SRV-09", "SRV-06")
 async def test_a_name_that_nobody_has(node: ak.Node, clock: MockClock) -> None:
-    """SRV-09, SRV-06: sends return False and are counted, calls and waits raise CalleeDied with NoProc, control is
-    nothing."""
+    """SRV-09, SRV-06: sends return False and are counted, calls and waits raise CalleeDied with
+    NoProc, control is nothing.
+    """
     ref = ak.named(Puppet, "nobody")
     async with node.subscribe(ak.DeadLetter) as events:
         assert ref.cast(Puppet.note, 1) is False
@@ -176,7 +180,9 @@ async def test_a_name_that_nobody_has(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_a_supervised_name(clock: Any) -> None:
-    """A child with a name has it again after a restart; a call in between is NoProc or served, never lost."""
+    """A child with a name has it again after a restart; a call in between is NoProc or served,
+    never lost.
+    """
     tree = ak.supervisor(ak.child(Puppet).with_(name="svc"))
     async with ak.open_node(tree) as node:
         ref = ak.named(Puppet, "svc")
@@ -199,8 +205,9 @@ def test_a_named_ref_outside_of_any_node() -> None:
 
 
 async def test_two_nodes_side_by_side(clock: Any) -> None:
-    """A named ref means the node that it is used on: in each node's actors their own, in the host the innermost open
-    node."""
+    """A named ref means the node that it is used on: in each node's actors their own, in the host
+    the innermost open node.
+    """
     ref = ak.named(Puppet, "svc")
     async with ak.open_node(name="one") as one:
         one.spawn(ak.child(Puppet).with_(name="svc"))

@@ -36,8 +36,9 @@ OPERATIONS: dict[str, Callable[[Any, Any], object]] = {
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 async def test_from_the_host_and_from_another_actor(node: ak.Node, clock: MockClock, operation: str) -> None:
-    """Used by the host, by another actor or by a task of theirs, it raises NotInsideActor naming the operation, and
-    does nothing."""
+    """Used by the host, by another actor or by a task of theirs, it raises NotInsideActor naming
+    the operation, and does nothing.
+    """
     ref, other = node.spawn(Trapper), node.spawn(Puppet)
     function = OPERATIONS[operation]
     actors = node.statistics().actors
@@ -64,7 +65,9 @@ async def test_from_the_host_and_from_another_actor(node: ak.Node, clock: MockCl
 
 @pytest.mark.parametrize("operation", [o for o in OPERATIONS if o != "exit_now"])
 async def test_from_inside(node: ak.Node, clock: MockClock, operation: str) -> None:
-    """In its constructor, its handlers, its continuations, its terminate and its own tasks it is allowed."""
+    """In its constructor, its handlers, its continuations, its terminate and its own tasks it is
+    allowed.
+    """
     other = node.spawn(Trapper)
     worked: list[str] = []
 
@@ -131,7 +134,8 @@ async def test_a_process_context_too(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_a_dead_actors_instance(node: ak.Node, clock: MockClock) -> None:
-    """A saved instance or bound method of a dead actor raises ActorDead and says to keep the ref."""
+    """A saved instance or bound method of a dead actor raises ActorDead and says to keep the
+    ref."""
     saved: list[Puppet] = []
     ref = node.spawn(Puppet)
     await ref.call(Puppet.do, saved.append)

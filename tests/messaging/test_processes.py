@@ -114,7 +114,9 @@ async def test_a_predicate_that_sends(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_cancellation_loses_nothing(node: ak.Node, clock: MockClock) -> None:
-    """A receive that times out, or is cancelled in the very step in which a message comes, loses no message."""
+    """A receive that times out, or is cancelled in the very step in which a message comes, loses no
+    message.
+    """
     got: list[Any] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -155,7 +157,9 @@ async def test_two_tasks_cannot_receive_at_once(node: ak.Node, clock: MockClock)
 
 
 async def test_kill_in_receive(node: ak.Node, clock: MockClock) -> None:
-    """A kill ends it in receive, in any await, and before it has begun; finally blocks run; monitors hear Killed."""
+    """A kill ends it in receive, in any await, and before it has begun; finally blocks run;
+    monitors hear Killed.
+    """
     log: list[str] = []
     probe = Probe(node)
 
@@ -183,7 +187,9 @@ async def test_kill_in_receive(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_its_end_and_its_crash(node: ak.Node, clock: MockClock) -> None:
-    """It ends Normal when its function returns, with Crash when that raises, with its own reason by exit_now."""
+    """It ends Normal when its function returns, with Crash when that raises, with its own reason by
+    exit_now.
+    """
     probe = Probe(node)
 
     async def returns(ctx: ak.ProcessContext) -> int:
@@ -368,8 +374,9 @@ async def test_a_flood_does_not_starve_others(clock: MockClock) -> None:
 
 
 async def test_calling_from_a_process(node: ak.Node, clock: MockClock) -> None:
-    """A process calls like an actor does, inline and waiting; an actor that waits for room in its mailbox is part of a
-    cycle."""
+    """A process calls like an actor does, inline and waiting; an actor that waits for room in its
+    mailbox is part of a cycle.
+    """
     got: list[Any] = []
     puppet = node.spawn(Puppet)
 
@@ -413,8 +420,9 @@ async def test_a_process_with_tasks_may_wait_for_its_own_room(node: ak.Node, clo
 
 
 async def test_processes_as_children(clock: MockClock) -> None:
-    """A process is a child like any other: restarted when it fails, left when it is transient and done, stopped with
-    the tree."""
+    """A process is a child like any other: restarted when it fails, left when it is transient and
+    done, stopped with the tree.
+    """
     log: list[str] = []
 
     async def worker(ctx: ak.ProcessContext, name: str) -> None:

@@ -70,7 +70,7 @@ async def run(node: ak.Node, process: Any, *messages: Any, budget: Any = None) -
     return reason
 
 
-# --- at once ---------------------------------------------------------------------------------------
+# --- at once --------------------------------------------------------------------------------------
 
 
 @conforms("TMR-01")
@@ -96,7 +96,8 @@ async def test_what_is_there_is_taken(node: ak.Node, clock: MockClock, at_once: 
 
 @AT_ONCE
 async def test_what_is_wanted_is_taken(node: ak.Node, clock: MockClock, at_once: AtOnce) -> None:
-    """By class or predicate; what is not wanted stays, in order, and makes room only when it goes."""
+    """By class or predicate; what is not wanted stays, in order, and makes room only when it
+    goes."""
     got: list[Any] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -147,7 +148,9 @@ async def test_a_predicate_that_raises_loses_nothing(node: ak.Node, clock: MockC
 
 @pytest.mark.parametrize("way", ["receive", "within", "nowait"])
 async def test_a_predicate_that_changes_the_mailbox(node: ak.Node, clock: MockClock, way: str) -> None:
-    """One that takes a message itself, or sends one: nothing is taken twice, nothing lost, and none is overlooked."""
+    """One that takes a message itself, or sends one: nothing is taken twice, nothing lost, and none
+    is overlooked.
+    """
     got: list[Any] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -190,7 +193,9 @@ async def test_a_predicate_that_takes_what_it_wants(node: ak.Node, clock: MockCl
 
 @AT_ONCE
 async def test_only_one_task_receives(node: ak.Node, clock: MockClock, at_once: AtOnce) -> None:
-    """While another task of the process is receiving it raises BusyResourceError; that one gets the message."""
+    """While another task of the process is receiving it raises BusyResourceError; that one gets the
+    message.
+    """
     got: list[Any] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -232,11 +237,14 @@ async def test_from_a_task_of_its_own_and_from_outside(node: ak.Node, clock: Moc
         await ref.receive(within=0)
 
 
-# --- within ----------------------------------------------------------------------------------------
+# --- within
+# ----------------------------------------------------------------------------------------
 
 
 async def test_within_a_time(node: ak.Node, clock: MockClock) -> None:
-    """It waits so many seconds, from the call on, whatever unwanted messages come; then it is TooSlowError."""
+    """It waits so many seconds, from the call on, whatever unwanted messages come; then it is
+    TooSlowError.
+    """
     times: list[float] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -316,7 +324,9 @@ async def test_a_message_that_comes_as_the_time_ends(node: ak.Node, clock: MockC
 @pytest.mark.parametrize("seconds", [None, 0, 5], ids=["for ever", "0", "5"])
 @pytest.mark.parametrize("scope", ["cancelled", "expired", "around the task"])
 async def test_a_cancelled_scope_cancels(node: ak.Node, clock: MockClock, scope: str, seconds: float | None) -> None:
-    """Before anything is taken, though a message waits: it is there afterwards. receive_nowait does not look."""
+    """Before anything is taken, though a message waits: it is there afterwards. receive_nowait does
+    not look.
+    """
     got: list[Any] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -359,7 +369,8 @@ async def test_a_scope_cancelled_while_it_waits_within(node: ak.Node, clock: Moc
     assert reason == ak.NORMAL or reason.type == "TooSlowError"  # type: ignore[attr-defined]
 
 
-# --- killed ----------------------------------------------------------------------------------------
+# --- killed
+# ----------------------------------------------------------------------------------------
 
 WAYS: dict[str, Callable[[ak.ProcessContext], Awaitable[Any]]] = {
     "receive": lambda ctx: ctx.receive(),
@@ -379,8 +390,9 @@ ENDS: dict[str, Callable[[ak.Node, Any], None]] = {
 @pytest.mark.parametrize("where", ["its function", "a task of its nursery", "a scope of its own"])
 @pytest.mark.parametrize("way", WAYS)
 async def test_woken_and_then_ended(node: ak.Node, clock: MockClock, way: str, where: str, end: str) -> None:
-    """A process that a message has woken, and that is ended before it has run, does not get the message: it becomes a
-    dead letter."""
+    """A process that a message has woken, and that is ended before it has run, does not get the
+    message: it becomes a dead letter.
+    """
     got: list[Any] = []
     log: list[str] = []
 
@@ -417,7 +429,9 @@ async def test_woken_and_then_ended(node: ak.Node, clock: MockClock, way: str, w
 @AT_ONCE
 @pytest.mark.parametrize("again", ["the same", "receive"])
 async def test_killed_while_many_wait(node: ak.Node, clock: MockClock, at_once: AtOnce, again: str) -> None:
-    """With a full mailbox too: killed on its own stack, by itself or by an actor that it calls, it takes no more."""
+    """With a full mailbox too: killed on its own stack, by itself or by an actor that it calls, it
+    takes no more.
+    """
     got: list[Any] = []
 
     class Killer(ak.Actor):
@@ -440,8 +454,9 @@ async def test_killed_while_many_wait(node: ak.Node, clock: MockClock, at_once: 
 
 
 async def test_killed_while_it_lets_others_run(node: ak.Node, clock: MockClock) -> None:
-    """A process that takes one message after the other lets others run from time to time; a kill that comes then ends
-    it before the next message."""
+    """A process that takes one message after the other lets others run from time to time; a kill
+    that comes then ends it before the next message.
+    """
     got: list[int] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -464,7 +479,9 @@ async def test_killed_while_it_lets_others_run(node: ak.Node, clock: MockClock) 
 
 
 async def test_shielded_code_may_go_on(node: ak.Node, clock: MockClock) -> None:
-    """As with any await: a shielded scope in a killed process waits for its message, and takes it in every way."""
+    """As with any await: a shielded scope in a killed process waits for its message, and takes it
+    in every way.
+    """
     got: list[Any] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -488,7 +505,8 @@ async def test_shielded_code_may_go_on(node: ak.Node, clock: MockClock) -> None:
     assert got == [0, 1, 2]
 
 
-# --- a model ---------------------------------------------------------------------------------------
+# --- a model
+# ---------------------------------------------------------------------------------------
 
 KINDS = st.sampled_from([None, int, str])
 PROGRAM = st.lists(
@@ -503,7 +521,9 @@ PROGRAM = st.lists(
 @given(program=PROGRAM)
 @effort(100)
 def test_random_receives_against_a_list(program: list[tuple[str, Any]]) -> None:
-    """Sends and receives of all kinds in any order: each gives what a plain list would, and leaves what it would."""
+    """Sends and receives of all kinds in any order: each gives what a plain list would, and leaves
+    what it would.
+    """
     got: list[Any] = []
     expected: list[Any] = []
     queue: list[Any] = []

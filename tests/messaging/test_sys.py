@@ -53,7 +53,9 @@ class Fragile(Gate):
 
 @conforms("SRV-18")
 async def test_get_state(node: ak.Node, clock: MockClock) -> None:
-    """SRV-18: the attributes by name, slots included, by ref and by name; not through format_status; a shallow copy."""
+    """SRV-18: the attributes by name, slots included, by ref and by name; not through
+    format_status; a shallow copy.
+    """
     assert await ak.sys.get_state(node.spawn(Slotted, 1)) == {"a": 1, "b": "b"}
     node.spawn(ak.child(Secretive).with_(name="svc"))
     state = await ak.sys.get_state(ak.named(Secretive, "svc"))
@@ -64,7 +66,9 @@ async def test_get_state(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("SRV-18")
 async def test_replace_state(node: ak.Node, clock: MockClock) -> None:
-    """SRV-18: the function gets the attributes and returns the new ones; what it leaves out is deleted."""
+    """SRV-18: the function gets the attributes and returns the new ones; what it leaves out is
+    deleted.
+    """
     slotted, puppet = node.spawn(Slotted, 1), node.spawn(Puppet)
     assert await ak.sys.replace_state(slotted, lambda state: {**state, "a": 2}) == {"a": 2, "b": "b"}
     assert await slotted.call(Slotted.get) == (2, "b")
@@ -75,8 +79,9 @@ async def test_replace_state(node: ak.Node, clock: MockClock) -> None:
 @conforms("SRV-18")
 @pytest.mark.parametrize("suspended", [False, True])
 async def test_replace_state_that_fails(node: ak.Node, clock: MockClock, suspended: bool) -> None:
-    """SRV-18: a function that raises, or a state that cannot be set, leaves the state: CallbackFailed; also while
-    suspended."""
+    """SRV-18: a function that raises, or a state that cannot be set, leaves the state:
+    CallbackFailed; also while suspended.
+    """
     slotted = node.spawn(Slotted, 1)
     if suspended:
         await ak.sys.suspend(slotted)
@@ -93,7 +98,9 @@ async def test_replace_state_that_fails(node: ak.Node, clock: MockClock, suspend
 
 @conforms("SRV-17")
 async def test_get_status(node: ak.Node, clock: MockClock) -> None:
-    """SRV-17: process_info and the state as format_status shows it, bounded; a crash in it loses nothing."""
+    """SRV-17: process_info and the state as format_status shows it, bounded; a crash in it loses
+    nothing.
+    """
     secretive = node.spawn(Secretive)
     status = await ak.sys.get_status(secretive)
     assert status.info.pid == secretive.pid
@@ -110,8 +117,9 @@ async def test_get_status(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("INFO-05")
 async def test_requests_overtake_the_mailbox(node: ak.Node, clock: MockClock) -> None:
-    """INFO-05: an idle or queued actor is served at once; one in its handler after that message, before those that
-    wait."""
+    """INFO-05: an idle or queued actor is served at once; one in its handler after that message,
+    before those that wait.
+    """
     puppet = node.spawn(Puppet)
     for n in range(5):
         puppet.cast(Puppet.note, n)
@@ -166,8 +174,9 @@ async def test_an_actor_that_stays_in_its_handler(node: ak.Node, clock: MockCloc
 
 
 async def test_the_dead_and_the_dying(node: ak.Node, clock: MockClock) -> None:
-    """CalleeDied with NoProc for the dead and for nobody's name; with the reason when it ends first, killed or
-    crashed."""
+    """CalleeDied with NoProc for the dead and for nobody's name; with the reason when it ends
+    first, killed or crashed.
+    """
     dead = node.spawn(Puppet)
     dead.kill()
     for ref in (dead, ak.named(Puppet, "nobody")):
@@ -193,7 +202,9 @@ async def test_the_dead_and_the_dying(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_asking_oneself(node: ak.Node, clock: MockClock) -> None:
-    """A request to oneself, or to one that waits for the asker, is refused at once instead of timing out."""
+    """A request to oneself, or to one that waits for the asker, is refused at once instead of
+    timing out.
+    """
     one, two = node.spawn(Puppet), node.spawn(Puppet)
 
     async def of(me: Puppet, ref: ak.Ref[Any]) -> None:
@@ -223,8 +234,9 @@ async def test_processes_are_refused(node: ak.Node, clock: MockClock) -> None:
 @conforms("SYS-01")
 @pytest.mark.parametrize("when", ["idle", "queued", "running"])
 async def test_suspend_and_resume(node: ak.Node, clock: MockClock, when: str) -> None:
-    """A suspended actor handles nothing but system requests; messages and calls wait and are served after resume; both
-    idempotent."""
+    """A suspended actor handles nothing but system requests; messages and calls wait and are served
+    after resume; both idempotent.
+    """
     ref, made = gate(node)
     await settle()
     if when != "running":
@@ -262,7 +274,9 @@ async def test_suspend_and_resume(node: ak.Node, clock: MockClock, when: str) ->
 
 
 async def test_suspending_again_and_again(node: ak.Node, clock: MockClock) -> None:
-    """An actor that is suspended and resumed while it is queued is queued once: it gets one turn, not many."""
+    """An actor that is suspended and resumed while it is queued is queued once: it gets one turn,
+    not many.
+    """
     ref = node.spawn(Puppet)
     record: Any = ref
     ref.cast(Puppet.note, 1)
@@ -285,8 +299,9 @@ async def test_a_call_to_a_suspended_actor_times_out(node: ak.Node, clock: MockC
 
 @pytest.mark.parametrize("end", ["kill", "exit", "stop", "shutdown"])
 async def test_ending_a_suspended_actor(node: ak.Node, clock: MockClock, end: str) -> None:
-    """Kill, exit signals, stop and the parent's shutdown work on a suspended actor; stop runs terminate; its mailbox is
-    not handled."""
+    """Kill, exit signals, stop and the parent's shutdown work on a suspended actor; stop runs
+    terminate; its mailbox is not handled.
+    """
     log: list[Any] = []
 
     class Ends(Puppet):
@@ -358,8 +373,9 @@ async def test_waiting_senders_of_a_suspended_actor(node: ak.Node, clock: MockCl
 
 @conforms("SYS-01")
 async def test_trace(node: ak.Node, clock: MockClock) -> None:
-    """The callback gets each message that begins to be handled, in order, those queued before included; no_trace ends
-    it."""
+    """The callback gets each message that begins to be handled, in order, those queued before
+    included; no_trace ends it.
+    """
     ref, made = gate(node)
     await settle()
     ref.cast(Gate.note, "queued")
@@ -406,7 +422,9 @@ async def test_a_trace_callback_that_raises(node: ak.Node, clock: MockClock, cap
 
 @conforms("SYS-01")
 async def test_statistics(node: ak.Node, clock: MockClock) -> None:
-    """Counting begins when switched on, counts calls, casts and infos, and is None when off; beside a trace."""
+    """Counting begins when switched on, counts calls, casts and infos, and is None when off; beside
+    a trace.
+    """
     puppet = node.spawn(Puppet)
     assert await ak.sys.get_statistics(puppet) is None
     await ak.sys.statistics(puppet, False)
@@ -435,7 +453,9 @@ async def test_statistics(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_watching_costs_nothing_when_off(node: ak.Node, clock: MockClock) -> None:
-    """Switched off, an actor has its old template again, shared with the others of its class, and calls run inline."""
+    """Switched off, an actor has its old template again, shared with the others of its class, and
+    calls run inline.
+    """
     one, two = node.spawn(Puppet), node.spawn(Puppet)
     record: Any = one
     other: Any = two

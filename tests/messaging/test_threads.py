@@ -38,7 +38,9 @@ async def in_thread(function: Callable[[], Any]) -> Any:
 
 
 async def test_cast_send_and_call() -> None:
-    """A thread casts, sends and calls, by ref, by name and within a deadline; in the order of its asking."""
+    """A thread casts, sends and calls, by ref, by name and within a deadline; in the order of its
+    asking.
+    """
     async with ak.open_node() as node:
         puppet = node.spawn(ak.child(Puppet).with_(name="svc"))
         door = node.from_thread
@@ -77,7 +79,9 @@ async def test_order_per_thread() -> None:
 
 
 async def test_errors_reach_the_thread() -> None:
-    """A call raises in the thread what it raises anywhere; what is no message is refused in the thread at once."""
+    """A call raises in the thread what it raises anywhere; what is no message is refused in the
+    thread at once.
+    """
     async with ak.open_node() as node:
         puppet = node.spawn(Puppet)
         door = node.from_thread
@@ -103,7 +107,9 @@ async def test_errors_reach_the_thread() -> None:
 
 
 async def test_from_a_thread_that_an_actor_waits_for() -> None:
-    """A worker thread of an actor's handler calls other actors; the actor's own nodes and names apply."""
+    """A worker thread of an actor's handler calls other actors; the actor's own nodes and names
+    apply.
+    """
     async with ak.open_node(name="a") as node, ak.open_node(name="b"):
         helper = node.spawn(ak.child(Puppet).with_(name="helper"))
 
@@ -117,7 +123,9 @@ async def test_from_a_thread_that_an_actor_waits_for() -> None:
 
 
 async def test_after_the_end_of_the_node() -> None:
-    """Sends to a node that has ended are dead letters, calls CalleeDied: a late thread harms nothing."""
+    """Sends to a node that has ended are dead letters, calls CalleeDied: a late thread harms
+    nothing.
+    """
     async with ak.open_node() as node:
         puppet = node.spawn(Puppet)
 

@@ -1,4 +1,6 @@
-"""Timers against a list that is searched: what fires, when, in which order, and what ``cancel`` says."""
+"""Timers against a list that is searched: what fires, when, in which order, and what ``cancel``
+says.
+"""
 
 from __future__ import annotations
 

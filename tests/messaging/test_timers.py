@@ -32,7 +32,9 @@ async def test_send_after(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("TMR-01")
 async def test_timers_fire_in_order(node: ak.Node, clock: MockClock) -> None:
-    """Several timers fire in the order of their times, those of one instant in the order of their making."""
+    """Several timers fire in the order of their times, those of one instant in the order of their
+    making.
+    """
     probe = Probe(node)
     for n, seconds in enumerate((3, 1, 2, 1, 0)):
         node.send_after(seconds, probe.ref, (seconds, n))
@@ -42,7 +44,9 @@ async def test_timers_fire_in_order(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("TMR-01")
 async def test_cancel_returns_the_seconds_left(node: ak.Node, clock: MockClock) -> None:
-    """cancel tells what was left; None when it has fired or was cancelled before; a cancelled one does not fire."""
+    """cancel tells what was left; None when it has fired or was cancelled before; a cancelled one
+    does not fire.
+    """
     probe = Probe(node)
     timer = node.send_after(10, probe.ref, "never")
     assert timer.pending
@@ -59,7 +63,9 @@ async def test_cancel_returns_the_seconds_left(node: ak.Node, clock: MockClock) 
 
 @conforms("TMR-01")
 async def test_a_timer_dies_with_its_actor(node: ak.Node, clock: MockClock) -> None:
-    """A timer to an actor goes with that actor; one to a dead actor never is; neither makes a dead letter."""
+    """A timer to an actor goes with that actor; one to a dead actor never is; neither makes a dead
+    letter.
+    """
     puppet = node.spawn(Puppet)
     timers = [node.send_after(10, puppet, n) for n in range(100)]
     assert node.statistics().timers == 100
@@ -82,7 +88,9 @@ async def test_a_timer_outlives_the_one_that_made_it(node: ak.Node, clock: MockC
 
 @conforms("TMR-01")
 async def test_a_timer_to_a_name(node: ak.Node, clock: MockClock) -> None:
-    """A name is resolved when the timer fires: the holder may have changed; nobody is a dead letter."""
+    """A name is resolved when the timer fires: the holder may have changed; nobody is a dead
+    letter.
+    """
     ref = ak.named(Puppet, "svc")
     node.spawn(ak.child(Puppet).with_(name="svc")).kill()
     node.send_after(5, ref, "x")
@@ -131,8 +139,9 @@ async def test_a_timer_wakes_an_idle_process(node: ak.Node, clock: MockClock) ->
 
 @conforms("SRV-12")
 async def test_idle_timeout(node: ak.Node, clock: MockClock) -> None:
-    """SRV-12: IdleTimeout comes after so many seconds without a message, again and again; every message counts it
-    anew."""
+    """SRV-12: IdleTimeout comes after so many seconds without a message, again and again; every
+    message counts it anew.
+    """
     log: list[tuple[float, str]] = []
     started = trio.current_time()
 
@@ -175,7 +184,9 @@ async def test_a_timer_that_is_cancelled_after_its_node(clock: MockClock) -> Non
 
 
 async def test_a_cancelled_timer_is_let_go_of(node: ak.Node, clock: MockClock) -> None:
-    """An actor's timers are those that are pending, at once: nobody has to look through all of them."""
+    """An actor's timers are those that are pending, at once: nobody has to look through all of
+    them.
+    """
     puppet = node.spawn(Puppet)
     record = node.engine.resolve(puppet)
     assert record is not None

@@ -1,4 +1,6 @@
-"""Arguments that do not fit a handler are the fault of whoever sent them: through every door, whatever the shape."""
+"""Arguments that do not fit a handler are the fault of whoever sent them: through every door,
+whatever the shape.
+"""
 
 from __future__ import annotations
 
@@ -232,7 +234,9 @@ CASTS = {
 async def test_a_cast_that_does_not_fit_is_a_dead_letter(
     method: Any, door: Callable[..., Any], options: dict[str, Any], autojump_clock: Any, caplog: Any
 ) -> None:
-    """Its warning names the sender and the message; the receiver goes on with the next one, in order."""
+    """Its warning names the sender and the message; the receiver goes on with the next one, in
+    order.
+    """
     async with ak.open_node() as node, node.subscribe(ak.DeadLetter) as letters:
         shop = node.spawn(ak.child(Shop).with_(name="shop", **options))
         await door(node, shop, method)
@@ -252,7 +256,9 @@ async def test_a_cast_that_does_not_fit_is_a_dead_letter(
 
 
 async def test_a_misfit_among_casts_that_were_right_is_named_from_the_second_on(node: ak.Node, caplog: Any) -> None:
-    """A cast carries no sender: the first is unknown, and says so; those after it are checked as they are sent."""
+    """A cast carries no sender: the first is unknown, and says so; those after it are checked as
+    they are sent.
+    """
     shop = node.spawn(Shop)
     for wrong in (False, True, False, True, False):
         shop.cast(Shop.tell, *(() if wrong else (1,)))
@@ -264,7 +270,9 @@ async def test_a_misfit_among_casts_that_were_right_is_named_from_the_second_on(
 
 
 async def test_a_caller_that_has_gone_is_no_reason_to_lose_the_warning(node: ak.Node, clock: Any, caplog: Any) -> None:
-    """A queued call that was given up and does not fit: nobody is there to raise in, so it is a dead letter."""
+    """A queued call that was given up and does not fit: nobody is there to raise in, so it is a
+    dead letter.
+    """
     shop = node.spawn(Shop)
     gate = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -495,7 +503,9 @@ def test_fits_says_what_python_does(function: Any, number: int, names: set[str])
 
 
 async def test_a_process_whose_arguments_do_not_fit_does_not_start(node: ak.Node, clock: Any) -> None:
-    """As a class whose constructor raises: StartFailed at once, in spawn and in a supervisor's start."""
+    """As a class whose constructor raises: StartFailed at once, in spawn and in a supervisor's
+    start.
+    """
 
     async def work(ctx: ak.ProcessContext, n: int, *, m: int = 0) -> None:
         pass

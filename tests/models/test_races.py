@@ -1,8 +1,9 @@
-"""The races that matter, each as a small program that is run under many orders (``tests.schedules``).
+"""The races that matter, each as a small program that is run under many orders
+(``tests.schedules``).
 
-A seed decides which ready task runs first at every step, and how many steps each task lets pass before its deed.
-Whatever the order: every call is answered or fails, at once and for a reason that can be; nothing is left, no task,
-actor, timer, link or waiting sender.
+A seed decides which ready task runs first at every step, and how many steps each task lets pass
+before its deed. Whatever the order: every call is answered or fails, at once and for a reason that
+can be; nothing is left, no task, actor, timer, link or waiting sender.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class Race:
 
     async def run(self, scenario: Callable[[Race], Awaitable[None]]) -> None:
         before = trio.lowlevel.current_statistics().tasks_living
-        # No slice ends by the real clock, or every one does: else the same seed would not be the same run.
+        # No slice ends by the real clock, or every one does: else the same seed would not be the
+        # same run.
         async with ak.open_node(kill_timeout=1000.0, slice_seconds=self.pick.choice([1000.0, 1e-9])) as node:
             self.node = node
             await scenario(self)

@@ -1,4 +1,6 @@
-"""The same seed is the same trace, and a trace that was saved is replayed without trio, to the same actions."""
+"""The same seed is the same trace, and a trace that was saved is replayed without trio, to the same
+actions.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,9 @@ def a_governor(seed: int) -> Trace:
 
 
 def test_a_census_is_told_as_it_is() -> None:
-    """With its counts, and with what has no row. Fault: a governor that is traced decides otherwise."""
+    """With its counts, and with what has no row. Fault: a governor that is traced decides
+    otherwise.
+    """
     rows = [Candidate(n, 1, True, None, 60) for n in range(30)]
     census = Census()
     census.add(1, True, False, rows[:3], 30, 1_800, rows[0])
@@ -179,8 +183,9 @@ SAVED = sorted((Path(__file__).parent / "traces").glob("*.jsonl"))
 
 @pytest.mark.parametrize("path", SAVED, ids=lambda path: path.stem)
 def test_traces_of_earlier_versions_are_replayed(path: Path) -> None:
-    """To the same actions, though classes have moved and have other names. Fault: a trace from the field is of no use
-    after an update."""
+    """To the same actions, though classes have moved and have other names. Fault: a trace from the
+    field is of no use after an update.
+    """
     lines = path.read_text().splitlines()
     assert Trace.load(path).replay() == len(lines) - 1
 

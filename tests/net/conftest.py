@@ -1,4 +1,5 @@
-"""Every test gives back what it took: descriptors here, sockets by ResourceWarning being an error."""
+"""Every test gives back what it took: descriptors here, sockets by ResourceWarning being an
+error."""
 
 from __future__ import annotations
 

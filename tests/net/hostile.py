@@ -1,5 +1,7 @@
-"""Peers that mean ill, each a function of the address and a source of randomness. Used by tests, and for minutes by
-`python -m tests.net.hostile SECONDS [SEED]`, which compares nothing and only says what became of the node."""
+"""Peers that mean ill, each a function of the address and a source of randomness. Used by tests,
+and for minutes by `python -m tests.net.hostile SECONDS [SEED]`, which compares nothing and only
+says what became of the node.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from bench.worker import rss
 
 MAX_LINE = 200
 HANG = 60.0
-"""Seconds after which what should come at once is taken for lost: far beyond any machine that still works."""
+"""Seconds after which what should come at once is taken for lost: far beyond any machine that still
+works.
+"""
 
 Address = tuple[str, int]
 
@@ -133,9 +137,10 @@ async def well_behaved(address: Address, done: trio.Event, counts: Counter[str])
 async def siege(
     seconds: float, seed: int, peers: int = 30, most: float = float("inf"), answers: int = 0, look_every: int = 50
 ) -> dict[str, Any]:
-    """A node with a listener under attack; what was seen. It ends after so many seconds, or when ``most`` peers have
-    come, one has crashed its connection, and the well-behaved has had so many answers. The books are looked at each
-    time that ``look_every`` peers have come and gone."""
+    """A node with a listener under attack; what was seen. It ends after so many seconds, or when
+    ``most`` peers have come, one has crashed its connection, and the well-behaved has had so many
+    answers. The books are looked at each time that ``look_every`` peers have come and gone.
+    """
     rand = random.Random(seed)
     counts: Counter[str] = Counter()
     problems: list[str] = []

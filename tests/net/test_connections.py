@@ -144,8 +144,9 @@ async def test_connected_comes_first_plain_or_async() -> None:
 
 
 async def test_one_thing_at_a_time_in_order() -> None:
-    """While ``received`` waits, the next lines and the messages of others wait too; then all come, the messages in
-    their order."""
+    """While ``received`` waits, the next lines and the messages of others wait too; then all come,
+    the messages in their order.
+    """
     log: list[Any] = []
     gate = trio.Event()
     async with serving(echo(Order, log, gate)) as server, server.client() as client:
@@ -199,7 +200,9 @@ async def test_a_busy_actor_gets_lines_through_its_mailbox() -> None:
 
 
 async def test_a_full_mailbox_that_drops_its_oldest_drops_no_line() -> None:
-    """``overflow="drop_oldest"`` throws out messages of actors, not what the peer sent, nor ``connected``."""
+    """``overflow="drop_oldest"`` throws out messages of actors, not what the peer sent, nor
+    ``connected``.
+    """
     gate = trio.Event()
 
     class Busy(ak.StreamActor):
@@ -252,8 +255,10 @@ class Passes(trio.abc.Instrument):
 
 @pytest.mark.parametrize("slice_seconds", [1e-9, 1_000.0])
 async def test_a_pumping_peer_starves_nobody(slice_seconds: float) -> None:
-    """One connection whose peer never stops sending has a batch of lines in each of trio's passes, and another one its
-    answer within a few of them; be the machine so slow that no slice is long enough, or so fast that none ends."""
+    """One connection whose peer never stops sending has a batch of lines in each of trio's passes,
+    and another one its answer within a few of them; be the machine so slow that no slice is long
+    enough, or so fast that none ends.
+    """
     most = 10  # passes for one answer: its line is read in the first, the answer in the next
     handled = 0
     starved = False
@@ -350,8 +355,9 @@ async def registered(server: Server) -> ak.Ref[Writer]:
 
 
 async def test_a_write_in_an_inline_call_is_sent() -> None:
-    """A synchronous call runs in its caller's task, here the host's; what it writes goes out without anybody else's
-    help."""
+    """A synchronous call runs in its caller's task, here the host's; what it writes goes out
+    without anybody else's help.
+    """
     async with serving(echo(Writer)) as server, server.client() as client:
         ref = await registered(server)
         await settled()
@@ -434,7 +440,9 @@ async def test_a_mutable_buffer_is_copied() -> None:
 
 
 async def test_a_write_larger_than_every_buffer_drains_in_order() -> None:
-    """One write may exceed ``max_unsent`` when nothing else is waiting; what is written later comes after it."""
+    """One write may exceed ``max_unsent`` when nothing else is waiting; what is written later comes
+    after it.
+    """
     big = random.Random(2).randbytes(9_000_000)
 
     class Big(ak.StreamActor):
@@ -478,7 +486,9 @@ async def test_a_slow_reader_is_disconnected_with_the_numbers() -> None:
 
 
 async def test_a_slow_reader_may_lose_data_instead() -> None:
-    """``slow_reader="drop"``: write returns False, the drop is counted, and what was accepted arrives whole."""
+    """``slow_reader="drop"``: write returns False, the drop is counted, and what was accepted
+    arrives whole.
+    """
     async with serving(echo(Writer, max_unsent=20_000, slow_reader="drop")) as server, server.client() as client:
         ref = await registered(server)
         line = b"y" * 2_999 + b"\n"
@@ -592,7 +602,9 @@ async def test_the_peer_closes_while_we_write() -> None:
 
 
 async def test_a_peer_that_half_closes_still_gets_its_answers() -> None:
-    """The end of the input is not the end of the output: what is buffered goes out, within ``linger``."""
+    """The end of the input is not the end of the output: what is buffered goes out, within
+    ``linger``.
+    """
 
     class Big(ak.StreamActor):
         async def received(self, line: bytes) -> None:
@@ -711,8 +723,9 @@ async def test_a_crash_in_connected_closes_the_socket(caplog: pytest.LogCaptureF
 
 @pytest.mark.parametrize("how", ["crash", "crash later", "deliver", "kill", "kill suspended", "kill in the pool"])
 async def test_only_one_connection_ends(how: str) -> None:
-    """By a crash or a kill, in the reader's task or in the pool: its socket is closed, the others and the listener
-    live."""
+    """By a crash or a kill, in the reader's task or in the pool: its socket is closed, the others
+    and the listener live.
+    """
     async with serving(echo(Fragile)) as server, server.client() as other, server.client() as client:
         assert await other.ask(b"hi") == b"hi"
         assert await client.ask(b"hi") == b"hi"
@@ -778,8 +791,9 @@ class Untidy(ak.StreamActor):
 
 @pytest.mark.parametrize("what", ["scope", "scope later", "nursery", "lock"])
 async def test_what_a_handler_leaves_open_is_contained(what: str) -> None:
-    """A scope, nursery or lock left in the reader's task ends that actor with a reason that says so, at once, and
-    nothing else."""
+    """A scope, nursery or lock left in the reader's task ends that actor with a reason that says
+    so, at once, and nothing else.
+    """
     try:
         async with serving(echo(Untidy)) as server, server.client() as other, server.client() as client:
             assert await client.ask(b"x") == b"x"
@@ -863,7 +877,9 @@ async def test_terminate_may_have_the_last_word() -> None:
 
 
 async def test_idle_timeout_on_a_connection(mock_clock: trio.testing.MockClock) -> None:
-    """``ctx.idle_timeout`` counts from the last line or message; the usual way to hang up on idle peers."""
+    """``ctx.idle_timeout`` counts from the last line or message; the usual way to hang up on idle
+    peers.
+    """
 
     class Patient(Echo):
         def connected(self) -> None:
@@ -909,7 +925,9 @@ async def test_one_idle_task_a_connection() -> None:
 
 
 async def test_input_waits_while_a_handler_does() -> None:
-    """A peer that sends faster than its actor works is slowed down by TCP, not buffered without bound."""
+    """A peer that sends faster than its actor works is slowed down by TCP, not buffered without
+    bound.
+    """
     gate = trio.Event()
 
     class Slow(ak.StreamActor):

@@ -1,4 +1,6 @@
-"""A connection's end comes after what ``connected`` and ``received`` have put into ``continue_with``."""
+"""A connection's end comes after what ``connected`` and ``received`` have put into
+``continue_with``.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from .helpers import serving
 
 
 class Continues(ak.StreamActor):
-    """Continues three times, from ``connected`` or from the line "go"; each time it waits a little."""
+    """Continues three times, from ``connected`` or from the line "go"; each time it waits a
+    little."""
 
     trap_exit = True
 
@@ -65,8 +68,9 @@ class ContinuesSlowly(Continues):
 @pytest.mark.parametrize("slow", [False, True], ids=["plain continuations", "async continuations"])
 @pytest.mark.parametrize("cls", [Continues, ContinuesSlowly])
 async def test_the_end_waits(cls: type[Continues], slow: bool, where: str, deed: str) -> None:
-    """Whoever ends the connection, and at whatever step: the chain that was begun is whole, and comes before the next
-    line and terminate."""
+    """Whoever ends the connection, and at whatever step: the chain that was begun is whole, and
+    comes before the next line and terminate.
+    """
     for steps in range(8):
         log: list[Any] = []
         async with serving(ak.tcp_listener(cls, log, where, slow, port=0, max_line=100)) as server:

@@ -68,7 +68,9 @@ def test_lines_are_what_is_between_the_ends(lines: list[bytes], windows: bool) -
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_the_limit_of_a_line_is_exact(end: bytes) -> None:
-    """A line of limit bytes passes with either end; one byte more does not, also before its end has come."""
+    """A line of limit bytes passes with either end; one byte more does not, also before its end has
+    come.
+    """
     assert Lines(LIMIT).feed(b"x" * LIMIT + end) == [b"x" * LIMIT]
     with pytest.raises(FrameTooLong, match="line longer than 8 bytes"):
         Lines(LIMIT).feed(b"x" * (LIMIT + 1) + end)
@@ -134,7 +136,9 @@ def test_nothing_is_pending_between_messages() -> None:
 
 @pytest.mark.parametrize("make", [Lines, Frames])
 def test_a_long_message_in_small_pieces_takes_linear_time(make: Callable[[int], Framer]) -> None:
-    """A piece is added to what is there, which is neither copied nor looked through: a few of its bytes are read."""
+    """A piece is added to what is there, which is neither copied nor looked through: a few of its
+    bytes are read.
+    """
     size = 10_000
     framer: Any = make(1 << 30)
     framer.feed(b"xx" if make is Lines else size.to_bytes(4, "big"))
@@ -149,7 +153,9 @@ def test_a_long_message_in_small_pieces_takes_linear_time(make: Callable[[int], 
 
 
 class Watched(bytearray):
-    """Counts the bytes of it that are read, but for those whose reading Python does not tell (by ``join``, ``+``)."""
+    """Counts the bytes of it that are read, but for those whose reading Python does not tell (by
+    ``join``, ``+``).
+    """
 
     read = 0
 

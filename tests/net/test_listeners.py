@@ -100,8 +100,10 @@ def longest_backlog() -> int:
 
 
 async def test_a_crowd_at_the_door() -> None:
-    """Who comes while the node is busy waits in the kernel's backlog. Fault: one of 1,024, so that the kernel drops the
-    packets of the next one, who gets in only when somebody accepts; nobody does while this test does not wait."""
+    """Who comes while the node is busy waits in the kernel's backlog. Fault: one of 1,024, so that
+    the kernel drops the packets of the next one, who gets in only when somebody accepts; nobody
+    does while this test does not wait.
+    """
     crowd = min(1_200, longest_backlog(), (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 200) // 2)
     raise_descriptor_limit(2 * crowd + 200)
     async with serving(listener()) as server:
@@ -118,7 +120,9 @@ async def test_a_crowd_at_the_door() -> None:
 
 @pytest.mark.parametrize("talks", [False, True])
 async def test_beyond_max_children_a_peer_is_told(talks: bool) -> None:
-    """The refusal arrives, also at a peer that has already sent much; the refused are counted, the served go on."""
+    """The refusal arrives, also at a peer that has already sent much; the refused are counted, the
+    served go on.
+    """
     async with serving(listener(max_children=1)) as server, server.client() as served:
         assert await served.ask(b"hi") == b"hi"
         for _ in range(5):
@@ -168,7 +172,9 @@ async def test_a_refused_peer_does_not_outstay_its_listener() -> None:
 
 
 async def test_out_of_descriptors() -> None:
-    """Newcomers are told, the established live, and when there are descriptors again newcomers are served."""
+    """Newcomers are told, the established live, and when there are descriptors again newcomers are
+    served.
+    """
     result = await trio.run_process(
         [sys.executable, "-W", "error", str(ROOT / "tests/net/emfile.py")],
         capture_stdout=True,
@@ -346,7 +352,9 @@ async def test_a_killed_listener_takes_its_connections_along_and_comes_back() ->
 
 
 async def test_connections_that_outlive_a_killed_listener_are_closed(mock_clock: trio.testing.MockClock) -> None:
-    """In a handler or trapping exits they end later than it: their ends are noticed, their sockets closed."""
+    """In a handler or trapping exits they end later than it: their ends are noticed, their sockets
+    closed.
+    """
 
     class Slow(Draining):
         async def received(self, line: bytes) -> None:
@@ -382,7 +390,9 @@ async def test_stop_accepting() -> None:
 
 
 async def test_a_peer_that_comes_as_the_door_closes(caplog: pytest.LogCaptureFixture) -> None:
-    """The listener is closed in the very pass that saw the newcomer: nothing fails, nothing is logged."""
+    """The listener is closed in the very pass that saw the newcomer: nothing fails, nothing is
+    logged.
+    """
     async with ak.open_node() as node:
         for _ in range(12):
             ref = node.spawn(listener())
@@ -745,7 +755,9 @@ def test_what_cannot_be_is_refused_at_once(field: str, options: dict[str, Any]) 
 
 
 def test_what_is_no_connection_is_refused(contexts: Contexts, tmp_path: pathlib.Path) -> None:
-    """So are a class that is none, arguments given twice, a name for all, a bad TLS context, a bad path or mode."""
+    """So are a class that is none, arguments given twice, a name for all, a bad TLS context, a bad
+    path or mode.
+    """
 
     class NotAStream(ak.Actor): ...
 

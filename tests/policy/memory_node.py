@@ -1,8 +1,9 @@
-"""A simulated node for the governor's machine: memory, actors and time, and a shell that does what it is told.
+"""A simulated node for the governor's machine: memory, actors and time, and a shell that does what
+it is told.
 
-Sizes are in KB-like units of which the limit is 100,000. What is live is ``base`` and the actors' bytes. The
-resident set follows it up, and down only if ``returns``; samples are noisy; victims take ``dying`` seconds to end; a
-*liar* frees nothing when it ends (somebody else holds its bytes).
+Sizes are in KB-like units of which the limit is 100,000. What is live is ``base`` and the actors'
+bytes. The resident set follows it up, and down only if ``returns``; samples are noisy; victims take
+``dying`` seconds to end; a *liar* frees nothing when it ends (somebody else holds its bytes).
 """
 
 from __future__ import annotations
@@ -181,7 +182,9 @@ class Node:
 
 
 def crowd(seed: int, count: int, *, liars: float, grows: float) -> dict[int, Actor]:
-    """Actors of all kinds. From a seed, since to have hypothesis draw each of them takes most of a test's time."""
+    """Actors of all kinds. From a seed, since to have hypothesis draw each of them takes most of a
+    test's time.
+    """
     pick = random.Random(seed)
     return {
         n: Actor(

@@ -1,8 +1,10 @@
-"""A static supervisor written down a second time, the slow and simple way, to compare the real ones with.
+"""A static supervisor written down a second time, the slow and simple way, to compare the real ones
+with.
 
-It is meant for quiet moments only: every start and stop is over before the next event. Then a supervisor is no more
-than a list of children and the rules of OTP's manual, which are written here as loops over that list. It says what it
-does in the words of ``tests.policy.driver``: "start a", "stop a", "restart a" (scheduled), "cancel a", "finished".
+It is meant for quiet moments only: every start and stop is over before the next event. Then a
+supervisor is no more than a list of children and the rules of OTP's manual, which are written here
+as loops over that list. It says what it does in the words of ``tests.policy.driver``: "start a",
+"stop a", "restart a" (scheduled), "cancel a", "finished".
 
 Source: the OTP manual, "supervisor", and "Supervisor Behaviour" in the design principles.
 """

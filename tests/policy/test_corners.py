@@ -1,4 +1,6 @@
-"""Branches that no other test of the machines comes by: odd settings, empty histories, questions from outside."""
+"""Branches that no other test of the machines comes by: odd settings, empty histories, questions
+from outside.
+"""
 
 from __future__ import annotations
 
@@ -326,7 +328,8 @@ def test_the_smallest_size_and_the_memory_of_sizes() -> None:
     learned.note(1)
     learned.note(0)
     assert learned.quantile(1.0) == 1
-    # Of 8 kept, 4 of the old size are left after the first halving, then 2: the new one wins after so many.
+    # Of 8 kept, 4 of the old size are left after the first halving, then 2: the new one wins after
+    # so many.
     fading = LearnedSize(keep=8)
     for _ in range(8):
         fading.note(1)

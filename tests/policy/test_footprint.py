@@ -23,8 +23,9 @@ def learned(samples, **options):
 
 @given(sizes, levels)
 def test_the_quantile_is_exact_for_what_is_recent(samples, level):
-    """Nearest rank: at least that part of the recent samples is no larger, and with any smaller sample it would not
-    be so."""
+    """Nearest rank: at least that part of the recent samples is no larger, and with any smaller
+    sample it would not be so.
+    """
     recent = samples[-WINDOW:]
     found = learned(samples, quantile=level).quantile
     assert found in recent
@@ -35,7 +36,9 @@ def test_the_quantile_is_exact_for_what_is_recent(samples, level):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_the_quantile_estimates_that_of_the_kind(seed):
-    """Against the exact quantile of a long run of one distribution: between its quantiles 0.75 and 1."""
+    """Against the exact quantile of a long run of one distribution: between its quantiles 0.75 and
+    1.
+    """
     chance = random.Random(seed)
     samples = [int(chance.lognormvariate(10, 2)) for _ in range(1_000)]
     ranked = sorted(samples)

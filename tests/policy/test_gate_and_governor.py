@@ -1,7 +1,9 @@
-"""The governor's machine and the restart gate's, together, on simulated nodes: who is killed comes back, in time.
+"""The governor's machine and the restart gate's, together, on simulated nodes: who is killed comes
+back, in time.
 
-The node is that of ``memory_node``; its killed actors are held at the gate, with their backoff and their predicted
-footprint, and released ones are actors again. Kill and respawn must not fight, and nobody may wait for ever.
+The node is that of ``memory_node``; its killed actors are held at the gate, with their backoff and
+their predicted footprint, and released ones are actors again. Kill and respawn must not fight, and
+nobody may wait for ever.
 """
 
 from __future__ import annotations
@@ -115,7 +117,9 @@ quick, slow = effort(6), effort(3)
 @quick
 @given(any_node())
 def test_nobody_is_lost_or_started_twice(made: Restarting) -> None:
-    """Whoever was killed either waits or lives; a closed gate lets nobody but critical ones through (see ``tell``)."""
+    """Whoever was killed either waits or lives; a closed gate lets nobody but critical ones through
+    (see ``tell``).
+    """
     everybody = set(made.actors)
     made.run(20)
     assert set(made.actors) | set(made.held) == everybody
@@ -147,8 +151,9 @@ def test_those_who_wait_come_back_when_there_is_room(made: Restarting) -> None:
 @slow
 @given(any_node(newborn=1.0, noise=0.0, knows_live=True))
 def test_kill_and_respawn_do_not_fight(made: Restarting) -> None:
-    """Those that come back as large as they went are let in only where they fit, so nobody has to go for them. Fault: a
-    gate that opens as soon as the level is left."""
+    """Those that come back as large as they went are let in only where they fit, so nobody has to
+    go for them. Fault: a gate that opens as soon as the level is left.
+    """
     for actor in made.actors.values():
         actor.grows = 0.0
     made.run(40)
@@ -160,8 +165,9 @@ def test_kill_and_respawn_do_not_fight(made: Restarting) -> None:
 @quick
 @given(any_node(knows_live=True, noise=0.0))
 def test_what_is_let_through_at_once_fits_at_once(made: Restarting) -> None:
-    """Sum of the predictions within one stagger, against the headroom of that moment. Fault: each is compared with the
-    same headroom."""
+    """Sum of the predictions within one stagger, against the headroom of that moment. Fault: each
+    is compared with the same headroom.
+    """
     made.run(20)
     by_time: dict[float, float] = {}
     for at, key, _ in made.released:

@@ -25,7 +25,9 @@ OBSERVATIONS = (ev.LevelChanged, ev.TakeCensus, ev.EmitReport)
 
 
 class Driven:
-    """A governor of 1,000 bytes, and what it said last. Of each action it checks what holds for all."""
+    """A governor of 1,000 bytes, and what it said last. Of each action it checks what holds for
+    all.
+    """
 
     def __init__(self, **about: Any) -> None:
         about.setdefault("looks", LookSettings(assumed=0))
@@ -47,7 +49,9 @@ class Driven:
         return [type(action).__name__ for action in self.said]
 
     def check(self, action: ev.GovernorAction) -> None:
-        """It says why, has a number of its own, and is marked in a dry run unless it is an observation."""
+        """It says why, has a number of its own, and is marked in a dry run unless it is an
+        observation.
+        """
         assert isinstance(action.because, str)
         assert action.because
         assert "None" not in action.because
@@ -193,7 +197,9 @@ def test_who_has_not_ended_is_not_killed_again() -> None:
 
 
 def test_growth_meanwhile_is_not_held_against_a_round() -> None:
-    """100 a second were taken up before; so a round of 100 that leaves things as they are after a second has worked."""
+    """100 a second were taken up before; so a round of 100 that leaves things as they are after a
+    second has worked.
+    """
     node = Driven()
     node.look(0, 700, 700)
     node.look(2, 900, 900)
@@ -288,7 +294,9 @@ def test_actors_are_asked_again_while_it_is_wanted() -> None:
 
 
 def test_who_was_asked_may_answer_before_anybody_is_killed() -> None:
-    """Fault: a cache that would have given up everything is killed in the moment in which it is asked."""
+    """Fault: a cache that would have given up everything is killed in the moment in which it is
+    asked.
+    """
     node = Driven(answer_within=0.05)
     said = node.look(0, 910)
     assert "TellActors" in said
@@ -308,7 +316,9 @@ def test_but_not_if_the_limit_is_nearer() -> None:
 
 
 def test_trimming_is_tried_again_when_there_is_more_to_trim() -> None:
-    """Fault: the allocator could give nothing back before the cache was emptied, so it is not asked afterwards."""
+    """Fault: the allocator could give nothing back before the cache was emptied, so it is not asked
+    afterwards.
+    """
     node = Driven()
     node.look(0, 700, 680)
     trim = node.the(ev.TrimAllocator)
@@ -489,7 +499,9 @@ def test_a_class_is_not_passed_over_because_its_first_may_not_be_killed() -> Non
 
 
 def test_an_answer_to_the_second_census_is_the_last_word_and_none_is_not_asked_for_at_each_look() -> None:
-    """Faults: one census after the other without end, in one moment; one at each look, at the limit."""
+    """Faults: one census after the other without end, in one moment; one at each look, at the
+    limit.
+    """
     node = Driven()
     node.look(0, 900)
     some = of_which(Census(), [Candidate(n, Priority.NORMAL, True, None, 60) for n in range(30)], 0)
@@ -501,7 +513,9 @@ def test_an_answer_to_the_second_census_is_the_last_word_and_none_is_not_asked_f
 
 
 def test_those_who_have_not_ended_are_not_all() -> None:
-    """All who have a row have been killed and do not end: others have none. Fault: nobody is left, it seems."""
+    """All who have a row have been killed and do not end: others have none. Fault: nobody is left,
+    it seems.
+    """
     kills = KillSettings(caps=KillCaps(count=3, rows=1), round_interval=0.01, effect_delay=0.5)
     node = Driven(kills=kills)
     node.look(0, 900)
@@ -522,7 +536,9 @@ def test_a_ranking_of_ones_own_sees_everybody() -> None:
 
 
 def test_exhausted_with_nobody_left_to_kill_does_not_wait() -> None:
-    """All but critical actors are stopped as soon as a census has found nobody, well before ``stop_all_after``."""
+    """All but critical actors are stopped as soon as a census has found nobody, well before
+    ``stop_all_after``.
+    """
     node = Driven(stop_all_after=100)
     assert "TakeCensus" in node.look(0, 970)
     critical = [Candidate(1, Priority.CRITICAL, True, None, 900)]
@@ -682,7 +698,8 @@ def test_a_trim_as_the_shell_tells_it() -> None:
 
 
 def test_what_is_worth_trimming() -> None:
-    """A hundredth of the limit; and after one that gave nothing two hundredths more than it left."""
+    """A hundredth of the limit; and after one that gave nothing two hundredths more than it
+    left."""
     assert "TrimAllocator" not in Driven().look(0, 700, 691)
     assert "TrimAllocator" in Driven().look(0, 700, 690)
     node = Driven()
@@ -702,7 +719,9 @@ def test_messages_are_shed_down_to_where_the_level_is_left(needed: int, wanted: 
 
 
 def test_a_pause_is_predicted_by_what_lives_and_not_minded_at_kill() -> None:
-    """Collecting took 80 ms for 700 bytes, so 102 for 899. 100 are allowed, and as many as it takes at KILL."""
+    """Collecting took 80 ms for 700 bytes, so 102 for 899. 100 are allowed, and as many as it takes
+    at KILL.
+    """
     node = Driven()
     node.look(0, 700, 700)
     node.done(0.1, node.the(ev.CollectGarbage).number, 100, 0.08)
@@ -727,7 +746,8 @@ def test_the_reserve_must_fit_below_where_kill_is_left() -> None:
 
 
 def test_the_next_look_at_each_level() -> None:
-    """While nothing moves: after the longest wait below SHED, after ``alert_look`` from there on."""
+    """While nothing moves: after the longest wait below SHED, after ``alert_look`` from there
+    on."""
     node = Driven()
     for now, used, wait in [(0, 700, 1.0), (10, 700, 1.0), (40, 800, 0.25), (50, 800, 0.25), (90, 810, 0.25)]:
         node.look(now, used)
@@ -735,7 +755,9 @@ def test_the_next_look_at_each_level() -> None:
 
 
 def test_a_level_is_entered_early_by_the_rate_and_the_next_look() -> None:
-    """350 bytes are left at 6,500 a second: 54 ms, and the next look is in 13, whose effect takes 50 more."""
+    """350 bytes are left at 6,500 a second: 54 ms, and the next look is in 13, whose effect takes
+    50 more.
+    """
     node = Driven(ladder=LadderSettings())
     node.look(0, 0)
     node.look(0.1, 650)
@@ -839,7 +861,8 @@ def test_what_the_others_may_do_is_said() -> None:
 
 @pytest.mark.parametrize(("critical", "then"), [(2, "KillVictims"), (3, "TakeCensus")])
 def test_those_killed_before_and_those_who_may_not_be_use_up_the_spare_rows(critical: int, then: str) -> None:
-    """Seven rows of thirty; four may be of no use. Two have been killed before and have not ended."""
+    """Seven rows of thirty; four may be of no use. Two have been killed before and have not
+    ended."""
     node = Driven(kills=KillSettings(caps=KillCaps(count=3, rows=1), effect_delay=0.5))
     node.look(0, 900)
     rows = [Candidate(f"k{n}", Priority.NORMAL, True, None, 60) for n in range(30)]

@@ -67,7 +67,9 @@ def test_nothing_moves_down_faster_than_dwell(made: Node) -> None:
 @quick
 @given(any_node())
 def test_kills_are_bounded_and_wait_for_their_effect(made: Node) -> None:
-    """No kill storm. Faults: a round on top of one whose effect has not been seen; rounds without a cap."""
+    """No kill storm. Faults: a round on top of one whose effect has not been seen; rounds without a
+    cap.
+    """
     made.run(15)
     for _, kill in made.rounds:
         dead = frozenset().union(*(victim.radius for victim in kill.victims))
@@ -157,7 +159,9 @@ def test_every_level_is_left_when_live_bytes_fall(made: Node, live: float) -> No
 def test_kills_enough_when_kills_work(
     made_of: dict[int, Actor], full: float, returns: bool, knows_live: bool, dying: float, filling: float, noise: float
 ) -> None:
-    """So that the last rung is never needed. Faults: one victim a round; waiting for the resident set to fall."""
+    """So that the last rung is never needed. Faults: one victim a round; waiting for the resident
+    set to fall.
+    """
     for n in range(200):
         made_of[1000 + n] = Actor(Priority.NORMAL, 200, grows=filling / 200)
     for actor in made_of.values():

@@ -95,7 +95,9 @@ def judged(
 
 @pytest.mark.parametrize(("needed", "missing"), [(810, 0), (819, 0), (820, 20), (821, 21), (900, 100)])
 def test_what_is_missing_until_kill_is_left_for_good(needed: int, missing: int) -> None:
-    """Fault: bytes are missing where KILL would be left already, or none where it would just not be."""
+    """Fault: bytes are missing where KILL would be left already, or none where it would just not
+    be.
+    """
     assert KillRounds(SETTINGS).missing(sample(0.0, needed), 0.82) == missing
 
 
@@ -121,7 +123,9 @@ def test_why_a_round_is_judged_so() -> None:
 
 
 def test_how_long_a_round_took_is_from_its_beginning() -> None:
-    """Fault: times are taken from zero, so that a round of a node that has run for a while is judged at once."""
+    """Fault: times are taken from zero, so that a round of a node that has run for a while is
+    judged at once.
+    """
     assert judged(50, begun_at=5.0, looked_at=7.5).outcome == ActionOutcome("kill", 5.0, 100, 50, 2.5, 50)
     rounds = KillRounds(SETTINGS)
     begun(rounds, 1, 5.0)
@@ -131,7 +135,9 @@ def test_how_long_a_round_took_is_from_its_beginning() -> None:
 
 
 def test_the_moment_itself_shows_nothing() -> None:
-    """Fault: a round is judged by a sample from before its kills, or from before their victims' end."""
+    """Fault: a round is judged by a sample from before its kills, or from before their victims'
+    end.
+    """
     rounds = KillRounds(SETTINGS)
     begun(rounds, 1, 1.0)
     rounds.ended(1, 1.0, 98)
@@ -206,7 +212,9 @@ def test_times_that_never_end(name: str) -> None:
 def test_a_round_is_judged_by_what_lives_only_where_that_is_known_before_and_after(
     before: tuple[int, int | None], after: tuple[int, int | None], realised: int
 ) -> None:
-    """(used, live), while 900 bytes are resident: of what is used, some is not Python's, or not this process's."""
+    """(used, live), while 900 bytes are resident: of what is used, some is not Python's, or not
+    this process's.
+    """
     rounds = KillRounds(SETTINGS)
     samples = [MemorySample(now, 1000, used, "test", 900, live) for now, (used, live) in ((0.0, before), (2.0, after))]
     rounds.begin(1, 0.0, samples[0], 0.0, 100, frozenset({1}))

@@ -84,7 +84,9 @@ def test_entered_again_when_it_is_needed_again() -> None:
 
 
 def test_growth_counts_from_the_lowest_since() -> None:
-    """Left at 950; falls to 880 (not below where KILL is left), and climbs to 905: 2.5 % from there."""
+    """Left at 950; falls to 880 (not below where KILL is left), and climbs to 905: 2.5 % from
+    there.
+    """
     assert climb((0, 950, 950), (1, 950, 300), (1.1, 880, 300), (1.2, 899, 300), (1.3, 905, 300)) == [*"KSSSK"]
 
 
@@ -242,7 +244,9 @@ def test_why_it_is_left_and_entered_by_growth() -> None:
     [(820, "KSSS"), (819, "KSSK")],
 )
 def test_a_mark_goes_below_where_the_level_is_left(lowest: int, levels: str) -> None:
-    """By ``used``; and with a regrowth that cannot be reached, so that nothing else lets it in again."""
+    """By ``used``; and with a regrowth that cannot be reached, so that nothing else lets it in
+    again.
+    """
     assert climb((0, 910, 910), (1, 910, 300), (1.1, lowest, 300), (1.2, 900, 300), regrowth=0.2) == [*levels]
 
 
@@ -257,7 +261,9 @@ def test_those_above_are_marked_where_used_stands_at_their_leave() -> None:
 
 
 def test_those_below_are_marked_when_they_are_left_themselves() -> None:
-    """Fault: SHED is marked when KILL is left; falls to 800 meanwhile; and is entered again for having grown to 860."""
+    """Fault: SHED is marked when KILL is left; falls to 800 meanwhile; and is entered again for
+    having grown to 860.
+    """
     assert climb((0, 910, 910), (1, 910, 300), (1.5, 800, 300), (2, 850, 300), (2.1, 860, 300)) == [*"KSSCC"]
 
 
@@ -269,7 +275,9 @@ def test_a_level_that_is_entered_again_loses_its_mark() -> None:
 
 
 def test_a_sample_that_comes_too_soon_says_nothing() -> None:
-    """Half a second is wanted between two; a quarter, and not less, between the last and the one before it."""
+    """Half a second is wanted between two; a quarter, and not less, between the last and the one
+    before it.
+    """
     spaced = LookSettings(assumed=0, span=0.5, window=2.0)
     for gap, climb_per_second in [(0.01, 0), (0.2, 0), (0.25, 100 / 0.75), (0.4, 100 / 0.6)]:
         rate = FillRate(spaced)

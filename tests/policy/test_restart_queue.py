@@ -183,7 +183,9 @@ def test_many_cost_little_each() -> None:
 )  # fmt: skip
 @settings(max_examples=60, deadline=None)
 def test_whatever_happens(steps: Any) -> None:
-    """Nobody is let through twice, early, uninvited, through a closed gate, or into room that is not there."""
+    """Nobody is let through twice, early, uninvited, through a closed gate, or into room that is
+    not there.
+    """
     made = gate(used=None, burst=3, stagger=0.5)
     held: dict[int, Held] = {}
     closed, sample, promised, last = False, None, [], -10.0

@@ -1,6 +1,8 @@
-"""The static machine does what the second, simple supervisor of ``reference`` does, step by step, whatever happens.
+"""The static machine does what the second, simple supervisor of ``reference`` does, step by step,
+whatever happens.
 
-And that comparison tells the strategies apart: a machine with one strategy is not taken for one with another.
+And that comparison tells the strategies apart: a machine with one strategy is not taken for one
+with another.
 """
 
 from __future__ import annotations

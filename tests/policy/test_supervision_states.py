@@ -1,4 +1,5 @@
-"""The tables of states: they hold together, and a static supervisor goes through every row of them."""
+"""The tables of states: they hold together, and a static supervisor goes through every row of
+them."""
 
 from __future__ import annotations
 
@@ -79,7 +80,8 @@ def one_whose_child_does_not_start() -> None:
 
 
 def test_every_row_is_taken_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child or a supervisor that took a step that its state does not have would raise KeyError."""
+    """A child or a supervisor that took a step that its state does not have would raise
+    KeyError."""
     taken: set[tuple[Any, Any]] = set()
     entered: set[tuple[Any, Any]] = set()
     take, enter = Child.take, Supervision._enter

@@ -1,4 +1,5 @@
-"""The tables of transitions say what the machines do: no step that they lack, and no arrow that is never taken.
+"""The tables of transitions say what the machines do: no step that they lack, and no arrow that is
+never taken.
 
 Each machine is driven at random, and the steps that it takes are compared with its table.
 """

@@ -222,7 +222,8 @@ def test_ranked_few_first_or_all_it_is_one_order(drawn: Any) -> None:
 @given(st.integers(0, 2**32), st.sampled_from([1, 3, 1_000, 10**6]), st.sampled_from([1_200, 5_000]))
 @settings(max_examples=20, deadline=None)
 def test_a_sample_of_the_sizes_changes_no_order(seed: int, sizes: int, count: int) -> None:
-    """Fault: a threshold, guessed from a sample, that loses some, or breaks the order among equals."""
+    """Fault: a threshold, guessed from a sample, that loses some, or breaks the order among
+    equals."""
     pick = random.Random(seed)
     rows = [Candidate(n, NORMAL, True, None, pick.randint(1, sizes)) for n in range(count)]
     chosen = select(rows, 10**12, KillCaps(count=count - 1, worthwhile=0)).victims
@@ -273,8 +274,10 @@ def test_a_census_without_some() -> None:
 
 @given(data=st.data(), best=st.integers(1, 12))
 def test_the_best_rows_of_each_group_are_enough(data: st.DataObject, best: int) -> None:
-    """With as many rows as a round may want, and few who are not eligible, the choice is that of the whole. Fault: of
-    those with budgets only who is most over it has a row, and none of the hogs."""
+    """With as many rows as a round may want, and few who are not eligible, the choice is that of
+    the whole. Fault: of those with budgets only who is most over it has a row, and none of the
+    hogs.
+    """
     rows = [
         Candidate(
             n, data.draw(st.sampled_from([LOW, NORMAL, HIGH])), data.draw(st.booleans()),
@@ -303,7 +306,9 @@ def test_the_best_rows_of_each_group_are_enough(data: st.DataObject, best: int) 
 
 
 def test_crumbs_come_last() -> None:
-    """Idle ones of 500 bytes beside busy ones of 30 KiB, which together cannot cover the gap: size goes first."""
+    """Idle ones of 500 bytes beside busy ones of 30 KiB, which together cannot cover the gap: size
+    goes first.
+    """
     crumbs = [Candidate(("crumb", n), 1, True, None, 500) for n in range(1_000)]
     busy = [Candidate(("busy", n), 1, False, None, 30_000) for n in range(50)]
     chosen = select([*crumbs, *busy], 8_000_000, KillCaps(count=50))
@@ -314,7 +319,9 @@ def test_crumbs_come_last() -> None:
 
 
 def test_how_many_rows_are_enough() -> None:
-    """Twice those that may die, and those of the table. Fault: those who rank first turn out not to be eligible."""
+    """Twice those that may die, and those of the table. Fault: those who rank first turn out not to
+    be eligible.
+    """
     assert KillCaps(count=4, rows=20).wanted(10**6) == 28
     assert [KillCaps().wanted(of) for of in (0, 1000, 1019, 1020, 4000)] == [120, 120, 120, 122, 420]
 
@@ -435,8 +442,9 @@ def test_a_census_without_all_of_a_group_that_has_more() -> None:
 
 
 def test_a_crowd_is_looked_at_in_order_to_its_end() -> None:
-    """Fault: beyond those that are usually wanted the order is another, or some come twice. 1,001 of 1,202 die with a
-    critical actor each."""
+    """Fault: beyond those that are usually wanted the order is another, or some come twice. 1,001
+    of 1,202 die with a critical actor each.
+    """
     rows = [Candidate(n, NORMAL, True, None, n * 7919 % 601 + 1) for n in range(1_202)]
     order = sorted(range(len(rows)), key=lambda n: (-rows[n].private, n))
     sacred = frozenset(order[:1_001])

@@ -1,5 +1,6 @@
-"""What every single action of a supervision machine must be, whatever led to it: each names whom it is about, and says
-why. The shells rely on it, and so do people who read the reports."""
+"""What every single action of a supervision machine must be, whatever led to it: each names whom it
+is about, and says why. The shells rely on it, and so do people who read the reports.
+"""
 
 from __future__ import annotations
 

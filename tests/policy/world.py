@@ -52,7 +52,9 @@ class Life:
         self.killed = False
         self.given_up = False
         self.in_group = False
-        """It was asked to stop together with others, so it is their timer that kills it, not one of its own."""
+        """It was asked to stop together with others, so it is their timer that kills it, not one of
+        its own.
+        """
 
 
 class World(RuleBasedStateMachine):

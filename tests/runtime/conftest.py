@@ -1,4 +1,6 @@
-"""What the tests of the runtime share: nodes in both modes, and a log of crash reports that tests expect."""
+"""What the tests of the runtime share: nodes in both modes, and a log of crash reports that tests
+expect.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Attribution: the runtime knows at every instant whose code runs, and so does whoever listens with ``step_hook``."""
+"""Attribution: the runtime knows at every instant whose code runs, and so does whoever listens with
+``step_hook``.
+"""
 
 from __future__ import annotations
 
@@ -328,7 +330,9 @@ async def test_current_is_exact_in_callbacks(features: Features) -> None:
 
 
 async def test_current_is_exact_in_processes(features: Features) -> None:
-    """Before and after receive, in its tasks, in an inline call that it makes, and in its cleanup when it is killed."""
+    """Before and after receive, in its tasks, in an inline call that it makes, and in its cleanup
+    when it is killed.
+    """
     async with watched(features) as (node, watch):
         peer = node.spawn(Probe, watch)
         log: list[str] = []
@@ -388,7 +392,7 @@ async def test_the_hook_is_told_of_fatal_ends_too(features: Features) -> None:
         watch.is_off()
 
 
-# --- what belongs to whom ---------------------------------------------------------------------------
+# --- what belongs to whom -------------------------------------------------------------------------
 
 
 class Host(ak.Actor):
@@ -515,7 +519,7 @@ async def test_a_node_inside_a_handler_of_another_node(features: Features) -> No
         watch.is_off()
 
 
-# --- introspection ----------------------------------------------------------------------------------
+# --- introspection --------------------------------------------------------------------------------
 
 
 def names_in(task: trio.lowlevel.Task) -> list[str]:
@@ -542,7 +546,8 @@ class Sleeper(ak.Actor):
 
 
 async def test_the_await_frames_of_suspended_code_can_be_listed(features: Features) -> None:
-    """``Task.iter_await_frames`` goes through the runtime's steppers, down to the innermost await."""
+    """``Task.iter_await_frames`` goes through the runtime's steppers, down to the innermost
+    await."""
 
     async def process(ctx: ak.ProcessContext, tasks: list[Any]) -> None:
         tasks.append(trio.lowlevel.current_task())
@@ -584,7 +589,8 @@ async def test_tasks_of_an_actor_are_counted(features: Features) -> None:
 
 
 async def test_what_comes_out_of_a_node_whose_instrument_was_taken_away() -> None:
-    """trio drops instruments that raise. Fault: a KeyError in the place of what was on its way out."""
+    """trio drops instruments that raise. Fault: a KeyError in the place of what was on its way
+    out."""
     with pytest.raises(ValueError, match="on its way out"):
         async with ak.open_node() as node:
             assert node.engine._instrument is not None

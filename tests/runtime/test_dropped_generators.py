@@ -1,5 +1,6 @@
 """An async generator with an open nursery, dropped by an actor: trio closes it in a task of its
-own, which then leaves a nursery of another task. Misuse; its actor may end for it, but nobody else."""
+own, which then leaves a nursery of another task. Misuse; its actor may end for it, but nobody else.
+"""
 
 from __future__ import annotations
 
@@ -281,7 +282,8 @@ def test_of_another_shape(features: Features, door: str, make: Any) -> None:
 @pytest.mark.parametrize("make", [feed, feed_through_a_manager, feed_of_scope])
 @pytest.mark.parametrize("keep", [keep_nothing, keep_in_a_global])
 def test_dropped_by_an_inline_handler(door: str, make: Any, keep: Keep) -> None:
-    """A plain handler steps a generator by hand, in its caller's task: the caller goes on unharmed."""
+    """A plain handler steps a generator by hand, in its caller's task: the caller goes on
+    unharmed."""
     for _ in range(3):
         told = run_and_collect(FEATURES, door, drop, make, keep)
         assert not [one for one in told if is_trios_own(one)]

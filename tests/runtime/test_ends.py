@@ -1,5 +1,6 @@
-"""An end cannot fail: whatever users' code, a log handler, a text or an event's receiver raises, links, monitors and
-supervisors are told, names are released, callers hear of it, and the node stops. (All steps: tests/faults/ends_sweep.)
+"""An end cannot fail: whatever users' code, a log handler, a text or an event's receiver raises,
+links, monitors and supervisors are told, names are released, callers hear of it, and the node
+stops. (All steps: tests/faults/ends_sweep.)
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ class Actor(ak.Actor):
 
 
 async def watcher(ctx: ak.ProcessContext, other: Any, told: list[Any]) -> None:
-    """Is linked to an actor and monitors it, and waits until it has been told of its end by both."""
+    """Is linked to an actor and monitors it, and waits until it has been told of its end by
+    both."""
     ctx.trap_exit = True
     ctx.monitor(other)
     ctx.link(other)
@@ -139,7 +141,9 @@ async def go_through(door: str, ref: Any) -> None:
 async def test_those_around_it_are_told_whatever_it_raised(
     opened: OpenNode, door: str, error: type[BaseException], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Links, monitors, its name, its supervisor, who waits for its end; and what is fatal comes out, alone."""
+    """Links, monitors, its name, its supervisor, who waits for its end; and what is fatal comes
+    out, alone.
+    """
     thrower = Thrower(door, error)
     told: list[Any] = []
     reasons: list[Any] = []
@@ -191,8 +195,9 @@ async def test_interrupts_leave_alone_through_every_door(
     grouped: bool,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """KeyboardInterrupt and SystemExit come out of open_node as they are, also where users' code runs in the host's
-    own task, and also from within a group."""
+    """KeyboardInterrupt and SystemExit come out of open_node as they are, also where users' code
+    runs in the host's own task, and also from within a group.
+    """
     leaf = error("here")
     raised = BaseExceptionGroup("a nursery's", [ValueError(), leaf]) if grouped else leaf
     armed = door != "restart"
@@ -256,7 +261,8 @@ class Plainest(ak.Actor):
     """It has nothing of its own."""
 
 
-# --- what decides nothing -----------------------------------------------------------------------------
+# --- what decides nothing
+# -----------------------------------------------------------------------------
 
 
 class _Handler(logging.Handler):
@@ -286,7 +292,9 @@ def raising_log(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 async def test_a_log_handler_that_raises_changes_nothing(
     opened: OpenNode, raising_log: _Handler, door: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A crash is reported; its supervisor restarts, its caller gets CalleeDied, and the node goes on and stops."""
+    """A crash is reported; its supervisor restarts, its caller gets CalleeDied, and the node goes
+    on and stops.
+    """
     thrower = Thrower("", ValueError)
     tree = ak.supervisor(ak.child(Actor, thrower).with_(name="it"))
     async with opened(tree=tree) as node:
@@ -308,8 +316,9 @@ async def test_a_log_handler_that_raises_changes_nothing(
 async def test_other_log_calls_change_nothing_either(
     opened: OpenNode, raising_log: _Handler, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A supervisor that gives up, a process and a task that fail, an unexpected message, an unkillable actor, a timer's
-    callback, a failed start."""
+    """A supervisor that gives up, a process and a task that fail, an unexpected message, an
+    unkillable actor, a timer's callback, a failed start.
+    """
 
     class Stubborn(ak.Actor):
         @ak.cast
@@ -384,7 +393,9 @@ class OddError(Exception):
 async def test_a_text_that_raises_changes_nothing(
     opened: OpenNode, where: str, error: type[BaseException], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """The texts of an exception, of a reason's detail, of a message, of a child's id, of what should be a ref."""
+    """The texts of an exception, of a reason's detail, of a message, of a child's id, of what
+    should be a ref.
+    """
 
     class Fails(ak.Actor):
         def __init__(self, refuses: bool = False) -> None:
@@ -443,8 +454,9 @@ async def test_a_text_that_raises_changes_nothing(
 async def test_a_subscriber_that_raises_ends_nobody_else(
     opened: OpenNode, error: type[BaseException], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """An event's receiver, an actor or a stream, raises when it is told: who ended has ended all the same, and its
-    supervisor restarts it."""
+    """An event's receiver, an actor or a stream, raises when it is told: who ended has ended all
+    the same, and its supervisor restarts it.
+    """
 
     class Subscriber(ak.Actor):
         def init(self) -> None:
@@ -486,8 +498,9 @@ async def test_finalisers_and_comparisons_change_nothing(
     autojump_clock: trio.testing.MockClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """``__del__`` of what an actor held is told to Python's hook for what cannot be raised; a context variable's value
-    whose ``__eq__`` raises is kept."""
+    """``__del__`` of what an actor held is told to Python's hook for what cannot be raised; a
+    context variable's value whose ``__eq__`` raises is kept.
+    """
     import contextvars
     import sys
 
@@ -571,7 +584,8 @@ async def test_a_tasks_listener_that_raises_keeps_nobody_from_being_told(
     assert caught is (leaf if error in FATAL else None)
 
 
-# --- what is no exit reason ---------------------------------------------------------------------------
+# --- what is no exit reason
+# ---------------------------------------------------------------------------
 
 
 class Ends(ak.Actor):
@@ -620,7 +634,8 @@ async def test_what_is_no_exit_reason_is_refused_from_outside(opened: OpenNode, 
         assert ref.alive
 
 
-# --- connections --------------------------------------------------------------------------------------
+# --- connections
+# --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", ANY)

@@ -1,5 +1,6 @@
-"""Whoever is refused and tries again at once, as people do, lets others run meanwhile: a supervisor that restarts, a
-deadline that comes, Ctrl-C."""
+"""Whoever is refused and tries again at once, as people do, lets others run meanwhile: a supervisor
+that restarts, a deadline that comes, Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -179,7 +180,9 @@ class Hostile(ak.Failure):
 
 
 async def test_a_reason_without_a_text_in_a_nursery(opened: OpenNode) -> None:
-    """trio asks for the text of what a nursery's child raises; a reason that has none must not be the end of it all."""
+    """trio asks for the text of what a nursery's child raises; a reason that has none must not be
+    the end of it all.
+    """
 
     class Exits(ak.Actor):
         @ak.call

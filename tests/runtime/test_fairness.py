@@ -1,5 +1,6 @@
-"""Fairness: whatever floods, trio's other tasks and other actors get their turns. The scheduler's clock is injected:
-every message takes 10 µs of it, so a slice is 50 messages on any machine."""
+"""Fairness: whatever floods, trio's other tasks and other actors get their turns. The scheduler's
+clock is injected: every message takes 10 µs of it, so a slice is 50 messages on any machine.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +30,13 @@ STRIDE = 8
 """Messages between two readings of the clock, at most."""
 
 POOL = 2 * (SLICE + STRIDE)
-"""Messages that the pool may handle between two turns of the task that ticks: a slice in each of two passes, since a
-task may be the first of one pass and the last of the next."""
+"""Messages that the pool may handle between two turns of the task that ticks: a slice in each of
+two passes, since a task may be the first of one pass and the last of the next.
+"""
 TURNS = 2 * (SLICE + STRIDE + PER_PASS)
-"""The same for those who work without waiting. Everybody whose turn it is does one operation at least."""
+"""The same for those who work without waiting. Everybody whose turn it is does one operation at
+least.
+"""
 
 TICKS = 30
 
@@ -252,7 +256,9 @@ async def test_a_loop_of_inline_calls_leaves_io_its_turn(opened: OpenNode, clock
 
 
 async def test_slow_handlers_do_not_add_up(opened: OpenNode, clock: Clock) -> None:
-    """The clock is read after every message when messages are slow: a handful per turn, not a quantum."""
+    """The clock is read after every message when messages are slow: a handful per turn, not a
+    quantum.
+    """
     async with opened() as node:
         counter = Counter(clock)
         node.spawn(Flood, counter).cast(Flood.work, 300_000)
@@ -268,7 +274,9 @@ async def test_slow_handlers_do_not_add_up(opened: OpenNode, clock: Clock) -> No
 async def test_slow_operations_of_many_processes_do_not_add_up(
     opened: OpenNode, clock: Clock, operation_ns: int
 ) -> None:
-    """Who is let through when others have used up the pass comes first in the next one; everybody gets on."""
+    """Who is let through when others have used up the pass comes first in the next one; everybody
+    gets on.
+    """
     done = [0] * 100
 
     async def process(ctx: ak.ProcessContext, number: int) -> None:
@@ -323,8 +331,9 @@ async def test_who_came_too_late_can_be_cancelled_and_outlives_the_node(opened: 
 
 
 async def test_workers_that_wake_together_share_one_slice(opened: OpenNode, clock: Clock) -> None:
-    """Hundreds of handlers end in one trio pass, each with a full mailbox behind it: trio's other tasks still get their
-    turn."""
+    """Hundreds of handlers end in one trio pass, each with a full mailbox behind it: trio's other
+    tasks still get their turn.
+    """
     async with opened(slice_seconds=0.000_1) as node:
         counter = Counter(clock)
         event = trio.Event()
@@ -364,7 +373,9 @@ class AsyncLine(Line):
 async def test_connections_with_full_sockets_leave_io_its_turn(
     kind: Any, connections: int, clock: Clock, features: Any
 ) -> None:
-    """Lines that are there already are handled for as long as the pass has a slice, whoever sent them."""
+    """Lines that are there already are handled for as long as the pass has a slice, whoever sent
+    them.
+    """
     counter = Counter(clock)
     lines = 2_000
     async with serving(ak.tcp_listener(kind, counter, port=0, max_line=10), features=features) as server:
@@ -381,7 +392,9 @@ async def test_connections_with_full_sockets_leave_io_its_turn(
 
 
 async def test_everybody_gets_its_turn(opened: OpenNode, clock: Clock) -> None:
-    """With 400 in a loop, nobody has got much less than the others, and nobody waits for more than a round of turns."""
+    """With 400 in a loop, nobody has got much less than the others, and nobody waits for more than
+    a round of turns.
+    """
     async with opened() as node:
         counter = Counter(clock)
         callee = node.spawn(Flood, counter)
@@ -409,7 +422,8 @@ async def test_everybody_gets_its_turn(opened: OpenNode, clock: Clock) -> None:
 
 
 async def test_who_waits_for_a_turn_can_be_cancelled(opened: OpenNode, clock: Clock) -> None:
-    """A call that has been answered is not lost to a cancellation; the loop ends at its next call."""
+    """A call that has been answered is not lost to a cancellation; the loop ends at its next
+    call."""
     async with opened() as node:
         counter = Counter(clock)
         callee = node.spawn(Flood, counter)
@@ -478,8 +492,9 @@ class Logger(ak.Actor):
 @conforms("PRIO-01")
 @pytest.mark.parametrize("method", [Logger.note, Logger.note_dirty])
 async def test_priorities(opened: OpenNode, clock: Clock, method: Any) -> None:
-    """max before high before the others; low gets a turn at least once per eight of normal, and does not wait for its
-    end."""
+    """max before high before the others; low gets a turn at least once per eight of normal, and
+    does not wait for its end.
+    """
     async with opened() as node:
         log: list[str] = []
 
@@ -519,7 +534,9 @@ async def test_an_actor_that_feeds_itself_shares_with_others(opened: OpenNode, c
 
 
 async def test_every_actor_gets_its_turn_within_a_round_of_quanta(opened: OpenNode, clock: Clock) -> None:
-    """With ten that feed themselves, no actor waits for more than ten quanta (and the clock's stride)."""
+    """With ten that feed themselves, no actor waits for more than ten quanta (and the clock's
+    stride).
+    """
     async with opened(quantum=16, slice_seconds=10.0) as node:
         order: list[int] = []
 
@@ -567,7 +584,9 @@ async def test_a_handler_that_blocks_nobody_while_suspended(
 async def test_nobody_is_waited_for_who_was_cancelled(
     opened: OpenNode, clock: Clock, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """When only such are left in the queue, the turnstile sleeps: a clock that jumps when nothing runs, jumps."""
+    """When only such are left in the queue, the turnstile sleeps: a clock that jumps when nothing
+    runs, jumps.
+    """
     async with opened() as node:
         counter = Counter(clock)
         callee = node.spawn(Flood, counter)

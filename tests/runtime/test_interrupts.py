@@ -1,4 +1,6 @@
-"""Which code Ctrl-C may stop: users' code anywhere, the runtime's nowhere. (What comes of it: tests/signals.)"""
+"""Which code Ctrl-C may stop: users' code anywhere, the runtime's nowhere. (What comes of it:
+tests/signals.)
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def is_protected(code: CodeType) -> bool:
 
 
 def test_all_of_the_runtime_is_protected() -> None:
-    """Every function, method and nested function of the package, but for what users' programs run in."""
+    """Every function, method and nested function of the package, but for what users' programs run
+    in.
+    """
     codes = [code for module in modules() for code in codes_of(module)]
     assert len(codes) > 1_500
     assert [f"{code.co_filename}:{code.co_firstlineno}" for code in codes if not is_protected(code)] == []

@@ -181,7 +181,9 @@ async def test_an_idle_actor_dies_at_once(opened: OpenNode) -> None:
 
 
 async def test_a_queued_actor_dies_before_its_first_step(opened: OpenNode) -> None:
-    """Its messages are dead letters; the run queue's stale entry does no harm; no coroutine is left unawaited."""
+    """Its messages are dead letters; the run queue's stale entry does no harm; no coroutine is left
+    unawaited.
+    """
     async with opened() as node, node.subscribe(ak.ActorExited, ak.DeadLetter) as events:
         ref = node.spawn(Victim)
         log = ref.obj.log
@@ -204,8 +206,9 @@ async def test_a_queued_actor_dies_before_its_first_step(opened: OpenNode) -> No
 async def test_a_suspended_actor_dies_in_its_await(
     opened: OpenNode, method: Any, twice: bool, autojump_clock: Any
 ) -> None:
-    """In a sleep, in a nursery, with a cleanup that raises: its cleanup runs, the reason is Killed, the caller gets
-    CalleeDied."""
+    """In a sleep, in a nursery, with a cleanup that raises: its cleanup runs, the reason is Killed,
+    the caller gets CalleeDied.
+    """
     async with opened() as node:
         log: list[str] = []
         error = await call_killed(node, method, log, twice=twice)
@@ -228,7 +231,9 @@ async def test_a_shielded_actor_dies_when_the_shield_ends(opened: OpenNode, auto
 
 @pytest.mark.parametrize("abandon", [False, True])
 async def test_an_actor_in_a_thread_dies_when_trio_lets_it(opened: OpenNode, abandon: bool) -> None:
-    """``to_thread.run_sync`` decides: at once when it may be abandoned, else when the thread has ended."""
+    """``to_thread.run_sync`` decides: at once when it may be abandoned, else when the thread has
+    ended.
+    """
     async with opened() as node:
         log: list[str] = []
         release = threading.Event()
@@ -240,8 +245,9 @@ async def test_an_actor_in_a_thread_dies_when_trio_lets_it(opened: OpenNode, aba
 
 
 async def test_an_actor_that_kills_itself_ends_with_its_message(opened: OpenNode, autojump_clock: Any) -> None:
-    """Synchronous: the message goes on to its end. Inline: its answer still goes out. Async: it dies in its next
-    await."""
+    """Synchronous: the message goes on to its end. Inline: its answer still goes out. Async: it
+    dies in its next await.
+    """
     async with opened() as node:
         log: list[str] = []
         ref = node.spawn(Victim)
@@ -298,7 +304,9 @@ async def test_cancellation_swallowed_once_is_death_all_the_same(opened: OpenNod
 async def test_cancellation_swallowed_for_ever_is_reported_and_others_run(
     opened: OpenNode, mock_clock: trio.testing.MockClock
 ) -> None:
-    """An Unkillable event and a count; everybody else goes on; when it gives in at last, it is gone."""
+    """An Unkillable event and a count; everybody else goes on; when it gives in at last, it is
+    gone.
+    """
     async with opened(kill_timeout=2.0) as node:
         log: list[str] = []
         ref, other = node.spawn(Victim), node.spawn(Victim)
@@ -430,7 +438,9 @@ async def test_a_cancelled_caller_leaves_the_callee_alone(opened: OpenNode, auto
 
 
 async def test_a_cancelled_caller_that_is_killed_too(opened: OpenNode, autojump_clock: Any) -> None:
-    """An actor in a call within its own move_on_after, killed in the same instant: Killed, and the callee lives."""
+    """An actor in a call within its own move_on_after, killed in the same instant: Killed, and the
+    callee lives.
+    """
 
     class Caller(ak.Actor):
         @ak.cast

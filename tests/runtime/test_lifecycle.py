@@ -1,4 +1,6 @@
-"""Life and death of an actor: what is called, in which order, with which reason, and what is left of it."""
+"""Life and death of an actor: what is called, in which order, with which reason, and what is left
+of it.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,8 @@ class Init(ak.Actor):
 
 
 async def test_init_is_the_first_message(opened: OpenNode) -> None:
-    """What was sent right after the spawn, and by the constructor itself, comes after it, in order."""
+    """What was sent right after the spawn, and by the constructor itself, comes after it, in
+    order."""
     async with opened() as node:
         log: list[Any] = []
         ref = node.spawn(Init, log, None, True)
@@ -121,8 +124,9 @@ async def test_calls_wait_for_an_async_init(opened: OpenNode, autojump_clock: An
     ],
 )
 async def test_an_init_that_fails(opened: OpenNode, what: Any, reason: ak.ExitReason) -> None:
-    """Whoever waits gets StartFailed with the reason; the actor is gone; terminate does not run (as in OTP); callers
-    fail."""
+    """Whoever waits gets StartFailed with the reason; the actor is gone; terminate does not run (as
+    in OTP); callers fail.
+    """
     async with opened() as node, node.subscribe(ak.ActorExited) as events:
         log: list[Any] = []
         with pytest.raises(ak.StartFailed) as caught:
@@ -165,7 +169,9 @@ async def test_an_init_that_is_late_is_killed(opened: OpenNode, autojump_clock: 
 
 
 async def test_an_init_that_answers_later(opened: OpenNode, autojump_clock: Any) -> None:
-    """A Later: the start is done when it is set; an exception given to it fails the start and ends the actor."""
+    """A Later: the start is done when it is set; an exception given to it fails the start and ends
+    the actor.
+    """
     async with opened() as node:
         log: list[Any] = []
         later: ak.Later[None] = ak.Later()
@@ -184,8 +190,9 @@ async def test_an_init_that_answers_later(opened: OpenNode, autojump_clock: Any)
 
 
 async def test_a_stop_waits_for_init(opened: OpenNode, autojump_clock: Any) -> None:
-    """An actor that is told to stop before its init has run, or during it, ends after it, with terminate (as in
-    OTP)."""
+    """An actor that is told to stop before its init has run, or during it, ends after it, with
+    terminate (as in OTP).
+    """
     async with opened() as node:
         for wait in (False, True):
             log: list[Any] = []
@@ -236,7 +243,8 @@ async def test_continuations_run_before_queued_messages(opened: OpenNode) -> Non
         assert log == ["init", "continued 1", "continued 3", "continued 2", "continued 3", "queued"]
 
 
-# --- terminate --------------------------------------------------------------------------------------
+# --- terminate
+# --------------------------------------------------------------------------------------
 
 
 class Ends(ak.Actor):
@@ -334,8 +342,9 @@ BAD = ak.Failure("bad")
 async def test_terminate_is_called_when_otp_calls_it(
     opened: OpenNode, act: Any, reason: ak.ExitReason, terminated: bool
 ) -> None:
-    """For a stop, an exit of its own and a crash; not for a kill, nor for an exit signal that it does not trap.
-    Once."""
+    """For a stop, an exit of its own and a crash; not for a kill, nor for an exit signal that it
+    does not trap. Once.
+    """
     async with opened() as node:
         log: list[Any] = []
         ref = node.spawn(Ends, log)
@@ -366,7 +375,9 @@ async def test_signals_to_one_that_traps_exits(opened: OpenNode, act: Any, reaso
 @conforms("SRV-16")
 @pytest.mark.parametrize("trap", [False, True])
 async def test_the_parents_shutdown(opened: OpenNode, trap: bool) -> None:
-    """With terminate if it traps exits, else without; the node is the parent of actors outside a tree."""
+    """With terminate if it traps exits, else without; the node is the parent of actors outside a
+    tree.
+    """
     log: list[Any] = []
     async with opened() as node:
         node.spawn(Ends, log, trap)
@@ -385,8 +396,9 @@ async def test_the_shutdown_by_a_supervisor(opened: OpenNode, trap: bool) -> Non
 
 
 async def test_a_shutdown_waits_for_the_message_at_hand(opened: OpenNode, autojump_clock: Any) -> None:
-    """An actor that traps exits and is suspended goes on to the end of its handler, then terminates, overtaking its
-    mailbox."""
+    """An actor that traps exits and is suspended goes on to the end of its handler, then
+    terminates, overtaking its mailbox.
+    """
 
     class Busy(Ends):
         @ak.cast
@@ -477,7 +489,9 @@ class Terminates(ak.Actor):
     ],
 )
 async def test_what_terminate_may_do(opened: OpenNode, what: str, reason: ak.ExitReason) -> None:
-    """If it raises or exits, that is the reason (as in OTP); a stop or a message in it changes nothing."""
+    """If it raises or exits, that is the reason (as in OTP); a stop or a message in it changes
+    nothing.
+    """
     async with opened() as node:
         ref = node.spawn(Terminates, what)
         assert await reason_of(node, ref, ref.stop) == reason
@@ -510,7 +524,8 @@ async def test_the_first_untrappable_reason_counts(opened: OpenNode) -> None:
         assert await reason_of(node, ref, act) == BAD
 
 
-# --- idle timeout -------------------------------------------------------------------------------------
+# --- idle timeout
+# -------------------------------------------------------------------------------------
 
 
 class Idle(ak.Actor):
@@ -537,7 +552,9 @@ class Idle(ak.Actor):
 
 @conforms("SRV-12")
 async def test_the_idle_timeout(opened: OpenNode, autojump_clock: Any) -> None:
-    """Comes again and again, counts anew from each message, not while a handler runs, and can be switched off."""
+    """Comes again and again, counts anew from each message, not while a handler runs, and can be
+    switched off.
+    """
     async with opened() as node:
         start = trio.current_time()
         ref = node.spawn(Idle, 10.0)
@@ -556,7 +573,8 @@ async def test_the_idle_timeout(opened: OpenNode, autojump_clock: Any) -> None:
         assert len(node.engine.timers) == 0
 
 
-# --- what is left of the state -------------------------------------------------------------------------
+# --- what is left of the state
+# -------------------------------------------------------------------------
 
 
 class Plain(ak.Actor):
@@ -696,7 +714,9 @@ CLASSES = [
 
 @pytest.mark.parametrize("cls", CLASSES, ids=str)
 async def test_the_state_is_cleared_at_death(opened: OpenNode, cls: Any) -> None:
-    """Whoever holds the object or a bound method of it: the state is free at once, and using it raises ActorDead."""
+    """Whoever holds the object or a bound method of it: the state is free at once, and using it
+    raises ActorDead.
+    """
     gc.disable()
     try:
         async with opened() as node:
@@ -738,8 +758,9 @@ async def test_a_class_that_refuses_to_be_buried_is_cleared_all_the_same(opened:
 @pytest.mark.parametrize("method", [Plain.crash, Plain.crash_later, Plain.crash_inline])
 @pytest.mark.parametrize("linked", [False, True])
 async def test_no_exception_keeps_the_state_alive(opened: OpenNode, method: Any, linked: bool) -> None:
-    """Neither the reason, nor the caller's CalleeDied, nor a monitor's Down, nor an event; without the cycle
-    collector."""
+    """Neither the reason, nor the caller's CalleeDied, nor a monitor's Down, nor an event; without
+    the cycle collector.
+    """
 
     class Watcher(ak.Actor):
         def __init__(self, log: list[Any]) -> None:
@@ -818,7 +839,9 @@ async def test_a_stillborn_actor_keeps_nothing_alive(opened: OpenNode) -> None:
 
 
 async def test_a_caller_keeps_the_traceback_of_what_it_is_handling(opened: OpenNode) -> None:
-    """An inline callee that crashes meanwhile takes nothing from it, although Python chains the two."""
+    """An inline callee that crashes meanwhile takes nothing from it, although Python chains the
+    two.
+    """
     async with opened() as node:
 
         def fail() -> None:
@@ -836,7 +859,8 @@ async def test_a_caller_keeps_the_traceback_of_what_it_is_handling(opened: OpenN
             assert error.__traceback__.tb_next.tb_frame.f_locals == {"local": "still here"}
 
 
-# --- reports ------------------------------------------------------------------------------------------
+# --- reports
+# ------------------------------------------------------------------------------------------
 
 
 class Fat(ak.Actor):
@@ -914,7 +938,9 @@ async def test_a_format_status_that_raises(
 
 
 async def test_a_log_handler_that_raises(opened: OpenNode) -> None:
-    """A broken filter in the host's logging does not keep an actor from dying, nor the node from living."""
+    """A broken filter in the host's logging does not keep an actor from dying, nor the node from
+    living.
+    """
 
     class Broken(logging.Filter):
         def filter(self, record: logging.LogRecord) -> bool:

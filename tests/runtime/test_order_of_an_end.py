@@ -1,5 +1,7 @@
-"""What was given to ``continue_with`` belongs to its message: a stop, a parent's shutdown and a look from ``ak.sys``
-come after it, a kill at once (as in OTP, where handle_continue runs before any message is received)."""
+"""What was given to ``continue_with`` belongs to its message: a stop, a parent's shutdown and a
+look from ``ak.sys`` come after it, a kill at once (as in OTP, where handle_continue runs before any
+message is received).
+"""
 
 from __future__ import annotations
 
@@ -203,8 +205,9 @@ def ends_in_order(log: list[Any]) -> None:
 async def test_an_end_at_any_step_comes_after_the_whole_chain(
     features: Features, autojump_clock: MockClock, door: str, slow: bool, deed: str
 ) -> None:
-    """Through every door, an end that is asked for at the n-th step, for each n, and with time slices of one message:
-    the chain is whole, or its message has not begun."""
+    """Through every door, an end that is asked for at the n-th step, for each n, and with time
+    slices of one message: the chain is whole, or its message has not begun.
+    """
     began = 0
     for steps in range(14):
         for slice_seconds in (1e-9, 1000.0):
@@ -237,7 +240,8 @@ async def test_an_end_at_any_step_comes_after_the_whole_chain(
 async def test_a_stop_of_its_own_comes_after_what_it_continues_with(
     opened: OpenNode, autojump_clock: MockClock, door: str, first: str
 ) -> None:
-    """ctx.stop in the message that continues, before or after that: the chain runs, then terminate."""
+    """ctx.stop in the message that continues, before or after that: the chain runs, then
+    terminate."""
     log: list[Any] = []
 
     class Both(CLASSES.get(door, Doors)):  # type: ignore[misc]
@@ -257,7 +261,8 @@ async def test_a_stop_of_its_own_comes_after_what_it_continues_with(
 
 
 async def test_a_stop_in_the_middle_of_a_chain(opened: OpenNode) -> None:
-    """A continuation that stops its actor ends after what it, and the message, have continued with."""
+    """A continuation that stops its actor ends after what it, and the message, have continued
+    with."""
     log: list[Any] = []
 
     class Stops(Doors):
@@ -313,8 +318,10 @@ ABRUPT: dict[str, tuple[Callable[[ak.Node, Any], None], ak.ExitReason]] = {
 async def test_what_wins(
     opened: OpenNode, autojump_clock: MockClock, slow: bool, end: str, stopped_first: bool
 ) -> None:
-    """A kill ends it between a message and its continuation, and in the middle of one; for an actor that does not trap
-    exits so do an exit signal and its parent's shutdown. No terminate; also after a stop."""
+    """A kill ends it between a message and its continuation, and in the middle of one; for an actor
+    that does not trap exits so do an exit signal and its parent's shutdown. No terminate; also
+    after a stop.
+    """
     log: list[Any] = []
     act, reason = ABRUPT[end]
 
@@ -341,8 +348,9 @@ async def test_what_wins(
 @pytest.mark.parametrize("how", ["raises", "exit_now", "Stop", "IGNORE"])
 @pytest.mark.parametrize("slow", [False, True], ids=["plain", "async"])
 async def test_nothing_is_continued_after_a_failure(opened: OpenNode, how: str, slow: bool) -> None:
-    """A message that raises continues with nothing, and neither does an init that says not to start; also when a stop
-    waits. (OTP: there is no result to tell of a continuation.)"""
+    """A message that raises continues with nothing, and neither does an init that says not to
+    start; also when a stop waits. (OTP: there is no result to tell of a continuation.)
+    """
     log: list[Any] = []
 
     class Fails(Doors):
@@ -375,8 +383,9 @@ async def test_nothing_is_continued_after_a_failure(opened: OpenNode, how: str, 
 
 
 async def test_a_chain_that_crashes_ends_there(opened: OpenNode) -> None:
-    """A continuation that raises is followed by terminate with its reason, not by the rest of the chain, nor by the
-    stop that waits."""
+    """A continuation that raises is followed by terminate with its reason, not by the rest of the
+    chain, nor by the stop that waits.
+    """
     log: list[Any] = []
 
     class Crashes(Doors):
@@ -423,8 +432,9 @@ async def test_a_chain_without_end_is_killed_at_its_deadline(opened: OpenNode, a
 
 @pytest.mark.parametrize("door", ["a call", "an async call", "a cast", "an async init", "init"])
 async def test_sys_looks_at_a_whole_actor(opened: OpenNode, autojump_clock: MockClock, door: str) -> None:
-    """get_state, replace_state and suspend are served when the chain is done, whenever they are asked for; a kill by
-    the one who looks is a kill."""
+    """get_state, replace_state and suspend are served when the chain is done, whenever they are
+    asked for; a kill by the one who looks is a kill.
+    """
     for steps in range(6):
         log: list[Any] = []
         async with opened(slice_seconds=1e-9) as node, trio.open_nursery() as nursery:
@@ -451,7 +461,9 @@ async def test_sys_looks_at_a_whole_actor(opened: OpenNode, autojump_clock: Mock
 
 
 async def test_killed_by_the_one_who_looks(opened: OpenNode) -> None:
-    """A function of replace_state that kills the actor: it runs nothing more, neither a message nor terminate."""
+    """A function of replace_state that kills the actor: it runs nothing more, neither a message nor
+    terminate.
+    """
     log: list[Any] = []
     async with opened() as node, trio.open_nursery() as nursery:
         ref = node.spawn(Doors, log, "an async cast")
@@ -504,7 +516,7 @@ async def test_terminate_child(opened: OpenNode) -> None:
     assert log == ["a call", 1, 2, 3, ("terminate", ak.SHUTDOWN)]
 
 
-# --- a model ---------------------------------------------------------------------------------------
+# --- a model --------------------------------------------------------------------------------------
 
 Op = tuple[Any, ...]
 """("note", n), ("continue", ops, slow), ("stop", n), ("raise", n), ("kill",), ("hold",)"""
@@ -569,7 +581,8 @@ class Scripted(ak.Actor):
 
 
 class Reference:
-    """A gen_server as OTP's loop has it, but that stops and system requests overtake the mailbox."""
+    """A gen_server as OTP's loop has it, but that stops and system requests overtake the
+    mailbox."""
 
     def __init__(self, trap: bool, init: tuple[bool, list[Op]]) -> None:
         self.log: list[Any] = []
@@ -764,8 +777,9 @@ async def play(
 def test_random_programs_against_a_reference(
     features: Features, trap: bool, init: tuple[bool, list[Op]], steps: list[tuple[str, Any]]
 ) -> None:
-    """Whatever its messages do and whatever others do to it, an actor does the same, in the same order, as the loop of
-    a gen_server, and ends for the same reason."""
+    """Whatever its messages do and whatever others do to it, an actor does the same, in the same
+    order, as the loop of a gen_server, and ends for the same reason.
+    """
     logging.disable(logging.CRITICAL)
     try:
         log, expected = trio.run(play, features, trap, init, steps, clock=MockClock(autojump_threshold=0))

@@ -1,4 +1,6 @@
-"""The pool: every known way in which a handler can corrupt a task that others use, and what happens instead."""
+"""The pool: every known way in which a handler can corrupt a task that others use, and what happens
+instead.
+"""
 
 from __future__ import annotations
 
@@ -139,7 +141,8 @@ async def test_a_scope_left_open_costs_its_actor_and_nobody_else(
 
 
 async def test_a_scope_left_open_is_cancelled_while_others_wait_on_the_worker(autojump_clock: Any) -> None:
-    """An actor that suspends on the same worker afterwards is not reached by the left-over scope."""
+    """An actor that suspends on the same worker afterwards is not reached by the left-over
+    scope."""
     async with checked_node(max_idle=1) as node:
         scopes: list[trio.CancelScope] = []
         first = node.spawn(ScopeLeaver)
@@ -259,7 +262,8 @@ async def test_a_shielded_task_in_a_nursery_left_open_holds_up_nobody(opened: Op
 
 
 async def test_system_exit_from_a_task_in_a_nursery_left_open_goes_out(autojump_clock: Any) -> None:
-    """What must leave the runtime does so also while a nursery is being finished for its handler."""
+    """What must leave the runtime does so also while a nursery is being finished for its
+    handler."""
     with pytest.raises(SystemExit) as caught:
         async with checked_node() as node:
             node.spawn(NurseryLeaver).cast(NurseryLeaver.leave_and_interrupt, [])
@@ -300,7 +304,9 @@ class LockUser(ak.Actor):
 
 @pytest.mark.parametrize("method", [LockUser.acquire, LockUser.acquire_sync])
 async def test_a_lock_held_past_its_message_costs_its_actor(method: Any, autojump_clock: Any) -> None:
-    """The actor dies when the message ends; who wants the lock gets BrokenResourceError, not somebody else's lock."""
+    """The actor dies when the message ends; who wants the lock gets BrokenResourceError, not
+    somebody else's lock.
+    """
     async with checked_node() as node:
         lock = trio.Lock()
         ref = node.spawn(LockUser, lock)
@@ -341,8 +347,9 @@ async def test_a_lock_released_in_a_later_message_is_a_crash_of_that_actor(
 
 
 async def test_a_lock_held_at_death_breaks(opened: OpenNode, autojump_clock: Any) -> None:
-    """The worker of an actor that is killed while it holds a lock is retired, so trio breaks the lock; nobody inherits
-    it."""
+    """The worker of an actor that is killed while it holds a lock is retired, so trio breaks the
+    lock; nobody inherits it.
+    """
     async with opened() as node:
         lock = trio.Lock()
         ref = node.spawn(LockUser, lock)
@@ -460,7 +467,9 @@ class Incomparable:
 
 @pytest.mark.parametrize("method", [Variables.put, Variables.put_async, Variables.put_inline])
 async def test_a_context_variable_whose_value_cannot_be_compared(opened: OpenNode, method: Any) -> None:
-    """The runtime compares contexts, so it may call a value's ``__eq__``: an exception there is nobody's crash."""
+    """The runtime compares contexts, so it may call a value's ``__eq__``: an exception there is
+    nobody's crash.
+    """
     token = VARIABLE.set(Incomparable())
     try:
         async with opened() as node:
@@ -624,7 +633,9 @@ async def test_a_node_full_of_actors_that_feed_themselves_stops(opened: OpenNode
 
 
 async def test_the_pool_grows_by_what_suspends_and_shrinks_again(autojump_clock: Any) -> None:
-    """Thousands of actors that suspend at once: as many workers and a few, then no more than max_idle."""
+    """Thousands of actors that suspend at once: as many workers and a few, then no more than
+    max_idle.
+    """
     gc.disable()
     try:
         await _suspend_many()
@@ -736,7 +747,9 @@ WAYS = [Raiser.now, Raiser.at_once, Raiser.after_a_step, Raiser.in_a_task]
 )
 @pytest.mark.parametrize("method", WAYS)
 async def test_any_other_exception_is_a_crash_of_its_actor(opened: OpenNode, method: Any, error: BaseException) -> None:
-    """StopIteration, StopAsyncIteration, GeneratorExit and the like: the caller gets CalleeDied, others live on."""
+    """StopIteration, StopAsyncIteration, GeneratorExit and the like: the caller gets CalleeDied,
+    others live on.
+    """
     async with opened() as node:
         ref = node.spawn(Raiser)
         with pytest.raises(ak.CalleeDied) as caught:
@@ -749,8 +762,9 @@ async def test_any_other_exception_is_a_crash_of_its_actor(opened: OpenNode, met
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("method", [*WAYS, Raiser.now_cast])
 async def test_what_must_leave_the_runtime_stops_the_node(opened: OpenNode, method: Any, error: Any) -> None:
-    """KeyboardInterrupt and SystemExit, before and after a suspension, inline, from a task: out of open_node as they
-    are."""
+    """KeyboardInterrupt and SystemExit, before and after a suspension, inline, from a task: out of
+    open_node as they are.
+    """
     with pytest.raises(error) as caught:
         async with opened() as node:
             other = node.spawn(Echo)
@@ -877,8 +891,9 @@ class Shared(ak.Actor):
 
 
 async def test_an_exception_that_is_shared_with_a_suspended_handler(opened: OpenNode) -> None:
-    """A crash with an exception whose traceback leads through somebody else's suspended frame leaves that frame
-    alone."""
+    """A crash with an exception whose traceback leads through somebody else's suspended frame
+    leaves that frame alone.
+    """
     async with opened() as node:
         error = ValueError("shared")
         caught, go_on = trio.Event(), trio.Event()
@@ -932,7 +947,8 @@ async def test_a_recursion_error_is_contained(opened: OpenNode, method: Any) -> 
 
 
 async def test_constructors_nested_too_deeply_are_contained(opened: OpenNode) -> None:
-    """The innermost constructor fails; each outer one gets StartFailed; nothing half-born is left."""
+    """The innermost constructor fails; each outer one gets StartFailed; nothing half-born is
+    left."""
     async with opened() as node:
         with pytest.raises(ak.StartFailed):
             node.spawn(Nested, 100_000)
@@ -1029,7 +1045,9 @@ PROGRAM = """
     ],
 )
 def test_ctrl_c_interrupts_a_loop_in_a_handler(how: str) -> None:
-    """Ctrl-C ends ``while True: pass`` wherever it is, and comes out of open_node as one KeyboardInterrupt."""
+    """Ctrl-C ends ``while True: pass`` wherever it is, and comes out of open_node as one
+    KeyboardInterrupt.
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(PROGRAM), how], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

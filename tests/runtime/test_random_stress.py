@@ -1,8 +1,10 @@
-"""The scheduler under random abuse: whatever actors do to themselves and to each other, its invariants hold.
+"""The scheduler under random abuse: whatever actors do to themselves and to each other, its
+invariants hold.
 
-Each round makes a node with random limits and some thirty actors, and lets drivers throw random deeds at them: kills,
-crashes, cancelled callers, nested nurseries, shields, swallowed cancellations, locks and scopes left behind, calls to
-each other, processes. A round's seed is in its failure; ``ACTORKIT_STRESS_SECONDS`` makes it go on for so long.
+Each round makes a node with random limits and some thirty actors, and lets drivers throw random
+deeds at them: kills, crashes, cancelled callers, nested nurseries, shields, swallowed
+cancellations, locks and scopes left behind, calls to each other, processes. A round's seed is in
+its failure; ``ACTORKIT_STRESS_SECONDS`` makes it go on for so long.
 """
 
 from __future__ import annotations
@@ -306,8 +308,9 @@ class World:
 
 
 def test_random_abuse(caplog: pytest.LogCaptureFixture) -> None:
-    """Many rounds, each with a seed of its own, and no invariant broken. The clock is the real one: deadlines may come
-    at any point of anything."""
+    """Many rounds, each with a seed of its own, and no invariant broken. The clock is the real one:
+    deadlines may come at any point of anything.
+    """
     caplog.set_level(logging.CRITICAL, "actorkit")
     end = time.monotonic() + SECONDS
     seed = FIRST_SEED

@@ -1,5 +1,6 @@
-"""What would fail later, in somebody else's task, is refused where it is given; and what an end meets on its way to
-another node."""
+"""What would fail later, in somebody else's task, is refused where it is given; and what an end
+meets on its way to another node.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +113,9 @@ async def test_what_cannot_be_received(wanted: Any, waits: bool) -> None:
 
 @pytest.mark.parametrize("error", ["x", 3, None, KeyboardInterrupt(), ValueError])
 async def test_what_cannot_be_an_answer(error: Any) -> None:
-    """Later.fail raises TypeError at whoever gives it; the caller is told of that crash, not the other way round."""
+    """Later.fail raises TypeError at whoever gives it; the caller is told of that crash, not the
+    other way round.
+    """
     logging.disable(logging.CRITICAL)
     try:
         async with ak.open_node() as node:
@@ -155,7 +158,9 @@ def test_what_the_reader_calls_is_neither_a_generator_nor_a_message(name: str, h
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 async def test_a_host_that_catches_an_interrupt_of_an_inline_call(error: type[BaseException]) -> None:
-    """Whether a call runs inline decides nothing: the node stops, and it comes out, as from any handler."""
+    """Whether a call runs inline decides nothing: the node stops, and it comes out, as from any
+    handler.
+    """
     began: list[int] = []
 
     class Raises(ak.Actor):

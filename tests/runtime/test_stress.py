@@ -1,9 +1,9 @@
 """Random programs of actors and processes, and what must hold whatever they do.
 
-Each round is one node with random settings and some dozen actors that run random scripts: messages, calls (inline,
-queued, cancelled, late), nurseries, shields, swallowed cancellations, locks, links, kills, crashes, leaks. Time is
-virtual. ``ACTORKIT_STRESS_SECONDS`` says how long to go on, ``ACTORKIT_STRESS_SEED`` where to begin. A failure names
-its seed.
+Each round is one node with random settings and some dozen actors that run random scripts: messages,
+calls (inline, queued, cancelled, late), nurseries, shields, swallowed cancellations, locks, links,
+kills, crashes, leaks. Time is virtual. ``ACTORKIT_STRESS_SECONDS`` says how long to go on,
+``ACTORKIT_STRESS_SEED`` where to begin. A failure names its seed.
 """
 
 from __future__ import annotations
@@ -433,7 +433,9 @@ async def process(ctx: ak.ProcessContext, world: World) -> None:
 
 
 async def one_round(seed: int) -> int:
-    """Raises AssertionError with the seed when an invariant does not hold; returns the number of steps."""
+    """Raises AssertionError with the seed when an invariant does not hold; returns the number of
+    steps.
+    """
     settings = random.Random(seed)
     features = FEATURES if settings.random() < 0.75 else Features.degraded()
     options = {
@@ -527,7 +529,9 @@ async def quiet(world: World) -> None:
 
 
 def test_random_programs(caplog: pytest.LogCaptureFixture) -> None:
-    """Activations, token, order, current, quiescence, explained deaths, a pool that shrinks, a node that closes."""
+    """Activations, token, order, current, quiescence, explained deaths, a pool that shrinks, a node
+    that closes.
+    """
     logging.getLogger("actorkit").setLevel(logging.CRITICAL)
     end = time.monotonic() + SECONDS
     seed = FIRST_SEED

@@ -1,7 +1,7 @@
 """``python -m tests.signals``: the table of signals, run.
 
-Every spot with every script that fits it, in some of the arrangements (nodes one, nested and side by
-side, or with a governor; the host in the main task or another, with a nursery around or not;
+Every spot with every script that fits it, in some of the arrangements (nodes one, nested and side
+by side, or with a governor; the host in the main task or another, with a nursery around or not;
 KeyboardInterrupt caught or not): in four of them, in turn.
 
 * ``--all``: in each of them; ``--quick``: in one.

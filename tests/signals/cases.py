@@ -73,8 +73,9 @@ NEVER = 1_000
 
 @attrs.frozen
 class Script:
-    """Which signals are sent, each after which line. A *tick* (SIGUSR1) after a signal makes the program say a line
-    when Python has handled that signal."""
+    """Which signals are sent, each after which line. A *tick* (SIGUSR1) after a signal makes the
+    program say a line when Python has handled that signal.
+    """
 
     name: str
     steps: tuple[tuple[str, int, bool], ...]
@@ -178,7 +179,9 @@ class Case:
 
     @property
     def stop_timeout(self) -> float:
-        """So long that only the signal can end the stop, where it must; short where nothing else does."""
+        """So long that only the signal can end the stop, where it must; short where nothing else
+        does.
+        """
         if self.forces or (self.cut_short and self.host_is_main):
             return 600.0
         return 2.0 if self.spot.endless or self.cut_short else 20.0
@@ -258,7 +261,8 @@ def _outcome(case: Case, outcome: str, end: Ending, early: bool) -> Iterator[str
             allowed |= {"returned 'done'", *(("returned None",) if terminated else ())}
         if not (case.catch and not case.own_group):
             allowed |= {"group", "KeyboardInterrupt"} if case.own_group else {"KeyboardInterrupt"}
-        # It comes out of the run alone, and uncaught, when the main task has no checkpoint any more.
+        # It comes out of the run alone, and uncaught, when the main task has no checkpoint any
+        # more.
         if len(case.script.steps) > 1 or case.nodes != "one" or case.own_group or case.spot.phase == "stopping":
             allowed |= {"group", "KeyboardInterrupt"} if case.own_group else {"KeyboardInterrupt"}
     shape = outcome

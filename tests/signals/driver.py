@@ -1,7 +1,8 @@
-"""Runs cases: starts the program, sends a signal whenever a line says that it is time, and tells how it ended.
+"""Runs cases: starts the program, sends a signal whenever a line says that it is time, and tells
+how it ended.
 
-A case runs in an interpreter of its own (``popen``), or, when there are thousands of them, in a fork of one that has
-imported everything (``fork``).
+A case runs in an interpreter of its own (``popen``), or, when there are thousands of them, in a
+fork of one that has imported everything (``fork``).
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ class Running:
         case = self.case
         wanted = case.cut_short and case.host_is_main and self.sent == len(case.script.steps)
         if wanted and not self.repeated and b"\nrun: " not in self.text:
-            # Two that come before trio has delivered the first are one to it: whoever presses, presses again.
+            # Two that come before trio has delivered the first are one to it: whoever presses,
+            # presses again.
             self.last = self.last or time.monotonic()
             if time.monotonic() - self.last > AGAIN:
                 self.repeated = True

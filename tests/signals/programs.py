@@ -1,7 +1,9 @@
-"""What runs in a process of its own: ``python -m tests.signals.programs CASE``, CASE as ``Case.dump`` writes it.
+"""What runs in a process of its own: ``python -m tests.signals.programs CASE``, CASE as
+``Case.dump`` writes it.
 
-It says lines on standard output: *ready* at the spot, *stopping* when somebody holds up the stop, *tick* when SIGUSR1
-has been handled, what came out of each ``open_node`` and out of the run, and who was heard at the end.
+It says lines on standard output: *ready* at the spot, *stopping* when somebody holds up the stop,
+*tick* when SIGUSR1 has been handled, what came out of each ``open_node`` and out of the run, and
+who was heard at the end.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ def say(text: str) -> None:
 
 @trio.lowlevel.enable_ki_protection
 def unwound(who: str) -> None:
-    """Said by a ``finally``. Protected, so that a second Ctrl-C does not cut short what tells that it ran."""
+    """Said by a ``finally``. Protected, so that a second Ctrl-C does not cut short what tells that
+    it ran.
+    """
     say(f"{who} unwound")
 
 
@@ -110,7 +114,9 @@ async def unwinds(ctx: ak.ProcessContext, name: str) -> None:
 
 @trio.lowlevel.enable_ki_protection
 async def slowly() -> None:
-    """Protected: a Ctrl-C that strikes here would end who should hold up the stop until the next one."""
+    """Protected: a Ctrl-C that strikes here would end who should hold up the stop until the next
+    one.
+    """
     say("stopping")
     await hold()
 
@@ -220,7 +226,8 @@ class Looper(ak.Actor):
 
 
 async def hold_one() -> None:
-    """Until one signal has been handled: who is shielded from the rest would end with the last one."""
+    """Until one signal has been handled: who is shielded from the rest would end with the last
+    one."""
     while ticks < 1:
         await trio.sleep(0.005)
 
@@ -553,7 +560,9 @@ def run(text: str) -> None:
     real = signal.pthread_kill
 
     def press(thread: int, number: int) -> None:
-        """Once: where the machine stands still for a moment after that, the next one would force the exit."""
+        """Once: where the machine stands still for a moment after that, the next one would force
+        the exit.
+        """
         actorkit.cli.STANDSTILL_SECONDS = 600.0
         real(thread, number)
 

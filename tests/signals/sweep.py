@@ -1,12 +1,14 @@
-"""``python -m tests.signals.sweep [--step N] [--seed S]``: a signal at every point at which Python looks for one.
+"""``python -m tests.signals.sweep [--step N] [--seed S]``: a signal at every point at which Python
+looks for one.
 
-Python runs handlers of signals where a function begins, and after calls of functions in C. A profile hook counts these
-points in a small program with a node, and sends a signal at the Nth; each N is a run of its own, in a fork. So nothing
-depends on when a signal happens to arrive.
+Python runs handlers of signals where a function begins, and after calls of functions in C. A
+profile hook counts these points in a small program with a node, and sends a signal at the Nth; each
+N is a run of its own, in a fork. So nothing depends on when a signal happens to arrive.
 
-* SIGINT under ``trio.run`` and ``ak.run``: KeyboardInterrupt comes out alone, whoever began is stopped in order, and
-  no line of the runtime's is cut off.
-* SIGINT at two points, at random: KeyboardInterrupt comes out alone, and nothing hangs; under ``ak.run`` it may be 130.
+* SIGINT under ``trio.run`` and ``ak.run``: KeyboardInterrupt comes out alone, whoever began is
+  stopped in order, and no line of the runtime's is cut off.
+* SIGINT at two points, at random: KeyboardInterrupt comes out alone, and nothing hangs; under
+  ``ak.run`` it may be 130.
 * SIGTERM under ``ak.run``: None or main's value comes out, and whoever began is stopped in order.
 
 After each of them the handlers are what they were.
@@ -194,7 +196,8 @@ def what_is_wrong(run: Run, seen: dict[str, Any] | None, status: int) -> Iterato
     if seen["outcome"] not in allowed:
         yield f"came out: {seen['outcome']}"
     place = seen["raised in"]
-    # Before trio has begun, and after it has ended, nothing is protected; nothing is under way then.
+    # Before trio has begun, and after it has ended, nothing is protected; nothing is under way
+    # then.
     if place.startswith(PACKAGE) and not place.startswith(cli.__file__):
         yield f"cut off: {place}"
     if not place.startswith(HERE) and len(run.points) == 1:
@@ -226,7 +229,9 @@ def results(runs: list[Run], at_once: int = 4) -> Iterator[tuple[Run, dict[str, 
 
 
 def plan(step: int, seed: int) -> list[Run]:
-    """All runs: where there is a point depends on the version of Python and of trio, so it is asked first."""
+    """All runs: where there is a point depends on the version of Python and of trio, so it is asked
+    first.
+    """
     rng = random.Random(seed)
     runs: list[Run] = []
     for runner in ("trio", "ak"):

@@ -25,7 +25,8 @@ class Keeper(ak.Actor):
 
 
 class Ends(ak.Actor):
-    """Raises in a continuation: its own init, and so perhaps the tree's start, has ended by then."""
+    """Raises in a continuation: its own init, and so perhaps the tree's start, has ended by
+    then."""
 
     def __init__(self, seen: list[str], error: type[BaseException]) -> None:
         self.seen = seen
@@ -50,8 +51,9 @@ async def ends(ctx: ak.ProcessContext, seen: list[str], error: type[BaseExceptio
 def test_whoever_raises_it_gets_no_new_life_and_the_others_stop_in_order(
     start: type[Ends], error: type[BaseException]
 ) -> None:
-    """Its supervisor would restart it, had the program not been ended; and one interrupt is one, though it meets the
-    host in the moment in which the tree has started."""
+    """Its supervisor would restart it, had the program not been ended; and one interrupt is one,
+    though it meets the host in the moment in which the tree has started.
+    """
 
     async def main() -> None:
         tree = ak.supervisor(ak.child(Keeper, seen), ak.child(start, seen, error))

@@ -1,5 +1,6 @@
-"""``ak.run``: as ``trio.run`` for what comes out, and what it does about signals when ``main`` is not there yet, is
-over, or minds its own business."""
+"""``ak.run``: as ``trio.run`` for what comes out, and what it does about signals when ``main`` is
+not there yet, is over, or minds its own business.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +100,9 @@ def _shape(error: BaseException) -> tuple[Any, ...]:
     ],
 )
 def test_it_returns_and_raises_what_trio_run_does(main: Callable[..., Awaitable[object]], args: tuple[object]) -> None:
-    """A value, an error, a group of the program's own, an end of the program: nothing is added, nothing lost."""
+    """A value, an error, a group of the program's own, an end of the program: nothing is added,
+    nothing lost.
+    """
     assert outcome(ak.run, main, *args) == outcome(trio.run, main, *args)
 
 
@@ -121,7 +124,9 @@ def test_what_is_no_async_function_is_refused(what: str) -> None:
 
 
 def test_another_thread_is_refused_before_anything_begins() -> None:
-    """Python lets only the main thread handle signals. The error says which thread it was, and what to use."""
+    """Python lets only the main thread handle signals. The error says which thread it was, and what
+    to use.
+    """
     begun: list[bool] = []
     errors: list[BaseException] = []
 
@@ -316,7 +321,9 @@ def test_a_loop_that_stands_still_is_interrupted(monkeypatch: pytest.MonkeyPatch
 def test_a_loop_that_stands_still_ends_where_ctrl_c_means_nothing(
     handler: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A shell's background job ignores SIGINT: nothing else would end it, so the process exits, with 143."""
+    """A shell's background job ignores SIGINT: nothing else would end it, so the process exits,
+    with 143.
+    """
     monkeypatch.setattr(cli, "STANDSTILL_SECONDS", 0.05)
     exits: list[tuple[Any, ...]] = []
     ended = threading.Event()

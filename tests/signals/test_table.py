@@ -1,4 +1,6 @@
-"""A part of the table of signals: every script at a spot or two. ``python -m tests.signals`` runs all of it."""
+"""A part of the table of signals: every script at a spot or two. ``python -m tests.signals`` runs
+all of it.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def test_a_part_of_the_table() -> None:
 
 
 def test_a_signal_at_many_points() -> None:
-    """Wherever Python looks for signals; ``python -m tests.signals.sweep`` goes to more of these points."""
+    """Wherever Python looks for signals; ``python -m tests.signals.sweep`` goes to more of these
+    points.
+    """
     command = [sys.executable, "-W", "error", "-m", "tests.signals.sweep", "--step", "800"]
     run = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
@@ -40,7 +44,9 @@ def test_a_signal_at_many_points() -> None:
 
 
 def test_the_table_is_whole() -> None:
-    """Every spot has a program, every pair of a spot and a script is run, and no two cases have the same name."""
+    """Every spot has a program, every pair of a spot and a script is run, and no two cases have the
+    same name.
+    """
     assert {spot.name for spot in SPOTS} == set(PROGRAMS)
     table = list(cases())
     assert {(case.spot, case.script, case.runner) for case in table} == set(pairs())

@@ -1,8 +1,9 @@
-"""What the live tests of supervisors share: a lab that notes what its workers do, and tells them how to start.
+"""What the live tests of supervisors share: a lab that notes what its workers do, and tells them
+how to start.
 
-``lab.log`` collects "start a", "stop a shutdown", "fail a" …; ``lab.inits["a"]`` says what the inits of worker a do,
-one entry for each start, the last one for ever: "ok", "ignore", "stop", "raise", "nonsense", "hang", or a trio.Event to
-wait for.
+``lab.log`` collects "start a", "stop a shutdown", "fail a" …; ``lab.inits["a"]`` says what the
+inits of worker a do, one entry for each start, the last one for ever: "ok", "ignore", "stop",
+"raise", "nonsense", "hang", or a trio.Event to wait for.
 """
 
 from __future__ import annotations
@@ -147,7 +148,9 @@ def tree(*specs: ak.ChildSpec[Any], **flags: Any) -> ak.ChildSpec[Any]:
 
 
 def under(*specs: ak.ChildSpec[Any], restart: Any = "temporary", **flags: Any) -> ak.ChildSpec[Any]:
-    """A root with the supervisor "top" under it, so that the end of "top" is not the end of the node."""
+    """A root with the supervisor "top" under it, so that the end of "top" is not the end of the
+    node.
+    """
     return ak.supervisor(tree(*specs, **flags).with_(restart=restart)).with_(name="root")
 
 

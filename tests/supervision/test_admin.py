@@ -16,7 +16,9 @@ from .kit import Lab, S, Worker, counts, settled, states, top, tree, under
 
 @conforms("SUP-18", "SUP-30", "ESUP-16")
 async def test_the_life_of_a_child():
-    """SUP-18, SUP-30, ESUP-16: start, terminate, restart, delete, each answer and each refusal in turn."""
+    """SUP-18, SUP-30, ESUP-16: start, terminate, restart, delete, each answer and each refusal in
+    turn.
+    """
     lab = Lab()
     async with ak.open_node(tree()):
         assert await states() == {}
@@ -51,7 +53,9 @@ async def test_the_life_of_a_child():
 @pytest.mark.parametrize("method", ["terminate_child", "restart_child", "delete_child", "get_childspec", "which_child"])
 @pytest.mark.parametrize("unknown", ["x", 1, None, []])
 async def test_unknown_children_are_not_found(method, unknown):
-    """SUP-18, SUP-30, SUP-32: also for what cannot be an id; the refusal names the supervisor and the child."""
+    """SUP-18, SUP-30, SUP-32: also for what cannot be an id; the refusal names the supervisor and
+    the child.
+    """
     async with ak.open_node(tree()):
         with pytest.raises(ak.ChildNotFound) as caught:
             await top().call(getattr(S, method), unknown)

@@ -1,5 +1,5 @@
-"""Live static supervisors: significant children and auto_shutdown (SUP-63 to SUP-68), and trees that end by
-themselves.
+"""Live static supervisors: significant children and auto_shutdown (SUP-63 to SUP-68), and trees
+that end by themselves.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ async def test_without_significant_children(mode, restart, how):
 @conforms("SUP-64")
 @pytest.mark.parametrize("how", [*ENDS, "kill"])
 async def test_a_significant_temporary_child(how):
-    """Its end of any kind ends the supervisor with Shutdown, and its siblings with it; terminate_child does
-    not."""
+    """Its end of any kind ends the supervisor with Shutdown, and its siblings with it;
+    terminate_child does not.
+    """
     lab = Lab()
     specs = [significant(lab, "a", "temporary"), significant(lab, "b", "temporary"), lab.spec("c")]
     async with ak.open_node(under(*specs, auto_shutdown="any_significant")) as node:
@@ -83,8 +84,10 @@ async def test_all_significant_waits_for_the_last(how):
 @pytest.mark.parametrize("restart", ["temporary", "transient"])
 @pytest.mark.parametrize("how", WAYS)
 async def test_significant_children(mode, restart, how):
-    """any: the first that ends by itself, for good, ends the supervisor; all: the last. A transient one that comes back
-    does not, nor does terminate_child. Its siblings are shut down, and its reason is an orderly one."""
+    """any: the first that ends by itself, for good, ends the supervisor; all: the last. A transient
+    one that comes back does not, nor does terminate_child. Its siblings are shut down, and its
+    reason is an orderly one.
+    """
     lab = Lab()
     specs = [*lab.specs("ab", restart=restart, significant=True), lab.spec("plain")]
     async with ak.open_node(under(*specs, auto_shutdown=mode, max_restarts=5)) as node:
@@ -108,8 +111,9 @@ async def test_significant_children(mode, restart, how):
 @pytest.mark.parametrize("mode", MODES[1:])
 @pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
 async def test_a_significant_bystander(mode, strategy):
-    """Stopped because of a sibling's failure it does not trigger, whether it comes back (transient) or not
-    (temporary)."""
+    """Stopped because of a sibling's failure it does not trigger, whether it comes back (transient)
+    or not (temporary).
+    """
     lab = Lab()
     specs = [
         lab.spec("fails"),
@@ -133,7 +137,9 @@ async def test_a_significant_bystander(mode, strategy):
 @pytest.mark.parametrize("mode", MODES[1:])
 @pytest.mark.parametrize("matters", [True, False])
 async def test_escalation(mode, matters):
-    """The shutdown of a significant sub-supervisor ends its parent, with all its children; another's ends nobody."""
+    """The shutdown of a significant sub-supervisor ends its parent, with all its children;
+    another's ends nobody.
+    """
     lab = Lab()
     inner = ak.supervisor(lab.spec("a", restart="temporary", significant=True), lab.spec("b"), auto_shutdown=mode)
     inner = inner.with_(name="inner", restart="transient", significant=matters)

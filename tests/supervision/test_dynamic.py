@@ -35,7 +35,9 @@ async def stop(node):
 
 @conforms("DYN-01", "DYN-06")
 async def test_it_can_be_supervised():
-    """DYN-01, DYN-06: as a child by name, without children at first; ids of its children may repeat."""
+    """DYN-01, DYN-06: as a child by name, without children at first; ids of its children may
+    repeat.
+    """
     lab = Lab()
     async with ak.open_node(root("permanent")):
         assert await dyn().call(D.which_children) == ()
@@ -91,8 +93,9 @@ async def test_extra_arguments_come_first():
 )
 @pytest.mark.parametrize("restart", ["permanent", "temporary"])
 async def test_starts_that_fail(autojump_clock, plan, reason, restart):
-    """SUP-06, SUP-07, SUP-12, DYN-16, DYN-17: the reason is told, nothing is kept, IGNORE is None; it goes on and ends
-    clean."""
+    """SUP-06, SUP-07, SUP-12, DYN-16, DYN-17: the reason is told, nothing is kept, IGNORE is None;
+    it goes on and ends clean.
+    """
     lab = Lab()
     lab.inits["a"] = [plan]
     async with ak.open_node(root()) as node:
@@ -154,7 +157,9 @@ async def test_restart_types(restart, how):
 
 @conforms("DYN-22", "SUP-57")
 async def test_restarts_with_other_outcomes(autojump_clock):
-    """DYN-22, SUP-57: a restart that ignores removes the child; one that fails leaves a restarting entry."""
+    """DYN-22, SUP-57: a restart that ignores removes the child; one that fails leaves a restarting
+    entry.
+    """
     lab = Lab()
     async with ak.open_node(root(max_restarts=100)):
         for name in ("ok", "ignore", "stop", "raise"):
@@ -183,7 +188,9 @@ async def test_trying_again():
 @conforms("DYN-27", "DYN-28", "SUP-54", "SUP-56")
 @pytest.mark.parametrize("failing", [False, True])
 async def test_the_intensity(failing):
-    """DYN-27, DYN-28, SUP-54, SUP-56: one too many, by exits or by failing restarts, ends it and all its children."""
+    """DYN-27, DYN-28, SUP-54, SUP-56: one too many, by exits or by failing restarts, ends it and
+    all its children.
+    """
     lab = Lab()
     async with ak.open_node(root(max_restarts=2)) as node:
         ref = node.whereis("dyn")
@@ -201,7 +208,9 @@ async def test_the_intensity(failing):
 
 @conforms("DYN-39", "DYN-40", "SUP-31")
 async def test_terminate_child():
-    """DYN-39, DYN-40, SUP-31: by ref, a name included; the second time it is not found; a stranger lives."""
+    """DYN-39, DYN-40, SUP-31: by ref, a name included; the second time it is not found; a stranger
+    lives.
+    """
     lab = Lab()
     async with ak.open_node(root()) as node:
         one = await start(lab, "a")
@@ -236,7 +245,9 @@ async def test_terminating_a_restarting_child():
 
 @conforms("SUP-29", "DYN-34", "DYN-36")
 async def test_all_are_asked_at_once(autojump_clock):
-    """SUP-29, DYN-34, DYN-36: the slowest sets the time, one timer for each shutdown value, late ones are killed."""
+    """SUP-29, DYN-34, DYN-36: the slowest sets the time, one timer for each shutdown value, late
+    ones are killed.
+    """
     lab = Lab()
     async with ak.open_node(root()) as node:
         for name in range(5):
@@ -299,7 +310,9 @@ async def test_mixed_shutdowns(autojump_clock):
 
 @conforms("SUP-43", "SUP-44")
 async def test_arguments_of_temporary_children_are_not_kept():
-    """SUP-43, SUP-44: while the child runs nothing but the child holds them; after its end nothing does."""
+    """SUP-43, SUP-44: while the child runs nothing but the child holds them; after its end nothing
+    does.
+    """
 
     class Big:
         pass
@@ -331,7 +344,9 @@ async def test_arguments_of_temporary_children_are_not_kept():
 
 @conforms("SUP-33", "SUP-34", "SUP-72")
 async def test_many_children():
-    """SUP-33, SUP-34, SUP-72: counts of hundreds; listing changes nothing; ending them leaves nothing."""
+    """SUP-33, SUP-34, SUP-72: counts of hundreds; listing changes nothing; ending them leaves
+    nothing.
+    """
     async with ak.open_node(root()):
 
         class Tiny(ak.Actor):
@@ -427,7 +442,9 @@ async def test_processes_and_supervisors_as_children():
 
 @conforms("DYN-02")
 async def test_a_name_taken_is_a_failed_start():
-    """DYN-02: two children of one name: the second is refused; the name is free when the first has ended."""
+    """DYN-02: two children of one name: the second is refused; the name is free when the first has
+    ended.
+    """
     lab = Lab()
     async with ak.open_node(root()):
         first = await start(lab, "a", name="n", restart="temporary")

@@ -73,7 +73,8 @@ async def test_leaving_the_body_stops_in_reverse_order(autojump_clock, way):
 
 
 async def test_actors_outside_the_tree_stop_after_it():
-    """First the tree, then the others, the youngest first; a child of theirs is none of the tree's."""
+    """First the tree, then the others, the youngest first; a child of theirs is none of the
+    tree's."""
     lab = Lab()
     async with ak.open_node(tree(*lab.specs("ab"))) as node:
         node.spawn(Worker, lab, "x")
@@ -172,7 +173,9 @@ async def test_nothing_starts_on_a_stopping_node(autojump_clock):
 
 
 async def test_what_is_still_needed_is_restarted_while_the_node_stops(autojump_clock):
-    """A service that fails while later ones still stop is restarted: its supervisor has not been told to stop yet."""
+    """A service that fails while later ones still stop is restarted: its supervisor has not been
+    told to stop yet.
+    """
     lab = Lab()
     services = ak.supervisor(lab.spec("store")).with_(name="services")
     async with ak.open_node(tree(services, lab.spec("slow", Slow)), stop_timeout=60) as node:

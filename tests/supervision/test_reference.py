@@ -1,5 +1,7 @@
-"""Supervisors that run, compared with the second, simple one of ``tests.policy.reference``: the same children start and
-stop, in the same order, after the same crashes and calls. And each strategy does so under its own name only."""
+"""Supervisors that run, compared with the second, simple one of ``tests.policy.reference``: the
+same children start and stop, in the same order, after the same crashes and calls. And each strategy
+does so under its own name only.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +98,9 @@ class Pair:
         await self.compare(step)
 
     def expected(self) -> list[str]:
-        """What the workers note: their starts (as their inits were planned), and how they were stopped."""
+        """What the workers note: their starts (as their inits were planned), and how they were
+        stopped.
+        """
         words = []
         for line in self.reference.take_trace():
             what, _, name = line.partition(" ")
@@ -150,7 +154,9 @@ def test_a_supervisor_does_what_the_reference_does(strategy: Any) -> None:
 
 
 def unending(steps: Any, flags: SupervisorFlags) -> Any:
-    """Without what would restart for ever: an init that always fails, and a thousand restarts allowed."""
+    """Without what would restart for ever: an init that always fails, and a thousand restarts
+    allowed.
+    """
     return [step for step in steps if flags.max_restarts < 1000 or step.kind != "fail" or step.extra % 3 == 0]
 
 

@@ -41,8 +41,9 @@ def end(ref, how):
 @pytest.mark.parametrize("restart", RESTARTS)
 @pytest.mark.parametrize("how", ENDS)
 async def test_restart_types(restart, how):
-    """SUP-37, SUP-38, SUP-39, SUP-40: permanent always, transient after abnormal ends, temporary never; transient keeps
-    its spec."""
+    """SUP-37, SUP-38, SUP-39, SUP-40: permanent always, transient after abnormal ends, temporary
+    never; transient keeps its spec.
+    """
     lab = Lab()
     async with ak.open_node(tree(lab.spec("a", restart=restart), lab.spec("b"))) as node:
         end(lab.refs["a"], how)
@@ -124,7 +125,9 @@ async def test_start_child_after_each_end(restart, strategy):
     ],
 )
 async def test_strategies(strategy, log):
-    """SUP-28, SUP-46, SUP-48, SUP-51: which siblings go along, stopped in reverse and started in order."""
+    """SUP-28, SUP-46, SUP-48, SUP-51: which siblings go along, stopped in reverse and started in
+    order.
+    """
     lab = Lab()
     async with ak.open_node(tree(*lab.specs("abcd"), strategy=strategy)):
         lab.take()
@@ -175,8 +178,9 @@ async def test_another_childs_restart_fails(strategy, log):
 @conforms("SUP-46", "SUP-48", "SUP-51")
 @pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
 async def test_the_intensity_ends_a_supervisor(strategy):
-    """SUP-46, SUP-48, SUP-51: with max_restarts 2 the third failure ends it with Shutdown, and all its children with
-    it."""
+    """SUP-46, SUP-48, SUP-51: with max_restarts 2 the third failure ends it with Shutdown, and all
+    its children with it.
+    """
     lab = Lab()
     async with ak.open_node(under(*lab.specs("ab"), strategy=strategy, max_restarts=2)) as node:
         ref = node.whereis("top")
@@ -224,8 +228,9 @@ async def test_a_restart_that_keeps_failing_escalates(strategy):
 
 @conforms("SUP-58")
 async def test_escalation_through_a_tree():
-    """SUP-58: a sub-supervisor that gives up is restarted by its parent with its siblings; added grandchildren are
-    gone."""
+    """SUP-58: a sub-supervisor that gives up is restarted by its parent with its siblings; added
+    grandchildren are gone.
+    """
     lab = Lab()
     left = ak.supervisor(lab.spec("l"), max_restarts=1).with_(name="left")
     right = ak.supervisor(lab.spec("r")).with_(name="right")
@@ -248,7 +253,8 @@ async def test_escalation_through_a_tree():
 
 @conforms("SUP-46")
 async def test_the_root_giving_up_comes_out_of_open_node(autojump_clock):
-    """SUP-46: SupervisorGaveUp, not in a group; the body is cancelled and everything has stopped."""
+    """SUP-46: SupervisorGaveUp, not in a group; the body is cancelled and everything has
+    stopped."""
     lab = Lab()
     cancelled = False
     with pytest.raises(ak.SupervisorGaveUp) as caught:
@@ -269,8 +275,9 @@ async def test_the_root_giving_up_comes_out_of_open_node(autojump_clock):
 
 @conforms("SUP-35", "SUP-59")
 async def test_a_failing_restart_is_shown_and_calls_are_served(autojump_clock):
-    """SUP-35, SUP-59: restarting, present, not active; the calls' refusals; terminate_child cancels, restart_child
-    works after."""
+    """SUP-35, SUP-59: restarting, present, not active; the calls' refusals; terminate_child
+    cancels, restart_child works after.
+    """
     lab = Lab()
     async with ak.open_node(tree(*lab.specs("abc"), max_restarts=100)) as node:
         spec = lab.spec("slow", backoff=ak.Backoff(first=10))
@@ -298,8 +305,9 @@ async def test_a_failing_restart_is_shown_and_calls_are_served(autojump_clock):
 @conforms("SUP-59", "SUP-60")
 @pytest.mark.parametrize("strategy", ["one_for_one", "rest_for_one"])
 async def test_a_hanging_restart_loop(autojump_clock, strategy):
-    """SUP-59, SUP-60: inits that hang and fail, again and again: calls are served between, terminate_child ends it, and
-    so does a stop."""
+    """SUP-59, SUP-60: inits that hang and fail, again and again: calls are served between,
+    terminate_child ends it, and so does a stop.
+    """
     lab = Lab()
     specs = [lab.spec("a"), lab.spec("b", init_timeout=2.0), lab.spec("c")]
     flags = {"strategy": strategy, "max_restarts": 8, "max_seconds": 10}
@@ -343,8 +351,9 @@ async def test_a_restart_waits_its_backoff(autojump_clock):
 
 @pytest.mark.parametrize("kind", ["static", "dynamic"])
 async def test_a_gate_of_ones_own_holds_restarts(kind):
-    """node.restart_gate is asked for every restart, with the child's spec, and decides when; a cancelled one is taken
-    back."""
+    """node.restart_gate is asked for every restart, with the child's spec, and decides when; a
+    cancelled one is taken back.
+    """
 
     class Held:
         def __init__(self, spec, delay, go):

@@ -53,8 +53,9 @@ async def test_children_start_in_order_and_stop_in_reverse():
     ],
 )
 async def test_a_tree_that_cannot_start_stops_what_it_started(autojump_clock, plan, reason):
-    """SUP-08, SUP-09, SUP-10, SUP-21: StartFailed out of open_node, nested down to the reason; the others are stopped
-    in reverse. A failed init is not followed by terminate."""
+    """SUP-08, SUP-09, SUP-10, SUP-21: StartFailed out of open_node, nested down to the reason; the
+    others are stopped in reverse. A failed init is not followed by terminate.
+    """
     lab = Lab()
     lab.inits["c"] = [plan]
     inner = ak.supervisor(lab.spec("b"), lab.spec("c"), lab.spec("d")).with_(id="inner")
@@ -70,7 +71,9 @@ async def test_a_tree_that_cannot_start_stops_what_it_started(autojump_clock, pl
 
 
 async def test_inits_of_supervisors_have_no_deadline_of_their_own(autojump_clock):
-    """A supervisor may take as long as its children together: each of them has its own init_timeout."""
+    """A supervisor may take as long as its children together: each of them has its own
+    init_timeout.
+    """
 
     class Sleepy(ak.Actor):
         async def init(self) -> None:
@@ -112,7 +115,9 @@ async def test_an_ignored_child_keeps_its_spec_unless_temporary():
 
 @conforms("SUP-02")
 async def test_a_supervisor_that_ignores_itself_is_ignored():
-    """SUP-02: a root factory that returns an actor whose init says IGNORE leaves a node that runs on."""
+    """SUP-02: a root factory that returns an actor whose init says IGNORE leaves a node that runs
+    on.
+    """
 
     class Unneeded(ak.Actor):
         def init(self) -> object:
@@ -126,8 +131,9 @@ async def test_a_supervisor_that_ignores_itself_is_ignored():
 @conforms("SUP-10", "SUP-20")
 @pytest.mark.parametrize("start", ["constructor", "factory raises", "factory returns", "no actor", "name taken"])
 async def test_start_functions_that_fail(start):
-    """SUP-10, SUP-20: raising constructors and factories, and factories that return nonsense; the supervisor goes
-    on."""
+    """SUP-10, SUP-20: raising constructors and factories, and factories that return nonsense; the
+    supervisor goes on.
+    """
 
     class Broken(ak.Actor):
         def __init__(self) -> None:
@@ -200,8 +206,9 @@ async def test_names_are_free_after_failed_starts(autojump_clock, plan):
 
 
 async def test_start_child_waits_for_init():
-    """The answer is the ref of a child that has been initialized; meanwhile it is shown as starting and calls are
-    served."""
+    """The answer is the ref of a child that has been initialized; meanwhile it is shown as starting
+    and calls are served.
+    """
     lab = Lab()
     gate = trio.Event()
     lab.inits["a"] = [gate]
@@ -221,7 +228,9 @@ async def test_start_child_waits_for_init():
 
 
 async def test_an_actor_may_look_at_the_tree_while_it_starts():
-    """Queries are answered in the middle of what the supervisor does, also to a child's constructor."""
+    """Queries are answered in the middle of what the supervisor does, also to a child's
+    constructor.
+    """
     seen = []
 
     class Curious(ak.Actor):
@@ -237,7 +246,9 @@ async def test_an_actor_may_look_at_the_tree_while_it_starts():
 
 @conforms("SUP-59")
 async def test_an_actor_may_have_its_supervisor_start_a_sibling():
-    """SUP-59: a child's handler may call its supervisor; so may its init, for what does not need it to be done."""
+    """SUP-59: a child's handler may call its supervisor; so may its init, for what does not need it
+    to be done.
+    """
     lab = Lab()
 
     class Boss(ak.Actor):
@@ -291,8 +302,9 @@ async def test_a_factory_makes_its_child_anew_at_each_start():
 
 @conforms("SUP-15", "SUP-16", "ESUP-14")
 async def test_specs_are_validated_before_anything_starts():
-    """SUP-15, SUP-16, ESUP-14: a duplicate id, a significant child without auto_shutdown, and what is no spec, by
-    start_child too."""
+    """SUP-15, SUP-16, ESUP-14: a duplicate id, a significant child without auto_shutdown, and what
+    is no spec, by start_child too.
+    """
     lab = Lab()
     with pytest.raises(ak.DuplicateChildId):
         tree(*lab.specs("aa"))
@@ -332,8 +344,9 @@ async def test_what_is_no_spec_is_the_callers_fault():
 
 @pytest.mark.parametrize("end", ["kill", "stop", "exit"])
 async def test_a_constructor_may_end_its_supervisor(end):
-    """What a child does while it is made can be the end of its supervisor: nobody is left behind, the parent restarts
-    it."""
+    """What a child does while it is made can be the end of its supervisor: nobody is left behind,
+    the parent restarts it.
+    """
     lab = Lab()
 
     class Assassin(ak.Actor):
@@ -393,8 +406,9 @@ class Late(Worker):
 
 @pytest.mark.parametrize("how", ["ignore", "stop", "raise", "nonsense", "later", "refuse", "kill", "exit"])
 async def test_a_failed_start_is_told_when_it_is_over(autojump_clock: Any, how: str) -> None:
-    """The child is dead and its name free: who starts it again at once gets it. (gen_server, init_it: the name goes
-    before the parent is notified.)"""
+    """The child is dead and its name free: who starts it again at once gets it. (gen_server,
+    init_it: the name goes before the parent is notified.)
+    """
     lab = Lab()
     lab.inits["a"] = ["ok", "wait", "ok"]
     lab.inits["then"] = [how]

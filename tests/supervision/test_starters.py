@@ -1,5 +1,5 @@
-"""Each child gets its own options, and the starters that are kept for the next one hold nothing that was made for
-this one.
+"""Each child gets its own options, and the starters that are kept for the next one hold nothing
+that was made for this one.
 """
 
 from __future__ import annotations

@@ -22,7 +22,9 @@ async def stop_top(node):
 
 @conforms("SUP-23")
 async def test_a_child_that_takes_too_long_is_killed(autojump_clock):
-    """SUP-23: shutdown in seconds: who is quick ends with Shutdown, who is blocked with Killed after that time."""
+    """SUP-23: shutdown in seconds: who is quick ends with Shutdown, who is blocked with Killed
+    after that time.
+    """
     lab = Lab()
     async with ak.open_node(under(*lab.specs("ab", shutdown=1.0))) as node:
         with Reasons(node) as reasons:
@@ -70,7 +72,9 @@ async def test_shutdown_zero_is_valid(autojump_clock):
 
 
 async def test_who_does_not_trap_exits_dies_at_once():
-    """A child that does not trap exits dies of the parent's shutdown without terminate, in the middle of an await."""
+    """A child that does not trap exits dies of the parent's shutdown without terminate, in the
+    middle of an await.
+    """
     lab = Lab()
     async with ak.open_node(under(lab.spec("a", Quiet))) as node:
         lab.refs["a"].cast(Quiet.block)
@@ -85,8 +89,9 @@ async def test_who_does_not_trap_exits_dies_at_once():
 @pytest.mark.parametrize("restart", ["permanent", "transient", "temporary"])
 @pytest.mark.parametrize("reason", [ak.NORMAL, ak.SHUTDOWN, ak.Shutdown("mine"), ak.Failure("mine")])
 async def test_children_may_end_with_a_reason_of_their_own(caplog, restart, reason):
-    """SUP-25, SUP-26, DYN-33, DYN-35, DYN-37: the supervisor still ends with Shutdown; what is not orderly is
-    reported."""
+    """SUP-25, SUP-26, DYN-33, DYN-35, DYN-37: the supervisor still ends with Shutdown; what is not
+    orderly is reported.
+    """
     lab = Lab()
     spec = ak.child(Own, lab, reason).with_(id="a", restart=restart)
     async with ak.open_node(under(spec)) as node:
@@ -100,7 +105,9 @@ async def test_children_may_end_with_a_reason_of_their_own(caplog, restart, reas
 @conforms("SUP-25")
 @pytest.mark.parametrize("reason", [ak.NORMAL, ak.SHUTDOWN, ak.Failure("raced")])
 async def test_children_that_end_while_others_stop(autojump_clock, reason):
-    """SUP-25: a child that ends by itself during the shutdown is not restarted and does not hold it up."""
+    """SUP-25: a child that ends by itself during the shutdown is not restarted and does not hold it
+    up.
+    """
     lab = Lab()
     async with ak.open_node(under(lab.spec("a"), lab.spec("b", Slow))) as node:
         ref = node.whereis("top")
@@ -113,7 +120,9 @@ async def test_children_that_end_while_others_stop(autojump_clock, reason):
 
 @conforms("SUP-27")
 async def test_a_naughty_child_cannot_hang_its_supervisor():
-    """SUP-27: unlinking the supervisor changes nothing: it is stopped all the same, and its end is noticed."""
+    """SUP-27: unlinking the supervisor changes nothing: it is stopped all the same, and its end is
+    noticed.
+    """
     lab = Lab()
 
     class Naughty(Quiet):
@@ -141,7 +150,9 @@ async def test_killed_from_outside():
 
 
 async def test_stopped_during_start_child(autojump_clock):
-    """The parent's shutdown cancels a start that hangs; its caller is told, the others stop in order."""
+    """The parent's shutdown cancels a start that hangs; its caller is told, the others stop in
+    order.
+    """
     lab = Lab()
     lab.inits["x"] = ["hang"]
     async with ak.open_node(under(*lab.specs("ab"))) as node:
@@ -191,8 +202,9 @@ async def test_stopped_during_a_backoff(autojump_clock):
 
 
 async def test_an_unkillable_child(autojump_clock, caplog):
-    """It is named in events and log, its siblings stop, its replacement does not start, and the supervisor waits for
-    it."""
+    """It is named in events and log, its siblings stop, its replacement does not start, and the
+    supervisor waits for it.
+    """
     lab = Lab()
     async with ak.open_node(under(*lab.specs("abc", shutdown=1.0)), kill_timeout=2.0) as node:
         ref = node.whereis("top")
@@ -250,7 +262,9 @@ async def test_one_for_all_goes_on_without_an_unkillable_sibling(autojump_clock)
 
 
 async def test_a_killed_supervisor_takes_its_children_along(autojump_clock):
-    """Who traps exits runs terminate, others die of it, inits under way are given up; its parent starts it anew."""
+    """Who traps exits runs terminate, others die of it, inits under way are given up; its parent
+    starts it anew.
+    """
     lab = Lab()
     lab.inits["x"] = ["hang"]
     inner = ak.supervisor(lab.spec("c")).with_(id="inner")
@@ -278,7 +292,9 @@ async def test_a_killed_supervisor_takes_its_children_along(autojump_clock):
 
 
 async def test_exit_signals_and_stray_messages_do_not_move_a_supervisor():
-    """It traps exits: a stranger's exit signal and messages are dropped; only kill, stop and its parent end it."""
+    """It traps exits: a stranger's exit signal and messages are dropped; only kill, stop and its
+    parent end it.
+    """
     lab = Lab()
     async with ak.open_node(tree(lab.spec("a"))) as node:
         top().exit(ak.Failure("go away"))

@@ -1,7 +1,9 @@
-"""Trees of supervisors under random crashes, kills, slow and failing starts, and calls from several sides at once.
+"""Trees of supervisors under random crashes, kills, slow and failing starts, and calls from several
+sides at once.
 
-Nothing is predicted here; what must hold whatever happens is checked: no child has two lives at once, every call is
-answered or fails, what supervisors say of their children is true, and nothing is left at the end.
+Nothing is predicted here; what must hold whatever happens is checked: no child has two lives at
+once, every call is answered or fails, what supervisors say of their children is true, and nothing
+is left at the end.
 """
 
 from __future__ import annotations

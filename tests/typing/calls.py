@@ -37,7 +37,8 @@ async def wrong_arguments(room: ak.Ref[Room], chat: ak.Ref[Chat]) -> None:
 
 
 async def wrong_actor(room: ak.Ref[Room], loud: ak.Ref[LoudRoom], chat: ak.Ref[Chat]) -> None:
-    """A method of another class. A subclass takes what its base takes, and not the other way round."""
+    """A method of another class. A subclass takes what its base takes, and not the other way
+    round."""
     assert_type(await loud.call(Room.topic, 3), str)
     assert_type(await loud.call(LoudRoom.volume), float)
     await chat.call(Room.topic, 3)  # error
