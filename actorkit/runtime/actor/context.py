@@ -1,5 +1,5 @@
-"""ActorContext: the operations of ``self.ctx`` that need no node: links, monitors, names, memory, its
-own end, the idle timeout.
+"""ActorContext: the operations of ``self.ctx`` that need no node: links, monitors, names, memory,
+its own end, the idle timeout.
 
 What an actor asks of its node (to start others, timers) joins this where the node is, in
 ``runtime.node.Context``, which is the class of every ``self.ctx``.
