@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from collections.abc import Callable
 
+import attrs
+
+import actorkit as ak
+from actorkit.runtime.life.node_settings import NodeSettings
 from tests.architecture.package import modules, tree_of
 
 STORAGE = {
@@ -44,3 +49,11 @@ def test_a_ref_is_asked_and_not_examined() -> None:
         )
 
     assert {name for name in where(examines) if not name.startswith("runtime.actor.")} == set()
+
+
+def test_the_options_of_a_node_are_told_where_users_read_them() -> None:
+    """``ak.open_node`` says in its docstring what ``NodeSettings`` has, and what it adds itself."""
+    told = inspect.getdoc(ak.open_node) or ""
+    own = [name for name in inspect.signature(ak.open_node).parameters if f"{name}: " not in told]
+    assert own == []
+    assert [each.name for each in attrs.fields(NodeSettings) if f"``{each.name}``" not in told] == []

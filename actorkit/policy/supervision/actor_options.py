@@ -8,7 +8,9 @@ in any option never share one.
 
 To add an option, add a field here, with its default and its check, and a line to
 ``ChildSpecChanges`` and to the docstring of ``ChildSpec``. Then read
-``record.kind.options.<field>`` where it has effect.
+``record.kind.options.<field>`` where it has effect. What a hot path reads has a slot of its own in
+``ActorKind``, where some have another name: ``mailbox`` is ``kind.bound`` there, ``kind`` is
+``kind.role``, ``id`` is ``kind.child_id``, and ``scheduling`` is the run queue ``kind.runq``.
 """
 
 from __future__ import annotations
