@@ -39,7 +39,8 @@ _outermost = [True]
 
 
 def _then_validated(step: Callable[..., Any]) -> Callable[..., Any]:
-    """The step, and then ``validate``. A machine that is part of another is checked with the whole.
+    """The step, and then ``validate``. A machine that is part of another is checked with
+    the whole.
     """
 
     @wraps(step)

@@ -143,7 +143,8 @@ TestTable = Table.TestCase
 
 
 def test_keyboard_interrupt_is_nobodys_key():
-    """KeyboardInterrupt in a key's code is not turned into BadKey, and the table stays as it was.
+    """KeyboardInterrupt in a key's code is not turned into BadKey, and the table stays as
+    it was.
     """
     table: KeyTable[Slot] = KeyTable()
     table.put(table.locate(Moody(1)), Slot())
@@ -153,7 +154,8 @@ def test_keyboard_interrupt_is_nobodys_key():
 
 
 def test_a_key_that_drops_others_while_it_is_compared():
-    """A key's code may do anything, even end the holder of the key that it is being compared with.
+    """A key's code may do anything, even end the holder of the key that it is being
+    compared with.
     """
     table = RegistryTable()
 
@@ -279,7 +281,8 @@ async def test_a_taken_key_that_cannot_be_shown_is_refused_all_the_same():
 
 
 async def test_a_key_that_ends_the_one_who_registers_while_it_is_hashed():
-    """A key's code may end the actor that is being registered, but a dead actor is never entered.
+    """A key's code may end the actor that is being registered, but a dead actor is never
+    entered.
     """
     async with ak.open_node(tree()) as node:
         registry, one = node.whereis("r"), node.spawn(Idle)

@@ -78,7 +78,8 @@ async def test_keys_are_routed_by_number_or_hash():
 
 @conforms("PART")
 async def test_a_ref_follows_its_partition_through_restarts():
-    """PART: while a partition is down, its ref reaches nobody; the other partitions are untouched.
+    """PART: while a partition is down, its ref reaches nobody; the other partitions are
+    untouched.
     """
     async with ak.open_node(cells()):
         before = [at(n).pid for n in range(3)]
@@ -98,7 +99,8 @@ async def test_a_ref_follows_its_partition_through_restarts():
 
 @conforms("PART")
 async def test_no_partition_supervisor():
-    """PART: a ref by a name that nobody holds, or that another kind of actor holds, reaches nobody.
+    """PART: a ref by a name that nobody holds, or that another kind of actor holds, reaches
+    nobody.
     """
     async with ak.open_node(ak.child(Idle).with_(name="cells")):
         assert not at(1).alive

@@ -47,7 +47,8 @@ async def test_a_registered_actor_is_found_by_its_key():
 
 @conforms("REG-U")
 async def test_a_unique_key_has_one_holder():
-    """REG-U: a second registration is refused, even one by the holder itself, and leaves no trace.
+    """REG-U: a second registration is refused, even one by the holder itself, and leaves no
+    trace.
     """
     async with ak.open_node(unique()) as node:
         one, two = node.spawn(Idle), node.spawn(Idle)

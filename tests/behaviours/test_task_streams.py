@@ -1324,7 +1324,8 @@ def test_ctrl_c_may_interrupt_the_source(shape, consumer):
 
 @pytest.mark.parametrize("fatal", [KeyboardInterrupt, SystemExit])
 def test_ctrl_c_in_a_source_is_not_lost(fatal):
-    """If the consumer is busy, KeyboardInterrupt in its source ends the node and comes out of it.
+    """If the consumer is busy, KeyboardInterrupt in its source ends the node and comes out
+    of it.
     """
 
     async def main():

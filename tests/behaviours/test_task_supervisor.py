@@ -386,7 +386,8 @@ async def test_an_unordered_stream_gives_them_as_they_come(autojump_clock):
 @conforms("TASK")
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_so_many_run_at_a_time(autojump_clock, ordered):
-    """TASK: async_stream: exactly max_concurrency tasks run at a time, as long as there are items.
+    """TASK: async_stream: exactly max_concurrency tasks run at a time, as long as there are
+    items.
     """
     now = most = 0
 
@@ -408,7 +409,8 @@ async def test_so_many_run_at_a_time(autojump_clock, ordered):
 
 @conforms("TASK")
 async def test_failures_are_outcomes():
-    """TASK: async_stream_nolink: a failed item has its outcome in its place, and the others go on.
+    """TASK: async_stream_nolink: a failed item has its outcome in its place, and the others
+    go on.
     """
 
     async def odd(n):

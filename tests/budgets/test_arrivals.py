@@ -262,7 +262,8 @@ async def test_what_waits_to_be_sent_is_the_sender_s(ends: Ends) -> None:
 
 
 async def test_what_a_timer_holds(ends: Ends) -> None:
-    """A message that a timer will deliver ends with its receiver, so it is charged to the receiver.
+    """A message that a timer will deliver ends with its receiver, so it is charged to the
+    receiver.
     """
 
     class Patient(ak.Actor):

@@ -1,4 +1,5 @@
-"""Learned footprints: supervised actors are measured when they die, and in passes over all actors.
+"""Learned footprints: supervised actors are measured when they die, and in passes over all
+actors.
 """
 
 from __future__ import annotations
@@ -323,7 +324,8 @@ def test_kinds() -> None:
 
 
 def test_what_is_known_is_bounded() -> None:
-    """Ids that are made up for each child do not fill the memory: the oldest are forgotten first.
+    """Ids that are made up for each child do not fill the memory: the oldest are forgotten
+    first.
     """
     table = Footprints()
     for number in range(KNOWN + 5):

@@ -85,7 +85,8 @@ async def test_a_monitor(autojump_clock: Any) -> None:
 
 
 async def test_a_birth(autojump_clock: Any) -> None:
-    """An actor that cannot be entered among the actors is not linked, named or waited for either.
+    """An actor that cannot be entered among the actors is not linked, named or waited for
+    either.
     """
     async with ak.open_node() as node:
         hub = node.spawn(Idle)
