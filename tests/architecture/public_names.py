@@ -11,8 +11,9 @@ line says one thing:
     attribute M.C.a             a field, property or constant; its value is not told
 
 Defaults that are plain constants are part of the promise, others only that there is one.
-Annotations are not in the list: what must type-check is in ``tests/typing``. New names join with
-``python -m tests.architecture names --write``, and that command takes none off.
+Annotations are not in the list: what must type-check is in ``tests/typing``. New names, and new
+parameters of old ones, join with ``python -m tests.architecture names --write``. That command takes
+none off, and leaves a line as it is whose promise is broken.
 """
 
 from __future__ import annotations
@@ -241,15 +242,27 @@ def listed() -> list[str]:
     return [line for line in LIST.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
 
 
-def write() -> None:
-    """Add what is new to the list. What is in it stays: a name goes by hand, a release after its
-    deprecation.
+def wider() -> dict[str, str]:
+    """For each line of the list that promises less than what the package has today, such as a
+    signature without a new parameter: the line that it should be.
     """
-    known = listed()
-    mentioned = {_key(line) for line in known}
-    joined = known + [line for line in lines() if _key(line) not in mentioned]
+    known = {_key(line): line for line in listed()}
+    pairs = [(known[_key(line)], line) for line in lines() if _key(line) in known]
+    return {before: now for before, now in pairs if before != now and "(" in now and broken(before) is None}
+
+
+def write() -> list[str]:
+    """Add what is new to the list; returns what has changed in it, as ``+ line`` and ``- line``.
+    What is in it stays: a name goes by hand, a release after its deprecation.
+    """
+    before = listed()
+    mentioned = {_key(line) for line in before}
+    now = wider()
+    joined = [now.get(line, line) for line in before] + [line for line in lines() if _key(line) not in mentioned]
     head = "# What users were told of: see public_names.py. Lines are added by a command, and taken off by hand only.\n"
     LIST.write_text(head + "".join(f"{line}\n" for line in sorted(joined, key=_key)), encoding="utf-8")
+    changed = [f"- {line}" for line in now] + [f"+ {line}" for line in joined if line not in before]
+    return sorted(changed, key=lambda line: (_key(line[2:]), line[0] == "+"))
 
 
 # --- what is still true of a line ---------------------------------------------------------------
