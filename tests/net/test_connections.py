@@ -15,7 +15,7 @@ import trio.testing
 
 import actorkit as ak
 from actorkit.net.connection import CHUNK, SMALL_CHUNK
-from actorkit.net.framing import Frames, Lines
+from actorkit.net.framing import BadFrame, Frames, Lines
 from actorkit.net.stream_actor import BATCH
 
 from .helpers import Client, Echo, RawEcho, Server, living, serving, settled
@@ -81,6 +81,34 @@ async def test_frames() -> None:
         assert await client.exactly(4) == b"a\nb\n"
         await client.send(Frames.encode(b"c")[3:])
         assert await client.line() == b"c"
+
+
+class Digits:
+    """A framing of the test's own: each digit is a message, and there is nothing else."""
+
+    pending = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        digits = [data[at : at + 1] for at in range(len(data))]
+        for at, digit in enumerate(digits):
+            if not digit.isdigit():
+                raise BadFrame(f"letter {digit.decode()}", digits[:at])
+        return digits
+
+
+async def test_malformed_bytes_end_the_connection_in_order() -> None:
+    """After the messages before them, whose answers the peer gets; it is the peer's fault, so
+    nothing crashes."""
+    spec = echo(max_line=10)
+    child, address, _, limits = spec.args
+    async with serving(spec.with_(args=(child, address, Digits, limits))) as server, server.client() as client:
+        await client.send(b"1")
+        assert await client.line() == b"1"
+        await client.send(b"23x4")
+        assert await client.rest() == b"2\n3\n"
+        reason = await server.ended()
+        assert isinstance(reason, ak.Shutdown)
+        assert str(reason.detail).endswith("sent a letter x")
 
 
 async def test_ten_megabytes_raw_are_exact() -> None:
