@@ -12,7 +12,7 @@ To add a framing:
    It must take time linear in what comes, since a peer may send one byte at a time. It must check
    the length of a message before it keeps it, and raise ``FrameTooLong`` with the messages that
    were complete. If bytes can break the framing's rules, it must raise ``BadFrame`` in the same
-   way; any other exception is a crash, as if the fault were ours.
+   way. Any other exception is a fault of the package: it ends the node.
 2. Let ``framing_of`` choose it by an option, and give the functions in ``listener_specs`` that
    option.
 

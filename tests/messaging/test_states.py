@@ -10,9 +10,16 @@ import trio
 
 import actorkit as ak
 from actorkit.runtime.actor.mailbox import Mailbox
-from actorkit.runtime.actor.states import DEAD, IDLE, RUNNING, STATES, TRANSITIONS
+from actorkit.runtime.actor.states import DEAD, IDLE, QUEUED, RUNNING, STATES, SUSPENDED, TRANSITIONS
 
 LISTED = {(each.source, each.target) for each in TRANSITIONS}
+
+
+def test_each_state_has_its_word() -> None:
+    """The words are in the order of the numbers."""
+    numbers = (IDLE, QUEUED, RUNNING, DEAD, SUSPENDED)
+    assert [STATES[number] for number in numbers] == ["waiting", "runnable", "running", "exiting", "suspended"]
+    assert len(STATES) == len(numbers)
 
 
 class Seen:

@@ -50,6 +50,8 @@ def test_taken_along():
     assert list(taken_along("one_for_one", "abc", "b")) == ["b"]
     assert list(taken_along("one_for_all", "abc", "b")) == list("abc")
     assert list(taken_along("rest_for_one", "abc", "b")) == list("bc")
+    with pytest.raises(AssertionError, match="all_but_one"):
+        taken_along("all_but_one", "abc", "b")
 
 
 @conforms("SUP-46")
