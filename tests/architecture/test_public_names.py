@@ -9,7 +9,17 @@ import pytest
 
 from actorkit.old_names import OLD_MODULES
 from tests.architecture import public_names
-from tests.architecture.public_names import NAMES_TOLD, _key, broken, lines, listed, refuses, signature_of, wider
+from tests.architecture.public_names import (
+    NAMES_TOLD,
+    _key,
+    broken,
+    lines,
+    listed,
+    refuses,
+    signature_of,
+    undecided,
+    wider,
+)
 
 
 def test_what_users_were_told_of_stays() -> None:
@@ -26,6 +36,17 @@ def test_new_names_are_in_the_list() -> None:
 def test_new_parameters_are_in_the_list() -> None:
     """A signature that takes more than what is written down: the same command writes that too."""
     assert wider() == {}
+
+
+def test_every_operation_is_promised_or_for_inside() -> None:
+    """Of nodes, contexts and refs: API in public_names.py is what users are told of."""
+    assert undecided() == []
+
+
+def test_an_operation_that_is_neither_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(public_names.API, "Context", public_names.API["Context"].replace("spawn_link", ""))
+    monkeypatch.setitem(public_names.INSIDE, "actorkit.runtime.node.Node", "quotas restart_gate")
+    assert undecided() == ["Node.root", "Context.spawn_link"]
 
 
 def test_the_command_adds_names_and_parameters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
