@@ -10,7 +10,7 @@ import attrs
 
 import actorkit as ak
 from actorkit.runtime.life.node_settings import NodeSettings
-from tests.architecture.package import modules, tree_of
+from tests.architecture.package import PACKAGE, modules, tree_of
 
 STORAGE = {
     "runtime.actor.mailbox",  # its home
@@ -35,6 +35,24 @@ def test_the_storage_of_mailboxes_has_one_home() -> None:
     assert where(lambda node: isinstance(node, ast.Attribute) and node.attr in {"inbox", "outbox"}) <= STORAGE | {
         "heap.python.clock"  # the twin of what C does
     }
+
+
+def test_imports_are_relative_within_the_package() -> None:
+    """One style, in stubs too: docs/style.md. The examples in docstrings import as users do."""
+
+    def absolute(node: ast.AST) -> bool:
+        if isinstance(node, ast.ImportFrom):
+            return node.level == 0 and (node.module or "").split(".")[0] == "actorkit"
+        return isinstance(node, ast.Import) and any(each.name.split(".")[0] == "actorkit" for each in node.names)
+
+    files = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.pyi")]
+    found = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno}"
+        for path in files
+        for node in ast.walk(tree_of(path))
+        if absolute(node)
+    ]
+    assert found == []
 
 
 def test_a_ref_is_asked_and_not_examined() -> None:

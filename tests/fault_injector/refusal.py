@@ -16,8 +16,9 @@ __all__ = ["REFUSABLE", "WHY_NOT", "Refusal", "refusing", "requests_so_far"]
 
 
 def _loaded() -> tuple[Any, str | None]:
-    """The extension, or why it cannot be had: also where the clock cannot be, which needs the
-    same."""
+    """Load the extension, or say why it is not available. It needs what the clock needs, so it is
+    not available where the clock is not.
+    """
     if WHY_PORTABLE is not None:
         return None, WHY_PORTABLE
     try:
@@ -34,7 +35,7 @@ WHY_NOT: Final[str | None] = _why_not
 
 @attrs.define
 class Refusal:
-    """What became of the requests of one ``with`` block: filled in at its end."""
+    """What became of the requests of one ``with`` block: filled in at the block's end."""
 
     #: Requests of REFUSABLE bytes or more.
     seen: int = 0

@@ -1,4 +1,4 @@
-"""A governor of one subtree: the ladder, for those below one supervisor."""
+"""A governor of one subtree applies the ladder to the actors below one supervisor."""
 
 from __future__ import annotations
 

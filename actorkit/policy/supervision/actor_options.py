@@ -21,10 +21,10 @@ from typing import Any, Final, Literal, TypeVar, get_args
 
 import attrs
 
-from actorkit.errors import InvalidChildSpec
-from actorkit.policy.field_checks import choose_from, is_count, is_number, is_one_of
-from actorkit.policy.memory.heap_limit import HeapLimit, as_heap_limit, bytes_of
-from actorkit.policy.memory.memory_sample import Priority
+from ...errors import InvalidChildSpec
+from ..field_checks import choose_from, is_count, is_number, is_one_of
+from ..memory.heap_limit import HeapLimit, as_heap_limit, bytes_of
+from ..memory.memory_sample import Priority
 
 __all__ = [
     "NOTHING",

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar, assert_never
 
-from actorkit.policy.supervision.child_spec import Restart, ShutdownTime
-from actorkit.policy.supervision.supervisor_flags import Strategy
-from actorkit.reasons import ExitReason, Killed, Normal, Shutdown, text_of
+from ...reasons import ExitReason, Killed, Normal, Shutdown, text_of
+from .child_spec import Restart, ShutdownTime
+from .supervisor_flags import Strategy
 
 __all__ = ["fell_short_of_orderly", "is_restarted", "is_reported", "shown", "taken_along"]
 
