@@ -6,8 +6,8 @@ member of the sender's room. Each round and column starts a new server and a new
 no figure inherits what an earlier one left behind, and then, in this order:
 
 memory     growth of the server's RSS from listening to all connections joined and idle; and again
-           after the traffic. It does not include what the kernel holds for the sockets, which is the
-           same for all.
+           after the traffic. It does not include what the kernel holds for the sockets, which is
+           the same for all.
 echo       256 lines in flight, each on a different connection, all connections in turn.
 broadcast  8 in flight, 100 deliveries each.
 mixed      as echo, with one broadcast for every 100 lines: as many lines go out for rooms as for
