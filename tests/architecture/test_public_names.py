@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -136,3 +139,16 @@ def test_an_old_path_warns(path: str, now: str) -> None:
         _ = old.__file__
     with pytest.raises(AttributeError, match="nothing"):
         _ = old.nothing
+
+
+@pytest.mark.parametrize("path", sorted(OLD_MODULES))
+def test_an_old_module_can_be_asked_as_any_other(path: str) -> None:
+    """It is found, it can be listed, and ``import *`` gives what the new one gives."""
+    assert importlib.util.find_spec(path) is not None
+    names: dict[str, object] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        exec(f"from {path} import *", names)
+    new = importlib.import_module(OLD_MODULES[path])
+    assert set(new.__all__) <= set(names)
+    assert set(new.__all__) <= set(dir(sys.modules[path]))

@@ -36,8 +36,8 @@ FLAGS = (
 )
 LIBRARIES = ("libasan.so", "libubsan.so")
 
-# By allocator. The sanitizer's malloc has other sizes than the truth tests compare with, and it
-# keeps what is freed for a while, which the tests of leaks would see.
+# By allocator. The sanitizer's malloc has other block sizes than the truth tests compare with, and
+# it keeps freed blocks for a while, which the tests of leaks would see.
 RUNS = {
     "malloc": ("tests/heap", "--ignore=tests/heap/test_truth.py", "--ignore=tests/heap/test_leaks.py"),
     "default": (
@@ -64,7 +64,7 @@ def compiler() -> list[str]:
 
 
 def build(tree: Path) -> None:
-    """The extensions, in place, in a copy of the sources."""
+    """Build the extensions in place, in a copy of the sources."""
     heap = tree / "actorkit" / "heap" / "c"
     for name in EXTENSIONS:
         target = heap / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"

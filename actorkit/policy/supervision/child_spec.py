@@ -223,7 +223,9 @@ class ChildSpec(ActorOptions, Generic[A_co]):
             return self.name
         name = getattr(self.start, "__qualname__", None)
         if name is None:
-            raise InvalidChildSpec("id", None, "start has no __qualname__ to make an id of", "give id=")
+            raise InvalidChildSpec(
+                "id", None, "start has no __qualname__ to make an id of", "give one: ak.ChildSpec(start, id=…)"
+            )
         return name
 
 
