@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import warnings
 from importlib import import_module
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 __all__ = ["OLD_MODULES", "keep_old_modules"]
@@ -32,10 +33,16 @@ class _OldModule(ModuleType):
 
     def __init__(self, path: str, now: str) -> None:
         super().__init__(path, f"Deprecated: this is ``{now}`` now.")
+        self.__spec__ = ModuleSpec(path, None)  # for ``importlib.util.find_spec``
         self._now = now
 
+    def __dir__(self) -> list[str]:
+        return dir(import_module(self._now))
+
     def __getattr__(self, name: str) -> object:
-        if name.startswith("__"):  # the import system and debuggers look for these in every module
+        if (
+            name.startswith("__") and name != "__all__"
+        ):  # the import system and debuggers look for these in every module
             raise AttributeError(name)
         value: object = getattr(import_module(self._now), name)
         warnings.warn(

@@ -27,7 +27,7 @@ BENCHMARKS: dict[str, Callable[[Options], Report]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
-    if words and words[0] == "survival":  # a benchmark of another kind, with options of its own
+    if words and words[0] == "survival":  # a benchmark of another kind, with its own options
         return survival.main(words[1:])
     if words and words[0] == "soak":
         return soak.main(list(words[1:]))

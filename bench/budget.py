@@ -1,9 +1,10 @@
 """What a budget costs: the same messages with ``max_heap_size`` on and off, side by side.
 
-Two processes, one with a limit of 256 MiB for each actor (which nobody reaches, so what is measured
-is counting, sizing and looking, not dying), one without any; each row by turns, many short rounds.
-Sizing of the messages is included. The int, the text and the dict are held by their sender; the
-nested message is made for each cast, so its making is in both columns.
+There are two processes. In one each actor has a limit of 256 MiB, which no actor reaches, so the
+benchmark measures counting, sizing and walking, not dying. In the other there is no limit. Both run
+each row in turn, in many short rounds. Sizing of the messages is included. The sender holds the
+int, the text and the dict; the nested message is made for each cast, so both columns contain the
+cost of making it.
 """
 
 from contextlib import ExitStack

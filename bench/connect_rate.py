@@ -1,12 +1,11 @@
-"""Connecting and disconnecting as fast as the machine makes it: actorkit's listener beside plain
-trio, handlers empty.
+"""Connects and disconnects as fast as the machine can: actorkit's listener beside plain trio.
 
     python -m bench.connect_rate [--rounds N] [--count N] [--json FILE]
 
-A client of raw sockets, in this process, connects and closes at once, a batch at a time; a round is
-over when the server has seen the end of every connection. Servers are processes of their own and
-take turns. The result is the median over the rounds of the quotient of the rates within a round;
-the goal is 0.6.
+A client of raw sockets, in this process, connects and closes at once, a batch at a time. The
+servers' handlers are empty. A round is over when the server has seen the end of every connection.
+Servers are processes of their own and take turns. The result is the median, over the rounds, of the
+ratio of the two rates within a round; the goal is 0.6.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class Empty(ak.StreamActor):
 
 
 async def answer_questions(ended: Callable[[], int]) -> None:
-    """Each line on stdin is a number: say so when so many connections have ended."""
+    """Each line on stdin is a number: print a line when that many connections have ended."""
     while True:
         await trio.lowlevel.wait_readable(sys.stdin.fileno())
         line = sys.stdin.readline()

@@ -6,22 +6,23 @@ member of the sender's room. Each round and column starts a new server and a new
 no figure inherits what an earlier one left behind, and then, in this order:
 
 memory     growth of the server's RSS from listening to all connections joined and idle; and again
-           after the traffic. Not in it: what the kernel holds for the sockets, the same for all.
-echo       256 lines on their way, each on another connection, all connections in turn.
-broadcast  8 on their way, 100 deliveries each.
-mixed      as echo, and a broadcast for every 100 lines: as many lines out for a room as echoes. The
-           clock stops when all of both have arrived, so a server that puts one of them off gains
-           nothing.
+           after the traffic. It does not include what the kernel holds for the sockets, which is
+           the same for all.
+echo       256 lines in flight, each on a different connection, all connections in turn.
+broadcast  8 in flight, 100 deliveries each.
+mixed      as echo, with one broadcast for every 100 lines: as many lines go out for rooms as for
+           echoes. The clock stops when all of both kinds have arrived, so a server that delays one
+           kind gains nothing.
 
 Latencies are those under this load, from the line sent to its echo (or its delivery to each member)
 received, by the generator's clock. The server's CPU time per line is the figure that another
 process on the machine disturbs least. The generator checks every line; one that is lost or wrong
 ends the benchmark.
 
-trio appears twice: with a lock per connection, the leanest, which the goals are about, and with a
-channel and a writer task per connection, which like actorkit does not let one slow member hold up
-its room. With the lock, each write of a broadcast is a checkpoint that lets all others run first:
-its delivery times under mixed traffic are its own, not an error.
+trio appears twice: with a lock per connection, the leanest form, to which the goals refer, and with
+a channel and a writer task per connection, which like actorkit does not let one slow member hold up
+its room. With the lock, each write of a broadcast is a checkpoint that lets all others run first;
+so its delivery times under mixed traffic are real, not an error.
 """
 
 from typing import Any
@@ -103,7 +104,7 @@ def measure(
             idle = server.rss()
 
             def traffic(*words: int) -> tuple[dict[str, Any], float]:
-                """What the generator saw, and the server's CPU seconds meanwhile."""
+                """What the generator saw, and the CPU seconds that the server used in that time."""
                 cpu = server.cpu_seconds()
                 seen = load.ask(*words)
                 busy.append(seen["generator_cpu"] / seen["seconds"])

@@ -1,10 +1,10 @@
 """What a governor's looks and rounds take, and how soon it acts.
 
-A look that finds nothing to do, one at SHED that goes through the mailboxes, and rounds of kills
-with their census, from the look that finds the node at KILL until the last of the victims has
-ended. Three kinds of nodes: a crowd of small actors alike, the same with a budget each, and one
-with a hog in a hundred. Then the time from the crossing of a threshold to the first act. What is
-measured how: see governor_rounds.py.
+It measures a look that finds nothing to do, a look at SHED that goes through the mailboxes, and
+rounds of kills with their census, from the look that finds the node at KILL until the last of the
+victims has ended. There are three kinds of nodes: a crowd of similar small actors, the same with a
+budget each, and one in which every hundredth actor is a hog. It also measures the time from the
+crossing of a threshold to the first action. governor_rounds.py says how each is measured.
 """
 
 from contextlib import ExitStack
@@ -13,7 +13,7 @@ from typing import Any
 from bench.harness import Contender, Goal, Options, Report, Row, progress
 
 COLUMNS = {"C": "0", "pure": "1"}
-"""And what ACTORKIT_PURE is set to."""
+"""The columns; each sets ACTORKIT_PURE to the value given here."""
 SMALL, LARGE = 10_000, 100_000
 TICK_GOALS = {SMALL: (Goal(1),), LARGE: (Goal(10),)}
 ROUND_GOALS = {SMALL: (Goal(5),), LARGE: (Goal(40),)}
@@ -21,7 +21,7 @@ TICKS = {"real": "look, NORMAL, the real source", "SHED": "look, SHED, through a
 KINDS = {"crowd": "a crowd alike", "budgets": "a crowd with budgets", "hogs": "a hog in a hundred"}
 PARTS = {"look": "the look", "census": "the census", "choice": "the choice", "ends": "until the victims have ended"}
 FILLING = (50, 400)
-"""MiB a second."""
+"""The rates of filling, in MiB a second."""
 
 
 def side(column: str) -> Contender:

@@ -10,12 +10,13 @@ take.
                                  and for KILL
 
 A round begins with the look that finds the node at KILL, and is over when the last victim has
-ended; the victims are replaced before the next. ``revise``, with which a program may change what a
-governor does, tells here when it does it. Fifty die in each, however many there are, since what the
-end of one takes has nothing to do with the others. Collecting garbage and trimming are left out of
-what the levels do, since their cost is that of the program's whole heap, and paced by itself.
+ended; the victims are replaced before the next round. ``revise``, with which a program may change
+what a governor does, serves here to record when the governor acts. Fifty actors die in each round,
+however many there are, since the cost of one end does not depend on the number of others. Garbage
+collection and trimming are left out of the levels, since their cost depends on the program's whole
+heap and they have a pace of their own.
 
-``undisturbed`` is the sum of what each part takes at best. See heap_walks.py for why.
+``undisturbed`` is the sum of the best times of the parts. See heap_walks.py for the reason.
 """
 
 import gc
@@ -59,7 +60,7 @@ def at_once(**changes: Any) -> ak.GovernorSettings:
     return ak.GovernorSettings(
         ladder=LadderSettings(dwell=0.0, forecast=False),
         kills=KillSettings(caps=CAPS, round_interval=1e-6, effect_delay=1e-6, futile_rounds=1_000_000),
-        answer_within=0.0,  # nobody is asked to free something, and waiting is no cost
+        answer_within=0.0,  # no actor is asked to free something, and waiting has no cost
         actions=without("gc", "trim", "stop_all", "stop_node"),
         **changes,
     )
@@ -182,8 +183,8 @@ def kills_sample() -> ak.MemorySample:
 
 
 async def woken() -> dict[str, object]:
-    """Somebody crosses the threshold, the kernel says so, and the governor acts: what that
-    takes."""
+    """The time from an actor's crossing of the threshold, by way of the kernel's event, to the
+    governor's action."""
     acts: list[float] = []
 
     def note(action: ev.GovernorAction) -> ev.GovernorAction:
@@ -223,8 +224,8 @@ class Tank(ak.Actor):
 
 
 async def filled(rate: int) -> dict[str, object]:
-    """An actor fills the node, at so many MiB a second, until it is killed. In a fresh process, of
-    which nothing is retained.
+    """An actor fills the node, at the given rate in MiB a second, until it is killed. It runs in a
+    fresh process, which has no retained memory.
     """
     acts: dict[type, float] = {}
 
@@ -253,7 +254,7 @@ async def filled(rate: int) -> dict[str, object]:
             for part in (0.70, 0.90):
                 if used >= part * limit:
                     crossed.setdefault(part, now)
-    # Not crossed before the act: it came at the crossing, or earlier by forecast.
+    # Not crossed before the action: the action came at the crossing, or earlier by forecast.
     alarm, kill = (
         acts[kind] - crossed.get(part, acts[kind]) for kind, part in ((ev.SetAlarm, 0.70), (ev.KillVictims, 0.90))
     )

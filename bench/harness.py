@@ -1,10 +1,10 @@
-"""What every benchmark here shares.
+"""What all benchmarks in this folder share.
 
 A *contender* is a process that prints one JSON line when it is ready and then answers each line it
 reads with one JSON line. So all contenders live at the same time, each in its own interpreter or
-virtual machine, and a round asks one after the other: what the machine does meanwhile hits them all
-alike. A figure is the median over the rounds; a ratio is the median of the ratios *within* a round,
-which is not quite the ratio of the two medians printed beside it.
+virtual machine, and a round asks one after the other: any disturbance of the machine affects all of
+them alike. A figure is the median over the rounds; a ratio is the median of the ratios *within* a
+round, which is not quite the ratio of the two medians printed beside it.
 """
 
 import json
@@ -59,7 +59,7 @@ def selected(option: str, wanted: Sequence[str], known: Sequence[str]) -> list[s
 
 
 class ContenderError(Exception):
-    """A contender ended, fell silent, or said something that is not its protocol."""
+    """A contender ended, fell silent, or sent something that is not in its protocol."""
 
 
 class Contender:
@@ -126,7 +126,7 @@ class Contender:
         return cpu_seconds(self._process.pid)
 
     def kill(self) -> None:
-        """For a contender that holds only what is to be thrown away."""
+        """For a contender that holds nothing worth keeping."""
         self._process.kill()
         self.close()
 
@@ -153,7 +153,7 @@ class Contender:
 
 
 def in_turn(names: Sequence[str], round_number: int) -> list[str]:
-    """The order of one round: each contender is first equally often."""
+    """The order of one round. Over all rounds, each contender comes first equally often."""
     shift = round_number % len(names) if names else 0
     return [*names[shift:], *names[:shift]]
 
@@ -204,7 +204,7 @@ class Row:
         return statistics.median(pairs) if pairs else None
 
     def verdict(self, subject: str) -> list[tuple[Goal, float | None, bool | None]]:
-        """Each goal, the figure it is about, and whether it was met; None where it was not
+        """Each goal, the figure that it refers to, and whether it was met; None where it was not
         measured.
         """
         figures = [self.ratio(subject, g.against) if g.against else self.median(subject) for g in self.goals]
@@ -289,7 +289,7 @@ def _goal_cells(row: Row, subject: str) -> list[str]:
 
 
 def _figure(value: float | None) -> str:
-    """Three digits that count, without an exponent."""
+    """Three significant digits, without an exponent."""
     if value is None:
         return "n/a"
     if abs(value) >= 100:
@@ -315,8 +315,8 @@ def _aligned(header: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
 
 
 def addition_ms() -> int:
-    """How fast the machine is just now. Shared ones change by an order of magnitude within minutes:
-    then " "only ratios count.
+    """How fast the machine is just now. The speed of a shared one changes by an order of magnitude
+    within minutes, so only ratios count.
     """
     total, began = 0, time.perf_counter()
     for number in range(1_000_000):

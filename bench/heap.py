@@ -1,9 +1,9 @@
-"""What a look at the heap costs, and whether it says the truth.
+"""What a look at the heap costs, and whether its answer is right.
 
-The walk in C against the pure one, pympler's `asizeof`, and the breadth-first loop over
-`gc.get_referents` that one writes first, by turns over the same graphs. The last two answer an
-easier question: how large is all that can be reached, whoever else holds it. Then the census of a
-node's actors, and what is predicted against what is really freed.
+The walk in C is compared with the pure one, with pympler's `asizeof`, and with the obvious
+breadth-first loop over `gc.get_referents`, in turn over the same graphs. The last two answer an
+easier question: how large is everything that can be reached, whatever else holds it. Then come the
+census of a node's actors, and the predicted bytes against those that are really freed.
 """
 
 from contextlib import ExitStack
@@ -19,7 +19,8 @@ CENSUSES: dict[int, tuple[Goal, ...]] = {10_000: (Goal(3),), 100_000: ()}
 CENSUS_ROUNDS, SMALL_CENSUS = 3, 10_000
 SHAPES = ("dicts", "tuples", "slotted", "instances", "mixed", "coroutines")
 ALLOWED = 512, 0.01
-"""Bytes, or this part of what is freed, whichever is more."""
+"""The error that is allowed: so many bytes, or this fraction of what is freed, whichever is
+more."""
 
 
 def run(options: Options) -> Report:

@@ -2,9 +2,9 @@
 
     free SHAPE OBJECTS COLUMN    bytes predicted and freed
 
-A hook in the interpreter's allocators counts (the one of the tests, built with the compiler that is
-at hand); it cannot be taken out again, hence a process of its own. Every third object is also held
-from outside, so that the prediction is about more than a sum.
+A hook in the interpreter's allocators counts the frees. It is the hook of the tests, built with the
+available compiler. It cannot be taken out again, so this is a process of its own. Every third
+object is also held from outside, so the prediction is more than a sum.
 """
 
 import gc
@@ -27,8 +27,8 @@ NUMBER = 32
 
 
 def fill_freelists() -> None:
-    """Some freed objects are kept for reuse, up to a number of each type. These lists are filled,
-    so that what is freed next is really freed.
+    """The interpreter keeps some freed objects for reuse, up to a number of each type. These lists
+    are filled here, so the objects that are freed next are really freed.
     """
     junk: list[object] = [[[] for _ in range(200)], [{} for _ in range(200)], [n + 0.5 for n in range(200)]]
     junk += [[tuple([n] * size) for n in range(KEPT)] for size in range(1, 9)]
@@ -48,7 +48,7 @@ def judge(shape: str, objects: int, column: str) -> dict[str, object]:
     roots[0] = None
     freed = before - hook.live()
     del held
-    # The number that was asked for first is an object too, and lives when the second one is made.
+    # The first reading is an object too, and it is alive when the second one is made.
     return {"predicted": predicted, "freed": freed + NUMBER}
 
 

@@ -1,4 +1,4 @@
-"""The graphs of `python -m bench heap`, of about so many objects as are asked for."""
+"""The graphs of `python -m bench heap`, each of about the requested number of objects."""
 
 import collections
 import types

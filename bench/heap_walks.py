@@ -6,14 +6,14 @@ nodes.
     census ACTORS pure|no        seconds of one census: in C, undisturbed, of node.heap_census(), in
                                  Python if asked for
 
-**Two figures.** The mean is right for ratios: what stalls the machine stalls all columns alike, in
-proportion to their work. It is CPU time, and yet a throttled or virtual machine takes part of that
-away unseen, ten milliseconds at a time: then a walk of one millisecond appears to take either one
-or ten. So for the absolute figure the same graph is walked in pieces that fit between two stalls,
-by turns so that they are no warmer in the cache than the whole, and the best time of each piece is
-added up. On a quiet machine both figures should agree.
+**Two figures.** The mean is right for ratios: a stall of the machine stalls all columns alike, in
+proportion to their work. The mean is CPU time; even so, a throttled or virtual machine takes part
+of it away unseen, ten milliseconds at a time. A walk of one millisecond then appears to take either
+one or ten. So for the absolute figure the same graph is walked in pieces that fit between two
+stalls, in turn, so that they are no warmer in the cache than the whole, and the best times of the
+pieces are added up. On a quiet machine both figures should agree.
 
-The collector is off: a walk that makes no garbage must not pay for the others'.
+The collector is off: a walk that makes no garbage must not pay for the garbage of the others.
 """
 
 import gc
@@ -46,7 +46,7 @@ NOT_ENTERED = (type, types.ModuleType, types.FunctionType)
 
 
 def breadth_first(root: object) -> int:
-    """What one writes first: each object once, nothing said of who else holds it."""
+    """The obvious loop: it counts each object once, and ignores what else holds it."""
     seen, level, objects = {id(root)}, [root], 0
     while level:
         objects += len(level)
@@ -76,7 +76,7 @@ ACTORS_A_PIECE = 250
 
 
 def seconds(work: Callable[[], object], times: int) -> float:
-    """The mean of so many."""
+    """The mean of so many runs."""
     start = time.thread_time()
     for _ in range(times):
         work()
@@ -84,7 +84,7 @@ def seconds(work: Callable[[], object], times: int) -> float:
 
 
 def undisturbed(pieces: Sequence[Callable[[], object]]) -> float:
-    """The sum of what each piece takes at best."""
+    """The sum of the best times of the pieces."""
     best = [float("inf")] * len(pieces)
     for _ in range(ROUNDS_OF_PIECES):
         for number, work in enumerate(pieces):
@@ -96,7 +96,7 @@ def undisturbed(pieces: Sequence[Callable[[], object]]) -> float:
 
 @cache
 def graph(name: str, objects: int) -> list[list[Any]]:
-    """In blocks, so that parts of it can be walked: each is held by this list alone."""
+    """In blocks, so that parts of the graph can be walked; only this list holds each block."""
     return [SHAPES[name](objects // BLOCKS) for _ in range(BLOCKS)]
 
 

@@ -7,10 +7,10 @@ It opens the connections, each joins a room, and then runs the traffic it is ask
     B <room> <serial>          to be delivered to every member of the room of the connection that
                                sent it
 
-A window bounds the lines that are on their way; when one is back the next connection in turn sends
-the next. Each line received is checked against the one that is due on that connection, so a line
-lost, doubled, garbled or out of order ends the run. The generator uses epoll directly: it must
-never be what one waits for. Its own CPU time is in the answer.
+A window bounds the number of lines in flight; when one comes back, the next connection in turn
+sends the next. Each line received is checked against the line that is due on that connection, so a
+line that is lost, doubled, garbled or out of order ends the run. The generator uses epoll directly:
+it must never be the bottleneck. Its own CPU time is in the answer.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ class Connection:
 
 
 class Room:
-    """The broadcasts on their way to one room. Two of them may overtake each other: their senders
+    """The broadcasts in flight to one room. Two of them may overtake each other if their senders
     differ.
     """
 
@@ -91,7 +91,7 @@ class Generator:
         assert sent == len(line) + 1, "a socket's buffer is full: the server does not read"
 
     def receive(self) -> list[tuple[Connection, list[bytes]]]:
-        """The next complete lines of each connection that has some."""
+        """The next complete lines of each connection that has any."""
         ready = self.poll.poll(SILENCE)
         if not ready:
             raise TimeoutError(f"no line for {SILENCE:.0f} s")
@@ -112,7 +112,7 @@ class Generator:
         return connection
 
     def run(self, echoes: int, echo_window: int, broadcasts: int, broadcast_window: int) -> dict[str, object]:
-        """Send this many of each; broadcasts beside echoes are spread evenly among them."""
+        """Send this many of each; broadcasts are spread evenly among the echoes."""
         now = time.perf_counter
         echo_times: list[float] = []
         delivery_times: list[float] = []
@@ -180,7 +180,7 @@ def quantile(values: list[float], q: float) -> float | None:
 
 
 def raise_descriptor_limit(needed: int) -> None:
-    """As far as the hard limit goes; say so if that is not enough."""
+    """Raise the soft limit as far as the hard one allows; complain if that is not enough."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise ValueError(f"{needed} descriptors needed and the hard limit is {hard}: use --count {hard - 100} or less")

@@ -14,7 +14,7 @@ spawn           thousands in a row, all staying alive, until each of them is rea
 idle memory     100,000 idle ones, in a process of its own: growth of the RSS for Python, of
                 `erlang:memory(total)` for the BEAM, so everything that belongs to an actor counts.
 
-An actorkit handler may be synchronous or not; gen_server's callbacks know no such difference, so
+An actorkit handler may be synchronous or not; gen_server's callbacks have no such distinction, so
 both rows stand beside the same measurement of OTP. A synchronous handler of an idle actor runs
 inside `call`.
 
@@ -77,7 +77,7 @@ def run(options: Options) -> Report:
 
 
 def compile_beam(into: Path) -> None:
-    """`erl` brings its compiler along; `erlc` is only another door to it."""
+    """`erl` includes its compiler; `erlc` is only another way to call it."""
     source = Path(__file__).with_name("beam.erl")
     compiled = f'compile:file("{source}", [report, {{outdir, "{into}"}}])'
     code = f"case {compiled} of {{ok, _}} -> halt(0); _ -> halt(1) end."

@@ -153,7 +153,7 @@ async def idle(n: int) -> float:
 
 
 async def gc_in_force() -> dict[str, object]:
-    """With a node open: what the runtime sets would show."""
+    """Run with a node open, so that the settings that the runtime changes show."""
     async with ak.open_node():
         return gc_settings()
 

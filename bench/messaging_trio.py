@@ -1,8 +1,8 @@
 """Plain trio's side of `python -m bench messaging`: an actor is a task that reads from a memory
 channel.
 
-A cast is `send_nowait`, the cheapest send trio has and the one that never waits either; a call
-sends a one-shot reply along and waits for it. There is no deadline, no crash containment and no
+A cast is `send_nowait`, trio's cheapest send, which never waits either. A call sends a one-shot
+reply object with the message and waits for it. There is no deadline, no crash containment and no
 name: this is the least that could do the job.
 """
 
@@ -41,7 +41,7 @@ Actor = Callable[[Inbox], Awaitable[None]]
 
 
 async def echo(inbox: Inbox, started: Callable[[], None] | None = None) -> None:
-    """The counterpart of the actor: adds up what is put, echoes what is asked."""
+    """The counterpart of the actor: adds up the numbers that are put, echoes what it is asked."""
     total = 0
     if started is not None:
         started()

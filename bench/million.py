@@ -1,10 +1,10 @@
 """A million actors on one node: how much memory, how long.
 
-A process of its own spawns them, sends each a message that stays queued, lets all of them run, and
-each answers with a message to one tally. RSS is read after each step, and counts everything: the
-interpreter, the node, the list of refs. The seconds are those of spawning, sending and answering
-together, with nothing collected by hand; reading the RSS is not in them. Not measured: actors with
-any state to speak of.
+A process of its own spawns the actors, sends each a message that stays queued, and then lets all of
+them run; each answers with a message to one tally. RSS is read after each step, and counts
+everything: the interpreter, the node, the list of refs. The seconds cover spawning, sending and
+answering together, without a collection by hand; they do not include reading the RSS. Actors with
+any real state are not measured.
 """
 
 from bench.harness import Contender, Goal, Options, Report, Row, progress

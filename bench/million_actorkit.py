@@ -19,7 +19,7 @@ class Cell(ak.Actor):
 
 
 class Tally(ak.Actor):
-    """Adds up the answers; an answer lost or doubled would show in the sum or the count."""
+    """Adds up the answers; a lost or doubled answer would show in the sum or the count."""
 
     def __init__(self, expected: int, complete: trio.Event) -> None:
         self.missing = expected

@@ -1,12 +1,12 @@
-"""What a heap of one's own costs when nobody is killed: time and memory of the same programs with
-and without.
+"""What heaps of their own cost when no actor is killed: time and memory of the same programs with
+and without them.
 
-Actors with a budget that hold some 200 kB each (so they have such a heap, where there are any) and
-work on it: twenty allocate many objects and keep a tenth, twenty do the same with texts, and a
-hundred send messages to each other. Three processes for each program: with heaps of their own,
-without (CPython's pymalloc), and without budgets, so without the hook that counts allocations. Each
-row by turns, many short rounds. Memory is the resident set three seconds after the last round and a
-collection, less what it was before there were actors.
+The actors have a budget and hold some 200 kB each, so they have heaps of their own where these are
+on. Twenty of them allocate many objects and keep a tenth, twenty do the same with texts, and a
+hundred send messages to each other. There are three processes for each program: with heaps of their
+own, without them (CPython's pymalloc), and without budgets, so without the hook that counts
+allocations. They run each row in turn, in many short rounds. Memory is the resident set three
+seconds after the last round and a collection, less the resident set before there were actors.
 """
 
 from contextlib import ExitStack

@@ -1,5 +1,6 @@
-"""One side of `python -m bench page_costs`: `own`, `shared` or `none`, and the program. It answers
-each count with microseconds for one, and with what the process holds.
+"""One side of `python -m bench page_costs`. Its arguments are `own`, `shared` or `none`, and the
+program. It answers each count with the microseconds for one operation, and with what the process
+holds.
 """
 
 import gc

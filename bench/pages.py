@@ -1,16 +1,16 @@
 """Does killing actors return their memory? The resident set after half and 95 % of them were
 killed.
 
-Actors grow by turns, in random order, by some 5 kB a message, so that their objects lie side by
-side where they can. Then half of them are killed, then 95 % in all; after each the collector runs
+Actors grow in turn, in random order, by some 5 kB a message, so that their objects lie side by side
+where they can. Then half of them are killed, then 95 % in all. After each step the collector runs
 and the allocators are trimmed, as the governor does under pressure. Three nodes do the same: with
-heaps of their own, without (CPython's pymalloc), and without on plain malloc (PYTHONMALLOC=malloc).
-A size is a mean; the actors have 0.3 to 1.7 of it.
+heaps of their own, without them (CPython's pymalloc), and without them on plain malloc
+(PYTHONMALLOC=malloc). A size is a mean; the actors have 0.3 to 1.7 times that size.
 
-"RSS ÷ live": 1 is the best there can be. Live is what was resident before there were actors, and
-what a walk says that the living hold. "of before": what is left of the resident set of the start;
-with 5 % of the actors alive it cannot be less than the interpreter's own share, which is printed as
-a row of its own.
+"RSS ÷ live": 1 is the best possible value. Live is what was resident before there were actors, plus
+what the living hold according to a walk. "of before": what is left of the resident set before the
+kills. With 5 % of the actors alive it cannot be less than the interpreter's own share, which is
+printed as a row of its own.
 """
 
 import sys

@@ -1,9 +1,9 @@
 """One node of `python -m bench pages`: `own` or `shared`, its actors' mean size, the order of
 killing, their number.
 
-It answers `fill`, then `kill SHARE`, with the resident set and what of it is live: what was
-resident before there were actors, an idle actor's own memory, and what a walk says that the living
-hold.
+It answers `fill`, then `kill SHARE`, with the resident set and the live part of it: what was
+resident before there were actors, an idle actor's own memory, and what the living hold according to
+a walk.
 """
 
 import gc
@@ -52,8 +52,8 @@ async def settled(node: ak.Node) -> None:
 
 
 def trimmed() -> float:
-    """Trim until hardly anything more goes, as the governor does by and by. Returns the longest
-    pause in seconds.
+    """Trim until hardly anything more is returned, as the governor does over time. Returns the
+    longest pause in seconds.
     """
     longest = 0.0
     while True:

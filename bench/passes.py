@@ -1,8 +1,8 @@
 """The length of trio's passes with 10 to 10,000 busy processes, callers, class actors and
 connections, beside as many tasks of plain trio.
 
-A pass is what trio does between two looks at I/O, so its length is how long everything else has to
-wait. Busy means: never without something to do.
+A pass is what trio does between two polls for I/O, so its length is how long everything else has to
+wait. Busy means never without something to do.
 
 processes     each sends itself a message, receives it, and so on
 callers       plain tasks, each in a loop of inline calls (of a synchronous handler)
@@ -10,26 +10,26 @@ actors        class actors; each casts to itself
 connections   loopback connections whose clients, in a process of their own, keep the sockets full
               of lines of 12 bytes
 
-The column `trio` is as many bare tasks in a loop of `trio.lowlevel.checkpoint()`; for connections
-as many bare readers (`wait_readable`, `recv` of one line), with sockets as full. Each figure comes
-from a process of its own, the two sides by turns.
+The column `trio` is the same number of bare tasks in a loop of `trio.lowlevel.checkpoint()`; for
+connections it is the same number of bare readers (`wait_readable`, `recv` of one line), with
+equally full sockets. Each figure comes from a process of its own, and the two sides take turns.
 
 first pass    the longest pass from the moment when all begin at once (all sockets are found
               readable in one pass) until each has had a turn. Not in the other figures.
 pass          after that: at least 300 passes (30 where they take 10 s), and two turns for
               everybody. The longest, the 99th percentile, the median.
 I/O           the median of what trio spends in the kernel between two passes (epoll)
-wait          the longest that one of them has waited from one turn to its next, to the pass
+wait          the longest that one of them has waited from one turn to its next, exact to one pass
 operations    messages, calls, lines or checkpoints in a second of CPU time
 
-All is CPU time of the thread, since on a machine where others work the wall's clock measures them;
-the longest pass by the wall's clock stands below, without a goal. Garbage collection is off while
-it is measured (all is collected and frozen before): its pauses are not the scheduler's. A longest
-is the median of the longest of each round.
+All figures are CPU time of the thread, since the wall clock of a machine with other work measures
+that work too. The longest pass by the wall clock stands below, without a goal. Garbage collection
+is off during the measurement (everything is collected and frozen before): its pauses are not the
+scheduler's. A "longest" figure is the median of the longest of each round.
 
-The goal of actors and connections is two slices (1 ms), of processes and callers two slices and 10
-% more than the bare tasks; the latter is printed as the sum it comes to. What the meter itself
-costs (0.1 µs an operation) is in actorkit's figures and in the readers', not in the tasks'.
+The goal of actors and connections is two slices (1 ms). The goal of processes and callers is two
+slices plus 1.1 passes of the bare tasks; it is printed as a sum. The cost of the meter itself (0.1
+µs an operation) is in the figures of actorkit and of the readers, not in those of the tasks.
 """
 
 from typing import Any
@@ -92,19 +92,19 @@ def run(options: Options) -> Report:
 
 
 def bare(kind: str) -> str:
-    """What stands beside it."""
+    """The counterpart in plain trio."""
     return "readers" if kind == "connections" else "tasks"
 
 
 def subjects(kinds: Any, columns: list[str]) -> list[str]:
-    """Who is measured, once each in a round and number."""
+    """The sides that are measured, once each in a round and for each number."""
     ours = [kind for kind in KINDS if kind in kinds] if "actorkit" in columns else []
     theirs = sorted({bare(kind) for kind in kinds}) if "trio" in columns else []
     return [*ours, *theirs]
 
 
 def goals(kind: str, bare_ms: float | None) -> tuple[Goal, ...]:
-    """Of the longest pass."""
+    """The goals for the longest pass."""
     if kind in ("processes", "callers"):
         return () if bare_ms is None else (Goal(2 * SLICE_MS + 1.1 * bare_ms),)
     return (Goal(2 * SLICE_MS),)

@@ -15,7 +15,7 @@ from bench.worker import say
 LINE = b"a short line\n"
 LUMP = LINE * 512
 AT_ONCE = 500
-"""Connections between two looks whether the server still accepts."""
+"""Connections that are opened between two checks that the server still accepts."""
 
 
 class Clients:
@@ -25,17 +25,17 @@ class Clients:
         self.poll = select.epoll()
         self.by_fd: dict[int, socket.socket] = {}
         self.sent: dict[int, int] = {}
-        """How much of the lump that it is at each has sent."""
+        """How much of its current lump each connection has sent."""
         for _ in range(count):
             sock = socket.create_connection(("127.0.0.1", port), timeout=SILENCE)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # what is sent lies with the server
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # the bytes sent lie at the server
             sock.setblocking(False)
             self.by_fd[sock.fileno()] = sock
             self.sent[sock.fileno()] = 0
             self.poll.register(sock, select.EPOLLOUT)
 
     def fill(self, fd: int) -> int:
-        """As much as the kernel takes; how many bytes that was."""
+        """Send as much as the kernel takes; return the number of bytes."""
         sock, total = self.by_fd[fd], 0
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -45,11 +45,11 @@ class Clients:
         return total
 
     def fill_all(self) -> int:
-        """All of them, until none takes more."""
+        """Fill all connections, until none takes more."""
         return sum(map(self.fill, self.by_fd))
 
     def keep_full(self, stop: int) -> None:
-        """Until there is something to read from the descriptor ``stop``."""
+        """Keep them full until there is something to read from the descriptor ``stop``."""
         self.poll.register(stop, select.EPOLLIN)
         while True:
             for fd, _ in self.poll.poll():

@@ -26,22 +26,22 @@ from bench.worker import asker_gone, say
 
 MAX_LINE = 100
 PATIENCE = 60.0
-"""Seconds after which it answers with what it has seen."""
+"""Seconds after which it answers with what it has measured."""
 ENOUGH = 10.0
 """Seconds after which a tenth of the passes is enough."""
 
 
 class Meter(trio.abc.Instrument):
-    """The length of each pass of trio: from its return from waiting for I/O to its going back
-    there. And how long each of ``count`` busy ones waits from one turn to the next, in CPU time of
-    the thread, to the pass.
+    """The length of each pass of trio: from the end of one wait for I/O to the beginning of the
+    next. Also how long each of ``count`` busy tasks waits from one turn to the next, in CPU time of
+    the thread, exact to one pass.
     """
 
     def __init__(self, count: int) -> None:
         self.count = count
         self.began_cpu = self.began_wall = self.ended_cpu = 0
         self.arrived = 0
-        """Connections that are there."""
+        """Connections that are open."""
         self.clear()
 
     def clear(self) -> None:
@@ -50,10 +50,10 @@ class Meter(trio.abc.Instrument):
         self.cpu, self.wall, self.io = array("q"), array("q"), array("q")
         self.operations = 0
         self.last = [0] * self.count
-        """When the pass began in which each has worked last."""
+        """When the last pass began in which each of them worked."""
         self.turns = [0] * self.count
         self.served = [self.count, 0, 0]
-        """How many have had no turn at least, one, and two."""
+        """How many have had at least no turn, one turn, and two."""
         self.longest_wait = 0
         self.since = 0
 
@@ -74,7 +74,7 @@ class Meter(trio.abc.Instrument):
             self.wall.append(time.perf_counter_ns() - self.began_wall)
 
     def operation(self, number: int) -> None:
-        """This one has done something."""
+        """Note that this one has done something."""
         if not self.on:
             return
         self.operations += 1
@@ -88,7 +88,7 @@ class Meter(trio.abc.Instrument):
                 self.served[self.turns[number]] += 1
 
     async def until(self, turns: int, passes: int) -> bool:
-        """Wait until everybody has had its turns and so many passes are over. False: it lost
+        """Wait until each has had its turns and so many passes are over. Returns False if it lost
         patience.
         """
         began = time.monotonic()
@@ -102,7 +102,7 @@ class Meter(trio.abc.Instrument):
         return True
 
     def figures(self, count_passes: bool) -> dict[str, object]:
-        """Times in nanoseconds. ``count_passes``: each has done one thing in each pass."""
+        """Times are in nanoseconds. With ``count_passes``, each has done one thing in each pass."""
         passes = len(self.cpu)
         spent = sum(self.cpu) + sum(self.io)
         return {
@@ -148,7 +148,7 @@ class Callee(ak.Actor):
 
 
 class Connection(ak.StreamActor):
-    """Counts lines. The number is given to it by ``numbers``, one after the other."""
+    """Counts lines. ``numbers`` gives each connection its number, one after the other."""
 
     def __init__(self, meter: Meter, numbers: Any) -> None:
         self.meter = meter
@@ -178,7 +178,7 @@ async def task() -> None:
 
 
 async def reader(sock: socket.socket, meter: Meter, number: int) -> None:
-    """As few steps as a reader can have: one line in a pass, though the socket is full."""
+    """A reader with as few steps as possible: one line in a pass, though the socket is full."""
     meter.arrived += 1
     with sock:
         while True:
@@ -192,8 +192,8 @@ async def reader(sock: socket.socket, meter: Meter, number: int) -> None:
 
 
 async def measure(meter: Meter, begin: Callable[[], object], passes: int, bare: bool) -> dict[str, object]:
-    """First until everybody has had a turn, which is told apart; then ``passes`` at least, and two
-    turns for everybody.
+    """First until each has had a turn, which is reported separately; then at least ``passes``, and
+    two turns for each.
     """
     gc.collect()
     gc.freeze()
@@ -209,8 +209,8 @@ async def measure(meter: Meter, begin: Callable[[], object], passes: int, bare: 
 
 
 async def asked(meter: Meter, begin: Callable[[], object], bare: bool = False) -> None:
-    """Answer until nobody asks any more. ``begin`` sets the busy ones to work, in the pass in which
-    it is called.
+    """Answer until no more questions come. ``begin`` sets the busy tasks to work, in the pass in
+    which it is called.
     """
     trio.lowlevel.add_instrument(meter)
     while True:
@@ -223,7 +223,7 @@ async def asked(meter: Meter, begin: Callable[[], object], bare: bool = False) -
             say(held=True)
             words = sys.stdin.readline().split()
         if not words:
-            os._exit(0)  # the busy ones have nothing to end
+            os._exit(0)  # the busy tasks have nothing that would end them
         say(**await measure(meter, begin, int(words[1]), bare))
 
 

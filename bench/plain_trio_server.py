@@ -1,8 +1,8 @@
 """The server of `python -m bench connections` in plain trio, as trio's own documentation would
 write it.
 
-`serve_tcp` and a handler per connection. How a room's message gets to its members is a choice trio
-leaves open, so both usual answers are here:
+It has `serve_tcp` and a handler per connection. trio leaves open how a room's message gets to its
+members, so both usual answers are here:
 
 lock      the handler that got the message writes to each member's stream in turn, under that
           connection's lock. The least memory; a member that does not read holds up the room.

@@ -1,4 +1,4 @@
-"""A contender's own side of the harness's protocol, for those written in Python."""
+"""The contender's side of the harness's protocol, for contenders that are written in Python."""
 
 import functools
 import gc
@@ -14,19 +14,19 @@ Work = Callable[[int], Awaitable[float]]
 
 
 def say(**answer: object) -> None:
-    """One line, at once."""
+    """Send one line, at once."""
     print(json.dumps(answer), flush=True)
 
 
 def questions() -> Iterator[list[str]]:
-    """The words of each question until nobody asks any more."""
+    """The words of each question, until no more come."""
     for line in sys.stdin:
         yield line.split()
 
 
 def serve(rows: Sequence[Work]) -> None:
-    """Answer `ROW N` with the row's figure for one: microseconds, or bytes where the row is called
-    idle.
+    """Answer `ROW N` with the row's figure for one operation: microseconds, or bytes if the row is
+    called idle.
     """
     by_name = {getattr(row, "__name__"): row for row in rows}  # noqa: B009
     for name, count in questions():

@@ -1,13 +1,13 @@
-"""What all tests have: a clock that stands still; ``@pytest.mark.own_process``, for what depends on
-whatever else has run in its process; and the hypothesis profile ``prove``, which must be known
-before it is asked for.
+"""What all tests share: a clock that stands still; ``@pytest.mark.own_process``, for a test that
+depends on whatever else has run in its process; and the hypothesis profile ``prove``, which must be
+known before it is asked for.
 
 **Time stands still** in a test that asks for no clock. Calls, starts and stops have deadlines of 5
-s, restarts are counted within 5 s: on a machine that is slow enough, or stopped for a while, each
-of these is a verdict about the machine. Without time none of them comes. Who wants to wait takes
-``autojump_clock``, or ``mock_clock`` and moves it; a module whose tests all wait has ``pytestmark =
-pytest.mark.autojump``; who waits for what is on no clock of ours says so with ``real_clock(why)``.
-What hangs is ended by pytest-timeout.
+s, and restarts are counted within 5 s. On a machine that is slow, or stopped for a while, each
+deadline that passes is a verdict about the machine; with no time, none passes. A test that needs
+time takes ``autojump_clock``, or ``mock_clock`` and moves it. A module whose tests all need time
+has ``pytestmark = pytest.mark.autojump``. A test that waits for something outside our clocks says
+so with ``real_clock(why)``. A test that hangs is ended by pytest-timeout.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ def run_jumping(main: Any, *, clock: Any = None, **options: Any) -> Any:
 
 
 EVERY_VERSION = ("heap/", "budgets/", "runtime/", "messaging/test_modes.py", "faults/test_sweep.py")
-"""Below tests/: what depends on the version of Python or on the C extension. Single tests have the
-marker.
+"""Paths below tests/ that depend on the version of Python or on the C extension. Single tests have
+the marker.
 """
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what ``.ci/run`` runs on every version; and pytest-trio takes who runs a test from its
-    marker.
+    """Mark what ``.ci/run`` runs on every version, and give pytest-trio, by its own marker, the
+    function that runs the test.
     """
     if item.path.relative_to(TESTS).as_posix().startswith(EVERY_VERSION):
         item.add_marker(pytest.mark.every_version)
@@ -61,7 +61,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a test so marked in an interpreter of its own, with nothing before it."""
+    """Run a test with the marker ``own_process`` in a fresh interpreter, with nothing before it."""
     if pyfuncitem.get_closest_marker("own_process") is None or INSIDE in os.environ:
         return None
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", pyfuncitem.nodeid]

@@ -1,6 +1,4 @@
-"""How much work something is, on any machine: lines of actorkit's own code are counted, not
-seconds.
-"""
+"""Counts work the same way on any machine: in lines of actorkit's own code, not in seconds."""
 
 from __future__ import annotations
 
@@ -20,11 +18,11 @@ class Lines:
 
 @contextmanager
 def lines_run() -> Iterator[Lines]:
-    """Counts the lines of actorkit's functions, and each resumption of its coroutines, that begin
-    within.
+    """Count the lines of actorkit's functions, and each resumption of its coroutines, that begin
+    within the block.
 
-    Slices end by the clock, and each end is a few lines: give the node ``slice_seconds``. What C
-    does in one line, such as a copy of a list, is one line.
+    The clock ends time slices, and each end costs a few lines, so give the node ``slice_seconds``.
+    What C does in one line, such as copying a list, is one line.
     """
     lines = Lines()
 

@@ -1,4 +1,4 @@
-"""Ctrl-C works as in a terminal, also when these tests run in the background of a shell."""
+"""Ctrl-C works as in a terminal, even if a shell runs these tests in the background."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ __all__ = ["as_in_a_terminal"]
 
 
 def as_in_a_terminal() -> None:
-    """Shells start what runs in the background with SIGINT ignored, and Python leaves it so: a test
-    that sends SIGINT would wait for ever. Programs that are started later inherit this."""
+    """A shell starts a background job with SIGINT ignored, and Python leaves it so: a test that
+    sends SIGINT would wait for ever. Programs that are started later inherit the setting made here.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

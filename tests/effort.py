@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 USUAL = 100
 """Hypothesis's own number of examples."""
 
-# A deadline says how fast an example is, and so how busy the machine: no test of ours is about
+# A deadline judges how fast an example is, and so how busy the machine is. No test of ours is about
 # that.
 settings.register_profile("usual", deadline=None)
 settings.load_profile("usual")
@@ -26,7 +26,7 @@ def times(count: int) -> int:
 
 
 def effort(examples: int, **more: Any) -> settings:
-    """Settings for a property that is tried with so many examples in ``make test``."""
+    """Settings for a property that tries this many examples in ``make test``."""
     return settings(
         max_examples=times(examples),
         deadline=None,

@@ -1,8 +1,8 @@
-"""The arrows between the layers go one way, and ``policy`` is pure: read from the imports, nothing
-is run.
+"""The arrows between the layers go one way, and ``policy`` is pure: this is read from the imports,
+without running anything.
 
-The table of the layers is in ``tests/architecture/layers.py``, with the other rules of the house
-beside it.
+The table of the layers is in ``tests/architecture/layers.py``, beside the project's other rules of
+architecture.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ IMPURE_STDLIB = {
 
 @pytest.mark.parametrize("module", modules())
 def test_imports_go_down(module: str) -> None:
-    """A module imports from its own layer and from lower ones, never from the package's face."""
+    """A module imports from its own layer and from lower ones, never from the package's public
+    face.
+    """
     for line, name in imports(modules()[module]):
         assert name != "actorkit", f"line {line} imports the package itself; import from the module"
         imported = module_named(name)
@@ -36,7 +38,7 @@ def test_imports_go_down(module: str) -> None:
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "policy").rglob("*.py")), ids=lambda p: p.name)
 def test_policy_is_pure(path: Path) -> None:
-    """Policy knows attrs, the standard library's pure parts, and itself: no trio, clock,
+    """Policy imports attrs, the pure parts of the standard library, and itself: no trio, clock,
     randomness, logging or I/O.
     """
     for line, name in imports(path):

@@ -1,5 +1,6 @@
-"""The package's face: what it exports, that it is documented, and that nothing happens on
-import."""
+"""The package's public face: what it exports, that it is documented, and that importing it has no
+side effects.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ def public() -> dict[str, object]:
 
 
 def test_every_public_name_is_documented() -> None:
-    """What the package exports has a docstring of its own."""
+    """Each exported object has a docstring of its own."""
     missing = [
         name
         for name, value in public().items()
@@ -25,7 +26,7 @@ def test_every_public_name_is_documented() -> None:
 
 
 def test_every_public_method_is_documented() -> None:
-    """So have the public methods of its classes, their own or inherited."""
+    """So has each public method of an exported class, its own or inherited."""
     missing = []
     for name, cls in public().items():
         if not inspect.isclass(cls) or not cls.__module__.startswith("actorkit"):
@@ -61,7 +62,7 @@ assert not logging.getLogger("actorkit").handlers
 
 
 def test_the_package_is_typed() -> None:
-    """It ships its type information."""
+    """The package ships its type information."""
     from importlib.resources import files
 
     assert files("actorkit").joinpath("py.typed").is_file()

@@ -2,9 +2,9 @@
 
 A slow machine, or one that stands still for a second, must not fail a test, and a fast one must not
 let it pass. So tests count (messages, passes, lines of code, bytes), wait for a signal, or move the
-clock themselves; how fast something is, is asked by ``python -m bench``. Here tests/ is searched
-for what reads or waits for a real clock, in programs within strings too; each that is left says why
-no verdict hangs on it.
+clock themselves; ``python -m bench`` measures how fast things are. Here tests/ is searched for code
+that reads or waits for a real clock, even in programs within strings. Each place that is allowed to
+do so says why no verdict depends on it.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ OWN_RUNS = {
     "heap/test_fallback.py": "a program that ends by itself",
     "prove/tools_program.py": "a program under profilers and debuggers, which ends by itself",
 }
-"""Files with a ``trio.run`` that is given no clock, and why."""
+"""Files that call ``trio.run`` without a clock, and why."""
 
 HANG = 60
-"""A limit of so many seconds and more only says how long a hang may take."""
+"""A limit of at least so many seconds only says how long a hang may take."""
 
 FILES = sorted(path for path in TESTS.rglob("*.py") if path != Path(__file__))
 
@@ -84,7 +84,7 @@ def readings(text: str) -> list[int]:
 
 
 def test_nobody_reads_the_clock() -> None:
-    """But for those on the list, all of whom do."""
+    """Only the files on the list read the real clock, and each of them does."""
     found = {name_of(path): [where(path, n) for n in readings(path.read_text(encoding="utf-8"))] for path in FILES}
     wrong = [place for name, places in found.items() if name not in READINGS for place in places]
     assert not wrong, f"these depend on the machine's speed: count, move the clock, or say why in READINGS: {wrong}"
@@ -104,12 +104,12 @@ def test_nobody_reads_the_clock() -> None:
     ],
 )
 def test_readings_are_seen(line: str) -> None:
-    """The search itself."""
+    """The search finds each way to read or wait for the real clock."""
     assert readings(f"pass\n    {line}") == [2]
 
 
 def test_trio_runs_on_a_clock_that_is_given() -> None:
-    """Who calls ``trio.run`` says on which clock, or is on the list."""
+    """A call of ``trio.run`` gives a clock, or its file is on the list."""
     found: dict[str, list[str]] = {}
     for path in FILES:
         text = path.read_text(encoding="utf-8")
@@ -122,7 +122,7 @@ def test_trio_runs_on_a_clock_that_is_given() -> None:
 
 
 def test_limits_are_for_hangs() -> None:
-    """Threads, processes and sockets are waited for so long that only a hang takes longer."""
+    """The time limit for threads, processes and sockets is so long that only a hang exceeds it."""
     wrong = [
         where(path, call)
         for path in FILES
@@ -137,8 +137,8 @@ def test_limits_are_for_hangs() -> None:
 
 
 def test_examples_have_no_deadline() -> None:
-    """Hypothesis gives each example 200 ms unless it is told otherwise; and it runs async tests on
-    the real clock.
+    """Hypothesis gives each example 200 ms unless told otherwise, and runs async tests on the real
+    clock.
     """
     wrong = [
         where(path, keyword.value)
@@ -156,7 +156,7 @@ def test_examples_have_no_deadline() -> None:
 
 
 def test_who_wants_the_real_clock_says_why() -> None:
-    """``@pytest.mark.real_clock("...")``."""
+    """``@pytest.mark.real_clock("...")`` gives a reason."""
     for path in FILES:
         text = path.read_text(encoding="utf-8")
         for number, line in enumerate(text.splitlines(), 1):
@@ -165,7 +165,7 @@ def test_who_wants_the_real_clock_says_why() -> None:
 
 
 async def test_time_stands_still() -> None:
-    """In a test that asks for no clock."""
+    """Time stands still in a test that asks for no clock."""
     clock = trio.lowlevel.current_clock()
     assert isinstance(clock, MockClock)
     assert (clock.rate, clock.autojump_threshold) == (0, float("inf"))
@@ -174,17 +174,17 @@ async def test_time_stands_still() -> None:
 
 @pytest.mark.autojump
 async def test_time_jumps_when_nothing_runs() -> None:
-    """In a test that is so marked."""
+    """Time jumps in a test that is marked ``autojump``."""
     await trio.sleep(1_000)
     assert trio.current_time() == 1_000
 
 
 @pytest.mark.real_clock("it looks for the real one")
 async def test_time_passes_by_itself() -> None:
-    """In a test that is so marked."""
+    """Time passes in a test that is marked ``real_clock``."""
     assert not isinstance(trio.lowlevel.current_clock(), MockClock)
 
 
 async def test_the_clock_that_a_test_asks_for(autojump_clock: MockClock) -> None:
-    """Is its own."""
+    """A test that asks for a clock runs on that clock."""
     assert trio.lowlevel.current_clock() is autojump_clock

@@ -1,5 +1,4 @@
-"""Machines that check their invariants after each step: what ``validate`` says, in every test of a
-package.
+"""Machines check their invariants, by ``validate``, after each step, in every test of a package.
 
 Put ``_validated = validating()`` into the package's ``conftest.py``.
 """
@@ -30,18 +29,18 @@ STEPS: dict[type[Any], tuple[str, ...]] = {
     Pace: ("note", "begun"),
     RestartQueue: ("handle",),
 }
-"""Each machine with ``validate``, and what its state changes by."""
+"""Each machine with ``validate``, and the methods that change its state."""
 
 SMALL = 200
-"""A machine that holds more is not looked through after each step."""
+"""The size above which a machine is not checked after each step."""
 
 
 _outermost = [True]
 
 
 def _then_validated(step: Callable[..., Any]) -> Callable[..., Any]:
-    """The step, and then ``validate``. A machine that is part of another is looked at with the
-    whole.
+    """The step, and then ``validate``. A machine that is part of another is checked with
+    the whole.
     """
 
     @wraps(step)

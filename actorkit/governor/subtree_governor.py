@@ -62,7 +62,8 @@ class SubtreeGovernor(GovernorBase):
         super().__init__(GovernorMachine(settings))
         #: Where restarts of its members wait, while it governs.
         self.gate: MemoryGate | None = None
-        self._family_gate: FamilyGate | None = None
+        #: Where that gate stands in the node's chain.
+        self._link: FamilyGate | None = None
         #: Ends its task.
         self._scope = trio.CancelScope()
 
@@ -85,7 +86,7 @@ class SubtreeGovernor(GovernorBase):
         return [record for record in self.node.engine.memory_watchers if record in family]
 
     def gates_held(self) -> Iterable[MemoryGate]:
-        return () if self.gate is None else (self.gate,)
+        return () if self.gate is None or self.over else (self.gate,)
 
     def emit(self, kind: Callable[..., SystemEvent], *fields: Any) -> None:
         events, supervisor = self.node.engine.events, self.supervisor
@@ -98,23 +99,19 @@ class SubtreeGovernor(GovernorBase):
         """Stand at the gate, and look from now on."""
         node = self.node
         assert node.engine.nursery is not None
-        self.gate = MemoryGate(node, gate)
-        self._family_gate = FamilyGate(self.gate, node.restart_gate, self._is_ours)
-        node.engine.restart_gate = self._family_gate
+        self._link = FamilyGate(node, self._is_ours, gate)
+        self.gate = self._link.own
         node.engine.nursery.start_soon(self._run, name=f"actorkit {node.name}: governor of {self.supervisor.pid}")
 
     def end(self) -> None:
-        """Govern no more: every restart at the gate may go ahead."""
+        """Govern no more. Restarts that wait at its gate go on to the next one: the node's, or that
+        of a governor further out."""
         if self.over:
             return
         self.over = True
         self._scope.cancel(reason="the governor of a subtree has ended")
-        family_gate = self._family_gate
-        assert family_gate is not None
-        # If another gate stands before ours by now, ours stays and only passes restarts on.
-        if self.node.restart_gate is family_gate:
-            self.node.engine.restart_gate = family_gate.outer
-        family_gate.own.close()
+        if self._link is not None:
+            self._link.unlink()
 
     async def _run(self) -> None:
         with self._scope:

@@ -31,10 +31,10 @@ from typing import Any, Final
 
 import attrs
 
-from actorkit.heap import walk
-from actorkit.heap.python.blocks import mro_of
-from actorkit.heap.python.passes import MAILBOX, PureWalk, WalkOver
-from actorkit.heap.usage import HeapUsage
+from . import walk
+from .python.blocks import mro_of
+from .python.passes import MAILBOX, PureWalk, WalkOver
+from .usage import HeapUsage
 
 __all__ = ["Explanation", "explain"]
 

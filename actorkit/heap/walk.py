@@ -29,16 +29,16 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from actorkit.heap import clock
-from actorkit.heap.extensions import why_not
-from actorkit.heap.python import adapters as shipped
-from actorkit.heap.python import clock as portable_clock
-from actorkit.heap.python import walk as pure_walk
-from actorkit.heap.python.passes import Followed
-from actorkit.heap.python.stack_depth import stacks_of
-from actorkit.heap.python.type_facts import Adapter
-from actorkit.heap.record_plan import CensusGroups, RecordPlan
-from actorkit.heap.usage import HeapUsage
+from . import clock
+from .extensions import why_not
+from .python import adapters as shipped
+from .python import clock as portable_clock
+from .python import walk as pure_walk
+from .python.passes import Followed
+from .python.stack_depth import stacks_of
+from .python.type_facts import Adapter
+from .record_plan import CensusGroups, RecordPlan
+from .usage import HeapUsage
 
 __all__ = [
     "IMPLEMENTATION",
@@ -60,7 +60,7 @@ IMPLEMENTATION: Literal["c", "python"] = "python" if why_not("_walk", pure_walk.
 """Which walk is in force."""
 
 if TYPE_CHECKING or IMPLEMENTATION == "c":
-    from actorkit.heap.c import _walk as _in_force
+    from .c import _walk as _in_force
 else:
     _in_force = pure_walk
 

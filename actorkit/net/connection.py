@@ -46,7 +46,7 @@ from ..runtime.base.trio_internals import (
     left_open,
     start_or_not,
 )
-from .framing import FrameTooLong, Framing
+from .framing import BadFrame, Framing
 from .limits import Limits
 from .mailbox_turn import run_by_mailbox
 from .transport import CHUNK, Peer, open_transport
@@ -331,7 +331,7 @@ class Connection:
             reason: ExitReason | None = None
             try:
                 messages = framer.feed(data)
-            except FrameTooLong as error:
+            except BadFrame as error:
                 messages = error.complete
                 reason = Shutdown(f"{self.peer} sent a {error}")
             if transport.full:

@@ -11,7 +11,8 @@ To add a framing:
 1. Write a class with ``feed`` and ``pending`` (see ``Framer``), here or in a file beside this one.
    It must take time linear in what comes, since a peer may send one byte at a time. It must check
    the length of a message before it keeps it, and raise ``FrameTooLong`` with the messages that
-   were complete.
+   were complete. If bytes can break the framing's rules, it must raise ``BadFrame`` in the same
+   way. Any other exception is a fault of the package: it ends the node.
 2. Let ``framing_of`` choose it by an option, and give the functions in ``listener_specs`` that
    option.
 
@@ -29,24 +30,36 @@ from typing import Protocol
 from ..errors import InvalidChildSpec
 from .limits import check_count
 
-__all__ = ["FrameTooLong", "Framer", "Frames", "Framing", "Lines", "Raw", "framing_of"]
+__all__ = ["BadFrame", "FrameTooLong", "Framer", "Frames", "Framing", "Lines", "Raw", "framing_of"]
 
 
-class FrameTooLong(Exception):
-    """A message is longer than the limit: the peer's fault. The messages before it, if any, are in
-    ``complete``."""
+class BadFrame(Exception):
+    """What came is not a message: the peer's fault. The connection handles the messages before it
+    and ends.
+
+    Args:
+        what: completes "the peer sent a …", as in "frame without a length".
+        complete: the messages before it, if any.
+    """
+
+    def __init__(self, what: str, complete: list[bytes]) -> None:
+        super().__init__(what)
+        self.complete = complete
+
+
+class FrameTooLong(BadFrame):
+    """A message is longer than the limit."""
 
     def __init__(self, what: str, limit: int, complete: list[bytes]) -> None:
-        super().__init__(f"{what} longer than {limit} bytes")
-        self.complete = complete
+        super().__init__(f"{what} longer than {limit} bytes", complete)
 
 
 class Framer(Protocol):
     """Cuts the stream of one connection into messages."""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The messages that ``data`` completes. Raises FrameTooLong; after that the framer is of no
-        more use."""
+        """The messages that ``data`` completes. Raises BadFrame; after that the framer is of
+        no more use."""
         ...
 
     @property

@@ -89,8 +89,9 @@ def tcp_listener(
         max_children=max_children, backlog=backlog, max_unsent=max_unsent, slow_reader=slow_reader, linger=linger
     )
     return _listener(
-        connection, args, TcpAddress(host, port), limits, max_line, max_frame, refusal, drain, control, name
-    )
+        connection, args, TcpAddress(host, port), limits,
+        max_line=max_line, max_frame=max_frame, refusal=refusal, drain=drain, control=control, name=name,
+    )  # fmt: skip
 
 
 def tls_listener(
@@ -141,8 +142,9 @@ def tls_listener(
             "give ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) with a certificate",
         )
     return _listener(
-        connection, args, TcpAddress(host, port), limits, max_line, max_frame, b"", drain, control, name, tls
-    )
+        connection, args, TcpAddress(host, port), limits,
+        max_line=max_line, max_frame=max_frame, refusal=b"", drain=drain, control=control, name=name, tls=tls,
+    )  # fmt: skip
 
 
 def unix_listener(
@@ -182,8 +184,9 @@ def unix_listener(
         max_children=max_children, backlog=backlog, max_unsent=max_unsent, slow_reader=slow_reader, linger=linger
     )
     return _listener(
-        connection, args, UnixAddress(path, mode), limits, max_line, max_frame, refusal, drain, control, name
-    )
+        connection, args, UnixAddress(path, mode), limits,
+        max_line=max_line, max_frame=max_frame, refusal=refusal, drain=drain, control=control, name=name,
+    )  # fmt: skip
 
 
 def _listener(
@@ -191,6 +194,7 @@ def _listener(
     args: tuple[Any, ...],
     address: Address,
     limits: Limits,
+    *,
     max_line: int | None,
     max_frame: int | None,
     refusal: bytes | None,

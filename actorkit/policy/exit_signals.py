@@ -21,7 +21,7 @@ from types import MappingProxyType
 
 import attrs
 
-from actorkit.reasons import KILLED, ExitReason, Kill, Normal
+from ..reasons import KILLED, ExitReason, Kill, Normal
 
 __all__ = ["TABLE", "Die", "Ignore", "Message", "Source", "Verdict", "deliver"]
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from actorkit.errors import BadKey, MemoryLimitExceeded
-from actorkit.reasons import shown
+from ..errors import BadKey, MemoryLimitExceeded
+from ..reasons import shown
 
 __all__ = ["NOT_THEIRS", "KeyTable", "Place", "Slot", "inert", "strict"]
 

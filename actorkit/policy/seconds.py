@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actorkit.reasons import shown
+from ..reasons import shown
 
 __all__ = ["as_seconds"]
 

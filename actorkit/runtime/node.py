@@ -1,4 +1,5 @@
-"""Node: actors and a supervision tree, inside any trio program.
+"""Node, which ``open_node`` yields, and Context, which is ``self.ctx``: what ActorContext has, and
+what asks the node (``spawn``, ``send_after``, ``ctx.node``).
 
 ``open_node`` is an ordinary async context manager of its host's task. What it promises:
 

@@ -23,7 +23,7 @@ import attrs
 from ..policy.memory.candidates import Census
 from ..policy.memory.governor_events import CensusTaken
 from .trace_names import VERSION, find, modernised, tag
-from .trace_values import Writer, plain, read
+from .trace_values import Writer, completed, plain, read
 
 __all__ = ["Diverged", "Recorded", "Trace"]
 
@@ -156,7 +156,7 @@ class Recorded:
         for number, step in enumerate(steps):
             draws[:] = step["draws"]
             answered = Writer().write(list(machine.handle(read(step["event"]))))
-            if plain(answered) != plain(step["actions"]) or draws:
+            if plain(answered) != plain(completed(step["actions"])) or draws:
                 raise Diverged(
                     f"event {number}, {step['event']}: recorded were {step['actions']}, the replay came to {answered}"
                     + (f", and drew {len(draws)} random numbers less" if draws else "")

@@ -6,8 +6,9 @@ class may move within its area. Everything else (a user's reason, a child's star
 its module and its own, as in ``shop.orders:Refused``.
 
 When a class of an area gets another name, or an event loses a field, traces that were saved before
-must still load: write it into ``RENAMED`` or ``DROPPED``. ``tests/models/traces`` has a trace of
-each version.
+must still load: write it into ``RENAMED`` or ``DROPPED``. A class that gets a field needs no entry
+if the field has a default (``trace_values.completed``). ``tests/models/traces`` has a trace of each
+version.
 
 Version 1 named classes by module, and the modules have moved since: ``V1_SUPERVISION`` says where
 to.

@@ -23,7 +23,7 @@ from ..policy.memory.candidates import Census
 from ..reasons import shown
 from .trace_names import find, tag
 
-__all__ = ["Writer", "plain", "read"]
+__all__ = ["Writer", "completed", "plain", "read"]
 
 Json = Any
 
@@ -127,6 +127,27 @@ def plain(value: Json) -> Json:
         if "stranger" in value:
             return value["stranger"]
         return {key: plain(each) for key, each in value.items() if key != "because"}
+    return value
+
+
+def completed(value: Json) -> Json:
+    """For comparisons: with the fields that classes have got since it was written, at their
+    defaults. A class that is not here stays as it is."""
+    match value:
+        case list():
+            return [completed(each) for each in value]
+        case {"class": name, "fields": fields}:
+            whole = {key: completed(each) for key, each in fields.items()}
+            kind: Any = find(name)
+            if isinstance(kind, type) and attrs.has(kind):
+                missing = [f for f in attrs.fields(kind) if f.init and f.alias not in fields]
+                if missing and all(f.default is not attrs.NOTHING for f in missing):
+                    # It is made, since a default may be converted, or depend on other fields.
+                    made = read(value)
+                    whole |= {f.alias: Writer().write(getattr(made, f.name)) for f in missing}
+            return {"class": name, "fields": whole}
+        case dict():
+            return {key: completed(each) for key, each in value.items()}
     return value
 
 

@@ -1,13 +1,14 @@
 """`python -m bench soak --minutes M --seed S`: a node under random abuse, its invariants checked
 throughout.
 
-Some 2,000 actors crash, hang, swallow cancellation, are killed, exited, stopped, flooded, linked,
-monitored; memory bombs go off against budgets, and hoarders against the governor of a node with a
-memory limit, inside a real limit of the kernel's where one can be made; a hundred peers in this
-process come, talk, misbehave and go. Rounds of abuse end in a rest, in which all must come to rest,
-the books must balance (calls = answered + failed + abandoned; casts = handled + dead letters;
-monitors = Downs + armed; starts - ends = actors), and what the process holds is noted. At the end
-those notes must be flat: see `bench/soak/flatness.py` for the rule.
+Some 2,000 actors crash, hang, swallow cancellation, are killed, exited, stopped, flooded, linked
+and monitored. Memory bombs go off against budgets, and hoarders press on the governor of a node
+with a memory limit, inside a real limit of the kernel where one can be made. A hundred peers in
+this process come, talk, misbehave and go. Each round of abuse is followed by a pause, in which
+everything must come to rest, the books must balance (calls = answered + failed + abandoned; casts =
+handled + dead letters; monitors = Downs + armed; starts - ends = actors), and what the process
+holds is noted. At the end the series of these notes must be flat: see `bench/soak/flatness.py` for
+the rule.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from bench.survival.limit import make_limit
 
 LIMIT = 192 * 2**20
 KERNEL_LIMIT = 256 * 2**20
-"""The governor's limit is the lower one: it has to hold by itself, and the kernel's is there to
-tell if it does not.
+"""The governor's limit is the lower one: it has to hold by itself, and the kernel's limit shows if
+it does not.
 """
 
 
@@ -126,7 +127,7 @@ def progress(seconds: float, sample: dict[str, Any]) -> str:
 
 
 def verdict(seen: dict[str, Any]) -> list[str]:
-    """What is wrong; empty: nothing."""
+    """What is wrong; empty if nothing is."""
     wrong = list(seen.get("violations", [])) + list(seen["peer_violations"])
     if seen["status"] != 0 or "counts" not in seen:
         wrong.append(f"the node's process ended with {seen['status']} and without a result")

@@ -1,9 +1,10 @@
-"""Is a series of samples flat? The rule of the soak's verdict, apart from what it is applied to.
+"""Is a series of samples flat? This is the rule of the soak's verdict, apart from what it is
+applied to.
 
-Looked at is the second half of the samples: the first belongs to caches, freelists and tables that
-grow to their size. Through it goes the line of least squares. It is flat if that line rises over
-the whole half by no more than the tolerance, a part of the half's mean, plus an absolute grain
-below which nothing can be told. Falling is flat.
+Only the second half of the samples counts: in the first, caches, freelists and tables grow to their
+size. A line of least squares is fitted to the second half. The series is flat if that line rises
+over the whole half by no more than the tolerance, a fraction of the half's mean, plus an absolute
+grain below which no rise can be measured. A falling series is flat.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ TOLERANCES: Final = {
 
 
 def rise(values: Sequence[float]) -> float:
-    """How much the line of least squares through them rises from the first to the last."""
+    """How much the line of least squares through the samples rises from the first to the last."""
     n = len(values)
     if n < 2:
         return 0.0

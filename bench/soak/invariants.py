@@ -1,4 +1,5 @@
-"""What must hold of a node at any moment, and of one that has closed; read from its own tables."""
+"""What must hold for a node at any moment, and for a node that has closed; read from its own
+tables."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from actorkit.runtime.actor.states import DEAD
 
 
 def consistent(node: ak.Node) -> Iterator[str]:
-    """What is wrong with a node that runs."""
+    """What is wrong with a running node."""
     for number, record in node.engine.actors.items():
         if record.state == DEAD or record.number != number:
             yield f"{record} is among the actors, dead"

@@ -1,5 +1,5 @@
-"""Who lives on the soaked node: workers that fail at random, sinks that count, hoarders that grow,
-connections.
+"""The population of the soaked node: workers that fail at random, sinks that count, hoarders that
+grow, connections.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ HOARD = 8 * 2**20
 
 
 class Tally:
-    """What the population has counted; one per run. ``violations``: what must not be."""
+    """What the population has counted; one object per run. ``violations`` lists what must not
+    happen."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -68,7 +69,7 @@ class Worker(ak.Actor):
 
     @ak.call
     async def ask(self, others: list[Any], n: int) -> int:
-        """Down a chain of workers."""
+        """Passes a call down a chain of workers."""
         if not others:
             return n
         answer = await self.tally.call(others[0], Worker.ask, others[1:], n)
@@ -105,7 +106,7 @@ class Worker(ak.Actor):
 
 
 class Sink(ak.Actor):
-    """Counts what it is cast; in order, from each sender."""
+    """Counts the casts that it gets; those of each sender must come in order."""
 
     def __init__(self, tally: Tally) -> None:
         self.tally = tally
@@ -145,14 +146,14 @@ class Watcher(ak.Actor):
 
 
 class Hoarder(ak.Actor):
-    """Holds much, has no budget and little importance: the governor's affair."""
+    """Holds much, and has no budget and a low priority, so only the governor can stop it."""
 
     def __init__(self, size: int) -> None:
         self.held = [bytes(64 * 1024) for _ in range(size // (64 * 1024))]
 
 
 class Line(ak.StreamActor):
-    """Echoes lines, and crashes at one that says so."""
+    """Echoes lines, and crashes at a line that tells it to."""
 
     def received(self, data: bytes) -> None:
         if data == b"crash":
@@ -161,7 +162,7 @@ class Line(ak.StreamActor):
 
 
 def plan_of(seed: int) -> FaultPlan:
-    """What the workers suffer besides."""
+    """What is done to the workers besides."""
     return FaultPlan(
         faults.Crash(chance=0.002),
         faults.Hang(chance=0.000_5, seconds=0.5),
@@ -172,8 +173,8 @@ def plan_of(seed: int) -> FaultPlan:
 
 
 def tree(tally: Tally, plan: FaultPlan) -> ak.ChildSpec[Any]:
-    """Pools of workers and sinks, watchers, hoarders, a listener. Nobody gives up: it is not about
-    intensity.
+    """Pools of workers and sinks, watchers, hoarders, a listener. No supervisor gives up: the soak
+    does not test intensity.
     """
     often: Any = {"max_restarts": 1_000_000, "max_seconds": 1.0}
     worker = plan.wrap(ak.child(Worker, tally)).with_(max_heap_size=WORKER_LIMIT, restart="permanent")

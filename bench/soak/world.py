@@ -1,10 +1,10 @@
 """The soaked node, a process of its own: `python -m bench.soak.world SEED ROUND_SECONDS LIMIT`.
 
-Rounds of abuse, each followed by a rest: nobody does anything any more, the other process has
-closed its connections, and everything must come to rest as well. Then the books are looked at, and
-what the process holds is noted. It prints JSON lines: `ready`, `resting` (the peers should leave),
+Each round of abuse is followed by a pause: the abuse stops, the other process closes its
+connections, and everything must come to rest as well. Then the books are checked, and what the
+process holds is noted. The process prints JSON lines: `ready`, `resting` (the peers should leave),
 `sample` (they may come back), `result`. A word on stdin answers `resting`; the word `end`, or the
-end of stdin, ends the run after that rest.
+end of stdin, ends the run after that pause.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class World:
                 nursery.start_soon(self.choose)
 
     async def choose(self) -> None:
-        """Keep a list of workers at hand: those of a moment ago, so some are dead."""
+        """Keep a list of the workers of a moment ago, so some of them are dead."""
         while True:
             self.chosen = self.workers()
             await trio.sleep(0.3)
@@ -171,7 +171,7 @@ class World:
     # --- rest -------------------------------------------------------------------------------------
 
     async def rest(self) -> None:
-        """All comes to rest, or what does not is a violation."""
+        """Wait until everything is at rest; whatever does not come to rest is a violation."""
         supervisor = ak.named(ak.DynamicSupervisor, "hoarders")
         for info in await supervisor.call(ak.DynamicSupervisor.which_children):
             if info.ref is not None:
@@ -241,10 +241,10 @@ class World:
         for _ in range(3):
             gc.collect()
             await trio.sleep(0.05)
-        trim_allocator(rss)  # else it tells when the last trim was
+        trim_allocator(rss)  # else RSS depends on when the last trim was
         statistics = self.node.statistics()
         alive = sum(isinstance(thing, Record) for thing in gc.get_objects())
-        if alive > statistics.actors + 200:  # the dead whose refs are still in somebody's list
+        if alive > statistics.actors + 200:  # dead actors whose refs are still in some list
             self.tally.violate(f"{alive} records for {statistics.actors} actors")
         assert self.node.memory is not None
         return {

@@ -53,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     document["cases"] |= {case: f"{cases.CASES[case][0]}: {plan.says}" for case, plan in plans.items()}
     document["cases"] = dict(sorted(document["cases"].items()))
     raise_descriptor_limit(min(options.connections * 2 + 500, 4_500))
-    # As a Ctrl-C, which trio knows how to raise where nothing is left half done; so that it cleans
-    # up.
+    # As a Ctrl-C, which trio raises where nothing is left half done, so that the
+    # run cleans up.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     for group in remove_stale():
         progress(f"survival: removed {group}, which an earlier run had left behind")
@@ -104,7 +104,7 @@ def run_one(
 
 
 def save(file: Path | None, document: Document) -> None:
-    """Whole or not at all: an interrupted write must not cost the runs before it."""
+    """Write the file whole or not at all: an interrupted write must not lose the earlier runs."""
     if file is not None:
         beside = file.with_name(file.name + ".new")
         beside.write_text(json.dumps(document))

@@ -1,13 +1,14 @@
 """The eight cases: who the clients are, what they do, and for how long.
 
 A case is a plan: groups of clients, each with a script of requests for *before* the pressure and
-one for during it. What is called ``{fill}`` in a script is known only when all are connected: the
-size that brings the node's usage to a share of its limit, so that every server is under the same
-pressure, whatever it weighs itself. What is to be said ``after`` the pressure ends its cause.
+one for during it. The value of ``{fill}`` in a script is known only when all clients are connected:
+it is the size that brings the node's usage to a given share of its limit, so that every server is
+under the same pressure, whatever its own size. The requests of ``after`` end the cause of the
+pressure.
 
-At 10,000 connections the limit is some 490 MiB; fewer connections get a proportional one above a
-base for the interpreter, and the sizes below follow. ``good`` clients are those whose survival is
-counted.
+At 10,000 connections the limit is some 490 MiB. With fewer connections it is a base for the
+interpreter plus a proportional part, and the sizes below follow. ``good`` clients are those whose
+survival is counted.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from bench.survival.protocol import ROW
 
 MIB = 1024 * 1024
 LEAVE_SHED = 0.74
-"""Where a node takes new work again, as a share of its limit: what it can hold for good."""
+"""The share of its limit at which a node takes new work again: what it can hold for good."""
 
 FULL_SIZE = 10_000
 HOG = 10_000_000
 STEP = 256 * 1024
 BUDGET = MIB
-"""What one connection may hold, for servers that have such a thing."""
+"""What one connection may hold, for servers with such a limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One request, some times over, each after the reply to the one before and a pause in
+    """One request, sent some number of times, each after the reply to the one before and a pause in
     seconds."""
 
     say: str
@@ -41,8 +42,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Clients that do the same. ``storm``: they connect when the pressure begins, and again
-    whenever they are cut off. ``spread``: they start within so many seconds. ``echo``: they take
+    """Clients that all do the same. ``storm``: they connect when the pressure begins, and again
+    whenever they are cut off. ``spread``: they start within this many seconds. ``echo``: they take
     part in the steady traffic.
     """
 
@@ -69,7 +70,7 @@ class Plan:
     press_seconds: float = 20.0
     """The pressure ends after this time at the latest."""
     hold_seconds: float = 3.0
-    """What was allocated stays for so long after the last request of the pressure."""
+    """What was allocated stays for this long after the last request of the pressure."""
     fill_to: float = 0.0
     """Usage, as a share of the limit, that ``{fill}`` leads to when all of ``fillers`` hold that
     much.
@@ -77,11 +78,10 @@ class Plan:
     fillers: int = 1
     sidecar: int = 0
     footprint: int = 0
-    """Bytes of state of each good connection at the end, where capacity is to be told."""
+    """Bytes of state of each good connection at the end, where capacity is reported."""
     dump: int = MIB
     pace: float = 1.0
-    """All times are so many times longer, and requests so many times rarer, than on a machine of
-    usual speed.
+    """All times are longer, and requests rarer, by this factor than on a machine of usual speed.
     """
 
 
@@ -91,7 +91,7 @@ def limit_for(connections: int) -> int:
 
 
 def paced(plan: Plan, pace: float) -> Plan:
-    """The same for a slower machine: the same sizes, offered so many times more slowly."""
+    """The same for a slower machine: the same sizes, offered more slowly by this factor."""
     groups = tuple(
         replace(
             group,
@@ -232,8 +232,8 @@ def _dump(connections: int, limit: int, quick: bool) -> Plan:
 
 
 def _shift(connections: int, limit: int, quick: bool) -> Plan:
-    """What is killed held small blocks, what comes wants large ones: it helps only if the memory is
-    really free.
+    """Killed actors held small blocks, and new requests need large ones: a kill helps only if the
+    memory is really free.
     """
     readers = 2 * connections // 3
     writers = connections - readers

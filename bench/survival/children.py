@@ -14,11 +14,11 @@ from bench.harness import ROOT
 
 
 class Gone(Exception):
-    """A child process has ended before it was told to."""
+    """A child process has ended too early."""
 
 
 class Child:
-    """A process that prints JSON lines; its last complaints are kept."""
+    """A process that prints JSON lines; its last lines on stderr are kept."""
 
     def __init__(self, name: str, process: trio.Process) -> None:
         self.name = name

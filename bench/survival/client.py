@@ -1,4 +1,5 @@
-"""One client of the load generator: what it has sent, what is due to it, what it will say next."""
+"""One client of the load generator: what it has sent, which replies are due, what it will send
+next."""
 
 from __future__ import annotations
 
@@ -37,7 +38,7 @@ class Client:
         self.state = "new"  # joining, in, refused, lost, left
         self.verified = False
         self.refusals = 0  # in a row
-        self.active = False  # its script is not through
+        self.active = False  # its script is not finished
         self.reset()
 
     def reset(self) -> None:

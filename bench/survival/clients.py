@@ -4,20 +4,20 @@ outside the limit.
 It reads one JSON object (its share of the plan), then commands, a line each; it answers with JSON
 lines.
 
-    connect        all but the storm connect and say HELLO                   -> {"event":
-                   "connected", …}
-    before FILL    the scripts for before                                    -> {"event":
-                   "prepared"}
-    press FILL     the scripts of the pressure; the storm breaks loose       -> {"event":
-                   "pressed"}, all through
-    relax          no more of that; storm clients leave
-    verify         each good client that is left says one more thing         -> {"event": "report",
-                   …}
+    connect        all but the storm connect and say HELLO
+                   -> {"event": "connected", …}
+    before FILL    the scripts for before
+                   -> {"event": "prepared"}
+    press FILL     the scripts of the pressure; the storm breaks loose
+                   -> {"event": "pressed"}, when all are finished
+    relax          the pressure ends; storm clients leave
+    verify         each good client that is left sends one more request
+                   -> {"event": "report", …}
 
-From ``before`` on, the clients with ``echo`` take turns to say something, at ``rate`` a second,
-whether or not the others have been answered: a server that stops for a second is seen to stop. One
-request of that kind at a time for each client. Every reply is compared with the one that is due on
-that connection. epoll, no framework: the generator must never be what one waits for.
+From ``before`` on, the clients with ``echo`` take turns to send a request, at ``rate`` a second,
+whether or not the others have been answered, so a server that stops for a second is seen to stop.
+Each client has one request of that kind at a time. Every reply is compared with the one that is due
+on that connection. The generator uses epoll and no framework: it must never be the bottleneck.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ from bench.survival.protocol import declined, expected, fits
 from bench.worker import say
 
 AT_ONCE = 100
-"""Clients of this process that wait for their welcome at a time, the storm included."""
+"""How many clients of this process may wait for their welcome at a time, the storm included."""
 BACKOFF = 1.0
 BACKOFF_MOST = 8.0
-"""Seconds until a refused client comes again: twice as long each time, give or take a half."""
+"""Seconds until a refused client tries again: twice as long each time, plus or minus a half."""
 VERIFY_SECONDS = 10.0
 BIND_ADDRESS_NO_PORT = 24
 
@@ -66,7 +66,7 @@ class Generator:
         self.timers: list[tuple[float, int, Callable[[], None]]] = []
         self.order = itertools.count()
         self.phase = "start"
-        self.busy_with = 0  # scripts that are not through
+        self.busy_with = 0  # scripts that are not finished
         self.joining = 0
         self.waiting: deque[Client] = deque()
         self.turn = 0
@@ -151,7 +151,7 @@ class Generator:
         self.through()
 
     def done(self, client: Client) -> None:
-        """Its script is through, or it has gone."""
+        """Its script is finished, or the client has gone."""
         if client.active:
             client.active = False
             self.through()
@@ -181,7 +181,7 @@ class Generator:
             request()
 
     def speak(self) -> None:
-        """The next ones in turn, as many as are due."""
+        """Send for the next clients in turn, as many as are due."""
         at_once = max(1, round(self.rate / 20))
         left = at_once
         for _ in range(len(self.speakers)):
@@ -284,7 +284,7 @@ class Generator:
         except BlockingIOError:
             sent = 0
         except OSError:
-            return  # reading will tell
+            return  # reading will show it
         client.unsent = client.unsent[sent:]
         wanted = select.EPOLLIN | (select.EPOLLOUT if client.unsent else 0)
         if client.polled != wanted:

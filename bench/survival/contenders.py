@@ -1,5 +1,5 @@
-"""Who takes part, and the command that starts each: see the docstrings of the servers for how each
-is written.
+"""The contenders, and the command that starts each. The docstrings of the servers say how each is
+written.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Contender:
     beam: str = ""
     """For the BEAM: "default" or "max_heap_size"."""
     row: int = 312
-    """What a row of 256 bytes really takes there: in CPython a block of 304 bytes and its place in
-    a list.
+    """What a row of 256 bytes really takes in this contender: in CPython a block of 304 bytes and
+    its place in a list.
     """
     subject: bool = False
-    """Runs as often as asked; the others once."""
+    """Runs as often as requested; the others run once."""
 
     def command(self, arguments: dict[str, int], scratch: Path) -> list[str]:
         if self.beam:
@@ -71,6 +71,6 @@ def _beam(variant: str, arguments: dict[str, int], scratch: Path) -> list[str]:
         if done.returncode:
             raise Unavailable(f"erlc refuses {source.name}: {done.stdout[-500:]}")
     words = [variant, *(f"{name}={value}" for name, value in arguments.items())]
-    # The default logger writes to stdout, which is where the ports are told.
+    # The default logger writes to stdout, where the ports are announced.
     logger = "[{handler, default, logger_std_h, #{config => #{type => standard_error}}}]"
     return [erl, "-noshell", "-pa", str(scratch), "-kernel", "logger", logger, "-s", "beam_server", "-extra", *words]

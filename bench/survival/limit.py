@@ -1,11 +1,11 @@
-"""A real limit on memory, for a server and whoever shares it: a cgroup of its own, v1 or v2, else
-RLIMIT_AS.
+"""A real limit on memory, for a server and the processes that share it: a cgroup of its own, v1 or
+v2, else RLIMIT_AS.
 
 The group is made below the runner's own (v1), or where the v2 rules allow it, and removed
 afterwards. Without the permission for that, the server's process gets RLIMIT_AS, which limits
-addresses rather than memory and cannot be shared with another process; the report says which it
-was. Commands enter the limit by a shell that writes its process id or sets its limit and then
-becomes the command, so the first page is charged already.
+addresses rather than memory and cannot be shared with another process; the report says which limit
+was used. A command enters the limit through a shell, which writes its process id or sets its limit
+and then becomes the command, so even the first page is charged.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class NoPermission(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Bytes in use. ``cached`` is what the kernel would take back by itself: it is not in
-    ``used``."""
+    """Bytes in use. ``cached`` is what the kernel would take back by itself; ``used`` does not
+    include it."""
 
     used: int
     cached: int = 0
@@ -54,7 +54,7 @@ class Limit:
         raise NotImplementedError
 
     def oom_kills(self) -> int:
-        """How many processes the kernel has killed for this limit."""
+        """How many processes the kernel has killed because of this limit."""
         return 0
 
     def close(self) -> None:
@@ -216,8 +216,8 @@ def _groups() -> tuple[Path | None, Path | None]:
 
 
 def v2_parents(own: Path) -> Iterator[Path]:
-    """Groups in which a limited one can be made: a group with processes of its own cannot hand out
-    controllers, so ours rarely can and its parent often.
+    """Groups in which a limited group can be made. A group with processes of its own cannot hand
+    out controllers, so our own rarely qualifies, and its parent often does.
     """
     for group in (own, own.parent):
         try:
@@ -230,7 +230,8 @@ def v2_parents(own: Path) -> Iterator[Path]:
 
 
 def make_limit(size: int, cgroups: bool = True) -> tuple[Limit, str]:
-    """A limit of so many bytes, the best that can be had here, and a sentence that says which."""
+    """A limit of this many bytes, the best kind available here, and a sentence that says which kind
+    it is."""
     reasons = [] if cgroups else ["as asked"]
     v1, v2 = _groups() if cgroups else (None, None)
     if v1 is not None:
@@ -252,7 +253,7 @@ def make_limit(size: int, cgroups: bool = True) -> tuple[Limit, str]:
 
 
 def remove_stale() -> list[Path]:
-    """Groups that a run left behind whose process was killed."""
+    """Groups left behind by runs whose process was killed."""
     removed = []
     for own in _groups():
         if own is None:

@@ -17,10 +17,9 @@ from bench.survival.limit import Limit
 
 TICK = 0.1
 STALE = 2.0
-"""Seconds after which what the server has said of its level no longer counts."""
+"""Seconds after which the level that the server reported no longer counts."""
 LEAVE_CONSERVE = 0.65
-"""The node is back to NORMAL below this share of its limit, where it has no level of its own to
-tell.
+"""A node that reports no level of its own counts as NORMAL below this share of its limit.
 """
 
 
@@ -46,12 +45,11 @@ class Observer:
                 now = time.monotonic()
                 fresh = self.told and now - self.told[-1][0] < STALE
                 self.timeline.append((now, used, self.told[-1][1].get("level") if fresh else None))
-            next_tick = max(next_tick + TICK, time.monotonic())  # a late look is not made up for
+            next_tick = max(next_tick + TICK, time.monotonic())  # a late observation is not made up for
             await trio.sleep(max(0.0, next_tick - time.monotonic()))
 
     async def ask(self, port: int) -> None:
-        """The control connection: a question each half second, as long as there is somebody to
-        ask."""
+        """The control connection: a question each half second, as long as the server answers."""
         seq = 0
         with contextlib.suppress(OSError, trio.BrokenResourceError, ValueError):
             stream = await trio.open_tcp_stream("127.0.0.1", port)

@@ -1,11 +1,13 @@
-"""Memory over time as an SVG, two contenders side by side: `python -m bench.survival.picture
-FILE.json CASE OUT.svg`.
+"""Memory over time as an SVG, two contenders side by side.
 
-Usage against the limit and the levels of the ladder, from the timeline in the JSON, and what Python
-itself holds where the server tells; below it a mark for each tenth of a second in which connections
-were lost or refused, or the server says that it killed or restarted. A contender that the kernel
-has killed ends with a cross. Both panels have the same axes, so that they can be compared by eye.
-The background is light whatever is around it. Plain text out, no dependency.
+    python -m bench.survival.picture FILE.json CASE OUT.svg
+
+The picture shows usage against the limit and the levels of the ladder, from the timeline in the
+JSON, and what Python itself holds where the server reports it. Below it there is a mark for each
+tenth of a second in which connections were lost or refused, or in which the server reports a kill
+or a restart. A contender that the kernel has killed ends with a cross. Both panels have the same
+axes, so that they can be compared by eye. The background is always light. The output is plain text,
+and there is no dependency.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ LEVELS = (
     (0.90, "KILL", "#f8d2c4"),
     (0.96, "EXHAUSTED", "#efb3b3"),
 )
-"""Where each is entered, its name, and its colour up to the next."""
+"""Where each level is entered, its name, and its colour up to the next."""
 WIDTH, HEIGHT = 440, 300
 LEFT, TOP, GAP, LANE = 132, 66, 60, 18
 AXIS, LEGEND = 44, 44
@@ -121,7 +123,7 @@ def _run(document: dict[str, Any], case: str, name: str) -> dict[str, Any]:
 
 
 def _needed(run: dict[str, Any]) -> list[tuple[float, int]]:
-    """What is in use without what Python has freed, where the server tells of that."""
+    """What is in use without what Python has freed, where the server reports that."""
     at = [seconds for seconds, _, _ in run["timeline"]]
     found = []
     for seconds, told in run["told"]:

@@ -4,28 +4,29 @@ A request is ``VERB seq arguments``; its reply repeats verb and sequence number,
 sees at once whether one was lost, doubled or belongs to another. Replies come in the order of the
 requests.
 
-    HELLO 0 <client> <class>     HELLO 0 welcome           class: low, normal, high (what to lose
-                                 first)
+    HELLO 0 <client> <class>     HELLO 0 welcome           class: low, normal, high; low is the
+                                                           first to be given up
     ECHO  <seq> <text>           ECHO  <seq> <text>
     HOLD  <seq> <bytes>          HOLD  <seq> <total>       the connection's state grows by rows of
-          256 bytes
+                                                           256 bytes
     KEEP  <seq> <bytes>          KEEP  <seq> <bytes>       the same, in pieces of 4 KiB
-    DROP  <seq>                  DROP  <seq> 0             it forgets them
-    CACHE <seq> <bytes>          CACHE <seq> <entries>     the server's one cache gets entries of 16
-                                 KiB
-    GIANT <seq> <bytes> <how>    GIANT <seq> <bytes>       one handler allocates so much: in a
-                                 ``loop`` or one ``piece``
-    FEED  <seq> <count> <bytes>  FEED  <seq> <accepted>    so many messages to the one slow consumer
-          (10 ms each)
+    DROP  <seq>                  DROP  <seq> 0             the connection drops its state
+    CACHE <seq> <bytes>          CACHE <seq> <entries>     the server's one cache gets entries of
+                                                           16 KiB
+    GIANT <seq> <bytes> <how>    GIANT <seq> <bytes>       one handler allocates this much: in a
+                                                           ``loop`` or in one ``piece``
+    FEED  <seq> <count> <bytes>  FEED  <seq> <accepted>    messages to the one slow consumer, which
+                                                           takes 10 ms for each
     DUMP  <seq>                  DUMP  <seq> told          the service with the large state raises
     STATS <seq>                  STATS <seq> <json>        on the control port only
 
-Who is not let in gets ``BUSY`` and the end of the stream instead of its welcome; a request that is
-declined gets ``BUSY <seq>``. Both are polite: the client knows, and may come again. Anything else
-that ends a connection is a loss.
+A client that is not let in gets ``BUSY`` and the end of the stream instead of its welcome; a
+request that is declined gets ``BUSY <seq>``. Both are polite: the client knows, and may try again.
+Anything else that ends a connection is a loss.
 
-``STATS`` is an object with what the server knows of itself, of these: ``connections``, ``refused``,
-``kills``, ``restarts`` (counted since its start) and ``level`` (``NORMAL`` … ``EXHAUSTED``).
+``STATS`` is an object with those of the following that the server knows about itself:
+``connections``, ``refused``, ``kills``, ``restarts`` (counted since its start) and ``level``
+(``NORMAL`` … ``EXHAUSTED``).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Request:
 
 
 def parse(line: bytes) -> Request:
-    """Raises ValueError for what is not a request."""
+    """Raises ValueError if the line is not a request."""
     verb, _, rest = line.partition(b" ")
     seq, *arguments = rest.split(b" ")
     try:
@@ -102,7 +103,7 @@ def pieces(size: int) -> list[bytes]:
 
 
 def cached(size: int) -> list[bytes]:
-    """Entries of a cache: what can be had again, at a price."""
+    """Entries of a cache: they can be had again, at a price."""
     return [b"%-*d" % (CACHED, number) for number in range(max(1, size // CACHED))]
 
 

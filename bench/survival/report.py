@@ -1,5 +1,5 @@
-"""The table: a part for each case, a row for each contender; several runs of one are a median, or a
-sum where one is too many.
+"""The table: a part for each case, a row for each contender. Several runs of one contender become a
+median, or a sum where a single event is one too many.
 """
 
 from __future__ import annotations
@@ -72,14 +72,14 @@ def cells(name: str, runs: list[dict[str, Any]]) -> list[str]:
 
 
 def share(runs: list[dict[str, Any]]) -> str:
-    """Kept of the well-behaved: the median, and the worst where they differ."""
+    """How many well-behaved clients were kept: the median, and the worst where they differ."""
     kept = [run["kept"] for run in runs]
     text = f"{statistics.median(kept):.0f} of {runs[0]['good']}"
     return text if min(kept) == max(kept) else f"{text} (min {min(kept)})"
 
 
 def other_cuts(run: dict[str, Any]) -> int:
-    """Ends that were not asked for and not polite, of others than the well-behaved."""
+    """Ends of other than well-behaved clients that were neither asked for nor polite."""
     return int(run["counts"].get("lost", 0)) + int(run["counts"].get("unreachable", 0))
 
 

@@ -1,11 +1,11 @@
-"""One run: a limit, a server under it, the load generators beside it, and a look at the memory ten
-times a second.
+"""One run: a limit, a server under it, the load generators beside it, and a reading of the memory
+ten times a second.
 
-The phases: the server listens (its usage then is the *base*); all clients connect; those that fill
-up do; two seconds of steady traffic; the pressure, until its last request is answered, its time is
-over, or the server has gone; a wait for the node to come back; and a last question to every client
-that should still be there. The whole run has a deadline of its own, and whatever happens, children
-are killed and the limit is removed.
+The phases: the server listens (its usage then is the *base*); all clients connect; the fillers fill
+the memory; two seconds of steady traffic; the pressure, until its last request is answered, its
+time is over, or the server has gone; a wait for the node to come back; and a last request of every
+client that should still be there. The whole run has a deadline of its own, and whatever happens,
+children are killed and the limit is removed.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ async def run_case(
     cgroups: bool = True,
     watch: Watch | None = None,
 ) -> dict[str, Any]:
-    """One run's result, as it goes into the JSON. ``watch`` runs beside it, for whoever wants to
-    see it happen.
+    """One run's result, as it goes into the JSON. ``watch`` runs beside it, to show the run as it
+    happens.
     """
     limit, where = make_limit(size, cgroups)
     result: dict[str, Any] = {"limit": size, "limit_kind": limit.kind, "where": where}
@@ -145,7 +145,7 @@ class Run:
             with trio.fail_after(READY_SECONDS):
                 ready = await server.event("ready")
         except (Gone, trio.TooSlowError) as error:
-            # Addresses are no memory: who reserves many of them is not blamed for that.
+            # Addresses are not memory: a server that reserves many of them is not blamed for that.
             key = "problem" if limit.shared else "n/a"
             result[key] = f"did not start under {limit.kind}: {error or 'too slow'}"
             return
@@ -181,7 +181,7 @@ class Run:
         await self.all("relax")
         async with self.until_gone(server):
             with trio.move_on_after(RECOVERY_SECONDS * plan.pace):
-                while not observer.normal():  # noqa: ASYNC110  it is looked at, it does not tell
+                while not observer.normal():  # noqa: ASYNC110  it can only be polled
                     await trio.sleep(TICK)
         times["verify"] = time.monotonic()
         reports = await self.all("verify", "report")
@@ -222,8 +222,8 @@ class Run:
 
     @contextlib.asynccontextmanager
     async def until_gone(self, server: Child) -> AsyncIterator[None]:
-        """The block ends early, a second after the server has ended: its clients have heard of it
-        by then.
+        """The block ends early, a second after the server has ended: by then its clients have
+        noticed.
         """
 
         async def wait(cancel: Callable[[], None]) -> None:

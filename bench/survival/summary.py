@@ -76,7 +76,7 @@ def _ms(seconds: float | None) -> float | None:
 
 
 def _capacity(plan: cases.Plan, limit: int, base: int, kept: int, row: int) -> float:
-    """What was kept, of what the limit could hold for good."""
+    """What was kept, as a share of what the limit could hold for good."""
     footprint = plan.footprint * row / protocol.ROW
     room = max(1, (cases.LEAVE_SHED * limit - base) / footprint)
     return round(kept / room, 3)

@@ -1,9 +1,9 @@
-"""A run as it happens, in a terminal: memory against the levels, and what the server says that it
+"""A run as it happens, in a terminal: memory against the levels, and the server's report of what it
 did.
 
 ``chart`` makes the lines from what has been observed so far, and knows nothing of terminals but
-ANSI's colours; ``Screen`` draws them over the last ones. Where the output is no terminal, ``line``
-says the same once a second.
+ANSI's colours; ``Screen`` draws them over the last ones. Where the output is not a terminal,
+``line`` prints the same once a second.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Timeline = Sequence[tuple[float, int, str | None]]
 Told = Sequence[tuple[float, dict[str, Any]]]
 
 LEVELS = ((0.70, "CONSERVE", 33), (0.80, "SHED", 33), (0.90, "KILL", 31), (0.96, "EXHAUSTED", 31))
-"""Where each is entered, its name, and the colour of the bars from there."""
+"""Where each level is entered, its name, and the colour of the bars from there."""
 COUNTS = ("kills", "refused", "restarts")
 ROWS = 16
 SECONDS_A_COLUMN = 0.5
@@ -72,7 +72,7 @@ def _counted(told: Told, key: str, first: float, columns: int) -> str:
 
 
 def line(timeline: Timeline, told: Told, limit: int, phase: str) -> str:
-    """One look, in one line."""
+    """One observation, in one line."""
     at, used, _ = timeline[-1]
     says = told[-1][1] if told else {}
     level = says.get("level") or ""

@@ -31,7 +31,7 @@ from bench.survival.terminal import Screen
 CONNECTIONS = 300
 REDRAW_SECONDS = 0.25
 ADDRESSES = 256 * cases.MIB
-"""Under RLIMIT_AS what is mapped counts, and an interpreter maps much that it never touches."""
+"""Under RLIMIT_AS mapped memory counts, and an interpreter maps much that it never touches."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

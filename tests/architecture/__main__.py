@@ -37,9 +37,9 @@ def main() -> None:
         if options.write:
             pages.write()
         print("\n\n".join(part() for part in pages.PARTS.values()))
+    elif options.write:
+        print("\n".join(public_names.write()) or "the list has it all")
     else:
-        if options.write:
-            public_names.write()
         print("\n".join(public_names.lines()))
 
 

@@ -25,18 +25,18 @@ PART = re.compile(r"(<!-- made: (?P<name>[\w -]+) -->\n).*?(<!-- end -->)", re.D
 
 
 def summary(path: Path) -> str:
-    """The first sentence of a module's docstring, without the subject that may lead it: ``Ref:
-    …``."""
+    """The first sentence of a module's docstring, without the module's own name: ``Ref: …`` in
+    ref.py."""
     text = ast.get_docstring(tree_of(path)) or ""
     paragraph = " ".join(text.split("\n\n")[0].split()).replace("``", "`")
-    return _first_sentence(paragraph)
+    return _first_sentence(paragraph, path.stem)
 
 
-def _first_sentence(paragraph: str) -> str:
-    sentence = re.split(r"(?<=[.?])\s", paragraph)[0].rstrip(".")
+def _first_sentence(paragraph: str, name: str = "") -> str:
+    sentence = re.split(r"(?<=[.?])\s", paragraph)[0]
     lead, colon, rest = sentence.partition(": ")
-    if colon and lead.count(" ") < 3:
-        sentence = rest
+    if colon and lead.casefold().replace(" ", "_") == name.lstrip("_"):
+        sentence = rest  # the name stands before it in the list
     return sentence[:1].upper() + sentence[1:]
 
 
@@ -44,7 +44,7 @@ def c_summary(path: Path) -> str:
     """The same for a file in C, from the comment at its top."""
     comment = re.search(r"/\*(.*?)\*/", path.read_text(encoding="utf-8"), re.DOTALL)
     text = "" if comment is None else " ".join(re.sub(r"^\s*\*", "", comment[1], flags=re.MULTILINE).split())
-    return _first_sentence(text)
+    return _first_sentence(text, path.stem)
 
 
 def layers() -> str:
@@ -82,15 +82,15 @@ def rooms() -> str:
         if not files and not _is_room(name):
             continue
         if folder.is_dir():
-            about = f"**`{name.replace('.', '/')}/`** {summary(modules()[name])}."
+            about = f"**`{name.replace('.', '/')}/`** {summary(modules()[name])}"
             parts.extend(["", *textwrap.wrap(about, 100, break_long_words=False), ""])
         for module in files:
             file = module.rpartition(".")[2] + ".py"
             where = file if folder.is_dir() else module.replace(".", "/") + ".py"
-            line = f"- `{where}` {summary(modules()[module])}."
+            line = f"- `{where}` {summary(modules()[module])}"
             parts.extend(_item(line))
         for path in sorted(folder.glob("*.[ch]")):
-            parts.extend(_item(f"- `{path.name}` {c_summary(path)}."))
+            parts.extend(_item(f"- `{path.name}` {c_summary(path)}"))
     return "\n".join(parts).strip()
 
 
@@ -162,7 +162,7 @@ def machines() -> str:
     """The state machines, drawn from their tables."""
     parts: list[str] = []
     for module, name, table in tables():
-        about = f"**`{module.replace('.', '/')}.py`, `{name}`.** {caption(module, name)}."
+        about = f"**`{module.replace('.', '/')}.py`, `{name}`.** {caption(module, name)}"
         parts.extend(textwrap.wrap(about, 100, break_long_words=False))
         parts.extend(["", *(_matrix(table) if len(table) > DRAWABLE else _drawing(table)), ""])
     return "\n".join(parts).strip()

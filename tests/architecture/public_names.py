@@ -11,8 +11,9 @@ line says one thing:
     attribute M.C.a             a field, property or constant; its value is not told
 
 Defaults that are plain constants are part of the promise, others only that there is one.
-Annotations are not in the list: what must type-check is in ``tests/typing``. New names join with
-``python -m tests.architecture names --write``, and that command takes none off.
+Annotations are not in the list: what must type-check is in ``tests/typing``. New names, and new
+parameters of old ones, join with ``python -m tests.architecture names --write``. That command takes
+none off, and leaves a line as it is whose promise is broken.
 """
 
 from __future__ import annotations
@@ -89,7 +90,20 @@ API = {
     "SubtreeGovernor": "data receipts",
     "StreamActor": "connected ctx format_status handle_info init received terminate trap_exit write",
 }
-"""Classes with members that are public for the rest of the package only: what of them is the API.
+"""Classes with members that are public for the rest of the package only: what of them is the API. A
+new operation for users is written in here, too.
+"""
+
+INSIDE = {
+    "actorkit.runtime.node.Node": "quotas restart_gate root",
+    "actorkit.runtime.node.Context": "",
+    "actorkit.runtime.actor.context.ActorContext": "",
+    "actorkit.runtime.actor.ref.Ref": """
+        bound_record check_declared check_thread post_after resolve resolve_on why_nobody
+    """,
+}
+"""Of the classes that get new operations most often: what is written in them and is not the API.
+So nobody forgets to say which it is.
 """
 
 MADE_BY_USERS = {
@@ -226,6 +240,18 @@ def _module_lines(path: str) -> Iterator[str]:
             yield f"attribute {path}.{name}"
 
 
+def undecided() -> list[str]:
+    """The operations that neither API nor INSIDE knows."""
+    found = []
+    for path, inside in INSIDE.items():
+        module, _, name = path.rpartition(".")
+        cls = getattr(importlib.import_module(module), name)
+        known = {*API["Context" if name == "ActorContext" else name].split(), *inside.split()}
+        own = {each for each, value in vars(cls).items() if inspect.isfunction(value) or isinstance(value, property)}
+        found.extend(f"{name}.{each}" for each in sorted(own - known) if not each.startswith("_"))
+    return found
+
+
 def lines() -> list[str]:
     """What the package has today."""
     return sorted({line for path in NAMES_TOLD for line in _module_lines(path)}, key=_key)
@@ -241,15 +267,27 @@ def listed() -> list[str]:
     return [line for line in LIST.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
 
 
-def write() -> None:
-    """Add what is new to the list. What is in it stays: a name goes by hand, a release after its
-    deprecation.
+def wider() -> dict[str, str]:
+    """For each line of the list that promises less than what the package has today, such as a
+    signature without a new parameter: the line that it should be.
     """
-    known = listed()
-    mentioned = {_key(line) for line in known}
-    joined = known + [line for line in lines() if _key(line) not in mentioned]
+    known = {_key(line): line for line in listed()}
+    pairs = [(known[_key(line)], line) for line in lines() if _key(line) in known]
+    return {before: now for before, now in pairs if before != now and "(" in now and broken(before) is None}
+
+
+def write() -> list[str]:
+    """Add what is new to the list; returns what has changed in it, as ``+ line`` and ``- line``.
+    What is in it stays: a name goes by hand, a release after its deprecation.
+    """
+    before = listed()
+    mentioned = {_key(line) for line in before}
+    now = wider()
+    joined = [now.get(line, line) for line in before] + [line for line in lines() if _key(line) not in mentioned]
     head = "# What users were told of: see public_names.py. Lines are added by a command, and taken off by hand only.\n"
     LIST.write_text(head + "".join(f"{line}\n" for line in sorted(joined, key=_key)), encoding="utf-8")
+    changed = [f"- {line}" for line in now] + [f"+ {line}" for line in joined if line not in before]
+    return sorted(changed, key=lambda line: (_key(line[2:]), line[0] == "+"))
 
 
 # --- what is still true of a line ---------------------------------------------------------------

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from collections.abc import Callable
 
-from tests.architecture.package import modules, tree_of
+import attrs
+
+import actorkit as ak
+from actorkit.runtime.life.node_settings import NodeSettings
+from tests.architecture.package import PACKAGE, modules, tree_of
 
 STORAGE = {
     "runtime.actor.mailbox",  # its home
@@ -32,6 +37,24 @@ def test_the_storage_of_mailboxes_has_one_home() -> None:
     }
 
 
+def test_imports_are_relative_within_the_package() -> None:
+    """One style, in stubs too: docs/style.md. The examples in docstrings import as users do."""
+
+    def absolute(node: ast.AST) -> bool:
+        if isinstance(node, ast.ImportFrom):
+            return node.level == 0 and (node.module or "").split(".")[0] == "actorkit"
+        return isinstance(node, ast.Import) and any(each.name.split(".")[0] == "actorkit" for each in node.names)
+
+    files = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.pyi")]
+    found = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno}"
+        for path in files
+        for node in ast.walk(tree_of(path))
+        if absolute(node)
+    ]
+    assert found == []
+
+
 def test_a_ref_is_asked_and_not_examined() -> None:
     """Only ``runtime.actor`` knows which refs are records."""
 
@@ -44,3 +67,11 @@ def test_a_ref_is_asked_and_not_examined() -> None:
         )
 
     assert {name for name in where(examines) if not name.startswith("runtime.actor.")} == set()
+
+
+def test_the_options_of_a_node_are_told_where_users_read_them() -> None:
+    """``ak.open_node`` says in its docstring what ``NodeSettings`` has, and what it adds itself."""
+    told = inspect.getdoc(ak.open_node) or ""
+    own = [name for name in inspect.signature(ak.open_node).parameters if f"{name}: " not in told]
+    assert own == []
+    assert [each.name for each in attrs.fields(NodeSettings) if f"``{each.name}``" not in told] == []

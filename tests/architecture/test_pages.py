@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-from tests.architecture.package import PACKAGE, modules, tree_of
+from tests.architecture.package import PACKAGE, ROOT, modules, tree_of
 from tests.architecture.pages import PAGE, PART, PARTS, caption, made, summary, tables
 
 
@@ -51,7 +51,18 @@ def test_walks_lead_through_the_files() -> None:
 
 
 def test_files_below_the_package_are_there() -> None:
-    """Whatever else the page calls a file is one, below ``actorkit/``."""
+    """Whatever else the page calls a file or a folder is one, below ``actorkit/`` or of tests."""
     text = PART.sub("", PAGE.read_text(encoding="utf-8"))
-    named = set(re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)`", text)) - {"tests/architecture/layers.py"}
-    assert sorted(path for path in named if not (PACKAGE / path).exists()) == []
+    named = set(re.findall(r"`((?:[a-z_]+/)+(?:[a-z_]+\.py)?)`", text)) - {"actorkit/", "design/"}
+    homes = {path: ROOT if path.startswith("tests/") else PACKAGE for path in named}
+    assert sorted(path for path, home in homes.items() if not (home / path).exists()) == []
+
+
+def test_every_kind_of_change_has_its_tests() -> None:
+    """In *Where to put a change*: the files, at least one, and its tests."""
+    table = PAGE.read_text(encoding="utf-8").partition("## Where to put a change")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+) \|$", table, re.MULTILINE)[1:]
+    assert len(rows) > 30
+    assert [
+        change for change, files, tests in rows if ".py`" not in files or not re.search("`tests/|folder", tests)
+    ] == []

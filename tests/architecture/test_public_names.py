@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
+import warnings
+from pathlib import Path
 
 import pytest
 
 from actorkit.old_names import OLD_MODULES
-from tests.architecture.public_names import NAMES_TOLD, _key, broken, lines, listed, refuses, signature_of
+from tests.architecture import public_names
+from tests.architecture.public_names import (
+    NAMES_TOLD,
+    _key,
+    broken,
+    lines,
+    listed,
+    refuses,
+    signature_of,
+    undecided,
+    wider,
+)
 
 
 def test_what_users_were_told_of_stays() -> None:
@@ -19,6 +34,38 @@ def test_new_names_are_in_the_list() -> None:
     """What the package has is written down: python -m tests.architecture names --write."""
     known = {_key(line) for line in listed()}
     assert [line for line in lines() if _key(line) not in known] == []
+
+
+def test_new_parameters_are_in_the_list() -> None:
+    """A signature that takes more than what is written down: the same command writes that too."""
+    assert wider() == {}
+
+
+def test_every_operation_is_promised_or_for_inside() -> None:
+    """Of nodes, contexts and refs: API in public_names.py is what users are told of."""
+    assert undecided() == []
+
+
+def test_an_operation_that_is_neither_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(public_names.API, "Context", public_names.API["Context"].replace("spawn_link", ""))
+    monkeypatch.setitem(public_names.INSIDE, "actorkit.runtime.node.Node", "quotas restart_gate")
+    assert undecided() == ["Node.root", "Context.spawn_link"]
+
+
+def test_the_command_adds_names_and_parameters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It says what it has changed. A promise that is broken stays as it is."""
+    whole = public_names.LIST.read_text(encoding="utf-8")
+    kept = "def actorkit.named(cls, name, colour)"
+    (kept_now,) = [line for line in listed() if line.startswith("def actorkit.named(")]
+    (probe,) = [line for line in listed() if line.startswith("class actorkit.testing.Probe(")]
+    narrow = "class actorkit.testing.Probe(node)"
+    monkeypatch.setattr(public_names, "LIST", tmp_path / "names.txt")
+    gone = "module actorkit.sys\n"
+    text = whole.replace(gone, "").replace(f"{probe}\n", f"{narrow}\n").replace(f"{kept_now}\n", f"{kept}\n")
+    public_names.LIST.write_text(text, encoding="utf-8")
+    assert public_names.write() == ["+ module actorkit.sys", f"- {narrow}", f"+ {probe}"]
+    assert public_names.LIST.read_text(encoding="utf-8") == whole.replace(f"{kept_now}\n", f"{kept}\n")
+    assert public_names.write() == []
 
 
 def test_the_list_has_the_modules() -> None:
@@ -92,3 +139,16 @@ def test_an_old_path_warns(path: str, now: str) -> None:
         _ = old.__file__
     with pytest.raises(AttributeError, match="nothing"):
         _ = old.nothing
+
+
+@pytest.mark.parametrize("path", sorted(OLD_MODULES))
+def test_an_old_module_can_be_asked_as_any_other(path: str) -> None:
+    """It is found, it can be listed, and ``import *`` gives what the new one gives."""
+    assert importlib.util.find_spec(path) is not None
+    names: dict[str, object] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        exec(f"from {path} import *", names)
+    new = importlib.import_module(OLD_MODULES[path])
+    assert set(new.__all__) <= set(names)
+    assert set(new.__all__) <= set(dir(sys.modules[path]))

@@ -37,5 +37,5 @@ class Notes(ak.Actor):
 
 
 async def settled() -> None:
-    """Let everything that is ready run."""
+    """Let everything that is ready to run do so."""
     await trio.testing.wait_all_tasks_blocked()

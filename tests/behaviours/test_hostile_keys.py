@@ -23,11 +23,11 @@ G = ak.ProcessGroups
 
 
 class Outrage(BaseException):
-    """What no ``except Exception`` catches."""
+    """What ``except Exception`` does not catch."""
 
 
 class Exit(ak.ActorExit):
-    """As a handler of its own would end."""
+    """What a handler raises to end its actor."""
 
     def __init__(self, text: str) -> None:
         super().__init__(ak.Failure(text))
@@ -37,7 +37,7 @@ ERRORS = [RuntimeError, TypeError, MemoryError, RecursionError, Outrage, Exit, G
 
 
 class Moody:
-    """A key that is what it is until its mood changes: then one of its methods raises."""
+    """A key that behaves until its mood changes: from then on, one of its methods raises."""
 
     def __init__(self, number: int, mood: str = "", error: type[BaseException] = RuntimeError) -> None:
         self.number = number
@@ -65,8 +65,9 @@ class Moody:
 
 
 class Table(RuleBasedStateMachine):
-    """All keys have one hash, so that each is compared with all. A call that raises BadKey has
-    changed nothing; one that does not is right; a holder's entries can always be dropped.
+    """All keys have the same hash, so each is compared with all the others. A call that raises
+    BadKey changes nothing, one that does not raise is right, and a holder's entries can always be
+    dropped.
     """
 
     def __init__(self) -> None:
@@ -142,7 +143,9 @@ TestTable = Table.TestCase
 
 
 def test_keyboard_interrupt_is_nobodys_key():
-    """Ctrl-C while a key's code runs goes where it belongs, and the table is as it was."""
+    """KeyboardInterrupt in a key's code is not turned into BadKey, and the table stays as
+    it was.
+    """
     table: KeyTable[Slot] = KeyTable()
     table.put(table.locate(Moody(1)), Slot())
     with pytest.raises(KeyboardInterrupt):
@@ -151,8 +154,8 @@ def test_keyboard_interrupt_is_nobodys_key():
 
 
 def test_a_key_that_drops_others_while_it_is_compared():
-    """A key's code may do anything, such as ending the holder of the very key that it is compared
-    with.
+    """A key's code may do anything, even end the holder of the key that it is being
+    compared with.
     """
     table = RegistryTable()
 
@@ -194,8 +197,9 @@ CALLS = {
 @pytest.mark.parametrize("what", CALLS)
 @pytest.mark.parametrize("deep", [False, True], ids=["itself", "in a tuple"])
 async def test_only_the_call_that_brings_a_bad_key_fails(what, mood, error, deep):
-    """Each method of a registry, each way to raise: the registry, its entries and its holders
-    live."""
+    """Whatever a key raises, in whichever method of a registry: the registry, its entries and its
+    holders live.
+    """
     async with ak.open_node(tree()) as node:
         registry, one, good = node.whereis("r"), node.spawn(Idle), node.spawn(Idle)
         await registry.call(R.register, good, "good")
@@ -223,8 +227,9 @@ async def test_only_the_call_that_brings_a_bad_key_fails(what, mood, error, deep
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
 async def test_entries_go_with_their_holder_whatever_the_key_has_become(error):
-    """A stored key that raises at everything by now: its holder's end frees it, and hurts
-    nobody."""
+    """The end of a holder frees a stored key even if every method of the key raises by then, and
+    nobody else is hurt.
+    """
     async with ak.open_node(tree("duplicate")) as node:
         registry, one, two = node.whereis("r"), node.spawn(Idle), node.spawn(Idle)
         keys = [Moody(number) for number in range(5)]
@@ -244,7 +249,9 @@ async def test_entries_go_with_their_holder_whatever_the_key_has_become(error):
 
 
 async def test_an_innocent_caller_is_told_with_whose_key_it_was_compared():
-    """The stored key is to blame: the error names its holder, and the entry goes with that."""
+    """When a stored key is to blame, the error names its holder, and the entry goes when that
+    holder ends.
+    """
     async with ak.open_node(tree()) as node:
         registry, villain, innocent = node.whereis("r"), node.spawn(Idle), node.spawn(Idle)
         stored = Moody(1)
@@ -260,7 +267,7 @@ async def test_an_innocent_caller_is_told_with_whose_key_it_was_compared():
 
 
 async def test_a_taken_key_that_cannot_be_shown_is_refused_all_the_same():
-    """AlreadyRegistered tells what it can."""
+    """AlreadyRegistered says as much as it can about a key whose repr raises."""
     async with ak.open_node(tree()) as node:
         registry = node.whereis("r")
         key = Moody(1, "repr", Outrage)
@@ -274,7 +281,9 @@ async def test_a_taken_key_that_cannot_be_shown_is_refused_all_the_same():
 
 
 async def test_a_key_that_ends_the_one_who_registers_while_it_is_hashed():
-    """What a key's code does is its own: no dead actor is ever entered."""
+    """A key's code may end the actor that is being registered, but a dead actor is never
+    entered.
+    """
     async with ak.open_node(tree()) as node:
         registry, one = node.whereis("r"), node.spawn(Idle)
 
@@ -289,7 +298,7 @@ async def test_a_key_that_ends_the_one_who_registers_while_it_is_hashed():
 
 
 async def test_functions_that_raise_anything_are_their_caller_s():
-    """match and update_value run a caller's function: CallbackFailed, whatever it raises."""
+    """Whatever the caller's function raises, match and update_value raise CallbackFailed."""
 
     def outrageous(*_: object) -> Any:
         raise Outrage("no")
@@ -305,8 +314,8 @@ async def test_functions_that_raise_anything_are_their_caller_s():
 
 
 async def test_refs_by_a_bad_key_fail_whoever_uses_them():
-    """ak.via: at once for a hash, at use for the rest; actors that are given such a ref refuse it
-    and live.
+    """ak.via raises at once if the key's hash raises, and at use if another method does. Actors
+    that are given such a ref refuse it and live.
     """
     async with ak.open_node(
         ak.supervisor(
@@ -350,7 +359,9 @@ async def test_refs_by_a_bad_key_fail_whoever_uses_them():
 
 
 async def test_a_listener_that_cannot_be_found_is_told_nothing():
-    """A registry whose listener follows a bad key: a warning, and everybody else is told."""
+    """A registry whose listener is reached by a bad key logs a warning, and all other listeners are
+    notified.
+    """
     key = Moody(2)
     bad = ak.via(Notes, "r", key)
     async with ak.open_node(
@@ -385,7 +396,9 @@ class Member(ak.Actor):
 
 @pytest.mark.parametrize("how", ["inline", "queued", "from a task of its own"])
 async def test_register_with_a_key_alone_enters_the_caller(how):
-    """As Elixir's Registry.register/3: the actor that calls, through every door."""
+    """As in Elixir's Registry.register/3, a key alone registers the calling actor, however the call
+    is made.
+    """
     async with ak.open_node(tree()) as node:
         one = node.spawn(Member)
         if how == "queued":
@@ -396,7 +409,7 @@ async def test_register_with_a_key_alone_enters_the_caller(how):
 
 
 async def test_register_with_a_key_alone_needs_an_actor_that_calls():
-    """A plain task is told to give a ref; a ref alone is no key."""
+    """A plain task is told to give a ref, and a ref without a key is refused."""
     async with ak.open_node(tree()) as node:
         with pytest.raises(ak.NotAlive, match="register\\(ref, key\\)"):
             await node.whereis("r").call(R.register, "key")
@@ -408,7 +421,9 @@ async def test_register_with_a_key_alone_needs_an_actor_that_calls():
 
 
 async def test_a_name_with_code_of_its_own_is_taken_as_plain_text():
-    """A name is compared at its holder's end, where nothing may raise."""
+    """A name is compared when its holder ends, where nothing may raise, so it is stored as a plain
+    str.
+    """
 
     class Text(str):
         __slots__ = ()
@@ -447,7 +462,9 @@ GROUP_CALLS = {
 @pytest.mark.parametrize("mood", ["hash", "hash eq repr"])
 @pytest.mark.parametrize("what", GROUP_CALLS)
 async def test_only_the_call_that_brings_a_bad_group_fails(what, mood, error):
-    """Each method of a scope: it, its members and its subscribers live."""
+    """Whatever a group's key raises, in whichever method of a scope: the scope, its members and its
+    subscribers live.
+    """
     async with ak.open_node(tree()) as node:
         groups, one, good = node.whereis("g"), node.spawn(Idle), node.spawn(Idle)
         await groups.call(G.join, "good", good)
@@ -466,7 +483,9 @@ async def test_only_the_call_that_brings_a_bad_group_fails(what, mood, error):
 
 
 async def test_members_and_subscribers_of_a_group_that_has_gone_bad():
-    """Their ends, leaving included, ask its key nothing; a new subscriber is told of the others."""
+    """Leaving such a group, or ending in it, runs no code of its key, and a new subscriber is told
+    of the other groups only.
+    """
     async with ak.open_node(tree()) as node:
         groups, one, two = node.whereis("g"), node.spawn(Idle), node.spawn(Idle)
         notes, everything = node.spawn(Notes), node.spawn(Notes)
@@ -491,7 +510,9 @@ async def test_members_and_subscribers_of_a_group_that_has_gone_bad():
 
 @pytest.mark.parametrize("error", [RuntimeError, Outrage], ids=lambda error: error.__name__)
 async def test_child_ids_that_raise_are_their_author_s(error):
-    """At once when the spec is made; later, in a running supervisor, they cost nobody anything."""
+    """A child id whose code raises fails when the spec is made. If it goes bad later, in a running
+    supervisor, nobody else is hurt.
+    """
     for mood in ("hash", "eq", "repr"):
         with pytest.raises(ak.InvalidChildSpec, match="id="):
             ak.child(Idle).with_(id=Moody(1, mood, error))

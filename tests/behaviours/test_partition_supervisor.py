@@ -39,7 +39,9 @@ def at(key):
 
 @conforms("PART")
 async def test_partitions_have_the_ids_from_zero():
-    """PART: n children in order; which_children, count_children and partitions tell them."""
+    """PART: the n children have the ids 0 to n - 1, in order; which_children, count_children and
+    partitions show them.
+    """
     async with ak.open_node(cells()):
         supervisor = ak.named(P, "cells")
         assert [info.id for info in await supervisor.call(P.which_children)] == [0, 1, 2]
@@ -49,21 +51,21 @@ async def test_partitions_have_the_ids_from_zero():
 
 @conforms("PART")
 async def test_one_partition_for_each_processor_by_default():
-    """PART: the default number."""
+    """PART: by default there is one partition for each processor."""
     async with ak.open_node(ak.partition_supervisor(ak.child(Cell), name="cells")):
         assert await ak.named(P, "cells").call(P.partitions) == os.cpu_count()
 
 
 @conforms("PART")
 async def test_with_arguments_makes_each_partitions_own():
-    """PART: it gets the spec's arguments and the number."""
+    """PART: with_arguments is called with the spec's arguments and the partition's number."""
     async with ak.open_node(cells(with_arguments=lambda args, number: (*args, number))):
         assert [await at(n).call(Cell.arguments) for n in range(3)] == [("x", 0), ("x", 1), ("x", 2)]
 
 
 @conforms("PART")
 async def test_keys_are_routed_by_number_or_hash():
-    """PART: an int by abs(key) % n, anything else by a hash that does not change."""
+    """PART: an int is routed by abs(key) % n, anything else by a hash that does not change."""
     async with ak.open_node(cells()):
         infos = await ak.named(P, "cells").call(P.which_children)
         pids = [info.ref.pid for info in infos]
@@ -76,7 +78,9 @@ async def test_keys_are_routed_by_number_or_hash():
 
 @conforms("PART")
 async def test_a_ref_follows_its_partition_through_restarts():
-    """PART: while a partition is down there is nobody; the others are untouched."""
+    """PART: while a partition is down, its ref reaches nobody; the other partitions are
+    untouched.
+    """
     async with ak.open_node(cells()):
         before = [at(n).pid for n in range(3)]
         at(1).cast(Cell.crash)
@@ -95,7 +99,9 @@ async def test_a_ref_follows_its_partition_through_restarts():
 
 @conforms("PART")
 async def test_no_partition_supervisor():
-    """PART: a name that nobody holds, or another actor does, leads nowhere."""
+    """PART: a ref by a name that nobody holds, or that another kind of actor holds, reaches
+    nobody.
+    """
     async with ak.open_node(ak.child(Idle).with_(name="cells")):
         assert not at(1).alive
         assert not ak.partitioned(Cell, "nowhere", 1).alive
@@ -103,7 +109,7 @@ async def test_no_partition_supervisor():
 
 @conforms("PART")
 async def test_partitions_may_be_supervisors():
-    """PART: dynamic supervisors as partitions spread the starting of children."""
+    """PART: dynamic supervisors as partitions spread the work of starting children."""
     D = ak.DynamicSupervisor
     tree = ak.partition_supervisor(ak.dynamic_supervisor(), name="sessions", partitions=2)
     async with ak.open_node(tree) as node:
@@ -119,7 +125,7 @@ async def test_partitions_may_be_supervisors():
 
 @conforms("PART")
 async def test_strategy_and_intensity_are_passed_on():
-    """PART: one_for_all restarts every partition."""
+    """PART: the strategy is passed on: one_for_all restarts every partition."""
     async with ak.open_node(cells(strategy="one_for_all")):
         before = {at(n).pid for n in range(3)}
         at(0).cast(Cell.crash)
@@ -130,15 +136,16 @@ async def test_strategy_and_intensity_are_passed_on():
 @conforms("PART")
 @pytest.mark.parametrize("number", [0, -1, 1.5, True, "2"])
 def test_a_bad_number_of_partitions_is_refused(number):
-    """PART: an int of 1 or more."""
+    """PART: the number of partitions is an int of 1 or more."""
     with pytest.raises(ak.InvalidSupervisorFlag):
         cells(number)
 
 
 @conforms("PART")
 def test_bad_specs_are_refused():
-    """PART: what is no spec, or has a name, cannot be partitioned; a name of its own is
-    mandatory."""
+    """PART: anything that is not a spec, or has a name, cannot be partitioned; the partition
+    supervisor itself must have a name.
+    """
     for spec in (Cell, ak.child(Cell).with_(name="cell")):
         with pytest.raises(ak.InvalidChildSpec):
             ak.partition_supervisor(spec, name="cells")
@@ -147,7 +154,7 @@ def test_bad_specs_are_refused():
 
 
 def test_equal_refs_lead_to_the_same_place():
-    """Supervisor and hash decide; an unhashable key is refused at once."""
+    """Two refs are equal if supervisor and hash are; an unhashable key is refused at once."""
     assert at(4) == at(-4)
     assert hash(at("x")) == hash(at("x"))
     assert at(1) != at(2)

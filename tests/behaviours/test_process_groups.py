@@ -22,7 +22,7 @@ def scope(name="g"):
 
 @conforms("PG")
 async def test_groups_appear_and_vanish():
-    """PG: a group is there from its first member to its last."""
+    """PG: a group exists from its first member to its last."""
     async with ak.open_node(scope()) as node:
         one, two = node.spawn(Idle), node.spawn(Idle)
         assert await ref().call(G.members, "a") == []
@@ -38,7 +38,7 @@ async def test_groups_appear_and_vanish():
 
 @conforms("PG")
 async def test_n_joins_need_n_leaves():
-    """PG: a member is listed once for each join, and is one until as many leaves."""
+    """PG: a member is listed once for each join, and stays a member until it has left as often."""
     async with ak.open_node(scope()) as node:
         one = node.spawn(Idle)
         for _ in range(3):
@@ -53,7 +53,9 @@ async def test_n_joins_need_n_leaves():
 
 @conforms("PG")
 async def test_who_may_join():
-    """PG: living actors of this node; the rest is the caller's fault and the scope goes on."""
+    """PG: living actors of this node may join; any other argument is the caller's fault, and the
+    scope goes on.
+    """
     async with ak.open_node(scope()) as node, ak.open_node(name="other") as other:
         groups = node.whereis("g")
         dead = node.spawn(Idle)
@@ -73,7 +75,7 @@ async def test_who_may_join():
 
 @conforms("PG")
 async def test_the_dead_leave_all_their_groups():
-    """PG: membership is gone in the step in which the member ends."""
+    """PG: an actor's memberships end in the step in which the actor ends."""
     async with ak.open_node(scope()) as node:
         one, two = node.spawn(Idle), node.spawn(Idle)
         for group in ("a", "b"):
@@ -87,7 +89,9 @@ async def test_the_dead_leave_all_their_groups():
 
 @conforms("PG")
 async def test_subscribers_hear_of_every_change():
-    """PG: a snapshot, then Joined and Left with the group, one for each join of one who dies."""
+    """PG: a subscriber gets a snapshot, then Joined and Left with the group: one Left for each join
+    of a member that dies.
+    """
     async with ak.open_node(scope()) as node:
         one, notes = node.spawn(Idle), node.spawn(Notes)
         await ref().call(G.join, "a", one)
@@ -107,7 +111,9 @@ async def test_subscribers_hear_of_every_change():
 
 @conforms("PG")
 async def test_monitor_one_group_and_demonitor():
-    """PG: only that group's changes; none after demonitor, which may be repeated."""
+    """PG: monitor_group reports changes of that group only; after demonitor, which may be repeated,
+    nothing comes.
+    """
     async with ak.open_node(scope()) as node:
         one, notes = node.spawn(Idle), node.spawn(Notes)
         assert await ref().call(G.monitor_group, notes, "a") == []
@@ -126,7 +132,7 @@ async def test_monitor_one_group_and_demonitor():
 
 @conforms("PG")
 async def test_a_dead_subscriber_is_forgotten():
-    """PG: its subscription ends with it, also while it is a member."""
+    """PG: a subscription ends with its subscriber, even if the subscriber is a member too."""
     async with ak.open_node(scope()) as node:
         one, notes = node.spawn(Idle), node.spawn(Notes)
         await ref().call(G.monitor, notes)
@@ -138,7 +144,9 @@ async def test_a_dead_subscriber_is_forgotten():
 
 
 async def test_broadcast_reaches_each_member_once():
-    """The number of those that took it is the answer; a group that is not there has none."""
+    """A broadcast returns the number of members that accepted it: 0 for a group that does not
+    exist.
+    """
     async with ak.open_node(scope()) as node:
         members = [node.spawn(Notes) for _ in range(3)]
         for each in members:
@@ -166,7 +174,7 @@ async def test_scopes_are_separate():
 
 @conforms("PG")
 async def test_a_restarted_scope_is_empty():
-    """PG: membership is lost with the scope, and the members carry nothing of it."""
+    """PG: a scope's memberships end with it, and its members keep no trace of it."""
     async with ak.open_node(ak.supervisor(scope())) as node:
         one = node.spawn(Idle)
         await ref().call(G.join, "a", one)
@@ -178,7 +186,7 @@ async def test_a_restarted_scope_is_empty():
 
 
 async def test_groups_are_compared_strictly():
-    """1 and 1.0 are two groups."""
+    """1 and 1.0 name two groups."""
     async with ak.open_node(scope()) as node:
         one = node.spawn(Idle)
         await ref().call(G.join, 1, one)

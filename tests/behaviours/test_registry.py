@@ -30,7 +30,7 @@ def ref():
 
 @conforms("REG-U")
 async def test_a_registered_actor_is_found_by_its_key():
-    """REG-U: lookup, whereis, keys, values and count show an entry, and its absence."""
+    """REG-U: lookup, whereis, keys, values and count show an entry, or that there is none."""
     async with ak.open_node(unique()) as node:
         one = node.spawn(Idle)
         assert await ref().call(R.lookup, "a") == []
@@ -47,7 +47,9 @@ async def test_a_registered_actor_is_found_by_its_key():
 
 @conforms("REG-U")
 async def test_a_unique_key_has_one_holder():
-    """REG-U: a second registration is refused, also of the holder itself, and leaves no trace."""
+    """REG-U: a second registration is refused, even one by the holder itself, and leaves no
+    trace.
+    """
     async with ak.open_node(unique()) as node:
         one, two = node.spawn(Idle), node.spawn(Idle)
         await ref().call(R.register, one, "a", 1)
@@ -63,7 +65,7 @@ async def test_a_unique_key_has_one_holder():
 @conforms("REG-L")
 @pytest.mark.parametrize("end", ["crash", "kill", "stop"])
 async def test_entries_go_in_the_step_in_which_their_holder_ends(end):
-    """REG-L: whoever hears of the end finds the key free, however the holder ended."""
+    """REG-L: anyone who learns of the holder's end finds the key free, however the holder ended."""
 
     class Watcher(ak.Actor):
         def __init__(self, whom):
@@ -123,7 +125,7 @@ async def test_keys_are_compared_strictly():
 
 
 def test_strict_keys_do_not_collide_with_their_own_form():
-    """A user's tuple is never taken for the form of another key."""
+    """A user's tuple is never mistaken for the strict form of another key."""
     assert strict((int, 1)) != strict(1)
     assert strict((bool, True)) != strict(True)
     assert strict((tuple, (1,))) != strict((1,))
@@ -131,8 +133,8 @@ def test_strict_keys_do_not_collide_with_their_own_form():
 
 @conforms("REG-U")
 async def test_only_living_local_actors_can_be_registered():
-    """REG-U: a dead actor, one of another node and what is no ref are the caller's faults; the
-    registry goes on.
+    """REG-U: registering a dead actor, an actor of another node, or something that is not a ref is
+    the caller's fault; the registry goes on.
     """
     async with ak.open_node(unique()) as node, ak.open_node(name="other") as other:
         dead = node.spawn(Idle)
@@ -150,8 +152,8 @@ async def test_only_living_local_actors_can_be_registered():
 
 @conforms("REG-U")
 async def test_unregister_is_always_well():
-    """REG-U: it takes back what is there and does not mind what is not; the actor is followed no
-    more.
+    """REG-U: unregister removes an entry if there is one and accepts that there is none; the
+    registry then stops watching the actor.
     """
     async with ak.open_node(unique()) as node:
         one, two = node.spawn(Idle), node.spawn(Idle)
@@ -167,7 +169,7 @@ async def test_unregister_is_always_well():
 
 @conforms("REG-U")
 async def test_registering_and_unregistering_leaves_nothing_behind():
-    """REG-U: no table and no list of callbacks grows."""
+    """REG-U: registering and unregistering lets no table and no list of callbacks grow."""
     async with ak.open_node(unique()) as node:
         one = node.spawn(Idle)
         for _ in range(100):
@@ -180,8 +182,8 @@ async def test_registering_and_unregistering_leaves_nothing_behind():
 
 @conforms("REG-U")
 async def test_update_value_is_the_holders():
-    """REG-U: it replaces the value and tells both; others, and functions that raise, change
-    nothing.
+    """REG-U: the holder's update_value replaces the value and returns both, new and old; a call by
+    another actor, or a function that raises, changes nothing.
     """
     async with ak.open_node(unique()) as node:
         one, two = node.spawn(Idle), node.spawn(Idle)
@@ -196,8 +198,8 @@ async def test_update_value_is_the_holders():
 
 @conforms("REG-D")
 async def test_duplicate_keys_have_many_entries():
-    """REG-D: several actors, and one actor several times; unregister takes all entries of one
-    actor.
+    """REG-D: a key may have several actors, and one actor several times; unregister removes all
+    entries of one actor.
     """
     async with ak.open_node(duplicate()) as node:
         one, two = node.spawn(Idle), node.spawn(Idle)
@@ -215,7 +217,7 @@ async def test_duplicate_keys_have_many_entries():
 
 @conforms("REG-D")
 async def test_what_needs_unique_keys_is_refused_by_others():
-    """REG-D: update_value and via are for unique keys."""
+    """REG-D: update_value and via work with unique keys only."""
     async with ak.open_node(duplicate()) as node:
         one = node.spawn(Idle)
         await ref().call(R.register, one, "a")
@@ -227,7 +229,7 @@ async def test_what_needs_unique_keys_is_refused_by_others():
 
 @conforms("REG-U")
 async def test_match_looks_at_every_entry():
-    """REG-U: a predicate selects; one that raises is its author's fault."""
+    """REG-U: match selects by a predicate; a predicate that raises is its author's fault."""
     async with ak.open_node(unique()) as node:
         one, two = node.spawn(Idle), node.spawn(Idle)
         await ref().call(R.register, one, "a", 1)
@@ -240,8 +242,8 @@ async def test_match_looks_at_every_entry():
 
 @conforms("REG-D")
 async def test_dispatch_runs_in_the_caller():
-    """REG-D: with the entries, once; not at all without; what it raises comes out, and the registry
-    lives.
+    """REG-D: dispatch calls the function once with the entries, or not at all if there are none;
+    what it raises comes out, and the registry lives.
     """
     async with ak.open_node(duplicate()) as node:
         assert await R.dispatch(ref(), "a", lambda entries: 1 / 0) is None
@@ -258,7 +260,9 @@ async def test_dispatch_runs_in_the_caller():
 
 @conforms("REG-U")
 async def test_listeners_hear_of_entries():
-    """REG-U: Registered and Unregistered, in order, at death too; a listener may be a name."""
+    """REG-U: listeners get Registered and Unregistered in order, at a holder's death too; a
+    listener may be given by name.
+    """
     listener = ak.child(Notes).with_(name="listener")
     tree = ak.supervisor(listener, unique(listeners=[ak.named(Notes, "listener")]))
     async with ak.open_node(tree) as node:
@@ -277,7 +281,9 @@ async def test_listeners_hear_of_entries():
 
 @conforms("REG-U")
 async def test_via_follows_the_key():
-    """REG-U: each send finds who holds the key then; nobody is NoProc, False and a dead letter."""
+    """REG-U: each send goes to the actor that holds the key at that moment; if nobody does, the
+    result is NoProc, False or a dead letter.
+    """
     async with ak.open_node(unique()) as node:
         via = ak.via(Idle, "r", ("user", 7))
         assert not via.alive
@@ -299,7 +305,7 @@ async def test_via_follows_the_key():
 
 @conforms("REG-U")
 async def test_a_via_ref_can_be_monitored_linked_and_sent_to_later():
-    """REG-U: what takes a named ref takes one via a registry."""
+    """REG-U: whatever takes a named ref also takes a ref via a registry."""
 
     class Watcher(Notes):
         @ak.call
@@ -322,7 +328,9 @@ async def test_a_via_ref_can_be_monitored_linked_and_sent_to_later():
 
 
 def test_via_refs_are_equal_when_they_mean_the_same():
-    """Registry and key decide, the key strictly; an unhashable key is refused at once."""
+    """Two via refs are equal if registry and key are, the key compared strictly; an unhashable key
+    is refused at once.
+    """
     assert ak.via(Idle, "r", 1) == ak.via(Notes, "r", 1)
     assert hash(ak.via(Idle, "r", 1)) == hash(ak.via(Idle, "r", 1))
     assert ak.via(Idle, "r", 1) != ak.via(Idle, "r", 1.0)
@@ -335,8 +343,8 @@ def test_via_refs_are_equal_when_they_mean_the_same():
 
 @conforms("REG-U")
 async def test_no_such_registry():
-    """REG-U: a via ref to a registry that is not there, or to another actor of that name, finds
-    nobody.
+    """REG-U: a via ref finds nobody if the registry does not exist, or if another kind of actor has
+    its name.
     """
     async with ak.open_node(ak.child(Idle).with_(name="r")):
         assert not ak.via(Idle, "r", 1).alive
@@ -345,7 +353,7 @@ async def test_no_such_registry():
 
 @conforms("REG-L")
 async def test_a_restarted_registry_is_empty_and_leaves_no_callbacks():
-    """REG-L: the entries of a registry go with it, and its holders do not call a dead one."""
+    """REG-L: a registry's entries end with it, and its holders do not call a dead registry."""
     async with ak.open_node(ak.supervisor(unique())) as node:
         one = node.spawn(Idle)
         await ref().call(R.register, one, "a")
@@ -359,7 +367,7 @@ async def test_a_restarted_registry_is_empty_and_leaves_no_callbacks():
 
 
 async def test_a_registry_may_hold_itself():
-    """Its own end is no special case."""
+    """A registry that holds a key in itself may end like any other."""
     async with ak.open_node(ak.supervisor(unique())) as node:
         await ref().call(R.register, ref(), "me")
         ref().kill()
@@ -377,7 +385,7 @@ def test_bad_options_are_refused_at_once(fields):
 
 
 async def test_a_registry_keeps_no_values_of_the_dead():
-    """An entry's value is free when its holder has ended."""
+    """An entry's value is freed once its holder has ended."""
 
     class Value:
         pass
@@ -394,7 +402,7 @@ async def test_a_registry_keeps_no_values_of_the_dead():
 
 
 def test_the_table_keeps_its_own_counts():
-    """Counts, holders and keys agree after additions and removals in any order."""
+    """Counts, holders and keys agree after any sequence of additions and removals."""
     table = RegistryTable()
     for key, holder in [("a", 1), ("a", 2), ("b", 1), ("a", 1)]:
         table.add(key, holder, None)

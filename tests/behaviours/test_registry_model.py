@@ -1,4 +1,4 @@
-"""The registry's table against a plain list of entries, which is searched for everything."""
+"""The registry's table against a plain list of entries that is searched for every answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOLDERS = st.integers(0, 3)
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal, and of the same types throughout."""
+    """Equal, and of the same types all the way down."""
     if type(one) is not type(other):
         return False
     if isinstance(one, tuple):

@@ -1,5 +1,6 @@
-"""Task streams: fetching items, time-outs and results go on by themselves, and all ends with the
-stream."""
+"""Task streams: fetching, time-outs and results proceed without the consumer, and everything ends
+with the stream.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +66,7 @@ async def consume(node, kind, work):
 
 
 def source(kind, numbers):
-    """A sync or async source of these numbers."""
+    """A source of these numbers, sync or async."""
 
     async def later():
         for n in numbers:
@@ -75,14 +76,14 @@ def source(kind, numbers):
 
 
 async def quiet(*items):
-    """Gives these, and then nothing for ever."""
+    """Gives these numbers, and then nothing for ever."""
     for item in items:
         yield item
     await trio.sleep_forever()
 
 
 def counted(fetched, kind="sync"):
-    """An endless source that notes what was taken."""
+    """An endless source that notes which numbers were taken."""
 
     def numbers():
         n = 0
@@ -99,7 +100,7 @@ def counted(fetched, kind="sync"):
 
 
 async def collected(stream, seconds=math.inf):
-    """What it gives within so many seconds, with the times."""
+    """What the stream gives within so many seconds, with the times."""
     began, got = trio.current_time(), []
     with trio.move_on_after(seconds):
         async for outcome in stream:
@@ -113,7 +114,7 @@ async def collected(stream, seconds=math.inf):
 @pytest.mark.parametrize("consumer", CONSUMERS)
 @pytest.mark.parametrize("ordered", ORDERS)
 async def test_ready_outcomes_are_handed_out_while_the_source_is_quiet(autojump_clock, ordered, consumer):
-    """A source that gives nothing holds back no outcome of what it has given."""
+    """A source that gives nothing more does not hold back the outcomes of what it has given."""
     async with node_of_jobs() as node:
         got = await consume(
             node, consumer, lambda: collected(ak.task_stream(jobs(), double, quiet(1, 2), ordered=ordered), 60)
@@ -127,7 +128,7 @@ async def test_ready_outcomes_are_handed_out_while_the_source_is_quiet(autojump_
 @pytest.mark.parametrize("consumer", CONSUMERS)
 @pytest.mark.parametrize("ordered", ORDERS)
 async def test_a_slow_source_holds_back_nothing(autojump_clock, ordered, consumer):
-    """Outcomes come when they are there: not when the next item does."""
+    """An outcome comes as soon as it is there, not when the next item comes."""
 
     async def slow():
         for n in range(3):
@@ -147,7 +148,7 @@ async def test_a_slow_source_holds_back_nothing(autojump_clock, ordered, consume
 @pytest.mark.parametrize("on_timeout", ["raise", "kill_task"])
 @pytest.mark.parametrize("ordered", ORDERS)
 async def test_time_outs_come_while_the_source_is_quiet(autojump_clock, ordered, on_timeout, consumer):
-    """The time of an item is up when it is up."""
+    """An item times out when its time is up, not when the source gives the next item."""
 
     async def work():
         stream = ak.task_stream(
@@ -174,8 +175,9 @@ async def test_time_outs_come_while_the_source_is_quiet(autojump_clock, ordered,
 @pytest.mark.parametrize("on_timeout", ["raise", "kill_task"])
 @pytest.mark.parametrize("ordered", ORDERS)
 async def test_time_outs_come_while_the_consumer_is_busy(autojump_clock, ordered, on_timeout, kind, consumer):
-    """A task that is too slow ends at its time, and its outcome is TaskTimeout, however late it is
-    asked for."""
+    """A task that is too slow ends when its time is up, and its outcome is TaskTimeout, however
+    late the consumer asks for it.
+    """
     ended = []
 
     async def item(n):
@@ -222,8 +224,9 @@ async def test_time_outs_come_while_the_consumer_is_busy(autojump_clock, ordered
 @pytest.mark.parametrize("ordered", ORDERS)
 @pytest.mark.parametrize("concurrency", [1, 3])
 async def test_a_busy_consumer_is_waited_for_by_a_bounded_number(autojump_clock, concurrency, ordered, kind, consumer):
-    """Fetching goes on while the consumer is busy, until twice max_concurrency are not taken; an
-    outcome that is taken makes room for one."""
+    """Fetching goes on while the consumer is busy, until twice max_concurrency outcomes wait to be
+    taken; each one taken makes room for another.
+    """
 
     async def work():
         fetched = []
@@ -246,7 +249,9 @@ async def test_a_busy_consumer_is_waited_for_by_a_bounded_number(autojump_clock,
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_an_ordered_stream_buffers_a_bounded_number_behind_a_slow_item(autojump_clock, kind):
-    """While the first one takes its time no more are fetched than are bounded; nor do more run."""
+    """While the first item is slow, no more than the bound is fetched, and no more than
+    max_concurrency tasks run.
+    """
     fetched = []
 
     async def item(n):
@@ -265,7 +270,7 @@ async def test_an_ordered_stream_buffers_a_bounded_number_behind_a_slow_item(aut
 
 
 async def test_an_unordered_stream_is_not_held_up_by_a_slow_item(autojump_clock):
-    """It takes one of the places that run, and no more."""
+    """The slow item takes one of the running places, and no more."""
 
     async def item(n):
         await trio.sleep(1000 if n == 0 else 1)
@@ -280,8 +285,9 @@ async def test_an_unordered_stream_is_not_held_up_by_a_slow_item(autojump_clock)
 
 
 async def test_nothing_runs_before_the_first_step(autojump_clock):
-    """Neither the source nor a task, nor a process of the stream's own; not even if it is
-    closed."""
+    """Before the first step neither the source, nor a task, nor a process of the stream runs, even
+    if the stream is closed.
+    """
     fetched = []
     async with node_of_jobs() as node:
         before = node.statistics().started
@@ -299,7 +305,7 @@ async def test_nothing_runs_before_the_first_step(autojump_clock):
 
 
 async def test_several_tasks_may_share_a_stream(autojump_clock):
-    """Each outcome goes to one of them, and all of them come to the end."""
+    """Each outcome goes to exactly one of the tasks, and all of them reach the end."""
 
     async def item(n):
         await trio.sleep(1)
@@ -320,7 +326,7 @@ async def test_several_tasks_may_share_a_stream(autojump_clock):
 
 
 async def test_a_stream_may_be_closed_while_somebody_waits(autojump_clock):
-    """Whoever waits comes to the end."""
+    """A task that waits for the next outcome reaches the end when the stream is closed."""
     ended = []
 
     async def consumer(stream):
@@ -336,7 +342,7 @@ async def test_a_stream_may_be_closed_while_somebody_waits(autojump_clock):
 
 
 async def test_a_stream_may_be_the_source_of_another(autojump_clock):
-    """And ends with it."""
+    """A stream that is the source of another one ends with it."""
     async with node_of_jobs() as node:
         inner = ak.task_stream(jobs(), double, counted([]), max_concurrency=2)
 
@@ -355,8 +361,10 @@ async def test_a_stream_may_be_the_source_of_another(autojump_clock):
 @pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize("ordered", ORDERS)
 async def test_whatever_the_paces_each_item_has_one_outcome(autojump_clock, ordered, kind, seed):
-    """Any source, tasks and consumer: one outcome for each item, the right one, in order if asked
-    for; never too many that run or wait; and nothing is left, wherever the consumer leaves."""
+    """Whatever the source, the tasks and the consumer do, each item has one outcome, the right one,
+    in order if asked for; never too many run or wait; and nothing is left, wherever the consumer
+    leaves.
+    """
     random = Random(seed)
     concurrency = random.randint(1, 5)
     length = random.randint(0, 25)
@@ -441,7 +449,7 @@ async def test_whatever_the_paces_each_item_has_one_outcome(autojump_clock, orde
 
 @pytest.mark.parametrize("ordered", ORDERS)
 async def test_an_outcome_says_which_item_it_belongs_to(autojump_clock, ordered):
-    """Results, failures and time-outs do: the item itself and its position."""
+    """Results, failures and time-outs carry the item itself and its position."""
     items = [["fine"], ["late"], ["fails"], ["fine too"]]
 
     async def work(item):
@@ -466,8 +474,9 @@ async def test_an_outcome_says_which_item_it_belongs_to(autojump_clock, ordered)
 
 
 async def test_a_task_of_its_own_has_no_item():
-    """There item and index are None, and nothing is said of them; they do not count in a
-    comparison."""
+    """The outcome of a single task has None for item and index, and its repr omits them; they do
+    not count in a comparison.
+    """
     async with node_of_jobs():
         task = await jobs().call(S.run, double, 2)
         await task.result()
@@ -487,7 +496,9 @@ async def test_a_task_of_its_own_has_no_item():
 
 @pytest.mark.parametrize("item", ["x" * 100_000, "hostile"])
 async def test_an_item_is_shown_within_bounds(item):
-    """It is the caller's own: however large, and whatever its repr does."""
+    """The item belongs to the caller, so its text is bounded, however large it is and whatever its
+    repr does.
+    """
 
     class Hostile:
         def __repr__(self):
@@ -511,7 +522,9 @@ async def test_an_item_is_shown_within_bounds(item):
 @pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize("ordered", ORDERS)
 async def test_what_the_source_raises_comes_out_of_the_loop(autojump_clock, ordered, kind, consumer):
-    """After the outcomes that are ready, and what runs is killed. It is the very exception."""
+    """What the source raises comes after the outcomes that are ready, as the very same exception;
+    tasks that still run are killed.
+    """
     raised = KeyError("item")
 
     def items():
@@ -554,8 +567,9 @@ async def test_what_the_source_raises_comes_out_of_the_loop(autojump_clock, orde
 
 @pytest.mark.parametrize("consumer", CONSUMERS)
 async def test_a_full_supervisor_ends_a_stream_in_order(autojump_clock, consumer):
-    """MaxChildrenReached comes after what is ready, out of the loop; what had been started is
-    killed."""
+    """MaxChildrenReached comes out of the loop after what is ready; tasks that had been started are
+    killed.
+    """
 
     async def work():
         with pytest.raises(ak.MaxChildrenReached):
@@ -572,8 +586,9 @@ async def test_a_full_supervisor_ends_a_stream_in_order(autojump_clock, consumer
 @pytest.mark.parametrize("waits", ["for the source", "for a task", "for nothing"])
 @pytest.mark.parametrize("ordered", ORDERS)
 async def test_a_supervisor_that_dies_ends_a_stream(autojump_clock, ordered, waits, consumer):
-    """CalleeDied, when each that had been started has its outcome: also when the source is quiet,
-    and when the consumer is busy."""
+    """CalleeDied comes once each started task has its outcome, even if the source is quiet or the
+    consumer busy.
+    """
 
     async def item(n):
         if n or waits == "for a task":
@@ -612,7 +627,7 @@ async def test_a_supervisor_that_dies_ends_a_stream(autojump_clock, ordered, wai
 
 
 async def test_a_named_supervisor_may_come_back(autojump_clock):
-    """What ran fails, and the stream goes on with its successor."""
+    """Running tasks fail with the supervisor, and the stream goes on with its successor."""
 
     async def item(n):
         await trio.sleep(1)
@@ -633,8 +648,9 @@ async def test_a_named_supervisor_may_come_back(autojump_clock):
 
 
 async def test_a_supervisor_that_does_not_answer_leaves_no_task_behind(autojump_clock):
-    """The call times out in the consumer's loop; a task that starts later all the same is ended at
-    once."""
+    """The call times out in the consumer's loop; a task that is started later nevertheless is ended
+    at once.
+    """
     begun = []
 
     async def item(n):
@@ -655,7 +671,7 @@ async def test_a_supervisor_that_does_not_answer_leaves_no_task_behind(autojump_
 
 @pytest.mark.parametrize("ordered", ORDERS)
 async def test_a_stream_whose_feeder_is_killed_ends(autojump_clock, ordered):
-    """The process that feeds it is an actor as any other."""
+    """The process that feeds a stream can be killed like any other actor."""
     async with node_of_jobs() as node:
         stream = ak.task_stream(jobs(), double, quiet(1), ordered=ordered)
         assert (await anext(stream)).value == 2
@@ -682,7 +698,7 @@ class Flushing(ak.Actor):
 
 @pytest.mark.parametrize("in_the_tree", [True, False])
 async def test_an_actor_may_stream_in_its_last_message(autojump_clock, in_the_tree):
-    """As long as there is the supervisor: also while the node stops."""
+    """An actor may stream as long as the supervisor lives, even while the node stops."""
     told = []
     flushing = ak.child(Flushing, told)
     tree = ak.supervisor(ak.task_supervisor(name="jobs"), *([flushing] if in_the_tree else []))
@@ -694,7 +710,7 @@ async def test_an_actor_may_stream_in_its_last_message(autojump_clock, in_the_tr
 
 
 async def test_a_node_that_has_stopped_starts_no_stream():
-    """NodeStopped in the first step."""
+    """The first step raises NodeStopped."""
     async with node_of_jobs() as node:
         supervisor = node.whereis("jobs")
     with pytest.raises(ak.NodeStopped):
@@ -733,7 +749,7 @@ class Orders(ak.Actor):
 @pytest.mark.parametrize("features", ["all", "degraded"])
 @pytest.mark.parametrize("how", ["items", "plain"])
 async def test_the_source_runs_as_its_consumer(how, features):
-    """It may do what the actor may: ``self.ctx``, calls, its nursery."""
+    """The source may do what the actor may: ``self.ctx``, calls, its nursery."""
     options = {} if features == "all" else {"features": Features.degraded()}
     async with node_of_jobs(**options) as node:
         orders = node.spawn(Orders)
@@ -743,7 +759,7 @@ async def test_the_source_runs_as_its_consumer(how, features):
 
 
 async def test_a_source_that_ends_its_actor_does():
-    """``ctx.exit_now`` in it is the consumer's."""
+    """``ctx.exit_now`` in the source ends the consumer."""
     async with node_of_jobs() as node:
         orders = node.spawn(Orders)
         with pytest.raises(ak.CalleeDied) as died:
@@ -755,7 +771,7 @@ async def test_a_source_that_ends_its_actor_does():
 
 @pytest.mark.parametrize("consumer", CONSUMERS)
 async def test_the_source_has_the_context_variables_of_its_consumer(consumer):
-    """As they are at the first step."""
+    """The source sees the context variables as they are at the first step."""
     variable = contextvars.ContextVar("variable", default="nobody's")
     seen = []
 
@@ -780,8 +796,9 @@ async def test_the_source_has_the_context_variables_of_its_consumer(consumer):
 
 
 async def test_a_mailbox_may_be_a_source(autojump_clock):
-    """A process streams what it is sent, and may be killed while it waits for more: it stays
-    dead."""
+    """A process may stream the messages it receives. If it is killed while it waits for more, it
+    stays dead.
+    """
     got = []
 
     async def process(ctx):
@@ -803,7 +820,7 @@ async def test_a_mailbox_may_be_a_source(autojump_clock):
 
 
 async def test_what_a_source_still_does_after_the_death_of_its_consumer_is_not_that_actors():
-    """A dead actor does nothing any more."""
+    """What the source still does after its consumer's death is not attributed to the dead actor."""
     seen = []
 
     class Consumer(ak.Actor):
@@ -830,7 +847,9 @@ async def test_what_a_source_still_does_after_the_death_of_its_consumer_is_not_t
 
 @pytest.mark.parametrize("ordered", ORDERS)
 async def test_no_more_is_fetched_when_a_time_out_will_be_raised(autojump_clock, ordered):
-    """The stream has no future: what it would start would only be killed."""
+    """Once a time-out is bound to be raised nothing more is fetched: new tasks would only be
+    killed.
+    """
     fetched = []
 
     async def item(n):
@@ -848,7 +867,7 @@ async def test_no_more_is_fetched_when_a_time_out_will_be_raised(autojump_clock,
 
 
 async def test_a_process_that_returns_while_its_source_is_receiving_is_dead(autojump_clock):
-    """Whoever has the stream still finds its end."""
+    """The process is dead, and anyone who still holds its stream finds the end of it."""
     kept = []
 
     async def process(ctx):
@@ -869,7 +888,7 @@ async def test_a_process_that_returns_while_its_source_is_receiving_is_dead(auto
 
 @pytest.mark.parametrize("end", ["exhausted", "closed", "dropped", "cancelled", "failed"])
 async def test_an_async_generator_is_closed_at_the_end(autojump_clock, end):
-    """By whatever way the stream ends: and after aclose it is."""
+    """However the stream ends, the generator is closed, and it is closed once aclose returns."""
     closed = []
 
     async def items():
@@ -900,7 +919,9 @@ async def test_an_async_generator_is_closed_at_the_end(autojump_clock, end):
 
 
 async def test_the_rest_of_a_source_may_be_used_afterwards(autojump_clock):
-    """A stream that was left with ``async with`` has let go of what is no generator."""
+    """A stream that was left through ``async with`` no longer uses its source, if the source is not
+    a generator.
+    """
     send, receive = trio.open_memory_channel(10)
     for n in range(3):
         send.send_nowait(n)
@@ -914,7 +935,7 @@ async def test_the_rest_of_a_source_may_be_used_afterwards(autojump_clock):
 
 @pytest.mark.own_process
 async def test_what_waits_is_on_the_account_of_its_consumer(autojump_clock):
-    """Outcomes that are not taken belong to the actor that streams."""
+    """Outcomes that have not been taken are charged to the actor that streams."""
 
     class Hoarder(ak.Actor):
         @ak.cast
@@ -938,7 +959,9 @@ async def test_what_waits_is_on_the_account_of_its_consumer(autojump_clock):
 
 @pytest.mark.own_process
 async def test_what_the_source_holds_is_on_the_account_of_its_consumer(autojump_clock):
-    """And over its limit it is killed, with the stream."""
+    """What the source holds is charged to the consumer; over its limit, the consumer is killed with
+    its stream.
+    """
 
     class Reader(ak.Actor):
         async def items(self):
@@ -1005,8 +1028,9 @@ class Knot:
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("where", ["by count", "by the collector", "in a thread", "in trio's thread"])
 async def test_a_stream_that_is_dropped_ends_its_tasks(where, source):
-    """By its last reference or the collector, in any thread; the feeder ends too, and its
-    source."""
+    """A stream dropped by its last reference or by the collector, in any thread, ends its tasks,
+    its feeder and its source.
+    """
     async with node_of_jobs() as node:
         gc.disable()
         try:
@@ -1029,7 +1053,7 @@ async def test_a_stream_that_is_dropped_ends_its_tasks(where, source):
 
 
 async def test_streams_may_be_collected_while_others_run():
-    """The collector is at work in a thread all the time."""
+    """Streams may be collected by a thread that runs the collector all the time."""
     over = threading.Event()
 
     def collect():
@@ -1071,7 +1095,7 @@ async def anext_of(n):
 
 
 async def test_a_finaliser_runs_no_code_of_the_runtime():
-    """It may interrupt the runtime anywhere. All that it does is to ask trio."""
+    """A finaliser may interrupt the runtime anywhere, so all it does is to ask trio for a call."""
     async with node_of_jobs():
         stream = await begun()
         pump = stream._pump
@@ -1084,7 +1108,7 @@ async def test_a_finaliser_runs_no_code_of_the_runtime():
 
 
 async def test_a_finaliser_that_cannot_ask_is_found_out(autojump_clock, monkeypatch):
-    """Should there be no memory to ask trio, whatever goes on next in the stream ends it."""
+    """If there is no memory to ask trio, the next thing that happens in the stream ends it."""
     monkeypatch.setattr("actorkit.otp.stream_pump.Pump.dropped", lambda self: None)
     async with node_of_jobs():
         for item_timeout, ends in ((5, False), (math.inf, True)):
@@ -1105,7 +1129,9 @@ async def test_a_finaliser_that_cannot_ask_is_found_out(autojump_clock, monkeypa
 @pytest.mark.parametrize("when", ["the node has closed", "trio has ended", "the node stops"])
 @pytest.mark.parametrize("thread", [False, True])
 def test_a_stream_may_be_dropped_when_all_is_over(when, thread):
-    """Nothing is left to end; nothing is raised, in any thread, and nothing hangs."""
+    """A stream dropped after the end leaves nothing to do: nothing is raised in any thread, and
+    nothing hangs.
+    """
     kept = []
 
     def drop():
@@ -1127,7 +1153,7 @@ def test_a_stream_may_be_dropped_when_all_is_over(when, thread):
 
 @pytest.mark.parametrize("source", SOURCES)
 async def test_a_node_stops_with_streams_that_nobody_reads(source):
-    """They hold up nothing."""
+    """Streams that nobody reads do not delay the stop of a node."""
     kept = []
     async with node_of_jobs() as node:
         kept.append(await begun(source))
@@ -1143,7 +1169,9 @@ async def test_a_node_stops_with_streams_that_nobody_reads(source):
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("busy", [True, False])
 async def test_a_stream_ends_with_its_actor(source, consumer, busy):
-    """Also if somebody else has hold of it still; whoever asks it then comes to its end."""
+    """A stream ends with its actor even if somebody else still holds it; anyone who then reads it
+    finds its end.
+    """
     kept = []
 
     async def work():
@@ -1175,7 +1203,7 @@ async def consume_and_die(node, consumer, work):
 
 
 async def test_a_stream_that_an_actor_keeps_goes_on_between_its_messages(autojump_clock):
-    """The first step in one message, the others in others."""
+    """An actor may take the first step in one message, and later steps in others."""
 
     class Keeper(ak.Actor):
         def __init__(self):
@@ -1203,7 +1231,7 @@ async def test_a_stream_that_an_actor_keeps_goes_on_between_its_messages(autojum
 
 
 async def test_many_streams_leave_nothing_behind(autojump_clock):
-    """Neither in the actor that consumes nor in the supervisor, however the streams end."""
+    """Nothing is left in the consuming actor or in the supervisor, however the streams end."""
 
     class Consumer(ak.Actor):
         @ak.call
@@ -1227,7 +1255,9 @@ async def test_many_streams_leave_nothing_behind(autojump_clock):
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_ctrl_c_in_a_source_is_its_consumers(kind):
-    """KeyboardInterrupt comes out of the loop, if that waits just then."""
+    """KeyboardInterrupt in a source comes out of the consumer's loop, if the loop is waiting just
+    then.
+    """
 
     def items():
         raise KeyboardInterrupt
@@ -1245,7 +1275,7 @@ async def test_ctrl_c_in_a_source_is_its_consumers(kind):
 @pytest.mark.parametrize("consumer", CONSUMERS)
 @pytest.mark.parametrize("shape", ["generator", "async generator", "iterator", "async iterator", "iter"])
 def test_ctrl_c_may_interrupt_the_source(shape, consumer):
-    """It is users' code, in whatever shape: an endless loop in it can be stopped."""
+    """The source is users' code, of whatever shape: an endless loop in it can be interrupted."""
     there = []
 
     def signalled():
@@ -1294,7 +1324,9 @@ def test_ctrl_c_may_interrupt_the_source(shape, consumer):
 
 @pytest.mark.parametrize("fatal", [KeyboardInterrupt, SystemExit])
 def test_ctrl_c_in_a_source_is_not_lost(fatal):
-    """If its consumer is busy, it leaves the node."""
+    """If the consumer is busy, KeyboardInterrupt in its source ends the node and comes out
+    of it.
+    """
 
     async def main():
         busy = trio.Event()

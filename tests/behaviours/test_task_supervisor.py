@@ -49,7 +49,9 @@ async def running():
 
 @conforms("TASK")
 async def test_a_task_gives_its_result():
-    """TASK: to whoever asks, as often as asked; arguments by position and name."""
+    """TASK: a task gives its result to anyone who asks, as often as asked; arguments are passed by
+    position and by name.
+    """
     async with ak.open_node(tree()):
         task = await jobs().call(S.run, slowly, 7, seconds=0)
         assert await task.result() == 7
@@ -62,7 +64,9 @@ async def test_a_task_gives_its_result():
 
 @conforms("TASK")
 async def test_a_running_task_has_no_outcome_yet(autojump_clock):
-    """TASK: poll is None, done False; giving up the wait leaves the task running."""
+    """TASK: for a running task, poll is None and done is False; giving up the wait leaves the task
+    running.
+    """
     async with ak.open_node(tree()):
         task = await jobs().call(S.run, slowly, 1, 10)
         assert not task.done
@@ -76,7 +80,7 @@ async def test_a_running_task_has_no_outcome_yet(autojump_clock):
 
 @conforms("TASK")
 async def test_a_failing_task_tells_its_reason():
-    """TASK: result raises TaskFailed with the Crash; supervisor and siblings go on, nothing is
+    """TASK: result raises TaskFailed with the Crash; supervisor and siblings go on, and nothing is
     restarted.
     """
     async with ak.open_node(tree()) as node:
@@ -92,7 +96,9 @@ async def test_a_failing_task_tells_its_reason():
 
 @conforms("TASK")
 async def test_a_killed_task_has_no_result():
-    """TASK: even if its function swallows the cancellation and returns."""
+    """TASK: a killed task has no result, even if its function swallows the cancellation and
+    returns.
+    """
 
     async def stubborn():
         try:
@@ -111,7 +117,7 @@ async def test_a_killed_task_has_no_result():
 
 
 async def test_what_is_no_async_function_fails_in_the_task():
-    """A function that is not async is the task's failure, not the supervisor's."""
+    """A function that is not async fails the task, not the supervisor."""
     async with ak.open_node(tree()) as node:
         task = await jobs().call(S.run, len, "abc")
         with pytest.raises(ak.TaskFailed) as caught:
@@ -121,7 +127,7 @@ async def test_what_is_no_async_function_fails_in_the_task():
 
 
 async def test_partials_and_closures_run():
-    """Anything that returns an awaitable when called."""
+    """Anything that returns an awaitable when it is called can be run."""
     three = 3
 
     async def closure():
@@ -142,7 +148,7 @@ async def test_reports_name_the_function():
 
 @conforms("TASK")
 async def test_start_gives_a_ref_and_no_result():
-    """TASK: start_child runs for its effect; its end is silent."""
+    """TASK: start_child runs a function for its effect only; its end is silent."""
     done = trio.Event()
 
     async def effect():
@@ -157,8 +163,8 @@ async def test_start_gives_a_ref_and_no_result():
 
 @conforms("TASK")
 async def test_results_do_not_leak():
-    """TASK: a result that nobody asks for is free with its handle, arguments when the task has
-    ended; no label keeps a closure.
+    """TASK: a result that nobody asks for is freed with its handle, the arguments when the task has
+    ended; no label keeps a closure alive.
     """
 
     class Big:
@@ -186,7 +192,7 @@ async def test_results_do_not_leak():
 
 @conforms("TASK")
 async def test_a_full_supervisor_refuses():
-    """TASK: MaxChildrenReached for run and start; room again when one has ended."""
+    """TASK: run and start raise MaxChildrenReached; there is room again when a task has ended."""
     async with ak.open_node(tree(max_children=1)):
         task = await jobs().call(S.run, trio.sleep_forever)
         for method in (S.run, S.start):
@@ -200,8 +206,8 @@ async def test_a_full_supervisor_refuses():
 
 @conforms("TASK")
 async def test_shutdown_ends_a_task():
-    """TASK: it is cancelled in its await, its finally blocks run; one that has ended tells its
-    outcome.
+    """TASK: shutdown cancels a task where it awaits and runs its finally blocks; for a task that
+    has ended it returns the outcome.
     """
     cleaned = []
 
@@ -230,7 +236,7 @@ async def test_shutdown_ends_a_task():
 
 @conforms("TASK")
 async def test_shutdown_waits_for_a_shield(autojump_clock):
-    """TASK: what cannot be cancelled is waited for."""
+    """TASK: shutdown waits for what cannot be cancelled."""
 
     async def shielded():
         with trio.CancelScope(shield=True):
@@ -246,7 +252,7 @@ async def test_shutdown_waits_for_a_shield(autojump_clock):
 
 @conforms("TASK")
 async def test_tasks_end_with_their_supervisor(autojump_clock):
-    """TASK: its shutdown ends them; whoever waits gets TaskFailed."""
+    """TASK: the supervisor's shutdown ends its tasks; anyone who waits for one gets TaskFailed."""
     async with ak.open_node(ak.supervisor(tree())) as node:
         task = await jobs().call(S.run, trio.sleep_forever)
         await settled()
@@ -278,7 +284,7 @@ class Trapping(Owner):
 
 @conforms("TASK")
 async def test_a_linked_task_takes_its_owner_along():
-    """TASK: async: the owner dies of the task's failure, and not of its normal end."""
+    """TASK: async: the owner dies of the task's failure, but not of its normal end."""
     async with ak.open_node(tree()) as node:
         owner = node.spawn(Owner)
         assert await (await owner.call(Owner.own, double, 1)).result() == 2
@@ -286,7 +292,7 @@ async def test_a_linked_task_takes_its_owner_along():
         answered = trio.Event()
 
         async def fail_then():
-            await answered.wait()  # the owner would not be there to answer
+            await answered.wait()  # or the owner would not be there to answer
             await fail()
 
         task = await owner.call(Owner.own, fail_then)
@@ -298,7 +304,7 @@ async def test_a_linked_task_takes_its_owner_along():
 
 @conforms("TASK")
 async def test_a_linked_task_ends_with_its_owner():
-    """TASK: async: the task dies of the owner's end."""
+    """TASK: async: the task dies when its owner ends."""
     async with ak.open_node(tree()) as node:
         owner = node.spawn(Owner)
         task = await owner.call(Owner.own, trio.sleep_forever)
@@ -310,7 +316,7 @@ async def test_a_linked_task_ends_with_its_owner():
 
 @conforms("TASK")
 async def test_an_owner_that_traps_exits_gets_them_as_messages():
-    """TASK: async: Exit with Normal or the failure."""
+    """TASK: async: an owner that traps exits gets Exit with Normal or with the failure."""
     async with ak.open_node(tree()) as node:
         owner = node.spawn(Trapping)
         good = await owner.call(Owner.own, double, 1)
@@ -323,7 +329,7 @@ async def test_an_owner_that_traps_exits_gets_them_as_messages():
 
 @conforms("TASK")
 async def test_shutdown_of_a_linked_task_spares_its_owner():
-    """TASK: shutdown unlinks first."""
+    """TASK: shutdown unlinks the owner first."""
     async with ak.open_node(tree()) as node:
         owner, trapping = node.spawn(Owner), node.spawn(Trapping)
         for who in (owner, trapping):
@@ -335,7 +341,7 @@ async def test_shutdown_of_a_linked_task_spares_its_owner():
 
 @conforms("TASK")
 async def test_a_dead_owner_is_refused():
-    """TASK: async: no task is started for nobody."""
+    """TASK: async: no task is started for a dead owner."""
     async with ak.open_node(tree()) as node:
         owner = node.spawn(Owner)
         owner.kill()
@@ -353,7 +359,7 @@ async def values(stream):
 
 @conforms("TASK")
 async def test_a_stream_gives_outcomes_in_order(autojump_clock):
-    """TASK: async_stream: in the order of the items, however long each takes."""
+    """TASK: async_stream: outcomes come in the order of the items, however long each takes."""
 
     async def backwards(n):
         await trio.sleep(1 - n / 10)
@@ -366,7 +372,7 @@ async def test_a_stream_gives_outcomes_in_order(autojump_clock):
 
 @conforms("TASK")
 async def test_an_unordered_stream_gives_them_as_they_come(autojump_clock):
-    """TASK: async_stream, ordered: false."""
+    """TASK: async_stream, ordered: false: outcomes come in the order in which tasks end."""
 
     async def backwards(n):
         await trio.sleep(1 - n / 10)
@@ -380,7 +386,9 @@ async def test_an_unordered_stream_gives_them_as_they_come(autojump_clock):
 @conforms("TASK")
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_so_many_run_at_a_time(autojump_clock, ordered):
-    """TASK: async_stream: never more than max_concurrency, and not fewer while there are items."""
+    """TASK: async_stream: exactly max_concurrency tasks run at a time, as long as there are
+    items.
+    """
     now = most = 0
 
     async def counted(n):
@@ -401,7 +409,9 @@ async def test_so_many_run_at_a_time(autojump_clock, ordered):
 
 @conforms("TASK")
 async def test_failures_are_outcomes():
-    """TASK: async_stream_nolink: a failed item is told in its place, the others go on."""
+    """TASK: async_stream_nolink: a failed item has its outcome in its place, and the others
+    go on.
+    """
 
     async def odd(n):
         if n % 2:
@@ -415,7 +425,7 @@ async def test_failures_are_outcomes():
 
 
 async def test_items_may_be_async_and_endless(autojump_clock):
-    """Items are taken as there is room; leaving the loop kills what runs."""
+    """Items are taken as there is room; leaving the loop kills the tasks that run."""
     taken = []
 
     async def numbers():
@@ -437,7 +447,9 @@ async def test_items_may_be_async_and_endless(autojump_clock):
 @conforms("TASK")
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_a_slow_item_raises(autojump_clock, ordered):
-    """TASK: async_stream, timeout: TaskTimeout out of the loop, and all that runs is killed."""
+    """TASK: async_stream, timeout: TaskTimeout comes out of the loop, and all running tasks are
+    killed.
+    """
     async with ak.open_node(tree()):
         stream = ak.task_stream(jobs(), slowly, [9, 8, 7], max_concurrency=3, item_timeout=0.5, ordered=ordered)
         with pytest.raises(ak.TaskTimeout) as caught:
@@ -451,7 +463,9 @@ async def test_a_slow_item_raises(autojump_clock, ordered):
 @conforms("TASK")
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_a_slow_item_is_killed(autojump_clock, ordered):
-    """TASK: async_stream, on_timeout: :kill_task: TaskTimeout in its place, the others go on."""
+    """TASK: async_stream, on_timeout: :kill_task: TaskTimeout is the outcome in its place, and the
+    others go on.
+    """
 
     async def item(n):
         await trio.sleep(math.inf if n == 1 else 0.1)
@@ -470,7 +484,9 @@ async def test_a_slow_item_is_killed(autojump_clock, ordered):
 
 
 async def test_a_shielded_item_does_not_hold_up_the_others(autojump_clock):
-    """A timed out task that cannot be killed keeps its place among those that run, no more."""
+    """A task that timed out and cannot be killed keeps its running place, and holds up nothing
+    else.
+    """
 
     async def item(n):
         with trio.CancelScope(shield=n == 0):
@@ -491,7 +507,9 @@ async def test_a_shielded_item_does_not_hold_up_the_others(autojump_clock):
 @conforms("TASK")
 @pytest.mark.parametrize("way", ["break", "raise", "cancel", "aclose", "drop", "context"])
 async def test_leaving_a_stream_kills_what_runs(way):
-    """TASK: async_stream: halting stops unused tasks, by whatever way, without a warning."""
+    """TASK: async_stream: leaving a stream, in whatever way, kills its unused tasks without a
+    warning.
+    """
 
     async def item(n):
         if n:
@@ -529,7 +547,7 @@ async def test_leaving_a_stream_kills_what_runs(way):
 
 @conforms("TASK")
 async def test_a_stream_in_an_actor_ends_with_it():
-    """TASK: what an actor streams is killed with the actor."""
+    """TASK: the tasks of a stream are killed with the actor that streams."""
 
     class Consumer(ak.Actor):
         @ak.cast
@@ -549,8 +567,8 @@ async def test_a_stream_in_an_actor_ends_with_it():
 
 @conforms("TASK")
 async def test_a_full_supervisor_ends_a_stream():
-    """TASK: async_stream: MaxChildrenReached comes out of the loop, what had been started is
-    killed.
+    """TASK: async_stream: MaxChildrenReached comes out of the loop, and tasks that had been started
+    are killed.
     """
     async with ak.open_node(tree(max_children=2)):
         with pytest.raises(ak.MaxChildrenReached):
@@ -560,7 +578,9 @@ async def test_a_full_supervisor_ends_a_stream():
 
 
 async def test_items_that_raise_end_a_stream():
-    """What iterating over the items raises comes out, what had been started is killed."""
+    """An exception from iterating over the items comes out of the loop, and started tasks are
+    killed.
+    """
 
     def items():
         yield 1
@@ -578,6 +598,6 @@ async def test_items_that_raise_end_a_stream():
     [{"max_concurrency": 0}, {"max_concurrency": 1.5}, {"item_timeout": 0}, {"on_timeout": "exit"}],
 )
 def test_bad_options_of_a_stream(options):
-    """Refused at once."""
+    """Bad options of a stream are refused at once."""
     with pytest.raises(ValueError, match=next(iter(options))):
         ak.task_stream(jobs(), double, [], **options)

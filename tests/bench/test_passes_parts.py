@@ -1,5 +1,5 @@
-"""The parts of `python -m bench passes`, counted and not timed. The benchmark itself runs from the
-command line.
+"""The parts of `python -m bench passes`, by counts and not by times. The benchmark itself runs from
+the command line.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.passes_side import Meter, measure
 
 
 def test_each_side_and_each_number_is_measured_once_in_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a kind stands beside is measured once for all kinds."""
+    """The side that each kind is compared with is measured once for all kinds."""
     asked: list[tuple[str, int]] = []
 
     def side(name: str, count: int, passes: int) -> dict[str, object]:
@@ -47,7 +47,7 @@ def test_each_side_and_each_number_is_measured_once_in_a_round(monkeypatch: pyte
 
 
 def test_only_what_is_wanted_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows and columns may be chosen; what is unknown is refused."""
+    """Rows and columns may be chosen; unknown ones are refused."""
     assert passes.subjects(("connections",), ["actorkit", "trio"]) == ["connections", "readers"]
     assert passes.subjects(("actors",), ["trio"]) == ["tasks"]
     with pytest.raises(ValueError, match="known are processes"):
@@ -55,7 +55,7 @@ def test_only_what_is_wanted_is_measured(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_wait_is_from_the_pass_of_one_turn_to_that_of_the_next() -> None:
-    """Several operations in one pass are one turn."""
+    """Several operations of one actor in one pass are one turn."""
     meter = Meter(2)
     meter.operation(0)
     assert meter.operations == 0  # no pass has begun
@@ -70,13 +70,13 @@ def test_a_wait_is_from_the_pass_of_one_turn_to_that_of_the_next() -> None:
 
 
 def test_quantiles_of_passes() -> None:
-    """The longest is the longest."""
+    """The longest pass is the largest number itself."""
     assert passes_side.quantiles(array("q", range(101))) == {"median": 50, "p99": 99, "longest": 100}
 
 
 @pytest.mark.parametrize("kind", ["processes", "callers", "actors", "connections", "tasks", "readers"])
 def test_everybody_is_busy_and_is_counted(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each side, in this process, for a few passes: everybody has had two turns."""
+    """Each side runs in this process for a few passes, until everybody has had two turns."""
     told: list[dict[str, object]] = []
     answers: list[dict[str, object]] = []
     monkeypatch.setattr(passes_side, "say", lambda **what: told.append(what))
@@ -116,7 +116,7 @@ class Done(Exception):
 
 
 def test_clients_keep_their_sockets_full_until_they_are_asked_to_stop() -> None:
-    """Whole lines, one after the other, wherever the kernel cut them."""
+    """A client's lines arrive whole, one after the other, wherever the kernel cut them."""
     listening = socket.create_server(("127.0.0.1", 0))
     clients = Clients(listening.getsockname()[1], 1)
     server, _ = listening.accept()

@@ -1,5 +1,5 @@
-"""The parts of the survival bench that decide what its table says: protocol, limit, plans, report,
-picture.
+"""The parts of the survival bench that decide what its table says: protocol, limit, plans, report
+and picture.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def test_a_v2_group_needs_a_parent_that_hands_out_memory(tmp_path: Path) -> None
     own = tmp_path / "own"
     own.mkdir()
     (tmp_path / "cgroup.subtree_control").write_text("cpu memory")
-    assert list(v2_parents(own)) == [tmp_path]  # its own has no such file here
+    assert list(v2_parents(own)) == [tmp_path]  # the group's own directory has no such file here
 
 
 def test_without_permission_the_address_space_is_limited_and_the_reason_is_told(

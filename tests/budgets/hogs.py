@@ -1,4 +1,4 @@
-"""Actors that hold more and more, each in a way of its own."""
+"""Actors that hold more and more, each in its own way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BLOCK = 1000
 
 
 class Meter:
-    """What was really made. A walk that stops at a limit cannot say."""
+    """What was really allocated. A walk that stops at a limit cannot say."""
 
     made = 0
     numbers = iter(range(0))
@@ -37,7 +37,7 @@ async def blocks() -> AsyncGenerator[bytes, None]:
 
 
 class Hog(ak.Actor):
-    """Grows without end, in the way it is asked to."""
+    """Grows without end, in the way that it is told."""
 
     def __init__(self) -> None:
         self.held: Any = []
@@ -161,7 +161,7 @@ class Hog(ak.Actor):
 
     @ak.cast
     async def catching(self, where: Any) -> None:
-        """Each of the other ways, in a loop that swallows whatever is raised."""
+        """Grows in each of the other ways, in a loop that swallows whatever is raised."""
         while True:
             try:
                 going_on = where(self)
@@ -202,7 +202,7 @@ class Hog(ak.Actor):
 
 
 async def growing(ctx: ak.ProcessContext) -> None:
-    """The same, as a process."""
+    """The same as a process."""
     held = []
     while True:
         held.append(block())
@@ -211,7 +211,7 @@ async def growing(ctx: ak.ProcessContext) -> None:
 
 
 async def growing_and_catching(ctx: ak.ProcessContext) -> None:
-    """Catches everything that is raised in it, and goes on."""
+    """A process that catches everything that is raised in it, and goes on."""
     held: list[bytes] = []
     while True:
         try:
@@ -224,5 +224,5 @@ async def growing_and_catching(ctx: ak.ProcessContext) -> None:
 
 
 async def growing_at_once(ctx: ak.ProcessContext) -> None:
-    """Without a single await."""
+    """A process that grows without a single await."""
     append_for_ever([])

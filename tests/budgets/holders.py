@@ -1,7 +1,7 @@
-"""A world of a few actors with budgets that hold, pass on and let go of things, and an oracle.
+"""A world of a few actors with budgets that hold, pass on and drop things, and an oracle.
 
 The oracle takes the place of the clock's switch, so it sees each boundary before and after the
-budget has seen it. It measures the actor that is being left in full, whatever its account says.
+budget sees it. It measures the actor that is being left in full, whatever the actor's account says.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from actorkit.runtime.budgets.holdings import heap_of, on_stack
 
 KIB = 1024
 SLACK = 8 * KIB
-"""What may come from the interpreter's freelists, which no account knows."""
+"""Bytes that may come from the interpreter's freelists, which no account knows."""
 
 KINDS = ["bytes", "strings", "numbers", "dict", "lists"]
 
@@ -128,8 +128,9 @@ class Holder(ak.Actor):
 
 
 class World:
-    """Some holders, the schedule's verbs, and the oracle. ``wrong``: what the oracle found; it
-    must stay empty."""
+    """Some holders, the schedule's verbs, and the oracle. ``wrong`` is what the oracle found; it
+    must stay empty.
+    """
 
     def __init__(self, node: ak.Node, mock_clock: trio.testing.MockClock) -> None:
         self.node = node
@@ -141,11 +142,11 @@ class World:
         watched = ak.HeapLimit(64 * KIB, log=False, kill=False)
         self.refs: list[Any] = [node.spawn(ak.child(Holder).with_(max_heap_size=limit)) for limit in (*limits, watched)]
         self.sharers: set[Any] = set()
-        """May hold what others hold too."""
+        """Actors that may hold what others hold too."""
         self.inherits: set[Any] = set()
-        """Those of them that others may have let go for since the last forced look."""
+        """Sharers for whom others may have dropped something since the last forced look."""
         self.most = dict.fromkeys(self.refs, 0)
-        """What an actor can hold at most, by what it was told."""
+        """The most that an actor can hold, judging by what it was told."""
         self.inside: Any = None
         self.boundaries = 0
         node.engine.step_hook = self.switch
@@ -158,7 +159,7 @@ class World:
             clock.switch(record)
             return
         self.boundaries += 1
-        own = clock.enter(None)  # what is done here is nobody's
+        own = clock.enter(None)  # what the oracle allocates is charged to nobody
         budget = self.node.engine.budgets.all[left]
         judged = budget.account.verdict
         held = heap_of(left).charged
@@ -178,11 +179,11 @@ class World:
         held = heap_of(record).charged
         if held > budget.limit.size + SLACK and budget.account.verdict is None and not budget.over:
             if budget.account.due and not budget.limit.kill and record.state == RUNNING:
-                return  # it is only watched, and its next boundary looks
+                return  # it is only watched, and looks at its next boundary
             self.wrong.append(f"{when}: {held} of {budget.limit.size} B unnoticed, known: {budget.known}")
 
     async def settle(self, what: str) -> None:
-        """Nothing runs any more, so all are judged."""
+        """Check all actors at a moment when nothing runs."""
         await trio.testing.wait_all_tasks_blocked()
         self.node.engine.budgets.validate()
         for ref in self.refs:
@@ -241,7 +242,7 @@ class World:
                 self.gates.append(gate)
                 ref.cast(getattr(Holder, verb), gate, kind, size)
             case "open":
-                self.inherits |= self.sharers  # drops that waited may run now
+                self.inherits |= self.sharers  # drops that waited may happen now
                 while self.gates:
                     self.gates.pop().set()
             case "limit":
@@ -269,7 +270,7 @@ class World:
             pass
 
 
-BOUNDARY_FRAMES.add(World.switch.__code__)  # an alarm that comes here is not in the actor's code
+BOUNDARY_FRAMES.add(World.switch.__code__)  # an alarm that comes in here is not in the actor's code
 
 VERBS = [
     "grow", "grow_slowly", "waste", "cast", "cast_by_keyword", "send", "call", "call_queued", "ask", "give", "share",

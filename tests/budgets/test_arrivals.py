@@ -14,13 +14,15 @@ from actorkit.heap import clock, walk
 from .conftest import KIB, MIB, Ends
 
 MESSAGES = 4000 if clock.COUNTS_ALLOCATIONS else 600
-"""Of 50 KiB each: 200 MiB, or 30 without the extension, which takes longer to look."""
+"""How many messages of 50 KiB: 200 MiB in all, or 30 without the extension, whose looks take
+longer.
+"""
 
 POLICIES = ["reject", "wait", "drop_oldest", "drop_newest"]
 
 
 class Slow(ak.Actor):
-    """Is busy until it is told to go on."""
+    """Stays busy until it is told to go on."""
 
     def __init__(self) -> None:
         self.opened = trio.Event()
@@ -58,9 +60,10 @@ def held(ends: Ends, ref: ak.Ref[Any]) -> int:
 @pytest.mark.parametrize("held_by_sender", [False, True])
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_a_flood_does_not_fit_into_one_mib(ends: Ends, policy: str, held_by_sender: bool) -> None:
-    """Casts and sends of many MiB leave less than the budget in the mailbox, and what did not
-    fit is counted. The receiver lives. It makes no difference that the sender still holds the
-    last message in a variable."""
+    """After casts and sends of many MiB the mailbox holds less than the budget, and what did not
+    fit is counted. The receiver lives. It makes no difference that the sender still holds the last
+    message in a variable.
+    """
 
     ref, opened = await busy(ends, policy)
     accepted = 0
@@ -90,8 +93,9 @@ async def test_a_flood_does_not_fit_into_one_mib(ends: Ends, policy: str, held_b
 
 
 async def test_a_flood_is_not_measured_message_by_message(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As long as the receiver has not run and nothing has left its mailbox, a message as large
-    as the last one refused is refused without a look."""
+    """As long as the receiver has not run and nothing has left its mailbox, a message as large as
+    the last refused one is refused without a look.
+    """
     looks = 0
     measure = walk.measure
 
@@ -140,8 +144,9 @@ async def test_who_waits_gets_in_later(ends: Ends) -> None:
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_calls(ends: Ends, policy: str) -> None:
-    """A call that does not fit fails at once with the numbers, waits, or takes the place of the
-    oldest."""
+    """A call that does not fit fails at once with the numbers, or waits, or replaces the oldest
+    message.
+    """
     ref, opened = await busy(ends, policy)
     while held(ends, ref) < MIB - 60 * KIB:
         ref.send(bytes(50 * KIB))
@@ -200,8 +205,9 @@ WAYS = [by_call, by_keyword, by_call_with_a_deadline, by_send_wait, by_cast_wait
 @pytest.mark.parametrize(("policy", "named"), [*((policy, False) for policy in POLICIES), ("wait", True)])
 async def test_200_mb_from_many_senders(ends: Ends, policy: str, named: bool, way: Any) -> None:
     """400 tasks send 500 kB each, by calls and by sends that wait: the mailbox never holds more
-    than the budget. It makes no difference that each task still waits for its answer, or for its
-    turn."""
+    than the budget. It makes no difference whether a task still waits for its answer or for its
+    turn.
+    """
     ref, opened = await busy(ends, policy, name="slow")
     to = named_ref(Slow, "slow") if named else ref
     refused = 0
@@ -234,7 +240,9 @@ async def test_200_mb_from_many_senders(ends: Ends, policy: str, named: bool, wa
 
 
 async def test_what_waits_to_be_sent_is_the_sender_s(ends: Ends) -> None:
-    """An actor holds the messages that its tasks cannot send yet: they would go with it."""
+    """Messages that an actor's tasks cannot send yet are charged to the actor, since they end with
+    it.
+    """
     slow, _ = await busy(ends, "wait")
     while slow.send(bytes(50 * KIB)):
         pass
@@ -254,7 +262,9 @@ async def test_what_waits_to_be_sent_is_the_sender_s(ends: Ends) -> None:
 
 
 async def test_what_a_timer_holds(ends: Ends) -> None:
-    """A message that a timer will deliver goes with its receiver, so it counts for the receiver."""
+    """A message that a timer will deliver ends with its receiver, so it is charged to the
+    receiver.
+    """
 
     class Patient(ak.Actor):
         @ak.cast
@@ -271,7 +281,7 @@ async def test_what_a_timer_holds(ends: Ends) -> None:
 
 
 async def test_the_arguments_of_a_process(ends: Ends) -> None:
-    """They are the process's own, as long as it runs."""
+    """The arguments of a process are charged to it as long as it runs."""
 
     async def sleeper(ctx: ak.ProcessContext, large: bytes) -> None:
         await trio.sleep_forever()
@@ -299,8 +309,9 @@ async def test_what_can_never_fit(ends: Ends) -> None:
 
 
 async def test_what_the_sender_holds_is_not_the_receiver_s(ends: Ends) -> None:
-    """A table larger than the budget may be sent while others hold it. When they let go, a look
-    finds it."""
+    """A table larger than the budget may be sent while others hold it. Once they let go of it, a
+    look finds it.
+    """
     ref, _ = await busy(ends, "reject")
     table = bytes(3 * MIB)
     assert ref.send(table)
@@ -312,7 +323,7 @@ async def test_what_the_sender_holds_is_not_the_receiver_s(ends: Ends) -> None:
 
 
 async def test_answers_are_charged(ends: Ends) -> None:
-    """The answer to a call is the caller's own when it comes, inline or not."""
+    """The answer to a call is charged to the caller when it comes, inline or not."""
 
     class Source(ak.Actor):
         @ak.call
@@ -359,8 +370,9 @@ async def test_a_process_that_waits_is_woken(ends: Ends) -> None:
 
 
 async def test_keyword_arguments_count(ends: Ends) -> None:
-    """They count as positional arguments do, whether the sender still holds them or not, and
-    also if they are larger than the budget."""
+    """Keyword arguments count as positional ones do, whether the sender still holds them or not,
+    even if they are larger than the budget.
+    """
     ref, _ = await busy(ends, "reject")
     for _ in range(2):
         block = bytes(400 * KIB)
@@ -369,14 +381,15 @@ async def test_keyword_arguments_count(ends: Ends) -> None:
     assert not ref.cast(Slow.take, what=block)
     with pytest.raises(ak.MailboxFull):
         await ref.call(Slow.take, what=block)
-    accepted = ref.cast(Slow.take, what=bytes(3 * MIB))  # an assert would hold it
+    accepted = ref.cast(Slow.take, what=bytes(3 * MIB))  # an assert would hold the message
     assert not accepted
     assert held(ends, ref) <= MIB
 
 
 async def test_a_call_that_does_not_fit_may_not_close_a_cycle(ends: Ends) -> None:
-    """A caller that would wait for room in the mailbox of an actor that waits for its answer
-    gets CallCycle."""
+    """A caller gets CallCycle if it would wait for room in the mailbox of an actor that waits for
+    its answer.
+    """
     errors: list[BaseException] = []
 
     class First(ak.Actor):
@@ -411,7 +424,7 @@ async def test_a_call_that_does_not_fit_may_not_close_a_cycle(ends: Ends) -> Non
 
 
 async def test_shared_messages_are_refused_with_include_shared(ends: Ends) -> None:
-    """What others hold counts at the door too."""
+    """With include_shared, a message that others hold too counts when it arrives."""
     limit = ak.HeapLimit(MIB, include_shared=True)
     ref = ends.node.spawn(ak.child(Slow).with_(max_heap_size=limit, mailbox=10**6))
     ref.cast(Slow.begin)
@@ -426,7 +439,7 @@ async def test_shared_messages_are_refused_with_include_shared(ends: Ends) -> No
 
 
 async def test_the_last_actor_s_budget_is_gone(ends: Ends) -> None:
-    """Sending to an actor that is dead, or has no limit any more, is like sending to any other."""
+    """Sending to an actor that is dead, or no longer has a limit, is like sending to any other."""
 
     class Free(ak.Actor):
         @ak.call
@@ -449,7 +462,7 @@ async def test_the_last_actor_s_budget_is_gone(ends: Ends) -> None:
 
 
 async def test_a_process_s_mailbox(ends: Ends) -> None:
-    """A process charges what comes to it, too."""
+    """A process, too, is charged for what arrives in its mailbox."""
 
     async def sleeper(ctx: ak.ProcessContext) -> None:
         await trio.sleep_forever()
@@ -459,3 +472,149 @@ async def test_a_process_s_mailbox(ends: Ends) -> None:
     accepted = sum(ref.send(bytes(50 * KIB)) for _ in range(200))
     assert 15 <= accepted <= 20
     assert held(ends, ref) <= MIB
+
+
+async def by_plain_cast(ref: ak.Ref[Slow], size: int) -> bool:
+    return ref.cast(Slow.take, bytes(size))
+
+
+async def by_plain_send(ref: ak.Ref[Slow], size: int) -> bool:
+    return ref.send(bytes(size))
+
+
+async def by_plain_call(ref: ak.Ref[Slow], size: int) -> bool:
+    try:
+        await ref.within(20).call(Slow.take, bytes(size))
+    except ak.MailboxFull:
+        return False
+    return True
+
+
+async def by_waiting_cast(ref: ak.Ref[Slow], size: int) -> bool:
+    try:
+        await ref.cast_wait(Slow.take, bytes(size))
+    except ak.MailboxFull:
+        return False
+    return True
+
+
+async def by_waiting_send(ref: ak.Ref[Slow], size: int) -> bool:
+    try:
+        await ref.send_wait(bytes(size))
+    except ak.MailboxFull:
+        return False
+    return True
+
+
+EVERY_WAY = [by_plain_cast, by_plain_send, by_plain_call, by_waiting_cast, by_waiting_send]
+
+
+@pytest.mark.parametrize("waiting", [0, 1, 20])
+@pytest.mark.parametrize("how", ["runnable", "busy", "suspended"])
+@pytest.mark.parametrize("way", EVERY_WAY)
+async def test_nothing_is_dropped_for_what_can_never_fit(ends: Ends, way: Any, how: str, waiting: int) -> None:
+    """With ``drop_oldest``, a message that is larger than the whole budget is refused before
+    anything is dropped, whether its receiver is queued, in a message, or suspended. The receiver
+    lives and handles what waits."""
+    ref = ends.node.spawn(ak.child(Slow).with_(max_heap_size=MIB, overflow="drop_oldest"))
+    record: Any = ref
+    made: Slow = record.obj
+    if how == "busy":
+        ref.cast(Slow.begin)
+        await trio.testing.wait_all_tasks_blocked()
+    elif how == "suspended":
+        await ak.sys.suspend(ref)
+    for number in range(waiting):
+        assert ref.send(number)
+    outcomes: list[bool] = []
+
+    async def send() -> None:
+        outcomes.append(await way(ref, 2 * MIB))
+
+    async with trio.open_nursery() as nursery:
+        at_once = way in (by_plain_cast, by_plain_send)
+        if at_once:
+            await send()
+        else:
+            nursery.start_soon(send)
+            if how != "runnable":
+                await trio.testing.wait_all_tasks_blocked()
+        record.validate_mailbox()
+        if at_once or how != "runnable":
+            assert record.mailbox_length == waiting
+        made.opened.set()
+        if how == "suspended":
+            await ak.sys.resume(ref)
+    await trio.testing.wait_all_tasks_blocked()
+    record.validate_mailbox()
+    assert outcomes == [False]
+    assert ref.alive
+    assert made.seen == waiting
+    assert await ref.call(Slow.take, b"") == waiting + 1
+
+
+@pytest.mark.parametrize("how", ["runnable", "busy", "suspended"])
+@pytest.mark.parametrize("way", [by_plain_cast, by_plain_send, by_plain_call])
+async def test_the_only_message_is_dropped_for_a_new_one(ends: Ends, way: Any, how: str) -> None:
+    """The mailbox is empty in between, and neither the old nor the new message is larger than the
+    budget: the new one comes in."""
+    ref = ends.node.spawn(ak.child(Slow).with_(max_heap_size=MIB, overflow="drop_oldest"))
+    record: Any = ref
+    made: Slow = record.obj
+    if how == "busy":
+        ref.cast(Slow.begin)
+        await trio.testing.wait_all_tasks_blocked()
+    elif how == "suspended":
+        await ak.sys.suspend(ref)
+    assert ref.send(bytes(600 * KIB))
+    outcomes: list[bool] = []
+
+    async def send() -> None:
+        outcomes.append(await way(ref, 700 * KIB))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        if how != "runnable":
+            await trio.testing.wait_all_tasks_blocked()
+            assert record.mailbox_length == 1
+        record.validate_mailbox()
+        made.opened.set()
+        if how == "suspended":
+            await ak.sys.resume(ref)
+    await trio.testing.wait_all_tasks_blocked()
+    record.validate_mailbox()
+    assert outcomes == [True]
+    assert ref.alive
+    assert made.seen >= 1
+
+
+async def test_all_is_dropped_and_the_rest_is_enough(ends: Ends) -> None:
+    """What waits is less than the new message, and with what was free there is room for it."""
+    ref, opened = await busy(ends, "drop_oldest")
+    assert ref.send(bytes(300 * KIB))
+    assert ref.send(bytes(300 * KIB))
+    assert ref.send(bytes(900 * KIB))
+    record: Any = ref
+    record.validate_mailbox()
+    assert record.mailbox_length == 1
+    opened.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert ref.alive
+
+
+async def test_a_watched_actor_takes_the_largest(ends: Ends) -> None:
+    """With ``kill=False`` the limit refuses nothing."""
+    limit = ak.HeapLimit(MIB, kill=False)
+    ref = ends.node.spawn(ak.child(Slow).with_(max_heap_size=limit, overflow="drop_oldest", mailbox=3))
+    record: Any = ref
+    made: Slow = record.obj
+    ref.cast(Slow.begin)
+    await trio.testing.wait_all_tasks_blocked()
+    for _ in range(5):
+        assert ref.send(bytes(2 * MIB))
+        record.validate_mailbox()
+    assert record.mailbox_length == 3
+    made.opened.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert made.seen == 3
+    assert ref.alive

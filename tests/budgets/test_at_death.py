@@ -1,5 +1,6 @@
-"""What an actor is predicted to hold really comes free when it dies: the runtime clears it,
-whatever still holds its ref, its task or the exception that ended it."""
+"""What an actor is predicted to hold is really freed when it dies: the runtime clears it, whoever
+still holds the actor's ref, its task or the exception that ended it.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +18,13 @@ import actorkit as ak
 from .conftest import KIB
 
 ROOM = 8 * KIB
-"""What the runtime itself lets go of, and makes, at a death."""
+"""What the runtime itself frees and allocates at a death."""
 
 
 def pieces(count: int) -> list[Any]:
-    """Blocks so large that it makes no difference that the tracer counts what was asked for and
-    the walk what the allocators make of it, and so few that it makes none what the freelists
-    keep."""
+    """Blocks that are large, since the tracer counts the bytes asked for and the walk those of the
+    blocks; and few, since freelists keep some.
+    """
     return [{f"key {number}": [bytes(40_000)]} for number in range(count // 100)]
 
 

@@ -1,4 +1,6 @@
-"""Learned footprints: supervised actors are measured, at their death and in passes over all."""
+"""Learned footprints: supervised actors are measured when they die, and in passes over all
+actors.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from tests.budgets.conftest import KIB, MIB
 from tests.budgets.hogs import Hog
 
 ROOM = 4 * KIB
-"""What an object, its dict and the like may take besides."""
+"""What an object, its dict and the like may take in addition."""
 
 
 class Sized(ak.Actor):
@@ -92,8 +94,9 @@ async def child_of(supervisor: Any, spec: ak.ChildSpec[Any]) -> Any:
 
 
 async def test_children_of_a_static_supervisor(node: ak.Node) -> None:
-    """Each is known by its spec, and all of them by their kind. A child never seen is predicted
-    from its kind."""
+    """Each child is known by its spec, and all children by their kind. A child that was never seen
+    is predicted from its kind.
+    """
     small = ak.child(Sized, 10 * KIB).with_(id="small", name="small")
     large = ak.child(Sized, MIB).with_(id="large", name="large")
     await started(node, ak.supervisor(small, large, max_restarts=10))
@@ -111,7 +114,7 @@ async def test_children_of_a_static_supervisor(node: ak.Node) -> None:
 
 
 async def test_dynamic_children_are_a_kind(node: ak.Node) -> None:
-    """Their ids are ignored, as by their supervisor."""
+    """The ids of dynamic children are ignored, as their supervisor ignores them."""
     supervisor = await dynamic(node)
     for number in range(1, FIRST + 1):
         spec = ak.child(Sized, number * KIB).with_(id=number)
@@ -123,8 +126,9 @@ async def test_dynamic_children_are_a_kind(node: ak.Node) -> None:
 
 
 async def test_measuring_takes_a_share_of_the_time(node: ak.Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first deaths are measured whatever that costs. A later one is measured if the cost of
-    the last walk is a small part of the time since."""
+    """The first deaths are measured whatever that costs. A later one is measured if the last walk
+    cost only a small part of the time since.
+    """
     seconds = iter(range(10**6))
     node.engine.learned.clock = lambda: float(next(seconds))  # each look at the clock takes a second, so does each walk
     monkeypatch.setattr(footprints, "SHARE", 1 / 5)
@@ -138,8 +142,9 @@ async def test_measuring_takes_a_share_of_the_time(node: ak.Node, monkeypatch: p
 
 
 async def test_a_crash_loop(node: ak.Node) -> None:
-    """What a crashing child holds is learned before it is cleared; all lives of one spec are one
-    footprint."""
+    """What a crashing child holds is measured before it is cleared; all lives of one spec have one
+    footprint.
+    """
     spec = ak.child(Sized, 300 * KIB).with_(name="crashing")
     await started(node, ak.supervisor(spec, max_restarts=FIRST))
     for _ in range(FIRST):
@@ -153,7 +158,7 @@ async def test_a_crash_loop(node: ak.Node) -> None:
 
 
 async def test_the_gate_sees_it(node: ak.Node) -> None:
-    """When a restart comes to the gate, the death that led to it has been learned already."""
+    """When a restart comes to the gate, the death that led to it has already been measured."""
     held: list[int] = []
 
     class Gate:
@@ -179,7 +184,9 @@ async def test_its_mailbox_counts(node: ak.Node) -> None:
 
 
 async def test_unsupervised_actors_are_not_measured(node: ak.Node) -> None:
-    """Nor are supervisors, whose children are not theirs."""
+    """Neither unsupervised actors nor supervisors are measured; a supervisor does not hold its
+    children.
+    """
     for ref in (node.spawn(Sized, KIB), node.spawn(ak.child(Sized, KIB).with_(name="n")), node.spawn(holding, KIB)):
         await trio.testing.wait_all_tasks_blocked()
         await end(node, ref)
@@ -194,8 +201,9 @@ async def test_unsupervised_actors_are_not_measured(node: ak.Node) -> None:
 
 
 async def test_a_walk_that_cannot_finish(node: ak.Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Too many objects: the sample says "at least". A few large ones are measured to the end, up to
-    so many bytes."""
+    """A sample with too many objects says "at least". A few large objects are measured to the end,
+    up to a number of bytes.
+    """
     monkeypatch.setattr(footprints, "OBJECTS", 500)
     monkeypatch.setattr(footprints, "MOST_BYTES", 2 * MIB)
     supervisor = await dynamic(node)
@@ -215,7 +223,7 @@ async def test_a_walk_that_cannot_finish(node: ak.Node, monkeypatch: pytest.Monk
 
 
 async def test_over_its_own_limit(node: ak.Node) -> None:
-    """It was measured when it was found to be over its limit; that counts, once."""
+    """An actor over its limit was measured when that was found, and this sample counts once."""
     supervisor = await dynamic(node)
     hog = await child_of(supervisor, ak.child(Hog).with_(max_heap_size=MIB))
     with pytest.raises(ak.CalleeDied):
@@ -228,8 +236,9 @@ async def test_over_its_own_limit(node: ak.Node) -> None:
 
 
 async def test_a_process(node: ak.Node) -> None:
-    """Its frames are measured where it crashes, and where it is killed. A process that returns
-    leaves nothing."""
+    """A process's frames are measured when it crashes and when it is killed. A process that returns
+    leaves no sample.
+    """
     supervisor = await dynamic(node)
     crashing = await child_of(supervisor, ak.child(holding, 100 * KIB, "crash"))
     await node.stopped(crashing)
@@ -266,7 +275,7 @@ async def test_tasks_are_known_by_their_function(node: ak.Node) -> None:
 
 
 async def test_the_census_learns_from_the_living(node: ak.Node) -> None:
-    """A few of each kind in each pass, other ones each time."""
+    """Each census measures a few actors of each kind, and different ones each time."""
     supervisor = await dynamic(node)
     for number in range(5 * PER_PASS):
         await child_of(supervisor, ak.child(Sized, number * KIB))
@@ -274,7 +283,7 @@ async def test_the_census_learns_from_the_living(node: ak.Node) -> None:
     for number in range(1, 6):
         census = await node.heap_census()
         assert known(node, "Sized").count == number * PER_PASS
-    # The first pass took what came first; the later ones went on to others.
+    # The first census took the first actors; the later ones went on to others.
     assert known(node, "Sized").maximum == sorted(size for _, size in census.actors)[-2]
     assert known(node, "Sized").maximum < MIB
 
@@ -315,7 +324,9 @@ def test_kinds() -> None:
 
 
 def test_what_is_known_is_bounded() -> None:
-    """Ids that are made up for each child do not fill the memory: the oldest go first."""
+    """Ids that are made up for each child do not fill the memory: the oldest are forgotten
+    first.
+    """
     table = Footprints()
     for number in range(KNOWN + 5):
         samples = table.of_child(ak.child(Sized, 1).with_(id=number), by_id=True)

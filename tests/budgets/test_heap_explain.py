@@ -1,4 +1,4 @@
-"""``node.heap_explain``: what one actor's heap consists of."""
+"""``node.heap_explain``: what the heap of one actor consists of."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ async def reading(ctx: ak.ProcessContext) -> None:
 
 
 async def test_an_actor() -> None:
-    """Types and paths, named as in its code; the figures are those of process_info."""
+    """The explanation gives types, and paths named as in the actor's code; its figures are those of
+    process_info.
+    """
     async with ak.open_node() as node:
         ref = node.spawn(Rooms)
         assert node.heap_explain(ref) is not None  # makes the instance's dict, which counts from now on
@@ -49,7 +51,7 @@ async def test_an_actor() -> None:
 
 
 async def test_its_handler_and_its_mailbox() -> None:
-    """What a suspended handler holds, and what waits."""
+    """The explanation covers what a suspended handler holds and what waits in the mailbox."""
     async with ak.open_node() as node:
         ref = node.spawn(Rooms)
         ref.cast(Rooms.wait)
@@ -74,7 +76,7 @@ async def test_a_process() -> None:
 
 
 async def test_the_dead_and_names() -> None:
-    """None for the dead and for names that nobody holds, as process_info."""
+    """As in process_info, the answer for a dead actor or an unheld name is None."""
     async with ak.open_node() as node:
         ref = node.spawn(ak.child(Rooms).with_(name="rooms"))
         named = node.heap_explain(ak.named(Rooms, "rooms"))
@@ -86,7 +88,7 @@ async def test_the_dead_and_names() -> None:
 
 
 async def test_as_text() -> None:
-    """A table of a few short lines, however much there is."""
+    """The text is a table of a few short lines, however much there is."""
 
     class Many(ak.Actor):
         def __init__(self) -> None:

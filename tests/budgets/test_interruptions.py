@@ -20,7 +20,7 @@ from .hogs import Hog, Meter
 
 
 class Busy(ak.Actor):
-    """Does what handlers do with trio, all of it, while it grows."""
+    """Does everything that handlers do with trio, and grows meanwhile."""
 
     def __init__(self, peer: Any, seed: int) -> None:
         self.peer = peer
@@ -58,8 +58,9 @@ class Echo(ak.Actor):
 @needs_the_extension
 @pytest.mark.parametrize("seed", range(4))
 async def test_small_budgets(ends: Ends, seed: int) -> None:
-    """Dozens of actors pass tiny limits in the middle of trio's calls. Each dies of it; nothing
-    else happens."""
+    """Dozens of actors pass tiny limits in the middle of trio's calls. Each dies of its limit, and
+    nothing else happens.
+    """
     node = ends.node
     echo = node.spawn(Echo)
     refs = [node.spawn(ak.child(Busy, echo, seed * 100 + n).with_(max_heap_size=12 * KIB + n * 500)) for n in range(24)]
@@ -72,7 +73,7 @@ async def test_small_budgets(ends: Ends, seed: int) -> None:
 
 
 class Talker(ak.Actor):
-    """Opens nurseries, sends over memory channels and sockets, and grows a little at each."""
+    """Opens nurseries, sends over memory channels and sockets, and grows a little each time."""
 
     def __init__(self, seed: int, socket: Any, echo: Any) -> None:
         self.random = random.Random(seed)
@@ -118,8 +119,9 @@ class Talker(ak.Actor):
 @pytest.mark.parametrize("seed", range(6))
 async def test_an_alarm_at_every_allocation(ends: Ends, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """An alarm comes at every single allocation of an actor's code, in the middle of starts in
-    nurseries, of memory channels and of sockets. Only the actors die, each of its limit; the
-    run, and what others do in it, stays intact."""
+    nurseries, of memory channels and of sockets. Only the actors die, each of its limit; the run,
+    and everybody else in it, stays intact.
+    """
     alarms = 0
 
     def every_time(account: Any, _activation: int) -> None:
@@ -168,8 +170,9 @@ async def test_an_alarm_at_every_allocation(ends: Ends, seed: int, monkeypatch: 
 @pytest.mark.own_process
 @needs_the_extension
 async def test_the_clock_is_put_back(ends: Ends) -> None:
-    """tracemalloc, started before the clock and stopped beneath it, takes the clock's hook away.
-    The sweep notices, and the next runaway is stopped as before."""
+    """If tracemalloc is started before the clock and stopped beneath it, it takes the clock's hook
+    away. The sweep notices, and the next runaway is stopped as before.
+    """
     node = ends.node
     assert not clock.installed()
     tracemalloc.start()
@@ -189,8 +192,9 @@ async def test_the_clock_is_put_back(ends: Ends) -> None:
 @needs_the_extension
 @pytest.mark.parametrize("before", [False, True])
 async def test_with_tracemalloc(ends: Ends, before: bool) -> None:
-    """tracemalloc may be started before the clock or after it. A runaway is stopped, and the
-    clock can go."""
+    """Whether tracemalloc is started before the clock or after it, a runaway is stopped, and the
+    clock can be uninstalled.
+    """
     node = ends.node
     if before:
         tracemalloc.start()
@@ -212,7 +216,9 @@ async def test_with_tracemalloc(ends: Ends, before: bool) -> None:
 
 
 async def test_a_node_without_budgets_has_no_clock() -> None:
-    """The clock is installed while a node with budgets runs, and goes with the last one."""
+    """The clock is installed while a node with budgets runs, and is uninstalled with the last such
+    node.
+    """
     async with ak.open_node() as plain:
         assert not clock.installed()
         async with ak.open_node(name="other") as node:

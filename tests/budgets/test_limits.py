@@ -1,4 +1,4 @@
-"""An actor over its limit ends with MemoryLimit, wherever it grows, and nobody else notices."""
+"""An actor over its limit ends with MemoryLimit, wherever it grows, and nobody else is affected."""
 
 from __future__ import annotations
 
@@ -55,8 +55,9 @@ def leeway(limit: int) -> int:
 @pytest.mark.parametrize("limit", [2 * MIB, 16 * MIB])
 @pytest.mark.parametrize("where", PLACES)
 async def test_within_one_message(ends: Ends, where: str, limit: int) -> None:
-    """It ends at most a tenth of its limit, or 1 MiB, beyond it, by what it really made,
-    wherever it grows, and even if it catches whatever is raised and goes on."""
+    """An actor ends at most a tenth of its limit, or 1 MiB, beyond it, counted by what it really
+    allocated, wherever it grows, and even if it catches whatever is raised and goes on.
+    """
     Meter.made = 0
     ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=limit))
     ref.cast(getattr(Hog, where))
@@ -66,7 +67,7 @@ async def test_within_one_message(ends: Ends, where: str, limit: int) -> None:
 
 @needs_the_extension
 async def test_who_has_called_it_inline_hears_of_the_same_reason(ends: Ends) -> None:
-    """The caller of an inline call, links and monitors all get one reason."""
+    """The caller of an inline call, links and monitors all get the same reason."""
 
     class Greedy(Hog):
         @ak.call
@@ -83,7 +84,7 @@ async def test_who_has_called_it_inline_hears_of_the_same_reason(ends: Ends) -> 
 @needs_the_extension
 @pytest.mark.parametrize("where", [place for place in PLACES if "catch" not in place])
 async def test_the_same_in_a_loop_that_catches_all(ends: Ends, where: str) -> None:
-    """``try: ... except BaseException: continue`` around it gains nothing."""
+    """A loop with ``try: ... except BaseException: continue`` gains the actor nothing."""
     Meter.made = 0
     ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=2 * MIB))
     ref.cast(Hog.catching, getattr(Hog, where))
@@ -93,7 +94,7 @@ async def test_the_same_in_a_loop_that_catches_all(ends: Ends, where: str) -> No
 
 @needs_the_extension
 async def test_a_thousand_neighbours_never_notice(ends: Ends) -> None:
-    """After each of those deaths they have the same state as before."""
+    """After each of these deaths a thousand other actors have the same state as before."""
     others = [ends.node.spawn(Hog) for _ in range(1000)]
     for number, other in enumerate(others):
         for _ in range(number % 3):
@@ -125,7 +126,7 @@ async def test_a_thousand_neighbours_never_notice(ends: Ends) -> None:
     ],
 )
 async def test_a_process(ends: Ends, function: Any) -> None:
-    """Each suspension of a process is a boundary, and a process is stopped in between, too."""
+    """Each suspension of a process is a boundary, and a process is also stopped in between."""
     Meter.made = 0
     ref = ends.node.spawn(ak.child(function).with_(max_heap_size=MIB))
     over(await ends.of(ref), MIB)
@@ -134,7 +135,7 @@ async def test_a_process(ends: Ends, function: Any) -> None:
 
 
 async def test_between_messages(ends: Ends) -> None:
-    """Growth over many messages is found at the boundary of the one that passes the limit."""
+    """Growth over many messages is found at the boundary of the message that passes the limit."""
     ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
     done = 0
     with pytest.raises(ak.CalleeDied):
@@ -152,8 +153,9 @@ async def test_between_messages(ends: Ends) -> None:
 async def test_without_the_extension_growth_is_found_after_a_number_of_activations(
     ends: Ends, mock_clock: trio.testing.MockClock
 ) -> None:
-    """The number follows from the cost of the last look. No sweep helps, since no time passes
-    here."""
+    """The number of activations follows from the cost of the last look. No sweep helps, since no
+    time passes here.
+    """
     ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
     for _ in range(100):
         await ref.call(Hog.make, 1000)
@@ -184,7 +186,9 @@ async def test_without_the_extension_looks_cost_a_share_of_the_activations(
 
 
 async def test_garbage_is_not_held(ends: Ends) -> None:
-    """An actor may allocate any amount, in one message or in many, as long as it lets go of it."""
+    """An actor may allocate any amount, in one message or in many, as long as it lets go of it
+    again.
+    """
     ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
     for _ in range(300):
         await ref.call(Hog.make, 200_000)
@@ -196,8 +200,9 @@ async def test_garbage_is_not_held(ends: Ends) -> None:
 @needs_the_extension
 @pytest.mark.parametrize("how", ["list", "sorted", "set", "dict"])
 async def test_loops_in_c(ends: Ends, how: str) -> None:
-    """A loop in C cannot be interrupted: it is refused memory before it holds twice its hard
-    cap."""
+    """A loop in C cannot be interrupted; its requests are refused before the actor holds twice its
+    hard cap.
+    """
     ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=4 * MIB))
     ref.cast(Hog.in_c, how)
     reason = await ends.of(ref)
@@ -228,7 +233,7 @@ async def test_a_giant(ends: Ends) -> None:
 
 @pytest.mark.real_clock("without the extension it is found by the sweep, which comes after some seconds")
 async def test_a_worker_thread(ends: Ends) -> None:
-    """What a thread has allocated for the actor is found at the actor's next boundary."""
+    """What a thread allocates for the actor is found at the actor's next boundary."""
     ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
     ref.cast(Hog.in_a_thread)
     over(await ends.of(ref), MIB)
@@ -236,7 +241,9 @@ async def test_a_worker_thread(ends: Ends) -> None:
 
 @needs_the_extension
 async def test_a_large_request_in_a_worker_thread(ends: Ends) -> None:
-    """It is refused there: ``to_thread`` raises the MemoryError."""
+    """A large request in a worker thread is refused there, and ``to_thread`` raises the
+    MemoryError.
+    """
     ref = ends.node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
     ref.cast(Hog.large_in_a_thread)
     reason = await ends.of(ref)
@@ -245,7 +252,7 @@ async def test_a_large_request_in_a_worker_thread(ends: Ends) -> None:
 
 
 async def test_a_constructor(ends: Ends, autojump_clock: Any) -> None:
-    """An actor may be too large from the beginning."""
+    """An actor may be too large from its constructor on."""
 
     class Large(ak.Actor):
         def __init__(self) -> None:
@@ -262,7 +269,9 @@ async def test_a_constructor(ends: Ends, autojump_clock: Any) -> None:
 
 
 async def test_shared_bytes_are_nobody_s(ends: Ends) -> None:
-    """Two actors hold one object, and neither is charged. When one drops it, it is the other's."""
+    """Of two actors that hold one object neither is charged. When one drops it, the other is
+    charged.
+    """
     node = ends.node
     first, second = (node.spawn(ak.child(Hog).with_(max_heap_size=MIB)) for _ in range(2))
     shared = bytes(3 * MIB)
@@ -280,8 +289,9 @@ async def test_shared_bytes_are_nobody_s(ends: Ends) -> None:
 
 
 async def test_an_object_of_two(ends: Ends) -> None:
-    """Two actors share 10 MB: neither is charged, or both are with include_shared. When one
-    drops it, it is the other's."""
+    """Of two actors that share 10 MB neither is charged; with include_shared both are. When one
+    drops it, the other is charged.
+    """
     node = ends.node
     first, second = (node.spawn(ak.child(Hog).with_(max_heap_size=16 * MIB)) for _ in range(2))
     size = 10_000_000
@@ -325,7 +335,9 @@ async def test_include_shared(ends: Ends) -> None:
 
 @conforms("HEAP-01")
 async def test_only_watched(ends: Ends) -> None:
-    """kill=False: one event for each time that it passes its limit, and it goes on."""
+    """With kill=False there is one event each time the actor passes its limit, and the actor goes
+    on.
+    """
     node = ends.node
     with node.subscribe(ak.HeapLimitPassed) as passed:
         ref = node.spawn(ak.child(Hog).with_(max_heap_size=ak.HeapLimit(100 * KIB, kill=False)))
@@ -345,8 +357,9 @@ async def test_only_watched(ends: Ends) -> None:
 
 
 async def test_it_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """One line each time the limit is passed, with the types that hold the most; none with
-    log=False."""
+    """One line is logged each time the limit is passed, with the types that hold the most; none
+    with log=False.
+    """
     async with ak.open_node() as node:
         for log in (True, False):
             ref = node.spawn(ak.child(Hog).with_(max_heap_size=ak.HeapLimit(100 * KIB, kill=False, log=log)))
@@ -361,8 +374,9 @@ async def test_it_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_the_peak_is_told(ends: Ends) -> None:
-    """The peak says what the limit should be: the most that any look has found, even if it has
-    gone down since."""
+    """The peak helps to choose a limit: it is the most that any look has found, even if the actor
+    holds less since.
+    """
     node = ends.node
     for limit in (ak.HeapLimit(100 * KIB, kill=False), ak.HeapLimit(MIB)):
         ref = node.spawn(ak.child(Hog).with_(max_heap_size=limit))
@@ -382,8 +396,9 @@ async def test_the_peak_is_told(ends: Ends) -> None:
 
 
 async def test_who_cannot_be_ended_is_reported(ends: Ends, mock_clock: trio.testing.MockClock) -> None:
-    """The verdict stands while the actor cannot be ended, and is the reason when it ends at
-    last."""
+    """While the actor cannot be ended the verdict stands, and it is the reason when the actor ends
+    at last.
+    """
 
     class Hiding(Hog):
         @ak.cast
@@ -412,8 +427,9 @@ async def test_who_cannot_be_ended_is_reported(ends: Ends, mock_clock: trio.test
 
 @conforms("HEAP-01")
 async def test_a_node_s_default(caplog: pytest.LogCaptureFixture) -> None:
-    """It applies to actors without a limit of their own. 0 means none. What a limit leaves open
-    is inherited."""
+    """The node's default applies to actors without a limit of their own. 0 means none. Fields that
+    a limit leaves open are inherited.
+    """
     caplog.set_level("CRITICAL", "actorkit")
     async with ak.open_node(max_heap_size=ak.HeapLimit("1 MiB", log=False)) as node:
         plain = node.spawn(Hog)
@@ -440,8 +456,9 @@ async def test_children_of_one_class_with_limits_of_their_own(ends: Ends) -> Non
 
 
 async def test_changed_at_run_time(ends: Ends, autojump_clock: Any) -> None:
-    """process_flag(max_heap_size, …): a lower limit is in force from the next boundary on; None
-    removes it."""
+    """As with process_flag(max_heap_size, …), a lower limit is in force from the next boundary on,
+    and None removes the limit.
+    """
 
     class Changing(Hog):
         @ak.call

@@ -1,6 +1,7 @@
-"""No schedule of allocations, receipts and replies lets an actor pass a boundary above its
-budget unnoticed. What it inherits is noticed at the next forced look. No actor that keeps its
-budget is killed."""
+"""No schedule of allocations, receipts and replies lets an actor pass a boundary above its budget
+unnoticed. What an actor inherits is noticed at the next forced look. No actor that keeps its budget
+is killed.
+"""
 
 from __future__ import annotations
 

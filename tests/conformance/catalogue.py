@@ -20,8 +20,8 @@ VERDICTS: Final[dict[str, Verdict]] = {
 
 @attrs.frozen
 class Case:
-    """One row. ``why`` it differs or is not applicable, or a note; ``section`` of
-    docs/semantics.md.
+    """One row. ``why`` says why it differs or is not applicable, or gives a note; ``section`` is
+    one of docs/semantics.md.
     """
 
     id: str
@@ -61,4 +61,4 @@ IDS: Final = (
     *(f"{area}-{number:02d}" for area, count in NUMBERED.items() for number in range(1, count + 1)),
     *UNNUMBERED,
 )
-"""All ids that there are."""
+"""All ids."""

@@ -1,9 +1,8 @@
-"""The marks that tie a test to cases of the catalogue, and how they are found again without running
-anything.
+"""The marks that tie a test to cases of the catalogue, and how to find them without running a test.
 
 ``@conforms("SUP-03")``  the test asserts that case, or a part of it, as the peer does
-``@differs("SUP-03")``   it asserts what is ours where that case is not the same; its row in the
-                         catalogue says why
+``@differs("SUP-03")``   the test asserts what ours does where it differs in that case; the case's
+                         row in the catalogue says why
 """
 
 from __future__ import annotations

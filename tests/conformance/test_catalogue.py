@@ -1,5 +1,4 @@
-"""The catalogue, the tests that bear its ids, and the document that is made of both fit
-together."""
+"""The catalogue, the tests that bear its ids, and the document made from both agree."""
 
 from __future__ import annotations
 
@@ -27,8 +26,8 @@ def test_every_case_that_applies_has_a_test_and_no_other_has():
 
 
 def test_what_differs_is_asserted_explained_and_in_the_semantics():
-    """A row says that it differs if and only if a test asserts what is ours; it gives the reason
-    and the section.
+    """A row says that a case differs if and only if a test asserts what ours does; the row gives
+    the reason and the section.
     """
     headings = {
         line.lstrip("#").strip()

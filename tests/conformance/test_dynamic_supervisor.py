@@ -1,5 +1,5 @@
-"""Elixir's dynamic_supervisor_test (DYN-01 to DYN-41); what its tests and ours assert of restarts
-and stops alike is in tests/supervision and tests/policy.
+"""Elixir's dynamic_supervisor_test (DYN-01 to DYN-41). What its tests and ours assert alike of
+restarts and stops is in tests/supervision and tests/policy.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def start(lab, name, cls=None, /, **fields):
 
 
 async def end_of(node):
-    """Stop it with Shutdown: the reasons of all ends, by ref."""
+    """Stop the supervisor with Shutdown and return the reasons of all ends, by ref."""
     ref = node.whereis("dyn")
     with Reasons(node) as reasons:
         ref.stop(ak.SHUTDOWN)
@@ -38,7 +38,9 @@ async def end_of(node):
 
 @conforms("DYN-01", "DYN-02")
 async def test_as_children_of_a_supervisor():
-    """By their names they have different ids; a second one without a name is there already."""
+    """Dynamic supervisors with names have different ids; a second one without a name is refused as
+    already started.
+    """
     async with ak.open_node(tree(*(ak.dynamic_supervisor().with_(name=name) for name in ("one", "two")))):
         for name in ("one", "two"):
             assert (await top().call(S.which_child, name)).kind == "supervisor"
@@ -51,8 +53,8 @@ async def test_as_children_of_a_supervisor():
 
 @differs("DYN-03", "DYN-08")
 async def test_its_spec():
-    """Id, type and restart as in Elixir, changed by with_ instead of options of `use`. It is known
-    as a supervisor by the kind in listings and in the tree; its label is its class.
+    """Id, type and restart are as in Elixir, changed by with_ instead of options of `use`. Listings
+    and the tree show it as a supervisor by its kind; its label is its class.
     """
     spec = ak.dynamic_supervisor()
     assert (spec.id, spec.kind, spec.restart, spec.shutdown) == (
@@ -71,7 +73,7 @@ async def test_its_spec():
 
 @conforms("DYN-04")
 def test_default_flags():
-    """3 restarts in 5 seconds, any number of children, no extra arguments."""
+    """The defaults are 3 restarts in 5 seconds, any number of children, and no extra arguments."""
     flags, extra_arguments = ak.dynamic_supervisor().args
     assert flags == DynamicFlags(max_restarts=3, max_seconds=5.0, max_children=math.inf)
     assert extra_arguments == ()
@@ -84,8 +86,8 @@ def test_default_flags():
     [("max_restarts", -1), ("max_seconds", 0), ("max_children", -1), ("extra_arguments", "ab"), ("extra_arguments", 7)],
 )
 def test_bad_flags(field, value):
-    """Each has its own error. Flags that it has not, strategy and auto_shutdown, are Python's
-    TypeError.
+    """Each bad flag has its own error. Flags that it does not have, strategy and auto_shutdown, are
+    Python's TypeError.
     """
     with pytest.raises(ak.InvalidSupervisorFlag) as caught:
         ak.dynamic_supervisor(**{field: value})
@@ -97,7 +99,7 @@ def test_bad_flags(field, value):
 
 @conforms("DYN-05")
 async def test_an_init_that_ignores():
-    """The start gives None."""
+    """When init ignores, the start returns None."""
 
     class Ignores(ak.DynamicSupervisor):
         def init(self):
@@ -110,8 +112,8 @@ async def test_an_init_that_ignores():
 @conforms("DYN-06")
 @differs("DYN-06")
 async def test_it_is_registered_and_belongs_to_its_parent():
-    """By name and parent, and it can be stopped. Its parent holds it without a link in the list of
-    links.
+    """It is registered by its name, shows its parent, and can be stopped. Its parent holds it
+    without a link in the list of links.
     """
     async with ak.open_node(root()) as node:
         ref = node.whereis("dyn")
@@ -124,7 +126,7 @@ async def test_it_is_registered_and_belongs_to_its_parent():
 
 @conforms("DYN-07")
 async def test_its_priority_is_handed_through():
-    """scheduling="high" is the supervisor's own."""
+    """scheduling="high" applies to the supervisor itself."""
     async with ak.open_node(ak.dynamic_supervisor().with_(name="dyn", scheduling="high")) as node:
         assert node.process_info(node.whereis("dyn")).scheduling == "high"
 
@@ -135,8 +137,8 @@ async def test_its_priority_is_handed_through():
 @conforms("DYN-12")
 @differs("DYN-13")
 async def test_forms_of_specs():
-    """A ChildSpec with its fields, or ak.child(Class, argument) in place of {Module, argument};
-    nothing else.
+    """start_child takes a ChildSpec with its fields, or ak.child(Class, argument) in place of
+    {Module, argument}, and nothing else.
     """
     lab = Lab()
     async with ak.open_node(root()):
@@ -150,8 +152,8 @@ async def test_forms_of_specs():
 @conforms("DYN-15")
 @differs("DYN-15")
 async def test_specs_are_invalid_before_the_supervisor_is_asked():
-    """Where they are made, so no supervisor need be there. A significant child is refused by the
-    supervisor: the same spec is right for a static one.
+    """A bad spec is refused where it is made, so the supervisor need not exist. A significant child
+    is refused by the supervisor, since the same spec is valid for a static one.
     """
     nowhere = ak.named(D, "nowhere")
     async with ak.open_node(root()):
@@ -172,8 +174,8 @@ async def test_specs_are_invalid_before_the_supervisor_is_asked():
 @conforms("DYN-16")
 @differs("DYN-16")
 async def test_what_a_start_may_return():
-    """A ref, None for IGNORE, StartFailed with the reason; an unknown value is a BadReturn that
-    shows it. There is no further word with a ref.
+    """A start gives a ref, None for IGNORE, or StartFailed with the reason; an unknown value is a
+    BadReturn that shows it. Nothing can be returned in addition to a ref.
     """
     lab = Lab()
     async with ak.open_node(root()):
@@ -194,7 +196,7 @@ async def test_what_a_start_may_return():
 @differs("DYN-17")
 @pytest.mark.parametrize("where", ["constructor", "init", "factory"])
 async def test_errors_and_exits_in_a_start(where):
-    """An exception comes with its stack, an exit plain. Python has no throw."""
+    """An exception comes with its stack, an exit without one. Python has no throw."""
 
     class Fails(ak.Actor):
         def __init__(self, error):
@@ -232,8 +234,8 @@ async def test_errors_and_exits_in_a_start(where):
 
 @conforms("DYN-19", "DYN-20", "DYN-21")
 async def test_counts_after_each_end():
-    """Temporary ones are gone; transient ones come back after a failure only; permanent ones
-    always.
+    """Temporary children are gone after an end; transient ones come back after a failure only;
+    permanent ones always do.
     """
     lab = Lab()
     ends = [ak.SHUTDOWN, ak.Shutdown("signal"), DIED]
@@ -248,8 +250,8 @@ async def test_counts_after_each_end():
 
 @conforms("DYN-22")
 async def test_restarts_that_go_otherwise(autojump_clock):
-    """Of five, two come back, one ignores and is removed, and those whose start fails stay as
-    restarting: four workers, two active.
+    """Of five children two come back, one ignores and is removed, and the two whose start fails
+    stay as restarting: four workers, two active.
     """
     lab = Lab()
     async with ak.open_node(root(max_restarts=100_000)):
@@ -264,7 +266,9 @@ async def test_restarts_that_go_otherwise(autojump_clock):
 
 @conforms("DYN-23", "DYN-24")
 async def test_restarting_and_restarted_children_count_to_max_children():
-    """One that waits for its restart takes the only place, and so does one that is back."""
+    """With one place, a child that waits for its restart takes it, and so does one that has come
+    back.
+    """
     lab = Lab()
     async with ak.open_node(root(max_children=1, max_restarts=100_000)):
         first = await start(lab, "a", backoff=ak.Backoff(first=60, limit=60))
@@ -286,8 +290,8 @@ async def test_restarting_and_restarted_children_count_to_max_children():
 @differs("DYN-27", "DYN-28")
 @pytest.mark.parametrize("trying", [False, True])
 async def test_a_linked_parent_hears_of_the_intensity(trying):
-    """It gets Shutdown, whose detail says why: after one exit too many, or one failed attempt too
-    many.
+    """A linked parent gets Shutdown, whose detail says why: after one exit too many, or one failed
+    attempt too many.
     """
     lab = Lab()
 
@@ -330,7 +334,7 @@ async def test_a_linked_parent_hears_of_the_intensity(trying):
 
 @conforms("DYN-29", "DYN-30")
 def test_shutdown_times():
-    """0 and 1 are valid, -1 is not."""
+    """Shutdown times of 0 and 1 are valid, -1 is not."""
     for valid in (0, 1):
         assert ak.child(Worker).with_(shutdown=valid).shutdown == valid
     with pytest.raises(ak.InvalidChildSpec):
@@ -352,7 +356,7 @@ def test_shutdown_times():
     ],
 )
 async def test_how_three_children_end(autojump_clock, shutdown, cls, reason):
-    """By what time they have, and by what they do with it."""
+    """How a child ends depends on the time it has and on what it does with that time."""
     lab = Lab()
     async with ak.open_node(root()) as node:
         refs = [await start(lab, n, cls, shutdown=shutdown) for n in range(3)]
@@ -372,7 +376,9 @@ async def test_infinity_and_brutal_kill_together(autojump_clock):
 @conforms("DYN-39", "DYN-40")
 @pytest.mark.parametrize(("shutdown", "reason"), [("brutal_kill", ak.KILLED), (1.0, ak.SHUTDOWN)])
 async def test_terminate_child(shutdown, reason):
-    """Its reason; the second call does not find it; nothing is counted."""
+    """A terminated child ends with its reason; a second call does not find it, and it is no longer
+    counted.
+    """
     lab = Lab()
     async with ak.open_node(root()) as node:
         ref = await start(lab, "a", shutdown=shutdown)

@@ -29,8 +29,8 @@ class Stack(ak.Actor):
 
 @differs("ESUP-01", "ESUP-10")
 async def test_a_tree_of_ones_own():
-    """A class has no child_spec of its own: a function that returns a spec is what a module with
-    `use` is; its fields can be changed by whoever uses it.
+    """A class has no child_spec of its own: a function that returns a spec replaces a module with
+    `use`, and its caller can change the fields.
     """
 
     def stacks(*items, **changes):
@@ -48,8 +48,8 @@ async def test_a_tree_of_ones_own():
 
 @conforms("ESUP-02")
 def test_specs_of_classes_and_what_is_none():
-    """Of a class, of a class with arguments, of fields, with changes; a class that is no actor is
-    refused by name, and so is anything else.
+    """Specs can be made of a class, of a class with arguments, of fields, and with changes; a class
+    that is not an actor is refused by name, and so is anything else.
     """
     assert (ak.child(Stack).start, ak.child(Stack).args, ak.child(Stack).id) == (Stack, (), "Stack")
     assert ak.child(Stack, ["a"]).args == (["a"],)
@@ -71,8 +71,8 @@ def test_specs_of_classes_and_what_is_none():
 @conforms("ESUP-03")
 @differs("ESUP-03")
 def test_flags():
-    """3 in 5 seconds, never shutting itself down; what is given is taken. The strategy may be left
-    out: OTP's default, one_for_one.
+    """The defaults are 3 restarts in 5 seconds and no automatic shutdown; given values are used.
+    The strategy may be left out: it is then OTP's default, one_for_one.
     """
     assert ak.supervisor().args[0] == SupervisorFlags(
         "one_for_one", max_restarts=3, max_seconds=5.0, auto_shutdown="never"
@@ -85,7 +85,7 @@ def test_flags():
 
 @conforms("ESUP-05", "ESUP-07")
 async def test_supervisors_by_name_and_via_a_registry():
-    """Either leads to the same supervisor."""
+    """A name and a via ref lead to the same supervisor."""
     lab = Lab()
     async with ak.open_node(tree(ak.registry(name="r"), lab.spec("a"))) as node:
         registry = ak.named(ak.Registry, "r")
@@ -97,7 +97,7 @@ async def test_supervisors_by_name_and_via_a_registry():
 
 @conforms("ESUP-08")
 async def test_a_registered_child_comes_back_under_its_name():
-    """Stopped, it is there again with its first state, found by the same name."""
+    """A child that is stopped comes back with its first state and is found by the same name."""
     stack = ak.named(Stack, "stack")
     async with ak.open_node(tree(ak.child(Stack, ["hello"]).with_(name="stack"))) as node:
         first = node.whereis("stack")
@@ -120,7 +120,9 @@ def test_bad_forms_of_a_supervisors_name(name):
 @conforms("ESUP-12")
 @differs("ESUP-13")
 async def test_start_child_forms():
-    """A ChildSpec, or ak.child(Class, argument) in place of {Module, argument}."""
+    """start_child takes a ChildSpec, or ak.child(Class, argument) in place of {Module,
+    argument}.
+    """
     async with ak.open_node(tree()):
         one = await top().call(S.start_child, ak.ChildSpec(Stack, args=([1],), id="one"))
         two = await top().call(S.start_child, ak.child(Stack, [2]))
@@ -130,7 +132,9 @@ async def test_start_child_forms():
 
 @conforms("ESUP-14", "ESUP-15")
 async def test_specs_that_cannot_be():
-    """No id, no start, a negative shutdown; 0 and 1 are fine."""
+    """A spec without an id or a start, or with a negative shutdown, is refused; a shutdown of 0 or
+    1 is fine.
+    """
     async with ak.open_node(tree()):
         for make in (
             lambda: ak.ChildSpec(Stack(), id="x"),
@@ -147,7 +151,7 @@ async def test_specs_that_cannot_be():
 
 @conforms("ESUP-16")
 async def test_the_life_cycle_of_children():
-    """Empty; one child; running; terminate, restart, terminate, delete."""
+    """The steps: no child, one child, running; terminate, restart, terminate, delete."""
     lab = Lab()
     async with ak.open_node(under()) as node:
         assert await top().call(S.which_children) == ()

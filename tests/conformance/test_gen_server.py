@@ -1,5 +1,6 @@
-"""gen_server_SUITE and gen_server_test (SRV-01 to SRV-22). More of calls is in
-tests/messaging/test_calls.py, of sys in test_sys.py, of ends in tests/runtime/test_lifecycle.py.
+"""gen_server_SUITE and gen_server_test (SRV-01 to SRV-22). There is more about calls in
+tests/messaging/test_calls.py, about sys in test_sys.py, and about ends in
+tests/runtime/test_lifecycle.py.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ async def node(autojump_clock):
 
 
 class Server(ak.Actor):
-    """What gen_server_SUITE's server does, told by whoever starts and calls it."""
+    """Does what gen_server_SUITE's server does, as told by the test that starts and calls it."""
 
     def __init__(self, plan=None):
         self.plan = plan
@@ -99,9 +100,9 @@ class Server(ak.Actor):
 
 @conforms("SRV-01")
 async def test_start(node, autojump_clock):
-    """A call after the start is answered; after a stop nobody is there. A start that takes too
-    long, ignores or stops says so; a name in use is told by whom, and is free after the stop.
-    Nothing stray comes.
+    """After the start a call is answered; after a stop nobody answers. A start that takes too long,
+    ignores or stops says so. AlreadyRegistered names the holder of a name in use, which is free
+    after the stop. No stray message comes.
     """
     ref = await node.start(Server)
     assert await ref.call(Server.started_p) == "ok"
@@ -143,8 +144,8 @@ async def test_start(node, autojump_clock):
 @conforms("SRV-02")
 @differs("SRV-02")
 async def test_stop(node, autojump_clock):
-    """By ref and by name, with any reason; who waits too short leaves the server alive. A second
-    stop is nothing, where OTP exits with noproc: what was wanted is so.
+    """A server stops by ref and by name, with any reason; a wait that is too short leaves it alive.
+    A second stop does nothing, where OTP exits with noproc, since the server has already stopped.
     """
     for where in (None, "svc"):
         for reason in (ak.NORMAL, ak.Shutdown("x"), OTHER):
@@ -175,8 +176,8 @@ async def test_stop(node, autojump_clock):
 @differs("SRV-03", "SRV-21", "PL-01")
 async def test_crashes_and_their_reports(node, autojump_clock, caplog):
     """Orderly ends, raised or stopped, are not reported, and the caller gets their reason. A crash
-    is, once, with reason, stack, parent, mailbox and state; not with the last message and the
-    client, which could hold anything.
+    is reported once, with reason, stack, parent, mailbox and state, but without the last message
+    and the client, which could hold anything.
     """
     caplog.set_level(logging.INFO, "actorkit")
     for reason in (ak.Shutdown("x"), ak.SHUTDOWN, ak.NORMAL):
@@ -220,9 +221,9 @@ async def test_crashes_and_their_reports(node, autojump_clock, caplog):
 @conforms("SRV-04")
 @differs("SRV-04", "SRV-12")
 async def test_call(node, autojump_clock):
-    """A reply may come later; a state timeout is served after a call that came before it, and
-    before one that came after; a caller's timeout of 1 ms does no harm. Whatever a handler returns
-    is its answer, so there is no bad one.
+    """A reply may come later. A state timeout is served after a call that came before it, and
+    before one that came after it. A caller's timeout of 1 ms does no harm. Whatever a handler
+    returns is its answer, so there is no bad answer.
     """
     ref = node.spawn(Server)
     assert await ref.call(Server.delayed, 1) == "delayed"
@@ -240,7 +241,7 @@ async def test_call(node, autojump_clock):
 
 @conforms("SRV-05")
 async def test_calling_oneself(node, autojump_clock):
-    """Refused at once, by ref, by name, and via a registry."""
+    """A call of oneself is refused at once, by ref, by name, and via a registry."""
     ref = node.spawn(ak.child(Puppet).with_(name="me"))
     registry = await node.start(ak.registry(name="r"))
     await registry.call(ak.Registry.register, ref, "me")
@@ -257,7 +258,9 @@ async def test_calling_oneself(node, autojump_clock):
 
 @conforms("SRV-06")
 async def test_what_a_failed_call_says(node, autojump_clock):
-    """Whom it was for, which method, why; as attributes and in the text."""
+    """The error of a failed call says who was called, which method, and why, in its attributes and
+    in its text.
+    """
     stopped = node.spawn(ak.child(Server).with_(name="svc"))
     stopped.stop()
     await node.stopped(stopped)
@@ -286,9 +289,9 @@ async def test_what_a_failed_call_says(node, autojump_clock):
 
 @differs("SRV-07")
 async def test_requests_are_tasks(node, autojump_clock):
-    """Overlapping requests are tasks of a nursery: each gets its own answer; one may look whether
-    it is there, go on, and get it later; a dead server fails it. No message can be mistaken for an
-    answer.
+    """Overlapping requests are tasks of a nursery. Each gets its own answer; a caller may check for
+    an answer, go on, and get it later; the request fails if the server is dead. No message can be
+    mistaken for an answer.
     """
     ref, dead = node.spawn(Server), node.spawn(Server)
     dead.kill()
@@ -335,8 +338,8 @@ async def test_no_late_reply_in_the_callers_mailbox(node, autojump_clock):
 @conforms("SRV-09")
 @differs("SRV-09")
 async def test_cast(node, autojump_clock):
-    """ok, delayed by a timer, and one that stops. To nobody, in whatever way, it raises nothing; it
-    returns whether it was accepted.
+    """A cast arrives; so does a message delayed by a timer; a cast may stop the server. A cast to
+    nobody, in whatever way, raises nothing; it returns whether it was accepted.
     """
     ref, probe = node.spawn(Server), Probe(node)
     probe.monitor(ref)
@@ -354,7 +357,7 @@ async def test_cast(node, autojump_clock):
 
 @conforms("SRV-10")
 async def test_info(node, autojump_clock):
-    """Plain messages reach handle_info, in order; it may stop the server."""
+    """Plain messages reach handle_info in order, and one may stop the server."""
     ref, probe = node.spawn(Server), Probe(node)
     probe.monitor(ref)
     for message in ("handle_info", ("any", "term"), None):
@@ -368,8 +371,8 @@ async def test_info(node, autojump_clock):
 @conforms("SRV-11")
 @pytest.mark.parametrize("where", ["init", "call", "call, later", "cast", "info"])
 async def test_continue(node, autojump_clock, where):
-    """From everywhere: before a message that is queued already; chained, in order; and it may stop
-    the server.
+    """A continuation may be asked for anywhere. It runs before a message that is already queued;
+    continuations may be chained, run in order, and may stop the server.
     """
     log = []
 
@@ -431,9 +434,9 @@ async def test_continue(node, autojump_clock, where):
 
 @differs("SRV-12")
 async def test_idle_timeouts(node, autojump_clock):
-    """In force from init, a call or a message until it is set anew, and counted from each message;
-    OTP's holds for the next one only. Zero is not taken: what is to run at once is a continuation.
-    There are no absolute times.
+    """An idle timeout holds from init, a call or a message until it is set anew, and is counted
+    from each message; OTP's holds for the next message only. Zero is refused: work to be done at
+    once is a continuation. There are no absolute times.
     """
     ref = node.spawn(Server)
     await ref.call(Server.idle, 2)
@@ -451,7 +454,7 @@ async def test_idle_timeouts(node, autojump_clock):
 @conforms("SRV-15")
 @pytest.mark.parametrize("plan", [ak.IGNORE, ak.Stop(ak.Failure("stopped"))])
 async def test_a_name_is_free_when_the_start_returns(node, autojump_clock, plan):
-    """A hundred times, for init that ignores or stops."""
+    """The name is free each of a hundred times, whether init ignores or stops."""
     spec = ak.child(Server, plan).with_(name="svc")
     for _ in range(100):
         try:
@@ -463,8 +466,8 @@ async def test_a_name_is_free_when_the_start_returns(node, autojump_clock, plan)
 
 @differs("SRV-16")
 async def test_whose_exit_ends_a_server():
-    """There is no enter_loop: a process registers itself as any actor. The Exit of a supervisor
-    runs terminate in a child that traps exits; that of another parent is a message.
+    """There is no enter_loop: a process registers itself as any actor does. The Exit of a
+    supervisor runs terminate in a child that traps exits; the Exit of another parent is a message.
     """
     ends = []
 
@@ -495,8 +498,8 @@ async def test_whose_exit_ends_a_server():
 
 @conforms("SRV-17")
 async def test_format_status(node, autojump_clock, caplog):
-    """What it returns is shown by get_status and in the crash report, the state itself in neither;
-    one that raises loses neither of the two.
+    """get_status and the crash report show what format_status returns, and never the state itself;
+    both survive a format_status that raises.
     """
 
     class Formats(Server):
@@ -524,8 +527,8 @@ async def test_format_status(node, autojump_clock, caplog):
 @conforms("SRV-18")
 @pytest.mark.parametrize("suspended", [False, True])
 async def test_get_and_replace_state(node, autojump_clock, suspended):
-    """By ref and by name, suspended or not; a function that raises keeps the state, and the caller
-    hears of it.
+    """The state can be read and replaced by ref and by name, suspended or not; if the function
+    raises, the state stays, and the caller gets the error.
     """
     ref = node.spawn(ak.child(Server, "plan").with_(name="svc"))
     if suspended:
@@ -544,8 +547,8 @@ async def test_get_and_replace_state(node, autojump_clock, suspended):
 
 @conforms("SRV-19")
 async def test_calls_of_one_with_a_huge_mailbox():
-    """20,000 queued messages in the caller are no more work for its calls: as many lines of code
-    run.
+    """20,000 queued messages in the caller do not slow down its calls: as many lines of code run as
+    without them.
     """
     counts = []
 
@@ -572,8 +575,9 @@ async def test_calls_of_one_with_a_huge_mailbox():
 @conforms("SRV-20")
 @differs("SRV-20")
 async def test_callbacks_that_are_missing(node, autojump_clock, caplog):
-    """No handle_info: logged, alive. No terminate: fine. A call or cast that is not declared is
-    refused at the sender. An undefined name in a callback is that callback's error.
+    """Without handle_info a message is logged, and the actor lives. Without terminate the end is
+    orderly. A call or cast that is not declared is refused at the sender. An undefined name in a
+    callback is that callback's error.
     """
 
     class Bare(ak.Actor):
@@ -612,8 +616,9 @@ async def test_callbacks_that_are_missing(node, autojump_clock, caplog):
 @conforms("SRV-22")
 @differs("SRV-22")
 async def test_what_elixirs_suite_asserts_beyond(node, autojump_clock):
-    """Names that are none; the forms of whereis; started is not linked, linked is; a stop of the
-    dead is nothing, a stop of oneself is an orderly end, where Elixir exits with calling_self.
+    """Bad names are refused; whereis takes each form of a ref; a started server is not linked, a
+    linked one is. Stopping the dead does nothing, and stopping oneself is an orderly end, where
+    Elixir exits with calling_self.
     """
     for bad in ("", 7, ("a", "b")):
         with pytest.raises(ak.InvalidChildSpec):

@@ -1,5 +1,5 @@
 """max_heap_size in process_SUITE and gc_SUITE, memsup_SUITE, logger's overload protection (HEAP,
-MEM, LOG). More of the budgets is in tests/budgets, of the governor in tests/governor.
+MEM, LOG). There is more about budgets in tests/budgets, and about the governor in tests/governor.
 """
 
 from __future__ import annotations
@@ -66,9 +66,10 @@ OWN = [
 @pytest.mark.parametrize("default", NODE_DEFAULTS)
 @pytest.mark.parametrize("own", OWN)
 async def test_the_matrix_of_knobs(default, own, caplog):
-    """What an actor leaves open is the node's, else the system's: kill and log. Killed, it ends
-    with MemoryLimit, where OTP says killed; watched only, it lives and a later exit has its own
-    reason. It is logged if it is to be, and nothing else comes.
+    """Fields that an actor's limit leaves open come from the node, else from the system: kill and
+    log. A killed actor ends with MemoryLimit, where OTP says killed; one that is only watched
+    lives, and a later exit has its own reason. One line is logged if log is on, and nothing else
+    comes.
     """
     kill = own.kill if own.kill is not None else default.kill if default and default.kill is not None else True
     log = own.log if own.log is not None else default.log if default and default.log is not None else True
@@ -98,7 +99,7 @@ async def test_the_matrix_of_knobs(default, own, caplog):
 
 @conforms("HEAP-01")
 async def test_a_nodes_size_is_inherited():
-    """By whoever has no limit of its own, and without one nobody has any."""
+    """An actor without a limit of its own inherits the node's; without that, nobody has a limit."""
     async with ak.open_node(max_heap_size="1 MiB") as node:
         assert node.process_info(node.spawn(Grows)).max_heap_size == MIB
         assert node.process_info(node.spawn(ak.child(Grows).with_(max_heap_size=0))).max_heap_size is None
@@ -110,7 +111,7 @@ async def test_a_nodes_size_is_inherited():
 @differs("HEAP-02")
 @pytest.mark.parametrize("include", [False, True])
 async def test_shared_data(include, caplog):
-    """What others hold too counts with include_shared only, and then in full for each."""
+    """What others hold too counts only with include_shared, and then in full for each actor."""
     caplog.set_level(logging.CRITICAL, "actorkit")
     shared = bytes(MIB)
     async with ak.open_node() as node:
@@ -139,8 +140,8 @@ async def test_shared_data(include, caplog):
     ],
 )
 def test_bad_limits(bad):
-    """No size, a negative one, none, one too large, knobs that are no truth values: refused when
-    made.
+    """No size, a negative, fractional or too large one, and flags that are not bools are refused
+    when the limit is made.
     """
     with pytest.raises((ValueError, TypeError)):
         bad()
@@ -148,7 +149,7 @@ def test_bad_limits(bad):
 
 @conforms("HEAP-03")
 async def test_bad_limits_of_ones_own(caplog):
-    """An actor that assigns one gets the error, and its limit stays."""
+    """An actor that assigns a bad limit gets the error, and its limit stays."""
     async with ak.open_node() as node:
         for bad in ("some", -1, {"size": 7}, True):
             ref = node.spawn(Grows)
@@ -161,7 +162,9 @@ async def test_bad_limits_of_ones_own(caplog):
 
 @conforms("HEAP-04")
 async def test_defaults_read_back():
-    """No limit; with a size only, kill and log are on and shared data does not count."""
+    """By default there is no limit; with a size only, kill and log are on, and shared data does not
+    count.
+    """
     async with ak.open_node() as node:
         ref = node.spawn(Grows)
         assert await ref.call(Grows.own_limit) is None
@@ -172,7 +175,7 @@ async def test_defaults_read_back():
 
 @conforms("HEAP-05")
 async def test_the_largest_limit():
-    """The largest number that is a size is taken for a node; the next is refused."""
+    """A node takes the largest number that is a size, and refuses the next one."""
     async with ak.open_node(max_heap_size=2**62 - 1) as node:
         assert node.process_info(node.spawn(Grows)).max_heap_size == 2**62 - 1
     with pytest.raises(ValueError, match="EiB"):
@@ -185,8 +188,8 @@ async def test_the_largest_limit():
 @needs_the_extension
 @pytest.mark.parametrize("where", ["in_a_handler", "in_a_local", "in_a_comprehension", "in_a_task", "catching_all"])
 async def test_code_after_the_allocation_does_not_run(where, caplog):
-    """Wherever it allocates, also within `except`: it ends there, with MemoryLimit; what comes
-    after is not reached.
+    """Wherever the actor allocates, even within `except`, it ends there with MemoryLimit; the code
+    after that does not run.
     """
     caplog.set_level(logging.CRITICAL, "actorkit")
     reached = []
@@ -211,8 +214,8 @@ async def test_code_after_the_allocation_does_not_run(where, caplog):
 
 @differs("HEAP-07")
 async def test_messages_count_when_they_arrive(caplog):
-    """Those that do not fit are refused by the overflow policy, so the mailbox never takes its
-    actor over the limit, and nobody need collect it from outside.
+    """Messages that do not fit are refused by the overflow policy, so the mailbox never takes its
+    actor over the limit, and nobody has to collect its garbage from outside.
     """
     caplog.set_level(logging.CRITICAL, "actorkit")
     async with ak.open_node() as node:
@@ -241,8 +244,8 @@ async def until(condition):
 
 @differs("MEM-01", "MEM-05")
 def test_settings_of_the_memory_watch():
-    """They are given once, when the node is opened, and frozen; marks and times that cannot be are
-    refused, where memsup's configuration falls back to its defaults silently.
+    """The settings are given once, when the node is opened, and frozen. Impossible marks and times
+    are refused, where memsup's configuration silently falls back to its defaults.
     """
     settings = ak.GovernorSettings()
     assert [settings.ladder.rung(level).enter for level in list(L)[1:]] == [0.7, 0.8, 0.9, 0.96]
@@ -265,9 +268,9 @@ def test_settings_of_the_memory_watch():
 @conforms("MEM-02")
 @differs("MEM-02", "MEM-03")
 async def test_the_alarm(autojump_clock, caplog):
-    """Set when usage is over the mark, cleared when it is well below, told once each, with
-    hysteresis between. There is no alarm for one actor: its own limit tells that. The worst actor
-    is known once a census was needed, not before.
+    """The alarm is set when usage is over the mark and cleared when usage is well below, with
+    hysteresis between; each change is reported once. There is no alarm for one actor: its own limit
+    reports that. The worst actor is known only once a census was needed.
     """
     caplog.set_level(logging.CRITICAL, "actorkit")
     memory = ScriptedMemory(limit=1000 * MIB, used=100 * MIB, live=100 * MIB)
@@ -298,7 +301,9 @@ async def test_the_alarm(autojump_clock, caplog):
 @conforms("MEM-04")
 @differs("MEM-04")
 async def test_the_worst_actor(autojump_clock, caplog):
-    """The one that grew, with its bytes, after a census; when it has ended it is no longer told."""
+    """After a census the worst actor is the one that grew, with its bytes; once it has ended it is
+    no longer reported.
+    """
     caplog.set_level(logging.CRITICAL, "actorkit")
     memory = ScriptedMemory(limit=1000 * MIB, used=100 * MIB, live=100 * MIB)
     async with governed(memory, governor=ak.GovernorSettings(dry_run=True)) as node:
@@ -317,8 +322,8 @@ async def test_the_worst_actor(autojump_clock, caplog):
 @conforms("MEM-06", "MEM-07")
 @differs("MEM-06", "MEM-07")
 async def test_a_source_that_cannot_tell(autojump_clock, caplog):
-    """The last good figures stay, it is logged, the node and its watch go on. Without a limit there
-    is no watch, and nothing is made up.
+    """When the source fails the last good figures stay, the failure is logged, and the node and its
+    watch go on. Without a limit there is no watch, and no figures are made up.
     """
     memory = ScriptedMemory(limit=1000 * MIB, used=100 * MIB, live=100 * MIB)
     async with governed(memory) as node, node.subscribe(ak.MemoryAlarm) as alarms:
@@ -342,8 +347,8 @@ async def test_a_source_that_cannot_tell(autojump_clock, caplog):
 @conforms("MEM-09")
 @differs("MEM-09")
 async def test_one_alarm_however_often_the_node_is_opened(autojump_clock, caplog):
-    """While one stands it is told once, to each node that is open; the watch ends with its last
-    node, and the next one begins without an alarm.
+    """While an alarm stands it is reported once to each open node; the watch ends with its last
+    node, and the next watch begins without an alarm.
     """
     caplog.set_level(logging.CRITICAL, "actorkit")
     for _ in range(3):
@@ -361,8 +366,8 @@ async def test_one_alarm_however_often_the_node_is_opened(autojump_clock, caplog
 
 
 async def flooded(node, number, **options):
-    """A gate that is busy, to which a process without patience has sent ``number`` messages: how
-    many it took.
+    """A gate that is busy, to which an impatient process has sent ``number`` messages, and how many
+    of them it accepted.
     """
     ref, made = gate(node, **options)
     await settle()
@@ -372,8 +377,8 @@ async def flooded(node, number, **options):
 @conforms("LOG-01")
 @differs("LOG-01")
 async def test_senders_that_wait_lose_nothing(autojump_clock):
-    """overflow="wait", and cast_wait: a full mailbox holds its senders back, and everything
-    arrives, in order.
+    """With overflow="wait" and with cast_wait, a full mailbox holds its senders back, and
+    everything arrives in order.
     """
     async with ak.open_node() as node:
         ref, made = gate(node, mailbox=10, overflow="wait")
@@ -396,7 +401,7 @@ async def test_senders_that_wait_lose_nothing(autojump_clock):
 @differs("LOG-02")
 @pytest.mark.parametrize("overflow", ["reject", "drop_newest", "drop_oldest"])
 async def test_a_flood_is_dropped_and_counted(autojump_clock, overflow):
-    """Of 1,000 messages some are handled and not all; each that is not is counted."""
+    """Of 1,000 messages some are handled, but not all; each other one is counted."""
     async with ak.open_node() as node:
         ref, made, accepted = await flooded(node, 1000, mailbox=200, overflow=overflow)
         assert accepted == (200 if overflow == "reject" else 1000)
@@ -409,8 +414,8 @@ async def test_a_flood_is_dropped_and_counted(autojump_clock, overflow):
 
 @differs("LOG-03")
 async def test_what_is_declared_sheddable_can_be_flushed(autojump_clock):
-    """When memory is short, not at a length: the sheddable ones go, the oldest first, callers are
-    told; control messages and the others stay.
+    """Shedding depends on memory, not on the mailbox's length: sheddable messages go, the oldest
+    first, and their callers are told; control messages and all others stay.
     """
     from actorkit.governor.shed import shed_mailboxes
 
@@ -435,8 +440,8 @@ async def test_what_is_declared_sheddable_can_be_flushed(autojump_clock):
 @differs("LOG-04")
 @pytest.mark.parametrize(("rate", "expected"), [(None, 100), (10.0, 10)])
 async def test_bursts_are_limited_where_work_comes_in(autojump_clock, rate, expected):
-    """At admission: all without a rate; exactly a burst with one, and as many again for each
-    period.
+    """Admission limits bursts: without a rate everything is admitted; with one, exactly a burst,
+    and as many again in each period.
     """
     from actorkit.policy.memory.admission import AdmissionSettings, KindLimits
 
@@ -455,7 +460,7 @@ async def test_bursts_are_limited_where_work_comes_in(autojump_clock, rate, expe
 
 @conforms("LOG-05")
 async def test_a_flood_alone_kills_nobody(autojump_clock):
-    """Without a limit to what it may hold, a full mailbox is no reason to end."""
+    """If there is no limit on what it may hold, a full mailbox does not end an actor."""
     async with ak.open_node() as node:
         ref, made, _ = await flooded(node, 50_000, mailbox=math.inf)
         assert node.process_info(ref).mailbox == 50_000
@@ -468,8 +473,9 @@ async def test_a_flood_alone_kills_nobody(autojump_clock):
 @differs("LOG-06", "LOG-07")
 @pytest.mark.parametrize("restart", ["permanent", "temporary"])
 async def test_over_its_memory_it_ends_and_comes_back_later(autojump_clock, caplog, restart):
-    """With the usage and the limit in its reason, MemoryLimit; its supervisor starts a new one
-    after the backoff of its spec; never, if it is temporary. A length of the mailbox kills nobody.
+    """An actor over its budget ends with MemoryLimit, which gives usage and limit. Its supervisor
+    starts a new one after the backoff of its spec, but never a temporary one. The length of a
+    mailbox kills nobody.
     """
     caplog.set_level(logging.CRITICAL, "actorkit")
     spec = ak.child(Grows).with_(
@@ -497,8 +503,8 @@ async def test_over_its_memory_it_ends_and_comes_back_later(autojump_clock, capl
 
 @conforms("LOG-08")
 async def test_control_calls_under_load(autojump_clock):
-    """With thousands of messages before them, sys requests, a suspend and a stop are served at the
-    next boundary.
+    """With thousands of messages queued before them, sys requests, a suspend and a stop are served
+    at the next boundary.
     """
     async with ak.open_node() as node:
         ref, made, accepted = await flooded(node, 5000, mailbox=5000)

@@ -27,7 +27,7 @@ async def node(autojump_clock):
 
 
 class Starts(ak.Actor):
-    """Whose start does what it is told."""
+    """An actor whose start does what it is told."""
 
     def __init__(self, plan, log):
         self.plan, self.log = plan, log
@@ -50,8 +50,9 @@ class Starts(ak.Actor):
 
 @conforms("PL-01")
 async def test_starts_are_waited_for(node, autojump_clock):
-    """node.start blocks until init has returned; a failed init is an error at once, also when the
-    actor dies before it is done; one that takes too long is killed, and nothing stray comes of it.
+    """node.start blocks until init has returned. A failed init is an error at once, even if the
+    actor dies before init is done; one that takes too long is killed, and no stray message comes of
+    it.
     """
     log = []
     began = trio.current_time()
@@ -91,8 +92,8 @@ async def test_starts_are_waited_for(node, autojump_clock):
 
 @conforms("PL-01")
 async def test_stopping(node, autojump_clock):
-    """The reason is forwarded; a wait for it may have a deadline; the dead and nobody are no
-    trouble.
+    """The reason of a stop is forwarded, and a wait for the end may have a deadline; stopping the
+    dead or nobody does no harm.
     """
     probe = Probe(node)
     for reason in (ak.NORMAL, ak.SHUTDOWN, OTHER):
@@ -117,9 +118,9 @@ async def test_stopping(node, autojump_clock):
 
 @differs("PL-01")
 async def test_crash_reports(node, autojump_clock, caplog):
-    """Name, pid, parent, mailbox length, number of links, state, reason and stack, cut to a bounded
-    length. Not the messages, and nothing of linked neighbours: they could be anything. Orderly ends
-    have none.
+    """A crash report has name, pid, parent, mailbox length, number of links, state, reason and
+    stack, cut to a bounded length. It omits the messages and linked neighbours, which could be
+    anything. Orderly ends have no report.
     """
     caplog.set_level(logging.INFO, "actorkit")
     for reason in (ak.NORMAL, ak.SHUTDOWN, ak.Shutdown("why")):
@@ -160,10 +161,10 @@ async def test_crash_reports(node, autojump_clock, caplog):
 @conforms("SYS-01")
 @differs("SYS-01")
 async def test_sys(node, autojump_clock, caplog):
-    """trace tells events in order, to any function: a log is one that appends, and one that raises
-    is taken out. Statistics count while they are on. Suspended, twice or once, an actor leaves
-    calls to time out, and serves again after resume. log, log_to_file and install do not exist;
-    special processes cannot be looked into.
+    """trace passes events in order to any function: a log is a function that appends, and one that
+    raises is removed. Statistics count while they are on. Calls to an actor that is suspended, once
+    or twice, time out; it serves again after resume. log, log_to_file and install do not exist;
+    special processes have no state that can be read.
     """
     ref = node.spawn(Puppet)
     log = []
@@ -211,10 +212,10 @@ async def test_sys(node, autojump_clock, caplog):
 @conforms("TMR-01")
 @differs("TMR-01")
 async def test_timers(node, autojump_clock):
-    """Never before their time, in the order of their times and then of their making; cancel tells
-    what is left, then None. To a name it is resolved when it fires, and to nobody it is a dead
-    letter, which OTP does not count. A timer goes with its receiver. What would be read_timer is
-    `pending` and the seconds that cancel returns.
+    """Timers never fire before their time, and fire in the order of their times, then of their
+    creation. cancel returns the remaining seconds, then None. A name is resolved when the timer
+    fires; a message to nobody is a dead letter, which OTP does not count. A timer ends with its
+    receiver. `pending` and the seconds that cancel returns replace read_timer.
     """
     probe = Probe(node)
     began = trio.current_time()
@@ -262,8 +263,8 @@ async def test_timers(node, autojump_clock):
 
 @conforms("TMR-01")
 async def test_receive_timeouts(node, autojump_clock):
-    """Of 0: what is there is received, nothing is waited for; infinite; and one that passes loses
-    nothing.
+    """A receive timeout of 0 receives what is there and waits for nothing; an infinite one waits;
+    and one that passes loses no message.
     """
     probe = Probe(node)
 
@@ -290,8 +291,8 @@ async def test_receive_timeouts(node, autojump_clock):
 
 @conforms("TMR-01")
 async def test_selective_receive_with_errors_and_recursion(node, autojump_clock):
-    """Predicates that raise, receives within receives, many messages that do not fit: none is lost,
-    none comes twice, and the order is kept.
+    """With predicates that raise, receives within receives and many messages that do not match, no
+    message is lost or comes twice, and the order is kept.
     """
     probe = Probe(node)
 
@@ -329,15 +330,15 @@ async def test_selective_receive_with_errors_and_recursion(node, autojump_clock)
 @conforms("INFO-01")
 @differs("INFO-01", "INFO-02", "INFO-07")
 async def test_one_snapshot(node, autojump_clock):
-    """All items at once, frozen, in place of a list of items; of the mailbox its length and what it
-    holds in bytes, not the messages; 0 when it is drained. The label is the class or function;
-    parent and length are as in OTP; there is no process dictionary.
+    """process_info gives all items at once, frozen, in place of a list of items. Of the mailbox it
+    gives the length and the bytes, 0 when it is drained, but not the messages. The label is the
+    class or function; parent and length are as in OTP; there is no process dictionary.
     """
     ref, made = gate(node, mailbox=100)
     await settle()
     for n in range(5):
         ref.send(bytes(10_000))
-        assert node.process_info(ref).mailbox == n + 1  # what one has sent before asking is in it
+        assert node.process_info(ref).mailbox == n + 1  # what the asker has sent before is included
     info = node.process_info(ref)
     assert info.memory.mailbox >= 50_000
     assert not hasattr(info, "messages")
@@ -356,8 +357,8 @@ async def test_one_snapshot(node, autojump_clock):
 
 @conforms("INFO-04")
 async def test_every_living_actor_can_be_looked_at(autojump_clock):
-    """Supervisors, tasks, processes, suspended and busy ones: every item of each, while they come
-    and go.
+    """process_info shows every item of supervisors, tasks, processes, and suspended and busy
+    actors, while actors come and go.
     """
     tree = ak.supervisor(
         ak.registry(name="r"), ak.dynamic_supervisor().with_(name="d"), ak.task_supervisor(name="t"), ak.child(Puppet)
@@ -376,7 +377,7 @@ async def test_every_living_actor_can_be_looked_at(autojump_clock):
 
 @conforms("INFO-05")
 async def test_serving_the_request_does_not_show(node, autojump_clock):
-    """An idle actor is waiting, although it serves the request that asks."""
+    """An idle actor is shown as waiting, although it serves the request that asks."""
     ref = node.spawn(Puppet)
     await settle()
     assert (await ak.sys.get_status(ref)).info.status == "waiting"
@@ -385,7 +386,9 @@ async def test_serving_the_request_does_not_show(node, autojump_clock):
 
 @conforms("INFO-09")
 async def test_the_dead_and_the_nameless(node, autojump_clock):
-    """None for one that has been killed; name is None without one, and gone with unregister."""
+    """process_info of a killed actor is None; the name is None if an actor has none, and gone after
+    unregister.
+    """
     ref = node.spawn(Puppet)
     assert node.process_info(ref).name is None
     await ref.call(Puppet.do, lambda me: me.ctx.register("svc"))
@@ -402,7 +405,7 @@ async def test_the_dead_and_the_nameless(node, autojump_clock):
 
 
 class Spins(ak.Actor):
-    """Feeds itself, for ever unless ``until`` says when to end."""
+    """Casts to itself for ever, unless ``until`` says when to end."""
 
     def __init__(self, turns, until=lambda: False):
         self.turns = turns
@@ -423,8 +426,9 @@ class Spins(ak.Actor):
 @conforms("PRIO-01")
 @pytest.mark.parametrize("slice_seconds", [1e-9, 1000])
 async def test_low_gets_about_an_eighth(slice_seconds):
-    """One turn for each eight of an actor of normal priority, while both always have work: be the
-    machine so slow that a turn is one message, or so fast that it is a whole quantum.
+    """An actor of low priority gets one turn for every eight of one of normal priority, while both
+    always have work. That holds if the machine is so slow that a turn is one message, and if it is
+    so fast that a turn is a whole quantum.
     """
     rounds, quantum = 50, 16
     each = 1 if slice_seconds < 1 else quantum
@@ -447,8 +451,8 @@ async def test_low_gets_about_an_eighth(slice_seconds):
 
 @conforms("PRIO-02")
 async def test_no_priority_inversion():
-    """A request to an actor of low priority, which has work that it does not get to, is served
-    while others of high priority spin.
+    """An actor of low priority serves a request while actors of high priority spin, although it
+    does not get to its other work.
     """
     turns = {}
     async with ak.open_node() as node:

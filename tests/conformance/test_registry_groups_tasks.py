@@ -1,5 +1,5 @@
-"""Elixir's registry, partition_supervisor, task and task/supervisor tests, OTP's pg_SUITE (REG,
-PART, TASK, PG): what tests/behaviours does not assert, and what ours does otherwise.
+"""Elixir's registry, partition_supervisor, task and task/supervisor tests, and OTP's pg_SUITE (REG,
+PART, TASK, PG): what tests/behaviours does not assert, and where ours differs.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ def jobs():
 @conforms("REG-U")
 @differs("REG-U")
 async def test_a_unique_registry():
-    """No key is reserved; a match is counted by its length and taken back by hand; who registers is
-    not linked. A registry that is not there is NoProc, where Elixir raises ArgumentError.
+    """No key is reserved. Matches are counted by the result's length, and unregistered one by one.
+    A registered actor is not linked. A registry that does not exist is NoProc, where Elixir raises
+    ArgumentError.
     """
     async with ak.open_node(ak.registry(name="r")) as node:
         one, two = node.spawn(Idle), node.spawn(Idle)
@@ -72,8 +73,8 @@ async def test_a_unique_registry():
 @differs("REG-D")
 @pytest.mark.parametrize("keys", [("duplicate", "x"), "duplicates", 7])
 async def test_a_duplicate_registry(keys):
-    """Dispatch gets all entries of a key at once; it is never parallel. Kinds that there are not
-    are refused.
+    """Dispatch gets all entries of a key at once; it is never parallel. Unknown kinds are
+    refused.
     """
     with pytest.raises(ak.InvalidChildSpec):
         ak.registry(keys, name="r")
@@ -95,8 +96,8 @@ async def test_a_duplicate_registry(keys):
 @conforms("REG-L")
 @differs("REG-L")
 async def test_what_a_lock_would_do():
-    """There is none: one call to the registry is one step, so callers of update_value and register
-    on one key come one after the other; one that raises, and a holder that ends, leave nothing
+    """There is no lock: a call to the registry is one step, so calls of update_value and register
+    on one key come one after the other. A call that raises and a holder that ends leave nothing
     locked.
     """
     async with ak.open_node(ak.registry(name="r")) as node:
@@ -138,8 +139,8 @@ async def test_what_a_lock_would_do():
 
 @conforms("PG")
 async def test_leaving_and_ending_at_once():
-    """A leave of one that ends meanwhile is done or told as NotJoined; in the end there is no
-    member.
+    """A leave of a member that ends meanwhile either works or raises NotJoined; in the end the
+    group is empty.
     """
     async with ak.open_node(ak.process_groups(name="g")) as node:
         for n in range(50):
@@ -192,8 +193,8 @@ async def test_a_thundering_herd():
 @conforms("PART")
 @differs("PART")
 async def test_a_partition_supervisor():
-    """Its id is its name. It never shuts itself down, so it has no such flag; it can be stopped,
-    and then nobody is there. It cannot be resized.
+    """A partition supervisor's id is its name. It never shuts itself down, so it has no flag for
+    that. It can be stopped, and then it is gone. It cannot be resized.
     """
     spec = ak.partition_supervisor(ak.child(Idle), name="cells", partitions=2)
     assert (spec.id, spec.kind) == ("cells", "supervisor")
@@ -234,8 +235,8 @@ async def ends(how):
 @conforms("TASK")
 @differs("TASK")
 async def test_await(autojump_clock):
-    """A wait with a deadline leaves the task as it is and nothing behind, and may be made again, by
-    anybody: in Elixir only the owner may, once. Errors are reasons with their text.
+    """A wait with a deadline leaves the task as it is and leaves nothing behind. Anybody may wait
+    again; in Elixir only the owner may wait, and once. Errors are reasons with their text.
     """
     async with ak.open_node(ak.task_supervisor(name="jobs")) as node:
         watcher = node.spawn(Notes)
@@ -269,8 +270,8 @@ async def test_await(autojump_clock):
 
 @conforms("TASK")
 async def test_many_tasks(autojump_clock):
-    """Waiting for many gives their results in the order of the tasks; within a deadline, or as far
-    as they are.
+    """Waiting for many tasks gives their results in the order of the tasks; after a deadline, poll
+    gives those that are ready.
     """
 
     async def takes(seconds):
@@ -293,8 +294,8 @@ async def test_many_tasks(autojump_clock):
 @pytest.mark.parametrize("seconds", [5.0, 0, 0.1])
 @pytest.mark.parametrize("before", ["running", "reply", "error", "exit", "killed", "shutdown"])
 async def test_shutdown_of_a_task(autojump_clock, seconds, before):
-    """What had ended tells how; what runs is shut down, or killed when it has no time; asked again
-    it is the same.
+    """shutdown of a task that has ended returns its outcome. A running task is shut down, or killed
+    if it has no time. A second shutdown answers the same.
     """
     async with ak.open_node(ak.task_supervisor(name="jobs")):
         task = await jobs().call(T.run, ends, before)
@@ -323,8 +324,8 @@ async def test_shutdown_of_a_task(autojump_clock, seconds, before):
 @conforms("TASK")
 @differs("TASK")
 async def test_children_of_a_task_supervisor(autojump_clock):
-    """They are temporary and have five seconds to end in; there are no restarting ones: those
-    belong to a dynamic supervisor. Instead of $callers and $ancestors there is the parent.
+    """Tasks are temporary and have five seconds to end. None is restarted: restarting children
+    belong to a dynamic supervisor. The parent takes the place of $callers and $ancestors.
     """
     ended = []
 
@@ -352,8 +353,8 @@ async def test_children_of_a_task_supervisor(autojump_clock):
 
 @conforms("TASK")
 async def test_streams_leave_nothing_behind(autojump_clock):
-    """No task, no message in anybody's mailbox, no timer, whether the stream ended, was left, or
-    failed.
+    """No task, no message in any mailbox and no timer is left, whether the stream ended, was left
+    early, or failed.
     """
 
     async def item(n):

@@ -1,8 +1,8 @@
-"""process_SUITE, erl_link_SUITE, signal_SUITE, monitor_SUITE: exit signals, links, monitors,
+"""process_SUITE, erl_link_SUITE, signal_SUITE, monitor_SUITE: exit signals, links, monitors and
 aliases (SIG, MON, ALI).
 
-Most of them are asserted in tests/messaging/test_links.py and test_monitors.py; here is what ours
-does otherwise, and what nothing there asserts.
+Most of them are asserted in tests/messaging/test_links.py and test_monitors.py. Here are the cases
+where ours differs, and those that nothing there asserts.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ async def seen(ref):
 
 @conforms("SIG-01", "SIG-02", "MON-12")
 async def test_big_reasons(node, autojump_clock):
-    """A large reason comes through ten links, ten exits and ten monitors intact."""
+    """A large reason passes through ten links, ten exits and ten monitors intact."""
     big = ak.Failure({n: "x" * n for n in range(500)})
     for _ in range(10):
         for by_itself in (True, False):
@@ -58,8 +58,8 @@ async def test_big_reasons(node, autojump_clock):
 @differs("SIG-08")
 @pytest.mark.parametrize("nested", [False, True])
 async def test_a_run_time_error(node, autojump_clock, nested):
-    """The reason has the error and a stack that names the functions, and where; not their
-    arguments, which could be as large as they like.
+    """The reason has the error and a stack that names the functions and their places, but not their
+    arguments, which could be arbitrarily large.
     """
 
     def fails(argument):
@@ -81,8 +81,9 @@ async def test_a_run_time_error(node, autojump_clock, nested):
 
 @conforms("SIG-12")
 async def test_unlink_after_an_exit_many_times(node, autojump_clock):
-    """Whenever the other ends around an unlink: no Exit of that link is seen after it, in a
-    second."""
+    """Whenever the other end dies around an unlink, no Exit of that link is seen after it within a
+    second.
+    """
     for n in range(50):
         watcher, dying = node.spawn(Trapper), node.spawn(Puppet)
 
@@ -101,8 +102,8 @@ async def test_unlink_after_an_exit_many_times(node, autojump_clock):
 
 @conforms("SIG-14")
 async def test_the_order_of_signals_of_one_sender(node, autojump_clock):
-    """Messages before the exit may be seen, those after it never; Down has the exit's reason: 200
-    times, with any number before and after.
+    """Messages before the exit may be seen, those after it never, and Down has the exit's reason:
+    200 times, with any number of messages before and after.
     """
     shuffled = random.Random(3)
     for _ in range(200):
@@ -132,8 +133,8 @@ async def test_the_order_of_signals_of_one_sender(node, autojump_clock):
 @conforms("SIG-19")
 @differs("SIG-19")
 async def test_bad_names_and_whose(node, autojump_clock):
-    """What is no name is refused. An actor registers itself only, so a dead one cannot be
-    registered at all; "undefined" is a name like any other.
+    """A bad name is refused. An actor can register only itself, so a dead one cannot be registered
+    at all; "undefined" is a name like any other.
     """
     puppet = node.spawn(Puppet)
     for bad in ((), [], {}, ("a", "b"), None, "", 1):
@@ -153,8 +154,8 @@ async def test_bad_names_and_whose(node, autojump_clock):
 
 @differs("SIG-20")
 async def test_spawn_has_no_request_and_no_reply(node, autojump_clock):
-    """It is done when it returns. A bad option is refused to the one who asks, an early end comes
-    over the link with its reason, and a parent's exit ends a linked child that has hardly begun.
+    """The spawn is done when it returns. A bad option raises in the caller, an early end comes over
+    the link with its reason, and a parent's exit ends a linked child that has hardly begun.
     """
     parent = node.spawn(Trapper)
 
@@ -192,7 +193,9 @@ async def test_spawn_has_no_request_and_no_reply(node, autojump_clock):
 
 @conforms("MON-04")
 async def test_demonitor_of_what_is_none(node, autojump_clock):
-    """A word or a number is refused; another's monitor is False and stays."""
+    """A word or a number is refused; for another actor's monitor the answer is False, and that
+    monitor stays.
+    """
     one, two, target = (node.spawn(Puppet) for _ in range(3))
     monitor = await do(one, lambda me: me.ctx.monitor(target))
 
@@ -208,8 +211,8 @@ async def test_demonitor_of_what_is_none(node, autojump_clock):
 
 @conforms("MON-08")
 async def test_options_of_demonitor(node, autojump_clock):
-    """After a Down, flush removes its own only; without it, a queued one stays. An unknown option
-    is refused.
+    """After a Down, flush removes only that monitor's message; without flush, a queued one stays.
+    An unknown option is refused.
     """
     watcher, target = node.spawn(Puppet), node.spawn(Puppet)
 
@@ -230,8 +233,8 @@ async def test_options_of_demonitor(node, autojump_clock):
 
 @conforms("MON-09")
 async def test_demonitor_tells_the_truth(node, autojump_clock):
-    """100 monitors, each taken back before or after the end, in any order: True is no Down, False
-    is one that is there.
+    """100 monitors are removed before or after the end, in any order: True means that no Down
+    comes, False that one is there.
     """
     shuffled = random.Random(1)
     watcher = node.spawn(Puppet)
@@ -257,8 +260,8 @@ async def test_demonitor_tells_the_truth(node, autojump_clock):
 @conforms("MON-13")
 @differs("MON-13")
 async def test_a_named_one_in_the_tables(node, autojump_clock):
-    """It is listed by its pid, since the name is resolved when the monitor is made; Down shows the
-    name.
+    """The tables list a monitored actor by its pid, since its name is resolved when the monitor is
+    made; Down shows the name.
     """
     watcher, target = node.spawn(Puppet), node.spawn(ak.child(Puppet).with_(name="svc"))
     ref = ak.named(Puppet, "svc")
@@ -272,8 +275,8 @@ async def test_a_named_one_in_the_tables(node, autojump_clock):
 
 @differs("MON-20")
 async def test_a_monitor_is_told_by_its_identity(node, autojump_clock):
-    """There are no tags: what one would tag a monitor with is kept by its MonitorId, which Down
-    carries, also for the dead and from spawn_monitor.
+    """There are no tags: a monitor is identified by its MonitorId, which Down carries, even for the
+    dead and from spawn_monitor.
     """
     watcher, dead = node.spawn(Puppet), node.spawn(Puppet)
     dead.kill()
@@ -313,9 +316,10 @@ class Answering(ak.Actor):
 @differs("ALI-02", "ALI-05")
 @pytest.mark.parametrize("then", ["answer", "answer twice", "die", "answer and die"])
 async def test_a_request_is_answered_or_fails_once(node, autojump_clock, then):
-    """What a monitor with reply_demonitor does for a request: the first answer arrives, a second
-    one is dropped, and no Down comes for a request that was answered; the callee's end without an
-    answer fails it. Nothing is ever in the caller's mailbox. A monitor of one's own tells as ever.
+    """A call does what a request under a monitor with reply_demonitor does: the first answer
+    arrives, a second one is dropped, and an answered request gets no Down; if the callee ends
+    without an answer, the request fails. Nothing ever comes to the caller's mailbox. The caller's
+    own monitor reports as always.
     """
     callee, caller = node.spawn(Answering), node.spawn(Puppet)
     got = []
@@ -341,7 +345,7 @@ async def test_a_request_is_answered_or_fails_once(node, autojump_clock, then):
 
 @differs("ALI-02", "ALI-05")
 async def test_an_answer_to_one_who_no_longer_waits(node, autojump_clock):
-    """After the deadline it is dropped before it could reach anything; nobody holds it."""
+    """An answer after the deadline is dropped before it can reach anything, and nobody holds it."""
 
     class Value:
         pass
@@ -368,9 +372,9 @@ async def test_an_answer_to_one_who_no_longer_waits(node, autojump_clock):
 @conforms("MON-14")
 @pytest.mark.parametrize("ways", [(0, 0, 0, 0), (0, 1, 0, 1), (0, 0, 1, 1), (1, 1, 1, 0)])
 async def test_many_monitors_both_ways_in_every_order(node, autojump_clock, ways):
-    """Four monitors between two actors, taken back in each of the 24 orders: after every step both
-    lists are what the monitors that are left say; then either ends, and nothing of it is left at
-    the other.
+    """Four monitors between two actors are removed in each of the 24 orders. After every step both
+    lists show exactly the monitors that are left. Then either actor ends, and the other keeps no
+    trace of it.
     """
     pair = [node.spawn(Puppet), node.spawn(Puppet)]
 
@@ -400,9 +404,9 @@ async def test_many_monitors_both_ways_in_every_order(node, autojump_clock, ways
 
 @conforms("MON-06", "MON-05")
 async def test_monitors_of_oneself_and_taken_back(node, autojump_clock):
-    """A monitor of oneself is taken back twice without a message; one taken back before the end
-    brings none; one that is not brings normal, or noproc when it comes too late; unknown ones are
-    no error, however old.
+    """A monitor of oneself can be removed twice without a message. One removed before the end
+    brings none; one that is kept brings normal, or noproc when it is made too late. Removing an
+    unknown one is no error, however old it is.
     """
     watcher, first, second = (node.spawn(Puppet) for _ in range(3))
 

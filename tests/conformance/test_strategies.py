@@ -1,8 +1,8 @@
-"""supervisor_SUITE, strategies: each with scenarios that it alone passes (SUP-46 to SUP-56).
+"""supervisor_SUITE, strategies: each with scenarios that only it passes (SUP-46 to SUP-56).
 
-A scenario is a function of a supervisor's flags. It is run under its own strategy, where it must
-hold, and under every other one, where it must not: so none of them can be passed by a supervisor
-that does something else.
+A scenario is a function of a supervisor's flags. It runs under its own strategy, where it must
+hold, and under every other one, where it must not: so no supervisor that does something else can
+pass.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ GAVE_UP = ak.Shutdown("reached_max_restart_intensity")
 
 
 class Group:
-    """A supervisor with workers, and which of their lives are going on."""
+    """A supervisor with workers, and which life of each is running."""
 
     def __init__(self, node, lab):
         self.node, self.lab = node, lab
@@ -40,7 +40,7 @@ async def open_group(scenario, strategy, names, **flags):
 
 
 async def escalates(group, expected):
-    """From here on the supervisor must have given up, all its children with it."""
+    """From here on the supervisor must have given up, and all its children with it."""
     assert not group.ref.alive, "it did not give up"
     assert not any(ref.alive for ref in group.lab.refs.values())
     assert group.lives() == expected
@@ -50,7 +50,9 @@ async def escalates(group, expected):
 
 
 async def one_for_one(group):
-    """Siblings keep their refs on both sides; the third failure of any two children ends it."""
+    """Siblings on both sides keep their refs; the third failure of any two children ends the
+    supervisor.
+    """
     await group.fail("b")
     assert group.lives() == {"a": 1, "b": 2, "c": 1}
     await group.fail("a")
@@ -64,7 +66,7 @@ async def one_for_one(group):
 
 async def one_for_one_escalation(group):
     """A child that can never be restarted ends the supervisor after 4 attempts; its siblings are
-    not touched before.
+    not touched until then.
     """
     group.lab.inits["a"] = ["stop"]
     group.lab.take()
@@ -79,7 +81,9 @@ async def one_for_one_escalation(group):
 
 
 async def one_for_all(group):
-    """Every sibling ends, in reverse, and all are new; the third failure ends it."""
+    """All siblings end, in reverse order, and all are started anew; the third failure ends the
+    supervisor.
+    """
     group.lab.take()
     await group.fail("b")
     assert group.lab.take() == [
@@ -95,8 +99,8 @@ async def one_for_all(group):
 
 
 async def one_for_all_escalation(group):
-    """b fails and its sibling a can no more be started: the supervisor gives up after 4 attempts,
-    both gone.
+    """b fails, and its sibling a cannot be started any more: the supervisor gives up after 4
+    attempts, and both are gone.
     """
     group.lab.inits["a"] = ["stop"]
     await group.fail("b")
@@ -104,8 +108,9 @@ async def one_for_all_escalation(group):
 
 
 async def one_for_all_other_fails(group):
-    """a starts, b's restart fails: the new a is stopped with Shutdown, then all are started
-    again."""
+    """a starts, but b's restart fails: the new a is stopped with Shutdown, and then all are started
+    again.
+    """
     group.lab.inits["b"] = ["stop", "ok"]
     group.lab.take()
     await group.fail("a")
@@ -121,7 +126,9 @@ async def one_for_all_other_fails(group):
 
 
 async def rest_for_one(group):
-    """b fails: a keeps its ref, c ends and is new; the third failure ends it."""
+    """b fails: a keeps its ref, c ends and is started anew; the third failure ends the
+    supervisor.
+    """
     group.lab.take()
     await group.fail("b")
     assert group.lab.take() == ["stop b failure", "stop c shutdown", "start b", "start c"]
@@ -136,8 +143,8 @@ async def rest_for_one(group):
 
 
 async def rest_for_one_escalation(group):
-    """b fails and c, which comes after it, can no more be started: it gives up after 4 attempts; a
-    is not touched before, b is not started again for each.
+    """b fails, and c, which comes after it, cannot be started any more: the supervisor gives up
+    after 4 attempts. Until then a is not touched, and the attempts do not start b again.
     """
     group.lab.inits["c"] = ["stop"]
     group.lab.take()
@@ -149,7 +156,7 @@ async def rest_for_one_escalation(group):
 
 
 async def rest_for_one_other_fails(group):
-    """b is restarted, c's restart fails: only c is tried again, the new b stays."""
+    """b is restarted, but c's restart fails: only c is tried again, and the new b stays."""
     group.lab.inits["c"] = ["stop", "ok"]
     group.lab.take()
     await group.fail("b")
@@ -173,7 +180,7 @@ SCENARIOS = [
 @conforms("SUP-46", "SUP-47", "SUP-48", "SUP-49", "SUP-50", "SUP-51", "SUP-52", "SUP-53")
 @pytest.mark.parametrize(("strategy", "scenario", "max_restarts"), SCENARIOS)
 async def test_a_strategy_does_what_it_says(strategy, scenario, max_restarts):
-    """The scenario's docstring says what."""
+    """Each scenario holds under its own strategy; its docstring says what it asserts."""
     await open_group(scenario, strategy, "abc", max_restarts=max_restarts)
 
 
@@ -182,7 +189,7 @@ async def test_a_strategy_does_what_it_says(strategy, scenario, max_restarts):
     [(scenario, limit, other) for own, scenario, limit in SCENARIOS for other in STRATEGIES if other != own],
 )
 async def test_no_other_strategy_passes_for_it(scenario, max_restarts, other):
-    """The same scenario fails under any other strategy, so it tells them apart."""
+    """The same scenario fails under any other strategy, so it tells the strategies apart."""
     with pytest.raises(AssertionError):
         await open_group(scenario, other, "abc", max_restarts=max_restarts)
 
@@ -198,8 +205,8 @@ def dynamic(**flags):
 @differs("SUP-54")
 @pytest.mark.parametrize("failing", [False, True])
 async def test_dynamic_children(failing):
-    """A sibling is not touched; one failure or failed attempt too many ends the supervisor with
-    Shutdown, whose detail says why, and everybody with it.
+    """A sibling is not touched; one failure or failed attempt too many ends the supervisor, and all
+    its children with it, with a Shutdown whose detail says why.
     """
     lab = Lab()
     async with ak.open_node(dynamic(max_restarts=4 if failing else 2)) as node:
@@ -224,7 +231,7 @@ async def test_dynamic_children(failing):
 @conforms("SUP-57")
 @pytest.mark.parametrize("restart", ["permanent", "transient"])
 async def test_a_dynamic_restart_that_ignores(restart):
-    """It removes the child."""
+    """A restart that ignores removes the child."""
     lab = Lab()
     async with ak.open_node(dynamic()) as node:
         for name in "ab":
@@ -238,8 +245,8 @@ async def test_a_dynamic_restart_that_ignores(restart):
 @conforms("SUP-45")
 @pytest.mark.parametrize("kind", ["static", "dynamic"])
 async def test_failures_far_apart(autojump_clock, kind):
-    """One restart in one second is allowed: four failures, 2.1 s apart, are survived; two within a
-    second are not. A failure just as old as the window still counts.
+    """With one restart allowed per second, four failures that are 2.1 s apart are survived, and two
+    within a second are not. A failure exactly as old as the window still counts.
     """
     lab = Lab()
     flags = {"max_restarts": 1, "max_seconds": 1.0}
@@ -260,8 +267,9 @@ async def test_failures_far_apart(autojump_clock, kind):
 @conforms("SUP-41")
 @pytest.mark.parametrize(("strategy", "gone"), [("one_for_one", False), ("one_for_all", True), ("rest_for_one", True)])
 async def test_a_temporary_bystander(strategy, gone):
-    """A strategy that stops it does not start it again and forgets its spec; the supervisor
-    lives."""
+    """A strategy that stops a temporary sibling does not start it again, and forgets its spec; the
+    supervisor lives.
+    """
     lab = Lab()
     async with ak.open_node(under(lab.spec("a"), lab.spec("t", restart="temporary"), strategy=strategy)) as node:
         group = Group(node, lab)

@@ -12,7 +12,7 @@ from tests.supervision.kit import D, Lab, Quiet, Reasons, S, Worker, counts, dyn
 
 @conforms("SUP-30")
 async def test_child_adm():
-    """The whole life of one child by calls, each answer and each refusal; and a dead supervisor is
+    """One child's whole life by calls, with each answer and each refusal; a dead supervisor is
     NoProc.
     """
     lab = Lab()
@@ -71,8 +71,9 @@ async def test_child_adm():
 @conforms("SUP-31")
 @differs("SUP-31")
 async def test_child_adm_of_a_dynamic_supervisor():
-    """By ref; a stranger is not found and lives. As in Elixir: specs are as many as children, the
-    second time it is not found, and there is neither restart_child nor delete_child.
+    """A dynamic child is terminated by its ref; a stranger's ref is not found, and the stranger
+    lives. As in Elixir, there are as many specs as children, a second call does not find the child,
+    and there is neither restart_child nor delete_child.
     """
     lab = Lab()
     async with ak.open_node(ak.dynamic_supervisor().with_(name="dyn")) as node:
@@ -98,8 +99,8 @@ async def test_child_adm_of_a_dynamic_supervisor():
 @conforms("SUP-32")
 @differs("SUP-32")
 async def test_which_child():
-    """One entry of the listing, in every state; not_found otherwise. A dynamic supervisor has no
-    ids to ask by.
+    """which_child gives one entry of the listing, in every state, or raises ChildNotFound. A
+    dynamic supervisor has no ids to ask by.
     """
     lab = Lab()
     specs = [lab.spec("a"), lab.spec("b", backoff=ak.Backoff(first=60, limit=60)), ak.supervisor().with_(id="s")]
@@ -125,8 +126,8 @@ class Tiny(ak.Actor):
 @differs("SUP-33", "SUP-34")
 @pytest.mark.parametrize("kind", ["worker", "supervisor"])
 async def test_counts_of_thousands(kind):
-    """1,000, then 2,000 temporary children; listing does not change the counts; when all are killed
-    there are none. Specs are as many as children, as in Elixir.
+    """Of 1,000, then 2,000 temporary children, listing does not change the counts; when all are
+    killed there are none. There are as many specs as children, as in Elixir.
     """
     spec = ak.child(Tiny) if kind == "worker" else ak.dynamic_supervisor()
     spec = spec.with_(restart="temporary", id="tiny")
@@ -147,8 +148,8 @@ async def test_counts_of_thousands(kind):
 @conforms("SUP-35")
 @pytest.mark.parametrize("kind", ["static", "dynamic"])
 async def test_counts_of_restarting_children(autojump_clock, kind):
-    """Two of three are stuck in a failing restart: one active, three workers; all are active when
-    starts work again; terminating each lowers both.
+    """When two of three children are stuck in a failing restart, one is active and three are
+    workers. All are active when starts work again, and terminating each lowers both counts.
     """
     lab = Lab()
     specs = [lab.spec(name, backoff=ak.Backoff(first=1, factor=1, jitter=0)) for name in "abc"]
@@ -179,7 +180,7 @@ async def test_counts_of_restarting_children(autojump_clock, kind):
 
 @conforms("SUP-35")
 async def test_terminating_restarting_children_lowers_the_counts():
-    """One that waits for its restart goes with terminate_child, as an active one does."""
+    """terminate_child removes a child that waits for its restart as it removes an active one."""
     lab = Lab()
     async with ak.open_node(ak.dynamic_supervisor().with_(name="dyn")):
         ref = await dyn().call(D.start_child, lab.spec("a", Worker, backoff=ak.Backoff(first=60, limit=60)))

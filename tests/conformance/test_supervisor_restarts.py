@@ -1,5 +1,5 @@
 """supervisor_SUITE: restart types, arguments that are not kept, trees, restarts that hang, names
-(SUP-37 to SUP-44, SUP-58 to SUP-62), scale and formats (SUP-72 to SUP-74).
+(SUP-37 to SUP-44, SUP-58 to SUP-62), and scale and formats (SUP-72 to SUP-74).
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ async def end(lab, how, name="a"):
     ],
 )
 async def test_starting_a_child_of_the_same_id_again(strategy, how, restart, restarted, present):
-    """A temporary one may be started anew; the others are there already, running or present."""
+    """A temporary child that has ended may be started anew; for the others start_child raises that
+    they are already started or already present.
+    """
     lab = Lab()
     async with ak.open_node(tree(strategy=strategy)):
         await top().call(S.start_child, lab.spec("a", restart=restart))
@@ -59,7 +61,7 @@ async def test_starting_a_child_of_the_same_id_again(strategy, how, restart, res
 
 
 class Big:
-    """A large argument, which can be watched."""
+    """A large argument that can be watched by a weak reference."""
 
 
 class Takes(ak.Actor):
@@ -72,8 +74,9 @@ class Takes(ak.Actor):
 @pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one", "simple_one_for_one"])
 @pytest.mark.parametrize("restart", ["permanent", "transient", "temporary"])
 async def test_arguments_of_a_hundred_children(strategy, restart):
-    """A dynamic supervisor keeps none of its temporary children's; a static one keeps them until
-    the child ends, and not longer. Those of others are kept: restarts need them.
+    """A dynamic supervisor does not keep the arguments of its temporary children; a static one
+    keeps them until the child ends, and no longer. Arguments of other children are kept, since
+    restarts need them.
     """
     simple = strategy == "simple_one_for_one"
     root = ak.dynamic_supervisor().with_(name="top") if simple else tree(strategy=strategy)
@@ -101,9 +104,7 @@ async def test_arguments_of_a_hundred_children(strategy, restart):
 
 @conforms("SUP-44")
 async def test_a_dynamic_supervisor_keeps_no_arguments_after_a_death():
-    """After a temporary child has ended, the large argument of the next one is held by nobody
-    either.
-    """
+    """Even after a temporary child has ended, nobody holds the large argument of the next one."""
     async with ak.open_node(ak.dynamic_supervisor().with_(name="dyn")):
         first = await dyn().call(D.start_child, ak.child(Takes, Big()).with_(restart="temporary"))
         first.kill()
@@ -122,9 +123,9 @@ async def test_a_dynamic_supervisor_keeps_no_arguments_after_a_death():
 
 @conforms("SUP-58")
 async def test_a_tree():
-    """Only the worker that ended is restarted below a sub-supervisor; when that one gives up, the
-    one_for_all parent restarts all three: static grandchildren are back, added ones are not, and
-    the transient one that had been stopped by hand is there again.
+    """Only the worker that ended is restarted below a sub-supervisor. When the sub-supervisor gives
+    up, its one_for_all parent restarts all three: static grandchildren are back, added ones are
+    not, and the transient one that had been stopped by hand is back too.
     """
     lab = Lab()
     left = ak.supervisor(*lab.specs(["l1", "l2"]), max_restarts=2).with_(name="left")
@@ -154,10 +155,10 @@ async def test_a_tree():
 @differs("SUP-59", "SUP-60")
 @pytest.mark.parametrize("strategy", ["one_for_one", "rest_for_one"])
 async def test_a_hanging_restart_loop(autojump_clock, strategy):
-    """A restart that fails after two seconds, again and again: calls are answered between the
-    attempts, terminate_child ends it, restart_child works then, and during a second such loop the
-    supervisor obeys its shutdown. While an attempt is under way the child is shown as starting;
-    OTP's listing waits for it.
+    """A restart fails after two seconds, again and again. Calls are answered between the attempts,
+    terminate_child ends the loop, and restart_child works then; during a second such loop the
+    supervisor obeys its shutdown. During an attempt the child is shown as starting; OTP's listing
+    waits for it.
     """
     lab = Lab()
     specs = [lab.spec("a"), lab.spec("b", init_timeout=2.0), lab.spec("c")]
@@ -196,8 +197,8 @@ async def test_a_hanging_restart_loop(autojump_clock, strategy):
 @conforms("SUP-61")
 @differs("SUP-61")
 async def test_a_hanging_restart_loop_of_a_dynamic_child(autojump_clock):
-    """terminate_child by the old ref removes it; there are no calls by id. A shutdown during such a
-    loop is obeyed.
+    """terminate_child with the old ref removes the child; there are no calls by id. A shutdown
+    during such a loop is obeyed.
     """
     lab = Lab()
     async with ak.open_node(
@@ -226,8 +227,8 @@ async def test_a_hanging_restart_loop_of_a_dynamic_child(autojump_clock):
 
 @conforms("SUP-62")
 async def test_names_through_restarts():
-    """Workers and sub-supervisors with names that are killed, that exit, and that are restarted by
-    hand: each name is held by the living one, and by nobody else.
+    """Workers and sub-supervisors with names are killed, exit, and are restarted by hand: each name
+    is held by the living actor, and by no other.
     """
     lab = Lab()
     inner = ak.supervisor(lab.spec("w2", Quiet, name="w2")).with_(name="inner", restart="transient")
@@ -257,7 +258,7 @@ class Tiny(ak.Actor):
 
 
 async def lines(work, *args):
-    """How many lines of actorkit's own run."""
+    """Count the lines of actorkit's own code that run."""
     with lines_run() as run:
         await work(*args)
     return run.count
@@ -265,7 +266,7 @@ async def lines(work, *args):
 
 @conforms("SUP-72")
 async def test_terminating_many_temporary_children():
-    """Ten times as many are ten times as much work."""
+    """Terminating ten times as many children takes ten times as much work."""
     spec = ak.child(Tiny).with_(restart="temporary")
 
     async def end_all(number):
@@ -281,7 +282,9 @@ async def test_terminating_many_temporary_children():
 
 @conforms("SUP-73")
 async def test_starting_and_stopping_many_children():
-    """Ten times as many are ten times as much work, in the list or by hand."""
+    """Starting and stopping ten times as many children, in the list or by hand, takes ten times as
+    much work.
+    """
     specs = [ak.child(Tiny).with_(id=n) for n in range(1000)]
 
     async def listed(number):
@@ -307,8 +310,8 @@ async def test_starting_and_stopping_many_children():
 @conforms("SUP-74")
 @differs("SUP-74")
 async def test_reports(caplog):
-    """Each names the supervisor, what happened, the reason and the child, in one line whose length
-    is bounded, once and for all; a progress report too, which is for debugging.
+    """Each report names the supervisor, what happened, the reason and the child, once, in a single
+    line of bounded length. A progress report has the same form and is logged at debug level.
     """
     lab = Lab()
     huge = ak.Failure("x" * 1_000_000)

@@ -1,4 +1,4 @@
-"""supervisor_SUITE, start: what starting a supervisor or a child may come to (SUP-01 to SUP-21)."""
+"""supervisor_SUITE, start: how the start of a supervisor or a child may end (SUP-01 to SUP-21)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.supervision.kit import (
 
 
 class Special(ak.Supervisor):
-    """A supervisor whose init does what it is told, which stands where OTP has the callback's."""
+    """A supervisor whose init does what it is told, in place of OTP's callback."""
 
     def __init__(self, plan, children=()):
         super().__init__(SupervisorFlags(), tuple(children))
@@ -47,7 +47,7 @@ def special(plan, *children):
 
 
 class Parent(ak.Actor):
-    """Starts others, linked, and keeps what it hears of them."""
+    """Starts others, linked, and keeps the exits that it receives from them."""
 
     trap_exit = True
 
@@ -67,7 +67,7 @@ class Parent(ak.Actor):
 
 
 async def exit_of(node, spec):
-    """The Exit that a trapping parent gets of the start of ``spec``."""
+    """The Exit that a trapping parent gets from the start of ``spec``."""
     parent = node.spawn(Parent)
     ref = await parent.call(Parent.start, spec)
     await settled()
@@ -79,8 +79,8 @@ async def exit_of(node, spec):
 
 @conforms("SUP-01")
 async def test_an_empty_supervisor():
-    """It starts, ends with Shutdown when its parent says so, and with nothing else at a stranger's
-    word.
+    """An empty supervisor starts, ends with Shutdown when its parent says so, and ignores the same
+    exit from a stranger.
     """
     async with ak.open_node(under(restart="permanent")) as node:
         ref = node.whereis("top")
@@ -97,8 +97,8 @@ async def test_an_empty_supervisor():
 
 @conforms("SUP-02")
 async def test_a_supervisor_that_is_not_needed():
-    """Its init says IGNORE: start gives None, a trapping parent gets an Exit with Normal, nobody is
-    started.
+    """When init returns IGNORE, start gives None, a trapping parent gets an Exit with Normal, and
+    no child is started.
     """
     lab = Lab()
     async with ak.open_node(tree()) as node:
@@ -112,7 +112,7 @@ async def test_a_supervisor_that_is_not_needed():
 
 @conforms("SUP-08", "DYN-05")
 async def test_an_init_that_returns_nonsense():
-    """The start fails with that reason, and a linked parent gets the same."""
+    """The start fails with a BadReturn, and a linked parent gets the same reason."""
     async with ak.open_node() as node:
         spec = special("nonsense")
         with pytest.raises(ak.StartFailed) as caught:
@@ -125,7 +125,7 @@ async def test_an_init_that_returns_nonsense():
 
 @conforms("SUP-09")
 async def test_an_init_that_raises():
-    """The reason has the exception and its stack."""
+    """The reason of the failed start has the exception and its stack."""
     async with ak.open_node() as node:
         with pytest.raises(ak.StartFailed) as caught:
             await node.start(special("raise"))
@@ -138,8 +138,8 @@ async def test_an_init_that_raises():
 @conforms("SUP-03")
 @differs("SUP-03")
 async def test_a_permanent_child_that_ignores():
-    """start_child gives None, the spec is kept as undefined; the listing is in start order, not the
-    newest first.
+    """start_child gives None, and the spec is kept as undefined; the listing is in start order, not
+    the newest first.
     """
     lab = Lab()
     lab.inits["b"] = ["ignore"]
@@ -155,7 +155,7 @@ async def test_a_permanent_child_that_ignores():
 
 @conforms("SUP-04")
 async def test_a_temporary_child_in_the_list_that_ignores():
-    """Its spec is not kept."""
+    """The spec of a temporary child that ignores is not kept."""
     lab = Lab()
     lab.inits["a"] = ["ignore"]
     async with ak.open_node(tree(lab.spec("a", restart="temporary"), lab.spec("b", restart="temporary"))):
@@ -165,7 +165,7 @@ async def test_a_temporary_child_in_the_list_that_ignores():
 
 @conforms("SUP-05")
 async def test_a_temporary_child_by_hand_that_ignores():
-    """None, and it is not listed; the id is free at once."""
+    """start_child gives None, the child is not listed, and its id is free at once."""
     lab = Lab()
     lab.inits["b"] = ["ignore", "ok"]
     async with ak.open_node(tree(lab.spec("a", restart="temporary"))):
@@ -178,7 +178,9 @@ async def test_a_temporary_child_by_hand_that_ignores():
 @conforms("SUP-06", "SUP-07")
 @pytest.mark.parametrize("restart", ["temporary", "permanent"])
 async def test_a_dynamic_child_that_ignores(restart):
-    """It is not kept, whatever its restart type; the supervisor ends with Shutdown afterwards."""
+    """A dynamic child that ignores is not kept, whatever its restart type; the supervisor ends with
+    Shutdown afterwards.
+    """
     lab = Lab()
     lab.inits["b"] = ["ignore"]
     async with ak.open_node(ak.supervisor(ak.dynamic_supervisor().with_(name="dyn", restart="temporary"))) as node:
@@ -197,8 +199,8 @@ async def test_a_dynamic_child_that_ignores(restart):
 @differs("SUP-10")
 @pytest.mark.parametrize("kind", ["static", "dynamic"])
 async def test_a_start_that_returns_an_error(kind):
-    """Stop(reason) gives StartFailed with that reason, and nothing is listed after; any other value
-    is a BadReturn that shows the value, and does not pass for a reason.
+    """Stop(reason) gives StartFailed with that reason, and nothing is listed afterwards; any other
+    value is a BadReturn that shows the value, and is not taken for a reason.
     """
     lab = Lab()
     lab.inits["a"] = ["stop", "nonsense"]
@@ -218,7 +220,7 @@ async def test_a_start_that_returns_an_error(kind):
 
 @conforms("SUP-11")
 async def test_a_restart_by_hand_that_fails():
-    """restart_child tells the reason; the spec stays, without a ref."""
+    """restart_child raises the reason; the spec stays, without a ref."""
     lab = Lab()
     async with ak.open_node(tree(lab.spec("a"))):
         await top().call(S.terminate_child, "a")
@@ -232,8 +234,8 @@ async def test_a_restart_by_hand_that_fails():
 
 @differs("SUP-13")
 async def test_a_childspec_has_its_defaults_filled_in():
-    """permanent, 5 s for a worker and no limit for a supervisor, worker; an unknown id is not
-    found. There are no modules.
+    """The defaults are permanent, worker, and 5 s to shut down, or no limit for a supervisor; an
+    unknown id is not found. There are no modules.
     """
     lab = Lab()
     inner = ak.supervisor().with_(id="s")
@@ -250,8 +252,8 @@ async def test_a_childspec_has_its_defaults_filled_in():
 
 @differs("SUP-14")
 async def test_a_dynamic_supervisor_keeps_no_spec_to_read():
-    """Its children may all be different, as in Elixir: get_childspec is no message of its; a static
-    one knows ids only.
+    """A dynamic supervisor's children may all be different, as in Elixir, so it has no
+    get_childspec; a static supervisor's get_childspec takes ids only.
     """
     lab = Lab()
     async with ak.open_node(tree(lab.spec("a"), ak.dynamic_supervisor().with_(name="dyn"))) as node:
@@ -266,8 +268,8 @@ async def test_a_dynamic_supervisor_keeps_no_spec_to_read():
 @conforms("SUP-15")
 @differs("SUP-15")
 def test_faulty_specs():
-    """No id to be had, no start, no spec at all: each has its own refusal. An unknown key is one
-    too.
+    """A spec without an id or a start, and something that is no spec, have their own refusals. So
+    has an unknown key.
     """
     with pytest.raises(ak.InvalidChildSpec) as caught:
         ak.ChildSpec(lambda: None, id=None).with_(start=type("Callable", (), {"__call__": print})())
@@ -307,8 +309,8 @@ GOOD_FIELDS = [
 @conforms("SUP-16")
 @differs("SUP-16")
 async def test_child_specs_are_checked_when_they_are_made():
-    """Every bad field has its own error, so neither start_child nor a supervisor's start ever sees
-    one; five good forms are taken by both; an id twice is refused.
+    """Every bad field has its own error where the spec is made, so neither start_child nor a
+    supervisor's start ever sees one. Both take five good forms, and refuse an id that comes twice.
     """
     for field, value in BAD_FIELDS:
         with pytest.raises(ak.InvalidChildSpec) as caught:
@@ -344,7 +346,7 @@ async def test_child_specs_are_checked_when_they_are_made():
     ],
 )
 def test_bad_flags(field, value):
-    """Each is refused with its own error; so is an unknown one, which OTP ignores."""
+    """Each bad flag is refused with its own error; so is an unknown one, which OTP ignores."""
     with pytest.raises(ak.InvalidSupervisorFlag) as caught:
         ak.supervisor(**{field: value})
     assert caught.value.field == field
@@ -359,8 +361,9 @@ def test_bad_flags(field, value):
 @conforms("SUP-18")
 @differs("SUP-18")
 async def test_admin_calls_in_turn():
-    """not_found, running, and the counts after each step; a child restarted by the supervisor is as
-    good. A start gives a ref and no further word.
+    """Calls on an unknown id raise ChildNotFound, on a running child ChildRunning, and the counts
+    are right after each step; the same holds for a child that the supervisor has restarted. A start
+    gives a ref and nothing else.
     """
     lab = Lab()
     async with ak.open_node(tree()):
@@ -387,9 +390,9 @@ async def test_admin_calls_in_turn():
 
 @conforms("SUP-19")
 async def test_progress_reports_of_starts_by_hand(caplog):
-    """One for each start that worked, by start_child or restart_child, naming the supervisor and
-    the child; none for a start that failed or was ignored, none for the stops, and none of them is
-    told as a restart.
+    """There is one progress report for each start that worked, by start_child or restart_child; it
+    names the supervisor and the child. A start that failed or was ignored has none, a stop has
+    none, and no start is reported as a restart.
     """
     lab = Lab()
     lab.inits.update({"fails": ["stop"], "ignores": ["ignore"]})
@@ -413,9 +416,7 @@ async def test_progress_reports_of_starts_by_hand(caplog):
 
 @conforms("SUP-20")
 async def test_somebody_elses_actor_is_no_child():
-    """A start that finds its name taken fails, and tells by whom; the one that has it is not
-    touched.
-    """
+    """A start that finds its name taken fails and names the holder, which is not touched."""
     lab = Lab()
     async with ak.open_node(tree()) as node:
         stranger = node.spawn(lab.spec("stranger", name="svc"))
@@ -433,8 +434,8 @@ async def test_somebody_elses_actor_is_no_child():
 @conforms("SUP-20")
 @pytest.mark.parametrize("kind", ["static", "dynamic"])
 async def test_a_factory_that_returns_a_living_actor(kind):
-    """An object is one actor: a start that returns one that has been started already fails, and
-    leaves it alone.
+    """An object is one actor: a start that returns an object which has already been started fails,
+    and leaves that actor alone.
     """
     lab = Lab()
     made = []
@@ -456,7 +457,7 @@ async def test_a_factory_that_returns_a_living_actor(kind):
         await top().call(
             S.terminate_child if kind == "static" else D.terminate_child, "first" if kind == "static" else first
         )
-        with pytest.raises(ak.StartFailed) as caught:  # nor is it one again when it has ended
+        with pytest.raises(ak.StartFailed) as caught:  # nor after it has ended
             await top().call(method, ak.child(factory).with_(id="second"))
         assert "already" in str(caught.value)
         probe = Probe(node)
@@ -466,8 +467,8 @@ async def test_a_factory_that_returns_a_living_actor(kind):
 
 @conforms("SUP-21")
 async def test_a_failing_child_deep_in_a_tree():
-    """What comes out of open_node is nested: shutdown, failed to start, id, down to the reason with
-    its stack.
+    """The error that open_node raises is nested: shutdown, failed to start, id, down to the reason
+    with its stack.
     """
     lab = Lab()
     lab.inits["leaf"] = ["raise"]

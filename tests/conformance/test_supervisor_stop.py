@@ -38,7 +38,9 @@ async def start(lab, name, cls=None, **fields):
 
 
 async def end_of(node, name):
-    """Stop the supervisor of that name with Shutdown, and wait for its end: reasons by ref."""
+    """Stop the supervisor of this name with Shutdown, wait for its end, and return the reasons by
+    ref.
+    """
     ref = node.whereis(name)
     with Reasons(node) as reasons:
         ref.stop(ak.SHUTDOWN)
@@ -49,7 +51,7 @@ async def end_of(node, name):
 
 @conforms("SUP-22")
 async def test_infinity_is_for_supervisors_and_workers(autojump_clock):
-    """Both end with Shutdown, however long they take."""
+    """With an infinite shutdown both kinds end with Shutdown, however long they take."""
     lab = Lab()
 
     class Snail(Worker):
@@ -68,7 +70,7 @@ async def test_infinity_is_for_supervisors_and_workers(autojump_clock):
 @conforms("SUP-23")
 @pytest.mark.parametrize("kind", ["static", "dynamic"])
 async def test_a_second_to_end_in(autojump_clock, kind):
-    """Who is responsive ends with Shutdown, who is blocked with Killed after the second."""
+    """A responsive child ends with Shutdown, a blocked one with Killed after a second."""
     lab = Lab()
     root = under(*lab.specs("ab", shutdown=1.0)) if kind == "static" else dynamic()
     async with ak.open_node(root) as node:
@@ -84,8 +86,8 @@ async def test_a_second_to_end_in(autojump_clock, kind):
 
 @conforms("SUP-24")
 async def test_brutal_kill():
-    """That child ends with Killed, its sibling with Shutdown; of a dynamic supervisor all ten that
-    trap exits.
+    """A child with brutal_kill ends with Killed, its sibling with Shutdown; ten such children of a
+    dynamic supervisor all end with Killed.
     """
     lab = Lab()
     async with ak.open_node(under(lab.spec("a"), lab.spec("b", shutdown="brutal_kill"))) as node:
@@ -109,9 +111,9 @@ OWN_REASONS = [ak.NORMAL, ak.SHUTDOWN, ak.Shutdown("own"), DIED]
     ("kind", "when"), [("static", "before its turn"), ("static", "when asked"), ("dynamic", "when asked")]
 )
 async def test_children_that_end_with_a_reason_of_their_own(autojump_clock, kind, when, restart, reason):
-    """Ending by themselves while the supervisor stops: it still ends with Shutdown, each watcher
-    sees its child's own reason, nobody is restarted. (A dynamic supervisor asks all at once: no
-    child comes before its turn.)
+    """When a child ends by itself while the supervisor stops, the supervisor still ends with
+    Shutdown, each watcher sees its child's own reason, and nobody is restarted. (A dynamic
+    supervisor asks all at once: no child comes before its turn.)
     """
     lab = Lab()
 
@@ -138,8 +140,8 @@ async def test_children_that_end_with_a_reason_of_their_own(autojump_clock, kind
 
 @conforms("SUP-27")
 async def test_a_child_that_unlinks_itself(autojump_clock):
-    """terminate_child of it, and the stop, work as ever; nothing piles up in the supervisor's
-    mailbox.
+    """terminate_child of a child that has unlinked itself works as always, and so does the stop;
+    nothing piles up in the supervisor's mailbox.
     """
     lab = Lab()
 
@@ -162,8 +164,8 @@ async def test_a_child_that_unlinks_itself(autojump_clock):
 
 @conforms("SUP-28")
 async def test_the_order_of_children():
-    """Ids that are not sorted start as they were given; rest_for_one stops #5, #4 and starts #3,
-    #4, #5 again; the stop is in reverse.
+    """Children start in the given order, whatever their ids; rest_for_one stops #5 and #4 and
+    starts #3, #4 and #5 again; the stop is in reverse order.
     """
     lab = Lab()
     async with ak.open_node(under(*lab.specs("ebdac"), strategy="rest_for_one")) as node:
@@ -178,7 +180,9 @@ async def test_the_order_of_children():
 
 @conforms("SUP-29")
 async def test_dynamic_children_stop_side_by_side(autojump_clock):
-    """They need 1, 1 and 5 seconds and have 2: that takes 2 in all, and the slow one is killed."""
+    """Three children need 1, 1 and 5 seconds and have 2: the stop takes 2 in all, and the slow one
+    is killed.
+    """
     lab = Lab()
 
     class Takes(Worker):
@@ -197,8 +201,8 @@ async def test_dynamic_children_stop_side_by_side(autojump_clock):
 @pytest.mark.parametrize("shutdown", [math.inf, 1.0])
 @pytest.mark.parametrize("reason", [ak.Shutdown("oops"), ak.NORMAL])
 async def test_own_reasons_of_dynamic_children(autojump_clock, shutdown, reason):
-    """Whatever time a permanent child has, the reason that it ends with when asked is what its
-    watcher sees.
+    """Whatever time a permanent child has, its watcher sees the reason that it ends with when
+    asked.
     """
     lab = Lab()
     async with ak.open_node(dynamic()) as node:

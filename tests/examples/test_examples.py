@@ -29,14 +29,16 @@ def test_embedded_tree() -> None:
 
 
 def test_ten_thousand_with_few() -> None:
-    """The ten thousand connections, with 200: every client gets every reply, crashes or not."""
+    """The example of ten thousand connections, with 200: every client gets every reply, whether
+    workers crash or not.
+    """
     out = run("examples.ten_thousand", "--connections", "200", "--rounds", "2")
     assert re.search(r"lost otherwise +0$", out, re.MULTILINE)
 
 
 def test_a_chain_reaction_under_a_memory_limit() -> None:
-    """Three hundred connections in little memory: the greedy are ended and refused, the others
-    notice nothing.
+    """Three hundred connections share little memory: the greedy ones are ended or refused, and the
+    others notice nothing.
     """
     out = run(
         "examples.ten_thousand", "-n", "300", "--rounds", "2", "--memory", "62MiB", "--greedy-seconds", "2", seconds=170

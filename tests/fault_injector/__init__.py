@@ -1,9 +1,9 @@
 """The fault "the nth large request for memory is refused", for this project's own tests.
 
 It stands in front of the interpreter's allocators, so it is not part of the package that users get
-(docs/design/0036). The extension is built when a test first asks for it (``build``); where there is
-no compiler, and where the allocation clock cannot be had either, ``WHY_NOT`` says why not, and
-tests that need it are skipped.
+(docs/design/0036). The extension is built when a test first asks for it (``build``). Where it
+cannot be built, or where the allocation clock is not available either, ``WHY_NOT`` gives the
+reason, and tests that need it are skipped.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Builds the extension ``_refusal.c`` with the compiler that is at hand, and loads it.
+"""Builds the extension ``_refusal.c`` with the local compiler, and loads it.
 
-What was built stays in ``build/fault_injector`` of the checkout (or in a directory for temporary
-files if that cannot be written), in a file named after everything that it was made from: the
-interpreter, the source, the compiler's command. So it is built once for each of them, and a stale
-one is never loaded. ``CFLAGS`` in the environment are added to the command. Nothing is fetched from
-anywhere.
+A built extension stays in ``build/fault_injector`` of the checkout (or in a directory for temporary
+files if the checkout cannot be written), in a file named after everything that it was made from:
+the interpreter, the source and the compiler's command. So it is built once for each combination,
+and a stale one is never loaded. ``CFLAGS`` in the environment are added to the command. Nothing is
+downloaded.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ KEPT = Path(__file__).parent.parent.parent / "build" / "fault_injector"
 
 
 class NotBuilt(Exception):
-    """It cannot be had here; the text says why."""
+    """The extension is not available here; the text says why."""
 
 
 def command() -> list[str]:
-    """The compiler's, without the paths of source and target."""
+    """The compiler's command, without the paths of source and target."""
     compiler = shlex.split(sysconfig.get_config_var("CC") or "cc")
     include = Path(sysconfig.get_paths()["include"])
     if shutil.which(compiler[0]) is None:
@@ -43,7 +43,7 @@ def command() -> list[str]:
 
 
 def built() -> Path:
-    """The extension's file, built if it is not there yet."""
+    """The path of the extension, which is built first if it is not there yet."""
     compile_it = command()
     key = hashlib.sha256(SOURCE.read_bytes() + shlex.join(compile_it).encode()).hexdigest()[:16]
     for directory in (KEPT, Path(tempfile.gettempdir()) / f"actorkit_fault_injector_{os.getuid()}"):
@@ -66,7 +66,7 @@ def built() -> Path:
 
 
 def load() -> Any:
-    """The extension's module. Raises NotBuilt."""
+    """Load the extension and return its module. Raises NotBuilt."""
     path = built()
     spec = importlib.util.spec_from_file_location("_refusal", path)
     if spec is None or spec.loader is None:

@@ -16,8 +16,9 @@ __all__ = ["REFUSABLE", "WHY_NOT", "Refusal", "refusing", "requests_so_far"]
 
 
 def _loaded() -> tuple[Any, str | None]:
-    """The extension, or why it cannot be had: also where the clock cannot be, which needs the
-    same."""
+    """Load the extension, or say why it is not available. It needs what the clock needs, so it is
+    not available where the clock is not.
+    """
     if WHY_PORTABLE is not None:
         return None, WHY_PORTABLE
     try:
@@ -34,7 +35,7 @@ WHY_NOT: Final[str | None] = _why_not
 
 @attrs.define
 class Refusal:
-    """What became of the requests of one ``with`` block: filled in at its end."""
+    """What became of the requests of one ``with`` block: filled in at the block's end."""
 
     #: Requests of REFUSABLE bytes or more.
     seen: int = 0
@@ -48,8 +49,9 @@ def refusing(first: int, count: int = 1) -> Iterator[Refusal]:
     ``count`` of them, from number ``first`` on: MemoryError. ``first=0`` only counts.
 
     Smaller requests are never refused: the interpreter itself does not survive that. Blocks do not
-    nest: an inner one ends the counting of the outer one. Raises RuntimeError where it cannot be
-    had: see ``WHY_NOT``; and where the interpreter's allocators are not its own (``PYTHONMALLOC``).
+    nest: an inner one ends the counting of the outer one. Raises RuntimeError where
+    requests cannot be refused (see ``WHY_NOT``), and where the interpreter's allocators are not its
+    own (``PYTHONMALLOC``).
 
     Example::
 

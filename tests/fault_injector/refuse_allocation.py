@@ -1,4 +1,4 @@
-"""A fault for ``FaultPlan``: while a handler's own code runs, a large request is refused."""
+"""A fault for ``FaultPlan``: a large request is refused while a handler's own code runs."""
 
 from __future__ import annotations
 

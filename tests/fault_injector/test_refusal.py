@@ -78,8 +78,9 @@ class TestRefusing:
         assert told.seen == 0
 
     def test_beside_the_clock(self) -> None:
-        """Ours on top: what it refuses the clock never sees; the clock goes on counting before, in
-        and after."""
+        """Our hook is on top: the clock never sees what it refuses, and goes on counting before, in
+        and after the block.
+        """
 
         def alarm(account: clock.Account, activation: int) -> None:
             pass
@@ -103,7 +104,7 @@ class TestRefusing:
 
     def test_beneath_a_clock_that_stayed(self) -> None:
         """The clock's hook, put on top of ours, cannot be taken away while an account's own heap
-        has blocks. Fault: the next block counted each request twice, and refused to begin.
+        has blocks. Fault: the next ``with`` block counted each request twice, and refused to begin.
         """
         account, kept = clock.Account(), []
         with refusing(0):

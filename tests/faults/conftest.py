@@ -1,4 +1,4 @@
-"""What the tests of faults share: reports of crashes that are wanted are not printed."""
+"""What the tests of faults share: reports of intended crashes are not printed."""
 
 from __future__ import annotations
 

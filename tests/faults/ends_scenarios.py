@@ -22,7 +22,7 @@ VARIABLE: contextvars.ContextVar[Any] = contextvars.ContextVar("VARIABLE")
 
 
 class Plainest(ak.Actor):
-    """Neither init nor terminate nor handle_info."""
+    """An actor without init, terminate and handle_info."""
 
     def __init__(self) -> None:
         step("constructor")
@@ -45,7 +45,7 @@ class Plainest(ak.Actor):
 
 
 class Full(ak.Actor):
-    """Every callback there is."""
+    """An actor with every callback."""
 
     trap_exit = True
 
@@ -160,7 +160,7 @@ class Full(ak.Actor):
 
 
 class Slow(Full):
-    """It takes its time to end."""
+    """An actor that takes its time to end."""
 
     async def terminate(self, reason: ak.ExitReason) -> None:
         step("async terminate")
@@ -246,12 +246,11 @@ async def rest(seconds: float = 1.0) -> None:
     await trio.sleep(seconds)
 
 
-# --- scenarios
-# ----------------------------------------------------------------------------------------
+# --- scenarios -----------------------------------------------------------------------------------
 
 
 async def births(world: World) -> None:
-    """Every way to begin, and every way not to."""
+    """Every way to begin, and every way to fail to begin."""
     node = world.node
     hub = node.spawn(Full)
     world.watch(hub)
@@ -356,7 +355,7 @@ def fail(_: Any) -> None:
 
 
 async def exits(world: World) -> None:
-    """Links and monitors; every way to end."""
+    """Links and monitors, and every way to end."""
     node = world.node
     ends: list[Any] = [
         lambda ref: ref.cast(Full.fail, Odd()),
@@ -457,8 +456,8 @@ async def gives_up(world: World) -> None:
 
 
 class Id(Odd):
-    """A child's id. Its text is no call out of the runtime where a spec is made: an id that has
-    none is refused there, at whoever gives it.
+    """A child's id. Where a spec is made, asking for the id's text is not a step: an id without a
+    text is refused there, in its author's call.
     """
 
     __hash__ = object.__hash__
@@ -500,7 +499,7 @@ async def dynamic(world: World) -> None:
 
 
 async def shutdowns(world: World) -> None:
-    """What ends when the node does: the sweep stops it right now."""
+    """Actors that end with the node, which the sweep stops right away."""
     node = world.node
     for cls in (Full, Slow, FailsAtTheEnd, Plainest):
         world.watch(node.spawn(cls))
@@ -701,7 +700,7 @@ async def streams(world: World) -> None:
 
 
 async def connected(host: str, port: int) -> trio.SocketStream:
-    """Without ``trio.open_tcp_stream``, whose nursery makes groups of interrupts."""
+    """Connect without ``trio.open_tcp_stream``, whose nursery makes groups of interrupts."""
     sock = trio.socket.socket()
     try:
         await sock.connect((host, port))
@@ -712,7 +711,7 @@ async def connected(host: str, port: int) -> trio.SocketStream:
 
 
 async def looking(world: World) -> None:
-    """ak.sys."""
+    """The calls of ak.sys."""
     node = world.node
     ref = node.spawn(Full)
     world.watch(ref)
@@ -803,7 +802,7 @@ async def has_a_node(ctx: ak.ProcessContext, world: World) -> None:
 
 
 async def tree_ends(world: World) -> None:
-    """The tree itself gives up."""
+    """The supervision tree itself gives up."""
     world.gives_up = True
     echo = world.node.whereis("echo")
     for _ in range(2):
@@ -817,7 +816,7 @@ async def tree_ends(world: World) -> None:
 
 
 class Heavy(Full):
-    """With a budget, which it passes."""
+    """An actor with a budget, which it exceeds."""
 
     def handle_info(self, message: Any) -> None:
         step("info")
@@ -857,7 +856,7 @@ async def budgets(world: World) -> None:
 
 
 async def governed(world: World) -> None:
-    """A node that is short of memory, for a while."""
+    """A node that is short of memory for a while."""
     source = ScriptedMemory(limit=100 * 2**20, used=10 * 2**20)
     spec = ak.supervisor(ak.child(Full).with_(name="inner"))
     async with ak.open_node(spec, memory_source=source, governor=ak.GovernorSettings(reserve=0)) as node:
@@ -881,7 +880,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 
 class Clerk(ak.Actor):
-    """The first child of the tree: it opens the books."""
+    """The first child of the tree; it opens the books."""
 
     def __init__(self, world: World) -> None:
         world.prepare(self.ctx.node)

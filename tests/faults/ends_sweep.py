@@ -1,27 +1,27 @@
-"""A program: an end cannot fail. Each call out of the runtime raises once, in the manner of
-``sweep``, and the books are looked at each time.
+"""A program that proves that an end cannot fail: each call out of the runtime raises once, in the
+manner of ``sweep``, and the books are checked each time.
 
     python -m tests.faults.ends_sweep [--every N] [--only SCENARIO] [--fault KIND] [--degraded]
 
-A step is each call out of the runtime (handler, callback, hook, text of a value, log call, event,
-finaliser). Each scenario (``ends_scenarios``) runs once to count them; then, for each fault (an
-Exception, a plain BaseException, GeneratorExit, KeyboardInterrupt, SystemExit, a group with a
-KeyboardInterrupt in it), once for each step, with it raised there; and with it raised there and at
-those after it, 20 in all. Two more faults are Ctrl-C itself: ``checkpoint`` presses it between two
-steps of trio's tasks (and 20 times in a row), where trio delivers it to the host at its next
-checkpoint; ``line`` raises KeyboardInterrupt at a line of the program's that is not protected, as
-the signal's handler would. After each run:
+A step is a call out of the runtime (handler, callback, hook, text of a value, log call, event,
+finaliser). Each scenario (``ends_scenarios``) runs once to count its steps. The faults are an
+Exception, a plain BaseException, GeneratorExit, KeyboardInterrupt, SystemExit, and a group with a
+KeyboardInterrupt in it. For each fault and each step the scenario runs twice: with the fault raised
+at that step, and with the fault raised there and at the steps after it, 20 in all. Two more faults
+are Ctrl-C itself. ``checkpoint`` presses it between two steps of trio's tasks (and 20 times in a
+row), and trio delivers it to the host at its next checkpoint. ``line`` raises KeyboardInterrupt at
+an unprotected line of the program, as the signal's handler would. After each run:
 
 * ``trio.run`` has returned. KeyboardInterrupt and SystemExit came out of it, alone; what a log
-  handler, a text or a finaliser raises changed nothing; anything else has ended one actor at most;
-* while the node ran: links and monitors are known at both ends, names are held by the living, no
-  call is pending, the supervised child answers;
-* each monitor was told once, each who has begun has ended once, each ``node.stopped`` has returned,
-  nobody's call ran into its deadline, no stop was waited out;
+  handler, a text or a finaliser raised changed nothing; anything else ended one actor at most;
+* while the node ran, links and monitors were known at both ends, names were held by living actors,
+  no call was pending, and the supervised child answered;
+* each monitor reported once, each actor that began has ended once, each ``node.stopped`` has
+  returned, no call ran into its deadline, and no stop used up its time limit;
 * no actor, task, timer, call, descriptor or record is left.
 
-Runs are in a process of their own for each scenario, so that a crash or a hang of the interpreter
-is a result like any other, and told with its number.
+Each scenario runs in a process of its own, so that a crash or a hang of the interpreter is a result
+like any other, reported with its number.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ from .ends_world import CHECKPOINT, FAULTS, LINE, Handler, Held, Lines, Plan, Ti
 ROOT = Path(__file__).parent.parent.parent
 MANY = 20
 SECONDS = 20.0
-"""A run that takes longer hangs: its process shows where, and ends."""
+"""A run that takes longer hangs: its process shows where, and is ended."""
 KINDS = (*FAULTS, CHECKPOINT, LINE)
 DEGRADED = "--degraded" in sys.argv
 SLOW = {"streams"}
-"""The kernel takes part, and the clock must not jump while it does."""
+"""Scenarios in which the kernel takes part; the clock must not jump meanwhile."""
 
 
 STORIES: dict[str, list[str]] = {}
-"""How each scenario goes when nothing is injected."""
+"""How each scenario ends when nothing is injected."""
 
 
 trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[attr-defined]
@@ -98,7 +98,7 @@ def run(name: str, plan: Plan) -> dict[str, Any]:
     outcome = None
     world.__dict__.clear()
     plan.injected, injected = [], len(plan.injected)
-    while gc.collect():  # a finaliser puts off what hangs together with it
+    while gc.collect():  # a finaliser delays the end of what refers to it
         pass
     Held.references.clear()
     records = sum(isinstance(thing, Record) for thing in gc.get_objects())
@@ -114,14 +114,13 @@ def _descriptors() -> int:
     return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
 
 
-# --- the processes
-# ------------------------------------------------------------------------------------
+# --- the processes -------------------------------------------------------------------------------
 
 
 def plans(name: str, faults: list[str], every: int) -> Iterator[tuple[str, int, int]]:
-    """Runs of a scenario: fault, first step, how many in a row."""
+    """The runs of a scenario: fault, first step, and number of steps in a row."""
     for fault in faults:
-        run(name, Plan(fault))  # imports, and whatever else is done once
+        run(name, Plan(fault))  # imports, and whatever else happens only once
         counting = Plan(fault)
         result = run(name, counting)
         tell({"fault": fault, "total": result["seen"], "kinds": len(counting.kinds), **result})
@@ -135,7 +134,7 @@ def tell(what: dict[str, Any]) -> None:
 
 
 def child(name: str, faults: list[str], begin: int, every: int) -> None:
-    """One scenario, from run ``begin`` on: lines of JSON."""
+    """Run one scenario, from run ``begin`` on, and print lines of JSON."""
     log = logging.getLogger("actorkit")
     log.addHandler(Handler())
     log.propagate = False
@@ -154,7 +153,7 @@ def child(name: str, faults: list[str], begin: int, every: int) -> None:
 
 
 class Tally:
-    """What a scenario's runs have come to."""
+    """The results of a scenario's runs."""
 
     def __init__(self) -> None:
         self.steps = self.runs = self.injected = 0
@@ -162,7 +161,7 @@ class Tally:
 
 
 def sweep(name: str, faults: list[str], every: int, say: Callable[[str], None], degraded: bool = False) -> Tally:
-    """All runs of a scenario."""
+    """Make all runs of a scenario."""
     tally = Tally()
     begin = 0
     started = time.monotonic()

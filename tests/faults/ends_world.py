@@ -1,8 +1,9 @@
-"""What the sweep of ends (``ends_sweep``) injects, and the books that must balance whatever it was.
+"""What the sweep of ends (``ends_sweep``) injects, and the books that must balance whatever was
+injected.
 
 Every call out of the runtime in a scenario passes ``step(kind)``. One run in which nothing is
-injected counts the steps; the others raise something at one of them, or at several in a row.
-Interrupts at checkpoints are delivered as trio delivers them, those at lines are raised where a
+injected counts the steps; the others raise something at one step, or at several in a row.
+Interrupts at checkpoints are delivered as trio delivers them, and those at lines are raised where a
 signal would raise them.
 """
 
@@ -29,11 +30,11 @@ from bench.soak.invariants import consistent, left
 
 
 class Boom(Exception):
-    """What code raises that has a fault."""
+    """What faulty code raises."""
 
 
 class Plain(BaseException):
-    """No Exception, and not for the interpreter either."""
+    """Neither an Exception nor a request to end the interpreter."""
 
 
 def group(text: str) -> BaseException:
@@ -49,18 +50,19 @@ FAULTS: dict[str, Callable[[str], BaseException]] = {
     "exit": SystemExit,
     "group": group,
 }
-"""Raised at steps."""
+"""The faults that are raised at steps."""
 CHECKPOINT, LINE = "checkpoint", "line"
-"""KeyboardInterrupt, from the signal's handler: where code is protected, and where it is not."""
+"""KeyboardInterrupt from the signal's handler: in protected code, and in unprotected code."""
 FATAL = (KeyboardInterrupt, SystemExit)
 
 DROPPED = {"log", "log filter", "repr", "str", "eq", "del", "weakref", "format_status"}
-"""Whatever is raised here changes no outcome."""
+"""Kinds of steps where an exception changes no outcome."""
 EITHER = {"event"}
-"""KeyboardInterrupt and SystemExit may come out, or be dropped; anything else changes no outcome.
+"""Kinds of steps where KeyboardInterrupt and SystemExit may come out or be dropped, and any other
+exception changes no outcome.
 """
 HOST = {"host"}
-"""The host's own code: what it raises is the host's."""
+"""The host's own code: its exceptions are the host's."""
 
 HERE = Path(__file__).parent
 SCENARIOS = str(HERE / "ends_scenarios.py")
@@ -68,8 +70,8 @@ PACKAGE = str(Path(ak.__file__).parent)
 
 
 class Plan:
-    """What is injected into one run: ``fault`` at the ``first`` step and the ``count - 1`` after
-    it.
+    """What is injected into one run: ``fault`` at the ``first`` step and at the ``count - 1`` steps
+    after it.
     """
 
     def __init__(self, fault: str = "error", first: int = 0, count: int = 0) -> None:
@@ -100,13 +102,13 @@ PLAN = Plan()
 
 @enable_ki_protection
 def step(kind: str) -> None:
-    """A call out of the runtime has begun."""
+    """Called when a call out of the runtime begins."""
     PLAN.step(kind)
 
 
 @contextlib.contextmanager
 def injecting(plan: Plan) -> Iterator[None]:
-    """``step`` asks this plan."""
+    """Within the block, ``step`` asks this plan."""
     global PLAN
     PLAN = plan
     try:
@@ -139,11 +141,11 @@ class Ticks(trio.abc.Instrument):
 def left_out(path: str) -> set[int]:
     """Lines of a program at which the sweep raises nothing.
 
-    Those of ``with`` statements: between the end of a body and the call of ``__exit__`` there is a
-    moment in which an interrupt gets past the statement. It is Python's, trio's own nurseries have
-    it too, and nothing that is called can close it. And those of ``try``: Python handles no signal
-    there (but tells tracers of the line, and, where it is the first in a ``with``, outside of
-    that).
+    They are the lines of ``with`` statements: between the end of a body and the call of
+    ``__exit__`` there is a moment in which an interrupt gets past the statement. It is Python's,
+    trio's own nurseries have it too, and nothing that is called can close it. The lines of ``try``
+    are left out too: Python handles no signal there (but reports the line to tracers, and, if it is
+    the first line in a ``with``, outside of that).
     """
     lines: set[int] = set()
     for node in ast.walk(ast.parse(Path(path).read_text())):
@@ -155,8 +157,8 @@ def left_out(path: str) -> set[int]:
 
 
 class Lines:
-    """Raises KeyboardInterrupt at a line of an unprotected frame of the runtime's, of a scenario's
-    or of ``contextlib``'s, as the signal would.
+    """Raises KeyboardInterrupt at a line of an unprotected frame of the runtime, of a scenario or
+    of ``contextlib``, as the signal would.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -195,12 +197,11 @@ class Lines:
         return self.line
 
 
-# --- hostile values
-# -----------------------------------------------------------------------------------
+# --- hostile values ------------------------------------------------------------------------------
 
 
 class Odd:
-    """Its texts are calls out of the runtime."""
+    """A value whose texts are calls out of the runtime."""
 
     @enable_ki_protection
     def __repr__(self) -> str:
@@ -214,7 +215,7 @@ class Odd:
 
 
 class OddError(Boom):
-    """An error whose texts are."""
+    """An error whose texts are calls out of the runtime."""
 
     @enable_ki_protection
     def __repr__(self) -> str:
@@ -228,7 +229,7 @@ class OddError(Boom):
 
 
 class Value:
-    """For a context variable."""
+    """A value for a context variable."""
 
     @enable_ki_protection
     def __eq__(self, other: object) -> bool:
@@ -239,7 +240,7 @@ class Value:
 
 
 class Held:
-    """What an actor has as its state: its finaliser and its weakref's callback are calls out of the
+    """An actor's state whose finaliser and whose weakref's callback are calls out of the
     runtime.
     """
 
@@ -274,7 +275,7 @@ class Handler(logging.Handler):
 
 
 class Delivery(ak.EventStream):
-    """An event's receiver that may raise."""
+    """An event stream's receiver, which may raise."""
 
     def put(self, event: ak.SystemEvent) -> None:
         step("event")
@@ -282,7 +283,7 @@ class Delivery(ak.EventStream):
 
 
 class Books(ak.EventStream):
-    """Counts who has begun and who has ended."""
+    """Counts the actors that have begun and those that have ended."""
 
     def __init__(self, node: ak.Node) -> None:
         super().__init__(node.engine.events, (ak.ActorStarted, ak.ActorExited), 1)
@@ -305,18 +306,17 @@ class Books(ak.EventStream):
                 yield f"{pid} has begun and nobody was told of its end"
 
 
-# --- the ledger
-# ---------------------------------------------------------------------------------------
+# --- the ledger ----------------------------------------------------------------------------------
 
 
 class Ledger:
-    """Monitors actors from a process of its own, and counts what it is told."""
+    """Monitors actors from a process of its own, and counts the reports it receives."""
 
     def __init__(self) -> None:
         self.watched: dict[Any, Any] = {}
         self.downs: Counter[Any] = Counter()
         self.whole = False
-        """It has ended by itself, when all of its actors had."""
+        """True once the process has ended by itself, after all of its actors."""
 
     @enable_ki_protection
     async def run(self, ctx: ak.ProcessContext) -> None:
@@ -356,8 +356,8 @@ EXPECTED = (
 
 
 class Attempt:
-    """Around what may fail because of a fault elsewhere. What comes out of it must be told in the
-    runtime's words.
+    """A block that may fail because of a fault elsewhere. It must fail with one of the runtime's
+    own errors.
     """
 
     def __init__(self, world: World) -> None:
@@ -390,9 +390,9 @@ class World:
         self.closing: float | None = None
         self.checked = False
         self.stop_now = False
-        """The scenario wants the node to stop at once, in the midst of it all."""
+        """True if the scenario wants the node to stop at once, in the midst of everything."""
         self.gives_up = False
-        """The tree gives up, and SupervisorGaveUp may come out."""
+        """True if the tree gives up, so that SupervisorGaveUp may come out."""
         self.log = logging.getLogger("actorkit")
 
     def attempt(self) -> Attempt:
@@ -411,7 +411,9 @@ class World:
 
     @enable_ki_protection
     def watch(self, *refs: Any) -> None:
-        """Their ends must be told, to a monitor and to who waits for them."""
+        """Expect that the ends of these actors are reported to a monitor and to a task that waits
+        for them.
+        """
         for ref in refs:
             if ref is not None and ref not in self.ledger.watched.values():
                 self.keeper.send(ref)
@@ -428,7 +430,7 @@ class World:
 
     @enable_ki_protection
     def check(self) -> None:
-        """The node runs, and rests."""
+        """Check the books while the node runs and is at rest."""
         node = self.node
         self.problems += [*consistent(node), *self.ledger.wrong(closed=False)]
         if node.engine.deadlines.pending:
@@ -437,19 +439,19 @@ class World:
 
     @enable_ki_protection
     def closes(self) -> None:
-        """The body is left, by whatever way."""
+        """Called when the body is left, in whatever way."""
         self.closing = trio.current_time()
 
     @enable_ki_protection
     def closed(self) -> None:
-        """``open_node`` has been left."""
+        """Called when ``open_node`` has been left."""
         if self.closing is not None and trio.current_time() - self.closing > 4.5:
             self.problems.append(f"the stop took {trio.current_time() - self.closing:.1f} s")
         if CURRENT_ENGINE.get(None) is not None:
             self.problems.append("the node is still the current one")
 
     def after(self) -> Iterator[str]:
-        """trio has returned."""
+        """What is wrong after trio has returned."""
         yield from self.problems
         node = self.node
         if node is None:
@@ -484,8 +486,8 @@ def judge(plan: Plan, outcome: BaseException | None, gives_up: bool) -> Iterator
 
 
 def changed(plan: Plan, story: list[str], told: list[str]) -> Iterator[str]:
-    """What may change nothing has changed nothing: who began, who ended and why, and what the host
-    was told.
+    """The differences where nothing may have changed: which actors began, which ended and why, and
+    what the host was told.
     """
     if not plan.injected or any(
         kind not in DROPPED | EITHER or (kind in EITHER and isinstance(error, FATAL)) for kind, error in plan.injected

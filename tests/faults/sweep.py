@@ -1,20 +1,21 @@
-"""A program: every large allocation fails once, in SQLite's manner, and the node is looked at each
+"""A program: every large allocation fails once, in SQLite's manner, and the node is checked each
 time.
 
     python -m tests.faults.sweep [--every N] [--only SCENARIO]
 
-Each scenario drives a node so far that the runtime's own tables make requests of 64 KiB and more
-(only those can be refused: the interpreter itself does not survive that small ones fail). It runs
-once to count them; then once for each, with that one refused; and with that one and those after it
-refused, 50 in all: a shortage that passes. A MemoryError may end an actor, a start, a call, or come
-out of the host's own call; it may never end the node otherwise than in order. After each run:
+Each scenario makes a node so large that the runtime's own tables request 64 KiB and more. (Only
+such requests can be refused: the interpreter itself does not survive the failure of small ones.)
+The scenario runs once to count the requests. Then it runs twice for each request: with that request
+refused, and with it and those after it refused, 50 in all, which is a shortage that passes. A
+MemoryError may end an actor, a start or a call, or come out of the host's own call; it may never
+end the node except in order. After each run:
 
 * actors are alive if and only if the node knows them; links and monitors are known at both ends;
-  names are held by the living; the supervised echo answers, or its supervisor has given up;
+  names are held by living actors; the supervised echo answers, or its supervisor has given up;
 * the node closes, with no actor, task, timer, call, descriptor or record left.
 
-Runs are in a process of their own for each scenario, so that a crash or a hang of the interpreter
-is a result like any other, and told with its number.
+Each scenario runs in a process of its own, so that a crash or a hang of the interpreter is a result
+like any other, reported with its number.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ EXPECTED = (MemoryError, ak.ActorkitError, trio.BrokenResourceError, trio.Closed
 ROOT = Path(__file__).parent.parent.parent
 SHORTAGE = 50
 SECONDS = 120.0
-"""A run that takes longer hangs: its process shows where, and ends."""
+"""A run that takes longer hangs: its process shows where, and is ended."""
 
 
 class Echo(ak.Actor):
@@ -98,7 +99,7 @@ async def waiting(ctx: ak.ProcessContext, far: Any) -> None:
 
 
 class World:
-    """A node under a scenario. ``attempt`` is for what may fail."""
+    """A node under a scenario. ``attempt`` surrounds a block that may fail."""
 
     def __init__(self, node: ak.Node) -> None:
         self.node = node
@@ -234,7 +235,7 @@ async def pending_calls(world: World) -> None:
 
 
 async def suspended(world: World) -> None:
-    """As many workers as there are handlers that wait."""
+    """The pool has as many workers as there are handlers that wait."""
     refs = world.spawn(1_400)
     for ref in refs[:700]:
         ref.cast(Echo.sleep, 5)
@@ -341,7 +342,7 @@ async def budgets(world: World) -> None:
     for _ in range(3_000):
         with world.attempt():
             refs.append(world.node.spawn(ak.child(Echo).with_(max_heap_size="1 MiB")))
-    for ref in refs[:6]:  # one keeps within its limit, the next does not
+    for ref in refs[:6]:  # the first call stays within the limit, the second does not
         with world.attempt():
             ref.cast(Echo.keep, bytes(100_000))
             await ref.call(Echo.run, lambda self: self.kept.extend(bytes(70_000) for _ in range(4)))
@@ -474,12 +475,12 @@ def run(name: str, first: int, count: int) -> dict[str, Any]:
 
 
 def child(name: str, begin: int, every: int) -> None:
-    """One scenario, from request ``begin`` on: a line of JSON for each run."""
+    """Run one scenario, from request ``begin`` on, and print a line of JSON for each run."""
     logging.getLogger("actorkit").setLevel(logging.CRITICAL + 1)
     logging.getLogger("trio").setLevel(logging.CRITICAL + 1)
     sys.unraisablehook = lambda _: None
     gc.collect()
-    run(name, 0, 0)  # imports, and whatever else is done once
+    run(name, 0, 0)  # imports, and whatever else happens only once
     total = run(name, 0, 0)
     print(json.dumps({"scenario": name, "nth": 0, "total": total["seen"], **total}), flush=True)
     for nth in range(max(begin, 1), total["seen"] + 1, every):
@@ -489,8 +490,9 @@ def child(name: str, begin: int, every: int) -> None:
 
 
 def sweep(name: str, every: int, tell: Callable[[str], None]) -> tuple[int, int, list[str]]:
-    """All runs of a scenario: how many, how many requests were refused in them, and what was
-    wrong."""
+    """Make all runs of a scenario. Return how many there were, how many requests they refused, and
+    what was wrong.
+    """
     runs = refused = 0
     wrong: list[str] = []
     begin = 1

@@ -1,5 +1,5 @@
-"""The sweep of ends, quickly: two scenarios, a few steps of each. All: ``python -m tests.prove
-"sweep of ends"``.
+"""The sweep of ends, quickly: two scenarios, a few steps of each. The whole sweep: ``python -m
+tests.prove "sweep of ends"``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def test_a_part_of_the_sweep(scenario: str, degraded: bool) -> None:
 
 
 def test_a_fault_that_is_swallowed_would_be_told() -> None:
-    """The judge is not blind."""
+    """The judge notices a fault that is swallowed."""
     plan = Plan("interrupt", 1, 1)
     with pytest.raises(KeyboardInterrupt) as raised:
         plan.step("call")

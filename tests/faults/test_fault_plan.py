@@ -1,6 +1,4 @@
-"""FaultPlan: each kind of fault happens when it should, is counted, and is nothing else than what
-it says.
-"""
+"""FaultPlan: each kind of fault happens when it should, is counted, and is exactly what it says."""
 
 from __future__ import annotations
 
@@ -297,7 +295,7 @@ class Reader(ak.Actor):
 
 
 async def test_a_fault_of_ones_own(autojump_clock: Any) -> None:
-    """It is in force in each step of the handler's own code, and in nobody else's."""
+    """A fault of one's own is in force in each step of the handler's own code, and nowhere else."""
     plan = FaultPlan(NoFiles(on=1), NoFiles(on=3))
     async with ak.open_node() as node, trio.open_nursery() as nursery:
         actor, other = node.spawn(plan.wrap(Reader)), node.spawn(Reader)
@@ -326,8 +324,8 @@ def test_refused_allocations_have_left_the_package() -> None:
 async def test_special_methods_raise(
     autojump_clock: Any, where: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A crash report of an actor whose state cannot be shown, compared or let go of ends no one
-    else.
+    """An actor's state that raises when it is shown, compared or freed harms no other actor, even
+    in a crash report.
     """
     unraisable: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda error: unraisable.append(error.exc_type))
@@ -386,7 +384,7 @@ async def test_other_kinds_of_classes(autojump_clock: Any, cls: Any) -> None:
 
 
 async def test_connections_crash_alone() -> None:
-    """A listener of a wrapped class: what the peers send are messages."""
+    """In a listener of a wrapped class, what the peers send counts as messages."""
 
     class Echo(ak.StreamActor):
         def received(self, data: bytes) -> None:

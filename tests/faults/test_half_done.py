@@ -44,8 +44,8 @@ class Idle(ak.Actor):
 
 
 def until_refused(function: Callable[[int], object], nth: int = 1) -> int:
-    """Call it with 0, 1, 2, … until its tables must grow by so much that the growth is refused, the
-    ``nth`` time; how often it went.
+    """Call ``function`` with 0, 1, 2, … until growth of its tables is refused for the ``nth`` time;
+    return the number of successful calls.
     """
     with refusing(nth) as told:
         for number in range(20_000):
@@ -85,7 +85,9 @@ async def test_a_monitor(autojump_clock: Any) -> None:
 
 
 async def test_a_birth(autojump_clock: Any) -> None:
-    """Who cannot be entered among the actors is not linked, named or waited for either."""
+    """An actor that cannot be entered among the actors is not linked, named or waited for
+    either.
+    """
     async with ak.open_node() as node:
         hub = node.spawn(Idle)
 
@@ -105,7 +107,7 @@ async def test_a_birth(autojump_clock: Any) -> None:
 
 @pytest.mark.parametrize("nth", range(1, 5))
 async def test_a_birth_with_a_budget(autojump_clock: Any, nth: int) -> None:
-    """For whose budget there is no room is not born, and the node can stop. Fault: it stays among
+    """An actor whose budget has no room is not born, and the node can stop. Fault: it stays among
     the living for ever, without an object.
     """
     async with ak.open_node() as node:
@@ -117,13 +119,13 @@ async def test_a_birth_with_a_budget(autojump_clock: Any, nth: int) -> None:
 
 
 async def test_the_forced_look(autojump_clock: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Without room for a list of all budgets it is taken later. Fault: it ends, and the node with
-    it.
+    """A look that has no room for a list of all budgets is taken later. Fault: the sweep ends, and
+    the node with it.
     """
     caplog.set_level(logging.ERROR, "actorkit")
     requests = 0
-    # What is done once; then how many requests there are before the look; then the next one is
-    # refused.
+    # The first run does what is done only once. The second counts the requests before the look.
+    # Then the next request is refused.
     for first in (0, 0, 1):
         with refusing(first and requests + 1) as told:
             async with ak.open_node() as node:
@@ -154,7 +156,7 @@ async def test_a_call(autojump_clock: Any, within: float | None) -> None:
                 await ref.call(Idle.busy, 0)
             except MemoryError:
                 outcomes.append("refused")
-                await trio.sleep(20)  # its deadline must not end this
+                await trio.sleep(20)  # the call's deadline must not end this
                 outcomes.append("slept")
             except ak.CallTimeout:
                 outcomes.append("late")
@@ -177,8 +179,8 @@ async def started(ctx: ak.ProcessContext) -> None:
 
 @pytest.mark.parametrize("nth", range(1, 8))
 async def test_processes(autojump_clock: Any, nth: int) -> None:
-    """Where there is no room for one more in some table, it ends, and the others go on. Fault: the
-    node ends; or it never does, since a process that nobody runs counts as alive.
+    """A process that some table has no room for ends, and the others go on. Fault: the node ends;
+    or it never does, since a process that nobody runs counts as alive.
     """
     with refusing(nth) as told:
         async with ak.open_node() as node:
@@ -199,8 +201,8 @@ class Quiet(ak.StreamActor):
 
 @pytest.mark.parametrize("nth", range(1, 8))
 async def test_connections(nth: int) -> None:
-    """The same: one is closed, and the others are served; unless it is the listener itself that has
-    no room, which ends then, and is started again.
+    """A connection that has no room is closed, and the others are served. If the listener itself
+    has no room, it ends and is started again.
     """
     count = 1_500
     raise_descriptor_limit(2 * count + 200)
@@ -229,7 +231,7 @@ async def test_a_timer(autojump_clock: Any) -> None:
 
 
 async def test_a_call_from_a_full_stack(autojump_clock: Any) -> None:
-    """The same where it is the stack that ends in the middle of a call."""
+    """The caller goes on, too, when a call fails in the middle because the stack is full."""
 
     async def down(callee: ak.Ref[Idle]) -> None:
         try:
@@ -253,7 +255,7 @@ async def test_a_call_from_a_full_stack(autojump_clock: Any) -> None:
 
 
 async def test_a_stop(autojump_clock: Any) -> None:
-    """A node that cannot list its actors at its end tries again, instead of leaving its workers
+    """A node that cannot list its actors when it stops tries again, instead of leaving its workers
     waiting for ever.
     """
     with trio.fail_after(1_000):

@@ -1,5 +1,5 @@
-"""What the governor's tests share: a node whose memory is told by the test, and actors that hold
-things.
+"""What the governor's tests share: a node whose memory figures come from the test, and actors that
+hold things.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Holder(ak.Actor):
 
 
 class Watching(Holder):
-    """Lets go when it is asked to."""
+    """Lets go of what it holds when it is asked to."""
 
     def __init__(self, size: int = 0) -> None:
         super().__init__(size)
@@ -62,8 +62,8 @@ class Watching(Holder):
 
 
 class Memory:
-    """A scripted source whose figures follow what the node's actors really hold: ``base`` and their
-    heaps are live; ``sticky`` pages never go back.
+    """A scripted source whose figures follow what the node's actors really hold: ``base`` and the
+    actors' heaps are live; ``sticky`` pages are never given back.
     """
 
     def __init__(self, limit: int = 100 * MIB, base: int = 10 * MIB, sticky: bool = False) -> None:
@@ -85,13 +85,13 @@ class Memory:
 
 @pytest.fixture
 def memory(caplog: pytest.LogCaptureFixture) -> Memory:
-    """100 MiB, 10 of them taken."""
+    """100 MiB, of which 10 are used."""
     caplog.set_level(logging.CRITICAL, "actorkit")
     return Memory()
 
 
 async def level_is(node: ak.Node, level: ak.MemoryLevel) -> None:
-    """Wait for it."""
+    """Wait until the governor is at this level."""
     await until(lambda: node.memory is not None and node.memory.level == level)
 
 

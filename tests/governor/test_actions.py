@@ -1,8 +1,8 @@
-"""What both governors do with what their machine says: every action by one table, each on its own,
-with its receipt.
+"""How both governors perform what their machine decides: every action by one table, each on its
+own, with its receipt.
 
-The machine is a double that answers every sample with the actions of the test, so that each kind
-comes up; the functions that perform them are the real ones.
+The machine is a double that answers every sample with the test's actions, so that each kind comes
+up; the functions that perform the actions are the real ones.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MADE: dict[type[ev.GovernorAction], Callable[..., ev.GovernorAction]] = {
     ev.EmitReport: lambda **more: ev.EmitReport("no_victims", L.KILL, **more),
     ev.StopNode: lambda **more: ev.StopNode(79, **more),
 }
-"""How to make one of each kind that has fields of its own."""
+"""How to make one action of each kind that has fields of its own."""
 
 KINDS = sorted(
     (
@@ -53,7 +53,7 @@ TABLES: dict[type[GovernorBase], Any] = {NodeGovernor: NodeGovernor.ACTIONS, Sub
 
 
 class Scripted:
-    """A machine that answers samples with given actions, and notes what it is told."""
+    """A machine that answers samples with given actions, and notes what is reported to it."""
 
     level = L.NORMAL
     look_at = float("inf")
@@ -68,7 +68,7 @@ class Scripted:
 
 
 class Odd(BaseException):
-    """No Exception, and no text."""
+    """Neither an Exception nor convertible to text."""
 
     def __str__(self) -> str:
         raise ValueError("no text")
@@ -76,7 +76,7 @@ class Odd(BaseException):
 
 @asynccontextmanager
 async def governing(cls: type[GovernorBase], memory: Memory) -> AsyncIterator[Any]:
-    """A governor of that class, and the node."""
+    """A governor of this class, and its node."""
     if cls is NodeGovernor:
         async with ak.open_node(TREE, memory_source=memory.source) as node:
             yield node.memory
@@ -89,7 +89,7 @@ async def governing(cls: type[GovernorBase], memory: Memory) -> AsyncIterator[An
 
 
 def look(governor: Any, actions: list[ev.GovernorAction]) -> Scripted:
-    """Let it look once, and do these."""
+    """Let the governor look once and perform these actions."""
     machine, governor.machine = governor.machine, Scripted(actions)
     try:
         governor.look()
@@ -141,7 +141,9 @@ async def test_an_action_that_fails_fails_alone(
     monkeypatch: pytest.MonkeyPatch,
     happened: list[type[ev.GovernorAction]],
 ) -> None:
-    """Fault: one that raises takes along all that come after it."""
+    """An action that fails does not affect the others. Fault: one that raises takes along all that
+    come after it.
+    """
     async with governing(cls, memory) as governor:
         actions = one_of_each(cls)
         (action,) = [action for action in actions if type(action) is broken]
@@ -168,7 +170,7 @@ async def test_an_action_that_fails_fails_alone(
 async def test_what_is_answered_and_what_leaves_a_receipt(
     cls: type[GovernorBase], memory: Memory, mock_clock: trio.testing.MockClock, happened: list[Any]
 ) -> None:
-    """Each that frees something, and the census."""
+    """Each action that frees something leaves a receipt, and so does the census."""
     async with governing(cls, memory) as governor:
         actions = one_of_each(cls)
         machine = look(governor, actions)
@@ -194,7 +196,7 @@ async def test_a_dry_run_says_what_it_would_do(
     happened: list[Any],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Of kills it says who would die, and so it goes as far as that."""
+    """A dry run of kills also chooses the victims, since it says who would die."""
     async with governing(cls, memory) as governor:
         caplog.set_level(logging.WARNING, "actorkit")
         look(governor, [ev.ShedMailboxes(10, because="why not", dry_run=True)])
@@ -241,7 +243,9 @@ async def test_a_look_that_fails_says_so_and_when_the_next_one_is(
 async def test_the_kills_of_a_subtree_come_though_shedding_fails(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fault: the first edition's, in which nobody was killed."""
+    """A subtree's kills happen even if shedding fails. Fault: in the first version, nobody was
+    killed.
+    """
 
     def breaks(*_: object) -> None:
         raise MemoryError
@@ -262,7 +266,9 @@ async def test_the_kills_of_a_subtree_come_though_shedding_fails(
 
 
 async def test_a_process_s_action_is_refused_by_a_subtree(memory: Memory, mock_clock: trio.testing.MockClock) -> None:
-    """``revise`` may put one in the place of another."""
+    """A subtree refuses an action of the whole process, which ``revise`` may put in place of
+    another.
+    """
     async with governing(SubtreeGovernor, memory) as governor:
         look(governor, [ev.CollectGarbage(because="a test")])
         (receipt,) = governor.receipts()

@@ -17,8 +17,8 @@ TASKS = 200
 
 
 async def test_it_kills_within_one_pass_of_the_loop(memory: Memory, mock_clock: trio.testing.MockClock) -> None:
-    """Two hundred tasks run in the same pass, and each takes a MiB of the 90 that are left. Fault:
-    a governor that is a task like the others, and looks when all have had what they wanted.
+    """Two hundred tasks run in the same pass, and each takes one of the 90 MiB that are left.
+    Fault: a governor that is a task like the others looks only when all have had what they wanted.
     """
     tree = ak.dynamic_supervisor().with_(name="many")
     async with ak.open_node(tree, memory_source=memory.source) as node:
@@ -33,7 +33,7 @@ async def test_it_kills_within_one_pass_of_the_loop(memory: Memory, mock_clock: 
             await began.wait()
             if ref.alive:
                 ref.obj.held.append(bytes(MIB))
-            mock_clock.jump(0.01)  # what a step takes
+            mock_clock.jump(0.01)  # the time that a step takes
             memory.used()
             alive_at.append(sum(r.alive for r in refs))
 
@@ -48,7 +48,7 @@ async def test_it_kills_within_one_pass_of_the_loop(memory: Memory, mock_clock: 
 
 
 async def test_a_look_that_fails_is_tried_again(memory: Memory, autojump_clock: trio.testing.MockClock) -> None:
-    """trio drops an instrument that raises; so nothing is raised."""
+    """A look that fails raises nothing, since trio drops an instrument that raises."""
     async with ak.open_node(memory_source=memory.source) as node:
         memory.node = node
         memory.source.used = lambda: 1 // 0

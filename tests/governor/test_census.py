@@ -1,4 +1,4 @@
-"""Everybody's row: what is read in C is what Python would tell, for actors in every state."""
+"""The census's rows: what C reads is what Python would report, for actors in every state."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ async def test_rows_are_the_same_in_c_and_in_python(autojump_clock: trio.testing
 async def test_without_the_walk_in_c_budgets_know_enough(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Ranked by the last look and by what came since, without a walk; those without a budget are
-    walked.
+    """Without the walk in C, actors with a budget are ranked by the last look and by what has come
+    since; those without one are walked.
     """
     async with ak.open_node() as node:
         budgeted = node.spawn(ak.child(Holder, 50_000).with_(max_heap_size="1 MiB", priority=P.LOW))

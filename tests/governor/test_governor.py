@@ -1,4 +1,4 @@
-"""The governor at work: real actors, and a memory that is told by the test."""
+"""The governor at work: real actors, and memory figures that come from the test."""
 
 from __future__ import annotations
 
@@ -199,8 +199,8 @@ async def test_new_work_is_refused_while_memory_is_short(
 async def test_the_node_stops_in_order_when_nothing_helps(
     memory: Memory, autojump_clock: trio.testing.MockClock, tmp_path: Any
 ) -> None:
-    """What holds the memory is no actor: nothing can be freed, so the node ends before the kernel
-    ends it.
+    """When the memory is not held by actors, nothing can be freed, so the node ends before the
+    kernel ends it.
     """
     path = tmp_path / "report.txt"
     with pytest.raises(ak.NodeOutOfMemory, match="stopped itself") as stopped:
@@ -282,7 +282,9 @@ async def test_a_quota_that_cannot_be_looked_at_ends_nobody(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It is logged, the other families' quotas count all the same, and it is looked at again."""
+    """A quota that cannot be checked is logged and checked again later; other families' quotas
+    count all the same.
+    """
     failing = 2
     measure = quota.heap_of_all
 
@@ -318,8 +320,8 @@ class Line(ak.StreamActor):
 async def test_connections_are_admitted_as_what_they_are_and_refused_while_memory_is_short(
     memory: Memory, mock_clock: trio.testing.MockClock
 ) -> None:
-    """Their kind is their class, whose footprints are learned, and not the name of who accepts
-    them.
+    """A connection's kind is its class, whose footprints are learned, and not the name of its
+    acceptor.
     """
     door = ak.tcp_listener(ak.child(Line), host="127.0.0.1", port=0, max_line=100, refusal=b"later\n", name="door")
     async with ak.open_node(ak.supervisor(door), memory_source=memory.source) as node:

@@ -1,4 +1,4 @@
-"""How much is live, where pymalloc does not tell it and it must be estimated."""
+"""How many bytes are live, where pymalloc does not report it and it must be estimated."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ print(exact.read(pages, fresh=True), estimate.read(pages, fresh=True))
 
 @pytest.mark.skipif(malloc_bytes() is None or not sys.platform.startswith("linux"), reason="malloc tells nothing here")
 def test_what_was_given_back_to_the_system_is_not_retained_any_more() -> None:
-    """malloc still counts what it trimmed as kept. Taken for resident, it would hide as many live
-    bytes of objects.
+    """malloc still counts trimmed memory as kept. If it were taken for resident, it would hide as
+    many bytes of live objects.
     """
     done = subprocess.run([sys.executable, "-c", AFTER_A_TRIM], capture_output=True, text=True, check=True)
     exact, estimated = map(int, done.stdout.split())

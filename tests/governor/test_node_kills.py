@@ -1,4 +1,6 @@
-"""Deaths for the node's sake: who goes along, what they count for, what a gate hears of them."""
+"""Deaths for the node's sake: who dies along, what such deaths count for, and what a gate learns of
+them.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,9 @@ async def test_a_priority_comes_from_the_spec_and_may_change() -> None:
 
 @pytest.mark.parametrize("kind", ["static", "dynamic"])
 async def test_restarts_for_the_nodes_sake_do_not_count(kind: str) -> None:
-    """Ten deaths where three would end the supervisor; the gate is told that the node did it."""
+    """Ten such deaths do not end the supervisor, where three others would; the gate is told that
+    the node was the cause.
+    """
     told: list[bool] = []
 
     async with ak.open_node(

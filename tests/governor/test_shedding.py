@@ -1,4 +1,4 @@
-"""What can be given up is given up, oldest first, and nothing of it silently."""
+"""What may be given up is given up, the oldest first, and never silently."""
 
 from __future__ import annotations
 

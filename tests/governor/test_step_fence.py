@@ -32,7 +32,9 @@ class Greedy(ak.Actor):
 
 @pytest.mark.parametrize("how", [Greedy.take, Greedy.hoard])
 async def test_the_greedy_one_fails_alone(memory: Memory, how: object) -> None:
-    """In one piece and in small ones. Fault: without the fence both are served."""
+    """The actor that asks for too much fails alone, in one piece or in small ones. Fault: without
+    the fence it is served either way.
+    """
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_DATA)

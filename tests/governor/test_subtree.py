@@ -1,7 +1,10 @@
-"""A governor of one subtree: the ladder, for those below one supervisor."""
+"""A governor of one subtree applies the ladder to the actors below one supervisor."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -9,6 +12,7 @@ import trio
 import trio.testing
 
 import actorkit as ak
+from actorkit.runtime.actor.record import record_of
 
 from .conftest import MIB, Holder, Watching, until
 from .test_governor import child
@@ -142,3 +146,45 @@ async def test_what_cannot_be(autojump_clock: trio.testing.MockClock) -> None:
             with pytest.raises(ValueError, match=message):
                 async with ak.govern_subtree(tenants(node), limit, settings=settings):
                     raise AssertionError("it began")
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+async def test_blocks_that_overlap_end_in_any_order_and_what_their_gates_hold_is_not_lost(
+    order: Sequence[int], autojump_clock: trio.testing.MockClock
+) -> None:
+    async with ak.open_node(TREE) as node:
+        own = node.restart_gate
+        blocks = [ak.govern_subtree(tenants(node), "100 MiB") for _ in order]
+        gates = [gate for block in blocks if (gate := (await block.__aenter__()).gate) is not None]
+        went: list[int] = []
+        key = (record_of(tenants(node)).number, "child")
+        for number, gate in enumerate(gates):
+            gate.set_open(False)
+            gate.hold(None, 0.0, partial(went.append, number), counts=False, key=key)
+        taken_back = gates[order[0]].hold(None, 0.0, partial(went.append, -1), counts=False, key=key)
+        for number in order:
+            await blocks[number].__aexit__(None, None, None)
+            taken_back.cancel()
+            assert went == []
+        assert node.restart_gate is own
+        await trio.sleep(5)
+        assert sorted(went) == [0, 1, 2]
+
+
+async def test_a_thousand_blocks_each_opened_before_the_last_one_ends(autojump_clock: trio.testing.MockClock) -> None:
+    async with ak.open_node(TREE) as node:
+        own = node.restart_gate
+        [ref] = await start("many", child(restart="permanent"))
+        block = ak.govern_subtree(tenants(node), "100 MiB")
+        await block.__aenter__()
+        for _ in range(1_000):
+            another = ak.govern_subtree(tenants(node), "100 MiB")
+            await another.__aenter__()
+            await block.__aexit__(None, None, None)
+            block = another
+        await block.__aexit__(None, None, None)
+        assert node.restart_gate is own
+        ref.kill()
+        await trio.sleep(5)
+        many = ak.named(ak.DynamicSupervisor, "many")
+        assert (await many.call(ak.DynamicSupervisor.count_children)).active == 1

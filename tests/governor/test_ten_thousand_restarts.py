@@ -1,5 +1,5 @@
-"""Ten thousand children that the node has killed, at the gate together: who comes back when, and
-what is left of those that do not.
+"""Ten thousand children that the node has killed stand at the gate together: which ones come back
+when, and what is left of the others.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ KEEPS_ALL = ak.GovernorSettings(
         level: actions - {"gc", "trim", "kill", "stop_all", "stop_node"} for level, actions in LEVEL_ACTIONS.items()
     }
 )
-"""Nobody is killed but by the test."""
+"""No child is killed except by the test."""
 
 MANY = ak.named(ak.DynamicSupervisor, "many")
 
@@ -81,7 +81,7 @@ class AtTheGate:
 
 
 def left_behind(gate: Any) -> dict[str, int]:
-    """Of the gate: tickets, timers, and what its machine still holds."""
+    """What is left at the gate: tickets, timers, and what its machine still holds."""
     policy = gate._policy
     return {
         "going": len(gate._going),
@@ -121,8 +121,8 @@ async def test_they_come_back_in_order_a_few_at_a_time_until_terminated_or_shut_
     assert trio.current_time() - began < 5
 
     numbers = [number for _, number in Child.born]
-    # The more important first, of the same who has waited longest; and none of those that were
-    # terminated.
+    # The more important children come first, then those that have waited longest; terminated ones
+    # do not come back.
     order = sorted(set(range(COUNT)) - gone, key=lambda number: (-priority(number), number))
     assert numbers == order[: len(numbers)]
     assert COUNT * 3 // 4 < len(numbers) < COUNT - len(gone)

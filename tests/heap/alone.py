@@ -1,5 +1,5 @@
-"""The heap package in a process of its own, without the rest of actorkit, whose import would take
-most of the time.
+"""Gives a program the heap package without the rest of actorkit, whose import would take most of
+the time.
 """
 
 from __future__ import annotations
@@ -11,6 +11,6 @@ import sys, types
 actorkit = sys.modules["actorkit"] = types.ModuleType("actorkit")
 actorkit.__path__ = {list(actorkit.__path__)!r}
 """
-"""Begins a program: afterwards ``actorkit.heap`` can be imported, and nothing else of actorkit has
-been.
+"""Source for the beginning of a program: afterwards ``actorkit.heap`` can be imported, and nothing
+else of actorkit has been.
 """

@@ -1,6 +1,4 @@
-"""Builds the counting hook of the tests with the compiler that is at hand. Also used as a program:
-see ``truth``.
-"""
+"""Builds the tests' counting hook with the local compiler. The program ``truth`` uses it too."""
 
 from __future__ import annotations
 
@@ -16,7 +14,9 @@ SOURCE = Path(__file__).parent / "_frees.c"
 
 
 def build(directory: Path) -> Path | None:
-    """The path of the built extension; None where there is no compiler or no headers."""
+    """Build the extension and return its path; None if there is no compiler or there are no
+    headers.
+    """
     compiler = shlex.split(sysconfig.get_config_var("CC") or "cc")
     include = Path(sysconfig.get_paths()["include"])
     if shutil.which(compiler[0]) is None or not (include / "Python.h").exists():

@@ -5,10 +5,10 @@
 Blocks are allocated, resized and freed in both domains through the interpreter's own functions, by
 threads, in accounts that come, get and lose heaps of their own, and die while others hold their
 blocks. The model knows each block's length and content; the content is checked whenever a block is
-touched, and blocks must not overlap. Every few hundred steps live bytes are compared, heap by heap
-and in all, with what the model has in it; cold pages are purged, and must not be anybody's. In the
-end all is freed, and hardly a page must be left: the interpreter keeps some objects that it made in
-the meantime.
+touched, and blocks must not overlap. Every few hundred steps the live bytes, of each heap and in
+all, are compared with those of the model, and cold pages are purged, which must belong to nobody.
+At the end everything is freed, and hardly a page may be left: the interpreter keeps some objects
+that it made in the meantime.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Domain:
 DOMAINS = (Domain("PyMem_"), Domain("PyObject_"))
 
 Block = tuple[Domain, int, bytes]
-"""Where it is from, the address and the content."""
+"""The domain of a block, its address and its content."""
 
 
 def nobody(account: clock.Account, activation: int) -> None:
@@ -56,7 +56,7 @@ def rounded(length: int) -> int:
 
 
 class Model:
-    """What there is: all steps are made by one thread at a time, whichever."""
+    """What there is. One thread at a time makes the steps, whichever it is."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -83,11 +83,11 @@ class Model:
         self.blocks.append((domain, address, content))
 
     def taken(self) -> Block:
-        """A block that is not in the model any more; its content is as it was."""
+        """A block that is removed from the model; its content must be unchanged."""
         blocks = self.blocks
         index = self.random.randrange(len(blocks))
         if self.random.random() < 0.5:
-            index = len(blocks) - 1 - index // 8  # young ones die sooner
+            index = len(blocks) - 1 - index // 8  # young blocks die sooner
         blocks[index], blocks[-1] = blocks[-1], blocks[index]
         domain, address, content = blocks.pop()
         assert ctypes.string_at(address, len(content)) == content, f"step {self.steps}: a block has changed"
@@ -119,7 +119,7 @@ class Model:
             domain.free(address)
 
     def burst(self) -> None:
-        """A handler: many blocks, most of them gone at once."""
+        """A handler: many blocks, most of which are freed at once."""
         before = len(self.blocks)
         for _ in range(self.random.randrange(400)):
             self.allocate()
@@ -127,7 +127,7 @@ class Model:
             self.free()
 
     def death(self) -> None:
-        """An account goes, with some, many or none of the blocks."""
+        """An account dies with some, many or none of its blocks."""
         accounts = self.accounts
         if accounts:
             del accounts[self.random.randrange(len(accounts))]
@@ -136,7 +136,7 @@ class Model:
                 self.free()
 
     def step(self) -> None:
-        """One step, in somebody's account or in none."""
+        """One step, in some account or in none."""
         rng = self.random
         self.steps += 1
         if len(self.accounts) < 12 and rng.random() < 0.05:
@@ -168,7 +168,7 @@ class Model:
         assert told.live <= told.pages, told
         assert told.adopted <= told.pages, told
         assert told.pages + told.cold <= told.mapped, told
-        # What is not the model's: the interpreter's own objects, made in a step.
+        # Objects outside the model: the interpreter's own, made in a step.
         assert told.live <= sum(rounded(len(content)) for *_, content in self.blocks) + 2_000_000, told
         spans = sorted((address, address + len(content)) for _, address, content in self.blocks)
         assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False)), "blocks overlap"
@@ -197,7 +197,7 @@ class Model:
 
 
 def run(seed: int, *, seconds: float | None = None, steps: int = 0, threads: int = 3) -> int:
-    """Threads that take turns at one model. Returns the steps made."""
+    """Run threads that take turns at one model. Return the number of steps made."""
     model = Model(seed)
     turn = threading.Lock()
     failed: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""Random object graphs of all the kinds that the walk has to know."""
+"""Random object graphs of all the kinds that the walk must know."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ __all__ = ["KINDS", "Graph", "Recipe", "build", "recipe_of", "recipes"]
 
 
 class Plain:
-    """Attributes in an inline values array."""
+    """Has its attributes in an inline values array."""
 
     def method(self) -> None:
         pass
 
 
-# Held here, since the interpreter's cache of attribute lookups may hold such a name, or let go of
-# it, at any moment.
+# Held here, since the interpreter's cache of attribute lookups may hold such a name, or drop it, at
+# any moment.
 NAMES = [f"attribute{i}" for i in range(1000)]
 
 
 class Wide:
-    """More attributes than share their keys."""
+    """Has more attributes than shared keys can hold."""
 
 
 class Slotted:
@@ -277,8 +277,8 @@ KINDS: dict[str, Callable[[random.Random, Pick], Any]] = {
 
 
 UNCOUNTED = frozenset({"numpy array", "object array", "array on a buffer", "view of an array"})
-"""NumPy's own memory comes from elsewhere, so what counts the frees of Python's memory does not see
-it all: for these see test_numpy.
+"""Kinds whose memory is NumPy's own: the hook that counts the frees of Python's memory does not see
+all of it, so test_numpy tests them.
 """
 
 if numpy is not None:
@@ -317,9 +317,9 @@ class Recipe:
     kinds: tuple[str, ...]
     seed: int
     held: int
-    """So many of the objects are held from outside."""
+    """How many of the objects are held from outside."""
     cycles: int
-    """So many references that go back."""
+    """How many references go back."""
 
 
 @attrs.define

@@ -1,4 +1,4 @@
-"""A program: CPython's own regression tests with everything on a heap of its own.
+"""A program: CPython's own regression tests, with every object on an account's own heap.
 
     python -m tests.heap.regression [--without] [TEST ...]
 

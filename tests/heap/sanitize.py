@@ -7,8 +7,8 @@ The package and its tests are copied to a temporary directory, the extensions ar
 the sanitizers (the fault injector of the tests too), and the tests are run by the same interpreter.
 With ``PYTHONMALLOC=malloc`` every object is a block that AddressSanitizer knows, so a walk that
 looks at freed memory, or past the end of an object, ends the process. The tests of the clock run
-once more on the interpreter's own allocator, since that is what lies beneath the clock in earnest.
-Leaks are not looked for: an interpreter keeps much until its end.
+once more on the interpreter's own allocator, since that is what the clock stands on in production.
+Leaks are not checked: an interpreter keeps many objects until its end.
 
 Linux, gcc. The exit status is 0 if everything passed.
 """
@@ -36,8 +36,8 @@ FLAGS = (
 )
 LIBRARIES = ("libasan.so", "libubsan.so")
 
-# By allocator. The sanitizer's malloc has other sizes than the truth tests compare with, and it
-# keeps what is freed for a while, which the tests of leaks would see.
+# By allocator. The sanitizer's malloc has other block sizes than the truth tests compare with, and
+# it keeps freed blocks for a while, which the tests of leaks would see.
 RUNS = {
     "malloc": ("tests/heap", "--ignore=tests/heap/test_truth.py", "--ignore=tests/heap/test_leaks.py"),
     "default": (
@@ -64,7 +64,7 @@ def compiler() -> list[str]:
 
 
 def build(tree: Path) -> None:
-    """The extensions, in place, in a copy of the sources."""
+    """Build the extensions in place, in a copy of the sources."""
     heap = tree / "actorkit" / "heap" / "c"
     for name in EXTENSIONS:
         target = heap / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"

@@ -1,4 +1,6 @@
-"""The census by records: in C as in Python, whatever is in the slots, and nothing left behind."""
+"""The census by records gives the same in C as in Python, whatever is in the slots, and leaves
+nothing behind.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ class Account:
 
 
 class Entry:
-    """As an actor's record."""
+    """Stands for an actor's record."""
 
     __slots__ = ("account", "extra", "group", "held", "inbox", "outbox", "state", "waits")
 
@@ -82,7 +84,7 @@ def plan(**changes: Any) -> RecordPlan:
 
 
 def entries(seed: int, count: int = 60) -> list[Entry]:
-    """Of all kinds."""
+    """Entries of all kinds."""
     pick = random.Random(seed)
     groups = [Group(0), Group(1), Group(2), Group(None)]
     shared = [float(seed)]
@@ -142,7 +144,7 @@ def test_each_row_is_what_one_measures_alone(seed: int) -> None:
 @pytest.mark.parametrize("floor", [0, 400, 10**9])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_best_of_each_group(seed: int, floor: int, best: int) -> None:
-    """Many alike among them: of those the earlier ones."""
+    """Of many equal rows in a group, the earlier ones are the best."""
     records = [*entries(seed, 400), *[Entry(Group(1), [n + 0.5], limit=(None, 900)[n % 2]) for n in range(200)]]
     whole, some = walk.census_rows(records, plan()), walk.census_rows(records, plan(), best, floor)
     assert some.keys() == whole.keys()
@@ -181,7 +183,7 @@ def test_a_group_is_asked_once_and_what_it_is_asked_for_may_change_everything(im
 
     given = tuple(records)
     [(rows, *_)] = walk.census_rows(given, plan(rank_of=rank_of)).values()
-    if implementation is not pure_walk:  # which asks about all records anyway
+    if implementation is not pure_walk:  # the pure walk asks about all records anyway
         assert asked == [group]
         assert [row[0] for row in rows] == [given[0], *given[2:]]
         assert rows[0][4] > 1_000

@@ -1,4 +1,6 @@
-"""The allocation clock: what it counts and for whom, whom it interrupts and what it refuses."""
+"""The allocation clock: what it counts, for which account, whom it interrupts, and what it
+refuses.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ MIB = 1024 * 1024
 
 
 class Alarm:
-    """What ``install`` is given: remembers its calls; ``then`` is what it does."""
+    """The callback that ``install`` is given: it remembers its calls and calls ``then``."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Account, int, FrameType | None]] = []
@@ -50,7 +52,7 @@ def alarm() -> Iterator[Alarm]:
 
 
 def allocated(function: Callable[[], object]) -> int:
-    """Bytes that an account hears of while the function runs."""
+    """The bytes that are charged to an account while the function runs."""
     account = Account()
     previous = clock.enter(account)
     try:
@@ -77,7 +79,7 @@ KINDS: dict[str, Callable[[int], Any]] = {
     "str": lambda i: f"{i:03}",
     "bytes": lambda i: bytes(1 + i % 16),
     "large": lambda i: bytes(513 + i),
-    "tuple": lambda i: (i,) * 21,  # shorter ones come from the freelists, thousands of them
+    "tuple": lambda i: (i,) * 21,  # the freelists serve shorter ones, by the thousand
     "dict": lambda i: {i: None},
     "set": lambda i: {i},
 }
@@ -86,9 +88,9 @@ KINDS: dict[str, Callable[[int], Any]] = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.usefixtures("alarm")
 def test_no_less_is_counted_than_a_walk_finds(kind: str) -> None:
-    """The clock counts blocks, as the walk does, not what was asked for: 24 bytes take 32. Else an
-    actor could pass its limit with a clock that says it cannot have. (The interpreter's freelists
-    are not counted: some objects a type.)
+    """The clock counts blocks, as the walk does, not the bytes asked for: 24 bytes take 32.
+    Otherwise an actor could pass its limit while its clock says that it has not. (The interpreter's
+    freelists are not counted: they hold some objects of each type.)
     """
     make = KINDS[kind]
     numbers = list(range(1000, 6000))
@@ -117,13 +119,13 @@ def test_a_realloc_counts_by_its_growth() -> None:
         for _ in range(1_000_000):
             grown.append(None)
 
-    assert 100_000 <= allocated(text) <= 5 * MIB  # in full it would be 5 GB
+    assert 100_000 <= allocated(text) <= 5 * MIB  # counted in full it would be 5 GB
     assert 7 * MIB <= allocated(append) <= 60 * MIB
 
 
 @pytest.mark.usefixtures("alarm")
 def test_growth_by_single_bytes_is_not_missed() -> None:
-    """The C library rounds large blocks up to pages; what is counted follows its blocks, not the
+    """The C library rounds large blocks up to pages; the count follows its blocks, not the
     requests.
     """
     grown = bytearray(10 * MIB)
@@ -207,8 +209,8 @@ def test_in_account_leaves_after_an_exception() -> None:
 
 @pytest.mark.usefixtures("alarm")
 def test_two_threads_in_one_account_lose_nothing() -> None:
-    """One of them adds without the GIL: hashing and compressing release it, their buffers come from
-    the raw domain.
+    """One thread adds without the GIL: hashing and compressing release it, and their buffers come
+    from the raw domain.
     """
     import zlib
 
@@ -308,8 +310,8 @@ def test_switch_enters_the_account_of_a_record() -> None:
 
 
 def test_switch_follows_changes_of_the_class() -> None:
-    """Classes die and others are born at the same address; and a class may get another attribute in
-    the slot's place.
+    """Classes die, and others are born at the same address; and a class may get another attribute
+    in place of the slot.
     """
     account = Account()
     for number in range(50):
@@ -413,8 +415,8 @@ def test_the_alarm_interrupts(alarm: Alarm, endless: Callable[[], None]) -> None
     ((who, activation, frame),) = alarm.calls
     assert who is account
     assert activation == account.activation == 1
-    # The frame beneath the alarm's is the interrupted one,
-    # where the exception appears, but for the alarm's own frames.
+    # The frame beneath the alarm's is the interrupted one. In the traceback only the alarm's own
+    # frames come after it.
     assert frame is not None
     entry = caught.traceback[-3]
     assert entry.frame.raw is frame
@@ -440,8 +442,8 @@ def test_the_alarm_s_own_allocations_are_nobody_s(alarm: Alarm) -> None:
 
 
 def test_it_comes_again_after_a_step(alarm: Alarm) -> None:
-    """An alarm that neither resets the account nor moves the threshold, or raises, is not called at
-    once again.
+    """An alarm that raises, or neither resets the account nor moves the threshold, is called again,
+    but not at once.
     """
     account = Account()
     seen = []
@@ -466,8 +468,9 @@ def test_it_comes_again_after_a_step(alarm: Alarm) -> None:
 
 
 def test_it_is_dropped_when_the_activation_is_over(alarm: Alarm) -> None:
-    """Straight-line code without a call passes the threshold, and leaves: nobody is interrupted
-    afterwards."""
+    """Straight-line code without a call passes the threshold and leaves the account: nobody is
+    interrupted afterwards.
+    """
     account, other = Account(), Account()
     account.soft = 1000
     enter = clock.enter
@@ -529,7 +532,7 @@ def test_elsewhere_nobody_is_interrupted(alarm: Alarm) -> None:
 
 
 def test_a_full_queue_is_tried_again(alarm: Alarm) -> None:
-    """The interpreter queues 32 pending calls at most. Its queue is filled here before the alarm is
+    """The interpreter queues at most 32 pending calls. The test fills its queue before the alarm is
     due.
     """
     import ctypes
@@ -670,7 +673,7 @@ def test_again_and_again() -> None:
 
 
 def test_uninstalled_while_the_alarm_is_due(alarm: Alarm) -> None:
-    """A pending call that comes after the clock has gone does nothing."""
+    """A pending call that comes after the clock was uninstalled does nothing."""
     account = Account()
     account.soft = 1000
     clock.enter(account), [None] * 500, clock.uninstall()
@@ -691,7 +694,7 @@ def test_a_forked_child_goes_on(alarm: Alarm) -> None:
     child = os.fork()
     if child == 0:
         status = 1
-        signal.alarm(60)  # a child that hangs is killed, and its status tells
+        signal.alarm(60)  # a child that hangs is killed, and its status shows that
         try:
             if clock.verify() and clock.can_interrupt():
                 loop()

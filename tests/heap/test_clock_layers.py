@@ -1,4 +1,4 @@
-"""The clock among others that stand before the allocators: tracemalloc, the debug hooks, plain
+"""The clock together with other hooks on the allocators: tracemalloc, the debug hooks, plain
 malloc; and at the interpreter's end.
 """
 
@@ -33,7 +33,7 @@ def all_quiet() -> Iterator[None]:
 
 
 def counts_once() -> None:
-    """Small and large requests and growth are counted, and once."""
+    """Small requests, large requests and growth are each counted once."""
     account = Account()
     clock.enter(account)
     small = [bytes(100) for _ in range(1000)]
@@ -123,8 +123,9 @@ def test_uninstall_when_the_hook_is_lost() -> None:
 
 
 def test_layers_on_layers() -> None:
-    """Hooks that others buried stay as they are; whatever the order, each request is counted
-    once."""
+    """Hooks that others have buried stay as they are; in whatever order, each request is counted
+    once.
+    """
     for _ in range(5):
         tracemalloc.start()
         clock.install(alarm)

@@ -36,7 +36,7 @@ def test_types_and_paths() -> None:
 
 
 def test_nothing_is_kept() -> None:
-    """What was explained is not held any more, and measures the same the next time."""
+    """An explanation does not keep what it explained, which measures the same the next time."""
     server = Server()
     gc.disable()
     try:

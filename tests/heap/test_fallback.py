@@ -1,6 +1,6 @@
-"""Where the extension cannot serve, the package is complete without it: an interpreter without
-reference counts, and a build without the GIL. Neither is at hand, so this one pretends, in a
-process of its own.
+"""Where the extension cannot be used, the package is complete without it: on an interpreter without
+reference counts, and in a build without the GIL. Neither is at hand, so a process of its own
+pretends to be one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ ask = sysconfig.get_config_var
 sysconfig.get_config_var = lambda name: 1 if name == "Py_GIL_DISABLED" else ask(name)
 """
 
-# What it lacks is taken away when everything else, which would ask for it too, has been imported.
+# The missing parts are removed only after everything else, which would ask for them too, has been
+# imported.
 ANOTHER = """
 import attrs, ctypes, logging, sys, sysconfig, trio
 sys.implementation.name = "pypy"
@@ -106,8 +107,8 @@ trio.run(main)
     ids=["free-threaded", "another interpreter", "nothing built"],
 )
 def test_everything_else_is_there(pretence: str, exact: bool, why: str) -> None:
-    """Imports, says what is in force and why, measures as well as it can, and stops floods and
-    growth all the same.
+    """Without the extension the package imports, says what is in force and why, measures as well as
+    it can, and still stops floods and growth.
     """
     program = f"EXACT, WHY = {exact}, {why!r}\n{pretence}{PROGRAM}"
     environment = {name: value for name, value in os.environ.items() if name != "ACTORKIT_PURE"}

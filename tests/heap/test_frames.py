@@ -76,7 +76,9 @@ def chain() -> tuple[types.FrameType, ...]:
 
 
 def test_running_coroutines() -> None:
-    """The top one and those that await it, given as roots too or not: nothing counts twice."""
+    """The running coroutine and those that await it are measured, whether they are given as roots
+    too or not: nothing counts twice.
+    """
 
     async def inner(argument: object) -> tuple[int, int, bool]:
         data = bytearray(BIG)
@@ -92,7 +94,7 @@ def test_running_coroutines() -> None:
         return await inner(bytearray(BIG)), mine
 
     (first, second, _), _ = run(outer)
-    # ``data`` twice in one frame is still that frame's own.
+    # ``data`` twice in one frame still belongs to that frame alone.
     assert 3 * BIG < first < 3 * BIG + 10_000
     assert 3 * BIG < second < 3 * BIG + 10_000
 
@@ -108,7 +110,7 @@ def test_early_stop_in_a_frame() -> None:
 
 
 def test_no_trace_is_left() -> None:
-    """No snapshot of the locals is made: what is deleted is really gone."""
+    """The walk takes no snapshot of the locals: what is deleted is really gone."""
 
     def work() -> tuple[int, int]:
         data: Any = bytearray(10)

@@ -1,5 +1,6 @@
-"""Types that lie, raise or change things when they are asked: no walk breaks, loops or calls
-them."""
+"""Types that lie, raise, or change things when they are asked: the walk does not break, loop or
+call them.
+"""
 
 from __future__ import annotations
 
@@ -132,7 +133,9 @@ class OfMeta(metaclass=Meta):
 
 
 def test_no_method_of_a_metaclass_is_called() -> None:
-    """In C: the pure walk keeps what it knows of types in a dict."""
+    """The walk in C calls no method of a metaclass. The pure walk keeps what it knows of types in a
+    dict, which calls some.
+    """
     if len(WALKS) < 2:
         pytest.skip("the extension is not built")
     held = [OfMeta(), OfMeta()]
@@ -142,7 +145,7 @@ def test_no_method_of_a_metaclass_is_called() -> None:
 
 
 class Upsetting(type):
-    """Its ``__hash__`` and ``__eq__`` empty what is being walked."""
+    """Its ``__hash__`` and ``__eq__`` empty the object that is being walked."""
 
     def __hash__(cls) -> int:
         victims.clear()
@@ -159,8 +162,8 @@ others: list[Any] = []
 
 
 def test_the_sums_by_type_of_types_that_upset_the_graph(walk: Any) -> None:
-    """Types are keys there, and so a metaclass is asked after all, but no more than that depends on
-    its answer.
+    """In sums by type, types are keys, so a metaclass is asked after all; nothing but the sums
+    depends on its answer.
     """
     made: list[Any] = [Upsetting(f"Made{n}", (), {"__slots__": ("held",)}) for n in range(12)]
     for _ in range(3):
@@ -192,7 +195,7 @@ def test_a_hash_that_raises(walk: Any) -> None:
 
 
 class Mutating:
-    """A key whose ``__eq__`` and ``__hash__`` change the dict that it is in."""
+    """A key whose ``__eq__`` and ``__hash__`` change the dict that holds it."""
 
     tables: ClassVar[list[Any]] = []
 
@@ -221,8 +224,8 @@ def test_keys_that_change_their_dict(walk: Any) -> None:
 
 
 def test_half_made_objects_of_the_standard_library(walk: Any) -> None:
-    """Some have a ``__sizeof__`` that relies on their ``__init__``. In a process of its own: it
-    would not raise.
+    """Some half-made objects have a ``__sizeof__`` that relies on their ``__init__``. A process of
+    its own walks them, since a failure would be a crash and not an exception.
     """
     code = f"""
 import {walk.__name__} as walk
@@ -254,7 +257,7 @@ def test_a_namespace_of_a_class_with_keys_that_compare() -> None:
 
 
 def test_a_traversal_that_visits_what_it_does_not_own(walk: Any, hook_path: Path) -> None:
-    """It ends, and what the liar's target costs is counted twice at most."""
+    """The walk ends, and counts the target of the traversal that lies at most twice."""
     hook = load(hook_path)
     tree = [[0.5 + n] for n in range(100)]
     size = measure(walk, tree)[0]
@@ -274,13 +277,13 @@ def test_a_traversal_that_visits_what_it_does_not_own(walk: Any, hook_path: Path
     holder.append(deep)
     assert measure(walk, deep)[2] < 10**6
     assert measure(walk, holder)[2] < 10**6
-    # An owner that lies about itself.
+    # An owner whose traversal lies about the owner itself.
     holder.append(hook.liar(holder))
     assert measure(walk, holder)[2] < 10**6
 
 
 def test_deep_nesting(walk: Any) -> None:
-    """The walk has a stack of its own."""
+    """Deep nesting does no harm, since the walk has a stack of its own."""
     deep: Any = []
     for _ in range(20_000):
         deep = [deep]

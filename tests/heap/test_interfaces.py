@@ -1,5 +1,5 @@
-"""The C extensions have what their Python twins have: the same names, the same parameters, the same
-types.
+"""The C extensions have what their Python twins have: the same names, the same parameters and the
+same types.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def test_constants_have_the_same_types(in_c: ModuleType, pure: Any) -> None:
 
 
 def test_accounts_have_the_same_members() -> None:
-    # What the portable one keeps in slots, the other one shows as members.
+    # What the portable account keeps in slots, the other one shows as members.
     names = {name for name in vars(c_clock.Account) if not name.startswith("_")}
     assert names == {name for name in vars(portable_clock.Account) if not name.startswith("_")}
     for name in names:
@@ -96,7 +96,7 @@ class Named:
 def test_the_mailbox_says_where_it_is(each: Any) -> None:
     account = each.Account()
     record = Named(account)
-    if clock.WHY_PORTABLE is not None:  # then nothing has told the one in C
+    if clock.WHY_PORTABLE is not None:  # then nobody has given C its sizing function
         each.size_with(walk.size_of)
     each.deliver_to("came", "goes")
     try:
@@ -118,7 +118,7 @@ class Counter(ak.Actor):
 
 
 async def test_accept_queues_what_a_cast_queues() -> None:
-    """The shape of a message stands in ``Record.cast`` and in ``accept``, which is C."""
+    """``accept``, which is in C, queues a message of the same shape as ``Record.cast`` does."""
     async with ak.open_node() as node:
         plain, budgeted = node.spawn(Counter), node.spawn(ak.child(Counter).with_(max_heap_size="10 MiB"))
         for ref in (plain, budgeted):

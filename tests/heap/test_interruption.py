@@ -1,4 +1,4 @@
-"""Where an alarm may raise: in frames of the actor's own, never in trio's or the runtime's."""
+"""Where an alarm may raise: in the actor's own frames, never in trio's or the runtime's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from actorkit.heap.python.interruption import is_foreign, may_raise
 
 
 def in_module(name: str) -> Callable[[Callable[[], Any]], Any]:
-    """A function that calls another, and whose frame is one of that module."""
+    """A function that calls another one, and whose frame belongs to that module."""
     namespace: dict[str, Any] = {"__name__": name}
     exec("def through(function):\n    return function()", namespace)
     through: Callable[[Callable[[], Any]], Any] = namespace["through"]
@@ -75,8 +75,8 @@ def test_the_error_says_who_and_how_much() -> None:
 
 @pytest.mark.skipif(not clock.COUNTS_ALLOCATIONS, reason="portable clock")
 async def test_alarms_at_every_step_leave_trio_whole(autojump_clock: Any) -> None:
-    """An alarm every few allocations, inside scopes, checkpoints and nurseries: it raises in this
-    test's frames only.
+    """An alarm comes every few allocations, inside scopes, checkpoints and nurseries: it raises in
+    this test's frames only.
     """
     import trio
 
@@ -128,8 +128,9 @@ async def nothing() -> None:
 
 
 def test_nothing_is_raised_between_a_call_and_its_await() -> None:
-    """A coroutine that was made and not awaited is lost: with it, the way out of an ``async
-    with``."""
+    """A coroutine that was made and not awaited is lost, and with it the way out of an ``async
+    with``.
+    """
     answers: list[bool] = []
 
     def made(*_: object) -> Any:

@@ -1,7 +1,7 @@
 """Nothing is left behind: after very many walks there are as many references, blocks and pages as
 before.
 
-Twenty thousand walks by default. ``ACTORKIT_WALKS=1000000`` makes more of them, which takes
+The default is twenty thousand walks. ``ACTORKIT_WALKS=1000000`` makes more of them, which takes
 minutes.
 """
 
@@ -30,8 +30,8 @@ else:
     IMPLEMENTATIONS = ["c", "python"]
 
 pytestmark = pytest.mark.own_process
-"""References are counted to objects that others share, small texts for one: no test before this may
-let go of some.
+"""References to shared objects, such as short texts, are counted: no test that ran before may drop
+any of these references.
 """
 
 WALKS = int(os.environ.get("ACTORKIT_WALKS", "20000"))
@@ -102,7 +102,7 @@ def check(work: Callable[[], None], times: int, held: Sequence[object]) -> None:
     gc.collect()
     assert sys.getallocatedblocks() - blocks < 50
     assert [sys.getrefcount(obj) for obj in held] == counts
-    # The interpreter itself takes and drops some.
+    # The interpreter itself takes and drops some references to these.
     moved = [sys.getrefcount(obj) - before for obj, before in zip(SENTINELS, sentinels, strict=True)]
     assert max(map(abs, moved)) < 50, moved
     if pages is not None:
@@ -110,8 +110,8 @@ def check(work: Callable[[], None], times: int, held: Sequence[object]) -> None:
 
 
 def test_small_graphs(implementation: str) -> None:
-    """Each door, with all that the walk itself owns for a while: pins, temporaries, records,
-    answers.
+    """Walks through each entry point leave nothing of what the walk itself owns for a while: pins,
+    temporaries, records, answers.
     """
     roots = small()
     frame = sys._getframe()

@@ -1,4 +1,4 @@
-"""What a message is charged, and how it is queued in the same call."""
+"""What is charged for a message, and how the same call queues it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ CLOCKS = [portable_clock, *([clock] if clock.COUNTS_ALLOCATIONS else [])]
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.data())
 def test_the_bound_of_a_message_is_one(data: st.DataObject) -> None:
-    """Of random messages of the plain types, with parts that are shared, within and without: never
-    less is charged than the walk says, and not far more.
+    """For random messages of the plain types, with parts that are shared inside and outside, the
+    charge is never less than the walk's figure, and not far more.
     """
     kept: list[Any] = [f"kept {number}" * data.draw(st.integers(1, 30)) for number in range(5)]
     atoms = st.one_of(
@@ -57,7 +57,7 @@ class Waiting:
 
 @pytest.mark.parametrize("module", CLOCKS)
 def test_accepted_is_sized_charged_and_queued(module: ModuleType) -> None:
-    """All of it, or nothing."""
+    """A message is sized, charged and queued, or none of these."""
     module.deliver_to("inbox", "outbox")  # as the mailbox tells the clock that is in use
     account = module.Account()
     record = Waiting(account, [])
@@ -91,7 +91,7 @@ def test_accepted_is_sized_charged_and_queued(module: ModuleType) -> None:
 
 @pytest.mark.parametrize("module", CLOCKS)
 def test_nothing_is_queued_where_the_account_has_changed(module: ModuleType) -> None:
-    """Sizing may run an adapter, and that may end the actor's budget."""
+    """Sizing may run an adapter, which may end the actor's budget."""
     account = module.Account()
     record = Waiting(account, [])
 

@@ -1,5 +1,5 @@
-"""Arrays, whose memory no traversal shows: what the walks say is what is freed. NumPy tells
-tracemalloc of its blocks, so here that one counts.
+"""Arrays, whose memory no traversal shows: the walks predict what is freed. NumPy reports its
+blocks to tracemalloc, so tracemalloc does the counting here.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def test_an_array_that_holds_itself() -> None:
 
 
 def test_strings_of_variable_width() -> None:
-    """An estimate: their arena is not to be seen."""
+    """Strings of variable width are estimated, since their arena cannot be seen."""
     long = numpy.array(["x" * 100] * 1000, dtype=numpy.dtypes.StringDType())
     assert 110_000 < walk.size_of(long) < 120_000
     short = numpy.array(["x" * 10] * 1000, dtype=numpy.dtypes.StringDType())

@@ -1,4 +1,4 @@
-"""The clock without the extension has the same surface; and what is in force is said."""
+"""The clock without the extension has the same surface, and the package says what is in force."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def test_both_clocks_have_the_same_names() -> None:
 
 @counting
 def test_both_size_what_is_received_alike() -> None:
-    """One call is sizing and charging. What the extension charges is what the walk says, or more:
-    what others hold too, or what comes twice. Never less.
+    """One call sizes and charges. The extension charges what the walk says, or more for parts that
+    others hold too or that come twice. It never charges less.
     """
     from actorkit.heap.c import _clock
 
@@ -74,7 +74,9 @@ def test_both_size_what_is_received_alike() -> None:
 
 
 def shared_within(what: Any) -> bool:
-    """Has it parts that are held elsewhere too, or twice? (Four references come from here.)"""
+    """Whether some parts of it are held elsewhere too, or come twice. (Four references come from
+    here.)
+    """
     if isinstance(what, (list, tuple, dict)):
         parts = [*what, *what.values()] if isinstance(what, dict) else list(what)
         return any(sys.getrefcount(part) > 4 or shared_within(part) for part in parts)
@@ -192,8 +194,8 @@ def test_both_keep_the_same_books(module: ModuleType) -> None:
 
 
 def test_looks_come_as_often_as_they_are_cheap() -> None:
-    """When a look has reset the account, the next is due after a number of activations that follows
-    from its cost; one that could not look is asked again at once.
+    """After a look that has reset the account, the next one is due after a number of activations
+    that follows from its cost. A look that could not be made is due again at once.
     """
     account = portable_clock.Account()
     looks: list[int] = []
@@ -233,7 +235,7 @@ def test_looks_come_as_often_as_they_are_cheap() -> None:
         cost = 0
         assert run(3) == [1]
         account.soft = 10
-        account.charge(10)  # bytes make it due as well
+        account.charge(10)  # bytes make a look due as well
         assert run(1) == [1]
     finally:
         portable_clock.uninstall()

@@ -1,4 +1,4 @@
-"""Both walks find the same objects and the same bytes, on the same graphs."""
+"""Both walks find the same objects and the same bytes in the same graphs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ c_walk: Any = pytest.importorskip("actorkit.heap.c._walk", reason="the extension
 
 @pytest.fixture(autouse=True, scope="module")
 def registered() -> Iterator[None]:
-    """Both know the adapters that are shipped, also where only the pure one is in force."""
+    """Both walks know the adapters that are shipped, even where only the pure walk is in force."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(door, "_in_force", c_walk)
         door._register()
@@ -28,7 +28,7 @@ def registered() -> Iterator[None]:
 
 
 def both(roots: Sequence[object], mailbox: Sequence[object] = ()) -> tuple[Any, Any]:
-    """(figures, sorted records) of each walk."""
+    """The figures and the sorted records of each walk."""
     found = []
     for walk in (c_walk, pure_walk):
         *figures, records = walk.measure(tuple(roots), tuple(mailbox), (), (), -1, True, 10**6, True)
@@ -75,7 +75,7 @@ def test_mailbox_and_several_roots(seed: int) -> None:
 
 def test_census_and_early_stop() -> None:
     found = [build(recipe_of(seed, 40, 2, 2)) for seed in range(10)]
-    gc.collect()  # cycles left from the building hold parts of it, and the slower walk would see them go
+    gc.collect()  # else leftover cycles hold parts of it, and the slower walk sees them go
     actors = [((graph.root,), [graph.root.items]) for graph in found]
     in_c, pure = c_walk.census(actors), pure_walk.census(actors)
     assert in_c == pure

@@ -1,5 +1,6 @@
-"""Heaps of their own: who gets one, what comes back, and who else may stand before the
-allocators."""
+"""Accounts' own heaps: which account gets one, what is given back, and which other hooks may stand
+before the allocators.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +52,7 @@ def within(account: Account, number: int) -> list[Any]:
         clock.enter(previous)
 
 
-# --- Who has one
-# -------------------------------------------------------------------------------------
+# --- Which account has one -----------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("installed")
@@ -127,7 +127,7 @@ def test_who_grows_in_the_middle_of_a_message_gets_one_at_once() -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_large_blocks_do_not_make_a_heap() -> None:
-    """They are malloc's in any case."""
+    """Large blocks come from malloc in any case."""
     account = Account()
     account.settle(0)
     clock.enter(account)
@@ -138,8 +138,7 @@ def test_large_blocks_do_not_make_a_heap() -> None:
     assert kept
 
 
-# --- What comes back
-# ---------------------------------------------------------------------------------
+# --- What comes back -----------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("installed")
@@ -204,7 +203,7 @@ def test_pages_of_the_dead_live_while_others_hold_their_blocks() -> None:
     assert less.adopted < adopted.adopted
     sent.clear()
     gc.collect()
-    assert own_heaps.statistics().adopted <= before.adopted + 16 * KIB  # a name that the interpreter keeps, say
+    assert own_heaps.statistics().adopted <= before.adopted + 16 * KIB  # such as a name that the interpreter keeps
     assert own_heaps.statistics().live < before.live + KIB
 
 
@@ -262,8 +261,8 @@ async def test_actors_with_a_limit_have_them_unless_the_node_opts_out() -> None:
 
 @pytest.mark.own_process
 async def test_the_runtime_leaves_nothing_on_the_pages_of_the_dead() -> None:
-    """Fault: the pump's floats go round by the freelist, and actors keep those of others among
-    their own: each holds a page when its maker has been killed.
+    """Fault: the pump's floats go round by the freelist, and actors keep floats made by others
+    among their own. Each of these holds a page after its maker has been killed.
     """
     async with ak.open_node(max_heap_size="8 MiB") as node:
         refs = [node.spawn(Hoarder) for _ in range(40)]
@@ -311,7 +310,9 @@ def test_who_leaves_it_full_of_air_goes_without_until_it_grows() -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_what_is_free_side_by_side_is_merged_before_the_heap_grows() -> None:
-    """Blocks of 32 bytes between others that stay, then blocks of 480 in their place."""
+    """Blocks of 32 bytes are freed between others that stay; then blocks of 480 bytes fit in their
+    place.
+    """
     account = Account()
     account.own_heap = True
     clock.enter(account)
@@ -330,8 +331,7 @@ def test_what_is_free_side_by_side_is_merged_before_the_heap_grows() -> None:
     assert len(large) == 1_000
 
 
-# --- Blocks
-# ------------------------------------------------------------------------------------------
+# --- Blocks --------------------------------------------------------------------------------------
 
 
 @pytest.mark.own_process
@@ -356,8 +356,7 @@ def test_sizes_around_the_boundary() -> None:
     assert grown == bytes(number & 255 for number in range(2000))
 
 
-# --- Others who stand there, and the end
-# ----------------------------------------------------------------
+# --- Other hooks, and the end --------------------------------------------------------------------
 
 BEGIN = """
 import gc, os, sys, tracemalloc
@@ -476,7 +475,7 @@ assert [d["number"] for d in kept] == [n + 1000 for n in range(300)] * 2
 
 
 def test_blocks_outlive_everything() -> None:
-    """Modules, classes and atexit functions made in an account; freed at the interpreter's very
+    """Modules, classes and atexit functions made in an account are freed at the interpreter's very
     end.
     """
     run("""
@@ -559,7 +558,7 @@ assert account.live is None
 
 
 def test_no_more_address_space_later() -> None:
-    """What has a heap goes on with Python's allocator for what does not fit."""
+    """When an account's heap can no longer grow, Python's allocator serves the rest."""
     run("""
 import resource
 clock.install(alarm)

@@ -1,4 +1,4 @@
-"""The value stack of running frames: how deep it is, and that the walk finds what lies on it."""
+"""The value stack of running frames: how deep it is, and that the walk finds what is on it."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ pytestmark = pytest.mark.skipif(not KNOWN or walk.IMPLEMENTATION != "c", reason=
 BIG = 200_000
 
 
-# --- The analysis
-# ------------------------------------------------------------------------------------
+# --- The analysis --------------------------------------------------------------------------------
 
 SHAPES = """
 def loops(n):
@@ -102,7 +101,7 @@ def code_objects(code: CodeType) -> Iterator[CodeType]:
 
 
 def unreached(code: CodeType) -> list[str]:
-    """The instructions that can be reached, and whose depth is not known."""
+    """The instructions that can be reached but whose depth is not known."""
     depths = stack_depth._analyze(code)
     entries = {target for _, _, target, _ in stack_depth._handlers(code)}
     missing, live = [], True
@@ -148,14 +147,14 @@ def test_the_cache_is_bounded() -> None:
     ],
 )
 def test_a_suspended_generator(expression: str, temporaries: int) -> None:
-    """CPython knows the depth of a suspended one: its traversal shows so many objects."""
+    """CPython knows the depth of a suspended generator: its traversal shows as many objects."""
     names: dict[str, Any] = {}
     exec(f"def plain():\n    (yield)\ndef full():\n    {expression}", names)
     plain, full = names["plain"](), names["full"]()
     next(plain)
     next(full)
     assert len(gc.get_referents(full)) - len(gc.get_referents(plain)) == temporaries
-    # What will be sent is taken for the result of the yield.
+    # The value that will be sent counts as the result of the yield.
     assert depth_of(full.gi_frame, on_top=False) == temporaries + 1
 
 
@@ -170,8 +169,7 @@ def test_a_code_object_that_is_not_understood(monkeypatch: pytest.MonkeyPatch) -
     assert stack_depth.stacks_of((frame,)) == (-1, 0)
 
 
-# --- Pending calls
-# -----------------------------------------------------------------------------------
+# --- Pending calls -------------------------------------------------------------------------------
 
 if KNOWN:
     Callback = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
@@ -217,7 +215,7 @@ def poke_of(probe: Probe) -> Callable[[], int]:
 
 
 def run(pattern: Callable[..., Any], *arguments: object) -> Probe:
-    """Run the pattern, which pokes when the big thing is held."""
+    """Run the pattern, which pokes while the big thing is held."""
     probe = Probe(pattern.__code__)
     pattern(poke_of(probe), *arguments)
     assert not probe.errors
@@ -346,13 +344,13 @@ class Holder:
 
 
 def called_through_c(poke: Any) -> None:
-    """The operands lie on the stack of a frame that is in the middle of an instruction."""
+    """The operands are on the stack of a frame that is in the middle of an instruction."""
     holder = Holder(poke)
     [holder + 1, len(holder), len(holder)]
 
 
 class Builder:
-    """Up to 3.12, and until the call is specialized, C code holds the instance meanwhile."""
+    """Up to 3.12, and until the call is specialized, C code holds the instance during __init__."""
 
     def __init__(self, poke: Any) -> None:
         self.xs = big()
@@ -445,7 +443,7 @@ class Finalized:
 
 
 class Plain:
-    """Its instances are freed in the middle of things."""
+    """Its instances are freed in the middle of other work."""
 
 
 def finalizers(poke: Any, shared: list[bytes]) -> None:
@@ -494,8 +492,7 @@ def test_finalizers(pattern: Callable[..., Any]) -> None:
         assert max(probe.seen) < BIG
 
 
-# --- Random interruptions
-# ----------------------------------------------------------------------------
+# --- Random interruptions ------------------------------------------------------------------------
 
 
 class Root:
@@ -536,7 +533,7 @@ def test_random_interruptions(pattern: Callable[..., Any]) -> None:
             done.wait(0.0005)
 
     def outermost() -> None:
-        """A frame that is not measured holds what is shared."""
+        """The frame of this function, which is not measured, holds what is shared."""
         pattern(root, 2000)
 
     root.__dict__["shared"] = shared
@@ -554,6 +551,6 @@ def test_random_interruptions(pattern: Callable[..., Any]) -> None:
         sys.setswitchinterval(before)
     assert not probe.errors
     assert max(probe.seen) < 10_000_000
-    # A sorted list is empty meanwhile.
+    # While a list is being sorted, it is empty.
     for seen, wanted in zip(probe.seen, probe.wanted, strict=True):
         assert seen >= wanted

@@ -1,4 +1,4 @@
-"""What a walk predicts is what really is freed."""
+"""A walk's prediction of what is freed comes true."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GRAPHS = int(os.environ.get("ACTORKIT_TRUTH_GRAPHS", "60"))
 @pytest.mark.parametrize(("pure", "graphs"), [("0", GRAPHS), ("1", GRAPHS // 12)])
 @pytest.mark.timeout(60 + GRAPHS)
 def test_predictions_come_true(hook_path: Path, pure: str, graphs: int) -> None:
-    """Within 1 % or 512 bytes: at once, and after a collection."""
+    """The predictions hold within 1 % or 512 bytes: at once, and after a collection."""
     command = [sys.executable, "-m", "tests.heap.truth", str(hook_path), str(graphs)]
     environment = dict(os.environ, ACTORKIT_PURE=pure)
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

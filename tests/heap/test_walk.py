@@ -1,4 +1,4 @@
-"""What the door promises, in both implementations."""
+"""What the walk's interface promises, in both implementations."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ else:
 
 @pytest.fixture(autouse=True, params=IMPLEMENTATIONS)
 def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each test runs with each of them behind the same door."""
+    """Run each test with either implementation behind the same interface."""
     module = _walk if request.param == "c" else pure_walk
     monkeypatch.setattr(walk, "_in_force", module)
     monkeypatch.setattr(walk, "size_of", module.size_of)
@@ -45,7 +45,7 @@ def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def registrations() -> Iterator[None]:
-    """What a test registers is gone after it."""
+    """Remove after a test what the test has registered."""
     stop_types, adapters = walk._stop_types, dict(walk._adapters)
     yield
     walk._stop_types = stop_types
@@ -69,7 +69,7 @@ def state(**attributes: Any) -> Any:
 
 
 def test_two_holders_of_one_object() -> None:
-    """Neither is charged for what both hold; when one lets go, the other is."""
+    """Neither holder is charged for what both hold; when one lets go, the other is charged."""
     first, second = state(), state()
     first.data = second.data = bytearray(BIG)
     for holder in (first, second):
@@ -99,7 +99,9 @@ def test_mailbox_is_walked_after_the_state() -> None:
 
 
 def test_a_message_sent_to_two_is_judged_by_its_count() -> None:
-    """If the deque is given: the messages themselves as roots would count as dropped."""
+    """A message that was sent to two counts as shared if the deque is given. If the messages
+    themselves were roots, each would count as dropped.
+    """
     message = bytearray(BIG)
     first, second = deque([message]), deque([message])
     del message
@@ -152,15 +154,14 @@ def test_a_negative_limit_is_refused() -> None:
 
 
 def test_early_stop_spares_the_rest() -> None:
-    """One block is enough: a huge list is not even expanded."""
+    """One block is enough to pass the limit: a huge list is not even expanded."""
     actor = [None] * 1_000_000
     usage = walk.measure([actor], limit=100_000)
     assert usage.charged > 100_000
     assert usage.objects == 1
 
 
-# --- What is looked through, and where it stops
-# -----------------------------------------------------
+# --- What is looked through, and where it stops --------------------------------------------------
 
 
 def test_functions_are_looked_through() -> None:
@@ -277,8 +278,7 @@ def test_size_of() -> None:
     assert walk.size_of() == 0
 
 
-# --- Adapters
-# ----------------------------------------------------------------------------------------
+# --- Adapters ------------------------------------------------------------------------------------
 
 
 def test_shipped_adapters() -> None:
@@ -351,7 +351,7 @@ def test_an_adapter_that_fails(registrations: None, monkeypatch: pytest.MonkeyPa
 
 
 def test_an_adapter_that_walks_and_changes_the_graph(registrations: None) -> None:
-    """A walk inside a walk, and a graph that falls apart meanwhile: nothing breaks."""
+    """A walk within a walk, and a graph that falls apart meanwhile, break nothing."""
     actor: list[Any] = []
 
     def upset(obj: Any) -> tuple[int, Sequence[object]]:
@@ -370,14 +370,13 @@ def test_an_adapter_that_walks_and_changes_the_graph(registrations: None) -> Non
             walk.measure([actor], [[actor]], cycles=cycles)
 
 
-# --- What is known of a type
-# ---------------------------------------------------------------------------
+# --- What is known of a type ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("base", [object, list, dict, tuple, str, bytes, int, set, deque, Exception, io.BytesIO])
 def test_a_type_is_forgotten_when_it_ends(base: type) -> None:
-    """What the pure walk knows of a type keeps it neither alive nor outlives it: its address will
-    be another's.
+    """What the pure walk knows of a type neither keeps the type alive nor outlives it, since
+    another type will get its address.
     """
     for _ in range(3):
         made = type("Made", (base,), {})
@@ -399,8 +398,7 @@ def test_registering_changes_what_is_known_of_a_type(registrations: None) -> Non
     assert walk.size_of([Handle()]) < 100
 
 
-# --- The choice of implementation
-# -----------------------------------------------------------------------
+# --- The choice of implementation ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("forced", ["0", "1"])
@@ -417,7 +415,9 @@ def test_the_environment_forces_the_pure_one(forced: str, implementation: str) -
 
 
 def test_without_the_extension(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The module is loaded anew with the extension hidden: no error, the pure walk."""
+    """When the module is loaded anew with the extension hidden, there is no error, and the pure
+    walk is used.
+    """
     monkeypatch.setitem(sys.modules, "actorkit.heap.c._walk", None)
     monkeypatch.delattr("actorkit.heap.c._walk", raising=False)
     monkeypatch.delenv("ACTORKIT_PURE", raising=False)

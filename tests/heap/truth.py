@@ -1,10 +1,10 @@
 """A program: does what the walk predicts come true? It builds random graphs, measures each, lets it
-die, and counts what is really freed. Prints one JSON list: for each graph the predictions and the
-truth.
+die, and counts what is really freed. It prints one JSON list: for each graph the predictions and
+the truth.
 
     python -m tests.heap.truth HOOK GRAPHS
 
-A process of its own, since the counting hook cannot be taken out again, and the collector is off.
+It needs a process of its own: the counting hook cannot be removed again, and the collector is off.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TUPLES_A_GRAPH = 100
 
 
 class Stock:
-    """Tuples to be freed when the freelists have to be full: theirs are long."""
+    """Tuples to free when the freelists must be full: those of tuples are long."""
 
     def __init__(self, graphs: int) -> None:
         number = TUPLES_KEPT + graphs * TUPLES_A_GRAPH
@@ -41,8 +41,8 @@ class Stock:
 
 
 def fill_freelists() -> None:
-    """Freed objects of some types are kept for reuse, up to a number. Fill these lists, so that
-    what is freed next is really freed. For tuples see ``Stock``.
+    """Fill the lists of freed objects that some types keep for reuse, up to a number, so that what
+    is freed next is really freed. For tuples see ``Stock``.
     """
     junk: list[Any] = [[[] for _ in range(150)], [{} for _ in range(150)], [i + 0.1 for i in range(150)]]
     junk.append([iter([]) for _ in range(10)])
@@ -67,7 +67,7 @@ def judge(hook: Any, graph: Graph, stock: Stock) -> dict[str, int]:
     at_once = hook.live()
     gc.collect(1)
     later = hook.live()
-    # The numbers themselves are objects: the first one lives when the second one is made.
+    # The figures themselves are objects: the first one lives when the second one is made.
     return {
         "private": usage.private,
         "after_gc": usage.after_gc,
@@ -87,7 +87,7 @@ def main(hook_path: str, graphs: int) -> None:
     hook.start()
     stock = Stock(graphs + 3)
     gc.freeze()
-    for seed in range(3):  # code paths warm up: caches, specialisation
+    for seed in range(3):  # to warm up code paths: caches, specialisation
         judge(hook, build(recipe_of(seed, 200, 10, 0, UNCOUNTED)), stock)
     results = []
     for seed in range(graphs):

@@ -1,5 +1,5 @@
-"""Fixtures of the messaging tests. A test that waits takes ``clock``: pytest-trio runs only the
-clock that the test itself asks for.
+"""Fixtures of the messaging tests. A test that waits takes ``clock``: pytest-trio uses a clock only
+if the test itself asks for it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from actorkit.runtime.base.trio_internals import Features
 
 @pytest.fixture(autouse=True, params=["full", "degraded"])
 def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Every test runs twice: its nodes use trio's private names, or none of them."""
+    """Every test runs twice: its nodes use all of trio's private names, or none of them."""
     name = str(request.param)
     if name == "degraded":
         monkeypatch.setattr(ak, "open_node", partial(ak.open_node, features=Features.degraded()))
@@ -25,7 +25,7 @@ def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 @pytest.fixture
 def clock(autojump_clock: MockClock) -> MockClock:
-    """Jumps when nothing runs."""
+    """A clock that jumps when nothing runs."""
     return autojump_clock
 
 

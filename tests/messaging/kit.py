@@ -1,4 +1,4 @@
-"""Actors that the tests of messaging share."""
+"""Actors that the messaging tests share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import actorkit as ak
 
 
 class Puppet(ak.Actor):
-    """Does what it is told, as itself, and keeps what it is sent."""
+    """Does what it is told, in its own name, and keeps what it is sent."""
 
     def __init__(self) -> None:
         self.seen: list[Any] = []
@@ -56,7 +56,7 @@ class Trapper(Puppet):
 
 
 class Gate(ak.Actor):
-    """Stays in a handler until it is opened."""
+    """Stays in a handler until the test opens it."""
 
     def __init__(self) -> None:
         self.opened = trio.Event()
@@ -82,7 +82,7 @@ class Gate(ak.Actor):
 
 
 def gate(node: ak.Node, cls: type[Gate] = Gate, **options: Any) -> tuple[ak.Ref[Gate], Any]:
-    """A gate in its handler, and its object."""
+    """A gate that is in its handler, and its object."""
     made: list[Gate] = []
 
     def factory() -> Gate:

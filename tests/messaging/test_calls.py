@@ -1,4 +1,4 @@
-"""Calls: answers, answers that come later, deadlines, deaths and cycles."""
+"""Calls: answers, late answers, deadlines, deaths and cycles."""
 
 from __future__ import annotations
 
@@ -116,8 +116,8 @@ async def pending(node: ak.Node) -> int:
 
 @conforms("SRV-04")
 async def test_both_kinds_answer(node: ak.Node, clock: MockClock) -> None:
-    """SRV-04: sync and async methods answer, with positional and keyword arguments, called plainly
-    or within a deadline.
+    """SRV-04: sync and async methods answer, with positional and keyword arguments, with and
+    without a deadline.
     """
     desk = node.spawn(Desk)
     for ref in (desk, desk.within(3), desk.within(math.inf)):
@@ -140,8 +140,8 @@ async def test_an_idle_callee_answers_inline(node: ak.Node, clock: MockClock) ->
 
 
 async def test_a_call_does_not_overtake_the_mailbox(node: ak.Node, clock: MockClock) -> None:
-    """An inline call happens only when the mailbox is empty: a call comes after the casts that were
-    sent before it.
+    """A call runs inline only when the mailbox is empty: it comes after the casts that were sent
+    before it.
     """
     puppet = node.spawn(Puppet)
     for n in range(10):
@@ -150,7 +150,7 @@ async def test_a_call_does_not_overtake_the_mailbox(node: ak.Node, clock: MockCl
 
 
 async def test_an_inline_callee_is_current_and_its_caller_again_afterwards(node: ak.Node, clock: MockClock) -> None:
-    """In an inline handler the current actor is the callee, whoever calls; ctx works in it."""
+    """In an inline handler the current actor is the callee, whoever calls, and its ctx works."""
     one, two = node.spawn(Puppet), node.spawn(Puppet)
 
     async def ask(me: Puppet) -> None:
@@ -178,8 +178,8 @@ async def test_a_cast_only_method_cannot_be_called(node: ak.Node, clock: MockClo
 @conforms("SRV-04")
 @pytest.mark.parametrize("method", [Desk.later, Desk.later_async])
 async def test_later_set_after_the_return(node: ak.Node, clock: MockClock, method: Any) -> None:
-    """SRV-04: an answer set in a later message reaches the caller; the callee serves others
-    meanwhile.
+    """SRV-04: an answer set in a later message reaches the caller; meanwhile the callee serves
+    others.
     """
     desk = node.spawn(Desk)
     got: list[Any] = []
@@ -199,8 +199,9 @@ async def test_later_set_after_the_return(node: ak.Node, clock: MockClock, metho
 
 @pytest.mark.parametrize("busy", [False, True])
 async def test_later_set_before_the_return(node: ak.Node, clock: MockClock, busy: bool) -> None:
-    """An answer that is there already when it is returned is the answer, inline and from the
-    queue."""
+    """A Later that is already set when the method returns it is the answer, inline and from the
+    queue.
+    """
     desk = node.spawn(Desk)
     for value in (1, None, [2]):
         if busy:
@@ -215,8 +216,8 @@ async def test_later_set_before_the_return(node: ak.Node, clock: MockClock, busy
 
 
 async def test_later_set_before_the_return_for_a_caller_that_is_cancelled(node: ak.Node, clock: MockClock) -> None:
-    """A handler that has its answer ready and cancels its caller: the caller is woken once, with
-    the answer.
+    """A handler has its answer ready and cancels its caller: the caller is woken once, with the
+    answer.
     """
     puppet = node.spawn(Puppet)
     with trio.CancelScope() as scope:
@@ -248,7 +249,7 @@ async def test_later_fail_raises_in_the_caller(node: ak.Node, clock: MockClock) 
 
 
 async def test_later_first_answer_counts(node: ak.Node, clock: MockClock) -> None:
-    """Setting twice is once; wanted tells whether somebody waits."""
+    """Only the first answer counts; ``wanted`` tells whether a caller still waits."""
     desk = node.spawn(Desk)
     made = ak.Later[str]()
     assert made.wanted
@@ -269,7 +270,7 @@ async def test_later_first_answer_counts(node: ak.Node, clock: MockClock) -> Non
 
 
 async def test_later_from_another_actor_and_from_its_own_task(node: ak.Node, clock: MockClock) -> None:
-    """The answer may come from wherever it is ready: another actor, a process, the host."""
+    """The answer may come from wherever it is ready: another actor, a process or the host."""
     desk, puppet = node.spawn(Desk), node.spawn(Puppet)
     got: list[Any] = []
 
@@ -302,7 +303,7 @@ async def test_later_from_another_actor_and_from_its_own_task(node: ak.Node, clo
 
 
 async def test_one_later_for_several_callers(node: ak.Node, clock: MockClock) -> None:
-    """One Later returned to several callers answers all of them; who has gone is left out."""
+    """One Later returned to several callers answers all of them, except those that have gone."""
     desk = node.spawn(Desk)
     got: list[str] = []
 
@@ -322,9 +323,7 @@ async def test_one_later_for_several_callers(node: ak.Node, clock: MockClock) ->
 
 @conforms("SRV-08")
 async def test_later_too_late(node: ak.Node, clock: MockClock) -> None:
-    """SRV-08: an answer after the deadline, or for a caller that was cancelled, is dropped without
-    harm.
-    """
+    """SRV-08: an answer after the deadline, or for a cancelled caller, is dropped without harm."""
     desk = node.spawn(Desk)
     with pytest.raises(ak.CallTimeout):
         await desk.within(1).call(Desk.later)
@@ -341,8 +340,8 @@ async def test_later_too_late(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_later_of_an_owner_that_dies(node: ak.Node, clock: MockClock) -> None:
-    """If the actor that owes the answer ends first, its callers get CalleeDied at once; setting it
-    later is nothing.
+    """If the actor that owes the answer ends first, its callers get CalleeDied at once; setting the
+    answer later does nothing.
     """
     desk = node.spawn(Desk)
 
@@ -366,8 +365,8 @@ async def test_later_of_an_owner_that_dies(node: ak.Node, clock: MockClock) -> N
 
 
 async def test_later_returned_by_a_dying_handler(node: ak.Node, clock: MockClock) -> None:
-    """An actor that ends in the very message that returns a Later owes nothing: CalleeDied with its
-    reason.
+    """An actor that ends in the very message that returns a Later owes no answer: its caller gets
+    CalleeDied with its reason.
     """
 
     def die(me: Puppet) -> ak.Later[Any]:
@@ -388,7 +387,7 @@ async def test_later_returned_by_a_dying_handler(node: ak.Node, clock: MockClock
 
 @conforms("SRV-04")
 async def test_the_default_deadline_is_five_seconds(node: ak.Node, clock: MockClock) -> None:
-    """SRV-04: a call without an answer raises CallTimeout after 5 s (at most a twentieth more); the
+    """SRV-04: a call without an answer raises CallTimeout after 5 s, at most a twentieth later; the
     callee goes on.
     """
     desk = node.spawn(Desk)
@@ -412,7 +411,7 @@ async def test_within_sets_the_deadline(node: ak.Node, clock: MockClock, seconds
 
 
 async def test_within_infinity_waits(node: ak.Node, clock: MockClock) -> None:
-    """within(inf) has no deadline; trio's own scopes always work besides."""
+    """within(inf) has no deadline; trio's own cancel scopes still work."""
     desk = node.spawn(Desk)
     assert await desk.within(math.inf).call(Desk.sleep, 1_000) == "slept"
     with trio.move_on_after(2) as scope:
@@ -489,8 +488,9 @@ async def wait_for_death(
 @conforms("SRV-03")
 @pytest.mark.parametrize("queued", [False, True])
 async def test_a_callee_that_dies_meanwhile(node: ak.Node, clock: MockClock, queued: bool) -> None:
-    """SRV-03: whoever waits, served or queued, gets CalleeDied with the callee's reason, at
-    once."""
+    """SRV-03: a caller that waits, being served or queued, gets CalleeDied with the callee's reason
+    at once.
+    """
     for how, reason in (
         (lambda ref: ref.kill(), ak.KILLED),
         (lambda ref: ref.exit(ak.Shutdown("enough")), ak.Shutdown("enough")),
@@ -508,7 +508,9 @@ async def test_a_callee_that_dies_meanwhile(node: ak.Node, clock: MockClock, que
 
 
 async def test_a_queued_call_of_a_stopped_callee(node: ak.Node, clock: MockClock) -> None:
-    """A stop overtakes the mailbox: the calls in it get CalleeDied with the reason of the stop."""
+    """A stop overtakes the mailbox: the calls in the mailbox get CalleeDied with the reason of the
+    stop.
+    """
     ref, made = gate(node)
     await settle()
 
@@ -522,8 +524,8 @@ async def test_a_queued_call_of_a_stopped_callee(node: ak.Node, clock: MockClock
 @conforms("SRV-03")
 @pytest.mark.parametrize("method", [Desk.raises, Desk.raises_later])
 async def test_a_callee_that_crashes(node: ak.Node, clock: MockClock, method: Any) -> None:
-    """SRV-03: a crash while serving is the callee's: CalleeDied with the Crash, inline too; the
-    caller lives.
+    """SRV-03: a crash while serving belongs to the callee: the caller gets CalleeDied with the
+    Crash, inline too, and lives.
     """
     puppet = node.spawn(Puppet)
 
@@ -543,8 +545,8 @@ async def test_a_callee_that_crashes(node: ak.Node, clock: MockClock, method: An
 
 @conforms("SRV-03")
 async def test_exit_now_in_a_call(node: ak.Node, clock: MockClock) -> None:
-    """SRV-03: an actor that exits with its own reason while serving: its caller gets that reason,
-    and nothing is logged.
+    """SRV-03: an actor exits with its own reason while serving: its caller gets that reason, and
+    nothing is logged.
     """
 
     async def leave(me: Puppet) -> None:
@@ -574,7 +576,7 @@ async def test_exit_now_in_a_nursery_of_the_handler(node: ak.Node, clock: MockCl
 
 
 async def test_a_call_and_a_stop_in_it(node: ak.Node, clock: MockClock) -> None:
-    """An actor that stops in a call still answers it."""
+    """An actor that stops in a call still answers that call."""
 
     def stop(me: Puppet) -> str:
         me.ctx.stop()
@@ -592,8 +594,8 @@ async def test_a_call_and_a_stop_in_it(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_a_linked_caller_dies_with_its_callee(node: ak.Node, clock: MockClock) -> None:
-    """A caller linked to a callee that crashes, inline or not, and that does not trap, ends with
-    the same reason.
+    """A caller that is linked to its callee and does not trap exits ends with the callee's reason
+    when the callee crashes, inline or not.
     """
     for method in (Desk.raises, Desk.raises_later):
         desk, puppet = node.spawn(Desk), node.spawn(Puppet)
@@ -634,7 +636,7 @@ async def test_calling_oneself(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_calling_oneself_from_a_nursery(node: ak.Node, clock: MockClock) -> None:
-    """The tasks in an actor's nursery are the actor: their call to it is a call to itself."""
+    """The tasks in an actor's nursery act as that actor: their call to it is a call to itself."""
     puppet = node.spawn(Puppet)
 
     async def ask(me: Puppet) -> None:
@@ -651,8 +653,8 @@ async def test_calling_oneself_from_a_nursery(node: ak.Node, clock: MockClock) -
 @pytest.mark.parametrize("length", [2, 3, 10])
 @pytest.mark.parametrize("within", [False, True])
 async def test_cycles(node: ak.Node, clock: MockClock, length: int, within: bool) -> None:
-    """A call that would close a circle of waiting is refused at once for the one that closes it;
-    the others get answers.
+    """A call that would close a circle of waiting actors is refused at once; the other calls get
+    answers.
     """
     puppets = [node.spawn(Puppet) for _ in range(length)]
 
@@ -676,8 +678,8 @@ async def test_cycles(node: ak.Node, clock: MockClock, length: int, within: bool
 
 
 async def test_no_false_cycle_through_later(node: ak.Node, clock: MockClock) -> None:
-    """A callee that owes a later answer is free: it may call its caller's friends, and be called
-    through them.
+    """A callee that owes a later answer is free: it may call its caller's friends, and they may
+    call it.
     """
     desk, one = node.spawn(Desk), node.spawn(Puppet)
 
@@ -702,7 +704,9 @@ async def test_no_false_cycle_through_later(node: ak.Node, clock: MockClock) -> 
 
 @pytest.mark.parametrize("within", [False, True])
 async def test_no_false_cycle_after_a_wait_that_failed(node: ak.Node, clock: MockClock, within: bool) -> None:
-    """A call that timed out, was cancelled or refused leaves no trace: the callee may call back."""
+    """A call that timed out, was cancelled or was refused leaves no trace: the callee may call
+    back.
+    """
     ref, _ = gate(node, mailbox=1)
     await settle()
     puppet = node.spawn(Puppet)
@@ -729,8 +733,9 @@ async def test_no_false_cycle_after_a_wait_that_failed(node: ak.Node, clock: Moc
 
 @pytest.mark.parametrize("method", [Desk.sync, Desk.asynchronous])
 async def test_a_cancelled_caller_asks_nothing(node: ak.Node, clock: MockClock, method: Any) -> None:
-    """A caller that is cancelled already gets Cancelled before the callee runs or is sent
-    anything."""
+    """A caller that is already cancelled gets Cancelled before the callee runs or is sent
+    anything.
+    """
     desk = node.spawn(Desk)
     for ask in (desk.call, desk.within(3).call):
         with trio.CancelScope() as scope:
@@ -753,8 +758,8 @@ async def test_a_cancelled_call_is_still_served(node: ak.Node, clock: MockClock)
 
 
 async def test_inline_calls_let_others_run(node: ak.Node, clock: MockClock) -> None:
-    """A loop of nothing but inline calls is a loop of checkpoints: others run, and it can be
-    cancelled from outside.
+    """A loop of inline calls is a loop of checkpoints: others run, and the loop can be cancelled
+    from outside.
     """
     desk = node.spawn(Desk)
     with trio.CancelScope() as scope:
@@ -771,8 +776,8 @@ async def test_inline_calls_let_others_run(node: ak.Node, clock: MockClock) -> N
 
 
 async def test_an_answer_is_not_lost_to_a_cancellation_that_comes_after_it(node: ak.Node, clock: MockClock) -> None:
-    """The pause that an inline call makes after the callee has run does not lose its answer: the
-    next call raises instead.
+    """A cancellation in the pause after an inline call does not lose the call's answer: the next
+    call raises instead.
     """
     desk = node.spawn(Desk)
     answers = 0
@@ -810,8 +815,8 @@ async def test_a_killed_caller(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("SRV-07")
 async def test_many_calls_at_once(node: ak.Node, clock: MockClock) -> None:
-    """SRV-07: overlapping calls of many callers each get their own answer, in the order of their
-    asking.
+    """SRV-07: overlapping calls of many callers each get their own answer, in the order in which
+    they were made.
     """
     desk = node.spawn(Desk)
     got: list[int] = []
@@ -828,8 +833,8 @@ async def test_many_calls_at_once(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_a_crash_in_an_inline_call_is_reported_once(node: ak.Node, clock: MockClock) -> None:
-    """An inline crash counts as the callee's, once, and its watchers hear of it before the caller
-    goes on.
+    """An inline crash is counted once, for the callee, and its watchers hear of it before the
+    caller goes on.
     """
     watcher, desk = node.spawn(Trapper), node.spawn(Puppet)
     await watcher.call(Puppet.do, lambda me: me.ctx.link(desk))

@@ -77,8 +77,8 @@ async def test_cast_runs_the_method_with_its_arguments(node: ak.Node, clock: Moc
 
 @pytest.mark.parametrize(("cls", "heard"), [(Room, "a"), (LoudRoom, "a!"), (LouderRoom, "a!!")])
 async def test_dispatch_is_by_name(node: ak.Node, clock: MockClock, cls: type[Room], heard: str) -> None:
-    """An override wins, decorated again or not, sync or async, whichever class's method the sender
-    names.
+    """Dispatch is by name: an override wins, decorated again or not, sync or async, whichever
+    class's method the sender names.
     """
     room = node.spawn(cls)
     for named in cls.__mro__:
@@ -89,7 +89,7 @@ async def test_dispatch_is_by_name(node: ak.Node, clock: MockClock, cls: type[Ro
 
 
 async def test_a_call_method_can_be_cast(node: ak.Node, clock: MockClock) -> None:
-    """A method declared with @call may be cast, by those who do not want its answer."""
+    """A method declared with @call may be cast, by a sender that does not want the answer."""
     room = node.spawn(Room)
     assert room.cast(Room.all)
     await settle()
@@ -100,8 +100,8 @@ async def test_a_call_method_can_be_cast(node: ak.Node, clock: MockClock) -> Non
     "method", [Room.helper, Room.__init__, Kitchen.say, len, "say", None, lambda room: None, Room.handle_info]
 )
 async def test_undeclared_and_foreign_methods_are_refused(node: ak.Node, clock: MockClock, method: Any) -> None:
-    """What the receiver's class does not declare is refused at the sender, also a message of the
-    same name of another class.
+    """A message that the receiver's class does not declare is refused at the sender, even if
+    another class has a message of that name.
     """
     room = node.spawn(Room)
     with pytest.raises(ak.NotAMessage, match="Room"):
@@ -117,7 +117,7 @@ async def test_undeclared_and_foreign_methods_are_refused(node: ak.Node, clock: 
 
 
 async def test_a_sibling_override_is_foreign(node: ak.Node, clock: MockClock) -> None:
-    """The method of a subclass is no message of an instance of the base."""
+    """A method of a subclass is not a message of an instance of the base class."""
     room = node.spawn(Room)
     with pytest.raises(ak.NotAMessage, match="another class"):
         room.cast(LouderRoom.say, "x")
@@ -143,7 +143,7 @@ async def test_an_override_that_is_no_function_is_refused(node: ak.Node, clock: 
 
 
 def test_decorators_return_the_plain_function() -> None:
-    """A declared method stays usable directly; what is no method cannot be declared."""
+    """A declared method can still be used directly; what is not a method cannot be declared."""
     room = Room()
     room.say("x")
     assert room.lines == ["x"]
@@ -152,8 +152,8 @@ def test_decorators_return_the_plain_function() -> None:
 
 
 async def test_wrapped_methods(node: ak.Node, clock: MockClock) -> None:
-    """A decorator of the user's under @call or @cast is what runs, whatever name its wrapper has,
-    sync or async inside.
+    """A user's decorator under @call or @cast is what runs, whatever its wrapper is called, around
+    a sync or an async method.
     """
 
     def twice(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -257,8 +257,8 @@ class Inherited(SlottedRoom):
 
 @pytest.mark.parametrize("cls", [DataRoom, SlottedRoom, SlottedData, Box, Box[str], Inherited])
 async def test_every_kind_of_class(node: ak.Node, clock: MockClock, cls: Any) -> None:
-    """Dataclasses, attrs, slots, generics and inheritance work, without a super().__init__()
-    ritual.
+    """Dataclasses, attrs, slots, generics and inheritance work, without a ritual call of
+    super().__init__().
     """
     ref = node.spawn(cls, "t")
     assert ref.cast(cls.say, "x")
@@ -292,7 +292,9 @@ async def test_send_reaches_handle_info(node: ak.Node, clock: MockClock) -> None
 
 @conforms("SRV-09")
 async def test_a_cast_to_the_dead_is_refused_and_counted(node: ak.Node, clock: MockClock) -> None:
-    """SRV-09: casting to a dead actor is no error for the sender: False, and a dead letter."""
+    """SRV-09: casting to a dead actor is not an error for the sender: cast returns False, and there
+    is a dead letter.
+    """
     room = node.spawn(Room)
     room.kill()
     before = node.statistics().dead_letters

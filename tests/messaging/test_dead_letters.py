@@ -1,4 +1,4 @@
-"""Dead letters: each has a reason for programs, and the same as text for people."""
+"""Dead letters: each has a reason for programs, and a text that says the same to people."""
 
 from __future__ import annotations
 
@@ -91,14 +91,13 @@ CASES = {
 
 
 def test_every_reason_has_a_case() -> None:
-    """A new reason is tried here."""
+    """Every reason for a dead letter has a case here."""
     assert set(CASES) == set(DeadLetterReason)
 
 
 @pytest.mark.parametrize("reason", CASES, ids=lambda reason: reason.name.lower())
 async def test_reason_and_text(reason: DeadLetterReason, autojump_clock: Any) -> None:
-    """What subscribers see: the reason, and text that says the same with the details of the
-    case."""
+    """Subscribers see the reason, and a text that says the same with the details of the case."""
     case, arguments, text = CASES[reason]
     async with ak.open_node() as node:
         with node.subscribe(ak.DeadLetter) as letters:

@@ -1,4 +1,4 @@
-"""System events: for a trio task as a stream, for an actor as messages."""
+"""System events: a trio task gets them as a stream, an actor as messages."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ class Observer(Puppet):
 
 
 async def test_a_stream_gets_what_it_asked_for(node: ak.Node, clock: MockClock) -> None:
-    """A stream yields the events of its types in order, and of their subclasses; without types
-    all."""
+    """A stream yields the events of its types and of their subclasses, in order; without types it
+    yields all events.
+    """
     async with node.subscribe(ak.ActorStarted, ak.ActorExited) as some, node.subscribe() as every:
         puppet = node.spawn(Puppet)
         puppet.cast(Puppet.tell, crash)
@@ -63,7 +64,7 @@ async def test_receive_waits(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_two_readers_of_one_stream(node: ak.Node, clock: MockClock) -> None:
-    """Each event goes to one of them, and none of them sleeps on."""
+    """Each event goes to one of two readers, and neither of them sleeps on while there is one."""
     got: list[Any] = []
     async with node.subscribe(ak.ActorExited) as events, trio.open_nursery() as nursery:
 
@@ -79,7 +80,7 @@ async def test_two_readers_of_one_stream(node: ak.Node, clock: MockClock) -> Non
 
 
 async def test_a_stream_that_is_not_read(node: ak.Node, clock: MockClock) -> None:
-    """It drops its oldest events and counts them; nobody else notices."""
+    """A stream that nobody reads drops its oldest events and counts them; nobody else notices."""
     async with node.subscribe(ak.ActorExited, capacity=3) as events:
         refs = [node.spawn(Puppet) for _ in range(10)]
         for ref in refs:
@@ -89,7 +90,7 @@ async def test_a_stream_that_is_not_read(node: ak.Node, clock: MockClock) -> Non
 
 
 async def test_a_stream_that_was_left(node: ak.Node, clock: MockClock) -> None:
-    """After its block nothing is collected, and nothing is made when nobody listens."""
+    """A stream collects nothing after its block, and no event is made when nobody listens."""
     async with node.subscribe() as events:
         pass
     node.spawn(Puppet).kill()
@@ -98,7 +99,7 @@ async def test_a_stream_that_was_left(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_a_loop_over_events_is_no_busy_loop(node: ak.Node, clock: MockClock) -> None:
-    """receive is a checkpoint also when there is an event already."""
+    """receive is a checkpoint even when an event is already there."""
     async with node.subscribe(ak.ActorExited) as events:
         for _ in range(3):
             node.spawn(Puppet).kill()
@@ -110,7 +111,7 @@ async def test_a_loop_over_events_is_no_busy_loop(node: ak.Node, clock: MockCloc
 
 
 async def test_an_actor_subscribes(node: ak.Node, clock: MockClock) -> None:
-    """An actor gets events as messages, exempt from its bound; not about itself; until it
+    """An actor gets events as messages, exempt from its bound, but none about itself, until it
     unsubscribes or ends.
     """
     observer = node.spawn(ak.child(Observer).with_(mailbox=1))
@@ -140,7 +141,9 @@ async def test_an_actor_subscribes_to_everything(node: ak.Node, clock: MockClock
 
 
 async def test_subscribing_again_and_again(node: ak.Node, clock: MockClock) -> None:
-    """Subscribing and unsubscribing leaves nothing behind; a dead subscriber is none."""
+    """Subscribing and unsubscribing again and again leaves nothing behind; a dead subscriber is
+    removed.
+    """
     observer = node.spawn(Observer)
     for _ in range(100):
         await observer.call(Observer.observe, ak.ActorExited)
@@ -154,7 +157,7 @@ async def test_subscribing_again_and_again(node: ak.Node, clock: MockClock) -> N
 
 
 async def test_dead_letters(node: ak.Node, clock: MockClock) -> None:
-    """A dead letter tells receiver, message, arguments and why."""
+    """A dead letter names the receiver, the message, its arguments and the reason."""
     puppet = node.spawn(Puppet)
     puppet.kill()
     async with node.subscribe(ak.DeadLetter) as events:
@@ -172,7 +175,7 @@ async def test_dead_letters(node: ak.Node, clock: MockClock) -> None:
 
 @pytest.mark.parametrize("end", ["kill", "stop"])
 async def test_a_probe_sees_the_ends(node: ak.Node, clock: MockClock, end: str) -> None:
-    """The testing kit: a probe collects, tells what came instead when something does not, and can
+    """A probe collects events, says what came instead when the expected one does not come, and can
     wait for nothing.
     """
     probe, puppet = Probe(node, name="probe"), node.spawn(Puppet)

@@ -1,4 +1,4 @@
-"""A node is used in its own thread: others are told so before anything is changed."""
+"""A node is used in its own thread only: another thread is told so before anything changes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ async def waits(ctx: ak.ProcessContext) -> None:
 
 
 async def in_thread(function: Callable[[], Any]) -> BaseException | None:
-    """What it raises in a thread of that name, none of trio's; trio goes on meanwhile."""
+    """What ``function`` raises in a thread called NAME, which is none of trio's; trio goes on
+    meanwhile.
+    """
     raised: list[BaseException | None] = []
 
     def run() -> None:
@@ -53,7 +55,7 @@ async def in_thread(function: Callable[[], Any]) -> BaseException | None:
 
 
 def driven_by_hand(coroutine: Any) -> None:
-    """In a thread without any loop."""
+    """Runs in a thread without any event loop."""
     try:
         coroutine.send(None)
     finally:
@@ -76,7 +78,7 @@ def driven_by_trio(coroutine: Any) -> None:
 
 
 class Things:
-    """A node, and one of everything that a thread may lay hands on."""
+    """A node, and one of everything that a thread may lay its hands on."""
 
     def __init__(self, node: ak.Node) -> None:
         self.node = node
@@ -89,7 +91,7 @@ class Things:
         self.stream = node.subscribe(ak.ActorExited)
 
     def seen(self) -> Any:
-        """All that must be as it was."""
+        """Everything that must be unchanged."""
         node: Any = self.node
         records: list[Any] = [self.idle, self.budgeted, self.process, self.answering]
         return (
@@ -162,7 +164,9 @@ def somebody_waits(request: pytest.FixtureRequest) -> bool:
 
 
 async def refused(somebody_waits: bool, act: Callable[[Things], Any]) -> None:
-    """It is told what it tried, from where, and what to do; nothing has changed, all goes on."""
+    """The thread is told what it tried, from where, and what to do instead; nothing has changed,
+    and all goes on.
+    """
     async with ak.open_node() as node, trio.open_nursery() as nursery:
         things = Things(node)
 
@@ -194,7 +198,7 @@ async def test_a_thread_is_told(somebody_waits: bool, door: str) -> None:
 @pytest.mark.parametrize("drive", [driven_by_hand, driven_by_asyncio, driven_by_trio])
 @pytest.mark.parametrize("door", AWAITED)
 async def test_a_loop_in_a_thread_is_told(somebody_waits: bool, door: str, drive: Callable[[Any], None]) -> None:
-    """What is awaited is refused too, whichever loop runs there."""
+    """Operations that are awaited are refused too, whichever loop runs in the thread."""
     await refused(somebody_waits, lambda things: drive(AWAITED[door](things)))
 
 
@@ -207,7 +211,9 @@ QUEUED: dict[str, Callable[[ak.Node, Any, Any], Any]] = {
 
 @pytest.mark.parametrize("door", QUEUED)
 async def test_what_only_queues_is_told_in_debug_mode(door: str) -> None:
-    """A message that wakes nobody is let pass, as it costs too much to ask; debug mode asks."""
+    """A message that wakes nobody is let pass, since a check would cost too much; debug mode
+    checks.
+    """
     for debug in (False, True):
         async with ak.open_node(debug=debug) as node:
 
@@ -230,7 +236,7 @@ async def test_what_only_queues_is_told_in_debug_mode(door: str) -> None:
 
 
 async def test_debug_mode_changes_nothing_else() -> None:
-    """Messages, names, overflow and tracing work as ever."""
+    """In debug mode messages, names, overflow and tracing work as ever."""
     async with ak.open_node(debug=True) as node:
         ref: Any = node.spawn(ak.child(Puppet).with_(name="x"))
         ref.cast(Puppet.note, 1)
@@ -251,8 +257,8 @@ async def test_debug_mode_changes_nothing_else() -> None:
 
 
 async def test_names_in_a_thread() -> None:
-    """A named ref that a thread has no node for says where the door is; one that has, is as any
-    ref.
+    """In a thread without a node, a named ref says how to get in; in a thread that has a node, it
+    is a ref like any other.
     """
     async with ak.open_node() as node:
         ref: Any = node.spawn(ak.child(Puppet).with_(name="svc"))
@@ -263,7 +269,7 @@ async def test_names_in_a_thread() -> None:
         await settle()
         for act in (lambda: named.cast(Puppet.note, 1), named.stop, named.kill):
             with pytest.raises(RuntimeError, match="from_thread"):
-                await trio.to_thread.run_sync(act)  # has the context of whoever asked
+                await trio.to_thread.run_sync(act)  # it has the context of the thread that asked
         with pytest.raises(RuntimeError, match="from_thread"):
             await trio.to_thread.run_sync(lambda: ak.named(Puppet, "nobody").cast(Puppet.note, 1))
         assert node.statistics().dead_letters == 0
@@ -271,7 +277,7 @@ async def test_names_in_a_thread() -> None:
 
 
 async def test_tasks_in_a_thread() -> None:
-    """A task's handle does not end it from a thread."""
+    """A task's handle cannot end the task from another thread."""
     async with ak.open_node() as node:
         jobs: Any = await node.start(ak.task_supervisor())
         task: Any = await jobs.call(ak.TaskSupervisor.run, trio.sleep_forever)
@@ -283,7 +289,7 @@ async def test_tasks_in_a_thread() -> None:
 
 
 async def test_admission_in_a_thread() -> None:
-    """A place is asked for, and given back, in the node's thread."""
+    """A place is asked for, and given back, only in the node's thread."""
     async with ak.open_node() as node:
         door = NodeAdmission(node, AdmissionSettings())
         assert door.admit("work")
@@ -332,8 +338,9 @@ def test_after_the_end_of_trio() -> None:
 
 
 def test_host_of_guest_mode() -> None:
-    """Under another loop in the same thread, its callbacks may cast, send, spawn and stop; its
-    coroutines may not call, since nothing could wake them."""
+    """Under another loop in the same thread, that loop's callbacks may cast, send, spawn and stop;
+    its coroutines may not call, since nothing could wake them.
+    """
     seen: list[Any] = []
 
     async def guest(loop: asyncio.AbstractEventLoop) -> None:

@@ -1,4 +1,4 @@
-"""Another kind of ref: what ``Ref`` lists is all that the rest of the package needs of one."""
+"""Another kind of ref: the rest of the package needs nothing of a ref but what ``Ref`` lists."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from actorkit.runtime.actor.record import record_of
 
 
 class Door(ak.Ref[Any]):
-    """A ref that leads to whoever stands behind it at the moment; the package does not know its
-    class.
+    """A ref that leads to whatever actor stands behind it at the moment; the package does not know
+    its class.
     """
 
     def __init__(self, behind: ak.Ref[Any] | None) -> None:
@@ -90,7 +90,9 @@ async def test_every_door_takes_it(autojump_clock: Any) -> None:
 
 
 async def test_one_that_leads_to_nobody(autojump_clock: Any) -> None:
-    """A monitor and a link hear NoProc, sys says that it is dead, and process_info is None."""
+    """A ref that leads to nobody: a monitor and a link hear NoProc, sys says that it is dead, and
+    process_info is None.
+    """
     async with ak.open_node() as node:
         other, tied = node.spawn(Sink), node.spawn(Sink)
         door = Door(None)
@@ -107,7 +109,7 @@ async def test_one_that_leads_to_nobody(autojump_clock: Any) -> None:
 
 
 async def test_a_stranger() -> None:
-    """A ref that says nothing of where it leads is refused; so is what is no ref."""
+    """A ref that does not say where it leads is refused; so is an object that is not a ref."""
     stranger: ak.Ref[Any] = ak.Ref()
     async with ak.open_node() as node:
         for what in (stranger, "lobby", None):

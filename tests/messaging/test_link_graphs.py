@@ -1,8 +1,8 @@
-"""Links and monitors as random graphs, with random exits: who dies, of what, and who is told,
-against the rules applied by hand to a plain graph.
+"""Links and monitors as random graphs, with random exits: which actors die, of what, and which are
+told, compared with the rules applied by hand to a plain graph.
 
-The reference knows no mailboxes and no tasks: a set of edges, a list of monitors, and a queue of
-deaths that is worked off in order. Source: the Erlang reference manual, "Processes": links,
+The reference knows no mailboxes and no tasks. It has a set of edges, a list of monitors, and a
+queue of deaths that it works off in order. Source: the Erlang reference manual, "Processes": links,
 monitors, exit signals.
 """
 
@@ -42,7 +42,7 @@ class Graph:
 
     def __init__(self, traps: list[bool]) -> None:
         self.nodes = [Node(n, trap) for n, trap in enumerate(traps)]
-        self.monitors: list[tuple[int, int, int]] = []  # (serial, who watches, whom)
+        self.monitors: list[tuple[int, int, int]] = []  # (serial, watcher, watched)
 
     def link(self, a: int, b: int) -> None:
         one, other = self.nodes[a], self.nodes[b]
@@ -76,7 +76,7 @@ class Graph:
             self.death(target, reason)
 
     def signal(self, source: int, target: int, reason: ak.ExitReason) -> None:
-        """Over a link."""
+        """A signal over a link."""
         node = self.nodes[target]
         if node.reason is not None:
             return
@@ -114,7 +114,7 @@ class Graph:
 
 
 class Held(Puppet):
-    """One that can be kept in an await."""
+    """An actor that can be held in an await."""
 
     @ak.cast
     async def hold(self, event: Any) -> None:
@@ -140,8 +140,9 @@ def leave(me: Puppet, reason: ak.ExitReason) -> None:
 
 
 async def play(seed: int, busy: bool) -> int:
-    """One graph. ``busy``: some are in an await when the signals come, so they end a little later,
-    and only who dies of what and who is told how often is compared, not in which order.
+    """Play one graph. ``busy``: some actors are in an await when the signals come, so they end a
+    little later. Then only who dies of what, and how often each is told of whom, is compared, not
+    the order.
     """
     pick = random.Random(seed)
     size = pick.randrange(2, 10)

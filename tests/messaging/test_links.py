@@ -1,4 +1,6 @@
-"""Exit signals and links: the whole table of what a signal does, and the peer suites' cases."""
+"""Exit signals and links: the whole table of what a signal does, and the cases of the peers'
+suites.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,8 @@ def leave(me: Puppet, reason: ak.ExitReason) -> None:
 @conforms("SIG-11")
 @pytest.mark.parametrize("reason", REASONS)
 async def test_over_a_link_to_one_that_does_not_trap(node: ak.Node, clock: MockClock, reason: ak.ExitReason) -> None:
-    """SIG-11: a link carries every reason but Normal, Kill unchanged: the receiver ends with that
-    very reason.
+    """SIG-11: a link carries every reason except Normal, and Kill unchanged: the receiver ends with
+    that very reason.
     """
     dying, linked = node.spawn(Puppet), node.spawn(Puppet)
     probe = Probe(node)
@@ -58,8 +60,8 @@ async def test_over_a_link_to_one_that_does_not_trap(node: ak.Node, clock: MockC
 @conforms("SIG-11", "SIG-18")
 @pytest.mark.parametrize("reason", REASONS)
 async def test_over_a_link_to_one_that_traps(node: ak.Node, clock: MockClock, reason: ak.ExitReason) -> None:
-    """SIG-11, SIG-18: one that traps gets a message for every reason, Normal and Kill too, and
-    lives.
+    """SIG-11, SIG-18: an actor that traps exits gets a message for every reason, Normal and Kill
+    included, and lives.
     """
     dying, linked = node.spawn(Puppet), node.spawn(Trapper)
     await link(linked, dying)
@@ -74,8 +76,8 @@ async def test_over_a_link_to_one_that_traps(node: ak.Node, clock: MockClock, re
 async def test_exit_of_another_that_does_not_trap(
     node: ak.Node, clock: MockClock, reason: ak.ExitReason, by: str
 ) -> None:
-    """SIG-03, SIG-16: exit(other, Normal) is nothing; Kill ends it Killed; any other ends it with
-    that reason.
+    """SIG-03, SIG-16: exit(other, Normal) does nothing; Kill ends the other with Killed; any other
+    reason ends it with that reason.
     """
     target, sender, probe = node.spawn(Puppet), node.spawn(Puppet), Probe(node)
     probe.link(target)
@@ -93,7 +95,9 @@ async def test_exit_of_another_that_does_not_trap(
 @conforms("SIG-18")
 @pytest.mark.parametrize("reason", REASONS)
 async def test_exit_of_another_that_traps(node: ak.Node, clock: MockClock, reason: ak.ExitReason) -> None:
-    """SIG-18: a trapping receiver gets a message, for Normal too; only Kill cannot be trapped."""
+    """SIG-18: a receiver that traps exits gets a message, for Normal too; only Kill cannot be
+    trapped.
+    """
     target, sender, probe = node.spawn(Trapper), node.spawn(Puppet), Probe(node)
     probe.monitor(target)
     await sender.call(Puppet.do, lambda me: target.exit(reason))
@@ -104,7 +108,7 @@ async def test_exit_of_another_that_traps(node: ak.Node, clock: MockClock, reaso
 
 
 async def test_exit_by_the_host_has_no_source(node: ak.Node, clock: MockClock) -> None:
-    """A trapped signal that no actor has sent has no source."""
+    """A trapped signal that was not sent by an actor has no source."""
     target = node.spawn(Trapper)
     target.exit(OTHER)
     assert await seen(target) == [ak.Exit(None, OTHER)]
@@ -114,8 +118,9 @@ async def test_exit_by_the_host_has_no_source(node: ak.Node, clock: MockClock) -
 @pytest.mark.parametrize("reason", REASONS)
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_exit_of_oneself(node: ak.Node, clock: MockClock, reason: ak.ExitReason, asynchronous: bool) -> None:
-    """SIG-05, SIG-06: exit(self, R), not trapping, ends it with R, Normal included; Kill as
-    Killed."""
+    """SIG-05, SIG-06: exit(self, R) without trapping ends the actor with R, Normal included; Kill
+    becomes Killed.
+    """
     target, probe = node.spawn(Puppet), Probe(node)
     probe.monitor(target)
 
@@ -134,7 +139,7 @@ async def test_exit_of_oneself(node: ak.Node, clock: MockClock, reason: ak.ExitR
 @conforms("SIG-04")
 @pytest.mark.parametrize("reason", [ak.NORMAL, OTHER])
 async def test_exit_of_oneself_trapping(node: ak.Node, clock: MockClock, reason: ak.ExitReason) -> None:
-    """SIG-04: one that traps and exits itself gets a message, 200 times."""
+    """SIG-04: an actor that traps exits and exits itself gets a message, 200 times out of 200."""
     target = node.spawn(Trapper)
     for _ in range(200):
         await target.call(Puppet.do, lambda me: me.ctx.ref.exit(reason))
@@ -146,8 +151,8 @@ async def test_exit_of_oneself_trapping(node: ak.Node, clock: MockClock, reason:
 
 @conforms("SIG-01", "SIG-02")
 async def test_big_reasons_arrive_intact(node: ak.Node, clock: MockClock) -> None:
-    """SIG-01, SIG-02: a big reason arrives as it is, by its own exit over a link and by another's
-    exit; its text is bounded.
+    """SIG-01, SIG-02: a big reason arrives as it is, by the actor's own exit over a link and by
+    another's exit; its text is bounded.
     """
     for by_itself in (True, False):
         dying, watcher = node.spawn(Puppet), node.spawn(Trapper)
@@ -185,8 +190,8 @@ async def test_exit_cannot_be_caught(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("SIG-08")
 async def test_a_run_time_error_names_the_function(node: ak.Node, clock: MockClock) -> None:
-    """SIG-08: an exception becomes Crash with its type, text and bounded traceback, of the user's
-    frames only.
+    """SIG-08: an exception becomes a Crash with its type, its text and a bounded traceback of the
+    user's frames only.
     """
     target, watcher = node.spawn(Puppet), node.spawn(Trapper)
     await link(watcher, target)
@@ -203,7 +208,9 @@ async def test_a_run_time_error_names_the_function(node: ak.Node, clock: MockClo
 
 @conforms("SIG-09")
 async def test_signal_and_deadline_at_once(node: ak.Node, clock: MockClock) -> None:
-    """SIG-09: a signal and a timeout in the same instant: it ends with the signal's reason."""
+    """SIG-09: a signal and a timeout come in the same instant: the actor ends with the signal's
+    reason.
+    """
     target, probe = node.spawn(Puppet), Probe(node)
     probe.monitor(target)
 
@@ -224,7 +231,9 @@ async def test_signal_and_deadline_at_once(node: ak.Node, clock: MockClock) -> N
 async def test_the_first_reason_counts(
     node: ak.Node, clock: MockClock, second: ak.ExitReason, asynchronous: bool
 ) -> None:
-    """SIG-10: of two exits the first reason wins, also when its code is still unwinding."""
+    """SIG-10: of two exits the first reason wins, even while the actor's code is still
+    unwinding.
+    """
     target, probe = node.spawn(Puppet), Probe(node)
     probe.monitor(target)
 
@@ -245,8 +254,8 @@ async def test_the_first_reason_counts(
 
 @conforms("SIG-11")
 async def test_spawn_link_and_unlink(node: ak.Node, clock: MockClock) -> None:
-    """SIG-11: spawn_link shows at both ends, unlink from the child clears both, link again; gone
-    after death.
+    """SIG-11: spawn_link shows at both ends, unlink from the child clears both, and they can link
+    again; a death clears all.
     """
     parent = node.spawn(Trapper)
     child = await parent.call(Puppet.do, lambda me: me.ctx.spawn_link(Puppet))
@@ -276,7 +285,7 @@ async def test_a_link_to_oneself_is_none(node: ak.Node, clock: MockClock) -> Non
 @conforms("SIG-11")
 async def test_a_link_to_the_dead(node: ak.Node, clock: MockClock) -> None:
     """A link to a dead actor, or to a name that nobody has, is a NoProc signal: a message if
-    trapped, else the end.
+    trapped, otherwise the actor's end.
     """
     dead = node.spawn(Puppet)
     dead.kill()
@@ -291,7 +300,7 @@ async def test_a_link_to_the_dead(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_spawn_link_is_atomic(node: ak.Node, clock: MockClock) -> None:
-    """A child that ends in its very first message, or kills itself in its constructor, does so
+    """A child that ends in its very first message, or kills itself in its constructor, is already
     linked.
     """
 
@@ -332,8 +341,8 @@ async def test_a_constructor_that_raises_sends_no_signal(node: ak.Node, clock: M
 
 @conforms("SIG-12")
 async def test_unlink_flushes(node: ak.Node, clock: MockClock) -> None:
-    """SIG-12: after unlink no Exit of that link arrives, also not one that is in the mailbox
-    already; Exits of others, and one that the other has sent by exit(), stay.
+    """SIG-12: after unlink no Exit of that link arrives, not even one that is already in the
+    mailbox; Exits of other links, and one sent by exit(), stay.
     """
     trapper, one, two = node.spawn(Trapper), node.spawn(Puppet), node.spawn(Puppet)
 
@@ -353,7 +362,7 @@ async def test_unlink_flushes(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("SIG-12")
 async def test_exit_then_unlink(node: ak.Node, clock: MockClock) -> None:
-    """SIG-12: exit(child) directly followed by unlink: nothing comes afterwards."""
+    """SIG-12: after exit(child) directly followed by unlink, nothing comes."""
     trapper = node.spawn(Trapper)
 
     def run(me: Puppet) -> None:
@@ -368,8 +377,8 @@ async def test_exit_then_unlink(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("SIG-14")
 async def test_signals_come_after_the_messages_before_them(node: ak.Node, clock: MockClock) -> None:
-    """SIG-14: what was sent before an exit signal may be seen, what was sent after is not; a
-    trapped one keeps the order.
+    """SIG-14: what was sent before an exit signal may be seen, what was sent after it is not; a
+    trapped signal keeps its place in the order.
     """
     for _ in range(50):
         sender, target, trapper, probe = node.spawn(Puppet), node.spawn(Puppet), node.spawn(Trapper), Probe(node)
@@ -432,7 +441,7 @@ async def test_kill_over_chains(node: ak.Node, clock: MockClock, length: int, wa
 
 
 async def test_a_ring_of_links(node: ak.Node, clock: MockClock) -> None:
-    """Links in a circle end everybody once."""
+    """When actors are linked in a circle, each of them ends once."""
     ring = [node.spawn(Puppet) for _ in range(10)]
     for one, two in zip(ring, ring[1:] + ring[:1], strict=True):
         await link(one, two)
@@ -443,7 +452,7 @@ async def test_a_ring_of_links(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_trap_exit_can_be_changed(node: ak.Node, clock: MockClock) -> None:
-    """trap_exit starts as the class says and can be changed by the actor itself."""
+    """trap_exit begins as the class says, and the actor itself can change it."""
     puppet = node.spawn(Puppet)
     await puppet.call(Puppet.do, lambda me: setattr(me.ctx, "trap_exit", True))
     puppet.exit(OTHER)
@@ -455,8 +464,9 @@ async def test_trap_exit_can_be_changed(node: ak.Node, clock: MockClock) -> None
 
 
 async def test_terminate_is_not_run_by_untrapped_signals(node: ak.Node, clock: MockClock) -> None:
-    """An exit signal that is not trapped ends an actor without terminate; stop and a crash run
-    it."""
+    """An exit signal that is not trapped ends an actor without terminate; a stop and a crash run
+    it.
+    """
     log: list[ak.ExitReason] = []
 
     class Ends(Puppet):
@@ -478,8 +488,8 @@ async def test_terminate_is_not_run_by_untrapped_signals(node: ak.Node, clock: M
 
 
 async def test_a_callback_at_death_that_sends_signals(node: ak.Node, clock: MockClock) -> None:
-    """An actor that exits others while it is being told of a death: everybody is told, once, in the
-    order of the deaths.
+    """An actor that exits others while it is told of a death: each is told once, in the order of
+    the deaths.
     """
     probe = Probe(node)
     a, b, c = (node.spawn(Puppet) for _ in range(3))

@@ -1,11 +1,11 @@
-"""What becomes of each message, whatever the policy and whoever is cancelled or killed at whatever
+"""The fate of each message, whatever the policy, and whatever is cancelled or killed at whatever
 point.
 
-Three senders send in all ways to one slow receiver with a small mailbox. At the n-th step one of
-the senders is cancelled, or the receiver killed; n goes through all steps of the program. Each
-message has exactly one fate, known to its sender: handled once, refused, dropped (a dead letter),
-given up while it waited for room; a call that is cancelled in its callee's hands may have been
-handled. What is handled of one sender is in its order.
+Three senders send in every way to one slow receiver with a small mailbox. At the n-th step one of
+the senders is cancelled, or the receiver is killed; n goes through all steps of the program. Each
+message has exactly one fate, and its sender knows it: handled once, refused, dropped (a dead
+letter), or given up while it waited for room. Only a call that is cancelled while its callee has it
+may have been handled. The messages of one sender are handled in their order.
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ class Program:
         async with ak.open_node() as node, node.subscribe(ak.DeadLetter, capacity=1000) as letters:
             ref = node.spawn(ak.child(make).with_(mailbox=self.bound, overflow=self.policy))
             handled = made[0].handled  # its own reference goes with its state
+            record: Any = ref
             scopes = [trio.CancelScope() for _ in range(SENDERS)]
             async with trio.open_nursery() as nursery:
                 for who, scope in enumerate(scopes):
@@ -117,12 +118,13 @@ class Program:
                                 scope.cancel()
                         else:
                             ref.kill()
+                    record.validate_mailbox()
                     self.steps += 1
                     await trio.lowlevel.checkpoint()
             await settle()
             dead = [letter.args[0] for letter in letters.drain() if letter.args]  # type: ignore[attr-defined]
             self.judge(handled, dead)
-            record: Any = ref
+            record.validate_mailbox()
             assert record.relations is None or not record.relations.senders
             assert record.mailbox_length == 0
             assert node.engine.deadlines.pending == 0

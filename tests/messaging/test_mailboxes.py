@@ -1,4 +1,6 @@
-"""Mailboxes: the bound, the four overflow policies, waiting for room, and what is exempt."""
+"""Mailboxes: the bound, the four overflow policies, waiting for room, and the messages that are
+exempt.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,8 @@ def box(node: ak.Node, ref: ak.Ref[Any]) -> int:
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_the_bound_is_exact(node: ak.Node, clock: MockClock, policy: Any) -> None:
-    """Exactly ``mailbox`` messages wait, those taken out for the current turn included; the one at
-    hand does not count.
+    """Exactly ``mailbox`` messages wait, including those taken out for the current turn; the one
+    being handled does not count.
     """
     ref, made = gate(node, mailbox=5, overflow=policy)
     await settle()
@@ -53,7 +55,7 @@ class Slow(Gate):
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_the_bound_counts_what_is_taken_out(node: ak.Node, clock: MockClock, policy: Any) -> None:
     """A handler in the middle of a batch still has the rest of the batch in its mailbox; the oldest
-    is the oldest of that.
+    message is the oldest of that rest.
     """
     made: list[Slow] = []
 
@@ -77,8 +79,8 @@ async def test_the_bound_counts_what_is_taken_out(node: ak.Node, clock: MockCloc
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_send_and_cast_at_the_bound(node: ak.Node, clock: MockClock, policy: Any) -> None:
-    """They never wait or raise: what is not accepted is False, counted, and told to the dead
-    letters with a reason.
+    """send and cast never wait or raise: a message that is not accepted returns False, is counted,
+    and becomes a dead letter with a reason.
     """
     ref, _ = gate(node, mailbox=2, overflow=policy)
     await settle()
@@ -97,8 +99,8 @@ async def test_send_and_cast_at_the_bound(node: ak.Node, clock: MockClock, polic
 
 
 async def test_a_call_at_the_bound_is_refused(node: ak.Node, clock: MockClock) -> None:
-    """Under reject and drop_newest a call raises MailboxFull at once, with the numbers; nothing is
-    left pending.
+    """Under reject and drop_newest a call raises MailboxFull at once, with the numbers, and leaves
+    nothing pending.
     """
     for policy in ("reject", "drop_newest"):
         ref, made = gate(node, mailbox=1, overflow=policy)
@@ -114,8 +116,8 @@ async def test_a_call_at_the_bound_is_refused(node: ak.Node, clock: MockClock) -
 
 
 async def test_a_call_under_wait_waits(node: ak.Node, clock: MockClock) -> None:
-    """Under wait a call waits for room within its deadline, behind those who waited before; then it
-    is answered.
+    """Under wait a call waits for room within its deadline, behind earlier senders; then it is
+    answered.
     """
     ref, made = gate(node, mailbox=1, overflow="wait")
     await settle()
@@ -136,7 +138,7 @@ async def test_a_call_under_wait_waits(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_a_call_under_wait_that_is_given_up_leaves_nothing(node: ak.Node, clock: MockClock) -> None:
-    """A call that timed out or was cancelled while it waited for room pins neither its message nor
+    """A call that timed out or was cancelled while it waited for room keeps neither its message nor
     a place in the queue.
     """
     ref, made = gate(node, mailbox=1, overflow="wait")
@@ -185,7 +187,7 @@ async def test_a_call_under_drop_oldest(node: ak.Node, clock: MockClock) -> None
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_waiting_sends_keep_each_senders_order(node: ak.Node, clock: MockClock, policy: Any) -> None:
     """send_wait and cast_wait wait for room whatever the policy; each sender's messages arrive in
-    its order, none is lost.
+    order, and none is lost.
     """
     ref, made = gate(node, mailbox=3, overflow=policy)
     await settle()
@@ -210,8 +212,8 @@ async def test_waiting_sends_keep_each_senders_order(node: ak.Node, clock: MockC
 
 
 async def test_waiting_senders_are_let_in_when_a_turn_ends(node: ak.Node, clock: MockClock) -> None:
-    """Nobody who waits for room is forgotten when the actor's turn or the pool's slice ends just as
-    its mailbox gets empty.
+    """No sender that waits for room is forgotten when the actor's turn or the pool's slice ends
+    just as its mailbox becomes empty.
     """
 
     class Busy(ak.Actor):
@@ -235,7 +237,7 @@ async def test_waiting_senders_are_let_in_when_a_turn_ends(node: ak.Node, clock:
 
 
 async def test_a_waiting_sender_hears_of_the_receivers_end(node: ak.Node, clock: MockClock) -> None:
-    """send_wait raises CalleeDied with NoProc for the dead, with its reason when the receiver dies
+    """send_wait raises CalleeDied: with NoProc if the receiver is dead, with its reason if it dies
     meanwhile.
     """
     ref, _ = gate(node, mailbox=1)
@@ -257,8 +259,8 @@ async def test_a_waiting_sender_hears_of_the_receivers_end(node: ak.Node, clock:
 
 
 async def test_cancellation_of_a_waiting_sender(node: ak.Node, clock: MockClock) -> None:
-    """Cancelled while it waits, a message is not sent; cancelled before, neither; sent, it raises
-    nothing: never lost, never twice.
+    """A message whose sender is cancelled before or while it waits is not sent; once it is sent, no
+    Cancelled is raised: it is never lost and never sent twice.
     """
     ref, made = gate(node, mailbox=1)
     await settle()
@@ -294,8 +296,8 @@ async def test_cancellation_of_a_waiting_sender(node: ak.Node, clock: MockClock)
 
 
 async def test_a_send_that_had_room_is_not_cancelled_afterwards(node: ak.Node, clock: MockClock) -> None:
-    """With room, send_wait that raises Cancelled has not sent: what it makes of its turn to let
-    others run loses nothing.
+    """When there is room, a send_wait that raises Cancelled has not sent: the turn that it leaves
+    to others loses nothing.
     """
     ref, made = gate(node, mailbox=10_000_000)
     made.opened.set()
@@ -316,7 +318,7 @@ async def test_a_send_that_had_room_is_not_cancelled_afterwards(node: ak.Node, c
 
 
 async def test_cancellation_in_the_step_in_which_room_is_made(node: ak.Node, clock: MockClock) -> None:
-    """A sender that is let in and cancelled in the same step has sent, once."""
+    """A sender that is let in and cancelled in the same step has sent its message once."""
     ref, made = gate(node, mailbox=1)
     await settle()
     ref.cast(Gate.note, 0)
@@ -347,8 +349,8 @@ async def test_cancellation_in_the_step_in_which_room_is_made(node: ak.Node, clo
 
 
 async def test_two_actors_waiting_for_each_other(node: ak.Node, clock: MockClock) -> None:
-    """Two actors that wait for room in each other's full mailboxes: the second gets CallCycle at
-    once, the first goes on.
+    """Two actors wait for room in each other's full mailboxes: the second gets CallCycle at once,
+    and the first goes on.
     """
     one, two = (node.spawn(ak.child(Puppet).with_(mailbox=1)) for _ in range(2))
     ready = trio.Event()
@@ -401,7 +403,7 @@ async def test_a_call_and_a_send_waiting_for_each_other(node: ak.Node, clock: Mo
 
 
 async def test_waiting_for_room_in_ones_own_mailbox(node: ak.Node, clock: MockClock) -> None:
-    """An actor cannot wait for room in its own mailbox: it would have to drain it."""
+    """An actor cannot wait for room in its own mailbox: only the actor itself could drain it."""
     ref = node.spawn(ak.child(Puppet).with_(mailbox=1))
 
     async def fill(me: Puppet) -> None:
@@ -426,8 +428,9 @@ class Sub(Gate):
 
 @pytest.mark.parametrize("policy", POLICIES)
 async def test_notices_are_exempt(node: ak.Node, clock: MockClock, policy: Any) -> None:
-    """Down, Exit and timers are delivered to a full mailbox, and are never what drop_oldest
-    drops."""
+    """Down, Exit and timer messages are delivered to a full mailbox, and drop_oldest never drops
+    them.
+    """
     made: list[Sub] = []
 
     def factory() -> Sub:
@@ -520,8 +523,8 @@ async def test_init_is_exempt(node: ak.Node, clock: MockClock, policy: Any) -> N
 
 
 async def test_dead_letters_of_the_dying(node: ak.Node, clock: MockClock) -> None:
-    """What is left in a mailbox when its actor dies is counted and told, in order; callers are told
-    themselves.
+    """Messages left in a mailbox when its actor dies are counted and reported, in order; callers
+    hear of it themselves.
     """
     ref, _ = gate(node)
     await settle()
@@ -542,7 +545,7 @@ async def test_dead_letters_of_the_dying(node: ak.Node, clock: MockClock) -> Non
 
 
 async def test_dead_letters_with_keywords(node: ak.Node, clock: MockClock) -> None:
-    """A dead letter names the method also when it was sent with keyword arguments."""
+    """A dead letter names the method even when the message was sent with keyword arguments."""
     ref = node.spawn(Gate)
     ref.kill()
     async with node.subscribe(ak.DeadLetter) as events:
@@ -593,8 +596,8 @@ async def test_a_flood_does_not_starve_the_node(node: ak.Node, clock: MockClock)
 )
 @hypothesis.settings(deadline=None, max_examples=60)
 def test_order_per_sender_and_receiver(bound: int, policy: Any, script: list[tuple[int, str]]) -> None:
-    """SIG-14: whatever the bound, the policy and the mix of ways to send, what arrives of one
-    sender arrives in its order, at most once, and what was accepted and not dropped arrives.
+    """SIG-14: whatever the bound, the policy and the mix of ways to send, one sender's messages
+    arrive in order and at most once, and a message that was accepted and not dropped arrives.
     """
     trio.run(mixed_ways, bound, policy, script, clock=MockClock())
 

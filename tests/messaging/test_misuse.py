@@ -1,5 +1,5 @@
-"""What a newcomer gets wrong: each is an error that says what was attempted, why not, and what to
-do instead; as early as it can be known.
+"""What a newcomer gets wrong: each mistake is an error that says what was attempted, why it cannot
+work, and what to do instead, as early as it can be known.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ NO_SPECS = {
 @pytest.mark.parametrize("door", [opened, supervised, partitions, asked, asked_dynamic], ids=lambda door: door.__name__)
 @pytest.mark.parametrize("what", NO_SPECS)
 async def test_what_is_no_spec_is_told_what_it_is(door: Any, what: str) -> None:
-    """open_node(Shop), supervisor(Shop), start_child(Shop) …: what was given, and how it becomes a
-    spec.
+    """open_node(Shop), supervisor(Shop), start_child(Shop) and the like: the error says what was
+    given, and how to make a spec of it.
     """
     make, text = NO_SPECS[what]
     with pytest.raises(ak.InvalidChildSpec) as caught:
@@ -102,7 +102,7 @@ async def test_what_is_no_spec_is_told_what_it_is(door: Any, what: str) -> None:
     ],
 )
 async def test_what_cannot_be_started_is_told_what_can(node: ak.Node, clock: Any, make: Any, text: str) -> None:
-    """child and spawn of an object, a spec, a coroutine, a name."""
+    """child and spawn refuse an object, a spec, a coroutine and a name."""
     with pytest.raises(ak.InvalidChildSpec) as caught:
         ak.child(make())
     assert text in str(caught.value)
@@ -114,8 +114,8 @@ async def test_what_cannot_be_started_is_told_what_can(node: ak.Node, clock: Any
 
 
 def test_options_among_the_arguments_are_found() -> None:
-    """child(Shop, restart=…) would fail at each start only; a class that takes such an argument may
-    have it.
+    """child(Shop, restart=…) would fail only at each start, so it is refused; a class that takes
+    such an argument may have it.
     """
 
     @attrs.define
@@ -143,14 +143,16 @@ def test_options_among_the_arguments_are_found() -> None:
     ],
 )
 def test_a_name_is_a_string(make: Any) -> None:
-    """In the wrong order, or no name at all: such a ref would lead to nobody for ever."""
+    """Arguments in the wrong order, or without a name, are refused: such a ref would never lead to
+    anybody.
+    """
     with pytest.raises(TypeError, match="a name is a non-empty string; give the class, "):
         make()
 
 
 @pytest.mark.parametrize("what", [int, "ActorExited", ak.Down, None, lambda: 1])
 async def test_only_classes_of_events_can_be_subscribed_to(node: ak.Node, clock: Any, what: Any) -> None:
-    """Anything else would raise in whoever has an event to tell."""
+    """Anything but a class of events is refused: it would raise where an event is sent."""
     puppet = node.spawn(Puppet)
     with pytest.raises(TypeError, match="no class of system events"):
         node.subscribe(what)
@@ -180,7 +182,7 @@ def refs(node: ak.Node) -> dict[str, Any]:
 
 
 async def test_a_method_of_a_ref_tells_how_it_is_sent(node: ak.Node, clock: Any) -> None:
-    """ref.get_item(1): an AttributeError that names the way, on every kind of ref."""
+    """ref.get_item(1) is an AttributeError that names the way to do it, on every kind of ref."""
     for kind, ref in refs(node).items():
         for name in ("get_item", "put_item"):
             with pytest.raises(AttributeError) as caught:
@@ -198,8 +200,8 @@ async def test_a_method_of_a_ref_tells_how_it_is_sent(node: ak.Node, clock: Any)
 
 
 async def test_what_looks_at_objects_still_can(node: ak.Node, clock: Any) -> None:
-    """Protocols are asked by attributes that are not there: copy, pickle, inspect, weakref,
-    doctest's unwrap.
+    """copy, pickle, inspect, weakref and doctest's unwrap ask for attributes that are not there,
+    and get the answer that they expect.
     """
     for ref in refs(node).values():
         assert not inspect.isawaitable(ref)
@@ -217,8 +219,8 @@ async def test_what_looks_at_objects_still_can(node: ak.Node, clock: Any) -> Non
 
 
 async def test_a_message_may_have_any_name(node: ak.Node, clock: Any) -> None:
-    """Those of a ref's own attributes, of a record's, of keywords with an underscore: all stay what
-    they were.
+    """A message may have the name of an attribute of a ref or a record, or take keywords with an
+    underscore: everything stays what it was.
     """
     names = ["call", "cast", "send", "alive", "pid", "state", "kind", "inbox", "name", "within", "link", "_hidden"]
     methods = {}
@@ -249,7 +251,7 @@ async def test_a_message_may_have_any_name(node: ak.Node, clock: Any) -> None:
     ],
 )
 async def test_what_is_no_method_is_refused_at_the_sender(node: ak.Node, clock: Any, method: Any, text: str) -> None:
-    """Names, bound methods, classes."""
+    """Names, bound methods and classes are refused at the sender."""
     shop = node.spawn(Shop)
     for send in (lambda: shop.call(method, 1), lambda: shop.within(1).call(method, 1)):
         with pytest.raises(ak.NotAMessage) as caught:
@@ -267,7 +269,7 @@ async def test_what_is_no_method_is_refused_at_the_sender(node: ak.Node, clock: 
 
 
 def defines(body: str) -> str:
-    """Define a class; the text of the TypeError."""
+    """Define a class and return the text of the TypeError."""
     lines = "\n".join(f"    {line}" for line in body.strip().splitlines())
     with pytest.raises(TypeError) as caught:
         exec(f"class Bad(ak.Actor):\n{lines}\n", {"ak": ak, "attrs": attrs})
@@ -311,7 +313,7 @@ CLASSES = {
 
 @pytest.mark.parametrize("what", CLASSES)
 def test_a_class_that_cannot_work_is_refused_when_it_is_defined(what: str) -> None:
-    """In its author's stack, with the remedy."""
+    """The error comes in the stack of the class's author, and says the remedy."""
     body, why, remedy = CLASSES[what]
     text = defines(body)
     assert why in text
@@ -319,7 +321,9 @@ def test_a_class_that_cannot_work_is_refused_when_it_is_defined(what: str) -> No
 
 
 def test_classes_that_only_look_like_it_are_fine() -> None:
-    """Others' ctx, reading one's own, wrappers around generators, decorated helpers."""
+    """A class may use another actor's ctx, read its own, wrap generators and decorate helper
+    methods.
+    """
     import contextlib
     import functools
 
@@ -365,8 +369,8 @@ def test_classes_that_only_look_like_it_are_fine() -> None:
 
 
 async def test_what_makes_its_constructor_later_is_found_at_its_first_spawn(node: ak.Node, clock: Any) -> None:
-    """A dataclass or attrs class with a field ctx, a mixin that is no actor: refused, and nothing
-    is started.
+    """A dataclass or attrs class with a field ctx, or a mixin that is no actor, is refused, and
+    nothing is started.
     """
 
     @dataclass
@@ -392,8 +396,8 @@ async def test_what_makes_its_constructor_later_is_found_at_its_first_spawn(node
 
 
 async def test_an_override_needs_no_decorator_and_is_checked_too(node: ak.Node, clock: Any) -> None:
-    """A generator under an undecorated override is refused where it is first sent: it would answer
-    with a generator.
+    """A generator under an undecorated override is refused when it is first sent: its answer would
+    be a generator.
     """
 
     class Loud(Shop):
@@ -407,7 +411,7 @@ async def test_an_override_needs_no_decorator_and_is_checked_too(node: ak.Node, 
 
 
 async def test_puppets_go_on(node: ak.Node, clock: Any) -> None:
-    """None of the above has harmed what works."""
+    """None of these mistakes has harmed what works."""
     puppet = node.spawn(Puppet)
     puppet.cast(Puppet.note, 1)
     await settle()
@@ -441,7 +445,9 @@ NO_TASKS = {
 @pytest.mark.parametrize("what", NO_TASKS)
 @pytest.mark.parametrize("door", ["run", "start", "run_linked", "task_stream"])
 async def test_what_is_not_async_can_be_no_task(door: str, what: str, clock: Any) -> None:
-    """Refused at once, before anything of it has run; the supervisor lives on."""
+    """A function that is not async is refused at once, before any of it has run; the supervisor
+    lives on.
+    """
     function: Any
     function, text = NO_TASKS[what]
     async with ak.open_node(ak.task_supervisor()) as node:
@@ -458,8 +464,8 @@ async def test_what_is_not_async_can_be_no_task(door: str, what: str, clock: Any
 
 
 async def test_whatever_returns_a_coroutine_can_be_a_task(clock: Any) -> None:
-    """Lambdas, partials, decorated functions, objects with ``__call__``; of what returns something
-    else the reason says so.
+    """Lambdas, partials, decorated functions and objects with ``__call__`` can be tasks; if they
+    return something else, the reason says so.
     """
 
     @functools.wraps(doubled)
@@ -500,7 +506,9 @@ async def test_whatever_returns_a_coroutine_can_be_a_task(clock: Any) -> None:
 async def test_a_task_that_does_not_fit_says_what_is_missing(
     clock: Any, args: tuple[Any, ...], kwargs: dict[str, Any], text: str
 ) -> None:
-    """In the words of Python itself; for a process too, whose context comes first."""
+    """The error says in Python's own words what does not fit; for a process too, whose context
+    comes first.
+    """
     async with ak.open_node(ak.task_supervisor()) as node:
         jobs: Any = node.root
         with pytest.raises(ak.BadArguments) as caught:
@@ -513,7 +521,7 @@ async def test_a_task_that_does_not_fit_says_what_is_missing(
 
 @pytest.mark.parametrize("supervisor", ["jobs", None, ak.TaskSupervisor])
 def test_a_task_stream_needs_a_ref(supervisor: Any) -> None:
-    """A name, or the class: refused at once."""
+    """A name, or the class, is refused at once."""
     with pytest.raises(TypeError) as caught:
         ak.task_stream(supervisor, doubled, [1])
     text = str(caught.value)
@@ -522,8 +530,8 @@ def test_a_task_stream_needs_a_ref(supervisor: Any) -> None:
 
 
 async def test_a_process_without_async_is_told_apart_from_a_factory(node: ak.Node, clock: Any) -> None:
-    """``def f(ctx)``: the word that is missing, and not that an argument is. A factory may have a
-    ctx of its own.
+    """For ``def f(ctx)`` the error says that ``async`` is missing, not that an argument is. A
+    factory may have a ctx of its own.
     """
 
     def f(ctx: Any) -> None:
@@ -540,7 +548,7 @@ async def test_a_process_without_async_is_told_apart_from_a_factory(node: ak.Nod
 
 
 async def test_a_node_that_is_not_open_says_how_it_is_opened() -> None:
-    """``node = ak.open_node(…)`` without ``async with``: an AttributeError, at the first use."""
+    """``node = ak.open_node(…)`` without ``async with`` is an AttributeError at the first use."""
     node: Any = ak.open_node()
     with pytest.raises(AttributeError, match=r"open_node\(…\) is not open yet.*async with ak\.open_node\(…\) as node"):
         node.spawn(Shop)
@@ -564,7 +572,9 @@ def test_a_ref_by_name_is_given_the_class(make: Any) -> None:
 
 
 async def test_a_ref_that_leads_to_nobody_says_why(clock: Any) -> None:
-    """No such registry, nobody under the key, not a registry at all; the same of partitions."""
+    """The error says that there is no such registry, that nobody has the key, or that it is not a
+    registry at all; the same for partitions.
+    """
     tree = ak.supervisor(ak.registry(name="rr"), ak.child(Shop).with_(name="shop"))
     async with ak.open_node(tree):
         for ref, text in (
@@ -584,8 +594,8 @@ async def test_a_ref_that_leads_to_nobody_says_why(clock: Any) -> None:
 
 
 def test_a_method_is_declared_once() -> None:
-    """@ak.call and @ak.cast together: refused as the class is defined; an override may be declared
-    in another way.
+    """@ak.call and @ak.cast together are refused when the class is defined; an override may be
+    declared in the other way.
     """
     assert "it is declared with @ak.cast already" in defines("@ak.call\n@ak.cast\ndef f(self): pass")
     assert "it is declared with @ak.call already" in defines("@ak.cast(sheddable=True)\n@ak.call\ndef f(self): pass")
@@ -600,7 +610,7 @@ def test_a_method_is_declared_once() -> None:
 
 
 def test_a_class_of_reasons_is_no_reason() -> None:
-    """exit(ak.Failure): it says what is missing."""
+    """exit(ak.Failure) is refused, and the error says what is missing."""
     with pytest.raises(
         TypeError, match=r"with Failure: it is not an exit reason, it is the class; give ak\.Failure\(…\)"
     ):

@@ -1,4 +1,4 @@
-"""Monitors: one way, each separate, one Down each."""
+"""Monitors: they go one way, each is separate, and each gives one Down."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ async def seen(ref: ak.Ref[Puppet]) -> list[Any]:
 @conforms("MON-10", "MON-12")
 @pytest.mark.parametrize("reason", [ak.NORMAL, ak.SHUTDOWN, ak.KILL, OTHER, ak.Failure("x" * 100_000)])
 async def test_down_has_the_reason(node: ak.Node, clock: MockClock, reason: ak.ExitReason) -> None:
-    """MON-10, MON-12: Down carries the real reason, big ones intact; ref is what was given to
-    monitor.
+    """MON-10, MON-12: Down carries the real reason, big ones intact; its ref is the one that was
+    given to monitor.
     """
     watcher, target = node.spawn(Puppet), node.spawn(Puppet)
     monitor = await watch(watcher, target)
@@ -49,8 +49,8 @@ async def test_down_has_the_reason(node: ak.Node, clock: MockClock, reason: ak.E
 
 @conforms("MON-10", "MON-16", "MON-17")
 async def test_monitoring_the_dead(node: ak.Node, clock: MockClock) -> None:
-    """MON-10, MON-16: a dead actor, or a name that nobody has, gives NoProc at once; so does a
-    second monitor after death.
+    """MON-10, MON-16: monitoring a dead actor, or a name that nobody has, gives NoProc at once; so
+    does a second monitor after the death.
     """
     watcher, target = node.spawn(Puppet), node.spawn(Puppet)
     target.kill()
@@ -82,8 +82,8 @@ async def test_spawn_monitor(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("MON-08")
 async def test_every_monitor_is_separate(node: ak.Node, clock: MockClock) -> None:
-    """MON-08: of four monitors on one actor, one taken back is silent, the others get a Down each,
-    in their order.
+    """MON-08: of four monitors on one actor, the one that is taken back is silent; the others get a
+    Down each, in order.
     """
     watcher, target = node.spawn(Puppet), node.spawn(Puppet)
     ids = [await watch(watcher, target) for _ in range(4)]
@@ -94,8 +94,8 @@ async def test_every_monitor_is_separate(node: ak.Node, clock: MockClock) -> Non
 
 @conforms("MON-08", "MON-09")
 async def test_demonitor_with_the_down_in_the_mailbox(node: ak.Node, clock: MockClock) -> None:
-    """MON-08, MON-09: once the Down is queued, demonitor says False and leaves it, unless flush
-    removes it, and it alone.
+    """MON-08, MON-09: once the Down is queued, demonitor returns False and leaves it, unless flush
+    removes it, and only it.
     """
     watcher, target = node.spawn(Puppet), node.spawn(Puppet)
     ids = [await watch(watcher, target) for _ in range(3)]
@@ -112,7 +112,7 @@ async def test_demonitor_with_the_down_in_the_mailbox(node: ak.Node, clock: Mock
 @conforms("MON-09", "MON-18", "MON-06")
 async def test_demonitor_says_whether_a_down_comes(node: ak.Node, clock: MockClock) -> None:
     """MON-09, MON-18: True means that no Down comes, False that it has come or is queued; 200 times
-    in both orders.
+    in each order.
     """
     for n in range(200):
         watcher, target = node.spawn(Puppet), node.spawn(Puppet)
@@ -126,7 +126,7 @@ async def test_demonitor_says_whether_a_down_comes(node: ak.Node, clock: MockClo
 
 @conforms("MON-02", "MON-04", "MON-17")
 async def test_only_the_owner_may_demonitor(node: ak.Node, clock: MockClock) -> None:
-    """MON-02, MON-04, MON-17: somebody else's demonitor says False and removes nothing."""
+    """MON-02, MON-04, MON-17: a demonitor by another actor returns False and removes nothing."""
     watcher, stranger, target = (node.spawn(Puppet) for _ in range(3))
     monitor = await watch(watcher, target)
     assert await unwatch(stranger, monitor, flush=True) is False
@@ -136,7 +136,7 @@ async def test_only_the_owner_may_demonitor(node: ak.Node, clock: MockClock) -> 
 
 @conforms("MON-05", "MON-06")
 async def test_unknown_and_old_monitors(node: ak.Node, clock: MockClock) -> None:
-    """MON-05, MON-06: demonitor of an unknown or used monitor is no error."""
+    """MON-05, MON-06: demonitor of an unknown or used monitor is not an error."""
     watcher, target = node.spawn(Puppet), node.spawn(Puppet)
     monitor = await watch(watcher, target)
     assert await unwatch(watcher, monitor) is True
@@ -146,7 +146,7 @@ async def test_unknown_and_old_monitors(node: ak.Node, clock: MockClock) -> None
 
 @conforms("MON-03")
 async def test_bad_targets_are_refused(node: ak.Node, clock: MockClock) -> None:
-    """MON-03: what is no ref is refused in the one who asks."""
+    """MON-03: monitoring what is not a ref raises in the actor that asks."""
     watcher = node.spawn(Puppet)
 
     def run(me: Puppet) -> None:
@@ -161,7 +161,7 @@ async def test_bad_targets_are_refused(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("MON-06", "MON-17")
 async def test_monitoring_oneself(node: ak.Node, clock: MockClock) -> None:
-    """MON-06, MON-17: it makes no entry and no message."""
+    """MON-06, MON-17: monitoring oneself makes no entry and no message."""
     puppet, probe = node.spawn(Puppet), Probe(node)
     probe.monitor(puppet)
     monitor = await watch(puppet, puppet)
@@ -177,8 +177,8 @@ async def test_monitoring_oneself(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("MON-13", "MON-17")
 async def test_the_tables_of_both_ends(node: ak.Node, clock: MockClock) -> None:
-    """MON-13: monitors and monitored_by, right after monitor, demonitor, the watched one's end and
-    the watcher's end.
+    """MON-13: monitors and monitored_by are right after monitor, after demonitor, and after the end
+    of either actor.
     """
     watcher, target = node.spawn(Puppet), node.spawn(Puppet)
 
@@ -203,8 +203,8 @@ async def test_the_tables_of_both_ends(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("MON-14")
 async def test_many_monitors_in_both_directions(node: ak.Node, clock: MockClock) -> None:
-    """MON-14: mixed monitors both ways, taken back in any order: the lists equal the sets, and are
-    empty at the end.
+    """MON-14: mixed monitors in both directions are taken back in any order: the lists equal the
+    sets, and are empty at the end.
     """
     one, two = node.spawn(Puppet), node.spawn(Puppet)
     shuffler = random.Random(7)
@@ -222,7 +222,9 @@ async def test_many_monitors_in_both_directions(node: ak.Node, clock: MockClock)
 
 @conforms("MON-01")
 async def test_a_watcher_that_is_ended_by_the_one_it_watches(node: ak.Node, clock: MockClock) -> None:
-    """MON-01: the watched one exits its watcher while it dies itself: both end, nobody crashes."""
+    """MON-01: a monitored actor exits its watcher while it dies itself: both end, and nobody
+    crashes.
+    """
     watcher, target, probe = node.spawn(Puppet), node.spawn(Puppet), Probe(node)
     await watch(watcher, target)
     probe.monitor(watcher)
@@ -238,9 +240,7 @@ async def test_a_watcher_that_is_ended_by_the_one_it_watches(node: ak.Node, cloc
 
 @conforms("MON-15")
 async def test_the_name_is_free_when_down_arrives(node: ak.Node, clock: MockClock) -> None:
-    """MON-15: when the Down of a named actor arrives, its name can be registered; at once, not
-    later.
-    """
+    """MON-15: when the Down of a named actor arrives, its name can be registered again at once."""
     target = node.spawn(ak.child(Puppet).with_(name="taken"))
     took: list[bool] = []
 
@@ -259,7 +259,7 @@ async def test_the_name_is_free_when_down_arrives(node: ak.Node, clock: MockCloc
 
 
 async def test_down_does_not_end_anybody(node: ak.Node, clock: MockClock) -> None:
-    """A monitor is no link: the watcher of a crash lives, trapping or not."""
+    """A monitor is not a link: the watcher of a crash lives, whether it traps exits or not."""
     for cls in (Puppet, Trapper):
         watcher, target = node.spawn(cls), node.spawn(Puppet)
         await watch(watcher, target)
@@ -269,8 +269,8 @@ async def test_down_does_not_end_anybody(node: ak.Node, clock: MockClock) -> Non
 
 @conforms("MON-16")
 async def test_the_incarnation_is_part_of_the_pid(node: ak.Node, clock: MockClock) -> None:
-    """MON-16: an actor of a former node is dead to a watcher: NoProc at once, and its pid is never
-    one of this node's.
+    """MON-16: an actor of a former node is dead to a watcher: NoProc comes at once, and its pid is
+    never one of this node's.
     """
     async with ak.open_node() as former:
         old = former.spawn(Puppet)

@@ -1,4 +1,6 @@
-"""Names against a dictionary: who has which, who is refused, and where a message to a name goes."""
+"""Names compared with a dictionary: who has which name, who is refused, and where a message to a
+name goes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names: one living holder each, refs that outlive restarts, nodes apart."""
+"""Names: each has one living holder, named refs outlive restarts, and nodes are separate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from .kit import Puppet, settle
 
 
 async def test_register_and_whereis(node: ak.Node, clock: MockClock) -> None:
-    """A name leads to its holder until unregistered; an actor without a name is nowhere."""
+    """A name leads to its holder until it is unregistered; an actor without a name is found under
+    none.
+    """
     puppet = node.spawn(Puppet)
     await puppet.call(Puppet.do, lambda me: me.ctx.register("svc"))
     assert node.whereis("svc") is puppet
@@ -32,8 +34,8 @@ async def test_register_and_whereis(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("SRV-01")
 async def test_a_taken_name(node: ak.Node, clock: MockClock) -> None:
-    """SRV-01: a second holder is refused, by register and by spec, and told who has it; nothing is
-    started.
+    """SRV-01: a second holder is refused, by register and by spec, and the error says who has the
+    name; nothing is started.
     """
     first = node.spawn(ak.child(Puppet).with_(name="svc"))
     before = node.statistics()
@@ -53,7 +55,7 @@ async def test_a_taken_name(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("SIG-19")
 async def test_one_name_each(node: ak.Node, clock: MockClock) -> None:
-    """SIG-19: an actor has at most one name, from its spec or its own."""
+    """SIG-19: an actor has at most one name, from its spec or registered by itself."""
     named, puppet = node.spawn(ak.child(Puppet).with_(name="a")), node.spawn(Puppet)
 
     def more(me: Puppet) -> None:
@@ -69,7 +71,7 @@ async def test_one_name_each(node: ak.Node, clock: MockClock) -> None:
 @conforms("SIG-19")
 @pytest.mark.parametrize("bad", ["", None, 7, ("a",), ["a"]])
 async def test_bad_names(node: ak.Node, clock: MockClock, bad: Any) -> None:
-    """SIG-19: what is no name is refused."""
+    """SIG-19: what cannot be a name is refused."""
     puppet = node.spawn(Puppet)
 
     def take(me: Puppet) -> None:
@@ -84,7 +86,9 @@ async def test_bad_names(node: ak.Node, clock: MockClock, bad: Any) -> None:
 
 @conforms("SIG-19")
 async def test_short_lives_under_one_name(node: ak.Node, clock: MockClock) -> None:
-    """SIG-19: spawn, register and end under one name, a thousand times: nothing is left behind."""
+    """SIG-19: an actor is spawned, registered and ended under one name a thousand times: nothing is
+    left behind.
+    """
     for n in range(1_000):
         ref = node.spawn(ak.child(Puppet).with_(name="brief"))
         if n % 2:
@@ -123,7 +127,9 @@ async def test_the_name_of_a_failed_start_is_free(node: ak.Node, clock: MockCloc
 
 
 async def test_a_named_ref_outlives_restarts(node: ak.Node, clock: MockClock) -> None:
-    """A named ref means whoever has the name at each send; it compares and hashes by name."""
+    """A named ref means whichever actor has the name at each send; it compares and hashes
+    by name.
+    """
     ref = ak.named(Puppet, "svc")
     assert ref == ak.named(Puppet, "svc") != ak.named(Puppet, "other")
     assert len({ref, ak.named(Puppet, "svc")}) == 1
@@ -151,8 +157,8 @@ async def test_a_named_ref_outlives_restarts(node: ak.Node, clock: MockClock) ->
 
 @conforms("SRV-09", "SRV-06")
 async def test_a_name_that_nobody_has(node: ak.Node, clock: MockClock) -> None:
-    """SRV-09, SRV-06: sends return False and are counted, calls and waits raise CalleeDied with
-    NoProc, control is nothing.
+    """SRV-09, SRV-06: with nobody under the name, sends return False and are counted, calls and
+    waits raise CalleeDied with NoProc, and control operations do nothing.
     """
     ref = ak.named(Puppet, "nobody")
     async with node.subscribe(ak.DeadLetter) as events:
@@ -195,7 +201,7 @@ async def test_a_supervised_name(clock: Any) -> None:
 
 
 def test_a_named_ref_outside_of_any_node() -> None:
-    """Used where no node is, a named ref raises NotInsideActor and says where it works."""
+    """Outside of any node a named ref raises NotInsideActor and says where it works."""
     ref = ak.named(Puppet, "svc")
     with pytest.raises(ak.NotInsideActor, match="outside of any node"):
         ref.cast(Puppet.note, 1)
@@ -205,8 +211,8 @@ def test_a_named_ref_outside_of_any_node() -> None:
 
 
 async def test_two_nodes_side_by_side(clock: Any) -> None:
-    """A named ref means the node that it is used on: in each node's actors their own, in the host
-    the innermost open node.
+    """A named ref means the node that it is used on: in an actor its own node, in the host the
+    innermost open node.
     """
     ref = ak.named(Puppet, "svc")
     async with ak.open_node(name="one") as one:

@@ -1,4 +1,4 @@
-"""The context is for its own actor: everything it may do to itself is refused to others."""
+"""A context is for its own actor: what an actor may do to itself is refused to all others."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ OPERATIONS: dict[str, Callable[[Any, Any], object]] = {
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 async def test_from_the_host_and_from_another_actor(node: ak.Node, clock: MockClock, operation: str) -> None:
-    """Used by the host, by another actor or by a task of theirs, it raises NotInsideActor naming
-    the operation, and does nothing.
+    """Used by the host, by another actor or by one of their tasks, a context raises NotInsideActor,
+    names the operation, and does nothing.
     """
     ref, other = node.spawn(Trapper), node.spawn(Puppet)
     function = OPERATIONS[operation]
@@ -65,8 +65,8 @@ async def test_from_the_host_and_from_another_actor(node: ak.Node, clock: MockCl
 
 @pytest.mark.parametrize("operation", [o for o in OPERATIONS if o != "exit_now"])
 async def test_from_inside(node: ak.Node, clock: MockClock, operation: str) -> None:
-    """In its constructor, its handlers, its continuations, its terminate and its own tasks it is
-    allowed.
+    """An actor may use its context in its constructor, its handlers, its continuations, its
+    terminate and its own tasks.
     """
     other = node.spawn(Trapper)
     worked: list[str] = []

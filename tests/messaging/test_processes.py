@@ -18,7 +18,7 @@ OTHER = ak.Failure("x")
 
 
 async def test_receive_any_in_order(node: ak.Node, clock: MockClock) -> None:
-    """receive() gives the oldest message; sent before or while it waits."""
+    """receive() gives the oldest message, whether it was sent before or while the process waits."""
     got: list[Any] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -57,7 +57,9 @@ async def test_iteration(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_selective_receive(node: ak.Node, clock: MockClock) -> None:
-    """By class or predicate it takes the oldest that is wanted; the others stay, in their order."""
+    """receive by class or predicate takes the oldest message that is wanted; the others stay, in
+    order.
+    """
     got: list[Any] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -81,7 +83,7 @@ async def test_selective_receive(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_a_predicate_that_raises(node: ak.Node, clock: MockClock) -> None:
-    """It raises in the process, and loses no message."""
+    """A predicate that raises does so in the process, and no message is lost."""
     got: list[Any] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -96,7 +98,9 @@ async def test_a_predicate_that_raises(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_a_predicate_that_sends(node: ak.Node, clock: MockClock) -> None:
-    """A message that the predicate itself sends to its process is seen, not slept on."""
+    """A message that the predicate itself sends to its process is seen; the process does not sleep
+    on.
+    """
     got: list[Any] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -157,7 +161,7 @@ async def test_two_tasks_cannot_receive_at_once(node: ak.Node, clock: MockClock)
 
 
 async def test_kill_in_receive(node: ak.Node, clock: MockClock) -> None:
-    """A kill ends it in receive, in any await, and before it has begun; finally blocks run;
+    """A kill ends a process in receive, in any await, and before it has begun; finally blocks run;
     monitors hear Killed.
     """
     log: list[str] = []
@@ -187,8 +191,8 @@ async def test_kill_in_receive(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_its_end_and_its_crash(node: ak.Node, clock: MockClock) -> None:
-    """It ends Normal when its function returns, with Crash when that raises, with its own reason by
-    exit_now.
+    """A process ends with Normal when its function returns, with Crash when the function raises,
+    and with its own reason by exit_now.
     """
     probe = Probe(node)
 
@@ -225,7 +229,9 @@ async def test_its_end_and_its_crash(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_links_to_and_from(node: ak.Node, clock: MockClock) -> None:
-    """Processes link, are linked, die of it and take along, like any actor; spawn_link too."""
+    """A process links and is linked, dies of a link, and takes linked actors along, like any actor;
+    spawn_link too.
+    """
     probe = Probe(node)
 
     async def waits(ctx: ak.ProcessContext) -> None:
@@ -253,7 +259,9 @@ async def test_links_to_and_from(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_trapping_exits(node: ak.Node, clock: MockClock) -> None:
-    """With ctx.trap_exit it receives Exit; a stop too is an Exit then, and Kill still ends it."""
+    """With ctx.trap_exit a process receives Exit; a stop is an Exit then too, and Kill still ends
+    it.
+    """
     got: list[Any] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -292,7 +300,9 @@ async def test_it_has_no_declared_messages(node: ak.Node, clock: MockClock) -> N
 @pytest.mark.parametrize("policy", ["reject", "wait", "drop_oldest", "drop_newest"])
 @pytest.mark.parametrize("selective", [False, True])
 async def test_bounded_mailboxes(node: ak.Node, clock: MockClock, policy: Any, selective: bool) -> None:
-    """The bound and the policies are those of any actor, also while it waits for something else."""
+    """The bound and the policies are those of any actor, even while the process waits for something
+    else.
+    """
     got: list[Any] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -322,7 +332,9 @@ async def test_bounded_mailboxes(node: ak.Node, clock: MockClock, policy: Any, s
 
 
 async def test_room_by_a_flush(node: ak.Node, clock: MockClock) -> None:
-    """Who waits for room is let in when a task of the process makes it by flushing a Down."""
+    """A sender that waits for room is let in when a task of the process makes room by flushing a
+    Down.
+    """
     got: list[Any] = []
     other = node.spawn(Puppet)
     flush = trio.Event()
@@ -351,7 +363,7 @@ async def test_room_by_a_flush(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_a_flood_does_not_starve_others(clock: MockClock) -> None:
-    """A process that always has a message still lets trio run others, when its slice is over."""
+    """A process that always has a message still lets trio run others when its slice is over."""
     count = at_last_pass = 0
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -374,7 +386,7 @@ async def test_a_flood_does_not_starve_others(clock: MockClock) -> None:
 
 
 async def test_calling_from_a_process(node: ak.Node, clock: MockClock) -> None:
-    """A process calls like an actor does, inline and waiting; an actor that waits for room in its
+    """A process calls as an actor does, inline and waiting; an actor that waits for room in its
     mailbox is part of a cycle.
     """
     got: list[Any] = []
@@ -401,7 +413,7 @@ async def test_calling_from_a_process(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_a_process_with_tasks_may_wait_for_its_own_room(node: ak.Node, clock: MockClock) -> None:
-    """One task of a process receives what another of its tasks sends: that is no cycle."""
+    """One task of a process receives what another of its tasks sends: that is not a cycle."""
     got: list[int] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -420,8 +432,8 @@ async def test_a_process_with_tasks_may_wait_for_its_own_room(node: ak.Node, clo
 
 
 async def test_processes_as_children(clock: MockClock) -> None:
-    """A process is a child like any other: restarted when it fails, left when it is transient and
-    done, stopped with the tree.
+    """A process is a child like any other: it is restarted when it fails, left alone when it is
+    transient and done, and stopped with the tree.
     """
     log: list[str] = []
 

@@ -1,4 +1,4 @@
-"""How a process takes its messages: at once, within a time, and not any more when it was killed."""
+"""How a process takes its messages: at once, within a time, and no longer once it is killed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Wanted = Any
 async def node(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, clock: MockClock
 ) -> AsyncIterator[ak.Node]:
-    """A node in both modes."""
+    """A node in each of both modes."""
     if request.param == "full":
         features = trio_internals.FEATURES
     else:
@@ -39,7 +39,7 @@ async def node(
 
 
 async def nowait(ctx: ak.ProcessContext, wanted: Wanted = None) -> Any:
-    """``receive_nowait``; the word "nothing" when it would block."""
+    """``receive_nowait``, or the word "nothing" when it would block."""
     try:
         return ctx.receive_nowait(wanted)
     except trio.WouldBlock:
@@ -47,7 +47,7 @@ async def nowait(ctx: ak.ProcessContext, wanted: Wanted = None) -> Any:
 
 
 async def within_0(ctx: ak.ProcessContext, wanted: Wanted = None) -> Any:
-    """``receive(within=0)``; the word "nothing" when it is too late."""
+    """``receive(within=0)``, or the word "nothing" when it is too late."""
     try:
         return await ctx.receive(wanted, within=0)
     except trio.TooSlowError:
@@ -60,7 +60,7 @@ BUDGET = pytest.mark.parametrize("budget", [None, "1 MiB"], ids=["plain", "measu
 
 
 async def run(node: ak.Node, process: Any, *messages: Any, budget: Any = None) -> ak.ExitReason:
-    """Run a process that finds these messages in its mailbox; returns why it ended."""
+    """Run a process that finds these messages in its mailbox, and return why it ended."""
     probe = Probe(node)
     ref = node.spawn(ak.child(process).with_(max_heap_size=budget))
     probe.monitor(ref)
@@ -77,7 +77,9 @@ async def run(node: ak.Node, process: Any, *messages: Any, budget: Any = None) -
 @BUDGET
 @AT_ONCE
 async def test_what_is_there_is_taken(node: ak.Node, clock: MockClock, at_once: AtOnce, budget: Any) -> None:
-    """In order; then there is nothing; the process goes on with receive as before."""
+    """Messages are taken in order; then there is nothing; the process goes on with receive as
+    before.
+    """
     got: list[Any] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -96,8 +98,9 @@ async def test_what_is_there_is_taken(node: ak.Node, clock: MockClock, at_once: 
 
 @AT_ONCE
 async def test_what_is_wanted_is_taken(node: ak.Node, clock: MockClock, at_once: AtOnce) -> None:
-    """By class or predicate; what is not wanted stays, in order, and makes room only when it
-    goes."""
+    """Messages are taken by class or predicate; one that is not wanted stays, in order, and makes
+    room only when it goes.
+    """
     got: list[Any] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -114,7 +117,7 @@ async def test_what_is_wanted_is_taken(node: ak.Node, clock: MockClock, at_once:
 
 @AT_ONCE
 async def test_it_lets_waiting_senders_in(node: ak.Node, clock: MockClock, at_once: AtOnce) -> None:
-    """Room in a full mailbox goes to those who wait for it."""
+    """A place in a full mailbox goes to a sender that waits for it."""
     got: list[Any] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -134,7 +137,7 @@ async def test_it_lets_waiting_senders_in(node: ak.Node, clock: MockClock, at_on
 
 @AT_ONCE
 async def test_a_predicate_that_raises_loses_nothing(node: ak.Node, clock: MockClock, at_once: AtOnce) -> None:
-    """Its exception comes out; the message that it was asked about stays."""
+    """The predicate's exception comes out; the message that it was asked about stays."""
     got: list[Any] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -148,8 +151,8 @@ async def test_a_predicate_that_raises_loses_nothing(node: ak.Node, clock: MockC
 
 @pytest.mark.parametrize("way", ["receive", "within", "nowait"])
 async def test_a_predicate_that_changes_the_mailbox(node: ak.Node, clock: MockClock, way: str) -> None:
-    """One that takes a message itself, or sends one: nothing is taken twice, nothing lost, and none
-    is overlooked.
+    """The predicate takes a message itself, or sends one: nothing is taken twice, lost or
+    overlooked.
     """
     got: list[Any] = []
 
@@ -175,7 +178,7 @@ async def test_a_predicate_that_changes_the_mailbox(node: ak.Node, clock: MockCl
 
 @AT_ONCE
 async def test_a_predicate_that_takes_what_it_wants(node: ak.Node, clock: MockClock, at_once: AtOnce) -> None:
-    """A predicate that takes the very message it says it wants: nothing is taken in its place."""
+    """A predicate takes the very message that it says it wants: no other is taken in its place."""
     got: list[Any] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -193,8 +196,8 @@ async def test_a_predicate_that_takes_what_it_wants(node: ak.Node, clock: MockCl
 
 @AT_ONCE
 async def test_only_one_task_receives(node: ak.Node, clock: MockClock, at_once: AtOnce) -> None:
-    """While another task of the process is receiving it raises BusyResourceError; that one gets the
-    message.
+    """While another task of the process is receiving, it raises BusyResourceError; the other task
+    gets the message.
     """
     got: list[Any] = []
 
@@ -214,7 +217,7 @@ async def test_only_one_task_receives(node: ak.Node, clock: MockClock, at_once: 
 
 
 async def test_from_a_task_of_its_own_and_from_outside(node: ak.Node, clock: MockClock) -> None:
-    """A task in the process's nursery may; the host and other actors may not."""
+    """A task in the process's nursery may receive; the host and other actors may not."""
     got: list[Any] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -242,7 +245,7 @@ async def test_from_a_task_of_its_own_and_from_outside(node: ak.Node, clock: Moc
 
 
 async def test_within_a_time(node: ak.Node, clock: MockClock) -> None:
-    """It waits so many seconds, from the call on, whatever unwanted messages come; then it is
+    """It waits that many seconds from the call on, whatever unwanted messages come; then it raises
     TooSlowError.
     """
     times: list[float] = []
@@ -269,7 +272,7 @@ async def test_within_a_time(node: ak.Node, clock: MockClock) -> None:
 
 @pytest.mark.parametrize("bad", [-1, -0.001, math.nan, "1"])
 async def test_what_is_no_time(node: ak.Node, clock: MockClock, bad: Any) -> None:
-    """ValueError, with what was given; nothing is taken."""
+    """What is not a time is a ValueError that says what was given; nothing is taken."""
     kept: list[Any] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -282,7 +285,7 @@ async def test_what_is_no_time(node: ak.Node, clock: MockClock, bad: Any) -> Non
 
 
 async def test_within_0_lets_others_run(node: ak.Node, clock: MockClock) -> None:
-    """A loop of it that finds nothing is no busy loop: others run, and it can be killed."""
+    """A loop of receives that find nothing is not a busy loop: others run, and it can be killed."""
     turns = 0
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -301,7 +304,9 @@ async def test_within_0_lets_others_run(node: ak.Node, clock: MockClock) -> None
 
 
 async def test_a_message_that_comes_as_the_time_ends(node: ak.Node, clock: MockClock) -> None:
-    """At the very moment of the deadline: it is received or it waits, never lost, never twice."""
+    """A message at the very moment of the deadline is received or waits: it is never lost, and
+    never comes twice.
+    """
     got: list[Any] = []
     late = 0
 
@@ -324,8 +329,8 @@ async def test_a_message_that_comes_as_the_time_ends(node: ak.Node, clock: MockC
 @pytest.mark.parametrize("seconds", [None, 0, 5], ids=["for ever", "0", "5"])
 @pytest.mark.parametrize("scope", ["cancelled", "expired", "around the task"])
 async def test_a_cancelled_scope_cancels(node: ak.Node, clock: MockClock, scope: str, seconds: float | None) -> None:
-    """Before anything is taken, though a message waits: it is there afterwards. receive_nowait does
-    not look.
+    """A cancelled scope cancels before anything is taken, though a message waits: the message is
+    there afterwards. receive_nowait does not check.
     """
     got: list[Any] = []
 
@@ -355,7 +360,9 @@ async def test_a_cancelled_scope_cancels(node: ak.Node, clock: MockClock, scope:
 
 
 async def test_a_scope_cancelled_while_it_waits_within(node: ak.Node, clock: MockClock) -> None:
-    """That is a cancellation, not a TooSlowError, also when both come at once."""
+    """A scope cancelled during the wait is a cancellation, not a TooSlowError, even when both come
+    at once.
+    """
     caught: list[bool] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -390,7 +397,7 @@ ENDS: dict[str, Callable[[ak.Node, Any], None]] = {
 @pytest.mark.parametrize("where", ["its function", "a task of its nursery", "a scope of its own"])
 @pytest.mark.parametrize("way", WAYS)
 async def test_woken_and_then_ended(node: ak.Node, clock: MockClock, way: str, where: str, end: str) -> None:
-    """A process that a message has woken, and that is ended before it has run, does not get the
+    """A process that a message has woken, and that is ended before it runs, does not get the
     message: it becomes a dead letter.
     """
     got: list[Any] = []
@@ -429,8 +436,8 @@ async def test_woken_and_then_ended(node: ak.Node, clock: MockClock, way: str, w
 @AT_ONCE
 @pytest.mark.parametrize("again", ["the same", "receive"])
 async def test_killed_while_many_wait(node: ak.Node, clock: MockClock, at_once: AtOnce, again: str) -> None:
-    """With a full mailbox too: killed on its own stack, by itself or by an actor that it calls, it
-    takes no more.
+    """A process that is killed on its own stack, by itself or by an actor that it calls, takes no
+    more messages, not even from a full mailbox.
     """
     got: list[Any] = []
 
@@ -454,8 +461,8 @@ async def test_killed_while_many_wait(node: ak.Node, clock: MockClock, at_once: 
 
 
 async def test_killed_while_it_lets_others_run(node: ak.Node, clock: MockClock) -> None:
-    """A process that takes one message after the other lets others run from time to time; a kill
-    that comes then ends it before the next message.
+    """A process that takes one message after another lets others run from time to time; a kill that
+    comes then ends it before the next message.
     """
     got: list[int] = []
 
@@ -479,7 +486,7 @@ async def test_killed_while_it_lets_others_run(node: ak.Node, clock: MockClock) 
 
 
 async def test_shielded_code_may_go_on(node: ak.Node, clock: MockClock) -> None:
-    """As with any await: a shielded scope in a killed process waits for its message, and takes it
+    """As with any await, a shielded scope in a killed process waits for its message, and takes it
     in every way.
     """
     got: list[Any] = []
@@ -521,8 +528,8 @@ PROGRAM = st.lists(
 @given(program=PROGRAM)
 @effort(100)
 def test_random_receives_against_a_list(program: list[tuple[str, Any]]) -> None:
-    """Sends and receives of all kinds in any order: each gives what a plain list would, and leaves
-    what it would.
+    """Sends and receives of all kinds come in any order: each gives what a plain list would give,
+    and leaves what it would leave.
     """
     got: list[Any] = []
     expected: list[Any] = []

@@ -10,13 +10,20 @@ import trio
 
 import actorkit as ak
 from actorkit.runtime.actor.mailbox import Mailbox
-from actorkit.runtime.actor.states import DEAD, IDLE, RUNNING, STATES, TRANSITIONS
+from actorkit.runtime.actor.states import DEAD, IDLE, QUEUED, RUNNING, STATES, SUSPENDED, TRANSITIONS
 
 LISTED = {(each.source, each.target) for each in TRANSITIONS}
 
 
+def test_each_state_has_its_word() -> None:
+    """The words are in the order of the states' numbers."""
+    numbers = (IDLE, QUEUED, RUNNING, DEAD, SUSPENDED)
+    assert [STATES[number] for number in numbers] == ["waiting", "runnable", "running", "exiting", "suspended"]
+    assert len(STATES) == len(numbers)
+
+
 class Seen:
-    """Stands for the slot ``state`` of records, and notes each step."""
+    """Stands in for the slot ``state`` of records, and notes each step."""
 
     def __init__(self) -> None:
         self.slot: Any = vars(Mailbox)["state"]
@@ -85,7 +92,7 @@ async def process(ctx: ak.ProcessContext) -> None:
 
 
 async def live(node: ak.Node) -> None:
-    """Take actors of all kinds through all that may happen to them."""
+    """Take actors of all kinds through everything that may happen to them."""
     refs = [node.spawn(Worker) for _ in range(8)]
     await refs[0].call(Worker.now)
     await refs[0].call(Worker.wait)

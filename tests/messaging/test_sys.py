@@ -1,4 +1,4 @@
-"""sys: looking into actors, suspending them, following what they handle."""
+"""sys: looking into actors, suspending them, and following what they handle."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Fragile(Gate):
 
 @conforms("SRV-18")
 async def test_get_state(node: ak.Node, clock: MockClock) -> None:
-    """SRV-18: the attributes by name, slots included, by ref and by name; not through
-    format_status; a shallow copy.
+    """SRV-18: get_state gives the attributes by name, slots included, by ref and by name, not
+    through format_status, as a shallow copy.
     """
     assert await ak.sys.get_state(node.spawn(Slotted, 1)) == {"a": 1, "b": "b"}
     node.spawn(ak.child(Secretive).with_(name="svc"))
@@ -66,8 +66,8 @@ async def test_get_state(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("SRV-18")
 async def test_replace_state(node: ak.Node, clock: MockClock) -> None:
-    """SRV-18: the function gets the attributes and returns the new ones; what it leaves out is
-    deleted.
+    """SRV-18: the function gets the attributes and returns the new ones; an attribute that it
+    leaves out is deleted.
     """
     slotted, puppet = node.spawn(Slotted, 1), node.spawn(Puppet)
     assert await ak.sys.replace_state(slotted, lambda state: {**state, "a": 2}) == {"a": 2, "b": "b"}
@@ -79,8 +79,8 @@ async def test_replace_state(node: ak.Node, clock: MockClock) -> None:
 @conforms("SRV-18")
 @pytest.mark.parametrize("suspended", [False, True])
 async def test_replace_state_that_fails(node: ak.Node, clock: MockClock, suspended: bool) -> None:
-    """SRV-18: a function that raises, or a state that cannot be set, leaves the state:
-    CallbackFailed; also while suspended.
+    """SRV-18: a function that raises, or a state that cannot be set, leaves the state as it was:
+    CallbackFailed, also while suspended.
     """
     slotted = node.spawn(Slotted, 1)
     if suspended:
@@ -98,8 +98,8 @@ async def test_replace_state_that_fails(node: ak.Node, clock: MockClock, suspend
 
 @conforms("SRV-17")
 async def test_get_status(node: ak.Node, clock: MockClock) -> None:
-    """SRV-17: process_info and the state as format_status shows it, bounded; a crash in it loses
-    nothing.
+    """SRV-17: get_status gives process_info and the state as format_status shows it, bounded; a
+    crash in format_status loses nothing.
     """
     secretive = node.spawn(Secretive)
     status = await ak.sys.get_status(secretive)
@@ -117,8 +117,8 @@ async def test_get_status(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("INFO-05")
 async def test_requests_overtake_the_mailbox(node: ak.Node, clock: MockClock) -> None:
-    """INFO-05: an idle or queued actor is served at once; one in its handler after that message,
-    before those that wait.
+    """INFO-05: an idle or queued actor serves a request at once; an actor in its handler serves it
+    after that message, before those that wait.
     """
     puppet = node.spawn(Puppet)
     for n in range(5):
@@ -157,7 +157,7 @@ async def test_init_comes_first(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_an_actor_that_stays_in_its_handler(node: ak.Node, clock: MockClock) -> None:
-    """CallTimeout after the default 5 s, and the request is not carried out later."""
+    """A request raises CallTimeout after the default 5 s, and is not carried out later."""
     ref, made = gate(node)
     await settle()
     started = trio.current_time()
@@ -174,8 +174,8 @@ async def test_an_actor_that_stays_in_its_handler(node: ak.Node, clock: MockCloc
 
 
 async def test_the_dead_and_the_dying(node: ak.Node, clock: MockClock) -> None:
-    """CalleeDied with NoProc for the dead and for nobody's name; with the reason when it ends
-    first, killed or crashed.
+    """A request raises CalleeDied: with NoProc for a dead actor or a name that nobody has, with its
+    reason if the actor ends first, killed or crashed.
     """
     dead = node.spawn(Puppet)
     dead.kill()
@@ -202,7 +202,7 @@ async def test_the_dead_and_the_dying(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_asking_oneself(node: ak.Node, clock: MockClock) -> None:
-    """A request to oneself, or to one that waits for the asker, is refused at once instead of
+    """A request to oneself, or to an actor that waits for the asker, is refused at once instead of
     timing out.
     """
     one, two = node.spawn(Puppet), node.spawn(Puppet)
@@ -219,7 +219,9 @@ async def test_asking_oneself(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_processes_are_refused(node: ak.Node, clock: MockClock) -> None:
-    """A process has no messages between which it could be looked at."""
+    """A process is refused: there is no point between its messages at which it could be
+    looked at.
+    """
 
     async def process(ctx: ak.ProcessContext) -> None:
         await ctx.receive()
@@ -235,7 +237,7 @@ async def test_processes_are_refused(node: ak.Node, clock: MockClock) -> None:
 @pytest.mark.parametrize("when", ["idle", "queued", "running"])
 async def test_suspend_and_resume(node: ak.Node, clock: MockClock, when: str) -> None:
     """A suspended actor handles nothing but system requests; messages and calls wait and are served
-    after resume; both idempotent.
+    after resume; suspend and resume are idempotent.
     """
     ref, made = gate(node)
     await settle()
@@ -275,7 +277,7 @@ async def test_suspend_and_resume(node: ak.Node, clock: MockClock, when: str) ->
 
 async def test_suspending_again_and_again(node: ak.Node, clock: MockClock) -> None:
     """An actor that is suspended and resumed while it is queued is queued once: it gets one turn,
-    not many.
+    not several.
     """
     ref = node.spawn(Puppet)
     record: Any = ref
@@ -300,7 +302,7 @@ async def test_a_call_to_a_suspended_actor_times_out(node: ak.Node, clock: MockC
 @pytest.mark.parametrize("end", ["kill", "exit", "stop", "shutdown"])
 async def test_ending_a_suspended_actor(node: ak.Node, clock: MockClock, end: str) -> None:
     """Kill, exit signals, stop and the parent's shutdown work on a suspended actor; stop runs
-    terminate; its mailbox is not handled.
+    terminate; the mailbox is not handled.
     """
     log: list[Any] = []
 
@@ -356,7 +358,7 @@ async def test_a_suspended_child_is_shut_down_with_its_tree(clock: MockClock) ->
 
 
 async def test_waiting_senders_of_a_suspended_actor(node: ak.Node, clock: MockClock) -> None:
-    """Who waits for room at a suspended actor is let in after resume."""
+    """A sender that waits for room at a suspended actor is let in after resume."""
     ref = node.spawn(ak.child(Puppet).with_(mailbox=1))
     await ak.sys.suspend(ref)
     async with trio.open_nursery() as nursery:
@@ -373,8 +375,8 @@ async def test_waiting_senders_of_a_suspended_actor(node: ak.Node, clock: MockCl
 
 @conforms("SYS-01")
 async def test_trace(node: ak.Node, clock: MockClock) -> None:
-    """The callback gets each message that begins to be handled, in order, those queued before
-    included; no_trace ends it.
+    """The callback gets each message whose handling begins, in order, including those queued
+    before; no_trace ends it.
     """
     ref, made = gate(node)
     await settle()
@@ -405,7 +407,7 @@ async def test_trace(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("SYS-01")
 async def test_a_trace_callback_that_raises(node: ak.Node, clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged, tracing ends, and the actor does not notice."""
+    """A callback that raises is logged and ends the tracing; the actor does not notice."""
     puppet = node.spawn(Puppet)
 
     def faulty(_: ak.sys.Traced) -> None:
@@ -422,8 +424,8 @@ async def test_a_trace_callback_that_raises(node: ak.Node, clock: MockClock, cap
 
 @conforms("SYS-01")
 async def test_statistics(node: ak.Node, clock: MockClock) -> None:
-    """Counting begins when switched on, counts calls, casts and infos, and is None when off; beside
-    a trace.
+    """Counting begins when it is switched on, counts calls, casts and infos, works beside a trace,
+    and gives None when it is off.
     """
     puppet = node.spawn(Puppet)
     assert await ak.sys.get_statistics(puppet) is None
@@ -453,8 +455,8 @@ async def test_statistics(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_watching_costs_nothing_when_off(node: ak.Node, clock: MockClock) -> None:
-    """Switched off, an actor has its old template again, shared with the others of its class, and
-    calls run inline.
+    """When tracing and counting are off, an actor has its old kind again, shared with the others of
+    its class, and calls run inline.
     """
     one, two = node.spawn(Puppet), node.spawn(Puppet)
     record: Any = one
@@ -469,7 +471,7 @@ async def test_watching_costs_nothing_when_off(node: ak.Node, clock: MockClock) 
 
 
 async def test_a_traced_actor_crashes_and_dies_as_any(node: ak.Node, clock: MockClock) -> None:
-    """Crash reports, deaths and dead letters of a traced actor are as ever."""
+    """Crash reports, deaths and dead letters of a traced actor are the same as ever."""
     puppet, probe = node.spawn(Puppet), Probe(node)
     await ak.sys.trace(puppet, lambda traced: None)
     probe.monitor(puppet)

@@ -1,4 +1,4 @@
-"""node.from_thread: the door for real threads."""
+"""node.from_thread: the way in for real threads."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ async def in_thread(function: Callable[[], Any]) -> Any:
 
 
 async def test_cast_send_and_call() -> None:
-    """A thread casts, sends and calls, by ref, by name and within a deadline; in the order of its
-    asking.
+    """A thread casts, sends and calls, by ref, by name and within a deadline, in the order of its
+    requests.
     """
     async with ak.open_node() as node:
         puppet = node.spawn(ak.child(Puppet).with_(name="svc"))
@@ -59,7 +59,7 @@ async def test_cast_send_and_call() -> None:
 
 
 async def test_order_per_thread() -> None:
-    """Each thread's messages arrive in its order, whatever the others do."""
+    """Each thread's messages arrive in the order in which it sent them, whatever the others do."""
     async with ak.open_node() as node:
         puppet = node.spawn(ak.child(Puppet).with_(mailbox=100_000))
 
@@ -79,7 +79,7 @@ async def test_order_per_thread() -> None:
 
 
 async def test_errors_reach_the_thread() -> None:
-    """A call raises in the thread what it raises anywhere; what is no message is refused in the
+    """A call raises in the thread what it raises anywhere; what is not a message is refused in the
     thread at once.
     """
     async with ak.open_node() as node:
@@ -107,8 +107,8 @@ async def test_errors_reach_the_thread() -> None:
 
 
 async def test_from_a_thread_that_an_actor_waits_for() -> None:
-    """A worker thread of an actor's handler calls other actors; the actor's own nodes and names
-    apply.
+    """A worker thread of an actor's handler calls other actors, on the actor's own node and by its
+    names.
     """
     async with ak.open_node(name="a") as node, ak.open_node(name="b"):
         helper = node.spawn(ak.child(Puppet).with_(name="helper"))
@@ -123,8 +123,8 @@ async def test_from_a_thread_that_an_actor_waits_for() -> None:
 
 
 async def test_after_the_end_of_the_node() -> None:
-    """Sends to a node that has ended are dead letters, calls CalleeDied: a late thread harms
-    nothing.
+    """After a node has ended, sends to it are dead letters and calls raise CalleeDied: a late
+    thread harms nothing.
     """
     async with ak.open_node() as node:
         puppet = node.spawn(Puppet)

@@ -1,5 +1,5 @@
-"""Timers against a list that is searched: what fires, when, in which order, and what ``cancel``
-says.
+"""Timers compared with a list that is searched: which fire, when, in which order, and what
+``cancel`` returns.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.schedules import run_shuffled
 
 
 class Few(Timers):
-    """Tidies up its cancelled ones early."""
+    """Tidies up its cancelled timers early."""
 
     MANY = 3  # type: ignore[misc]
 

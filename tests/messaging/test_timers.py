@@ -19,7 +19,7 @@ from .kit import Puppet, settle
 
 @conforms("TMR-01")
 async def test_send_after(node: ak.Node, clock: MockClock) -> None:
-    """The message comes after the seconds, not before, from the host and from an actor."""
+    """The message comes after that many seconds and not before, from the host and from an actor."""
     probe, puppet = Probe(node), node.spawn(Puppet)
     started = trio.current_time()
     node.send_after(10, probe.ref, "from the host")
@@ -32,8 +32,8 @@ async def test_send_after(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("TMR-01")
 async def test_timers_fire_in_order(node: ak.Node, clock: MockClock) -> None:
-    """Several timers fire in the order of their times, those of one instant in the order of their
-    making.
+    """Timers fire in the order of their times; those of one instant fire in the order in which they
+    were made.
     """
     probe = Probe(node)
     for n, seconds in enumerate((3, 1, 2, 1, 0)):
@@ -44,8 +44,8 @@ async def test_timers_fire_in_order(node: ak.Node, clock: MockClock) -> None:
 
 @conforms("TMR-01")
 async def test_cancel_returns_the_seconds_left(node: ak.Node, clock: MockClock) -> None:
-    """cancel tells what was left; None when it has fired or was cancelled before; a cancelled one
-    does not fire.
+    """cancel returns the time that was left, or None if the timer has fired or was cancelled
+    before; a cancelled timer does not fire.
     """
     probe = Probe(node)
     timer = node.send_after(10, probe.ref, "never")
@@ -63,8 +63,8 @@ async def test_cancel_returns_the_seconds_left(node: ak.Node, clock: MockClock) 
 
 @conforms("TMR-01")
 async def test_a_timer_dies_with_its_actor(node: ak.Node, clock: MockClock) -> None:
-    """A timer to an actor goes with that actor; one to a dead actor never is; neither makes a dead
-    letter.
+    """A timer to an actor ends with that actor, and a timer to a dead actor is never set; neither
+    makes a dead letter.
     """
     puppet = node.spawn(Puppet)
     timers = [node.send_after(10, puppet, n) for n in range(100)]
@@ -79,7 +79,7 @@ async def test_a_timer_dies_with_its_actor(node: ak.Node, clock: MockClock) -> N
 
 
 async def test_a_timer_outlives_the_one_that_made_it(node: ak.Node, clock: MockClock) -> None:
-    """A timer for another is the receiver's: its maker may end."""
+    """A timer for another actor belongs to the receiver: the actor that made it may end."""
     probe, puppet = Probe(node), node.spawn(Puppet)
     await puppet.call(Puppet.do, lambda me: me.ctx.send_after(5, probe.ref, "x"))
     puppet.kill()
@@ -88,8 +88,8 @@ async def test_a_timer_outlives_the_one_that_made_it(node: ak.Node, clock: MockC
 
 @conforms("TMR-01")
 async def test_a_timer_to_a_name(node: ak.Node, clock: MockClock) -> None:
-    """A name is resolved when the timer fires: the holder may have changed; nobody is a dead
-    letter.
+    """A name is resolved when the timer fires: the holder may have changed; if nobody has the name,
+    there is a dead letter.
     """
     ref = ak.named(Puppet, "svc")
     node.spawn(ak.child(Puppet).with_(name="svc")).kill()
@@ -107,7 +107,7 @@ async def test_a_timer_to_a_name(node: ak.Node, clock: MockClock) -> None:
 @conforms("TMR-01")
 @pytest.mark.parametrize("bad", [-1, math.inf, math.nan, "1", None])
 async def test_bad_times(node: ak.Node, clock: MockClock, bad: Any) -> None:
-    """Negative, infinite and other times are refused in the one who asks."""
+    """Negative, infinite and otherwise impossible times raise where they are given."""
     with pytest.raises(ValueError, match="cannot send after"):
         node.send_after(bad, node.spawn(Puppet), "x")
 
@@ -124,7 +124,7 @@ async def test_many_cancelled_timers_are_forgotten(node: ak.Node, clock: MockClo
 
 
 async def test_a_timer_wakes_an_idle_process(node: ak.Node, clock: MockClock) -> None:
-    """A process gets its timers by receive."""
+    """A process receives its timers by receive."""
     probe = Probe(node)
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -139,8 +139,8 @@ async def test_a_timer_wakes_an_idle_process(node: ak.Node, clock: MockClock) ->
 
 @conforms("SRV-12")
 async def test_idle_timeout(node: ak.Node, clock: MockClock) -> None:
-    """SRV-12: IdleTimeout comes after so many seconds without a message, again and again; every
-    message counts it anew.
+    """SRV-12: IdleTimeout comes after that many seconds without a message, again and again; every
+    message starts the count anew.
     """
     log: list[tuple[float, str]] = []
     started = trio.current_time()
@@ -174,7 +174,7 @@ async def test_idle_timeout(node: ak.Node, clock: MockClock) -> None:
 
 
 async def test_a_timer_that_is_cancelled_after_its_node(clock: MockClock) -> None:
-    """It never fired, and the node's counts stay in order."""
+    """A timer cancelled after its node never fires, and the node's counts stay right."""
     async with ak.open_node() as node:
         timer = node.send_after(10, node.spawn(Puppet), "late")
         other = node.send_after(10, ak.named(Puppet, "nobody"), "late")
@@ -184,8 +184,8 @@ async def test_a_timer_that_is_cancelled_after_its_node(clock: MockClock) -> Non
 
 
 async def test_a_cancelled_timer_is_let_go_of(node: ak.Node, clock: MockClock) -> None:
-    """An actor's timers are those that are pending, at once: nobody has to look through all of
-    them.
+    """An actor's list of timers has only those that are pending: nobody has to search through
+    cancelled ones.
     """
     puppet = node.spawn(Puppet)
     record = node.engine.resolve(puppet)

@@ -1,5 +1,5 @@
-"""Arguments that do not fit a handler are the fault of whoever sent them: through every door,
-whatever the shape.
+"""Arguments that do not fit a handler are the fault of the sender, through every door, whatever the
+shape.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .test_threads import in_thread
 
 
 def logged(method: Any) -> Any:
-    """A decorator as people write them."""
+    """A decorator as users write them."""
 
     @functools.wraps(method)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -135,7 +135,7 @@ async def from_an_actor(node: ak.Node, ref: ak.Ref[Shop], method: Any, *args: An
     user = node.spawn(Puppet)
     try:
         return await user.call(Puppet.run, ask)
-    except ak.CalleeDied as died:  # it has not caught it: its own crash, as of any error of its own
+    except ak.CalleeDied as died:  # not caught: its own crash, as with any other error of its own
         assert isinstance(died.reason, ak.Crash)
         assert died.reason.type == "actorkit.errors.BadArguments"
         raise ak.BadArguments(died.reason.message) from None
@@ -175,7 +175,7 @@ SPECS = {"free": {}, "with a budget": {"max_heap_size": "1 MiB"}, "waiting": {"o
 async def test_a_call_whose_arguments_do_not_fit_raises_at_its_caller(
     method: Any, door: Callable[..., Any], options: dict[str, Any], autojump_clock: Any
 ) -> None:
-    """TypeError, with what would fit, and the callee and its state live."""
+    """The caller gets a TypeError that says what would fit; the callee and its state live."""
     async with ak.open_node() as node:
         shop = node.spawn(ak.child(Shop).with_(name="shop", **options))
         await shop.call(Shop.plain, 7)
@@ -234,7 +234,7 @@ CASTS = {
 async def test_a_cast_that_does_not_fit_is_a_dead_letter(
     method: Any, door: Callable[..., Any], options: dict[str, Any], autojump_clock: Any, caplog: Any
 ) -> None:
-    """Its warning names the sender and the message; the receiver goes on with the next one, in
+    """The warning names the sender and the message; the receiver goes on with the next one, in
     order.
     """
     async with ak.open_node() as node, node.subscribe(ak.DeadLetter) as letters:
@@ -256,8 +256,8 @@ async def test_a_cast_that_does_not_fit_is_a_dead_letter(
 
 
 async def test_a_misfit_among_casts_that_were_right_is_named_from_the_second_on(node: ak.Node, caplog: Any) -> None:
-    """A cast carries no sender: the first is unknown, and says so; those after it are checked as
-    they are sent.
+    """A cast carries no sender, so that of the first misfit is unknown, and the warning says so;
+    later casts are checked when they are sent.
     """
     shop = node.spawn(Shop)
     for wrong in (False, True, False, True, False):
@@ -270,8 +270,8 @@ async def test_a_misfit_among_casts_that_were_right_is_named_from_the_second_on(
 
 
 async def test_a_caller_that_has_gone_is_no_reason_to_lose_the_warning(node: ak.Node, clock: Any, caplog: Any) -> None:
-    """A queued call that was given up and does not fit: nobody is there to raise in, so it is a
-    dead letter.
+    """A queued call that was given up and does not fit becomes a dead letter: there is no caller
+    left to raise in.
     """
     shop = node.spawn(Shop)
     gate = trio.Event()
@@ -292,7 +292,7 @@ async def test_a_caller_that_has_gone_is_no_reason_to_lose_the_warning(node: ak.
 async def test_a_type_error_inside_a_handler_is_a_crash(
     node: ak.Node, clock: Any, method: Any, door: Callable[..., Any]
 ) -> None:
-    """Though it is a call with wrong arguments: the handler's own."""
+    """A call with wrong arguments inside the handler is the handler's own crash."""
     shop = node.spawn(Shop)
     with pytest.raises(ak.CalleeDied) as caught:
         await door(node, shop, method, 1)
@@ -302,7 +302,7 @@ async def test_a_type_error_inside_a_handler_is_a_crash(
 
 
 async def test_callbacks_that_take_something_else_are_the_class_s_fault(node: ak.Node, clock: Any) -> None:
-    """handle_info, init and terminate are called by the runtime: a misfit there is a crash."""
+    """The runtime calls handle_info, init and terminate: a misfit there is a crash."""
 
     class Info(ak.Actor):
         def handle_info(self) -> None:  # type: ignore[override]
@@ -329,7 +329,7 @@ async def test_callbacks_that_take_something_else_are_the_class_s_fault(node: ak
 
 
 async def test_continue_with_raises_where_it_is_called(node: ak.Node, clock: Any) -> None:
-    """The actor itself is the caller: it may catch it, and nothing is queued."""
+    """The actor itself is the caller: it may catch the error, and nothing is queued."""
 
     class Slow(ak.Actor):
         def __init__(self) -> None:
@@ -373,7 +373,7 @@ async def test_a_task_whose_arguments_do_not_fit_is_not_begun(clock: Any) -> Non
 
 
 async def test_a_log_handler_that_raises_changes_nothing(node: ak.Node, clock: Any) -> None:
-    """The warning of a dead letter decides nothing."""
+    """A failure to log the warning changes nothing."""
 
     class Broken(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -414,7 +414,9 @@ class Bank(ak.Actor):
 async def test_a_crash_report_tells_the_request(
     node: ak.Node, clock: Any, caplog: Any, method: Any, sender: str, way: str
 ) -> None:
-    """The head of the message, bounded, objects by their type only; of a call the sender too."""
+    """The report has the head of the message, bounded, with objects by their type only, and for a
+    call the sender too.
+    """
     bank = node.spawn(Bank)
 
     class Secret:
@@ -447,7 +449,7 @@ async def test_a_crash_report_tells_the_request(
 
 
 async def test_a_crash_report_of_a_plain_message_tells_it(node: ak.Node, clock: Any, caplog: Any) -> None:
-    """What handle_info got, and what terminate."""
+    """The report has what handle_info got, or what terminate got."""
     bank = node.spawn(Bank)
     bank.send("x" * 10_000)
     await settle()
@@ -486,7 +488,9 @@ def functions(draw: st.DrawFn) -> Any:
 @effort(200)
 @given(functions(), st.integers(0, 5), st.sets(st.sampled_from(["a", "b", "c", "d", "e", "f", "g"]), max_size=3))
 def test_fits_says_what_python_does(function: Any, number: int, names: set[str]) -> None:
-    """For every signature and every way to call it, also of methods and partials."""
+    """``fits`` agrees with Python for every signature and every way to call it, methods and
+    partials included.
+    """
     args, kwargs = (0,) * number, dict.fromkeys(names, 0)
     try:
         function(*args, **kwargs)
@@ -503,8 +507,8 @@ def test_fits_says_what_python_does(function: Any, number: int, names: set[str])
 
 
 async def test_a_process_whose_arguments_do_not_fit_does_not_start(node: ak.Node, clock: Any) -> None:
-    """As a class whose constructor raises: StartFailed at once, in spawn and in a supervisor's
-    start.
+    """It fails as a class whose constructor raises does: StartFailed at once, in spawn and in a
+    supervisor's start.
     """
 
     async def work(ctx: ak.ProcessContext, n: int, *, m: int = 0) -> None:

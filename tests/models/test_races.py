@@ -2,8 +2,8 @@
 (``tests.schedules``).
 
 A seed decides which ready task runs first at every step, and how many steps each task lets pass
-before its deed. Whatever the order: every call is answered or fails, at once and for a reason that
-can be; nothing is left, no task, actor, timer, link or waiting sender.
+before its deed. Whatever the order, every call is answered or fails, at once and for a reason that
+is possible, and nothing is left: no task, actor, timer, link or waiting sender.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CROSSED = ak.Failure("crossed")
 
 
 class Race:
-    """One run: the node, the seed's choices, and what came out, in words."""
+    """One run: the node, the choices that the seed makes, and the outcomes, in words."""
 
     def __init__(self, seed: int) -> None:
         self.pick = random.Random(seed)
@@ -59,14 +59,14 @@ class Race:
 
     async def run(self, scenario: Callable[[Race], Awaitable[None]]) -> None:
         before = trio.lowlevel.current_statistics().tasks_living
-        # No slice ends by the real clock, or every one does: else the same seed would not be the
-        # same run.
+        # Either no slice ends by the real clock, or every slice does; otherwise the same seed would
+        # not give the same run.
         async with ak.open_node(kill_timeout=1000.0, slice_seconds=self.pick.choice([1000.0, 1e-9])) as node:
             self.node = node
             await scenario(self)
             await settle()
             assert node.engine.deadlines.pending == 0, "a call is pending"
-            await trio.sleep(3000)  # what still waits has its time
+            await trio.sleep(3000)  # time for everything that still waits
             await settle()
             assert len(node.engine.timers) == 0, f"{len(node.engine.timers)} timers are left"
             for ref in node.processes():
@@ -388,7 +388,7 @@ async def cancellation_during_a_reply(race: Race) -> None:
 
 
 class Crossing(ak.Actor):
-    """Linked to its twin under the other supervisor, whoever that is now."""
+    """An actor linked to its twin under the other supervisor, whichever actor that is now."""
 
     def __init__(self, race: Race, number: int, other: str) -> None:
         self.race, self.number, self.other = race, number, other
@@ -477,7 +477,9 @@ def test_whatever_the_order(scenario: Any, caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_the_same_seed_is_the_same_order() -> None:
-    """Also that another seed is another: else nothing would be explored."""
+    """The same seed gives the same order, and another seed another order: otherwise nothing would
+    be explored.
+    """
 
     async def program() -> list[int]:
         order: list[int] = []

@@ -1,4 +1,4 @@
-"""The same seed is the same trace, and a trace that was saved is replayed without trio, to the same
+"""The same seed gives the same trace, and a saved trace is replayed without trio, to the same
 actions.
 """
 
@@ -79,8 +79,8 @@ def a_governor(seed: int) -> Trace:
 
 
 def test_a_census_is_told_as_it_is() -> None:
-    """With its counts, and with what has no row. Fault: a governor that is traced decides
-    otherwise.
+    """A census is recorded with its counts, and with those that have no row. Fault: a governor that
+    is traced decides differently.
     """
     rows = [Candidate(n, 1, True, None, 60) for n in range(30)]
     census = Census()
@@ -142,7 +142,9 @@ class Crasher(ak.Actor):
 def test_a_running_supervisor_is_recorded_and_replayed_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its refs and calls are placeholders there, and no event loop runs."""
+    """Refs and calls of the running supervisor are placeholders in the replay, and no event loop
+    runs.
+    """
     caplog.set_level(logging.CRITICAL, "actorkit")
     traces: list[Trace] = []
 
@@ -183,11 +185,44 @@ SAVED = sorted((Path(__file__).parent / "traces").glob("*.jsonl"))
 
 @pytest.mark.parametrize("path", SAVED, ids=lambda path: path.stem)
 def test_traces_of_earlier_versions_are_replayed(path: Path) -> None:
-    """To the same actions, though classes have moved and have other names. Fault: a trace from the
-    field is of no use after an update.
+    """A saved trace replays to the same actions, though classes have moved and have other names.
+    Fault: a trace from the field is of no use after an update.
     """
     lines = path.read_text().splitlines()
     assert Trace.load(path).replay() == len(lines) - 1
+
+
+def without(value: Any, field: str) -> Any:
+    """A trace's line as it was before its classes had ``field``."""
+    match value:
+        case list():
+            return [without(each, field) for each in value]
+        case dict():
+            return {key: without(each, field) for key, each in value.items() if key != field}
+    return value
+
+
+@pytest.mark.parametrize("field", ["memory_quota", "options"])
+def test_a_trace_of_a_class_that_has_got_a_field_since_is_replayed(field: str) -> None:
+    """A field that was not recorded gets its default. Fault: a new option of child specs makes
+    every saved trace diverge.
+    """
+    trace = a_supervisor(1)
+    older = without(json.loads(json.dumps(trace.lines)), field)
+    assert older != trace.lines
+    assert Recorded(older).replay() == len(older) - 1
+
+
+def test_a_field_that_was_not_recorded_is_compared_at_its_default() -> None:
+    """A field that was not recorded is still compared: a value other than the default is another
+    action.
+    """
+    lines = json.loads(json.dumps(a_supervisor(1).lines))
+    starts = [action for step in lines[1:] for action in step["actions"] if "spec" in action["fields"]]
+    action = next(each for each in starts if each["fields"]["spec"]["fields"]["backoff"] is not None)
+    del action["fields"]["spec"]["fields"]["backoff"]
+    with pytest.raises(Diverged):
+        Recorded(lines).replay()
 
 
 def test_a_newer_trace_is_told(tmp_path: Path) -> None:
@@ -207,7 +242,9 @@ def test_what_is_no_trace_is_told(tmp_path: Path, text: str) -> None:
     "value", [{"class": "subprocess:Popen", "fields": {"args": "true"}}, {"enum": "builtins:print", "value": "read"}]
 )
 def test_a_trace_calls_nothing_but_classes_of_data(value: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever the file says. Fault: a trace from a stranger runs a program."""
+    """A trace calls nothing else, whatever its file says. Fault: a trace from a stranger runs a
+    program.
+    """
     lines = [{"version": 2, "machine": "supervision.Supervision", "arguments": [value, []], "draws": False}]
     with pytest.raises(LookupError, match="no such class is here"):
         Recorded(lines).replay()

@@ -1,5 +1,6 @@
-"""Every test gives back what it took: descriptors here, sockets by ResourceWarning being an
-error."""
+"""Every test gives back what it took: descriptors are checked here, sockets by making
+ResourceWarning an error.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ def descriptors() -> int:
 
 @pytest.fixture(autouse=True, scope="module")
 def quick_collections() -> Iterator[None]:
-    """What was there before is not looked at again and again."""
+    """Objects that were there before are not looked at again and again."""
     gc.collect()
     gc.freeze()
     yield

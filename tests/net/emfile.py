@@ -1,4 +1,4 @@
-"""Run by a test: a server that runs out of descriptors. Prints what its clients saw, as JSON."""
+"""A server that runs out of descriptors, run by a test. Prints what its clients saw, as JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Echo(ak.StreamActor):
 
 
 def talk(sock: socket.socket, line: bytes) -> bytes:
-    sock.settimeout(60)  # how long a failure takes
+    sock.settimeout(60)  # how long a failure takes to show
     try:
         sock.sendall(line)
         return sock.recv(100)
@@ -30,7 +30,7 @@ async def main() -> None:
     async with ak.open_node(ak.supervisor(ak.tcp_listener(Echo, port=0, max_line=100, name="l")), call_timeout=60):
         listener = ak.named(ak.Listener, "l")
         [(host, port)] = await listener.call(ak.Listener.addresses)
-        # The clients' sockets are made first: they live in this process too.
+        # The clients' sockets are made first, since they live in this process too.
         sockets = [socket.socket() for _ in range(40)]
         taken = sockets[-1].fileno()
         resource.setrlimit(resource.RLIMIT_NOFILE, (taken + 11, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))

@@ -46,7 +46,7 @@ class Client:
         return await self.line()
 
     async def rest(self) -> bytes:
-        """All that still comes, to an orderly end."""
+        """Everything that still comes, up to an orderly end."""
         parts = [self.buffer]
         while data := await self.stream.receive_some():
             parts.append(data)
@@ -54,7 +54,7 @@ class Client:
         return b"".join(parts)
 
     async def gone(self) -> bool:
-        """The server has closed or reset the connection, whatever it said before."""
+        """Wait until the server has closed or reset the connection, whatever it said before."""
         try:
             await self.rest()
         except trio.BrokenResourceError:
@@ -110,7 +110,7 @@ async def serving(spec: ak.ChildSpec[ak.Listener], **options: Any) -> AsyncItera
 
 
 async def settled() -> None:
-    """Every task that can run has run, and the kernel has been asked for news."""
+    """Wait until every task that can run has run, and the kernel has been asked for news."""
     await trio.testing.wait_all_tasks_blocked(0.005)
 
 

@@ -1,6 +1,6 @@
-"""Peers that mean ill, each a function of the address and a source of randomness. Used by tests,
-and for minutes by `python -m tests.net.hostile SECONDS [SEED]`, which compares nothing and only
-says what became of the node.
+"""Peers that mean harm, each a function of the address and a source of randomness. Tests use them;
+`python -m tests.net.hostile SECONDS [SEED]` lets them attack for minutes, compares nothing, and
+only says what became of the node.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from bench.worker import rss
 
 MAX_LINE = 200
 HANG = 60.0
-"""Seconds after which what should come at once is taken for lost: far beyond any machine that still
-works.
+"""Seconds after which an answer that should come at once is taken for lost: far more than any
+working machine needs.
 """
 
 Address = tuple[str, int]
 
 
 class Echo(ak.StreamActor):
-    """Crashes at a line that is no ASCII."""
+    """Crashes at a line that is not ASCII."""
 
     def received(self, data: bytes) -> None:
         data.decode("ascii")
@@ -101,7 +101,7 @@ KINDS: tuple[Callable[[trio.SocketStream, random.Random], Awaitable[None]], ...]
 
 
 async def attack(address: Address, rand: random.Random, counts: Counter[str]) -> None:
-    """One peer."""
+    """Play one hostile peer."""
     kind = rand.choice(KINDS)
     counts[kind.__name__] += 1
     try:
@@ -116,7 +116,7 @@ async def attack(address: Address, rand: random.Random, counts: Counter[str]) ->
 
 
 async def well_behaved(address: Address, done: trio.Event, counts: Counter[str]) -> None:
-    """One peer among them that must not notice."""
+    """A well-behaved peer among them, which must notice nothing."""
     async with await trio.open_tcp_stream(*address) as stream:
         number = 0
         while not done.is_set():
@@ -137,9 +137,10 @@ async def well_behaved(address: Address, done: trio.Event, counts: Counter[str])
 async def siege(
     seconds: float, seed: int, peers: int = 30, most: float = float("inf"), answers: int = 0, look_every: int = 50
 ) -> dict[str, Any]:
-    """A node with a listener under attack; what was seen. It ends after so many seconds, or when
-    ``most`` peers have come, one has crashed its connection, and the well-behaved has had so many
-    answers. The books are looked at each time that ``look_every`` peers have come and gone.
+    """Attack a node with a listener, and return what was seen. The siege ends after that many
+    seconds, or when ``most`` peers have come, one of them has crashed its connection, and the
+    well-behaved peer has had that many answers. The books are checked each time ``look_every``
+    peers have come and gone.
     """
     rand = random.Random(seed)
     counts: Counter[str] = Counter()

@@ -1,4 +1,6 @@
-"""Connections over real sockets: what an actor sees, what its peer sees, and how both end."""
+"""Connections over real sockets: what an actor sees, what its peer sees, and how each of
+them ends.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ import trio.testing
 
 import actorkit as ak
 from actorkit.net.connection import CHUNK, SMALL_CHUNK
-from actorkit.net.framing import Frames, Lines
+from actorkit.net.framing import BadFrame, Frames, Lines
 from actorkit.net.stream_actor import BATCH
 
 from .helpers import Client, Echo, RawEcho, Server, living, serving, settled
@@ -65,7 +67,7 @@ def echo(cls: type[ak.StreamActor] = Echo, *args: Any, **options: Any) -> ak.Chi
 
 
 async def test_lines() -> None:
-    """Each line is one message, without its end, however the bytes come."""
+    """Each line is one message, without its line end, however the bytes come."""
     async with serving(echo()) as server, server.client() as client:
         assert await client.ask(b"hello") == b"hello"
         await client.send(b"one\r\ntw")
@@ -75,12 +77,41 @@ async def test_lines() -> None:
 
 
 async def test_frames() -> None:
-    """Each frame is one message, without its length."""
+    """Each frame is one message, without its length prefix."""
     async with serving(echo(max_frame=100)) as server, server.client() as client:
         await client.send(Frames.encode(b"a\nb") + Frames.encode(b"c")[:3])
         assert await client.exactly(4) == b"a\nb\n"
         await client.send(Frames.encode(b"c")[3:])
         assert await client.line() == b"c"
+
+
+class Digits:
+    """A framing of the test's own: each digit is a message, and nothing else is allowed."""
+
+    pending = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        digits = [data[at : at + 1] for at in range(len(data))]
+        for at, digit in enumerate(digits):
+            if not digit.isdigit():
+                raise BadFrame(f"letter {digit.decode()}", digits[:at])
+        return digits
+
+
+async def test_malformed_bytes_end_the_connection_in_order() -> None:
+    """Malformed bytes end the connection after the messages before them, whose answers the peer
+    gets; the peer is at fault, so nothing crashes.
+    """
+    spec = echo(max_line=10)
+    child, address, _, limits = spec.args
+    async with serving(spec.with_(args=(child, address, Digits, limits))) as server, server.client() as client:
+        await client.send(b"1")
+        assert await client.line() == b"1"
+        await client.send(b"23x4")
+        assert await client.rest() == b"2\n3\n"
+        reason = await server.ended()
+        assert isinstance(reason, ak.Shutdown)
+        assert str(reason.detail).endswith("sent a letter x")
 
 
 async def test_ten_megabytes_raw_are_exact() -> None:
@@ -96,7 +127,7 @@ async def test_ten_megabytes_raw_are_exact() -> None:
 async def test_short_lines_are_read_in_small_pieces_and_long_ones_in_large(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is read is cut up in one go, and nobody else has a turn meanwhile."""
+    """One read is cut into messages in one go, and no other task has a turn meanwhile."""
     reads: list[int] = []
     feed = Lines.feed
 
@@ -125,7 +156,9 @@ async def test_short_lines_are_read_in_small_pieces_and_long_ones_in_large(
 
 
 async def test_connected_comes_first_plain_or_async() -> None:
-    """``connected`` has ended before the first line, and may write; plain as well as async."""
+    """``connected`` ends before the first line, and may write; this holds for a plain and an async
+    method.
+    """
 
     class Plain(Echo):
         def connected(self) -> None:
@@ -144,8 +177,8 @@ async def test_connected_comes_first_plain_or_async() -> None:
 
 
 async def test_one_thing_at_a_time_in_order() -> None:
-    """While ``received`` waits, the next lines and the messages of others wait too; then all come,
-    the messages in their order.
+    """While ``received`` waits, the next lines and other actors' messages wait too; then all come,
+    the messages in order.
     """
     log: list[Any] = []
     gate = trio.Event()
@@ -171,7 +204,7 @@ async def test_one_thing_at_a_time_in_order() -> None:
 
 
 async def test_a_busy_actor_gets_lines_through_its_mailbox() -> None:
-    """A line that comes while a cast waits in the pool is handled after it."""
+    """A line that comes while a cast waits in the pool is handled after that cast."""
     log: list[str] = []
     gate = trio.Event()
 
@@ -200,7 +233,7 @@ async def test_a_busy_actor_gets_lines_through_its_mailbox() -> None:
 
 
 async def test_a_full_mailbox_that_drops_its_oldest_drops_no_line() -> None:
-    """``overflow="drop_oldest"`` throws out messages of actors, not what the peer sent, nor
+    """``overflow="drop_oldest"`` drops messages of actors, but neither what the peer sent nor
     ``connected``.
     """
     gate = trio.Event()
@@ -232,7 +265,7 @@ async def test_a_full_mailbox_that_drops_its_oldest_drops_no_line() -> None:
 
 
 async def test_calls_casts_and_infos_reach_a_reading_connection() -> None:
-    """Other actors talk to a connection as to any actor."""
+    """Other actors talk to a connection as they do to any actor."""
     log: list[Any] = []
     async with serving(echo(Order, log)) as server, server.client() as client:
         await client.ask(b"x")
@@ -255,9 +288,9 @@ class Passes(trio.abc.Instrument):
 
 @pytest.mark.parametrize("slice_seconds", [1e-9, 1_000.0])
 async def test_a_pumping_peer_starves_nobody(slice_seconds: float) -> None:
-    """One connection whose peer never stops sending has a batch of lines in each of trio's passes,
-    and another one its answer within a few of them; be the machine so slow that no slice is long
-    enough, or so fast that none ends.
+    """A connection whose peer never stops sending handles a batch of lines in each of trio's
+    passes, and another connection gets its answer within a few passes. This holds on a machine so
+    slow that no slice is long enough, and on one so fast that no slice ends.
     """
     most = 10  # passes for one answer: its line is read in the first, the answer in the next
     handled = 0
@@ -305,7 +338,7 @@ async def test_a_pumping_peer_starves_nobody(slice_seconds: float) -> None:
 
 
 async def test_writes_of_one_slice_arrive_in_order() -> None:
-    """Many small writes are one stream."""
+    """Many small writes in one slice arrive as one stream."""
 
     class Many(ak.StreamActor):
         def received(self, line: bytes) -> None:
@@ -355,8 +388,8 @@ async def registered(server: Server) -> ak.Ref[Writer]:
 
 
 async def test_a_write_in_an_inline_call_is_sent() -> None:
-    """A synchronous call runs in its caller's task, here the host's; what it writes goes out
-    without anybody else's help.
+    """A synchronous call runs in its caller's task, here the host's; what the call writes goes out
+    without any further step.
     """
     async with serving(echo(Writer)) as server, server.client() as client:
         ref = await registered(server)
@@ -366,7 +399,9 @@ async def test_a_write_in_an_inline_call_is_sent() -> None:
 
 
 async def test_writes_from_anywhere_are_sent() -> None:
-    """From a suspended handler, from a timer's message, from a task in the actor's own nursery."""
+    """A suspended handler, a timer's message and a task in the actor's own nursery may all
+    write.
+    """
 
     class Nursery(Writer):
         @ak.cast
@@ -390,7 +425,9 @@ async def test_writes_from_anywhere_are_sent() -> None:
 
 
 async def test_a_write_in_the_constructor_is_a_clear_error(caplog: pytest.LogCaptureFixture) -> None:
-    """There is no connection yet: the error says so, is logged, and the listener lives."""
+    """There is no connection yet in the constructor: the error says so and is logged, and the
+    listener lives.
+    """
     attempts: list[int] = []
 
     class Early(Echo):
@@ -408,7 +445,7 @@ async def test_a_write_in_the_constructor_is_a_clear_error(caplog: pytest.LogCap
 
 
 async def test_what_is_not_bytes_is_refused_in_the_handler(caplog: pytest.LogCaptureFixture) -> None:
-    """``write("text")`` raises TypeError where it is written; only that connection ends."""
+    """``write("text")`` raises TypeError where it is called; only that connection ends."""
 
     class Text(Echo):
         def received(self, line: Any) -> None:
@@ -424,7 +461,7 @@ async def test_what_is_not_bytes_is_refused_in_the_handler(caplog: pytest.LogCap
 
 
 async def test_a_mutable_buffer_is_copied() -> None:
-    """What is written is what it was then; a view of it does as well."""
+    """``write`` sends what the buffer held at the time; a view of a buffer works as well."""
 
     class Reuse(ak.StreamActor):
         def received(self, line: bytes) -> None:
@@ -440,7 +477,7 @@ async def test_a_mutable_buffer_is_copied() -> None:
 
 
 async def test_a_write_larger_than_every_buffer_drains_in_order() -> None:
-    """One write may exceed ``max_unsent`` when nothing else is waiting; what is written later comes
+    """One write may exceed ``max_unsent`` when nothing else waits; what is written later comes
     after it.
     """
     big = random.Random(2).randbytes(9_000_000)
@@ -463,7 +500,7 @@ async def test_a_write_larger_than_every_buffer_drains_in_order() -> None:
 
 
 async def flood(ref: ak.Ref[Writer], chunk: bytes) -> int:
-    """Write until it is refused; how many were accepted."""
+    """Write until a write is refused; the number of writes that were accepted."""
     accepted = 0
     while await ref.call(Writer.say, chunk):
         accepted += 1
@@ -472,7 +509,7 @@ async def flood(ref: ak.Ref[Writer], chunk: bytes) -> int:
 
 
 async def test_a_slow_reader_is_disconnected_with_the_numbers() -> None:
-    """A peer that does not read may leave ``max_unsent`` bytes waiting, not more."""
+    """A peer that does not read may leave ``max_unsent`` bytes waiting, and no more."""
     async with serving(echo(Writer, max_unsent=20_000)) as server, server.client():
         ref = await registered(server)
         with pytest.raises(ak.CalleeDied):
@@ -504,12 +541,12 @@ async def test_a_slow_reader_may_lose_data_instead() -> None:
 
 
 async def test_a_slow_reader_does_not_hold_up_others() -> None:
-    """One member of a room that reads nothing costs the others nothing."""
+    """One member of a room that reads nothing costs the other members nothing."""
     async with serving(echo(RawEcho, max_unsent=1 << 25)) as server, server.client() as slow, server.client() as quick:
         await slow.send(b"z")
         await slow.exactly(1)
         [at_it] = [ref.obj.connection for ref in server.connections() if ref.obj.connection.bytes_in]
-        while at_it.unsent < 1 << 20:  # the kernel takes no more of what it does not read
+        while at_it.unsent < 1 << 20:  # the kernel takes no more: nobody reads
             await slow.send(b"z" * 65_536)
         for _ in range(20):
             await quick.send(b"ping\n")
@@ -518,7 +555,7 @@ async def test_a_slow_reader_does_not_hold_up_others() -> None:
 
 
 async def test_writes_after_the_end_are_refused() -> None:
-    """``write`` of a stopping actor whose peer has gone returns; nothing is raised."""
+    """``write`` of a stopping actor whose peer has gone returns and raises nothing."""
     results: list[bool] = []
 
     class Late(ak.StreamActor):
@@ -541,7 +578,7 @@ async def test_writes_after_the_end_are_refused() -> None:
 
 
 async def test_a_silent_peer_is_just_idle() -> None:
-    """A peer that connects and says nothing costs one task; the stop ends it."""
+    """A peer that connects and says nothing costs one task; a stop ends that task."""
     async with serving(echo()) as server, server.client() as client:
         await settled()
         assert len(server.connections()) == 1
@@ -552,7 +589,7 @@ async def test_a_silent_peer_is_just_idle() -> None:
 
 
 async def test_half_a_line_then_close_is_no_message() -> None:
-    """What is not complete is not delivered; the actor ends Normal."""
+    """An incomplete message is not delivered; the actor ends with Normal."""
     log: list[Any] = []
     async with serving(echo(Order, log)) as server:
         async with server.client() as client:
@@ -563,7 +600,7 @@ async def test_half_a_line_then_close_is_no_message() -> None:
 
 
 async def test_half_a_line_then_reset_is_a_shutdown() -> None:
-    """A reset ends the actor in an orderly way, with the cause in the reason."""
+    """A reset ends the actor in an orderly way, with the cause in its reason."""
     async with serving(echo()) as server:
         async with server.client() as client:
             await client.ask(b"a")
@@ -602,7 +639,7 @@ async def test_the_peer_closes_while_we_write() -> None:
 
 
 async def test_a_peer_that_half_closes_still_gets_its_answers() -> None:
-    """The end of the input is not the end of the output: what is buffered goes out, within
+    """The end of the input is not the end of the output: what is buffered still goes out, within
     ``linger``.
     """
 
@@ -619,7 +656,7 @@ async def test_a_peer_that_half_closes_still_gets_its_answers() -> None:
 
 
 async def test_output_that_nobody_reads_does_not_linger_for_ever(mock_clock: trio.testing.MockClock) -> None:
-    """After ``linger`` seconds the socket is closed, whatever waits in the buffer."""
+    """After ``linger`` seconds the socket is closed, whatever still waits in the buffer."""
 
     class Big(ak.StreamActor):
         def received(self, line: bytes) -> None:
@@ -641,7 +678,7 @@ async def test_output_that_nobody_reads_does_not_linger_for_ever(mock_clock: tri
 
 
 async def test_stop_after_a_reply_flushes_it() -> None:
-    """``ctx.stop()`` after a write: the peer gets all of it, also when it goes on sending."""
+    """``ctx.stop()`` after a write: the peer gets all of it, even if the peer goes on sending."""
 
     class Once(ak.StreamActor):
         def received(self, line: bytes) -> None:
@@ -655,7 +692,9 @@ async def test_stop_after_a_reply_flushes_it() -> None:
 
 
 async def test_a_peer_that_sends_for_ever_is_not_read_for_ever(mock_clock: trio.testing.MockClock) -> None:
-    """After an orderly end its input is read and forgotten for ``linger`` seconds at most."""
+    """After an orderly end the peer's input is read and discarded, for at most ``linger``
+    seconds.
+    """
 
     class Once(ak.StreamActor):
         def received(self, line: bytes) -> None:
@@ -663,10 +702,10 @@ async def test_a_peer_that_sends_for_ever_is_not_read_for_ever(mock_clock: trio.
             self.ctx.stop()
 
     async with serving(echo(Once, linger=10)) as server, server.client() as client:
-        await client.send(b"x\n" * 2 * CHUNK)  # more than the first look takes: it is still sending
+        await client.send(b"x\n" * 2 * CHUNK)  # more than the first read takes: it is still sending
         assert await server.ended() == ak.NORMAL
         mock_clock.jump(9.9)
-        for _ in range(1_000):  # 20 MB, more than the kernel holds: somebody reads
+        for _ in range(1_000):  # 20 MB, more than the kernel holds: it is being read
             await client.send(b"x\n" * 10_000)
         mock_clock.jump(0.2)
         with pytest.raises(trio.BrokenResourceError):
@@ -711,7 +750,7 @@ class Fragile(ak.StreamActor):
 
 
 async def test_a_crash_in_connected_closes_the_socket(caplog: pytest.LogCaptureFixture) -> None:
-    """The crash is that connection's alone, and is reported."""
+    """A crash ends that connection only, and is reported."""
     async with serving(echo(Fragile, "connected")) as server:
         for _ in range(3):
             async with server.client() as client:
@@ -723,8 +762,8 @@ async def test_a_crash_in_connected_closes_the_socket(caplog: pytest.LogCaptureF
 
 @pytest.mark.parametrize("how", ["crash", "crash later", "deliver", "kill", "kill suspended", "kill in the pool"])
 async def test_only_one_connection_ends(how: str) -> None:
-    """By a crash or a kill, in the reader's task or in the pool: its socket is closed, the others
-    and the listener live.
+    """After a crash or a kill, in the reader's task or in the pool, the actor's socket is closed,
+    and the other connections and the listener live.
     """
     async with serving(echo(Fragile)) as server, server.client() as other, server.client() as client:
         assert await other.ask(b"hi") == b"hi"
@@ -752,7 +791,7 @@ async def test_only_one_connection_ends(how: str) -> None:
 
 
 async def test_a_kill_while_lines_wait_in_the_mailbox() -> None:
-    """The reader waits for its turn, the pool is in a handler: the kill ends both."""
+    """The reader waits for its turn while the pool is in a handler: the kill ends both."""
     async with serving(echo(Fragile)) as server, server.client() as client:
         await client.ask(b"hi")
         [ref] = server.connections()
@@ -791,8 +830,8 @@ class Untidy(ak.StreamActor):
 
 @pytest.mark.parametrize("what", ["scope", "scope later", "nursery", "lock"])
 async def test_what_a_handler_leaves_open_is_contained(what: str) -> None:
-    """A scope, nursery or lock left in the reader's task ends that actor with a reason that says
-    so, at once, and nothing else.
+    """A scope, nursery or lock left in the reader's task ends that actor and nothing else, at once,
+    with a reason that says so.
     """
     try:
         async with serving(echo(Untidy)) as server, server.client() as other, server.client() as client:
@@ -811,7 +850,7 @@ async def test_what_a_handler_leaves_open_is_contained(what: str) -> None:
 
 
 async def test_a_scope_left_open_without_private_names_is_contained() -> None:
-    """In the degraded mode it is found when the reader ends; the node lives."""
+    """In the degraded mode an open scope is found when the reader ends; the node lives."""
     from actorkit.runtime.base.trio_internals import Features
 
     class Scope(Echo):
@@ -829,7 +868,9 @@ async def test_a_scope_left_open_without_private_names_is_contained() -> None:
 
 
 async def test_contextvars_do_not_mix() -> None:
-    """A context variable that one connection sets is its own, and stays with it."""
+    """A context variable that one connection sets belongs to that connection and stays set
+    there.
+    """
     import contextvars
 
     name: contextvars.ContextVar[bytes] = contextvars.ContextVar("name", default=b"nobody")
@@ -877,8 +918,8 @@ async def test_terminate_may_have_the_last_word() -> None:
 
 
 async def test_idle_timeout_on_a_connection(mock_clock: trio.testing.MockClock) -> None:
-    """``ctx.idle_timeout`` counts from the last line or message; the usual way to hang up on idle
-    peers.
+    """``ctx.idle_timeout`` counts from the last line or message; this is the usual way to hang up
+    on idle peers.
     """
 
     class Patient(Echo):
@@ -942,7 +983,7 @@ async def test_input_waits_while_a_handler_does() -> None:
                 sent += client.stream.socket._sock.send(b"12345678\n" * 1_000)
                 blocked = 0
             except BlockingIOError:
-                blocked += 1  # whoever reads gets its turn, and makes room
+                blocked += 1  # the reader gets its turn, and makes room
             await settled() if blocked else await trio.lowlevel.checkpoint()
         [ref] = server.connections()
         assert sent < 30_000_000
@@ -953,7 +994,7 @@ async def test_input_waits_while_a_handler_does() -> None:
 
 
 async def test_reports_name_the_peer_and_cause(caplog: pytest.LogCaptureFixture) -> None:
-    """An orderly end by the peer's fault is no crash report."""
+    """An orderly end that the peer caused is not reported as a crash."""
     with caplog.at_level(logging.WARNING):
         async with serving(echo(max_line=5)) as server, server.client() as client:
             await client.send(b"0123456789")

@@ -1,6 +1,4 @@
-"""A connection's end comes after what ``connected`` and ``received`` have put into
-``continue_with``.
-"""
+"""A connection ends after what ``connected`` and ``received`` have given to ``continue_with``."""
 
 from __future__ import annotations
 
@@ -15,8 +13,9 @@ from .helpers import serving
 
 
 class Continues(ak.StreamActor):
-    """Continues three times, from ``connected`` or from the line "go"; each time it waits a
-    little."""
+    """Continues three times, from ``connected`` or from the line "go"; each continuation waits a
+    little.
+    """
 
     trap_exit = True
 
@@ -68,8 +67,8 @@ class ContinuesSlowly(Continues):
 @pytest.mark.parametrize("slow", [False, True], ids=["plain continuations", "async continuations"])
 @pytest.mark.parametrize("cls", [Continues, ContinuesSlowly])
 async def test_the_end_waits(cls: type[Continues], slow: bool, where: str, deed: str) -> None:
-    """Whoever ends the connection, and at whatever step: the chain that was begun is whole, and
-    comes before the next line and terminate.
+    """Whatever ends the connection, and at whatever step, a chain that has begun runs to its end,
+    before the next line and terminate.
     """
     for steps in range(8):
         log: list[Any] = []

@@ -20,7 +20,7 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
 
 
 def fed(framer: Framer, pieces: list[bytes], slack: int = 0) -> tuple[list[bytes], bool]:
-    """The messages, and whether a too long one came after them."""
+    """The messages, and whether one that was too long came after them."""
     messages: list[bytes] = []
     for piece in pieces:
         try:
@@ -38,7 +38,7 @@ places = st.lists(st.integers(0, 10_000), max_size=20)
 @settings(max_examples=40, deadline=None)
 @given(streams, places)
 def test_any_cut_of_a_stream_gives_the_same_lines(data: bytes, places: list[int]) -> None:
-    """Lines, and the place of the one that is too long, do not depend on how the bytes came."""
+    """Lines, and the place of one that is too long, do not depend on how the bytes come."""
     assert fed(Lines(LIMIT), cut(data, places), 1) == fed(Lines(LIMIT), [bytes([b]) for b in data], 1)
     assert fed(Lines(LIMIT), cut(data, places), 1) == fed(Lines(LIMIT), [data] if data else [], 1)
 
@@ -46,7 +46,7 @@ def test_any_cut_of_a_stream_gives_the_same_lines(data: bytes, places: list[int]
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.binary(max_size=LIMIT + 2), max_size=10), st.binary(max_size=3), places)
 def test_any_cut_of_a_stream_gives_the_same_frames(frames: list[bytes], tail: bytes, places: list[int]) -> None:
-    """Frames, and the place of the one that is too long, do not depend on how the bytes came."""
+    """Frames, and the place of one that is too long, do not depend on how the bytes come."""
     data = b"".join(map(Frames.encode, frames)) + tail
     good: list[bytes] = []
     for frame in frames:
@@ -68,8 +68,8 @@ def test_lines_are_what_is_between_the_ends(lines: list[bytes], windows: bool) -
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_the_limit_of_a_line_is_exact(end: bytes) -> None:
-    """A line of limit bytes passes with either end; one byte more does not, also before its end has
-    come.
+    """A line of exactly the limit passes with either line end; a line of one byte more does not,
+    even before its end has come.
     """
     assert Lines(LIMIT).feed(b"x" * LIMIT + end) == [b"x" * LIMIT]
     with pytest.raises(FrameTooLong, match="line longer than 8 bytes"):
@@ -79,7 +79,7 @@ def test_the_limit_of_a_line_is_exact(end: bytes) -> None:
 
 
 def test_a_return_within_a_line_counts() -> None:
-    """Only a return directly before the newline is no part of the line."""
+    """A carriage return is cut off only directly before the newline."""
     framer = Lines(LIMIT)
     assert framer.feed(b"x" * LIMIT + b"\r") == []
     with pytest.raises(FrameTooLong):
@@ -95,7 +95,9 @@ def test_the_lines_before_a_too_long_one_are_told() -> None:
 
 
 def test_the_limit_of_a_frame_is_exact() -> None:
-    """A frame of limit bytes passes; one byte more is refused as soon as its length is known."""
+    """A frame of exactly the limit passes; a frame of one byte more is refused as soon as its
+    length is known.
+    """
     assert Frames(LIMIT).feed(Frames.encode(b"x" * LIMIT)) == [b"x" * LIMIT]
     with pytest.raises(FrameTooLong, match="frame of 9 bytes, longer than 8 bytes") as caught:
         Frames(LIMIT).feed(Frames.encode(b"one") + (LIMIT + 1).to_bytes(4, "big"))
@@ -109,7 +111,9 @@ def test_empty_messages_are_messages() -> None:
 
 
 def test_messages_are_bytes() -> None:
-    """Whatever the framer holds a part in, what comes out is hashable and immutable."""
+    """Whatever the framer keeps its unfinished part in, the messages that come out are hashable and
+    immutable.
+    """
     lines, frames = Lines(100), Frames(100)
     got = [m for b in b"hello\n" for m in lines.feed(bytes([b]))] + [
         m for b in Frames.encode(b"hello") for m in frames.feed(bytes([b]))
@@ -126,7 +130,7 @@ def test_raw_passes_on_what_comes() -> None:
 
 
 def test_nothing_is_pending_between_messages() -> None:
-    """A framer that has given all keeps nothing."""
+    """A framer that has given out everything keeps nothing."""
     for framer, whole in ((Lines(LIMIT), b"abc\n"), (Frames(LIMIT), Frames.encode(b"abc"))):
         framer.feed(whole[:2])
         assert framer.pending == 2
@@ -136,13 +140,13 @@ def test_nothing_is_pending_between_messages() -> None:
 
 @pytest.mark.parametrize("make", [Lines, Frames])
 def test_a_long_message_in_small_pieces_takes_linear_time(make: Callable[[int], Framer]) -> None:
-    """A piece is added to what is there, which is neither copied nor looked through: a few of its
-    bytes are read.
+    """A new piece is added to what is there. The old bytes are neither copied nor searched again:
+    only a few of them are read.
     """
     size = 10_000
     framer: Any = make(1 << 30)
     framer.feed(b"xx" if make is Lines else size.to_bytes(4, "big"))
-    framer.feed(b"xx")  # from now on it has a buffer
+    framer.feed(b"xx")  # from here on it has a buffer
     watched = framer._rest = Watched(framer._rest)
     for piece in range(100):
         framer.feed(b"x" * 10)
@@ -153,8 +157,8 @@ def test_a_long_message_in_small_pieces_takes_linear_time(make: Callable[[int], 
 
 
 class Watched(bytearray):
-    """Counts the bytes of it that are read, but for those whose reading Python does not tell (by
-    ``join``, ``+``).
+    """Counts those of its bytes that are read, except by ``join`` and ``+``, which Python does not
+    report.
     """
 
     read = 0

@@ -45,7 +45,7 @@ def free_port() -> int:
 
 
 async def test_port_zero_takes_a_free_one() -> None:
-    """``addresses`` tells which."""
+    """Port 0 takes a free port, and ``addresses`` tells which."""
     async with serving(listener()) as server:
         host, port = await server.address()
         assert host == "127.0.0.1"
@@ -88,7 +88,9 @@ async def test_an_address_in_use_is_named(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
 async def test_an_address_that_is_not_ours_is_named(host: str) -> None:
-    """As is one that is not this machine's, or a name that cannot be resolved."""
+    """An address of another machine, or a name that cannot be resolved, is named in the
+    error too.
+    """
     with pytest.raises(ak.StartFailed, match=f"cannot listen on {host}:0: "):
         async with ak.open_node(ak.supervisor(listener(host=host))):
             pytest.fail("it started")
@@ -100,9 +102,9 @@ def longest_backlog() -> int:
 
 
 async def test_a_crowd_at_the_door() -> None:
-    """Who comes while the node is busy waits in the kernel's backlog. Fault: one of 1,024, so that
-    the kernel drops the packets of the next one, who gets in only when somebody accepts; nobody
-    does while this test does not wait.
+    """Peers that come while the node is busy wait in the kernel's backlog. Fault: the backlog is
+    1,024 long, and the kernel drops the packets of the next peer. That peer gets in only when
+    another is accepted, and none is accepted while this test does not wait.
     """
     crowd = min(1_200, longest_backlog(), (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 200) // 2)
     raise_descriptor_limit(2 * crowd + 200)
@@ -110,7 +112,7 @@ async def test_a_crowd_at_the_door() -> None:
         address = await server.address()
         with contextlib.ExitStack() as peers:
             for _ in range(crowd):
-                # how long a failure takes: who is not let in now never is
+                # how long a failure takes: a peer that is not let in now never is
                 peers.enter_context(socket.create_connection(address, timeout=60))
         await settled()
 
@@ -120,8 +122,8 @@ async def test_a_crowd_at_the_door() -> None:
 
 @pytest.mark.parametrize("talks", [False, True])
 async def test_beyond_max_children_a_peer_is_told(talks: bool) -> None:
-    """The refusal arrives, also at a peer that has already sent much; the refused are counted, the
-    served go on.
+    """The refusal arrives, even at a peer that has already sent much; refused peers are counted,
+    and peers that are served go on.
     """
     async with serving(listener(max_children=1)) as server, server.client() as served:
         assert await served.ask(b"hi") == b"hi"
@@ -135,7 +137,7 @@ async def test_beyond_max_children_a_peer_is_told(talks: bool) -> None:
 
 
 async def test_after_refusals_there_is_room_again() -> None:
-    """When a connection has ended, the next is served."""
+    """When one connection has ended, the next peer is served."""
     async with serving(listener(max_children=1, refusal=b"no\n")) as server:
         for _ in range(3):
             async with server.client() as client:
@@ -147,7 +149,9 @@ async def test_after_refusals_there_is_room_again() -> None:
 
 
 async def test_many_refused_at_once() -> None:
-    """More than the bounded number that is seen off politely are still all refused."""
+    """Only a bounded number of peers is seen off politely; those beyond it are refused all the
+    same.
+    """
     async with serving(listener(max_children=1)) as server, server.client() as served:
         await served.ask(b"hi")
         where = await server.address()
@@ -159,7 +163,7 @@ async def test_many_refused_at_once() -> None:
 
 
 async def test_a_refused_peer_does_not_outstay_its_listener() -> None:
-    """One that does not close holds up neither the listener's end nor the node's."""
+    """A refused peer that does not close holds up neither the listener's end nor the node's."""
     async with serving(listener(max_children=1)) as server, server.client() as served:
         await served.ask(b"hi")
         async with server.client() as refused:
@@ -172,8 +176,8 @@ async def test_a_refused_peer_does_not_outstay_its_listener() -> None:
 
 
 async def test_out_of_descriptors() -> None:
-    """Newcomers are told, the established live, and when there are descriptors again newcomers are
-    served.
+    """Newcomers are told, established connections live, and newcomers are served again when there
+    are descriptors again.
     """
     result = await trio.run_process(
         [sys.executable, "-W", "error", str(ROOT / "tests/net/emfile.py")],
@@ -189,7 +193,7 @@ async def test_out_of_descriptors() -> None:
 
 
 async def test_a_constructor_that_raises_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody asked for that connection, so the log tells; the socket is closed."""
+    """Nobody asked for that connection, so the error goes to the log; the socket is closed."""
 
     class Broken(Echo):
         def __init__(self) -> None:
@@ -203,7 +207,7 @@ async def test_a_constructor_that_raises_is_logged(caplog: pytest.LogCaptureFixt
 
 
 async def test_an_init_that_ignores_or_fails_closes_the_socket() -> None:
-    """``init`` of a connection may decline it."""
+    """``init`` of a connection may decline it, and the socket is closed."""
 
     class Declined(Echo):
         def __init__(self, answer: Any) -> None:
@@ -221,7 +225,7 @@ async def test_an_init_that_ignores_or_fails_closes_the_socket() -> None:
 
 
 async def test_a_stop_in_the_constructor_closes_the_socket() -> None:
-    """``ctx.stop()`` before there is a connection."""
+    """``ctx.stop()`` before there is a connection closes the socket."""
 
     class Stopped(Echo):
         def __init__(self) -> None:
@@ -233,7 +237,9 @@ async def test_a_stop_in_the_constructor_closes_the_socket() -> None:
 
 
 async def test_other_children_are_refused() -> None:
-    """A listener starts its connections itself: ``start_child`` says so, and nothing breaks."""
+    """A listener starts its connections itself: ``start_child`` is refused with an error that says
+    so, and nothing breaks.
+    """
     async with serving(listener()) as server, server.client() as client:
         with pytest.raises(ak.InvalidChildSpec, match="a listener starts its connections itself"):
             await server.listener.call(ak.Listener.start_child, ak.child(Echo))
@@ -244,7 +250,7 @@ async def test_other_children_are_refused() -> None:
 
 
 class Draining(Echo):
-    """Traps exits, and has a last word."""
+    """Traps exits, and says a last word."""
 
     trap_exit = True
 
@@ -257,7 +263,7 @@ class Draining(Echo):
 
 
 async def test_listeners_close_before_anything_ends() -> None:
-    """While the tree stops, whatever takes its time, nobody gets in any more."""
+    """While the tree stops, however long that takes, no newcomer gets in."""
     refused: list[bool] = []
 
     class Last(ak.Actor):
@@ -279,7 +285,9 @@ async def test_listeners_close_before_anything_ends() -> None:
 
 
 async def test_last_words_arrive() -> None:
-    """A connection that traps exits runs ``terminate`` at the stop, and what it writes goes out."""
+    """A connection that traps exits runs ``terminate`` at the stop, and what it writes there goes
+    out.
+    """
     async with ak.open_node(ak.supervisor(listener(Draining).with_(name="l"))):
         [(host, port)] = await ak.named(ak.Listener, "l").call(ak.Listener.addresses)
         clients = [Client(await trio.open_tcp_stream(host, port)) for _ in range(10)]
@@ -314,7 +322,7 @@ async def test_drain_is_a_deadline(mock_clock: trio.testing.MockClock) -> None:
 
 
 async def test_what_is_buffered_goes_out_at_the_stop() -> None:
-    """Connections that do not trap exits end at once, but not what they have written."""
+    """Connections that do not trap exits end at once, but what they have written still goes out."""
 
     class Big(ak.StreamActor):
         def received(self, line: bytes) -> None:
@@ -336,7 +344,9 @@ async def test_what_is_buffered_goes_out_at_the_stop() -> None:
 
 
 async def test_a_killed_listener_takes_its_connections_along_and_comes_back() -> None:
-    """Its supervisor restarts it on the same port; no socket of the old one stays open."""
+    """The listener's supervisor restarts it on the same port; no socket of the old listener stays
+    open.
+    """
     async with serving(listener(port=free_port())) as server, server.client() as client:
         where = await server.address()
         await client.ask(b"hi")
@@ -352,8 +362,8 @@ async def test_a_killed_listener_takes_its_connections_along_and_comes_back() ->
 
 
 async def test_connections_that_outlive_a_killed_listener_are_closed(mock_clock: trio.testing.MockClock) -> None:
-    """In a handler or trapping exits they end later than it: their ends are noticed, their sockets
-    closed.
+    """Connections in a handler, or that trap exits, end later than their listener: their ends are
+    noticed, and their sockets are closed.
     """
 
     class Slow(Draining):
@@ -369,7 +379,7 @@ async def test_connections_that_outlive_a_killed_listener_are_closed(mock_clock:
         await settled()
         assert not server.listener.alive
         assert [ref.alive for ref in old] == [True, True]
-        mock_clock.jump(1)  # the end of the handler of one, of the other's terminate
+        mock_clock.jump(1)  # the handler of one ends, and terminate of the other
         await settled()
         mock_clock.jump(1)
         assert await busy.rest() == b"bye\n"
@@ -377,7 +387,7 @@ async def test_connections_that_outlive_a_killed_listener_are_closed(mock_clock:
 
 
 async def test_stop_accepting() -> None:
-    """The connections go on; newcomers find nobody; doing it twice is nothing."""
+    """The connections go on; newcomers are not served; a second stop_accepting does nothing."""
     async with serving(listener()) as server, server.client() as client:
         where = await server.address()
         await client.ask(b"hi")
@@ -390,8 +400,8 @@ async def test_stop_accepting() -> None:
 
 
 async def test_a_peer_that_comes_as_the_door_closes(caplog: pytest.LogCaptureFixture) -> None:
-    """The listener is closed in the very pass that saw the newcomer: nothing fails, nothing is
-    logged.
+    """The listener is closed in the very pass in which the newcomer was seen: nothing fails, and
+    nothing is logged.
     """
     async with ak.open_node() as node:
         for _ in range(12):
@@ -408,7 +418,9 @@ async def test_a_peer_that_comes_as_the_door_closes(caplog: pytest.LogCaptureFix
 
 
 async def test_a_listener_stopped_before_it_accepted() -> None:
-    """Started and stopped in one breath, nothing is left: no descriptor, no task."""
+    """A listener that is started and stopped in one breath leaves nothing behind: no descriptor, no
+    task.
+    """
     await settled()
     before = living()
     async with ak.open_node() as node:
@@ -429,7 +441,7 @@ def unix(path: Any, **options: Any) -> ak.ChildSpec[ak.Listener]:
 
 
 async def test_unix_sockets(tmp_path: pathlib.Path) -> None:
-    """The path is there with its mode while it is served, and gone afterwards."""
+    """The path exists, with its mode, while it is served, and is gone afterwards."""
     path = tmp_path / "socket"
     async with serving(unix(path, mode=0o640)) as server, server.client() as client:
         assert await server.address() == str(path)
@@ -439,7 +451,7 @@ async def test_unix_sockets(tmp_path: pathlib.Path) -> None:
 
 
 async def test_a_stale_socket_is_replaced(tmp_path: pathlib.Path) -> None:
-    """What a killed server left behind is in nobody's way."""
+    """A path that a killed server left behind is replaced."""
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX) as old:
         old.bind(str(path))
@@ -448,7 +460,7 @@ async def test_a_stale_socket_is_replaced(tmp_path: pathlib.Path) -> None:
 
 
 async def test_a_live_socket_or_a_file_is_not_replaced(tmp_path: pathlib.Path) -> None:
-    """Somebody serves it, or it is no socket: StartFailed names the path, and it stays."""
+    """If the path is served, or is not a socket, StartFailed names it and it stays."""
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX) as live:
         live.bind(str(path))
@@ -466,7 +478,7 @@ async def test_a_live_socket_or_a_file_is_not_replaced(tmp_path: pathlib.Path) -
 
 
 async def test_a_path_that_another_server_took_over_is_left_alone(tmp_path: pathlib.Path) -> None:
-    """Only its own socket is removed."""
+    """A listener removes only its own socket."""
     path = tmp_path / "socket"
     async with serving(unix(path)):
         path.unlink()
@@ -476,7 +488,7 @@ async def test_a_path_that_another_server_took_over_is_left_alone(tmp_path: path
 
 
 async def test_a_unix_refusal(tmp_path: pathlib.Path) -> None:
-    """As over TCP."""
+    """A Unix listener refuses peers as a TCP listener does."""
     async with serving(unix(tmp_path / "socket", max_children=1)) as server, server.client() as client:
         await client.ask(b"hi")
         async with server.client() as refused:
@@ -515,7 +527,7 @@ async def secure(server: Server, contexts: Contexts) -> AsyncIterator[Client]:
 
 
 async def test_tls_echo(contexts: Contexts) -> None:
-    """Lines over TLS; the server's end is a proper goodbye, not a cut."""
+    """Lines go over TLS; the server's end is a proper goodbye, not a cut."""
 
     class Bye(Echo):
         def connected(self) -> None:
@@ -535,7 +547,9 @@ async def test_tls_echo(contexts: Contexts) -> None:
 
 
 async def test_a_line_that_comes_in_one_piece_with_the_handshake(contexts: Contexts) -> None:
-    """It is handled at once. Fault: it was decrypted only when the peer sent more."""
+    """A line that comes in one piece with the handshake is handled at once. Fault: it was decrypted
+    only when the peer sent more.
+    """
     async with serving(tls(contexts)) as server, server.client() as client:
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         peer = contexts[1].wrap_bio(incoming, outgoing, server_hostname=(await server.address())[0])
@@ -596,7 +610,7 @@ async def test_tls_writes_from_others_while_it_reads(contexts: Contexts) -> None
 
 
 async def test_many_writes_of_one_slice_are_no_slow_reader(contexts: Contexts) -> None:
-    """What waits only for the end of the slice does not count against a TLS peer."""
+    """Bytes that wait only for the end of the slice do not count against a TLS peer."""
 
     class Many(ak.StreamActor):
         def received(self, line: bytes) -> None:
@@ -609,7 +623,7 @@ async def test_many_writes_of_one_slice_are_no_slow_reader(contexts: Contexts) -
 
 
 async def test_a_slow_tls_reader_is_disconnected(contexts: Contexts) -> None:
-    """The bound holds for TLS, and the numbers are in the reason."""
+    """The bound holds for TLS, and its numbers are in the reason."""
 
     class Writer(ak.StreamActor):
         @ak.call
@@ -635,7 +649,7 @@ async def test_a_slow_tls_reader_is_disconnected(contexts: Contexts) -> None:
 
 
 async def test_nothing_is_sent_in_clear(contexts: Contexts) -> None:
-    """What a cast writes before the handshake is done waits for it."""
+    """What a cast writes before the handshake is done waits for the handshake."""
 
     class Early(Echo):
         @ak.cast
@@ -648,13 +662,13 @@ async def test_nothing_is_sent_in_clear(contexts: Contexts) -> None:
         await settled()
         server.connections()[0].cast(Early.deliver)
         await settled()
-        # What came in clear would be in the way of the handshake now.
+        # Anything sent in clear would break the handshake now.
         async with trio.SSLStream(stream, contexts[1], server_hostname=where[0]) as encrypted:
             assert await Client(encrypted).line() == b"secret"
 
 
 async def test_handshake_garbage(contexts: Contexts) -> None:
-    """What is not TLS ends that connection in an orderly way; no callback has run."""
+    """Bytes that are not TLS end that connection in an orderly way; no callback runs."""
     async with serving(tls(contexts)) as server, server.client() as client, secure(server, contexts) as other:
         await client.send(b"GET / HTTP/1.0\r\n\r\n")
         assert await client.gone()
@@ -663,7 +677,7 @@ async def test_handshake_garbage(contexts: Contexts) -> None:
 
 
 async def test_garbage_after_the_handshake(contexts: Contexts) -> None:
-    """The stream is broken: an orderly end with the cause, after the lines that were good."""
+    """A broken stream ends in an orderly way with the cause, after the lines that were good."""
     async with serving(tls(contexts)) as server:
         where = await server.address()
         async with await trio.open_tcp_stream(*where) as stream:
@@ -698,7 +712,7 @@ async def test_handshake_timeout(contexts: Contexts, mock_clock: trio.testing.Mo
 
 
 async def test_a_tls_peer_that_cuts_the_line(contexts: Contexts) -> None:
-    """Many clients close without a goodbye: an end as any other."""
+    """Many clients close without a goodbye: each is an end like any other."""
     async with serving(tls(contexts)) as server:
         where = await server.address()
         async with await trio.open_tcp_stream(*where) as stream:
@@ -707,7 +721,7 @@ async def test_a_tls_peer_that_cuts_the_line(contexts: Contexts) -> None:
 
 
 async def test_many_tls_connections(contexts: Contexts) -> None:
-    """Handshakes and echoes of many at once."""
+    """Handshakes and echoes of many clients run at once."""
     async with serving(tls(contexts)) as server, trio.open_nursery() as nursery:
 
         async def one(number: int) -> None:
@@ -748,15 +762,15 @@ async def test_many_tls_connections(contexts: Contexts) -> None:
     ],
 )
 def test_what_cannot_be_is_refused_at_once(field: str, options: dict[str, Any]) -> None:
-    """InvalidChildSpec names the argument, where the listener is specified."""
+    """InvalidChildSpec names the bad argument, where the listener is specified."""
     with pytest.raises(ak.InvalidChildSpec) as caught:
         listener(**options)
     assert caught.value.field == field
 
 
 def test_what_is_no_connection_is_refused(contexts: Contexts, tmp_path: pathlib.Path) -> None:
-    """So are a class that is none, arguments given twice, a name for all, a bad TLS context, a bad
-    path or mode.
+    """What is not a connection class is refused, and so are arguments given twice, one name for all
+    connections, a bad TLS context, and a bad path or mode.
     """
 
     class NotAStream(ak.Actor): ...

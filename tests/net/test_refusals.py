@@ -1,4 +1,6 @@
-"""Refused peers: told why, seen off for a moment, and never for long or many."""
+"""Refused peers are told why and seen off within a moment, never for long and never many at
+once.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def read(theirs: socket.socket) -> bytes:
 
 
 async def test_each_is_told_and_closed_after_its_moment(autojump_clock: trio.testing.MockClock) -> None:
-    """Also those that come when all before them have been closed."""
+    """Each refused peer is told and closed after its moment, including those that come when all
+    earlier ones have been closed.
+    """
     refusals = Refusals(WORDS)
     async with trio.open_nursery() as nursery:
         for _ in range(3):
@@ -63,7 +67,7 @@ async def test_no_more_than_so_many_are_open(autojump_clock: trio.testing.MockCl
 
 @pytest.mark.parametrize("words", [b"", WORDS])
 async def test_without_anybody_to_wait(words: bytes) -> None:
-    """No nursery any more: closed at once."""
+    """When there is no nursery any more, a refused peer is closed at once."""
     ours, theirs = pair()
     Refusals(words).refuse(ours, None)
     assert ours.fileno() == -1

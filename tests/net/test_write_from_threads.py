@@ -1,4 +1,6 @@
-"""Connections and other threads: writing from one is refused, and nothing of it goes out."""
+"""Connections and other threads: writing from another thread is refused, and nothing of it goes
+out.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ class Writer(ak.StreamActor):
 @pytest.mark.parametrize("features", [FEATURES, Features.degraded()], ids=["full", "degraded"])
 @pytest.mark.parametrize("size", [5, 1_000_000])
 async def test_a_write_from_a_thread(features: Features, size: int) -> None:
-    """It raises, names the door for threads, and leaves neither bytes nor counts behind."""
+    """A write from a thread raises, names the way in for threads, and leaves neither bytes nor
+    counts behind.
+    """
     spec = ak.tcp_listener(Writer, port=0, max_line=100)
     async with serving(spec, features=features) as server, server.client() as client:
         assert await client.ask(b"before") == b"before"
@@ -44,7 +48,9 @@ async def test_a_write_from_a_thread(features: Features, size: int) -> None:
 
 @pytest.mark.parametrize("features", [FEATURES, Features.degraded()], ids=["full", "degraded"])
 async def test_a_full_buffer_from_a_thread(features: Features) -> None:
-    """A thread's write that finds no room does not judge the peer."""
+    """A write from a thread that finds no room does not end the connection as that of a slow
+    reader.
+    """
     spec = ak.tcp_listener(Writer, port=0, max_line=100, max_unsent=10)
     async with serving(spec, features=features) as server, server.client() as client:
         assert await client.ask(b"before") == b"before"
@@ -67,7 +73,9 @@ class Nurse(Writer):
 @pytest.mark.real_clock("without trio's private names a nursery that was left open is looked after again and again")
 @pytest.mark.parametrize("features", [FEATURES, Features.degraded()], ids=["full", "degraded"])
 async def test_a_nursery_left_open_in_a_reader(features: Features) -> None:
-    """It ends that connection, in the degraded mode too; the node and the others live."""
+    """A nursery left open in a reader ends that connection, in the degraded mode too; the node and
+    the others live.
+    """
     spec = ak.tcp_listener(Nurse, port=0, max_line=100)
     async with serving(spec, features=features) as server, server.client() as other:
         async with server.client() as client:

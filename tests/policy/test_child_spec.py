@@ -108,7 +108,7 @@ def test_sup_15_unknown_fields_are_pythons_affair():
 
 def test_a_start_without_a_name_needs_an_id():
     partial = functools.partial(worker)
-    with pytest.raises(InvalidChildSpec, match=r"start has no __qualname__ .*give id=") as caught:
+    with pytest.raises(InvalidChildSpec, match=r"start has no __qualname__ .*ChildSpec\(start, id=") as caught:
         ChildSpec(partial)
     assert caught.value.field == "id"
     assert ChildSpec(partial, id="p").id == "p"

@@ -15,7 +15,7 @@ def tuples() -> list[Any]:
 
 
 def buffers() -> list[Any]:
-    """Nothing for pymalloc."""
+    """Blocks that pymalloc does not serve."""
     return [bytes(2048) for _ in range(15_000)]
 
 

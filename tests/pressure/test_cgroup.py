@@ -1,4 +1,4 @@
-"""Which control groups hold us, and what is left in them, from recorded file trees."""
+"""Which control groups hold the process, and what is left in them, from recorded file trees."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.pressure.trees import MIB, UNIFIED, V1, V2, plant, process, v1, v2
 
 
 def read(root: Path) -> list[tuple[str, int, int]]:
-    """(source, limit, used) in MiB of all that have a limit."""
+    """(source, limit, used) in MiB for each group that has a limit."""
     groups = ControlGroups(root)
     try:
         readings, failed = groups.read()
@@ -36,7 +36,7 @@ def test_nested_in_version_2(tmp_path: Path) -> None:
 
 
 def test_page_cache_is_not_needed(tmp_path: Path) -> None:
-    """Inactive page cache does not count at all, active page cache by half."""
+    """Inactive page cache does not count at all, and active page cache counts by half."""
     process(tmp_path, "0::/a\n", V2)
     v2(tmp_path, "sys/fs/cgroup/a", 500, 400, inactive=100, active=50)
     assert read(tmp_path) == [("cgroup v2 /a", 500, 275)]
@@ -51,7 +51,7 @@ def test_page_cache_is_not_needed(tmp_path: Path) -> None:
     ],
 )
 def test_memory_high_is_a_limit(tmp_path: Path, limit: int | str, high: int, told: tuple[str, int, int]) -> None:
-    """The kernel puts us to sleep there, which is no better."""
+    """Above memory.high the kernel puts the process to sleep, which is no better than the limit."""
     process(tmp_path, "0::/a\n", V2)
     v2(tmp_path, "sys/fs/cgroup/a", limit, 100, high=high)
     assert read(tmp_path) == [told]
@@ -91,8 +91,9 @@ def test_an_ancestor_that_does_not_count_us(tmp_path: Path) -> None:
 
 
 def test_a_mount_that_shows_a_part(tmp_path: Path) -> None:
-    """A container without a namespace: the path is the host's, the mount is the container's part
-    of the tree."""
+    """A container has no namespace of its own: the path is the host's, and the mount is the
+    container's part of the tree.
+    """
     mount = "35 31 0:32 /docker/c0ffee /sys/fs/cgroup/memory ro,relatime - cgroup cgroup rw,memory"
     process(tmp_path, "4:memory:/docker/c0ffee/inner\n", mount)
     v1(tmp_path, "sys/fs/cgroup/memory", 512, 200)
@@ -103,7 +104,7 @@ def test_a_mount_that_shows_a_part(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["/docker/c0ffee", "/../sibling", "/gone (deleted)"])
 @pytest.mark.parametrize("mounted", ["/", "/../.."])
 def test_a_path_that_cannot_be_seen(tmp_path: Path, path: str, mounted: str) -> None:
-    """The root of the mount is the nearest group that can be seen, and is taken."""
+    """The root of the mount is the nearest group that can be seen, so it is taken."""
     process(tmp_path, f"0::{path}\n", V2.replace("0:26 / ", f"0:26 {mounted} "))
     v2(tmp_path, "sys/fs/cgroup", 512, 200)
     v2(tmp_path, "sys/fs/sibling", 1, 1)
@@ -146,7 +147,7 @@ def test_lines_that_make_no_sense(tmp_path: Path) -> None:
 
 
 def test_a_limit_of_today(tmp_path: Path) -> None:
-    """Limits are changed while we run."""
+    """A limit that changes while the process runs is seen."""
     process(tmp_path, "0::/a\n", V2)
     v2(tmp_path, "sys/fs/cgroup/a", "max", 90)
     groups = ControlGroups(tmp_path)

@@ -1,4 +1,4 @@
-"""The kernel's own interfaces, where this machine has them and we may use them."""
+"""The kernel's own interfaces, where this machine has them and the process may use them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def lost(name: str, why: Exception) -> None:
 
 
 def child_of_ours(version: int, holds: str) -> Iterator[ControlGroup]:
-    """A new group below ours, removed afterwards."""
+    """A new group below the process's own, removed afterwards."""
     try:
         found = locate()
     except OSError as why:
@@ -105,7 +105,7 @@ IN_A_GROUP = """if True:
 
 
 def test_version_1_from_within(group_v1: ControlGroup) -> None:
-    """The limit is found, use is seen to grow, a threshold wakes, and a move is noticed."""
+    """The limit is found, growth is seen, a threshold wakes, and a move is noticed."""
     run = subprocess.run(
         [sys.executable, "-c", IN_A_GROUP, str(group_v1.directory), str(group_v1)],
         capture_output=True,
@@ -118,8 +118,9 @@ def test_version_1_from_within(group_v1: ControlGroup) -> None:
 
 
 async def test_version_2_tells_of_changes(group_v2: ControlGroup) -> None:
-    """``cgroup.events`` stands in for ``memory.events``: the same mechanism, and there without
-    the controller."""
+    """A change to ``cgroup.events`` wakes. It stands in for ``memory.events``: the mechanism is the
+    same, and the file is there without the controller.
+    """
     wakes = WakeSet(lost)
     wakes.add(kernel_events.events_file(group_v2, "cgroup.events"))
     assert await wakes.wait(0) is None
@@ -168,7 +169,7 @@ def test_no_trigger_is_permitted() -> None:
 
 
 async def test_what_is_armed_here(autojump_clock: trio.testing.MockClock) -> None:
-    """Whatever there is, waiting ends in time, and closing gives everything back."""
+    """Whatever this machine has, waiting ends in time, and closing gives everything back."""
     before = len(os.listdir("/dev/fd"))
     memory = NodeMemory(environ={})
     await memory.wait_for_wake(0.0)

@@ -1,4 +1,4 @@
-"""A source of limits of one's own: one class, and an entry in ``sources.LIMITS``."""
+"""A source of limits that a user adds: one class, and an entry in ``sources.LIMITS``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.pressure.trees import MIB
 
 
 class Quota(LimitSource):
-    """What a sidecar has granted us, say. ``says`` is what it answers."""
+    """What a sidecar has granted this process, for example. ``says`` is its answer."""
 
     name = "quota"
     says: list[Reading] | Exception
@@ -107,7 +107,7 @@ def test_one_that_cannot_be_made(quota: type[Quota]) -> None:
 
 
 def test_a_part_that_cannot_be_read(quota: type[Quota]) -> None:
-    """The rest serves; half a minute later the whole source is made anew."""
+    """The other parts still serve; half a minute later the whole source is made anew."""
     memory = NodeMemory()
     quota.made[0].unreadable["quota of b"] = OSError("denied")
     assert memory.sample(0.0).source == "quota"
@@ -119,7 +119,7 @@ def test_a_part_that_cannot_be_read(quota: type[Quota]) -> None:
 
 
 async def test_its_wakes_are_armed(quota: type[Quota], autojump_clock: trio.testing.MockClock) -> None:
-    """Those that can be. What the service manager wants is passed on."""
+    """The wakes that can be armed are armed. What the service manager wants is passed on."""
     reader, writer = os.pipe()
     quota.pipe = (reader, writer)
     memory = NodeMemory(environ={"MEMORY_PRESSURE_WATCH": "/dev/null"})

@@ -1,4 +1,4 @@
-"""What is live and what is retained, against what the allocators themselves know."""
+"""What is live and what is retained, compared with what the allocators themselves report."""
 
 from __future__ import annotations
 
@@ -108,9 +108,10 @@ MAPPED = """if True:
 
 @needs_glibc
 def test_memory_that_is_neither_allocator_s_is_live() -> None:
-    """A private map is not taken for something that was freed. The test needs a process of its
-    own: after ``malloc_trim`` not all that malloc keeps is resident, and the bound on what is
-    free is too high by as much."""
+    """A private map is not taken for freed memory. The test needs a process of its own: after
+    ``malloc_trim`` not all that malloc keeps is resident, so the bound on free memory is too high
+    by that much.
+    """
     pytest.importorskip("mmap")
     run = subprocess.run([sys.executable, "-c", MAPPED], capture_output=True, text=True, timeout=170)
     assert run.returncode == 0, run.stderr
@@ -119,7 +120,9 @@ def test_memory_that_is_neither_allocator_s_is_live() -> None:
 
 @needs_glibc
 def test_looks_cost_a_fiftieth_of_the_time_at_most() -> None:
-    """In between, what is retained is assumed to stay, so what the process grows by is live."""
+    """Between two looks the retained memory is assumed to stay as it is, so all growth of the
+    process is live.
+    """
     time, looks = 0.0, 0
 
     def small() -> SmallBlocks:
@@ -156,7 +159,7 @@ def test_looks_cost_a_fiftieth_of_the_time_at_most() -> None:
 @needs_glibc
 @pytest.mark.parametrize("resident", [0, 4096, 10 * MIB])
 def test_never_less_than_nothing(resident: int) -> None:
-    """Figures that contradict each other."""
+    """Figures that contradict each other never give a negative result."""
     gauge = LiveGauge(small=lambda: SmallBlocks(500 * MIB, 0))
     assert gauge.read(ProcessPages(0, resident, 0, None)) == resident
 
@@ -196,8 +199,9 @@ OWN_HEAP = """if True:
 @needs_glibc
 @pytest.mark.skipif(own_heaps.why_not() is not None, reason="no heaps of their own")
 def test_own_heaps_are_live_as_far_as_they_are_in_use() -> None:
-    """Free pages are retained; what is free in used pages is not. A purge changes the resident
-    set, not what is live."""
+    """Free pages are retained; free space in used pages is not. A purge changes the resident set,
+    but not what is live.
+    """
     run = subprocess.run([sys.executable, "-c", OWN_HEAP], capture_output=True, text=True, timeout=170)
     assert run.returncode == 0, run.stderr
     looks = [tuple(map(int, line.split())) for line in run.stdout.splitlines()]

@@ -1,5 +1,6 @@
-"""All limits together: the one with the least headroom is reported, and one that fails is left
-out."""
+"""All limits together: the one with the least headroom is reported, and a source that fails is left
+out.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +45,9 @@ def test_our_own_group_s_stalls_before_the_machine_s(tree: Path) -> None:
 
 
 def test_the_machine_is_the_tightest(tree: Path) -> None:
-    """Its limit is what we could grow to: what we have, and what is left."""
+    """The machine's limit is the size to which the process could grow: what it has plus what is
+    left.
+    """
     plant(tree, {"proc/meminfo": "MemTotal: 99999999 kB\nMemAvailable: 10240 kB\n"})
     told = sample(tree)
     assert (told.source, told.limit, told.used) == ("system", 50 * MIB, 40 * MIB)
@@ -64,8 +67,9 @@ def test_what_is_no_limit(limit: int, error: type[Exception]) -> None:
 
 
 def test_pages_that_were_charged_elsewhere(tree: Path) -> None:
-    """We were moved into the group. It counts less than we have, so what is retained is not part
-    of it."""
+    """The process was moved into the group. The group is charged for less than the process has, so
+    retained memory is not part of the charge.
+    """
     v2(tree, "sys/fs/cgroup/a", 500, 5)
     told = sample(tree)
     assert not told.owned
@@ -104,7 +108,9 @@ def test_what_recovers_is_found_again(tree: Path, caplog: pytest.LogCaptureFixtu
 
 
 def test_a_group_that_cannot_be_read(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It cannot be read from the start, as when permission is missing."""
+    """A group that cannot be read from the start, as when permission is missing, is left out and
+    reported.
+    """
     (tree / "sys/fs/cgroup/a/memory.max").unlink()
     (tree / "sys/fs/cgroup/a/memory.max").symlink_to("memory.max")
     memory = NodeMemory(root=tree)
@@ -115,7 +121,7 @@ def test_a_group_that_cannot_be_read(tree: Path, caplog: pytest.LogCaptureFixtur
 
 
 def test_proc_tells_nonsense(tree: Path) -> None:
-    """Then psutil is asked about the process."""
+    """When /proc tells nonsense, psutil is asked about the process."""
     memory = NodeMemory(root=tree)
     plant(tree, {"proc/self/statm": "1 2 3\n"})
     assert memory.sample(0.0).resident > 5 * MIB
@@ -124,7 +130,7 @@ def test_proc_tells_nonsense(tree: Path) -> None:
 
 
 def test_nothing_there_at_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """There is no /proc, as on other operating systems. That is no failure."""
+    """A system without /proc, such as another operating system, is not a failure."""
     memory = NodeMemory(root=tmp_path)
     told = memory.sample(0.0)
     assert told.source == "system"
@@ -137,7 +143,9 @@ def test_nothing_there_at_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
 
 
 def test_the_process_s_own_limits() -> None:
-    """In a process of its own, since a limit holds for all of it."""
+    """The process's own limits are found. The test runs in a process of its own, since a limit
+    holds for all of it.
+    """
     if sys.platform != "linux":
         pytest.skip("limits that can be told from use exist on Linux")
     code = """if True:
@@ -159,7 +167,7 @@ def test_the_process_s_own_limits() -> None:
 
 @pytest.mark.own_process
 def test_this_machine() -> None:
-    """Every figure is plausible, and what we allocate is seen."""
+    """Every figure is plausible, and what the test allocates is seen."""
     memory = NodeMemory()
     before = memory.sample(0.0, fresh=True)
     more = bytearray(b"x") * (50 * MIB)
@@ -175,7 +183,7 @@ def test_this_machine() -> None:
 
 
 def test_samples_open_nothing() -> None:
-    """Descriptors may be short just when memory is."""
+    """Samples open no file, since descriptors may be short just when memory is."""
     memory = NodeMemory()
     memory.sample(0.0)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -23,7 +23,9 @@ async def test_set_at_any_time(autojump_clock: trio.testing.MockClock) -> None:
 
 
 async def test_steps(autojump_clock: trio.testing.MockClock) -> None:
-    """Each sample takes one step, and the last one stays. A whole sample keeps all but its time."""
+    """Each sample takes one step, and the last step stays. A whole sample is reported as it is,
+    except for its time.
+    """
     whole = MemorySample(now=0.0, limit=50, used=30, source="RLIMIT_AS", resident=10, live=5, owned=False)
     memory = ScriptedMemory(limit=100, steps=[10, 20, whole])
     assert [memory.sample(float(n)).used for n in range(4)] == [10, 20, 30, 30]
@@ -33,7 +35,7 @@ async def test_steps(autojump_clock: trio.testing.MockClock) -> None:
 
 
 async def test_wakes(autojump_clock: trio.testing.MockClock) -> None:
-    """Before the wait, during it, and never."""
+    """A wake may come before the wait, during it, or never."""
     memory = ScriptedMemory()
     memory.wake("before")
     began = trio.current_time()

@@ -1,4 +1,4 @@
-"""What wakes: the service manager's protocol, and a set of several wakes."""
+"""What wakes the node: the service manager's protocol, and a set of several wakes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def pipe_wake(name: str) -> tuple[Wake, int]:
 
 
 async def test_a_fifo(tmp_path: Path, wakes: WakeSet, autojump_clock: trio.testing.MockClock) -> None:
-    """Whatever is written to it calls once, even when the writer leaves."""
+    """Whatever is written to the FIFO wakes once, even when the writer leaves."""
     os.mkfifo(tmp_path / "pressure")
     wakes.add(service_manager.watch(environ(tmp_path / "pressure")))
     for _ in range(2):
@@ -53,8 +53,9 @@ async def test_a_fifo(tmp_path: Path, wakes: WakeSet, autojump_clock: trio.testi
 
 
 async def test_a_socket(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
-    """The socket gets what the service manager wants written first. Once it is closed it calls
-    no more."""
+    """The socket is first sent what the service manager wants written. Once its peer has closed it,
+    it wakes no more.
+    """
     gone: list[str] = []
     wakes = WakeSet(lambda name, why: gone.append(f"{name}: {why}"))
     name = str(tmp_path / "s")
@@ -88,7 +89,7 @@ async def test_a_socket(tmp_path: Path, autojump_clock: trio.testing.MockClock) 
 async def test_what_cannot_be_watched(
     watch: str, write: str, why: str, caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """That is logged once, and the rest goes on."""
+    """A wake that cannot be watched is logged once, and the rest goes on."""
     memory = NodeMemory(environ=environ(watch, write))
     for _ in range(2):
         assert await memory.wait_for_wake(0.1) is None
@@ -102,7 +103,7 @@ async def test_what_cannot_be_watched(
 
 
 async def test_off(autojump_clock: trio.testing.MockClock) -> None:
-    """The service manager does not want stalls to be watched, so nobody watches them."""
+    """When the service manager does not want stalls to be watched, they are not watched."""
     memory = NodeMemory(environ=environ("/dev/null"))
     assert await memory.wait_for_wake(0.1) is None
     assert [name for name in memory.wakes if "PSI" in name or "pressure" in name] == []
@@ -111,8 +112,9 @@ async def test_off(autojump_clock: trio.testing.MockClock) -> None:
 
 
 async def test_several(wakes: WakeSet, autojump_clock: trio.testing.MockClock) -> None:
-    """Each call wakes once, from any of them. A call before the wait counts; a call during the
-    wait ends it."""
+    """Each call of any wake wakes once. A call before the wait counts; a call during the wait ends
+    it.
+    """
     (one, call_one), (two, call_two) = pipe_wake("one"), pipe_wake("two")
     wakes.add(one)
     wakes.add(two)
@@ -140,7 +142,7 @@ async def test_nobody_to_wake(wakes: WakeSet, autojump_clock: trio.testing.MockC
 
 
 async def test_wakes_are_held_back(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
-    """Calls without end cost a look every 20 ms, no more."""
+    """Calls without end cost a look every 20 ms, and no more."""
     os.mkfifo(tmp_path / "pressure")
     memory = NodeMemory(environ=environ(tmp_path / "pressure"))
     assert await memory.wait_for_wake(0.0) is None

@@ -19,7 +19,7 @@ OTHERS = """\
 
 
 def plant(root: Path, files: Mapping[str, str | int]) -> Path:
-    """Write the files, paths below ``root``."""
+    """Write the files, with paths relative to ``root``."""
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,7 +28,7 @@ def plant(root: Path, files: Mapping[str, str | int]) -> Path:
 
 
 def process(root: Path, cgroup: str, mounts: str) -> Path:
-    """``/proc/self``, with 40 MiB resident, and a machine with 8 GiB left."""
+    """``/proc/self`` of a process with 40 MiB resident, on a machine with 8 GiB left."""
     pages = MIB // 4096
     return plant(
         root,
@@ -57,7 +57,9 @@ def v2(root: Path, directory: str, limit: int | str, used: int, *, inactive: int
 
 
 def v1(root: Path, directory: str, limit: int | None, used: int, *, inactive: int = 0, active: int = 0, hierarchy: int = 1) -> None:  # fmt: skip  # noqa: E501
-    """A group of version 1, sizes in MiB. Its own figures differ from those with its children."""
+    """A group of version 1, sizes in MiB. Its own figures differ from those that include its
+    children.
+    """
     plant(
         root / directory,
         {

@@ -1,3 +1,3 @@
-"""``python -m tests.prove``: what takes too long for every change, part by part, with one summary
-at the end.
+"""``python -m tests.prove``: the checks that take too long for every change, part by part, with one
+summary at the end.
 """

@@ -1,4 +1,4 @@
-"""``python -m tests.prove [part …]`` runs all parts, or those named."""
+"""``python -m tests.prove [part …]`` runs all parts, or the parts named."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PARTS: dict[str, list[str]] = {
         "--cov=actorkit.policy", "--cov-branch", "--cov-report=term-missing:skip-covered", "--cov-fail-under=100",
     ],
 }  # fmt: skip
-"""What to run, by name: arguments for Python. The last line of a part's output goes into the
+"""The parts by name, each as arguments for Python. The last line of a part's output goes into the
 summary.
 """
 
@@ -52,7 +52,7 @@ class Result:
 
 
 def run(name: str) -> Result:
-    """Run one part; its output goes on to ours."""
+    """Run one part, and pass its output on."""
     print(f"=== {name}", flush=True)
     begun = time.monotonic()
     process = subprocess.Popen([sys.executable, *PARTS[name]], stdout=subprocess.PIPE, text=True)
@@ -66,7 +66,7 @@ def run(name: str) -> Result:
 
 
 def main() -> int:
-    """Run the parts, print the summary, and say by the exit status whether all went well."""
+    """Run the parts, print the summary, and return whether all went well as the exit status."""
     results = [run(name) for name in sys.argv[1:] or PARTS]
     print("\n=== summary")
     for result in results:

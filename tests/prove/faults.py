@@ -13,4 +13,4 @@ PARTS: dict[str, list[str]] = {
     "tools": ["-m", "tests.prove.tools"],
     "connect rate": ["-m", "bench.connect_rate"],
 }
-"""Arguments for Python, by name."""
+"""Arguments for Python, by the name of the part."""

@@ -1,5 +1,5 @@
-"""Several soaks side by side, a seed each: ``python -m tests.prove.soaks MINUTES SEED…``. The last
-line sums up.
+"""Several soaks side by side, each with a seed of its own: ``python -m tests.prove.soaks MINUTES
+SEED…``. The last line sums up.
 """
 
 from __future__ import annotations

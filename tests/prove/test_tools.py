@@ -11,7 +11,9 @@ ALL = {combination.name: combination for combination in combinations()}
 
 @pytest.mark.parametrize("name", SAMPLE)
 def test_the_program_is_right_under(name: str) -> None:
-    """Calls, a kill in the middle of a message, a restart, a stop."""
+    """The program is right through calls, a kill in the middle of a message, a restart and
+    a stop.
+    """
     combination = ALL[name]
     if combination.missing:
         pytest.skip(combination.missing)
@@ -23,7 +25,7 @@ def test_names_are_told_apart() -> None:
 
 
 def test_what_is_wrong_is_said() -> None:
-    """A program that fails, and one that says nothing."""
+    """A program that fails is reported, and so is one that says nothing."""
     assert "No module named tests.prove.nothing" in tried(Combination("", module=("tests.prove.nothing",)))
     assert "exit status 0" in tried(
         Combination("", module=("tests.prove.tools",), tools="no such tool", options=("-h",))

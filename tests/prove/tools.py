@@ -1,4 +1,5 @@
-"""Under which tools actorkit works: allocators, debuggers, profilers, tracers, interpreter options.
+"""The tools under which actorkit works: allocators, debuggers, profilers, tracers, interpreter
+options.
 
 ``python -m tests.prove.tools [NAME …]``: each combination runs ``tools_program`` in a process of
 its own, with and without the C extensions, and is right, wrong, or not available here. The last
@@ -21,7 +22,7 @@ from tests.prove.tools_program import TOOLS
 ROOT = Path(__file__).parent.parent.parent
 PROGRAM = "tests.prove.tools_program"
 SECONDS = 600
-"""A combination that takes longer hangs."""
+"""Seconds after which a combination counts as hung."""
 
 
 @attrs.frozen
@@ -30,18 +31,18 @@ class Combination:
 
     name: str
     options: tuple[str, ...] = ()
-    """Given to the interpreter."""
+    """Options for the interpreter."""
     module: tuple[str, ...] = (PROGRAM,)
-    """What ``-m`` runs; the program last."""
+    """What ``-m`` runs; the program comes last."""
     tools: str = ""
-    """Put in force within the process."""
+    """Tools put in force within the process."""
     environ: dict[str, str] = attrs.field(factory=dict)
     missing: str = ""
-    """Why it cannot be tried here."""
+    """Why the combination cannot be tried here."""
 
 
 def preloaded(library: str) -> Combination:
-    """Another malloc for everything."""
+    """Another malloc for the whole process."""
     found = find_library(library)
     why = "" if found else f"lib{library} is not installed"
     environ = {"LD_PRELOAD": found or "", "PYTHONMALLOC": "malloc"}
@@ -57,7 +58,7 @@ def since(*version: int) -> str:
 
 
 def combinations() -> list[Combination]:
-    """All that are tried, each once with the extensions and once without."""
+    """All combinations that are tried, each once with the extensions and once without."""
     found = [Combination("plain")]
     for allocator in ("pymalloc", "malloc", "debug", "malloc_debug", "pymalloc_debug"):
         found.append(Combination(f"PYTHONMALLOC={allocator}", environ={"PYTHONMALLOC": allocator}))
@@ -95,11 +96,11 @@ def combinations() -> list[Combination]:
 
 
 SAMPLE = ("PYTHONMALLOC=malloc_debug", "inside: pdb", "-X dev -W error -bb")
-"""What ``make test`` tries."""
+"""The combinations that ``make test`` tries."""
 
 
 def tried(combination: Combination, *, pure: bool = False) -> str:
-    """ "" if it is right, else what it said."""
+    """The empty string if the combination is right, otherwise what it said."""
     environ = {name: value for name, value in os.environ.items() if name != "ACTORKIT_PURE"}
     environ |= {"PYTHONPATH": str(ROOT)} | combination.environ | ({"ACTORKIT_PURE": "1"} if pure else {})
     command = [sys.executable, *combination.options, "-m", *combination.module]

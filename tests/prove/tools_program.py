@@ -1,9 +1,9 @@
-"""A small program that meets each promise once, for whichever tool runs it.
+"""A small program that checks each promise once, under whichever tool runs it.
 
-``python -m tests.prove.tools_program [TOOL]``: a message is answered, an actor that eats memory in
-the middle of a message ends and its caller hears of it, its supervisor starts it again, nobody else
-notices, and the node stops. The last line that it prints is ``right``. TOOL is put in force within
-the process, as a debugger or profiler would do it; see ``TOOLS``.
+``python -m tests.prove.tools_program [TOOL]``: a message is answered; an actor that eats memory in
+the middle of a message ends, and its caller hears of it; its supervisor starts it again; no other
+actor notices; and the node stops. The last line that it prints is ``right``. TOOL is put in force
+within the process, as a debugger or profiler would do it; see ``TOOLS``.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ MIB = 1 << 20
 
 
 class Hog(ak.Actor):
-    """Eats memory when it is asked to."""
+    """Eats memory when it is told to."""
 
     def __init__(self) -> None:
         self.held: list[bytes] = []
 
     @ak.call
     def eat(self, most: int) -> int:
-        """Until it is stopped, or as much as that."""
+        """Eat until it is stopped, or up to that much."""
         while len(self.held) * 4096 < most:
             self.held.append(bytes(4096))
         return len(self.held)
@@ -52,7 +52,7 @@ class Hog(ak.Actor):
 
 
 class Neighbour(ak.Actor):
-    """Counts, and is in nobody's way."""
+    """Counts, and harms nobody."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -64,13 +64,13 @@ class Neighbour(ak.Actor):
 
 
 def check(what: bool, said: str) -> None:
-    """As ``assert``, which ``-O`` would leave out."""
+    """Works like ``assert``, which ``-O`` would leave out."""
     if not what:
         raise SystemExit(f"wrong: {said}")
 
 
 async def main() -> None:
-    """What is tried."""
+    """Everything that is tried."""
     tree = ak.supervisor(
         ak.child(Hog).with_(name="hog", max_heap_size=ak.HeapLimit("1 MiB", log=False)),
         ak.child(Neighbour).with_(name="neighbour"),
@@ -85,7 +85,7 @@ async def main() -> None:
             await hog.within(120).call(Hog.eat, 64 * MIB)
         except ak.CalleeDied as error:
             check(isinstance(error.reason, ak.MemoryLimit), f"why the hog ended: {error.reason!r}")
-        else:  # without the extensions it is found between its messages, once a second
+        else:  # without the extensions it is found between messages, once a second
             check(not node.capabilities.stop_in_handler, "the hog has eaten 64 MiB")
             with trio.fail_after(120):
                 end: Any = await ends.receive()
@@ -214,7 +214,7 @@ def _debugger() -> Iterator[None]:
 
 @contextmanager
 def _breakpoint() -> Iterator[None]:
-    """A breakpoint in a handler, and pdb told to look and go on."""
+    """A breakpoint in a handler, where pdb is told to look and go on."""
     commands = "where\np number\ncontinue\n" * 20
     out = io.StringIO()
     debugger = pdb.Pdb(stdin=io.StringIO(commands), stdout=out, nosigint=True, readrc=False)
@@ -281,7 +281,9 @@ def _no_collector() -> Iterator[None]:
 
 @contextmanager
 def _quick_switches() -> Iterator[None]:
-    """A thread that works beside it, and the interpreter switching a million times a second."""
+    """A busy thread beside the program, while the interpreter switches threads a million times a
+    second.
+    """
     before = sys.getswitchinterval()
     done = threading.Event()
 
@@ -335,11 +337,11 @@ TOOLS: dict[str, Callable[[], Any]] = {
     "switches": _quick_switches,
     "instrument": _instrument,
 }
-"""What can be put in force within the process, by name; ``NAME+NAME`` for several."""
+"""What can be put in force within the process, by name; ``NAME+NAME`` for several tools."""
 
 
 def run(tools: str) -> None:
-    """The program under these tools."""
+    """Run the program under these tools."""
     with ExitStack() as stack:
         for name in filter(None, tools.split("+")):
             stack.enter_context(TOOLS[name]())

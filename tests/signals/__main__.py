@@ -18,7 +18,7 @@ import sys
 import time
 from collections import Counter
 
-# All that a program imports, before the forks.
+# Everything that a program imports, before the forks.
 from tests.ctrl_c import as_in_a_terminal
 from tests.signals import driver, programs
 from tests.signals.cases import ARRANGEMENTS, PART, SCRIPTS, Case, Ending, cases
@@ -52,7 +52,7 @@ def main(words: list[str]) -> int:
 
 
 def markdown(counts: Counter[tuple[str, str, bool]]) -> str:
-    """How many of how many ended as promised, by what was sent."""
+    """How many of how many cases ended as promised, by what was sent."""
     lines = ["| sent | under `trio.run` | under `ak.run` |", "|---|---|---|"]
     for script in SCRIPTS:
         row = [script.name]

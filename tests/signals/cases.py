@@ -24,9 +24,9 @@ class Spot:
     name: str
     phase: Phase
     stuck: bool = False
-    """It does not let trio's loop turn."""
+    """It keeps trio's loop from turning."""
     endless: bool = False
-    """It waits for more than the stop gives it, so that others are not asked any more."""
+    """It waits longer than the stop allows, so that the others are not asked any more."""
     unwinds: bool = True
     """It has a ``finally`` that must run."""
 
@@ -73,18 +73,18 @@ NEVER = 1_000
 
 @attrs.frozen
 class Script:
-    """Which signals are sent, each after which line. A *tick* (SIGUSR1) after a signal makes the
-    program say a line when Python has handled that signal.
+    """Which signals are sent, and each after which line. A *tick* (SIGUSR1) after a signal makes
+    the program say a line when Python has handled that signal.
     """
 
     name: str
     steps: tuple[tuple[str, int, bool], ...]
     hold: int
-    """How many ticks those wait for who hold up the stop."""
+    """How many ticks the actors that hold up the stop wait for."""
     phases: tuple[Phase, ...] = ("starting", "serving", "stopping")
     runners: tuple[Runner, ...] = ("ak",)
     stuck: bool = True
-    """Also where the loop stands still."""
+    """The script also runs where the loop stands still."""
 
     @property
     def signals(self) -> tuple[int, ...]:
@@ -92,7 +92,7 @@ class Script:
 
     @property
     def slow(self) -> bool:
-        """Somebody holds the stop up, so that the later signals come during it."""
+        """An actor holds the stop up, so that the later signals come during it."""
         return len(self.steps) > 1
 
 
@@ -169,7 +169,7 @@ class Case:
 
     @property
     def cut_short(self) -> bool:
-        """Does a second Ctrl-C make the node kill who still runs?"""
+        """Does a second Ctrl-C make the node kill what still runs?"""
         return self.runner == "trio" and self.script.signals.count(SIGINT) > 1
 
     @property
@@ -179,8 +179,8 @@ class Case:
 
     @property
     def stop_timeout(self) -> float:
-        """So long that only the signal can end the stop, where it must; short where nothing else
-        does.
+        """Long, where only the signal must be able to end the stop; short, where nothing else ends
+        it.
         """
         if self.forces or (self.cut_short and self.host_is_main):
             return 600.0
@@ -201,7 +201,7 @@ class Case:
         return self.around != "nothing" or self.nodes == "side by side"
 
     def dump(self) -> str:
-        """For the program: everything that it has to know."""
+        """What the program has to know, as its argument."""
         return json.dumps({
             "spot": self.spot.name, "phase": self.spot.phase, "runner": self.runner, "nodes": self.nodes,
             "around": self.around, "catch": self.catch, "hold": self.script.hold, "slow": self.script.slow,
@@ -215,13 +215,13 @@ class Ending:
 
     lines: tuple[str, ...]
     status: int | None
-    """As of subprocess: a signal is negative; None: it had to be killed."""
+    """As subprocess gives it: a signal is negative. None: the program had to be killed."""
     errors: str
     sent: int
 
 
 def what_is_wrong(case: Case, end: Ending) -> list[str]:
-    """Nothing, if it came out as promised."""
+    """What differs from the promise; empty if nothing does."""
     if end.status is None:
         return [f"hangs, {end.sent} of {len(case.script.steps)} signals sent"]
     wrong = []
@@ -261,8 +261,7 @@ def _outcome(case: Case, outcome: str, end: Ending, early: bool) -> Iterator[str
             allowed |= {"returned 'done'", *(("returned None",) if terminated else ())}
         if not (case.catch and not case.own_group):
             allowed |= {"group", "KeyboardInterrupt"} if case.own_group else {"KeyboardInterrupt"}
-        # It comes out of the run alone, and uncaught, when the main task has no checkpoint any
-        # more.
+        # It comes out of the run alone and uncaught when the main task has no checkpoint left.
         if len(case.script.steps) > 1 or case.nodes != "one" or case.own_group or case.spot.phase == "stopping":
             allowed |= {"group", "KeyboardInterrupt"} if case.own_group else {"KeyboardInterrupt"}
     shape = outcome
@@ -282,7 +281,7 @@ def early_term(case: Case) -> bool:
 
 
 def _marks(case: Case, lines: tuple[str, ...]) -> Iterator[str]:
-    """Lines of those who must have been heard."""
+    """The lines that must have been said."""
     for name in case.node_names:
         if f"{name} entered" in lines:
             yield f"{name} unwound"
@@ -320,7 +319,7 @@ def pairs() -> Iterator[tuple[Spot, Script, Runner]]:
 
 
 def cases(each: int = len(ARRANGEMENTS)) -> Iterator[Case]:
-    """The table; of the arrangements ``each`` with each pair, in turn."""
+    """The table, with ``each`` of the arrangements for each pair, in turn."""
     turn = itertools.count()
     for spot, script, runner in pairs():
         for _ in range(each):
@@ -365,4 +364,4 @@ PART = (
     Case(spot("all parked"), script("TERM, and TERM in the stop"), "ak", "side by side"),
     Case(spot("terminate waits"), script("TERM, TERM"), "ak"),
 )
-"""What ``make test`` runs; the first three in interpreters of their own."""
+"""What ``make test`` runs; the first three cases run in interpreters of their own."""

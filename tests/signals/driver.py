@@ -1,7 +1,7 @@
 """Runs cases: starts the program, sends a signal whenever a line says that it is time, and tells
-how it ended.
+how the program ended.
 
-A case runs in an interpreter of its own (``popen``), or, when there are thousands of them, in a
+A case runs in an interpreter of its own (``popen``) or, when there are thousands of cases, in a
 fork of one that has imported everything (``fork``).
 """
 
@@ -22,14 +22,16 @@ from tests.signals.cases import Case, Ending, what_is_wrong
 ROOT = Path(__file__).parent.parent.parent
 
 HANG = 60.0
-"""Seconds after which a program counts as hung, and is killed."""
+"""Seconds after which a program counts as hung and is killed."""
 
 AGAIN = 5.0
 """Seconds after which a Ctrl-C that should have cut a stop short is repeated, once."""
 
 
 class InChild(BaseException):
-    """Raised in a fork, to get to the outermost line: what runs there ends as a program does."""
+    """Raised in a fork to get to the outermost line, so that the case there ends as a
+    program does.
+    """
 
     def __init__(self, case: Case) -> None:
         self.case = case
@@ -59,7 +61,7 @@ class Running:
         return self.output
 
     def read(self) -> bool:
-        """Take what it says, and send what is due. False: it has ended."""
+        """Read what it says, and send what is due. False: it has ended."""
         try:
             data = os.read(self.output, 65_536)
         except BlockingIOError:
@@ -80,7 +82,7 @@ class Running:
 
     def kill(self, number: int) -> None:
         try:
-            os.kill(self.pid, number)  # not yet waited for, so it is nobody else's
+            os.kill(self.pid, number)  # not yet waited for, so no other process can have its id
         except ProcessLookupError:
             pass
 
@@ -88,8 +90,8 @@ class Running:
         case = self.case
         wanted = case.cut_short and case.host_is_main and self.sent == len(case.script.steps)
         if wanted and not self.repeated and b"\nrun: " not in self.text:
-            # Two that come before trio has delivered the first are one to it: whoever presses,
-            # presses again.
+            # Two signals that come before trio has delivered the first are one to trio: a person at
+            # the keyboard presses again.
             self.last = self.last or time.monotonic()
             if time.monotonic() - self.last > AGAIN:
                 self.repeated = True
@@ -99,7 +101,7 @@ class Running:
             self.kill(signal.SIGKILL)
 
     def end(self) -> Ending:
-        """Wait for it; its output has ended."""
+        """Wait for it to end; its output has ended already."""
         while not self.killed:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
@@ -117,7 +119,7 @@ class Running:
 
 
 def popen(case: Case, output: int, errors: int) -> int:
-    """In an interpreter of its own."""
+    """Run it in an interpreter of its own."""
     return os.posix_spawn(
         sys.executable,
         [sys.executable, "-W", "error", "-m", "tests.signals.programs", case.dump()],
@@ -128,7 +130,7 @@ def popen(case: Case, output: int, errors: int) -> int:
 
 
 def fork(case: Case, output: int, errors: int) -> int:
-    """In a fork of this one, which raises InChild."""
+    """Run it in a fork of this interpreter, which raises InChild there."""
     pid = os.fork()
     if pid:
         return pid
@@ -141,7 +143,7 @@ def fork(case: Case, output: int, errors: int) -> int:
 def run(
     cases: Iterable[Case], start: Callable[[Case, int, int], int], at_once: int = 1
 ) -> Iterator[tuple[Case, Ending, list[str]]]:
-    """Run them, some at a time; in the order in which they end."""
+    """Run the cases, some at a time, and yield them in the order in which they end."""
     waiting = iter(cases)
     running: set[Running] = set()
     with selectors.DefaultSelector() as selector:
@@ -170,7 +172,7 @@ def run(
 
 
 def run_one(case: Case) -> tuple[Ending, list[str]]:
-    """In an interpreter of its own."""
+    """Run it in an interpreter of its own."""
     [(_, ending, wrong)] = run([case], popen)
     return ending, wrong
 

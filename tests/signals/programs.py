@@ -1,9 +1,9 @@
-"""What runs in a process of its own: ``python -m tests.signals.programs CASE``, CASE as
+"""What runs in a process of its own: ``python -m tests.signals.programs CASE``, with CASE as
 ``Case.dump`` writes it.
 
-It says lines on standard output: *ready* at the spot, *stopping* when somebody holds up the stop,
+It says lines on standard output: *ready* at the spot, *stopping* when something holds up the stop,
 *tick* when SIGUSR1 has been handled, what came out of each ``open_node`` and out of the run, and
-who was heard at the end.
+which actors had their last word.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def say(text: str) -> None:
 
 @trio.lowlevel.enable_ki_protection
 def unwound(who: str) -> None:
-    """Said by a ``finally``. Protected, so that a second Ctrl-C does not cut short what tells that
-    it ran.
+    """Called in a ``finally`` to say that it ran. Protected, so that a second Ctrl-C does not cut
+    that line short.
     """
     say(f"{who} unwound")
 
@@ -62,7 +62,7 @@ def on_tick(*_: object) -> None:
 
 
 async def hold() -> None:
-    """Until the last signal has been handled."""
+    """Wait until the last signal has been handled."""
     while ticks < config.hold:
         await trio.sleep(0.005)
 
@@ -114,8 +114,8 @@ async def unwinds(ctx: ak.ProcessContext, name: str) -> None:
 
 @trio.lowlevel.enable_ki_protection
 async def slowly() -> None:
-    """Protected: a Ctrl-C that strikes here would end who should hold up the stop until the next
-    one.
+    """Hold up the stop. Protected: a Ctrl-C that strikes here would end the task that should hold
+    up the stop until the next one.
     """
     say("stopping")
     await hold()
@@ -226,8 +226,9 @@ class Looper(ak.Actor):
 
 
 async def hold_one() -> None:
-    """Until one signal has been handled: who is shielded from the rest would end with the last
-    one."""
+    """Wait until one signal has been handled. A task that is shielded from the others would end
+    only with the last one.
+    """
     while ticks < 1:
         await trio.sleep(0.005)
 
@@ -408,7 +409,9 @@ async def loop_in_body(node: ak.Node) -> None:
 
 
 def spawn_slow(node: ak.Node) -> None:
-    """The tree stops first, so who holds up the stop of these must be outside it too."""
+    """The tree stops first, so an actor that holds up the stop of these must be outside the tree
+    too.
+    """
     if config.slow:
         node.spawn(patient(Slow))
 
@@ -458,14 +461,14 @@ SPOTS: dict[str, tuple[Callable[[], Children], Body]] = {
     "terminate outside the tree waits": (list, outside),
     "loop in terminate outside the tree": (list, loop_outside),
 }
-"""For each spot the children, and the body."""
+"""The children and the body for each spot."""
 
 
 # --- nodes -----------------------------------------------------------------------------------
 
 
 async def node(name: str, children: Children, body: Body, stop_timeout: float) -> None:
-    """One node, and what came out of it."""
+    """Open one node, and say what came out of it."""
     tree = ak.supervisor(
         ak.child(Keeper, name).with_(id="keeper"), ak.child(unwinds, name).with_(id="unwinds"), *children
     )
@@ -486,7 +489,7 @@ async def inner() -> None:
     children = make()
     if config.slow and "outside" not in config.spot:
         slow = patient(Slow).with_(id="slow")
-        # Where it is told to stop before the spot, or after it.
+        # It is told to stop before the spot, or after it.
         children = [*children, slow] if config.phase == "serving" else [slow, *children]
     await node("inner", children, body, config.stop_timeout)
 
@@ -560,8 +563,8 @@ def run(text: str) -> None:
     real = signal.pthread_kill
 
     def press(thread: int, number: int) -> None:
-        """Once: where the machine stands still for a moment after that, the next one would force
-        the exit.
+        """Press once only: if the machine stands still for a moment after that, the next press
+        would force the exit.
         """
         actorkit.cli.STANDSTILL_SECONDS = 600.0
         real(thread, number)
@@ -577,7 +580,7 @@ def run(text: str) -> None:
 
 
 def over(outcome: str) -> None:
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a tick that comes late is no end of its own
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a tick that comes late must not end the program
     say(f"run: {outcome}")
 
 

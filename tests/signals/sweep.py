@@ -1,17 +1,18 @@
 """``python -m tests.signals.sweep [--step N] [--seed S]``: a signal at every point at which Python
 looks for one.
 
-Python runs handlers of signals where a function begins, and after calls of functions in C. A
-profile hook counts these points in a small program with a node, and sends a signal at the Nth; each
-N is a run of its own, in a fork. So nothing depends on when a signal happens to arrive.
+Python runs signal handlers where a function begins, and after calls of functions in C. A profile
+hook counts these points in a small program with a node, and sends a signal at the Nth; each N is a
+run of its own, in a fork. So nothing depends on when a signal happens to arrive.
 
-* SIGINT under ``trio.run`` and ``ak.run``: KeyboardInterrupt comes out alone, whoever began is
-  stopped in order, and no line of the runtime's is cut off.
+* SIGINT under ``trio.run`` and ``ak.run``: KeyboardInterrupt comes out alone, every actor that
+  began is stopped in order, and no line of the runtime is cut off.
 * SIGINT at two points, at random: KeyboardInterrupt comes out alone, and nothing hangs; under
-  ``ak.run`` it may be 130.
-* SIGTERM under ``ak.run``: None or main's value comes out, and whoever began is stopped in order.
+  ``ak.run`` the exit status may be 130.
+* SIGTERM under ``ak.run``: None or main's value comes out, and every actor that began is stopped in
+  order.
 
-After each of them the handlers are what they were.
+After each of them the handlers are what they were before.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ sent_at: list[str] = []
 
 def hook(frame: FrameType, event: str, arg: object) -> None:
     global count
-    # A generator or coroutine that goes on does not look for signals there.
+    # A generator or coroutine that is resumed does not look for signals there.
     if event == "c_return" or (event == "call" and not frame.f_code.co_flags & GENERATORS):
         count += 1
         number = points.pop(count, None)
@@ -137,7 +138,7 @@ class Run:
 
 
 def child(run: Run, output: int) -> None:
-    """In a fork; its exit status matters only if it says nothing."""
+    """Run in a fork; its exit status matters only if it says nothing."""
     signal.alarm(HANG)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     points.update(run.points)
@@ -145,7 +146,7 @@ def child(run: Run, output: int) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     runner: Any = ak.run if run.runner == "ak" else trio.run
     raised_in = ""
-    gc.disable()  # a finalizer is no place of the program
+    gc.disable()  # a finalizer is not part of the program
     sys.unraisablehook = lambda _: marks.append("lost")
     sys.setprofile(hook)
     try:
@@ -166,7 +167,7 @@ def child(run: Run, output: int) -> None:
 
 
 def interrupted(error: BaseException) -> str:
-    """Which code was cut off; nothing if trio raised it at a checkpoint."""
+    """Which code was cut off; nothing if trio raised the interrupt at a checkpoint."""
     place, traceback = "", error.__traceback__
     while traceback is not None:
         code = traceback.tb_frame.f_code
@@ -188,7 +189,7 @@ def what_is_wrong(run: Run, seen: dict[str, Any] | None, status: int) -> Iterato
     if not seen["handlers"]:
         yield "a handler has stayed"
     allowed = ["KeyboardInterrupt"] if interrupts else ["None", "'done'"]
-    if "lost" in seen["marks"]:  # raised where Python ignores whatever is raised: in the callback of a weak reference
+    if "lost" in seen["marks"]:  # raised where Python ignores every exception: in the callback of a weakref
         allowed += ["None", "'done'"]
     marks = seen["marks"]
     if "begun" in marks and "terminated" in marks[marks.index("begun") : marks.index("closed")]:
@@ -229,8 +230,8 @@ def results(runs: list[Run], at_once: int = 4) -> Iterator[tuple[Run, dict[str, 
 
 
 def plan(step: int, seed: int) -> list[Run]:
-    """All runs: where there is a point depends on the version of Python and of trio, so it is asked
-    first.
+    """Plan all runs. Where the points are depends on the versions of Python and trio, so a first
+    run finds them.
     """
     rng = random.Random(seed)
     runs: list[Run] = []
@@ -253,7 +254,7 @@ def plan(step: int, seed: int) -> list[Run]:
 
 
 def sweep(step: int, seed: int) -> tuple[int, list[str]]:
-    """Run them. How many, and what was wrong."""
+    """Run them all. Returns how many there were, and what was wrong."""
     gc.collect()
     runs = plan(step, seed)
     wrong = []

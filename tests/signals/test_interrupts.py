@@ -1,4 +1,6 @@
-"""What one KeyboardInterrupt or SystemExit of a handler does to its node, without signals."""
+"""What a KeyboardInterrupt or SystemExit that a handler raises does to its node, without
+signals.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import actorkit as ak
 
 ENDS = (KeyboardInterrupt, SystemExit)
 TIMES = 20
-"""trio's order of tasks is random; what was wrong showed in a third of the runs."""
+"""trio's order of tasks is random; the mistake showed in a third of the runs."""
 
 
 class Keeper(ak.Actor):
@@ -25,8 +27,7 @@ class Keeper(ak.Actor):
 
 
 class Ends(ak.Actor):
-    """Raises in a continuation: its own init, and so perhaps the tree's start, has ended by
-    then."""
+    """Raises in a continuation: by then its own init, and so perhaps the tree's start, is over."""
 
     def __init__(self, seen: list[str], error: type[BaseException]) -> None:
         self.seen = seen
@@ -51,8 +52,8 @@ async def ends(ctx: ak.ProcessContext, seen: list[str], error: type[BaseExceptio
 def test_whoever_raises_it_gets_no_new_life_and_the_others_stop_in_order(
     start: type[Ends], error: type[BaseException]
 ) -> None:
-    """Its supervisor would restart it, had the program not been ended; and one interrupt is one,
-    though it meets the host in the moment in which the tree has started.
+    """The supervisor would restart the actor if the program were not ending; and one interrupt
+    stays one, even if it meets the host just as the tree has started.
     """
 
     async def main() -> None:
@@ -69,7 +70,7 @@ def test_whoever_raises_it_gets_no_new_life_and_the_others_stop_in_order(
 
 @pytest.mark.parametrize("error", ENDS)
 def test_a_restart_that_waits_is_not_begun_any_more(error: type[BaseException]) -> None:
-    """Also one that was decided before, and falls due in the same moment."""
+    """This holds even for a restart that was decided before and falls due in the same moment."""
 
     async def main() -> None:
         tree = ak.supervisor(ak.child(crashes).with_(backoff=ak.Backoff()), ak.child(after_it))

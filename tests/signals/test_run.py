@@ -1,5 +1,5 @@
-"""``ak.run``: as ``trio.run`` for what comes out, and what it does about signals when ``main`` is
-not there yet, is over, or minds its own business.
+"""``ak.run``: it returns and raises what ``trio.run`` does, and it handles signals when ``main``
+has not begun, is over, or does not listen.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 class Own(Exception):
-    """The program's own."""
+    """An exception of the program's own."""
 
 
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
-    """They are afterwards what they were before."""
+    """Check that the handlers are what they were before."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in numbers]
     yield
@@ -65,7 +65,7 @@ async def in_nursery(error: BaseException) -> None:
 
 
 def outcome(run: Callable[..., object], main: Callable[..., Awaitable[object]], *args: object) -> tuple[Any, ...]:
-    """What came out, to compare."""
+    """What came out of the run, in a form that can be compared."""
     try:
         return ("returned", run(main, *args))
     except BaseException as error:
@@ -100,14 +100,14 @@ def _shape(error: BaseException) -> tuple[Any, ...]:
     ],
 )
 def test_it_returns_and_raises_what_trio_run_does(main: Callable[..., Awaitable[object]], args: tuple[object]) -> None:
-    """A value, an error, a group of the program's own, an end of the program: nothing is added,
-    nothing lost.
+    """A value, an error, a group of the program's own or an end of the program comes out: nothing
+    is added, and nothing is lost.
     """
     assert outcome(ak.run, main, *args) == outcome(trio.run, main, *args)
 
 
 def test_the_error_is_the_very_one() -> None:
-    """It is not a copy, and says where it was raised."""
+    """The error is not a copy, and its traceback says where it was raised."""
     error = Own()
     with pytest.raises(Own) as caught:
         ak.run(fails, error)
@@ -117,7 +117,7 @@ def test_the_error_is_the_very_one() -> None:
 
 @pytest.mark.parametrize("what", ["a coroutine", "a plain function", "a number"])
 def test_what_is_no_async_function_is_refused(what: str) -> None:
-    """It says what to write instead."""
+    """The error says what to write instead."""
     given: Any = {"a coroutine": lambda: at_once(), "a plain function": lambda: lambda: 5, "a number": lambda: 5}
     with pytest.raises(TypeError, match=r"ak\.run\(main\)|async function|not callable"):
         ak.run(given[what]())
@@ -150,13 +150,15 @@ def test_another_thread_is_refused_before_anything_begins() -> None:
 
 
 async def test_a_run_inside_a_run_is_refused() -> None:
-    """As by ``trio.run``; and SIGTERM is left as it was."""
+    """A run inside a run is refused as by ``trio.run``, and SIGTERM is left as it was."""
     with pytest.raises(RuntimeError, match="from inside"):
         ak.run(at_once)
 
 
 def test_out_of_memory_becomes_an_exit_status(capfd: pytest.CaptureFixture[str]) -> None:
-    """Also from within the program's own nursery; the text goes to standard error."""
+    """NodeOutOfMemory becomes an exit status, even from within the program's own nursery; the text
+    goes to standard error.
+    """
     for main in (fails, in_nursery):
         with pytest.raises(SystemExit) as caught:
             ak.run(main, ak.NodeOutOfMemory("no memory at all", 79))
@@ -166,7 +168,7 @@ def test_out_of_memory_becomes_an_exit_status(capfd: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize("stream", [None, open(os.devnull)])  # noqa: SIM115
 def test_out_of_memory_with_nobody_to_tell(stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Standard error is not there, or cannot be written to: the status is the same."""
+    """Without a standard error, or when it cannot be written to, the status is the same."""
     monkeypatch.setattr(sys, "stderr", stream)
     with pytest.raises(SystemExit) as caught:
         ak.run(fails, ak.NodeOutOfMemory("no memory at all", 79))
@@ -177,7 +179,7 @@ def test_out_of_memory_with_nobody_to_tell(stream: Any, monkeypatch: pytest.Monk
 
 
 def test_sigterm_cancels_main() -> None:
-    """None comes out, and ``finally`` has run; the second changes nothing."""
+    """None comes out, and ``finally`` has run; a second SIGTERM changes nothing."""
     seen: list[str] = []
 
     async def main() -> str:
@@ -194,7 +196,7 @@ def test_sigterm_cancels_main() -> None:
 
 
 def test_sigterm_is_no_error_of_a_nursery() -> None:
-    """A program with a nursery of its own, and tasks in it, ends as quietly."""
+    """A program with a nursery of its own and tasks in it ends just as quietly."""
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
@@ -205,7 +207,7 @@ def test_sigterm_is_no_error_of_a_nursery() -> None:
 
 
 def test_what_main_raises_after_sigterm_comes_out() -> None:
-    """An error while it is being cancelled is not swallowed."""
+    """An error that main raises while it is being cancelled is not swallowed."""
 
     async def main() -> None:
         signal.raise_signal(signal.SIGTERM)
@@ -231,7 +233,9 @@ def test_main_may_decline() -> None:
 
 
 def test_the_programs_own_receiver_is_heard() -> None:
-    """Who listens for SIGTERM inside gets it; ``ak.run`` has it again afterwards."""
+    """A receiver for SIGTERM inside main gets the signal; ``ak.run`` gets the next one again
+    afterwards.
+    """
 
     async def main() -> str:
         with trio.open_signal_receiver(signal.SIGTERM) as signals:
@@ -247,7 +251,7 @@ def test_the_programs_own_receiver_is_heard() -> None:
 
 @pytest.fixture
 def terminated() -> Iterator[list[int]]:
-    """Signals that came to whoever handled SIGTERM before."""
+    """The signals that came to the handler of SIGTERM that was set before."""
     seen: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))
     yield seen
@@ -255,7 +259,7 @@ def terminated() -> Iterator[list[int]]:
 
 
 def test_before_main_has_begun_it_is_not_begun(terminated: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGTERM in the lines between: the program has nothing to stop yet."""
+    """SIGTERM comes in the lines between: the program has nothing to stop yet."""
     begun: list[bool] = []
     real = trio.run
 
@@ -273,7 +277,9 @@ def test_before_main_has_begun_it_is_not_begun(terminated: list[int], monkeypatc
 
 
 def test_after_main_has_ended_it_is_not_lost(terminated: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """It goes to whoever handled it before; ``ak.run`` still returns what main has returned."""
+    """SIGTERM goes to the handler that was set before; ``ak.run`` still returns what main has
+    returned.
+    """
     real = trio.run
 
     def run(*args: Any) -> Any:
@@ -287,7 +293,7 @@ def test_after_main_has_ended_it_is_not_lost(terminated: list[int], monkeypatch:
 
 
 def test_a_handler_that_main_leaves_behind_stays() -> None:
-    """The program's own handler of SIGTERM, set inside, is not taken away."""
+    """A handler of SIGTERM that the program sets inside is not taken away."""
     before = signal.getsignal(signal.SIGTERM)
 
     async def main() -> None:
@@ -298,7 +304,7 @@ def test_a_handler_that_main_leaves_behind_stays() -> None:
 
 
 def test_a_loop_that_stands_still_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After SIGTERM nobody waits for ever for code that never awaits: Ctrl-C is pressed for it."""
+    """After SIGTERM code that never awaits is not waited for forever: it gets a Ctrl-C."""
     monkeypatch.setattr(cli, "STANDSTILL_SECONDS", 0.05)
     real = signal.pthread_kill
 
@@ -321,8 +327,8 @@ def test_a_loop_that_stands_still_is_interrupted(monkeypatch: pytest.MonkeyPatch
 def test_a_loop_that_stands_still_ends_where_ctrl_c_means_nothing(
     handler: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A shell's background job ignores SIGINT: nothing else would end it, so the process exits,
-    with 143.
+    """A shell's background job ignores SIGINT, so nothing else would end the process: it exits with
+    143.
     """
     monkeypatch.setattr(cli, "STANDSTILL_SECONDS", 0.05)
     exits: list[tuple[Any, ...]] = []
@@ -350,7 +356,9 @@ def test_a_loop_that_stands_still_ends_where_ctrl_c_means_nothing(
 
 
 def test_a_loop_that_turns_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long the stop takes, and however often the loop is asked."""
+    """A loop that turns is left alone, however long the stop takes and however often the loop is
+    asked.
+    """
     asked: list[object] = []
 
     class Event(threading.Event):
@@ -376,7 +384,9 @@ def test_a_loop_that_turns_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_ctrl_c_is_as_under_trio() -> None:
-    """In main's own code, at a checkpoint, in another task, in its last line."""
+    """KeyboardInterrupt comes out in main's own code, at a checkpoint, in another task and in
+    main's last line.
+    """
 
     async def in_code() -> None:
         signal.raise_signal(signal.SIGINT)
@@ -401,7 +411,9 @@ def test_ctrl_c_is_as_under_trio() -> None:
 
 
 def test_a_sigint_that_is_not_pythons_own_is_left_alone() -> None:
-    """Ignored, as in the background of a shell; or the program's own."""
+    """SIGINT is left alone if it is ignored, as in the background of a shell, or if the program has
+    its own handler.
+    """
     seen: list[int] = []
 
     async def main() -> None:
@@ -420,7 +432,7 @@ def test_a_sigint_that_is_not_pythons_own_is_left_alone() -> None:
 
 
 def test_each_run_counts_its_own() -> None:
-    """The second run's first Ctrl-C is a first one."""
+    """The first Ctrl-C of a second run counts as a first one."""
 
     async def main() -> None:
         signal.raise_signal(signal.SIGINT)
@@ -451,14 +463,16 @@ async def main():
 
 
 def forced(code: str, before: str = "pass", **options: Any) -> subprocess.CompletedProcess[bytes]:
-    """A program whose second Ctrl-C comes in ``code``."""
+    """Run a program whose second Ctrl-C comes in ``code``."""
     text = FORCED.format(before=before, code=code, after="ak.run(main)")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run([sys.executable, "-c", text], env=environment, timeout=60, check=False, **options)
 
 
 def test_a_second_ctrl_c_ends_the_process_at_once() -> None:
-    """With 130, what was printed, one line that says so, and nothing else."""
+    """The process exits with 130, with what was printed, with one line that says so, and with
+    nothing else.
+    """
     end = forced("signal.raise_signal(signal.SIGINT)", capture_output=True)
     assert (end.returncode, end.stdout, end.stderr) == (130, b"in a buffer", cli.FORCED)
 
@@ -470,21 +484,23 @@ def test_a_second_ctrl_c_ends_the_process_at_once() -> None:
         "sys.stdout.close()",
         "sys.stderr = None; os.close(2)",
         "os.close(1)",
-        # Nobody reads, and there is more in the buffer than the pipe takes.
+        # Nobody reads, and the buffer holds more than the pipe takes.
         "r, w = os.pipe(); os.dup2(w, 1); sys.stdout = open(1, 'w', 1 << 22); sys.stdout.write('x' * (1 << 21))",
-        # Another thread is in the middle of such a write, and holds the buffer's lock.
+        # Another thread is in the middle of such a write and holds the buffer's lock.
         "r, w = os.pipe(); os.dup2(w, 1); t = threading.Thread(target=sys.stdout.write, args=('x' * (1 << 21),), "
         "daemon=True); t.start(); time.sleep(0.05)",
     ],
 )
 def test_nothing_keeps_it_from_ending(before: str) -> None:
-    """Standard output or error is missing, closed, full, or held by somebody else."""
+    """The process ends though standard output or error is missing, closed, full, or held by another
+    thread.
+    """
     end = forced("signal.raise_signal(signal.SIGINT)", before, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert end.returncode == 130
 
 
 def test_a_third_ctrl_c_does_not_wait_for_the_flush() -> None:
-    """A flush that hangs is not waited for by who presses again."""
+    """A third Ctrl-C ends the process even if the flush hangs."""
     code = (
         "r, w = os.pipe(); os.dup2(w, 1); sys.stdout = open(1, 'w', 1 << 22); sys.stdout.write('x' * (1 << 21)); "
         "import actorkit.cli; actorkit.cli.FLUSH_SECONDS = 1000; "
@@ -517,7 +533,7 @@ async def main():
     ],
 )
 def test_exit_statuses(code: str, status: int) -> None:
-    """Those that docs/deployment.md has."""
+    """The exit statuses are those in docs/deployment.md."""
     text = EXIT.format(code=code, after="ak.run(main)")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     end = subprocess.run([sys.executable, "-c", text], env=environment, timeout=60, check=False, capture_output=True)

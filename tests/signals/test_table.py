@@ -17,15 +17,17 @@ from tests.signals.programs import SPOTS as PROGRAMS
 
 @pytest.mark.parametrize("case", PART[:3], ids=str)
 def test_it_ends_as_promised(case: Case) -> None:
-    """In time, in order where there is time for it, and with nothing but what was promised."""
+    """The program ends in time, in order where there is time for it, and with nothing but what was
+    promised.
+    """
     ending, wrong = run_one(case)
     assert not wrong, f"{wrong}\n{ending.lines}\n{ending.errors[-4000:]}"
 
 
 def test_a_part_of_the_table() -> None:
-    """As above, in forks of one interpreter, some at a time."""
+    """The same in forks of one interpreter, some at a time."""
     command = [sys.executable, "-W", "error", "-m", "tests.signals", "--part", "--verbose"]
-    # What hangs is killed long before this test is.
+    # A program that hangs is killed long before this test is.
     run = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
     )
@@ -33,8 +35,8 @@ def test_a_part_of_the_table() -> None:
 
 
 def test_a_signal_at_many_points() -> None:
-    """Wherever Python looks for signals; ``python -m tests.signals.sweep`` goes to more of these
-    points.
+    """A signal may come wherever Python looks for signals; ``python -m tests.signals.sweep`` tries
+    more of these points.
     """
     command = [sys.executable, "-W", "error", "-m", "tests.signals.sweep", "--step", "800"]
     run = subprocess.run(

@@ -2,7 +2,7 @@
 how to start.
 
 ``lab.log`` collects "start a", "stop a shutdown", "fail a" …; ``lab.inits["a"]`` says what the
-inits of worker a do, one entry for each start, the last one for ever: "ok", "ignore", "stop",
+inits of worker a do, with one entry for each start, the last one for good: "ok", "ignore", "stop",
 "raise", "nonsense", "hang", or a trio.Event to wait for.
 """
 
@@ -55,7 +55,7 @@ class Lab:
 
 
 class Worker(ak.Actor):
-    """Traps exits, so that it says how it was stopped."""
+    """Traps exits, so that it can say how it was stopped."""
 
     trap_exit = True
 
@@ -106,7 +106,7 @@ class Worker(ak.Actor):
 
 
 class Quiet(Worker):
-    """Does not trap exits: it dies of the parent's shutdown at once."""
+    """Does not trap exits: the parent's shutdown ends it at once."""
 
     trap_exit = False
 
@@ -148,7 +148,7 @@ def tree(*specs: ak.ChildSpec[Any], **flags: Any) -> ak.ChildSpec[Any]:
 
 
 def under(*specs: ak.ChildSpec[Any], restart: Any = "temporary", **flags: Any) -> ak.ChildSpec[Any]:
-    """A root with the supervisor "top" under it, so that the end of "top" is not the end of the
+    """A root with the supervisor "top" below it, so that the end of "top" is not the end of the
     node.
     """
     return ak.supervisor(tree(*specs, **flags).with_(restart=restart)).with_(name="root")

@@ -16,8 +16,8 @@ from .kit import Lab, S, Worker, counts, settled, states, top, tree, under
 
 @conforms("SUP-18", "SUP-30", "ESUP-16")
 async def test_the_life_of_a_child():
-    """SUP-18, SUP-30, ESUP-16: start, terminate, restart, delete, each answer and each refusal in
-    turn.
+    """SUP-18, SUP-30, ESUP-16: start, terminate, restart and delete give each of their answers and
+    refusals in turn.
     """
     lab = Lab()
     async with ak.open_node(tree()):
@@ -53,8 +53,8 @@ async def test_the_life_of_a_child():
 @pytest.mark.parametrize("method", ["terminate_child", "restart_child", "delete_child", "get_childspec", "which_child"])
 @pytest.mark.parametrize("unknown", ["x", 1, None, []])
 async def test_unknown_children_are_not_found(method, unknown):
-    """SUP-18, SUP-30, SUP-32: also for what cannot be an id; the refusal names the supervisor and
-    the child.
+    """SUP-18, SUP-30, SUP-32: unknown children are not found, even by what cannot be an id; the
+    refusal names the supervisor and the child.
     """
     async with ak.open_node(tree()):
         with pytest.raises(ak.ChildNotFound) as caught:
@@ -66,7 +66,7 @@ async def test_unknown_children_are_not_found(method, unknown):
 
 @conforms("SUP-30")
 async def test_a_ref_is_not_an_id():
-    """SUP-30: terminate by ref on a static supervisor is not found, and the child lives."""
+    """SUP-30: terminate by ref on a static supervisor finds no child, and the child lives."""
     lab = Lab()
     async with ak.open_node(tree(lab.spec("a"))):
         with pytest.raises(ak.ChildNotFound):
@@ -76,7 +76,7 @@ async def test_a_ref_is_not_an_id():
 
 @conforms("SUP-30")
 async def test_a_dead_supervisor_is_noproc():
-    """SUP-30: every call raises CalleeDied."""
+    """SUP-30: every call to a dead supervisor raises CalleeDied."""
     async with ak.open_node(under()) as node:
         ref = node.whereis("top")
         ref.kill()
@@ -88,7 +88,7 @@ async def test_a_dead_supervisor_is_noproc():
 
 @conforms("SUP-32")
 async def test_which_children_and_which_child():
-    """SUP-32: id, ref, state, kind, restart; in start order."""
+    """SUP-32: which_children gives id, ref, state, kind and restart, in start order."""
     lab = Lab()
     async with ak.open_node(tree(lab.spec("b"), ak.supervisor().with_(id="s"), lab.spec("a", restart="transient"))):
         infos = await top().call(S.which_children)
@@ -104,7 +104,7 @@ async def test_which_children_and_which_child():
 
 @conforms("SUP-42")
 async def test_temporary_children_are_deleted_when_terminated():
-    """SUP-42: their specs go with them, so nothing is found the second time."""
+    """SUP-42: the specs of temporary children go with them, so a second call finds nothing."""
     lab = Lab()
     async with ak.open_node(tree(lab.spec("a", restart="temporary"))):
         await top().call(S.terminate_child, "a")
@@ -115,7 +115,7 @@ async def test_temporary_children_are_deleted_when_terminated():
 
 @conforms("SUP-30")
 async def test_terminate_child_is_no_restart():
-    """SUP-30: it counts for nothing, and starts nothing."""
+    """SUP-30: terminate_child does not count as a restart, and starts nothing."""
     lab = Lab()
     async with ak.open_node(tree(*lab.specs("ab"), strategy="one_for_all", max_restarts=0)) as node:
         await top().call(S.terminate_child, "a")
@@ -125,7 +125,7 @@ async def test_terminate_child_is_no_restart():
 
 
 async def test_calls_are_served_in_order(autojump_clock):
-    """Calls made while another is under way wait for their turn, and are answered."""
+    """Calls made while another call is under way wait for their turn, and are answered."""
     lab = Lab()
     async with ak.open_node(tree(*lab.specs("ab"))):
         lab.refs["a"].cast(Worker.block)
@@ -190,7 +190,7 @@ class Holder(ak.Actor):
 
 
 async def test_templates_are_not_shared_by_specs_that_differ():
-    """Two children of one class with different options get their own."""
+    """Two children of one class with different options each get their own."""
     lab = Lab()
     specs = [lab.spec(name, mailbox=bound, scheduling="low") for name, bound in (("a", 5), ("b", 50))]
     async with ak.open_node(tree(*specs)) as node:

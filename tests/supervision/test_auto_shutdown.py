@@ -37,7 +37,9 @@ async def end(lab, name, how):
 @pytest.mark.parametrize("restart", ["temporary", "transient"])
 @pytest.mark.parametrize("how", WAYS)
 async def test_without_significant_children(mode, restart, how):
-    """Nothing that happens to its children shuts it down, though they all end."""
+    """A supervisor without significant children is not shut down by its children, even if they all
+    end.
+    """
     lab = Lab()
     async with ak.open_node(under(*lab.specs("ab", restart=restart), auto_shutdown=mode, max_restarts=5)) as node:
         ref = node.whereis("top")
@@ -49,8 +51,8 @@ async def test_without_significant_children(mode, restart, how):
 @conforms("SUP-64")
 @pytest.mark.parametrize("how", [*ENDS, "kill"])
 async def test_a_significant_temporary_child(how):
-    """Its end of any kind ends the supervisor with Shutdown, and its siblings with it;
-    terminate_child does not.
+    """An end of any kind of a significant temporary child ends the supervisor with Shutdown, and
+    its siblings with it; terminate_child does not.
     """
     lab = Lab()
     specs = [significant(lab, "a", "temporary"), significant(lab, "b", "temporary"), lab.spec("c")]
@@ -67,7 +69,9 @@ async def test_a_significant_temporary_child(how):
 @conforms("SUP-64")
 @pytest.mark.parametrize("how", ["normal", "abnormal"])
 async def test_all_significant_waits_for_the_last(how):
-    """Only the end of the last active significant child ends it; a terminated one is not active."""
+    """Only the end of the last active significant child ends the supervisor; a terminated child is
+    not active.
+    """
     lab = Lab()
     specs = [significant(lab, name, "temporary") for name in "abc"]
     async with ak.open_node(under(*specs, lab.spec("d"), auto_shutdown="all_significant")) as node:
@@ -84,9 +88,9 @@ async def test_all_significant_waits_for_the_last(how):
 @pytest.mark.parametrize("restart", ["temporary", "transient"])
 @pytest.mark.parametrize("how", WAYS)
 async def test_significant_children(mode, restart, how):
-    """any: the first that ends by itself, for good, ends the supervisor; all: the last. A transient
-    one that comes back does not, nor does terminate_child. Its siblings are shut down, and its
-    reason is an orderly one.
+    """any: the first significant child that ends by itself for good ends the supervisor; all: the
+    last. A transient child that comes back does not, nor does terminate_child. The siblings are
+    shut down, and the supervisor's reason is an orderly one.
     """
     lab = Lab()
     specs = [*lab.specs("ab", restart=restart, significant=True), lab.spec("plain")]
@@ -111,8 +115,8 @@ async def test_significant_children(mode, restart, how):
 @pytest.mark.parametrize("mode", MODES[1:])
 @pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
 async def test_a_significant_bystander(mode, strategy):
-    """Stopped because of a sibling's failure it does not trigger, whether it comes back (transient)
-    or not (temporary).
+    """A significant child that is stopped because a sibling failed triggers nothing, whether it
+    comes back (transient) or not (temporary).
     """
     lab = Lab()
     specs = [
@@ -129,7 +133,7 @@ async def test_a_significant_bystander(mode, strategy):
             del expected["temporary"]
         assert await states() == expected
         if mode == "all_significant" and strategy != "one_for_one":
-            await end(lab, "transient", "normal")  # it is the last one now
+            await end(lab, "transient", "normal")  # it is the last significant child now
             assert not ref.alive
 
 
@@ -137,8 +141,8 @@ async def test_a_significant_bystander(mode, strategy):
 @pytest.mark.parametrize("mode", MODES[1:])
 @pytest.mark.parametrize("matters", [True, False])
 async def test_escalation(mode, matters):
-    """The shutdown of a significant sub-supervisor ends its parent, with all its children;
-    another's ends nobody.
+    """The shutdown of a significant sub-supervisor ends its parent and all the parent's children;
+    that of another sub-supervisor ends no other actor.
     """
     lab = Lab()
     inner = ak.supervisor(lab.spec("a", restart="temporary", significant=True), lab.spec("b"), auto_shutdown=mode)
@@ -156,7 +160,9 @@ async def test_escalation(mode, matters):
 
 @conforms("SUP-66")
 def test_a_significant_child_needs_a_supervisor_that_shuts_down():
-    """A permanent one can never be; a static supervisor that never does refuses it."""
+    """A permanent child can never be significant; a static supervisor that never shuts itself down
+    refuses one.
+    """
     lab = Lab()
     with pytest.raises(ak.InvalidChildSpec):
         lab.spec("a", restart="permanent", significant=True)
@@ -168,7 +174,9 @@ def test_a_significant_child_needs_a_supervisor_that_shuts_down():
 @conforms("SUP-66", "DYN-15")
 @pytest.mark.parametrize("restart", ["transient", "temporary"])
 async def test_a_significant_dynamic_child(restart):
-    """A dynamic supervisor does not shut itself down, so it refuses; nothing was started."""
+    """A dynamic supervisor does not shut itself down, so it refuses a significant child; nothing
+    was started.
+    """
     lab = Lab()
     async with ak.open_node(ak.dynamic_supervisor().with_(name="dyn")):
         with pytest.raises(ak.InvalidChildSpec) as caught:
@@ -178,7 +186,7 @@ async def test_a_significant_dynamic_child(restart):
 
 
 async def test_a_tree_that_ends_normally_cancels_quietly():
-    """The root's auto_shutdown cancels the body; open_node returns, node.finished() too."""
+    """The root's auto_shutdown cancels the body; open_node returns, and so does node.finished()."""
     lab = Lab()
     steps = []
     async with ak.open_node(tree(significant(lab, "a"), lab.spec("b"), auto_shutdown="any_significant")) as node:
@@ -195,7 +203,7 @@ async def test_a_tree_that_ends_normally_cancels_quietly():
 
 
 async def test_resting_in_finished():
-    """The body that waits in node.finished() ends with the tree."""
+    """A body that waits in node.finished() ends with the tree."""
     lab = Lab()
     async with ak.open_node(tree(significant(lab, "a"), auto_shutdown="all_significant")) as node:
         lab.refs["a"].stop()

@@ -35,7 +35,7 @@ async def stop(node):
 
 @conforms("DYN-01", "DYN-06")
 async def test_it_can_be_supervised():
-    """DYN-01, DYN-06: as a child by name, without children at first; ids of its children may
+    """DYN-01, DYN-06: it is a child by name, without children at first; the ids of its children may
     repeat.
     """
     lab = Lab()
@@ -55,7 +55,7 @@ async def test_it_can_be_supervised():
 
 @conforms("DYN-14", "DYN-25")
 async def test_extra_arguments_come_first():
-    """DYN-14, DYN-25: before the child's own, at restarts too."""
+    """DYN-14, DYN-25: the extra arguments come before the child's own, at restarts too."""
 
     class Args(ak.Actor):
         def __init__(self, *args, **kwargs):
@@ -93,8 +93,8 @@ async def test_extra_arguments_come_first():
 )
 @pytest.mark.parametrize("restart", ["permanent", "temporary"])
 async def test_starts_that_fail(autojump_clock, plan, reason, restart):
-    """SUP-06, SUP-07, SUP-12, DYN-16, DYN-17: the reason is told, nothing is kept, IGNORE is None;
-    it goes on and ends clean.
+    """SUP-06, SUP-07, SUP-12, DYN-16, DYN-17: a failed start tells its reason, nothing is kept,
+    IGNORE gives None; the supervisor goes on and ends clean.
     """
     lab = Lab()
     lab.inits["a"] = [plan]
@@ -113,7 +113,7 @@ async def test_starts_that_fail(autojump_clock, plan, reason, restart):
 
 @conforms("DYN-18", "DYN-23", "DYN-24")
 async def test_max_children():
-    """DYN-18, DYN-23, DYN-24: running, starting and restarting ones count."""
+    """DYN-18, DYN-23, DYN-24: running, starting and restarting children count."""
     lab = Lab()
     async with ak.open_node(root(max_children=2, max_restarts=100)):
         first = await start(lab, "a", backoff=ak.Backoff(first=60, limit=60))
@@ -142,7 +142,9 @@ async def test_max_children():
 @pytest.mark.parametrize("restart", ["permanent", "transient", "temporary"])
 @pytest.mark.parametrize("how", [*ENDS, "kill"])
 async def test_restart_types(restart, how):
-    """DYN-19, DYN-20, DYN-21, SUP-54: who is restarted; siblings are untouched."""
+    """DYN-19, DYN-20, DYN-21, SUP-54: the restart type says which child is restarted; siblings are
+    untouched.
+    """
     lab = Lab()
     async with ak.open_node(root()):
         ref = await start(lab, "a", restart=restart)
@@ -157,8 +159,8 @@ async def test_restart_types(restart, how):
 
 @conforms("DYN-22", "SUP-57")
 async def test_restarts_with_other_outcomes(autojump_clock):
-    """DYN-22, SUP-57: a restart that ignores removes the child; one that fails leaves a restarting
-    entry.
+    """DYN-22, SUP-57: a restart that ignores removes the child; a restart that fails leaves a
+    restarting entry.
     """
     lab = Lab()
     async with ak.open_node(root(max_restarts=100)):
@@ -174,7 +176,7 @@ async def test_restarts_with_other_outcomes(autojump_clock):
 
 @conforms("DYN-26")
 async def test_trying_again():
-    """DYN-26: the first restart fails, the second works."""
+    """DYN-26: the first restart fails, and the second works."""
     lab = Lab()
     async with ak.open_node(root(max_restarts=2)):
         ref = await start(lab, "a")
@@ -188,8 +190,8 @@ async def test_trying_again():
 @conforms("DYN-27", "DYN-28", "SUP-54", "SUP-56")
 @pytest.mark.parametrize("failing", [False, True])
 async def test_the_intensity(failing):
-    """DYN-27, DYN-28, SUP-54, SUP-56: one too many, by exits or by failing restarts, ends it and
-    all its children.
+    """DYN-27, DYN-28, SUP-54, SUP-56: one failure too many, by exits or by failing restarts, ends
+    the supervisor and all its children.
     """
     lab = Lab()
     async with ak.open_node(root(max_restarts=2)) as node:
@@ -208,8 +210,8 @@ async def test_the_intensity(failing):
 
 @conforms("DYN-39", "DYN-40", "SUP-31")
 async def test_terminate_child():
-    """DYN-39, DYN-40, SUP-31: by ref, a name included; the second time it is not found; a stranger
-    lives.
+    """DYN-39, DYN-40, SUP-31: a child is terminated by its ref, a named ref included; the second
+    time it is not found; a stranger lives.
     """
     lab = Lab()
     async with ak.open_node(root()) as node:
@@ -229,7 +231,9 @@ async def test_terminate_child():
 
 @conforms("DYN-41", "SUP-61")
 async def test_terminating_a_restarting_child():
-    """DYN-41, SUP-61: through its last ref; the restart is given up."""
+    """DYN-41, SUP-61: a restarting child is terminated through its last ref; the restart is given
+    up.
+    """
     lab = Lab()
     async with ak.open_node(root()):
         ref = await start(lab, "a", backoff=ak.Backoff(first=60, limit=60))
@@ -245,8 +249,8 @@ async def test_terminating_a_restarting_child():
 
 @conforms("SUP-29", "DYN-34", "DYN-36")
 async def test_all_are_asked_at_once(autojump_clock):
-    """SUP-29, DYN-34, DYN-36: the slowest sets the time, one timer for each shutdown value, late
-    ones are killed.
+    """SUP-29, DYN-34, DYN-36: the slowest child sets the time, there is one timer for each shutdown
+    value, and late children are killed.
     """
     lab = Lab()
     async with ak.open_node(root()) as node:
@@ -262,7 +266,7 @@ async def test_all_are_asked_at_once(autojump_clock):
             ref.stop(ak.SHUTDOWN)
             began = trio.current_time()
             await settled()
-            assert len(node.engine.timers) - before <= 3  # 5 s for the slow, 3 s and 4 s
+            assert len(node.engine.timers) - before <= 3  # 5 s for the slow ones, 3 s and 4 s
             await node.stopped(ref)
             assert trio.current_time() - began == pytest.approx(4)
             assert {reasons[lab.refs[name]] for name in range(5)} == {ak.SHUTDOWN}
@@ -284,7 +288,9 @@ async def test_all_are_asked_at_once(autojump_clock):
     ],
 )
 async def test_shutdown_kinds(autojump_clock, fields, cls, reason):
-    """SUP-24, SUP-26, DYN-31 to 36: how ten children end when it stops; it ends with Shutdown."""
+    """SUP-24, SUP-26, DYN-31 to 36: ten children end as their shutdown says when the supervisor
+    stops; it ends with Shutdown.
+    """
     lab = Lab()
     async with ak.open_node(root()) as node:
         for name in range(10):
@@ -298,7 +304,7 @@ async def test_shutdown_kinds(autojump_clock, fields, cls, reason):
 
 @conforms("DYN-38")
 async def test_mixed_shutdowns(autojump_clock):
-    """DYN-38: brutal_kill and infinity side by side."""
+    """DYN-38: brutal_kill and infinity work side by side."""
     lab = Lab()
     async with ak.open_node(root()) as node:
         slow = await start(lab, "a", Slow, shutdown=math.inf)
@@ -310,7 +316,7 @@ async def test_mixed_shutdowns(autojump_clock):
 
 @conforms("SUP-43", "SUP-44")
 async def test_arguments_of_temporary_children_are_not_kept():
-    """SUP-43, SUP-44: while the child runs nothing but the child holds them; after its end nothing
+    """SUP-43, SUP-44: while a child runs only the child holds its arguments; after its end nothing
     does.
     """
 
@@ -344,8 +350,8 @@ async def test_arguments_of_temporary_children_are_not_kept():
 
 @conforms("SUP-33", "SUP-34", "SUP-72")
 async def test_many_children():
-    """SUP-33, SUP-34, SUP-72: counts of hundreds; listing changes nothing; ending them leaves
-    nothing.
+    """SUP-33, SUP-34, SUP-72: counts are right for hundreds of children; listing changes nothing;
+    ending them leaves nothing.
     """
     async with ak.open_node(root()):
 
@@ -362,7 +368,9 @@ async def test_many_children():
 
 
 async def test_an_unkillable_child(autojump_clock):
-    """It keeps its supervisor from ending, not its siblings; terminate_child tells so."""
+    """An unkillable child keeps its supervisor from ending, but not its siblings; terminate_child
+    says so.
+    """
     lab = Lab()
     async with ak.open_node(root(), kill_timeout=2.0) as node:
         stuck = await start(lab, "a", shutdown=1.0)
@@ -384,7 +392,7 @@ async def test_an_unkillable_child(autojump_clock):
 
 
 async def test_stopping_during_a_start(autojump_clock):
-    """A start that hangs is given up, its caller is told."""
+    """A start that hangs is given up, and its caller is told."""
     lab = Lab()
     lab.inits["x"] = ["hang"]
     async with ak.open_node(root()) as node:
@@ -418,7 +426,7 @@ async def test_starts_do_not_wait_for_each_other():
 
 
 async def test_processes_and_supervisors_as_children():
-    """Anything that a spec can start; a sub-supervisor's children end with it."""
+    """A child may be anything that a spec can start; a sub-supervisor's children end with it."""
     lab = Lab()
     done = []
 
@@ -442,8 +450,8 @@ async def test_processes_and_supervisors_as_children():
 
 @conforms("DYN-02")
 async def test_a_name_taken_is_a_failed_start():
-    """DYN-02: two children of one name: the second is refused; the name is free when the first has
-    ended.
+    """DYN-02: of two children with one name the second is refused; the name is free when the first
+    has ended.
     """
     lab = Lab()
     async with ak.open_node(root()):
@@ -460,14 +468,14 @@ async def test_a_name_taken_is_a_failed_start():
     "flags", [{"max_restarts": -1}, {"max_seconds": 0}, {"max_children": -1}, {"max_children": 1.5}]
 )
 def test_bad_flags_are_refused(flags):
-    """DYN-05: at once, where they are written."""
+    """DYN-05: bad flags are refused at once, where they are written."""
     with pytest.raises(ak.InvalidSupervisorFlag):
         ak.dynamic_supervisor(**flags)
 
 
 @conforms("DYN-01")
 async def test_it_is_restarted_empty_by_its_supervisor():
-    """DYN-01: a restart of the supervisor begins without children."""
+    """DYN-01: a restarted supervisor begins without children."""
     lab = Lab()
     async with ak.open_node(root("permanent", max_restarts=0)):
         await start(lab, "a")

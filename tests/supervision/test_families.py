@@ -1,5 +1,6 @@
-"""A supervisor's children are what its shell says. No attribute of a user's object makes anybody a
-child."""
+"""A supervisor's children are those that its shell lists. No attribute of a user's object makes an
+actor a child.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +17,16 @@ from .kit import Lab, S, top
 
 
 class Peer(ak.Actor):
-    """Somebody that others refer to."""
+    """An actor that others refer to."""
 
     def __init__(self, size: int = 1_000) -> None:
         self.held = bytes(size)
 
 
 class Impostor(ak.Actor):
-    """Has an attribute of every name that a supervisor's shell has for its children, or had."""
+    """Has an attribute of every name under which a supervisor's shell keeps, or once kept, its
+    children.
+    """
 
     def __init__(self, *peers: Any) -> None:
         self.refs = dict.fromkeys(peers, 1)
@@ -81,7 +84,7 @@ async def test_a_supervisor_of_the_users_own_class_has_its_children() -> None:
 
 
 async def test_a_subtree_is_what_the_shells_say() -> None:
-    """Who is governed, and what is measured as theirs."""
+    """The shells say which actors are governed, and what is measured as part of a subtree."""
     inner = ak.supervisor(ak.child(Peer, 50_000).with_(id="in")).with_(id="inner")
     async with ak.open_node(ak.supervisor(inner, spec(kind="supervisor"), strategy="one_for_one")) as node:
         strangers = [node.spawn(Peer, 1_000_000) for _ in range(3)]

@@ -13,7 +13,7 @@ from .kit import Lab, Quiet, S, Slow, Worker, settled, states, top, tree
 
 
 async def test_several_nodes_side_by_side():
-    """Names, trees and ends are each node's own; one that gives up leaves the others alone."""
+    """Names, trees and ends belong to one node; a node that gives up leaves the others alone."""
     lab, other = Lab(), Lab()
     async with ak.open_node(tree(lab.spec("a")), name="one") as one:
         with pytest.raises(ak.SupervisorGaveUp):
@@ -28,7 +28,7 @@ async def test_several_nodes_side_by_side():
 
 
 async def test_nodes_in_tasks_of_one_run():
-    """Each task's named refs mean the node that it has opened."""
+    """In each task named refs mean the node that the task has opened."""
     seen = {}
 
     async def run(name):
@@ -46,7 +46,9 @@ async def test_nodes_in_tasks_of_one_run():
 
 @pytest.mark.parametrize("way", ["end", "exception", "cancel", "shutdown"])
 async def test_leaving_the_body_stops_in_reverse_order(autojump_clock, way):
-    """By whatever way it is left; an exception comes out as it is, a cancellation goes on."""
+    """The tree stops in reverse order, however the body is left; an exception comes out as it is,
+    and a cancellation goes on.
+    """
     lab = Lab()
     inner = ak.supervisor(*lab.specs("bc", Slow)).with_(id="inner")
     try:
@@ -73,8 +75,9 @@ async def test_leaving_the_body_stops_in_reverse_order(autojump_clock, way):
 
 
 async def test_actors_outside_the_tree_stop_after_it():
-    """First the tree, then the others, the youngest first; a child of theirs is none of the
-    tree's."""
+    """First the tree stops, then the other actors, the youngest first; an actor that they spawned
+    is not part of the tree.
+    """
     lab = Lab()
     async with ak.open_node(tree(*lab.specs("ab"))) as node:
         node.spawn(Worker, lab, "x")
@@ -86,7 +89,7 @@ async def test_actors_outside_the_tree_stop_after_it():
 
 
 async def test_stop_timeout_kills_what_is_left(autojump_clock):
-    """The whole orderly stop has so many seconds; then everything is killed."""
+    """The whole orderly stop has that many seconds; then everything is killed."""
     lab = Lab()
 
     class Never(Worker):
@@ -100,7 +103,7 @@ async def test_stop_timeout_kills_what_is_left(autojump_clock):
 
 
 async def test_orphans_have_their_own_time(autojump_clock):
-    """Actors outside the tree get five seconds, within stop_timeout."""
+    """Actors outside the tree have five seconds, within stop_timeout."""
     lab = Lab()
 
     class Never(Worker):
@@ -113,7 +116,7 @@ async def test_orphans_have_their_own_time(autojump_clock):
 
 
 async def test_node_exit_waits_for_the_unkillable_and_says_so(autojump_clock, caplog):
-    """Every second, naming the actor; the siblings have stopped long since."""
+    """The log says so every second and names the actor; the siblings have stopped long before."""
     lab = Lab()
     spec = lab.spec("stuck", shutdown=1.0, name="stuck")
     with caplog.at_level(logging.ERROR, logger="actorkit"):
@@ -136,7 +139,7 @@ async def test_node_exit_waits_for_the_unkillable_and_says_so(autojump_clock, ca
 
 
 async def test_stopped_waits_for_one_actor():
-    """node.stopped gives the reason; None for one that is dead already."""
+    """node.stopped gives the reason, and None for an actor that is already dead."""
     lab = Lab()
     async with ak.open_node() as node:
         ref = node.spawn(Quiet, lab, "a")
@@ -156,7 +159,7 @@ async def test_stopped_waits_for_one_actor():
 
 
 async def test_nothing_starts_on_a_stopping_node(autojump_clock):
-    """spawn raises NodeStopped from then on."""
+    """Once the node is stopping, spawn raises NodeStopped."""
     lab = Lab()
     errors = []
 
@@ -173,8 +176,8 @@ async def test_nothing_starts_on_a_stopping_node(autojump_clock):
 
 
 async def test_what_is_still_needed_is_restarted_while_the_node_stops(autojump_clock):
-    """A service that fails while later ones still stop is restarted: its supervisor has not been
-    told to stop yet.
+    """A service that fails while later ones still stop is restarted: it has not been told to stop
+    yet.
     """
     lab = Lab()
     services = ak.supervisor(lab.spec("store")).with_(name="services")
@@ -188,7 +191,9 @@ async def test_what_is_still_needed_is_restarted_while_the_node_stops(autojump_c
 
 
 async def test_a_tree_may_be_a_single_actor():
-    """The root need not be a supervisor; its end ends the node, abnormally as SupervisorGaveUp."""
+    """The root need not be a supervisor; its end ends the node, and an abnormal end comes out as
+    SupervisorGaveUp.
+    """
     lab = Lab()
     async with ak.open_node(lab.spec("a")) as node:
         lab.refs["a"].stop()
@@ -201,7 +206,7 @@ async def test_a_tree_may_be_a_single_actor():
 
 
 async def test_what_the_body_raises_wins_over_a_tree_that_gave_up():
-    """The body's own exception comes out, though the tree has failed meanwhile."""
+    """The body's own exception comes out, even if the tree has failed meanwhile."""
     lab = Lab()
     with pytest.raises(KeyError):
         async with ak.open_node(tree(lab.spec("a"), max_restarts=0)):
@@ -216,7 +221,9 @@ async def settled_shielded() -> None:
 
 
 async def test_the_tree_is_shown():
-    """node.tree() has every level, with ids, states and kinds, also of what does not run."""
+    """node.tree() shows every level, with ids, states and kinds, including children that do not
+    run.
+    """
     lab = Lab()
     lab.inits["off"] = ["ignore"]
     inner = ak.supervisor(lab.spec("b"), lab.spec("off")).with_(id="inner")

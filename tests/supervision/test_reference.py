@@ -1,6 +1,6 @@
-"""Supervisors that run, compared with the second, simple one of ``tests.policy.reference``: the
-same children start and stop, in the same order, after the same crashes and calls. And each strategy
-does so under its own name only.
+"""Running supervisors, compared with the second, simple one of ``tests.policy.reference``: the same
+children start and stop in the same order after the same crashes and calls. Each strategy passes
+under its own name only.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Pair:
                 words.add(name)
 
     def due(self) -> None:
-        """Nothing waits in a running supervisor without backoff: restarts are due at once."""
+        """Restarts are due at once: a running supervisor without backoff delays nothing."""
         while self.reference.waiting:
             self.reference.due(self.reference.waiting[0].id, trio.current_time())
 
@@ -154,7 +154,7 @@ def test_a_supervisor_does_what_the_reference_does(strategy: Any) -> None:
 
 
 def unending(steps: Any, flags: SupervisorFlags) -> Any:
-    """Without what would restart for ever: an init that always fails, and a thousand restarts
+    """Leaves out what would restart forever: an init that always fails, with a thousand restarts
     allowed.
     """
     return [step for step in steps if flags.max_restarts < 1000 or step.kind != "fail" or step.extra % 3 == 0]
@@ -163,7 +163,7 @@ def unending(steps: Any, flags: SupervisorFlags) -> Any:
 @pytest.mark.parametrize("claimed", STRATEGIES)
 @pytest.mark.parametrize("real", STRATEGIES)
 def test_no_strategy_passes_for_another(real: Any, claimed: Any) -> None:
-    """Fault: a comparison that any strategy would pass."""
+    """No strategy passes for another. Fault: a comparison that any strategy would pass."""
     steps = [Step("exit", "", 4 + 6 * 2), Step("exit", "", 4 + 6)]
     pair = Pair(SupervisorFlags(real, max_restarts=1000), [0, 0, 0, 0], claimed)
     if real == claimed:

@@ -1,4 +1,6 @@
-"""Live static supervisors: who is restarted, with whom, how often, when (SUP-37 to 61)."""
+"""Live static supervisors: which children are restarted, with which others, how often and when
+(SUP-37 to 61).
+"""
 
 from __future__ import annotations
 
@@ -41,8 +43,8 @@ def end(ref, how):
 @pytest.mark.parametrize("restart", RESTARTS)
 @pytest.mark.parametrize("how", ENDS)
 async def test_restart_types(restart, how):
-    """SUP-37, SUP-38, SUP-39, SUP-40: permanent always, transient after abnormal ends, temporary
-    never; transient keeps its spec.
+    """SUP-37, SUP-38, SUP-39, SUP-40: permanent children are restarted always, transient ones after
+    abnormal ends, temporary ones never; a transient child keeps its spec.
     """
     lab = Lab()
     async with ak.open_node(tree(lab.spec("a", restart=restart), lab.spec("b"))) as node:
@@ -69,7 +71,9 @@ async def test_restart_types(restart, how):
 @conforms("SUP-41")
 @pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
 async def test_a_temporary_bystander_is_forgotten(strategy):
-    """SUP-41: a temporary sibling that a strategy stops is not started again, its spec is gone."""
+    """SUP-41: a temporary sibling that a strategy stops is not started again, and its spec
+    is gone.
+    """
     lab = Lab()
     async with ak.open_node(tree(lab.spec("a"), lab.spec("t", restart="temporary"), strategy=strategy)):
         lab.refs["a"].kill()
@@ -82,7 +86,9 @@ async def test_a_temporary_bystander_is_forgotten(strategy):
 @pytest.mark.parametrize("restart", RESTARTS)
 @pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
 async def test_start_child_after_each_end(restart, strategy):
-    """SUP-42: a temporary one may be started anew; others are running or present."""
+    """SUP-42: a temporary child may be started anew after its end; a child of another type is
+    running or already present.
+    """
     lab = Lab()
     async with ak.open_node(tree(strategy=strategy, max_restarts=9)):
         for how in ("kill", "normal", "failure", "terminate"):
@@ -125,8 +131,8 @@ async def test_start_child_after_each_end(restart, strategy):
     ],
 )
 async def test_strategies(strategy, log):
-    """SUP-28, SUP-46, SUP-48, SUP-51: which siblings go along, stopped in reverse and started in
-    order.
+    """SUP-28, SUP-46, SUP-48, SUP-51: the strategy says which siblings go along; they are stopped
+    in reverse and started in order.
     """
     lab = Lab()
     async with ak.open_node(tree(*lab.specs("abcd"), strategy=strategy)):
@@ -178,8 +184,8 @@ async def test_another_childs_restart_fails(strategy, log):
 @conforms("SUP-46", "SUP-48", "SUP-51")
 @pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
 async def test_the_intensity_ends_a_supervisor(strategy):
-    """SUP-46, SUP-48, SUP-51: with max_restarts 2 the third failure ends it with Shutdown, and all
-    its children with it.
+    """SUP-46, SUP-48, SUP-51: with max_restarts 2 the third failure ends the supervisor with
+    Shutdown, and all its children with it.
     """
     lab = Lab()
     async with ak.open_node(under(*lab.specs("ab"), strategy=strategy, max_restarts=2)) as node:
@@ -198,7 +204,9 @@ async def test_the_intensity_ends_a_supervisor(strategy):
 
 @conforms("ESUP-03")
 async def test_intensity_zero_allows_nothing():
-    """ESUP-03: the first failure ends it; a transient child's normal end does not."""
+    """ESUP-03: with intensity zero the first failure ends the supervisor; a transient child's
+    normal end does not.
+    """
     lab = Lab()
     async with ak.open_node(under(lab.spec("a", restart="transient"), lab.spec("b"), max_restarts=0)) as node:
         ref = node.whereis("top")
@@ -213,7 +221,9 @@ async def test_intensity_zero_allows_nothing():
 @conforms("SUP-47", "SUP-49", "SUP-52")
 @pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
 async def test_a_restart_that_keeps_failing_escalates(strategy):
-    """SUP-47, SUP-49, SUP-52: every attempt counts; in the end supervisor and siblings are gone."""
+    """SUP-47, SUP-49, SUP-52: every attempt counts; in the end the supervisor and the siblings are
+    gone.
+    """
     lab = Lab()
     async with ak.open_node(under(*lab.specs("ab"), strategy=strategy, max_restarts=4)) as node:
         ref = node.whereis("top")
@@ -228,8 +238,8 @@ async def test_a_restart_that_keeps_failing_escalates(strategy):
 
 @conforms("SUP-58")
 async def test_escalation_through_a_tree():
-    """SUP-58: a sub-supervisor that gives up is restarted by its parent with its siblings; added
-    grandchildren are gone.
+    """SUP-58: a sub-supervisor that gives up is restarted by its parent with its siblings;
+    grandchildren that were added are gone.
     """
     lab = Lab()
     left = ak.supervisor(lab.spec("l"), max_restarts=1).with_(name="left")
@@ -253,8 +263,9 @@ async def test_escalation_through_a_tree():
 
 @conforms("SUP-46")
 async def test_the_root_giving_up_comes_out_of_open_node(autojump_clock):
-    """SUP-46: SupervisorGaveUp, not in a group; the body is cancelled and everything has
-    stopped."""
+    """SUP-46: SupervisorGaveUp comes out, not in a group; the body is cancelled, and everything has
+    stopped.
+    """
     lab = Lab()
     cancelled = False
     with pytest.raises(ak.SupervisorGaveUp) as caught:
@@ -275,8 +286,8 @@ async def test_the_root_giving_up_comes_out_of_open_node(autojump_clock):
 
 @conforms("SUP-35", "SUP-59")
 async def test_a_failing_restart_is_shown_and_calls_are_served(autojump_clock):
-    """SUP-35, SUP-59: restarting, present, not active; the calls' refusals; terminate_child
-    cancels, restart_child works after.
+    """SUP-35, SUP-59: the child is restarting and present, but not active; calls are refused;
+    terminate_child cancels the restart, and restart_child works afterwards.
     """
     lab = Lab()
     async with ak.open_node(tree(*lab.specs("abc"), max_restarts=100)) as node:
@@ -305,8 +316,8 @@ async def test_a_failing_restart_is_shown_and_calls_are_served(autojump_clock):
 @conforms("SUP-59", "SUP-60")
 @pytest.mark.parametrize("strategy", ["one_for_one", "rest_for_one"])
 async def test_a_hanging_restart_loop(autojump_clock, strategy):
-    """SUP-59, SUP-60: inits that hang and fail, again and again: calls are served between,
-    terminate_child ends it, and so does a stop.
+    """SUP-59, SUP-60: inits hang and fail again and again: calls are served between them, and
+    terminate_child ends the loop, as does a stop.
     """
     lab = Lab()
     specs = [lab.spec("a"), lab.spec("b", init_timeout=2.0), lab.spec("c")]
@@ -335,7 +346,9 @@ async def test_a_hanging_restart_loop(autojump_clock, strategy):
 
 
 async def test_a_restart_waits_its_backoff(autojump_clock):
-    """Opt-in: every restart of a row waits longer, the first too; siblings do not wait."""
+    """With a backoff every restart in a row waits longer, including the first; siblings do not
+    wait.
+    """
     lab = Lab()
     spec = lab.spec("a", Quiet, backoff=ak.Backoff(first=1, factor=2, jitter=0))
     async with ak.open_node(tree(spec, lab.spec("b"))):
@@ -351,8 +364,8 @@ async def test_a_restart_waits_its_backoff(autojump_clock):
 
 @pytest.mark.parametrize("kind", ["static", "dynamic"])
 async def test_a_gate_of_ones_own_holds_restarts(kind):
-    """node.restart_gate is asked for every restart, with the child's spec, and decides when; a
-    cancelled one is taken back.
+    """node.restart_gate is asked about every restart, with the child's spec, and decides when it
+    happens; a cancelled restart is taken back.
     """
 
     class Held:
@@ -400,12 +413,12 @@ async def test_a_gate_of_ones_own_holds_restarts(kind):
             await top().call(S.restart_child, "a")
             lab.refs["a"].kill()
             await settled()
-    gate.held[-1].go()  # too late: nobody is there any more
+    gate.held[-1].go()  # too late: the child is gone
     assert gate.held[-1].cancelled or kind == "dynamic"
 
 
 async def test_restarts_are_told_as_events():
-    """ChildRestarted names the new life, the id and the supervisor; reports say what happened."""
+    """ChildRestarted names the new actor, the id and the supervisor; reports say what happened."""
     lab = Lab()
     async with ak.open_node(tree(lab.spec("a"))) as node:
         async with node.subscribe(ak.ChildRestarted, ak.SupervisorReport) as events:
@@ -441,7 +454,7 @@ async def test_a_restarted_child_gets_the_same_arguments_and_a_clean_state():
 
 
 async def test_a_restart_that_fails_once_is_tried_again():
-    """DYN-26 for static ones: the second attempt works, within the intensity."""
+    """DYN-26 for static supervisors: the second attempt works, within the intensity."""
     lab = Lab()
     async with ak.open_node(tree(lab.spec("a"), max_restarts=2)) as node:
         lab.inits["a"] = ["stop", "ok"]

@@ -15,7 +15,7 @@ from .kit import NOT_STARTED, Lab, Quiet, S, Worker, counts, settled, states, to
 
 @conforms("SUP-01")
 async def test_an_empty_supervisor_starts_and_stops():
-    """SUP-01: it starts without children, and ends with Shutdown when it is told to."""
+    """SUP-01: a supervisor starts without children, and ends with Shutdown when it is told to."""
     async with ak.open_node(under()) as node:
         assert await counts() == (0, 0, 0, 0)
         ref = node.whereis("top")
@@ -25,7 +25,7 @@ async def test_an_empty_supervisor_starts_and_stops():
 
 @conforms("SUP-28")
 async def test_children_start_in_order_and_stop_in_reverse():
-    """SUP-28: one after the other, each after the init of the one before."""
+    """SUP-28: children start one after the other, each after the init of the one before."""
     lab = Lab()
     gate = trio.Event()
     lab.inits["a"] = [gate]
@@ -53,8 +53,8 @@ async def test_children_start_in_order_and_stop_in_reverse():
     ],
 )
 async def test_a_tree_that_cannot_start_stops_what_it_started(autojump_clock, plan, reason):
-    """SUP-08, SUP-09, SUP-10, SUP-21: StartFailed out of open_node, nested down to the reason; the
-    others are stopped in reverse. A failed init is not followed by terminate.
+    """SUP-08, SUP-09, SUP-10, SUP-21: StartFailed comes out of open_node, nested down to the
+    reason; the other children are stopped in reverse. A failed init is not followed by terminate.
     """
     lab = Lab()
     lab.inits["c"] = [plan]
@@ -71,7 +71,7 @@ async def test_a_tree_that_cannot_start_stops_what_it_started(autojump_clock, pl
 
 
 async def test_inits_of_supervisors_have_no_deadline_of_their_own(autojump_clock):
-    """A supervisor may take as long as its children together: each of them has its own
+    """A supervisor may take as long to start as its children together: each child has its own
     init_timeout.
     """
 
@@ -97,7 +97,9 @@ async def test_init_timeout_is_the_specs(autojump_clock):
 
 @conforms("SUP-02", "SUP-03", "SUP-04", "SUP-05")
 async def test_an_ignored_child_keeps_its_spec_unless_temporary():
-    """SUP-02, SUP-03, SUP-04, SUP-05: in the list and by start_child; the answer is None."""
+    """SUP-02, SUP-03, SUP-04, SUP-05: a child that ignores keeps its spec unless it is temporary,
+    in the list and by start_child; the answer is None.
+    """
     lab = Lab()
     for name in "atxu":
         lab.inits[name] = ["ignore"]
@@ -131,7 +133,7 @@ async def test_a_supervisor_that_ignores_itself_is_ignored():
 @conforms("SUP-10", "SUP-20")
 @pytest.mark.parametrize("start", ["constructor", "factory raises", "factory returns", "no actor", "name taken"])
 async def test_start_functions_that_fail(start):
-    """SUP-10, SUP-20: raising constructors and factories, and factories that return nonsense; the
+    """SUP-10, SUP-20: constructors and factories raise, and factories return nonsense; the
     supervisor goes on.
     """
 
@@ -166,7 +168,9 @@ async def test_start_functions_that_fail(start):
 
 @conforms("SUP-10", "SUP-11")
 async def test_a_failed_start_is_told_and_forgotten():
-    """SUP-10, SUP-11: start_child drops the spec, restart_child keeps it undefined."""
+    """SUP-10, SUP-11: start_child drops the spec of a failed start, restart_child keeps it
+    undefined.
+    """
     lab = Lab()
     async with ak.open_node(tree()):
         lab.inits["a"] = ["stop"]
@@ -187,7 +191,7 @@ async def test_a_failed_start_is_told_and_forgotten():
 @conforms("SUP-62")
 @pytest.mark.parametrize("plan", ["raise", "stop", "ignore", "hang"])
 async def test_names_are_free_after_failed_starts(autojump_clock, plan):
-    """SUP-62: whoever did not start holds no name, also when its constructor raised."""
+    """SUP-62: a child that did not start holds no name, even when its constructor raised."""
 
     class Broken(ak.Actor):
         def __init__(self) -> None:
@@ -206,8 +210,8 @@ async def test_names_are_free_after_failed_starts(autojump_clock, plan):
 
 
 async def test_start_child_waits_for_init():
-    """The answer is the ref of a child that has been initialized; meanwhile it is shown as starting
-    and calls are served.
+    """The answer is the ref of a child that is initialized; until then the child is shown as
+    starting, and calls are served.
     """
     lab = Lab()
     gate = trio.Event()
@@ -228,9 +232,7 @@ async def test_start_child_waits_for_init():
 
 
 async def test_an_actor_may_look_at_the_tree_while_it_starts():
-    """Queries are answered in the middle of what the supervisor does, also to a child's
-    constructor.
-    """
+    """Queries are answered while the supervisor is at work, even to a child's constructor."""
     seen = []
 
     class Curious(ak.Actor):
@@ -246,8 +248,8 @@ async def test_an_actor_may_look_at_the_tree_while_it_starts():
 
 @conforms("SUP-59")
 async def test_an_actor_may_have_its_supervisor_start_a_sibling():
-    """SUP-59: a child's handler may call its supervisor; so may its init, for what does not need it
-    to be done.
+    """SUP-59: a child's handler may call its supervisor; so may its init, for answers that do not
+    depend on that init.
     """
     lab = Lab()
 
@@ -264,7 +266,9 @@ async def test_an_actor_may_have_its_supervisor_start_a_sibling():
 
 
 async def test_processes_are_children():
-    """An async function is a child as any: started, restarted when it ends, stopped."""
+    """An async function is a child like any other: it is started, restarted when it ends, and
+    stopped.
+    """
     runs = []
 
     async def work(ctx: ak.ProcessContext, name: str) -> None:
@@ -284,7 +288,7 @@ async def test_processes_are_children():
 
 
 async def test_a_factory_makes_its_child_anew_at_each_start():
-    """A function that returns an actor is a start as good as a class."""
+    """A function that returns an actor starts a child as well as a class does."""
     lab = Lab()
 
     def make(name: str) -> Worker:
@@ -303,7 +307,7 @@ async def test_a_factory_makes_its_child_anew_at_each_start():
 @conforms("SUP-15", "SUP-16", "ESUP-14")
 async def test_specs_are_validated_before_anything_starts():
     """SUP-15, SUP-16, ESUP-14: a duplicate id, a significant child without auto_shutdown, and what
-    is no spec, by start_child too.
+    is not a spec are refused, by start_child too.
     """
     lab = Lab()
     with pytest.raises(ak.DuplicateChildId):
@@ -316,7 +320,7 @@ async def test_specs_are_validated_before_anything_starts():
 
 @conforms("SUP-13", "SUP-14")
 async def test_get_childspec_shows_what_was_given():
-    """SUP-13, SUP-14: with the defaults filled in; unknown ids are not found."""
+    """SUP-13, SUP-14: the spec comes with the defaults filled in; unknown ids are not found."""
     lab = Lab()
     async with ak.open_node(tree(lab.spec("a"), ak.supervisor().with_(id="s"))):
         spec = await top().call(S.get_childspec, "a")
@@ -328,7 +332,7 @@ async def test_get_childspec_shows_what_was_given():
 
 @conforms("SUP-15")
 async def test_what_is_no_spec_is_the_callers_fault():
-    """SUP-15: start_child of a non-spec refuses the call; the supervisor and its children live."""
+    """SUP-15: start_child refuses what is not a spec; the supervisor and its children live."""
     lab = Lab()
     async with ak.open_node(tree(lab.spec("a"), ak.dynamic_supervisor().with_(name="dyn"))) as node:
         for ref, method in (
@@ -344,8 +348,8 @@ async def test_what_is_no_spec_is_the_callers_fault():
 
 @pytest.mark.parametrize("end", ["kill", "stop", "exit"])
 async def test_a_constructor_may_end_its_supervisor(end):
-    """What a child does while it is made can be the end of its supervisor: nobody is left behind,
-    the parent restarts it.
+    """A child may end its supervisor while it is being made: nothing is left behind, and the parent
+    restarts the supervisor.
     """
     lab = Lab()
 
@@ -375,7 +379,9 @@ async def test_a_constructor_may_end_its_supervisor(end):
 
 
 class Late(Worker):
-    """Its first start ends when it is let, in the way that is planned; the next ones succeed."""
+    """Its first start ends when the test lets it, in the way that is planned; the next starts
+    succeed.
+    """
 
     async def init(self) -> Any:
         if self.lab.next_init(self.name) == "ok":
@@ -406,8 +412,8 @@ class Late(Worker):
 
 @pytest.mark.parametrize("how", ["ignore", "stop", "raise", "nonsense", "later", "refuse", "kill", "exit"])
 async def test_a_failed_start_is_told_when_it_is_over(autojump_clock: Any, how: str) -> None:
-    """The child is dead and its name free: who starts it again at once gets it. (gen_server,
-    init_it: the name goes before the parent is notified.)
+    """The caller is told when the child is dead and its name free: a new start at once gets the
+    name. (gen_server, init_it: the name goes before the parent is notified.)
     """
     lab = Lab()
     lab.inits["a"] = ["ok", "wait", "ok"]

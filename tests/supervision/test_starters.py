@@ -1,5 +1,5 @@
-"""Each child gets its own options, and the starters that are kept for the next one hold nothing
-that was made for this one.
+"""Each child gets its own options, and the starters that are kept for later children hold nothing
+that was made for an earlier one.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def test_no_field_is_forgotten_here() -> None:
 @pytest.mark.parametrize("how", ["dynamic", "static", "spawn", "start"])
 @pytest.mark.parametrize("field", [field.name for field in attrs.fields(ActorOptions)])
 async def test_each_child_has_its_own_options(field: str, how: str) -> None:
-    """Two children of one class, of one supervisor or one node, that differ in one option."""
+    """Two children of one class, under one supervisor or one node, differ in one option."""
     specs = two_specs(field, OPTIONS[field])
     if how == "static" and field != "id":
         specs = [spec.with_(id=number) for number, spec in enumerate(specs)]
@@ -104,7 +104,7 @@ async def test_each_child_has_its_own_options(field: str, how: str) -> None:
 
 @pytest.mark.parametrize("field", sorted(OF_THE_SUPERVISOR))
 async def test_each_child_has_its_own_treatment(field: str) -> None:
-    """Two children of one supervisor that differ in what the supervisor does with them."""
+    """Two children of one supervisor differ in what the supervisor does with them."""
     values = OF_THE_SUPERVISOR[field]
     specs = [
         ak.child(Plain).with_(**{"restart": "transient", "id": number, field: value})
@@ -121,7 +121,7 @@ async def test_each_child_has_its_own_treatment(field: str) -> None:
 
 
 async def test_each_supervisor_has_its_own_quota() -> None:
-    """The quota of the first child was once that of all."""
+    """Each supervisor has its own quota. Fault: the quota of the first child was that of all."""
     async with ak.open_node(ak.supervisor(ak.dynamic_supervisor().with_(name="top"))) as node:
         quotas = ("64 MiB", "1 MiB", None)
         specs = [ak.dynamic_supervisor().with_(memory_quota=quota) for quota in quotas]
@@ -134,11 +134,11 @@ async def test_each_supervisor_has_its_own_quota() -> None:
 
 
 class Big:
-    """What a closure holds."""
+    """The large object that a closure holds."""
 
 
 class Alive:
-    """Counts the things that are still held."""
+    """Counts the large objects that are still alive."""
 
     def __init__(self) -> None:
         self.references: list[weakref.ref[Any]] = []
@@ -192,7 +192,7 @@ def bound_method(alive: Alive) -> Any:
 
 
 def named_like_a_modules(alive: Alive) -> Any:
-    """A wrapper that says it is ``module_process``."""
+    """A wrapper that claims to be ``module_process``."""
     big = alive.big()
 
     @functools.wraps(module_process)
@@ -281,13 +281,15 @@ def cases() -> list[Any]:
 
 @pytest.mark.parametrize(("door", "shape"), cases())
 async def test_nothing_that_was_made_for_one_start_is_kept(door: str, shape: Callable[[Alive], Any]) -> None:
-    """Neither what a start holds nor an id, when its actor has ended."""
+    """When its actor has ended, nothing that a start holds is kept, nor its id."""
     await spawn_many(door, shape, 40, batch=20)
 
 
 @pytest.mark.parametrize("door", DOORS)
 async def test_many_closures_leave_nothing_behind(door: str) -> None:
-    """Through each door that starts an actor: 10,000 under ``prove``."""
+    """Closures leave nothing behind at any door that starts an actor: 10,000 of them under
+    ``prove``.
+    """
     alive = await spawn_many(door, closure, times(500))
     assert len(alive.references) == times(500)
 
@@ -304,7 +306,7 @@ def local_class(alive: Alive) -> type[ak.Actor]:
 
 @pytest.mark.parametrize("door", ["spawn", "dynamic"])
 async def test_what_is_kept_is_bounded(door: str) -> None:
-    """Classes are kept, at most two generations of them; one that is in use stays."""
+    """At most two generations of classes are kept; a class that is in use stays."""
     alive = Alive()
     async with ak.open_node(tree_of_all()) as node:
         kinds = set()
@@ -324,7 +326,7 @@ async def test_what_is_kept_is_bounded(door: str) -> None:
 
 
 async def test_a_class_a_generic_and_a_modules_function_share_their_kinds() -> None:
-    """They are there for good, so the second start finds what the first has made."""
+    """These are there for good, so the second start finds what the first has made."""
 
     async with ak.open_node() as node:
         for start in (Plain, module_process, Generic[int], Static.process, Meta):
@@ -365,7 +367,7 @@ class HostileType(type):
 
 
 async def test_no_code_of_a_start_runs_to_find_its_starter() -> None:
-    """Nor that of an id."""
+    """Neither the code of a start nor that of an id runs."""
 
     class Hostile:
         ran = 0

@@ -22,8 +22,8 @@ async def stop_top(node):
 
 @conforms("SUP-23")
 async def test_a_child_that_takes_too_long_is_killed(autojump_clock):
-    """SUP-23: shutdown in seconds: who is quick ends with Shutdown, who is blocked with Killed
-    after that time.
+    """SUP-23: with a shutdown in seconds a quick child ends with Shutdown, and a blocked child with
+    Killed after that time.
     """
     lab = Lab()
     async with ak.open_node(under(*lab.specs("ab", shutdown=1.0))) as node:
@@ -39,7 +39,9 @@ async def test_a_child_that_takes_too_long_is_killed(autojump_clock):
 
 @conforms("SUP-22")
 async def test_infinity_waits(autojump_clock):
-    """SUP-22: a child with shutdown infinity has all the time, worker or supervisor."""
+    """SUP-22: a child with shutdown infinity has all the time that it needs, worker or
+    supervisor.
+    """
     lab = Lab()
     inner = ak.supervisor(lab.spec("b", Slow, shutdown=math.inf)).with_(id="inner")
     async with ak.open_node(under(lab.spec("a", Slow, shutdown=math.inf), inner)) as node:
@@ -51,7 +53,9 @@ async def test_infinity_waits(autojump_clock):
 
 @conforms("SUP-24")
 async def test_brutal_kill_does_not_ask():
-    """SUP-24: the child ends with Killed, without terminate; its sibling with Shutdown."""
+    """SUP-24: a child with brutal_kill ends with Killed, without terminate; its sibling ends with
+    Shutdown.
+    """
     lab = Lab()
     async with ak.open_node(under(lab.spec("a", shutdown="brutal_kill"), lab.spec("b"))) as node:
         with Reasons(node) as reasons:
@@ -63,7 +67,7 @@ async def test_brutal_kill_does_not_ask():
 
 @conforms("ESUP-15", "DYN-29")
 async def test_shutdown_zero_is_valid(autojump_clock):
-    """ESUP-15, DYN-29: asked, and killed at once."""
+    """ESUP-15, DYN-29: with shutdown zero a child is asked, and killed at once."""
     lab = Lab()
     async with ak.open_node(under(lab.spec("a", Slow, shutdown=0))) as node:
         with Reasons(node) as reasons:
@@ -72,8 +76,8 @@ async def test_shutdown_zero_is_valid(autojump_clock):
 
 
 async def test_who_does_not_trap_exits_dies_at_once():
-    """A child that does not trap exits dies of the parent's shutdown without terminate, in the
-    middle of an await.
+    """The parent's shutdown ends a child that does not trap exits, without terminate, in the middle
+    of an await.
     """
     lab = Lab()
     async with ak.open_node(under(lab.spec("a", Quiet))) as node:
@@ -89,8 +93,8 @@ async def test_who_does_not_trap_exits_dies_at_once():
 @pytest.mark.parametrize("restart", ["permanent", "transient", "temporary"])
 @pytest.mark.parametrize("reason", [ak.NORMAL, ak.SHUTDOWN, ak.Shutdown("mine"), ak.Failure("mine")])
 async def test_children_may_end_with_a_reason_of_their_own(caplog, restart, reason):
-    """SUP-25, SUP-26, DYN-33, DYN-35, DYN-37: the supervisor still ends with Shutdown; what is not
-    orderly is reported.
+    """SUP-25, SUP-26, DYN-33, DYN-35, DYN-37: the supervisor still ends with Shutdown; a reason
+    that is not orderly is reported.
     """
     lab = Lab()
     spec = ak.child(Own, lab, reason).with_(id="a", restart=restart)
@@ -105,8 +109,8 @@ async def test_children_may_end_with_a_reason_of_their_own(caplog, restart, reas
 @conforms("SUP-25")
 @pytest.mark.parametrize("reason", [ak.NORMAL, ak.SHUTDOWN, ak.Failure("raced")])
 async def test_children_that_end_while_others_stop(autojump_clock, reason):
-    """SUP-25: a child that ends by itself during the shutdown is not restarted and does not hold it
-    up.
+    """SUP-25: a child that ends by itself during the shutdown is not restarted and does not hold
+    the shutdown up.
     """
     lab = Lab()
     async with ak.open_node(under(lab.spec("a"), lab.spec("b", Slow))) as node:
@@ -120,8 +124,8 @@ async def test_children_that_end_while_others_stop(autojump_clock, reason):
 
 @conforms("SUP-27")
 async def test_a_naughty_child_cannot_hang_its_supervisor():
-    """SUP-27: unlinking the supervisor changes nothing: it is stopped all the same, and its end is
-    noticed.
+    """SUP-27: a child that unlinks its supervisor changes nothing: it is stopped all the same, and
+    its end is noticed.
     """
     lab = Lab()
 
@@ -140,7 +144,7 @@ async def test_a_naughty_child_cannot_hang_its_supervisor():
 
 
 async def test_killed_from_outside():
-    """A child that somebody kills is restarted as after any abnormal end."""
+    """A child that is killed from outside is restarted as after any abnormal end."""
     lab = Lab()
     async with ak.open_node(tree(lab.spec("a", restart="transient"))):
         lab.refs["a"].kill()
@@ -150,8 +154,8 @@ async def test_killed_from_outside():
 
 
 async def test_stopped_during_start_child(autojump_clock):
-    """The parent's shutdown cancels a start that hangs; its caller is told, the others stop in
-    order.
+    """The parent's shutdown cancels a start that hangs; the caller is told, and the other children
+    stop in order.
     """
     lab = Lab()
     lab.inits["x"] = ["hang"]
@@ -175,7 +179,7 @@ async def test_stopped_during_start_child(autojump_clock):
 
 
 async def test_stopped_during_its_own_start(autojump_clock):
-    """Leaving while the tree starts: a cancelled body-to-be stops what had started, in reverse."""
+    """The node is left while the tree starts: children that had started are stopped in reverse."""
     lab = Lab()
     lab.inits["c"] = ["hang"]
     with trio.move_on_after(1) as scope:
@@ -202,8 +206,8 @@ async def test_stopped_during_a_backoff(autojump_clock):
 
 
 async def test_an_unkillable_child(autojump_clock, caplog):
-    """It is named in events and log, its siblings stop, its replacement does not start, and the
-    supervisor waits for it.
+    """An unkillable child is named in events and log, its siblings stop, its replacement does not
+    start, and the supervisor waits for it.
     """
     lab = Lab()
     async with ak.open_node(under(*lab.specs("abc", shutdown=1.0)), kill_timeout=2.0) as node:
@@ -227,7 +231,7 @@ async def test_an_unkillable_child(autojump_clock, caplog):
 
 
 async def test_no_replacement_for_an_unkillable_child(autojump_clock):
-    """terminate_child tells so; nothing starts in its place until it has ended after all."""
+    """terminate_child says so; nothing starts in the child's place until it has ended after all."""
     lab = Lab()
     async with ak.open_node(tree(*lab.specs("ab", shutdown=1.0)), kill_timeout=2.0):
         lab.refs["a"].cast(Slow.shielded)
@@ -248,7 +252,7 @@ async def test_no_replacement_for_an_unkillable_child(autojump_clock):
 
 
 async def test_one_for_all_goes_on_without_an_unkillable_sibling(autojump_clock):
-    """A group restart starts the others, and never a second life of one that has not ended."""
+    """A group restart starts the others, and never a second life of a child that has not ended."""
     lab = Lab()
     specs = lab.specs("abc", shutdown=1.0)
     async with ak.open_node(tree(*specs, strategy="one_for_all"), kill_timeout=2.0):
@@ -262,8 +266,8 @@ async def test_one_for_all_goes_on_without_an_unkillable_sibling(autojump_clock)
 
 
 async def test_a_killed_supervisor_takes_its_children_along(autojump_clock):
-    """Who traps exits runs terminate, others die of it, inits under way are given up; its parent
-    starts it anew.
+    """When a supervisor is killed, children that trap exits run terminate, the others die, and
+    inits under way are given up; its parent starts it anew.
     """
     lab = Lab()
     lab.inits["x"] = ["hang"]
@@ -292,8 +296,8 @@ async def test_a_killed_supervisor_takes_its_children_along(autojump_clock):
 
 
 async def test_exit_signals_and_stray_messages_do_not_move_a_supervisor():
-    """It traps exits: a stranger's exit signal and messages are dropped; only kill, stop and its
-    parent end it.
+    """A supervisor traps exits: a stranger's exit signals and messages are dropped; only kill, stop
+    and its parent end it.
     """
     lab = Lab()
     async with ak.open_node(tree(lab.spec("a"))) as node:

@@ -1,9 +1,9 @@
 """Trees of supervisors under random crashes, kills, slow and failing starts, and calls from several
 sides at once.
 
-Nothing is predicted here; what must hold whatever happens is checked: no child has two lives at
-once, every call is answered or fails, what supervisors say of their children is true, and nothing
-is left at the end.
+Nothing is predicted here. The test checks what must hold whatever happens: no child has two lives
+at once, every call is answered or fails, what supervisors say of their children is true, and
+nothing is left at the end.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REASONS: list[ak.ExitReason] = [ak.NORMAL, ak.SHUTDOWN, ak.Failure("died"), ak.F
 
 
 class Flaky(ak.Actor):
-    """Starts when and if it likes, crashes when told, and stops when it likes."""
+    """Starts when and if it likes, crashes when told to, and stops when it likes."""
 
     def __init__(self, storm: Storm, key: Any) -> None:
         self.storm = storm

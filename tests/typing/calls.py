@@ -1,4 +1,6 @@
-"""``ref.call``: the arguments are checked against the method, and the answer has its type."""
+"""``ref.call``: the arguments are checked against the method, and the answer has the method's
+return type.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from tests.typing.actors import Box, Chat, LoudRoom, Room
 
 
 async def answers(room: ak.Ref[Room], chat: ak.Ref[Chat]) -> None:
-    """The type of the answer: of plain and async methods alike, and of what is answered later."""
+    """The type of an answer is the same from plain and async methods, and when it is given
+    later.
+    """
     assert_type(await room.call(Room.join, chat), int)
     assert_type(await room.call(Room.join, chat, loud=True), int)
     assert_type(await room.call(Room.topic, 10), str)
@@ -25,7 +29,7 @@ async def answers(room: ak.Ref[Room], chat: ak.Ref[Chat]) -> None:
 
 
 async def wrong_arguments(room: ak.Ref[Room], chat: ak.Ref[Chat]) -> None:
-    """Too many, too few, of another type, by a name that there is not."""
+    """Too many or too few arguments, a wrong type, and an unknown name are refused."""
     await room.call(Room.join)  # error
     await room.call(Room.join, 3)  # error
     await room.call(Room.join, chat, chat, chat)  # error
@@ -37,8 +41,9 @@ async def wrong_arguments(room: ak.Ref[Room], chat: ak.Ref[Chat]) -> None:
 
 
 async def wrong_actor(room: ak.Ref[Room], loud: ak.Ref[LoudRoom], chat: ak.Ref[Chat]) -> None:
-    """A method of another class. A subclass takes what its base takes, and not the other way
-    round."""
+    """A method of another class is refused. A subclass takes what its base takes, but not the other
+    way round.
+    """
     assert_type(await loud.call(Room.topic, 3), str)
     assert_type(await loud.call(LoudRoom.volume), float)
     await chat.call(Room.topic, 3)  # error
@@ -49,7 +54,7 @@ async def wrong_actor(room: ak.Ref[Room], loud: ak.Ref[LoudRoom], chat: ak.Ref[C
 
 
 async def wrong_answers(room: ak.Ref[Room]) -> None:
-    """The answer is used for what it is not; or it was not awaited."""
+    """An answer is used as something that it is not, or it was not awaited."""
     number: int = await room.call(Room.topic, 3)  # error
     text: str = room.call(Room.topic, 3)  # error
     # mypy takes the declared type for the answer's: it must be what call gives by itself, as above.
@@ -58,14 +63,14 @@ async def wrong_answers(room: ak.Ref[Room]) -> None:
 
 
 async def no_method(room: ak.Ref[Room]) -> None:
-    """What is no method: a name, an answer, an attribute of the ref."""
+    """What is not a method is refused: a name, an answer, an attribute of the ref."""
     await room.call("topic", 3)  # error
     await room.topic(3)  # error
     await room.within("2").call(Room.topic, 3)  # error
 
 
 async def generics(numbers: ak.Ref[Box[int]]) -> None:
-    """A generic actor's ref knows what is in it."""
+    """A generic actor's ref knows the type of what is in it."""
     assert_type(await numbers.call(Box[int].get), int)
     numbers.cast(Box[int].put, 3)
     numbers.cast(Box[int].put, "three")  # error
@@ -73,6 +78,6 @@ async def generics(numbers: ak.Ref[Box[int]]) -> None:
 
 
 async def unknown(anybody: ak.Ref[Any]) -> None:
-    """A ref to anybody takes what anybody takes; the answer still has its type."""
+    """A ref to any actor takes any message; the answer still has its type."""
     assert_type(await anybody.call(Room.topic, 3), str)
     await anybody.call(Room.topic, "ten")  # error

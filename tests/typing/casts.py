@@ -9,7 +9,7 @@ from tests.typing.actors import Chat, Room
 
 
 async def casts(room: ak.Ref[Room]) -> None:
-    """The arguments are checked; the answer is whether the message was accepted."""
+    """The arguments are checked, and cast returns whether the message was accepted."""
     assert_type(room.cast(Room.say, b"hello"), bool)
     assert_type(room.cast(Room.say, b"hello", times=3), bool)
     assert_type(room.cast(Room.topic, 3), bool)  # a call may be cast: nobody waits for its answer
@@ -31,7 +31,7 @@ async def sends(room: ak.Ref[Room]) -> None:
 
 
 def control(room: ak.Ref[Room]) -> None:
-    """Ends and looks."""
+    """Ending an actor, and looking at it."""
     room.exit(ak.Shutdown())
     room.exit("because")  # error
     room.stop()
@@ -52,6 +52,6 @@ class Sheds(ak.Actor):
 
 
 def plain(room: Room) -> None:
-    """A declared method stays the plain function that it was: unit tests call it."""
+    """A declared method stays the plain function that it was, so that unit tests can call it."""
     assert_type(room.sum(1, 2), float)
     room.say("hello")  # error

@@ -71,7 +71,7 @@ class Wordy(ak.StreamActor):
 
 
 async def process(ctx: ak.ProcessContext, room: ak.Ref[Room]) -> None:
-    """Selective receive: a class gives its type, a predicate anything."""
+    """Selective receive: a class gives the message its type, a predicate leaves it open."""
     assert_type(await ctx.receive(), Any)
     assert_type(await ctx.receive(ak.Down), ak.Down)
     assert_type(await ctx.receive(str, within=2), str)
@@ -83,7 +83,7 @@ async def process(ctx: ak.ProcessContext, room: ak.Ref[Room]) -> None:
 
 
 async def tasks(jobs: ak.Ref[ak.TaskSupervisor], room: ak.Ref[Room]) -> None:
-    """A task's result has its function's type."""
+    """A task's result has the return type of its function."""
     task = await jobs.call(ak.TaskSupervisor.run, fetch, "https://example.org")
     assert_type(await task.result(), bytes)
     stream = ak.task_stream(jobs, fetch, ["https://example.org"], max_concurrency=3)

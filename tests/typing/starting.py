@@ -1,4 +1,6 @@
-"""What starts actors: ``spawn``, ``start``, child specs, supervisors, listeners, names."""
+"""Everything that starts actors: ``spawn``, ``start``, child specs, supervisors, listeners,
+names.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from tests.typing.actors import Box, Chat, LoudRoom, Room, ticker
 
 
 def make_room(name: str) -> Room:
-    """Any callable that returns an actor starts it."""
+    """A callable that returns an actor can start it."""
     return Room(name)
 
 
@@ -27,7 +29,9 @@ async def spawning(node: ak.Node, room: ak.Ref[Room]) -> None:
 
 
 def processes(node: ak.Node, room: ak.Ref[Room]) -> None:
-    """A process gets its context from the runtime, and the rest from whoever starts it."""
+    """A process gets its context from the runtime, and its other arguments from whoever
+    starts it.
+    """
     assert_type(node.spawn(ticker, 0.5, room), ak.Ref[ak.Process])
     assert_type(ak.child(ticker, 0.5, to=room), ak.ChildSpec[ak.Process])
 

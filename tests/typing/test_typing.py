@@ -48,7 +48,7 @@ def run(*command: str) -> str:
 
 
 def test_mypy() -> None:
-    """As a user runs it: strict."""
+    """mypy runs as a user runs it: strict."""
     if find_spec("mypy") is None:
         pytest.skip("mypy is not installed: pip install -e '.[check]'")
     output = run(
@@ -65,7 +65,7 @@ def test_mypy() -> None:
 
 
 def test_pyright() -> None:
-    """With the settings that it has by itself."""
+    """pyright runs with its default settings."""
     if shutil.which("pyright", path=str(Path(sys.executable).parent)) is None:
         pytest.skip("pyright is not installed: pip install -e '.[check]'")
     options = ("--outputjson", "--pythonpath", sys.executable)

@@ -1,2 +1,2 @@
 # Names and types are those of the portable clock; tests/heap/test_interfaces.py compares them.
-from actorkit.heap.python.clock import *
+from ..python.clock import *

@@ -1,6 +1,6 @@
 # Names and types are those of the walk in Python; tests/heap/test_interfaces.py compares them.
 from typing import Any
 
-from actorkit.heap.python.walk import *
+from ..python.walk import *
 
 _message_bound: Any

@@ -1,2 +1,2 @@
-"""The heap in pure Python: the twin of ``heap.c``, for where that cannot be built, and equal to it
+"""The heap in pure Python: the twin of ``heap/c/``, for where that cannot be built, and equal to it
 by test."""

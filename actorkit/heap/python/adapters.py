@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from actorkit.heap.python import blocks
+from . import blocks
 
 __all__ = ["ADAPTERS"]
 

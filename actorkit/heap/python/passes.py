@@ -29,8 +29,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
-from actorkit.heap.python.blocks import EXACT, block_bytes, dict_str_keys, is_namespace
-from actorkit.heap.python.type_facts import Adapter, TypeFacts, facts_of, known_facts
+from .blocks import EXACT, block_bytes, dict_str_keys, is_namespace
+from .type_facts import Adapter, TypeFacts, facts_of, known_facts
 
 __all__ = ["IMMORTAL", "MAILBOX", "STATE", "Followed", "Observer", "PureWalk", "WalkOver", "getrefcount"]
 

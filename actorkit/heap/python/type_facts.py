@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from types import CodeType, EllipsisType, FunctionType, ModuleType, NoneType, NotImplementedType
 from typing import Any, Final, TypeAlias
 
-from actorkit.heap.python.blocks import Sizer, flags_of, mro_of, native_base, sizer_for
+from .blocks import Sizer, flags_of, mro_of, native_base, sizer_for
 
 __all__ = ["Adapter", "TypeFacts", "TypeRegistry", "facts_of", "known_facts"]
 

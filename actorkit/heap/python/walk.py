@@ -11,9 +11,9 @@ from operator import itemgetter
 from types import FrameType
 from typing import Final, TypeAlias
 
-from actorkit.heap.python.passes import IMMORTAL, MAILBOX, Observer, PureWalk, WalkOver, getrefcount
-from actorkit.heap.python.type_facts import Adapter, TypeRegistry, facts_of, known_facts
-from actorkit.heap.record_plan import CensusGroups, CensusRow, RecordPlan
+from ..record_plan import CensusGroups, CensusRow, RecordPlan
+from .passes import IMMORTAL, MAILBOX, Observer, PureWalk, WalkOver, getrefcount
+from .type_facts import Adapter, TypeRegistry, facts_of, known_facts
 
 __all__ = ["census", "census_rows", "measure", "register", "size_of"]
 

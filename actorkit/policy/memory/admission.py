@@ -25,7 +25,7 @@ from typing import Final
 
 import attrs
 
-from actorkit.policy.memory.memory_sample import MemorySample
+from .memory_sample import MemorySample
 
 __all__ = ["AdmissionMachine", "AdmissionSettings", "Admit", "KindLimits", "LearnedSize", "Refuse"]
 

@@ -19,7 +19,7 @@ from itertools import pairwise
 
 import attrs
 
-from actorkit.policy.memory.memory_sample import MemorySample
+from .memory_sample import MemorySample
 
 __all__ = ["FillRate", "LookSettings"]
 

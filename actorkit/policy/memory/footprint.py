@@ -28,7 +28,7 @@ from typing import Final, overload
 
 import attrs
 
-from actorkit.reasons import shown
+from ...reasons import shown
 
 __all__ = ["ALPHA", "QUANTILE", "WINDOW", "Footprint", "FootprintLearner"]
 

@@ -34,16 +34,16 @@ from typing import Final, Literal
 
 import attrs
 
-from actorkit.policy.memory import governor_events as ev
-from actorkit.policy.memory.candidates import Census
-from actorkit.policy.memory.fill_rate import FillRate, gauge
-from actorkit.policy.memory.governor_settings import GovernorSettings, LevelAction
-from actorkit.policy.memory.kill_rounds import KillRounds
-from actorkit.policy.memory.ladder import Ladder, LadderSettings, Move
-from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample
-from actorkit.policy.memory.outcomes import GC_PREDICTS, ActionKind, ActionOutcome, OutcomeBook
-from actorkit.policy.memory.victims import KillCaps, select
-from actorkit.policy.transition import Transition, allows
+from ..transition import Transition, allows
+from . import governor_events as ev
+from .candidates import Census
+from .fill_rate import FillRate, gauge
+from .governor_settings import GovernorSettings, LevelAction
+from .kill_rounds import KillRounds
+from .ladder import Ladder, LadderSettings, Move
+from .memory_sample import MemoryLevel, MemorySample
+from .outcomes import GC_PREDICTS, ActionKind, ActionOutcome, OutcomeBook
+from .victims import KillCaps, select
 
 __all__ = ["PHASES", "SWITCHES", "GovernorMachine", "Phase"]
 

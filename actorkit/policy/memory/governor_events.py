@@ -23,9 +23,9 @@ from typing import Literal
 
 import attrs
 
-from actorkit.policy.memory.candidates import Candidate, Census, Radius
-from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample
-from actorkit.policy.memory.victims import KillCaps, Victim, VictimTable
+from .candidates import Candidate, Census, Radius
+from .memory_sample import MemoryLevel, MemorySample
+from .victims import KillCaps, Victim, VictimTable
 
 __all__ = [
     "ActionDone",

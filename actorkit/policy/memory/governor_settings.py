@@ -15,13 +15,13 @@ from typing import Any, Final, Literal, get_args
 
 import attrs
 
-from actorkit.policy.memory.fill_rate import LookSettings
-from actorkit.policy.memory.governor_events import GovernorAction
-from actorkit.policy.memory.kill_rounds import KillSettings
-from actorkit.policy.memory.ladder import LadderSettings
-from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample
-from actorkit.policy.memory.outcomes import ActionKind, PaceSettings
-from actorkit.policy.memory.victims import Rank
+from .fill_rate import LookSettings
+from .governor_events import GovernorAction
+from .kill_rounds import KillSettings
+from .ladder import LadderSettings
+from .memory_sample import MemoryLevel, MemorySample
+from .outcomes import ActionKind, PaceSettings
+from .victims import Rank
 
 __all__ = ["LEVEL_ACTIONS", "OUT_OF_MEMORY_STATUS", "SUBTREE_ACTIONS", "GovernorSettings", "LevelAction"]
 

@@ -29,11 +29,11 @@ from typing import Final
 
 import attrs
 
-from actorkit.policy.memory.fill_rate import gauge
-from actorkit.policy.memory.memory_sample import MemorySample
-from actorkit.policy.memory.outcomes import ActionOutcome
-from actorkit.policy.memory.victims import KillCaps
-from actorkit.policy.transition import Transition
+from ..transition import Transition
+from .fill_rate import gauge
+from .memory_sample import MemorySample
+from .outcomes import ActionOutcome
+from .victims import KillCaps
 
 __all__ = ["ROUNDS", "Judgement", "KillRounds", "KillSettings", "RoundPhase"]
 

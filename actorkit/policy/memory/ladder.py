@@ -33,8 +33,8 @@ from typing import Final
 
 import attrs
 
-from actorkit.policy.memory.memory_sample import MemoryLevel, MemorySample
-from actorkit.policy.transition import Transition, allows
+from ..transition import Transition, allows
+from .memory_sample import MemoryLevel, MemorySample
 
 __all__ = ["LADDER", "Ladder", "LadderSettings", "Move", "Rung", "Way"]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import attrs
 
-from actorkit.policy.memory.memory_sample import MemoryLevel
-from actorkit.reasons import ExitReason
+from ...reasons import ExitReason
+from .memory_sample import MemoryLevel
 
 __all__ = ["MemoryPressure"]
 

@@ -37,9 +37,9 @@ from typing import Final
 
 import attrs
 
-from actorkit.policy.memory.memory_sample import MemorySample, Priority
-from actorkit.policy.supervision.backoff import Backoff
-from actorkit.policy.transition import Transition, allows
+from ..supervision.backoff import Backoff
+from ..transition import Transition, allows
+from .memory_sample import MemorySample, Priority
 
 __all__ = [
     "GATE",

@@ -35,7 +35,7 @@ from typing import Any, Final
 
 import attrs
 
-from actorkit.policy.memory.candidates import (
+from .candidates import (
     IDLE,
     KEY,
     OVER,
@@ -48,7 +48,7 @@ from actorkit.policy.memory.candidates import (
     Radius,
     private_of,
 )
-from actorkit.policy.memory.memory_sample import Priority
+from .memory_sample import Priority
 
 __all__ = [
     "KillCaps",

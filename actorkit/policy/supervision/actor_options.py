@@ -8,7 +8,9 @@ in any option never share one.
 
 To add an option, add a field here, with its default and its check, and a line to
 ``ChildSpecChanges`` and to the docstring of ``ChildSpec``. Then read
-``record.kind.options.<field>`` where it has effect.
+``record.kind.options.<field>`` where it has effect. What a hot path reads has a slot of its own in
+``ActorKind``, where some have another name: ``mailbox`` is ``kind.bound`` there, ``kind`` is
+``kind.role``, ``id`` is ``kind.child_id``, and ``scheduling`` is the run queue ``kind.runq``.
 """
 
 from __future__ import annotations
@@ -19,10 +21,10 @@ from typing import Any, Final, Literal, TypeVar, get_args
 
 import attrs
 
-from actorkit.errors import InvalidChildSpec
-from actorkit.policy.field_checks import choose_from, is_count, is_number, is_one_of
-from actorkit.policy.memory.heap_limit import HeapLimit, as_heap_limit, bytes_of
-from actorkit.policy.memory.memory_sample import Priority
+from ...errors import InvalidChildSpec
+from ..field_checks import choose_from, is_count, is_number, is_one_of
+from ..memory.heap_limit import HeapLimit, as_heap_limit, bytes_of
+from ..memory.memory_sample import Priority
 
 __all__ = [
     "NOTHING",

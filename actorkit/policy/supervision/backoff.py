@@ -18,7 +18,7 @@ import math
 
 import attrs
 
-from actorkit.errors import InvalidChildSpec
+from ...errors import InvalidChildSpec
 
 __all__ = ["Backoff", "BackoffState"]
 

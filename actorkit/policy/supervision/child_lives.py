@@ -15,10 +15,10 @@ import itertools
 from collections.abc import Generator, Sequence
 from typing import Any, Final, Literal
 
-from actorkit.policy.supervision import supervision_events as ev
-from actorkit.policy.supervision.child_table import Child, ChildTable
-from actorkit.policy.supervision.strategy import fell_short_of_orderly, shown
-from actorkit.reasons import KILLED, ExitReason
+from ...reasons import KILLED, ExitReason
+from . import supervision_events as ev
+from .child_table import Child, ChildTable
+from .strategy import fell_short_of_orderly, shown
 
 __all__ = ["ANY_UNKILLABLE", "ChildLives", "LifeEvent", "News", "Steps", "start_failure"]
 

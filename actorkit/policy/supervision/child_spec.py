@@ -22,12 +22,13 @@ from typing import Any, Final, Generic, Literal, Self, TypedDict, TypeVar, Unpac
 
 import attrs
 
-from actorkit.errors import BadKey, DuplicateChildId, InvalidChildSpec
-from actorkit.policy.field_checks import is_number
-from actorkit.policy.key_table import KeyTable, Slot
-from actorkit.policy.memory.heap_limit import HeapLimit
-from actorkit.policy.memory.memory_sample import Priority
-from actorkit.policy.supervision.actor_options import (
+from ...errors import BadKey, DuplicateChildId, InvalidChildSpec
+from ...reasons import shown
+from ..field_checks import is_number
+from ..key_table import KeyTable, Slot
+from ..memory.heap_limit import HeapLimit
+from ..memory.memory_sample import Priority
+from .actor_options import (
     NOTHING,
     ActorOptions,
     Kind,
@@ -38,9 +39,8 @@ from actorkit.policy.supervision.actor_options import (
     frozen_mapping,
     one_of,
 )
-from actorkit.policy.supervision.backoff import Backoff
-from actorkit.policy.supervision.supervisor_flags import AutoShutdown
-from actorkit.reasons import shown
+from .backoff import Backoff
+from .supervisor_flags import AutoShutdown
 
 __all__ = ["ChildSpec", "ChildSpecChanges", "Restart", "ShutdownTime", "check_spec", "validate_children"]
 
@@ -223,7 +223,9 @@ class ChildSpec(ActorOptions, Generic[A_co]):
             return self.name
         name = getattr(self.start, "__qualname__", None)
         if name is None:
-            raise InvalidChildSpec("id", None, "start has no __qualname__ to make an id of", "give id=")
+            raise InvalidChildSpec(
+                "id", None, "start has no __qualname__ to make an id of", "give one: ak.ChildSpec(start, id=…)"
+            )
         return name
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import attrs
 
-from actorkit.errors import BadKey, InvalidChildSpec
-from actorkit.policy.key_table import KeyTable, Slot
-from actorkit.policy.supervision.backoff import BackoffState
-from actorkit.policy.supervision.child_spec import ChildSpec
-from actorkit.policy.supervision.supervision_events import ChildCounts, ChildExited, ChildInfo
-from actorkit.policy.supervision.supervision_states import ChildState, ChildStep, next_state
+from ...errors import BadKey, InvalidChildSpec
+from ..key_table import KeyTable, Slot
+from .backoff import BackoffState
+from .child_spec import ChildSpec
+from .supervision_events import ChildCounts, ChildExited, ChildInfo
+from .supervision_states import ChildState, ChildStep, next_state
 
 __all__ = ["Child", "ChildTable"]
 

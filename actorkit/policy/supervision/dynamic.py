@@ -18,7 +18,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from actorkit.errors import (
+from ...errors import (
     ActorkitError,
     ChildNotFound,
     ChildRestarting,
@@ -28,15 +28,15 @@ from actorkit.errors import (
     StartFailed,
     SupervisorStopping,
 )
-from actorkit.policy.key_table import NOT_THEIRS
-from actorkit.policy.supervision import supervision_events as ev
-from actorkit.policy.supervision.child_spec import ChildSpec, ShutdownTime
-from actorkit.policy.supervision.dynamic_children import NOBODY, ChildEnding, KeptChild, PendingStart, StartedChild
-from actorkit.policy.supervision.restart_window import TOO_MANY_RESTARTS, RestartWindow
-from actorkit.policy.supervision.strategy import fell_short_of_orderly, is_reported, is_restarted, shown
-from actorkit.policy.supervision.supervision_states import ChildState
-from actorkit.policy.supervision.supervisor_flags import DynamicFlags
-from actorkit.reasons import KILLED, ExitReason
+from ...reasons import KILLED, ExitReason
+from ..key_table import NOT_THEIRS
+from . import supervision_events as ev
+from .child_spec import ChildSpec, ShutdownTime
+from .dynamic_children import NOBODY, ChildEnding, KeptChild, PendingStart, StartedChild
+from .restart_window import TOO_MANY_RESTARTS, RestartWindow
+from .strategy import fell_short_of_orderly, is_reported, is_restarted, shown
+from .supervision_states import ChildState
+from .supervisor_flags import DynamicFlags
 
 __all__ = ["DynamicSupervision"]
 

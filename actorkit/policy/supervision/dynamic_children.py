@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from actorkit.policy.supervision.actor_options import Kind
-from actorkit.policy.supervision.backoff import BackoffState
-from actorkit.policy.supervision.child_spec import ChildSpec, Restart, ShutdownTime
+from .actor_options import Kind
+from .backoff import BackoffState
+from .child_spec import ChildSpec, Restart, ShutdownTime
 
 __all__ = ["NOBODY", "ChildEnding", "KeptChild", "StartedChild", "PendingStart"]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from actorkit.reasons import Shutdown
+from ...reasons import Shutdown
 
 __all__ = ["TOO_MANY_RESTARTS", "RestartWindow"]
 

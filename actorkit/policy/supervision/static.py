@@ -29,7 +29,7 @@ from typing import Any
 
 import attrs
 
-from actorkit.errors import (
+from ...errors import (
     ActorkitError,
     ChildAlreadyPresent,
     ChildAlreadyStarted,
@@ -40,16 +40,16 @@ from actorkit.errors import (
     StartFailed,
     SupervisorStopping,
 )
-from actorkit.policy.supervision import supervision_events as ev
-from actorkit.policy.supervision.child_lives import ANY_UNKILLABLE, ChildLives, Steps, start_failure
-from actorkit.policy.supervision.child_spec import ChildSpec, validate_children
-from actorkit.policy.supervision.child_table import Child, ChildTable
-from actorkit.policy.supervision.restart_window import TOO_MANY_RESTARTS, RestartWindow
-from actorkit.policy.supervision.strategy import is_reported, is_restarted, shown, taken_along
-from actorkit.policy.supervision.supervision_states import Phase, PhaseStep, next_phase
-from actorkit.policy.supervision.supervisor_flags import SupervisorFlags
-from actorkit.reasons import ExitReason, FailedToStart, Shutdown
-from actorkit.reasons import shown as shown_id
+from ...reasons import ExitReason, FailedToStart, Shutdown
+from ...reasons import shown as shown_id
+from . import supervision_events as ev
+from .child_lives import ANY_UNKILLABLE, ChildLives, Steps, start_failure
+from .child_spec import ChildSpec, validate_children
+from .child_table import Child, ChildTable
+from .restart_window import TOO_MANY_RESTARTS, RestartWindow
+from .strategy import is_reported, is_restarted, shown, taken_along
+from .supervision_states import Phase, PhaseStep, next_phase
+from .supervisor_flags import SupervisorFlags
 
 __all__ = ["Supervision"]
 

@@ -8,11 +8,11 @@ them. To add a strategy, add its name to ``Strategy`` in ``supervisor_flags`` an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
-from actorkit.policy.supervision.child_spec import Restart, ShutdownTime
-from actorkit.policy.supervision.supervisor_flags import Strategy
-from actorkit.reasons import ExitReason, Killed, Normal, Shutdown, text_of
+from ...reasons import ExitReason, Killed, Normal, Shutdown, text_of
+from .child_spec import Restart, ShutdownTime
+from .supervisor_flags import Strategy
 
 __all__ = ["fell_short_of_orderly", "is_restarted", "is_reported", "shown", "taken_along"]
 
@@ -25,11 +25,15 @@ def taken_along(strategy: Strategy, children: Sequence[C], failed: C) -> Sequenc
     ``children`` are all of the supervisor's, in start order. Those that run are stopped first, in
     reverse order.
     """
-    if strategy == "one_for_one":
-        return (failed,)
-    if strategy == "one_for_all":
-        return children
-    return children[children.index(failed) :]
+    match strategy:
+        case "one_for_one":
+            return (failed,)
+        case "one_for_all":
+            return children
+        case "rest_for_one":
+            return children[children.index(failed) :]
+        case _:
+            assert_never(strategy)
 
 
 def is_restarted(restart: Restart, reason: ExitReason) -> bool:

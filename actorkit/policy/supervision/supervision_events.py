@@ -21,11 +21,11 @@ from typing import Any, Literal
 
 import attrs
 
-from actorkit.errors import ActorkitError
-from actorkit.policy.supervision.actor_options import Kind
-from actorkit.policy.supervision.child_spec import ChildSpec, Restart, ShutdownTime
-from actorkit.policy.supervision.supervision_states import ChildState
-from actorkit.reasons import ExitReason
+from ...errors import ActorkitError
+from ...reasons import ExitReason
+from .actor_options import Kind
+from .child_spec import ChildSpec, Restart, ShutdownTime
+from .supervision_states import ChildState
 
 __all__ = [
     "Action",

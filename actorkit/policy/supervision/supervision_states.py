@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, cast
 
-from actorkit.policy.transition import Transition, leads
+from ..transition import Transition, leads
 
 __all__ = [
     "CHILD_TRANSITIONS",

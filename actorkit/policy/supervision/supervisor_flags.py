@@ -11,8 +11,8 @@ from typing import Any, Literal, TypeVar, get_args
 
 import attrs
 
-from actorkit.errors import InvalidSupervisorFlag
-from actorkit.policy.field_checks import choose_from, is_count, is_number, is_one_of
+from ...errors import InvalidSupervisorFlag
+from ..field_checks import choose_from, is_count, is_number, is_one_of
 
 __all__ = ["AutoShutdown", "DynamicFlags", "Strategy", "SupervisorFlags"]
 

@@ -1,7 +1,8 @@
-"""ActorContext: the actor's own view of its record, ``self.ctx``: what an actor may do to itself.
+"""ActorContext: the operations of ``self.ctx`` that need no node: links, monitors, names, memory,
+its own end, the idle timeout.
 
-What it asks of its node (to start others, say) joins this where the node is:
-``runtime.node.Context``.
+What an actor asks of its node (to start others, timers) joins this where the node is, in
+``runtime.node.Context``, which is the class of every ``self.ctx``.
 
 A context *is* the actor's record, so it costs no memory. Others hold the same object typed as a
 ``Ref``, and may only send. Every operation here checks that it is the actor itself who asks (its

@@ -3,11 +3,11 @@
 **Storage.** Two lists, both None while empty, so an empty mailbox costs nothing. Senders append to
 ``inbox``. Whoever runs the actor takes it whole, reversed, as ``outbox`` and pops from its end. So
 the order of arrival is: ``outbox`` from its end to its beginning, then ``inbox`` from its
-beginning. Nobody but this file knows that, with these exceptions for speed, each of which says so:
-``Record.cast``, ``Record.send``, ``CallDoor.call`` and its queueing; the pump
-(``life.pump``); a plain birth and an end (``die``); a budgeted record's ``cast`` and
-``send``, and ``accept`` of its account, which is C; a census of heaps
-(``budgets.holdings.held_by``).
+beginning. ``inbox`` is never an empty list, since the pump takes only None for empty; ``outbox``
+may be one until somebody looks. Nobody but this file knows that, with these exceptions for speed,
+each of which says so: ``Record.cast``, ``Record.send``, ``CallDoor.call`` and its queueing; the
+pump (``life.pump``); a plain birth and an end (``die``); a budgeted record's ``cast`` and ``send``,
+and ``accept`` of its account, which is C; a census of heaps (``budgets.holdings.held_by``).
 
 **Bound.** ``kind.bound`` messages may wait. The runtime's own (``Notice``) are never refused or
 dropped.
@@ -159,6 +159,12 @@ class Mailbox(Party):
         message = self.next_message()
         return type(message) is Continuation or type(message) is FirstMessage
 
+    def validate_mailbox(self) -> None:
+        """Raise AssertionError if a rule of the storage is broken. For tests."""
+        assert self.inbox is None or self.inbox, f"{self.describe()} has an empty inbox"
+        assert self.state != IDLE or self.kind.process or not self.has_messages, f"{self.describe()} is idle"
+        assert self.state != DEAD or not self.has_messages, f"{self.describe()} has messages"
+
     # --- putting ------------------------------------------------------------------------------
 
     def put(self, message: Message) -> None:
@@ -194,7 +200,10 @@ class Mailbox(Party):
                 return outbox.pop(index)
         for index, message in enumerate(inbox):
             if is_sent(message):
-                return inbox.pop(index)
+                del inbox[index]
+                if not inbox:
+                    self.inbox = None
+                return message
         return None
 
     def remove_if(self, unwanted: Callable[[Message], bool]) -> list[Message]:

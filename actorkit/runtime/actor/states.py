@@ -7,11 +7,11 @@ kinds and compares.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, get_args
 
 from ...policy.transition import Transition
 
-__all__ = ["DEAD", "IDLE", "QUEUED", "RUNNING", "STATES", "SUSPENDED", "TRANSITIONS"]
+__all__ = ["DEAD", "IDLE", "QUEUED", "RUNNING", "STATES", "SUSPENDED", "TRANSITIONS", "StateName"]
 
 IDLE: Final = 0
 """It has nothing to do; a process: it waits in ``receive``."""
@@ -24,8 +24,11 @@ DEAD: Final = 3
 SUSPENDED: Final = 4
 """``sys.suspend``: messages gather, and none is run."""
 
-STATES: Final = ("waiting", "runnable", "running", "exiting", "suspended")
-"""process_info's word for each state."""
+StateName = Literal["waiting", "runnable", "running", "exiting", "suspended"]
+"""The word for each state, in the order of their numbers."""
+
+STATES: Final[tuple[StateName, ...]] = get_args(StateName)
+"""``STATES[state]`` is process_info's word for ``state``."""
 
 
 def _step(source: int, when: str, target: int) -> Transition:

@@ -253,6 +253,13 @@ class Budget:
                 self.refused = (activation, length, size)
         return False
 
+    def exceeded_by(self, message: Message) -> bool:
+        """Is what a message would add, as its contents are held now, more than the whole limit?
+        Then no room that is made for it helps."""
+        limit = self.limit
+        usage = walk.measure((), [*holders(message)], limit=limit.size, cycles=bool(limit.include_shared))
+        return bool(limit.kill) and self.charged(usage) > limit.size
+
 
 # --- what the clock calls, for all nodes ---------------------------------------------------------
 

@@ -154,19 +154,26 @@ class _Bytes(Shortage):
         return "" if budget is None else f"{budget.known:,} of {budget.limit.size:,} B"
 
     def make_room(self, mailbox: Mailbox, message: Message) -> bool:
-        """Drop the oldest messages until this one fits, and charge it."""
+        """Drop the oldest messages until this one fits, and charge it. Nothing is dropped for a
+        message that cannot fit even into an empty heap."""
         budget = budget_of(mailbox)
         if budget is None:
             return False
         size = ENVELOPE + budget.size_of(contents(message))
+        wanted = size
+        if size > budget.limit.size:  # what others hold of it does not count
+            if budget.exceeded_by(message):
+                return False
+            wanted = budget.limit.size // 16  # not a look for each message
         freed = 0
         while True:
             oldest = mailbox.drop_oldest(self)
-            if oldest is None:
+            if oldest is not None:
+                freed += ENVELOPE + budget.size_of(contents(oldest))
+            elif not freed:
                 return False
-            freed += ENVELOPE + budget.size_of(contents(oldest))
-            del oldest
-            if freed >= size:
+            if freed >= wanted or oldest is None:
+                del oldest
                 if budget_of(mailbox) is None:
                     return False
                 if budget.admits(message, size):

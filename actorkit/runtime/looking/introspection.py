@@ -12,7 +12,7 @@ from ...reasons import text_of
 from ..actor.pid import Pid
 from ..actor.record import Record, record_of
 from ..actor.ref import Ref
-from ..actor.states import STATES
+from ..actor.states import STATES, StateName
 from ..budgets.holdings import heap_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ class ProcessInfo:
         pid: its identity.
         name: the name that it is registered with.
         kind: its class, or its function.
-        status: waiting, runnable, running (on the stack or in an await) or suspended.
+        status: the word for its state, as ``states`` has them; "running" is on the stack or in an
+            await. It is never "exiting": an actor that has ended has no info.
         mailbox: the number of messages that wait.
         mailbox_bound: how many may wait.
         parent: who has started it.
@@ -47,7 +48,7 @@ class ProcessInfo:
     pid: Pid
     name: str | None
     kind: str
-    status: str
+    status: StateName
     mailbox: int
     mailbox_bound: float
     parent: Pid | None

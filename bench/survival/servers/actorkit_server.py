@@ -1,6 +1,6 @@
-"""actorkit: a connection is an actor with a budget, the slow consumer an actor with a bounded
-mailbox, the service an actor under its own supervisor. With ACTORKIT_PURE=1 in the environment the
-same without the C extension.
+"""actorkit: a connection is an actor with a budget, the slow consumer is an actor with a bounded
+mailbox, the service is an actor under its own supervisor. With ACTORKIT_PURE=1 in the environment
+it is the same without the C extension.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Sink(ak.Actor):
 
 
 class Cache(ak.Actor):
-    """What can be had again, at a price: it gives up the oldest entries when the node is short of
+    """Entries that can be had again, at a price: it drops the oldest ones when the node is short of
     memory.
     """
 
@@ -114,7 +114,8 @@ class Control(ak.StreamActor):
 
 @dataclass
 class Watch:
-    """Counts the connections and services that a budget, or the node's need, has ended."""
+    """Counts the connections and services that a budget, or the node's shortage of memory, has
+    ended."""
 
     kills = 0
 
@@ -128,12 +129,12 @@ class Watch:
 
 
 # -- the governor: all that is known of it here ----------------------------------------------------
-# Each of these does nothing on a version of actorkit that lacks what it asks for.
+# Each of these does nothing on a version of actorkit that lacks the feature.
 
 
 def governed(args: Arguments) -> dict[str, Any]:
-    """The options of ``open_node`` that put a governor in charge of the whole node; where nothing
-    is seen inside a message, with a fence around each step.
+    """The options of ``open_node`` that put a governor in charge of the whole node. Without the
+    extension, which alone sees inside a message, they add a fence around each step.
     """
     fence = ak.GovernorSettings(step_fence=not capabilities().stop_in_handler)
     wanted: dict[str, Any] = {"memory_limit": args.memory_limit, "governor": fence}
@@ -142,25 +143,25 @@ def governed(args: Arguments) -> dict[str, Any]:
 
 
 def give_priority(ctx: Any, klass: str) -> None:
-    """Who is given up first."""
+    """Which connections are given up first."""
     if hasattr(ak, "Priority"):
         ctx.priority = ak.Priority[klass.upper()]
 
 
 def critical(spec: Any) -> Any:
-    """A spec whose actors are never killed for memory's sake."""
+    """A spec whose actors are never killed to free memory."""
     if hasattr(ak, "Priority") and "priority" in attrs.fields_dict(ak.ChildSpec):
         return spec.with_(priority=ak.Priority.CRITICAL)
     return spec
 
 
 def exempt() -> dict[str, Any]:
-    """For the listener that is never refused for want of memory."""
+    """For the listener that accepts connections even when memory is short."""
     return {"control": True} if "control" in inspect.signature(ak.tcp_listener).parameters else {}
 
 
 def governor_says(node: Any) -> dict[str, Any]:
-    """Its level, for the timeline, and its latest act; nothing without one."""
+    """The governor's level, for the timeline, and its latest action; nothing without a governor."""
     memory = getattr(node, "memory", None)
     if memory is None:
         return {}
@@ -189,8 +190,8 @@ def tree(args: Arguments) -> Any:
             **more,
         )
 
-    # A service with so much state is told to crash in a loop: OTP's intensity of 3 in 5 s would end
-    # the node, as it should. Who wants to see it go on says so.
+    # A service with so much state is made to crash in a loop. OTP's intensity of 3 in 5 s would end
+    # the node, as it should, so the limit is raised here to let it go on.
     services = ak.supervisor(
         ak.child(Sink).with_(name="sink", max_heap_size=args.service_budget),
         ak.child(Cache).with_(name="cache", max_heap_size=args.service_budget),

@@ -14,12 +14,12 @@ class Arguments:
     connections: int
     """The sensible limit on connections."""
     budget: int
-    """Bytes that one connection may hold, for servers that have such a thing."""
+    """Bytes that one connection may hold, for servers with such a limit."""
     service_budget: int
     dump: int
     """Bytes of state of the service that crashes."""
     memory_limit: int
-    """What the whole node may use."""
+    """How much memory the whole node may use."""
 
 
 def arguments() -> Arguments:

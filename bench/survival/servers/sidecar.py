@@ -1,5 +1,5 @@
-"""The neighbour of S3: `sidecar BYTES SECONDS` takes so much within so long, a MiB at a time, and
-keeps it until its stdin ends.
+"""The neighbour of S3: `sidecar BYTES SECONDS` takes that many bytes within that time, a MiB at a
+time, and keeps them until its stdin ends.
 """
 
 from __future__ import annotations
