@@ -385,8 +385,8 @@ def test_a_class_that_cannot_work_is_refused_when_it_is_defined(what: str) -> No
 
 
 def test_classes_that_only_look_like_it_are_fine() -> None:
-    """A class may use another actor's ctx, read its own, wrap generators and decorate helper
-    methods.
+    """A class may set the ctx of other objects, read its own, wrap generators and decorate
+    helper methods.
     """
     import contextlib
     import functools
