@@ -136,6 +136,59 @@ async def test_a_dry_run_and_the_end_of_the_supervisor(autojump_clock: trio.test
         assert memory.over
 
 
+@pytest.mark.parametrize("how", ["the supervisor ends", "the block is left"])
+async def test_at_its_end_it_falls_to_normal_and_says_so_once(how: str, autojump_clock: trio.testing.MockClock) -> None:
+    async with ak.open_node(TREE) as node, node.subscribe(ak.MemoryLevelChanged) as levels:
+        governed = tenants(node)
+        async with ak.govern_subtree(governed, "10 MiB") as memory:
+            await start("inner", child(8 * MIB + 500_000, priority=P.CRITICAL, restart="temporary"))
+            await until(lambda: memory.level == L.SHED)
+            levels.drain()
+            if how == "the supervisor ends":
+                governed.kill()
+                assert memory.over
+                data = memory.data()
+                assert (data.total, data.allocated, data.level, data.worst) == (10 * MIB, 0, L.NORMAL, None)
+                await trio.sleep(5)
+        assert memory.over
+        assert memory.level == L.NORMAL
+        [event] = levels.drain()
+        assert isinstance(event, ak.MemoryLevelChanged)
+        assert (event.ref, event.level, event.previous) == (governed, L.NORMAL, L.SHED)
+        assert "has ended" in event.because
+
+
+async def test_it_leaves_nothing_at_its_supervisor() -> None:
+    async with ak.open_node(TREE) as node:
+        relations = record_of(tenants(node)).need_relations()
+        before = list(relations.at_exit or ())
+        async with ak.govern_subtree(tenants(node), "10 MiB"):
+            assert len(relations.at_exit or ()) == len(before) + 1
+        assert list(relations.at_exit or ()) == before
+
+
+async def test_who_can_be_governed() -> None:
+    async with ak.open_node(TREE) as node:
+        async with ak.govern_subtree(ak.named(ak.DynamicSupervisor, "many"), MIB) as memory:
+            assert memory.supervisor is node.whereis("many")
+        async with ak.govern_subtree(await node.start(ak.task_supervisor()), MIB):
+            pass
+        dead = await node.start(ak.dynamic_supervisor())
+        assert dead is not None
+        dead.kill()
+        await node.stopped(dead)
+        cases: list[tuple[Any, type[Exception], str]] = [
+            (node.spawn(Holder), TypeError, "no supervisor.*max_heap_size"),
+            (dead, ValueError, "dead.*whereis"),
+            (ak.named(ak.DynamicSupervisor, "nobody"), ValueError, "nobody"),
+            ("many", TypeError, "whereis"),
+        ]
+        for who, error, message in cases:
+            with pytest.raises(error, match=message):
+                async with ak.govern_subtree(who, MIB):
+                    raise AssertionError("it began")
+
+
 async def test_what_cannot_be(autojump_clock: trio.testing.MockClock) -> None:
     async with ak.open_node(TREE) as node:
         for limit, settings, message in (
