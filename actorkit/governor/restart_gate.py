@@ -34,18 +34,43 @@ KNOWN_CHILDREN: Final = 10_000
 longest is forgotten."""
 
 
-class _Pending:
-    """A restart at the gate: its supervisor may take it back."""
+class _Held:
+    """A restart at the gate: its supervisor may take it back.
 
-    __slots__ = ("_gate", "_ticket")
+    Args:
+        gate, ticket: where it waits, and its number there.
+        due: when its backoff is over.
+        spec, go, counts, key: what the gate was given.
+    """
 
-    def __init__(self, gate: MemoryGate, ticket: int) -> None:
+    __slots__ = ("_gate", "_ticket", "counts", "due", "go", "key", "passed_on", "spec")
+
+    def __init__(
+        self,
+        gate: MemoryGate,
+        ticket: int,
+        due: float,
+        spec: ChildSpec[Any] | None,
+        go: Callable[[], None],
+        counts: bool,
+        key: Hashable,
+    ) -> None:
         self._gate = gate
         self._ticket = ticket
+        self.due = due
+        self.spec = spec
+        self.go = go
+        self.counts = counts
+        self.key = key
+        #: What it is at the next gate, once this one has passed it on.
+        self.passed_on: PendingRestart | None = None
 
     def cancel(self) -> None:
         """It is not wanted any more."""
-        self._gate.cancel(self._ticket)
+        if self.passed_on is not None:
+            self.passed_on.cancel()
+        else:
+            self._gate.cancel(self._ticket)
 
 
 class MemoryGate:
@@ -57,8 +82,8 @@ class MemoryGate:
         self._tickets = itertools.count()
         #: The governor's, at its last look.
         self._level = MemoryLevel.NORMAL
-        #: By ticket: what starts the child.
-        self._going: dict[int, Callable[[], None]] = {}
+        #: By ticket: the restarts that have not begun yet.
+        self._going: dict[int, _Held] = {}
         #: By ticket: the timers of those that were let through a moment ago.
         self._released: dict[int, Timer] = {}
         #: By child: its deaths for the node's sake; who died last comes last.
@@ -88,6 +113,7 @@ class MemoryGate:
         if counts and self._level < MemoryLevel.CONSERVE:
             return self._node.engine.timers.after(delay, go)
         now = trio.current_time()
+        due = now + delay
         footprint = None if spec is None else self._node.footprint_of(spec)
         predicted = 0 if footprint is None else footprint.predict()
         cause = "memory is short"
@@ -96,7 +122,7 @@ class MemoryGate:
             delay = max(delay, deaths.note(now - self._since.get(key, now), predicted, random.random()))
             cause = f"the node killed it, {deaths.count} so far"
         ticket = next(self._tickets)
-        self._going[ticket] = go
+        held = self._going[ticket] = _Held(self, ticket, due, spec, go, counts, key)
         if key is not None:
             self._since[key] = now + delay
         kind = "a child" if spec is None else kind_of(spec.start)
@@ -104,7 +130,7 @@ class MemoryGate:
         if spec is not None and is_spared(spec.kind, priority):
             priority = Priority.CRITICAL
         self._feed(queue.Held(now, ticket, kind, predicted, delay, cause, priority))
-        return _Pending(self, ticket)
+        return held
 
     def cancel(self, ticket: int) -> None:
         """Give up that restart."""
@@ -137,12 +163,20 @@ class MemoryGate:
         self._feed(queue.Opened(now) if is_open else queue.Closed(now))
 
     def close(self) -> None:
-        """The governor ends: every restart may go ahead."""
-        if self._timer is not None:
-            self._timer.cancel()
+        """The node's governor ends: every restart may go ahead."""
+        self._stop_timer()
         for ticket in list(self._going):
             if ticket not in self._released:
                 self._release(ticket)
+
+    def pass_on(self, gate: RestartGate) -> None:
+        """This gate goes. What it holds waits at ``gate`` from now on, for the rest of its backoff
+        and for whatever that one waits for."""
+        self._stop_timer()
+        now = trio.current_time()
+        for ticket in [ticket for ticket in self._going if ticket not in self._released]:
+            held = self._going.pop(ticket)
+            held.passed_on = gate.hold(held.spec, max(0.0, held.due - now), held.go, held.counts, held.key)
 
     # --- The queue --------------------------------------------------------------------------------
 
@@ -151,12 +185,15 @@ class MemoryGate:
             assert isinstance(release.key, int)
             self.released += 1
             self._release(release.key)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
         wake_at = self._policy.wake_at
         if wake_at is not None:
             self._timer = self._node.engine.timers.after(max(0.0, wake_at - trio.current_time()), self._tick)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _tick(self) -> None:
         self._timer = None
@@ -168,24 +205,32 @@ class MemoryGate:
 
     def _go(self, ticket: int) -> None:
         self._released.pop(ticket, None)
-        go = self._going.pop(ticket, None)
-        if go is not None:
-            go()
+        held = self._going.pop(ticket, None)
+        if held is not None:
+            held.go()
 
 
 class FamilyGate:
     """A gate before another: it holds the restarts of one family, and passes all others on.
 
+    The gates of a node make a chain: ``node.restart_gate`` is the newest, and behind the oldest
+    stands the node's own. Families may come and go in any order, so a gate is linked in at the
+    front, and unlinked wherever it stands by then.
+
     Args:
-        own: holds the family's restarts.
-        outer: the gate that stood there before.
+        node: whose chain it joins.
         is_ours: does a child's key belong to the family?
+        settings: how restarts are let through.
     """
 
-    def __init__(self, own: MemoryGate, outer: RestartGate, is_ours: Callable[[Hashable], bool]) -> None:
-        self.own = own
-        self.outer = outer
+    def __init__(self, node: Node, is_ours: Callable[[Hashable], bool], settings: queue.GateSettings) -> None:
+        self._engine = node.engine
         self._is_ours = is_ours
+        #: Holds the family's restarts.
+        self.own = MemoryGate(node, settings)
+        #: The next gate: the one that stood there before.
+        self.outer: RestartGate = node.restart_gate
+        self._engine.restart_gate = self
 
     def hold(
         self,
@@ -196,5 +241,19 @@ class FamilyGate:
         key: Hashable = None,
     ) -> PendingRestart:
         """See ``runtime.actor.doors.RestartGate``."""
-        gate: RestartGate = self.own if self._is_ours(key) else self.outer
+        gate: RestartGate = self
+        while isinstance(gate, FamilyGate):  # no recursion: there may be many
+            gate = gate.own if gate._is_ours(key) else gate.outer
         return gate.hold(spec, delay, go, counts, key)
+
+    def unlink(self) -> None:
+        """Leave the chain. What waits here goes to the gates that are left."""
+        before = self._engine.restart_gate
+        if before is self:
+            self._engine.restart_gate = self.outer
+        else:
+            while isinstance(before, FamilyGate) and before.outer is not self:
+                before = before.outer
+            if isinstance(before, FamilyGate):
+                before.outer = self.outer
+        self.own.pass_on(self._engine.restart_gate)

@@ -359,7 +359,7 @@ async def test_refs_by_a_bad_key_fail_whoever_uses_them():
 
 
 async def test_a_listener_that_cannot_be_found_is_told_nothing():
-    """A registry whose listener is named by a bad key logs a warning, and all other listeners are
+    """A registry whose listener is reached by a bad key logs a warning, and all other listeners are
     notified.
     """
     key = Moody(2)

@@ -867,7 +867,7 @@ async def test_no_more_is_fetched_when_a_time_out_will_be_raised(autojump_clock,
 
 
 async def test_a_process_that_returns_while_its_source_is_receiving_is_dead(autojump_clock):
-    """Anyone who still holds the stream then finds its end."""
+    """The process is dead, and anyone who still holds its stream finds the end of it."""
     kept = []
 
     async def process(ctx):

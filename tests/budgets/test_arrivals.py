@@ -472,3 +472,149 @@ async def test_a_process_s_mailbox(ends: Ends) -> None:
     accepted = sum(ref.send(bytes(50 * KIB)) for _ in range(200))
     assert 15 <= accepted <= 20
     assert held(ends, ref) <= MIB
+
+
+async def by_plain_cast(ref: ak.Ref[Slow], size: int) -> bool:
+    return ref.cast(Slow.take, bytes(size))
+
+
+async def by_plain_send(ref: ak.Ref[Slow], size: int) -> bool:
+    return ref.send(bytes(size))
+
+
+async def by_plain_call(ref: ak.Ref[Slow], size: int) -> bool:
+    try:
+        await ref.within(20).call(Slow.take, bytes(size))
+    except ak.MailboxFull:
+        return False
+    return True
+
+
+async def by_waiting_cast(ref: ak.Ref[Slow], size: int) -> bool:
+    try:
+        await ref.cast_wait(Slow.take, bytes(size))
+    except ak.MailboxFull:
+        return False
+    return True
+
+
+async def by_waiting_send(ref: ak.Ref[Slow], size: int) -> bool:
+    try:
+        await ref.send_wait(bytes(size))
+    except ak.MailboxFull:
+        return False
+    return True
+
+
+EVERY_WAY = [by_plain_cast, by_plain_send, by_plain_call, by_waiting_cast, by_waiting_send]
+
+
+@pytest.mark.parametrize("waiting", [0, 1, 20])
+@pytest.mark.parametrize("how", ["runnable", "busy", "suspended"])
+@pytest.mark.parametrize("way", EVERY_WAY)
+async def test_nothing_is_dropped_for_what_can_never_fit(ends: Ends, way: Any, how: str, waiting: int) -> None:
+    """With ``drop_oldest``, a message that is larger than the whole budget is refused before
+    anything is dropped, whether its receiver is queued, in a message, or suspended. The receiver
+    lives and handles what waits."""
+    ref = ends.node.spawn(ak.child(Slow).with_(max_heap_size=MIB, overflow="drop_oldest"))
+    record: Any = ref
+    made: Slow = record.obj
+    if how == "busy":
+        ref.cast(Slow.begin)
+        await trio.testing.wait_all_tasks_blocked()
+    elif how == "suspended":
+        await ak.sys.suspend(ref)
+    for number in range(waiting):
+        assert ref.send(number)
+    outcomes: list[bool] = []
+
+    async def send() -> None:
+        outcomes.append(await way(ref, 2 * MIB))
+
+    async with trio.open_nursery() as nursery:
+        at_once = way in (by_plain_cast, by_plain_send)
+        if at_once:
+            await send()
+        else:
+            nursery.start_soon(send)
+            if how != "runnable":
+                await trio.testing.wait_all_tasks_blocked()
+        record.validate_mailbox()
+        if at_once or how != "runnable":
+            assert record.mailbox_length == waiting
+        made.opened.set()
+        if how == "suspended":
+            await ak.sys.resume(ref)
+    await trio.testing.wait_all_tasks_blocked()
+    record.validate_mailbox()
+    assert outcomes == [False]
+    assert ref.alive
+    assert made.seen == waiting
+    assert await ref.call(Slow.take, b"") == waiting + 1
+
+
+@pytest.mark.parametrize("how", ["runnable", "busy", "suspended"])
+@pytest.mark.parametrize("way", [by_plain_cast, by_plain_send, by_plain_call])
+async def test_the_only_message_is_dropped_for_a_new_one(ends: Ends, way: Any, how: str) -> None:
+    """The mailbox is empty in between, and neither the old nor the new message is larger than the
+    budget: the new one comes in."""
+    ref = ends.node.spawn(ak.child(Slow).with_(max_heap_size=MIB, overflow="drop_oldest"))
+    record: Any = ref
+    made: Slow = record.obj
+    if how == "busy":
+        ref.cast(Slow.begin)
+        await trio.testing.wait_all_tasks_blocked()
+    elif how == "suspended":
+        await ak.sys.suspend(ref)
+    assert ref.send(bytes(600 * KIB))
+    outcomes: list[bool] = []
+
+    async def send() -> None:
+        outcomes.append(await way(ref, 700 * KIB))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        if how != "runnable":
+            await trio.testing.wait_all_tasks_blocked()
+            assert record.mailbox_length == 1
+        record.validate_mailbox()
+        made.opened.set()
+        if how == "suspended":
+            await ak.sys.resume(ref)
+    await trio.testing.wait_all_tasks_blocked()
+    record.validate_mailbox()
+    assert outcomes == [True]
+    assert ref.alive
+    assert made.seen >= 1
+
+
+async def test_all_is_dropped_and_the_rest_is_enough(ends: Ends) -> None:
+    """What waits is less than the new message, and with what was free there is room for it."""
+    ref, opened = await busy(ends, "drop_oldest")
+    assert ref.send(bytes(300 * KIB))
+    assert ref.send(bytes(300 * KIB))
+    assert ref.send(bytes(900 * KIB))
+    record: Any = ref
+    record.validate_mailbox()
+    assert record.mailbox_length == 1
+    opened.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert ref.alive
+
+
+async def test_a_watched_actor_takes_the_largest(ends: Ends) -> None:
+    """With ``kill=False`` the limit refuses nothing."""
+    limit = ak.HeapLimit(MIB, kill=False)
+    ref = ends.node.spawn(ak.child(Slow).with_(max_heap_size=limit, overflow="drop_oldest", mailbox=3))
+    record: Any = ref
+    made: Slow = record.obj
+    ref.cast(Slow.begin)
+    await trio.testing.wait_all_tasks_blocked()
+    for _ in range(5):
+        assert ref.send(bytes(2 * MIB))
+        record.validate_mailbox()
+    assert record.mailbox_length == 3
+    made.opened.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert made.seen == 3
+    assert ref.alive

@@ -405,7 +405,7 @@ async def test_the_dead_and_the_nameless(node, autojump_clock):
 
 
 class Spins(ak.Actor):
-    """Feeds itself, for ever unless ``until`` says when to end."""
+    """Casts to itself for ever, unless ``until`` says when to end."""
 
     def __init__(self, turns, until=lambda: False):
         self.turns = turns

@@ -49,8 +49,9 @@ def refusing(first: int, count: int = 1) -> Iterator[Refusal]:
     ``count`` of them, from number ``first`` on: MemoryError. ``first=0`` only counts.
 
     Smaller requests are never refused: the interpreter itself does not survive that. Blocks do not
-    nest: an inner one ends the counting of the outer one. Raises RuntimeError where it cannot be
-    had: see ``WHY_NOT``; and where the interpreter's allocators are not its own (``PYTHONMALLOC``).
+    nest: an inner one ends the counting of the outer one. Raises RuntimeError where
+    requests cannot be refused (see ``WHY_NOT``), and where the interpreter's allocators are not its
+    own (``PYTHONMALLOC``).
 
     Example::
 

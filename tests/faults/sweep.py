@@ -235,7 +235,7 @@ async def pending_calls(world: World) -> None:
 
 
 async def suspended(world: World) -> None:
-    """As many workers as there are handlers that wait."""
+    """The pool has as many workers as there are handlers that wait."""
     refs = world.spawn(1_400)
     for ref in refs[:700]:
         ref.cast(Echo.sleep, 5)

@@ -33,7 +33,7 @@ async def test_it_kills_within_one_pass_of_the_loop(memory: Memory, mock_clock: 
             await began.wait()
             if ref.alive:
                 ref.obj.held.append(bytes(MIB))
-            mock_clock.jump(0.01)  # what a step allocates
+            mock_clock.jump(0.01)  # the time that a step takes
             memory.used()
             alive_at.append(sum(r.alive for r in refs))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -9,6 +12,7 @@ import trio
 import trio.testing
 
 import actorkit as ak
+from actorkit.runtime.actor.record import record_of
 
 from .conftest import MIB, Holder, Watching, until
 from .test_governor import child
@@ -132,6 +136,59 @@ async def test_a_dry_run_and_the_end_of_the_supervisor(autojump_clock: trio.test
         assert memory.over
 
 
+@pytest.mark.parametrize("how", ["the supervisor ends", "the block is left"])
+async def test_at_its_end_it_falls_to_normal_and_says_so_once(how: str, autojump_clock: trio.testing.MockClock) -> None:
+    async with ak.open_node(TREE) as node, node.subscribe(ak.MemoryLevelChanged) as levels:
+        governed = tenants(node)
+        async with ak.govern_subtree(governed, "10 MiB") as memory:
+            await start("inner", child(8 * MIB + 500_000, priority=P.CRITICAL, restart="temporary"))
+            await until(lambda: memory.level == L.SHED)
+            levels.drain()
+            if how == "the supervisor ends":
+                governed.kill()
+                assert memory.over
+                data = memory.data()
+                assert (data.total, data.allocated, data.level, data.worst) == (10 * MIB, 0, L.NORMAL, None)
+                await trio.sleep(5)
+        assert memory.over
+        assert memory.level == L.NORMAL
+        [event] = levels.drain()
+        assert isinstance(event, ak.MemoryLevelChanged)
+        assert (event.ref, event.level, event.previous) == (governed, L.NORMAL, L.SHED)
+        assert "has ended" in event.because
+
+
+async def test_it_leaves_nothing_at_its_supervisor() -> None:
+    async with ak.open_node(TREE) as node:
+        relations = record_of(tenants(node)).need_relations()
+        before = list(relations.at_exit or ())
+        async with ak.govern_subtree(tenants(node), "10 MiB"):
+            assert len(relations.at_exit or ()) == len(before) + 1
+        assert list(relations.at_exit or ()) == before
+
+
+async def test_who_can_be_governed() -> None:
+    async with ak.open_node(TREE) as node:
+        async with ak.govern_subtree(ak.named(ak.DynamicSupervisor, "many"), MIB) as memory:
+            assert memory.supervisor is node.whereis("many")
+        async with ak.govern_subtree(await node.start(ak.task_supervisor()), MIB):
+            pass
+        dead = await node.start(ak.dynamic_supervisor())
+        assert dead is not None
+        dead.kill()
+        await node.stopped(dead)
+        cases: list[tuple[Any, type[Exception], str]] = [
+            (node.spawn(Holder), TypeError, "no supervisor.*max_heap_size"),
+            (dead, ValueError, "dead.*whereis"),
+            (ak.named(ak.DynamicSupervisor, "nobody"), ValueError, "nobody"),
+            ("many", TypeError, "whereis"),
+        ]
+        for who, error, message in cases:
+            with pytest.raises(error, match=message):
+                async with ak.govern_subtree(who, MIB):
+                    raise AssertionError("it began")
+
+
 async def test_what_cannot_be(autojump_clock: trio.testing.MockClock) -> None:
     async with ak.open_node(TREE) as node:
         for limit, settings, message in (
@@ -142,3 +199,45 @@ async def test_what_cannot_be(autojump_clock: trio.testing.MockClock) -> None:
             with pytest.raises(ValueError, match=message):
                 async with ak.govern_subtree(tenants(node), limit, settings=settings):
                     raise AssertionError("it began")
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+async def test_blocks_that_overlap_end_in_any_order_and_what_their_gates_hold_is_not_lost(
+    order: Sequence[int], autojump_clock: trio.testing.MockClock
+) -> None:
+    async with ak.open_node(TREE) as node:
+        own = node.restart_gate
+        blocks = [ak.govern_subtree(tenants(node), "100 MiB") for _ in order]
+        gates = [gate for block in blocks if (gate := (await block.__aenter__()).gate) is not None]
+        went: list[int] = []
+        key = (record_of(tenants(node)).number, "child")
+        for number, gate in enumerate(gates):
+            gate.set_open(False)
+            gate.hold(None, 0.0, partial(went.append, number), counts=False, key=key)
+        taken_back = gates[order[0]].hold(None, 0.0, partial(went.append, -1), counts=False, key=key)
+        for number in order:
+            await blocks[number].__aexit__(None, None, None)
+            taken_back.cancel()
+            assert went == []
+        assert node.restart_gate is own
+        await trio.sleep(5)
+        assert sorted(went) == [0, 1, 2]
+
+
+async def test_a_thousand_blocks_each_opened_before_the_last_one_ends(autojump_clock: trio.testing.MockClock) -> None:
+    async with ak.open_node(TREE) as node:
+        own = node.restart_gate
+        [ref] = await start("many", child(restart="permanent"))
+        block = ak.govern_subtree(tenants(node), "100 MiB")
+        await block.__aenter__()
+        for _ in range(1_000):
+            another = ak.govern_subtree(tenants(node), "100 MiB")
+            await another.__aenter__()
+            await block.__aexit__(None, None, None)
+            block = another
+        await block.__aexit__(None, None, None)
+        assert node.restart_gate is own
+        ref.kill()
+        await trio.sleep(5)
+        many = ak.named(ak.DynamicSupervisor, "many")
+        assert (await many.call(ak.DynamicSupervisor.count_children)).active == 1

@@ -1,4 +1,4 @@
-"""Builds the tests' counting hook with the local compiler. ``truth`` uses it as a program."""
+"""Builds the tests' counting hook with the local compiler. The program ``truth`` uses it too."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ __all__ = ["KINDS", "Graph", "Recipe", "build", "recipe_of", "recipes"]
 
 
 class Plain:
-    """Attributes in an inline values array."""
+    """Has its attributes in an inline values array."""
 
     def method(self) -> None:
         pass

@@ -7,8 +7,8 @@ The package and its tests are copied to a temporary directory, the extensions ar
 the sanitizers (the fault injector of the tests too), and the tests are run by the same interpreter.
 With ``PYTHONMALLOC=malloc`` every object is a block that AddressSanitizer knows, so a walk that
 looks at freed memory, or past the end of an object, ends the process. The tests of the clock run
-once more on the interpreter's own allocator, since that is what lies beneath the clock in earnest.
-Leaks are not looked for: an interpreter keeps much until its end.
+once more on the interpreter's own allocator, since that is what the clock stands on in production.
+Leaks are not checked: an interpreter keeps many objects until its end.
 
 Linux, gcc. The exit status is 0 if everything passed.
 """

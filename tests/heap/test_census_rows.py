@@ -144,7 +144,7 @@ def test_each_row_is_what_one_measures_alone(seed: int) -> None:
 @pytest.mark.parametrize("floor", [0, 400, 10**9])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_best_of_each_group(seed: int, floor: int, best: int) -> None:
-    """The best rows of a group are the largest ones; of equal ones, the earlier."""
+    """Of many equal rows in a group, the earlier ones are the best."""
     records = [*entries(seed, 400), *[Entry(Group(1), [n + 0.5], limit=(None, 900)[n % 2]) for n in range(200)]]
     whole, some = walk.census_rows(records, plan()), walk.census_rows(records, plan(), best, floor)
     assert some.keys() == whole.keys()

@@ -415,8 +415,8 @@ def test_the_alarm_interrupts(alarm: Alarm, endless: Callable[[], None]) -> None
     ((who, activation, frame),) = alarm.calls
     assert who is account
     assert activation == account.activation == 1
-    # The frame beneath the alarm's is the interrupted one, where the exception would appear if the
-    # alarm had no frames of its own.
+    # The frame beneath the alarm's is the interrupted one. In the traceback only the alarm's own
+    # frames come after it.
     assert frame is not None
     entry = caught.traceback[-3]
     assert entry.frame.raw is frame

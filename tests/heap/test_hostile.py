@@ -133,8 +133,8 @@ class OfMeta(metaclass=Meta):
 
 
 def test_no_method_of_a_metaclass_is_called() -> None:
-    """No method of a metaclass is called in C. The pure walk keeps what it knows of types in a
-    dict.
+    """The walk in C calls no method of a metaclass. The pure walk keeps what it knows of types in a
+    dict, which calls some.
     """
     if len(WALKS) < 2:
         pytest.skip("the extension is not built")
@@ -225,7 +225,7 @@ def test_keys_that_change_their_dict(walk: Any) -> None:
 
 def test_half_made_objects_of_the_standard_library(walk: Any) -> None:
     """Some half-made objects have a ``__sizeof__`` that relies on their ``__init__``. A process of
-    its own walks them, since the failure would be no exception.
+    its own walks them, since a failure would be a crash and not an exception.
     """
     code = f"""
 import {walk.__name__} as walk

@@ -96,7 +96,7 @@ class Named:
 def test_the_mailbox_says_where_it_is(each: Any) -> None:
     account = each.Account()
     record = Named(account)
-    if clock.WHY_PORTABLE is not None:  # then nobody has set the place in C
+    if clock.WHY_PORTABLE is not None:  # then nobody has given C its sizing function
         each.size_with(walk.size_of)
     each.deliver_to("came", "goes")
     try:

@@ -31,7 +31,7 @@ else:
 
 pytestmark = pytest.mark.own_process
 """References to shared objects, such as short texts, are counted: no test that ran before may drop
-some of them.
+any of these references.
 """
 
 WALKS = int(os.environ.get("ACTORKIT_WALKS", "20000"))
@@ -102,7 +102,7 @@ def check(work: Callable[[], None], times: int, held: Sequence[object]) -> None:
     gc.collect()
     assert sys.getallocatedblocks() - blocks < 50
     assert [sys.getrefcount(obj) for obj in held] == counts
-    # The interpreter itself creates and drops some.
+    # The interpreter itself takes and drops some references to these.
     moved = [sys.getrefcount(obj) - before for obj, before in zip(SENTINELS, sentinels, strict=True)]
     assert max(map(abs, moved)) < 50, moved
     if pages is not None:

@@ -28,7 +28,7 @@ TUPLES_A_GRAPH = 100
 
 
 class Stock:
-    """Tuples to be freed when the freelists have to be full: theirs are long."""
+    """Tuples to free when the freelists must be full: those of tuples are long."""
 
     def __init__(self, graphs: int) -> None:
         number = TUPLES_KEPT + graphs * TUPLES_A_GRAPH

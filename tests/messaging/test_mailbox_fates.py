@@ -102,7 +102,8 @@ class Program:
 
         async with ak.open_node() as node, node.subscribe(ak.DeadLetter, capacity=1000) as letters:
             ref = node.spawn(ak.child(make).with_(mailbox=self.bound, overflow=self.policy))
-            handled = made[0].handled  # its own reference goes with its state
+            handled = made[0].handled  # kept here: the actor's own reference goes with its state
+            record: Any = ref
             scopes = [trio.CancelScope() for _ in range(SENDERS)]
             async with trio.open_nursery() as nursery:
                 for who, scope in enumerate(scopes):
@@ -117,12 +118,13 @@ class Program:
                                 scope.cancel()
                         else:
                             ref.kill()
+                    record.validate_mailbox()
                     self.steps += 1
                     await trio.lowlevel.checkpoint()
             await settle()
             dead = [letter.args[0] for letter in letters.drain() if letter.args]  # type: ignore[attr-defined]
             self.judge(handled, dead)
-            record: Any = ref
+            record.validate_mailbox()
             assert record.relations is None or not record.relations.senders
             assert record.mailbox_length == 0
             assert node.engine.deadlines.pending == 0

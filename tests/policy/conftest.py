@@ -1,4 +1,4 @@
-"""In all tests of the policies, the machines check their invariants after each step."""
+"""In all tests of the policies the machines check their invariants after each step."""
 
 from tests.validated import validating
 

@@ -1,9 +1,10 @@
 """A simulated node for the governor's machine: memory, actors and time, and a shell that does what
 it is told.
 
-Sizes are in KB-like units of which the limit is 100,000. What is live is ``base`` and the actors'
-bytes. The resident set follows it up, and down only if ``returns``; samples are noisy; victims take
-``dying`` seconds to end; a *liar* frees nothing when it ends (somebody else holds its bytes).
+Sizes are in units like KB, and the limit is 100,000 of them. The live bytes are ``base`` and the
+actors' bytes. The resident set follows them up, and follows them down only if ``returns``. Samples
+are noisy, and victims take ``dying`` seconds to end. A *liar* frees nothing when it ends, since
+something else holds its bytes.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ class Node:
     actors: dict[int, Actor]
     base: float = 0.0
     leaks: float = 0.0
-    """Into ``base``, a second."""
+    """Bytes that leak into ``base`` per second."""
     newcomers: float = 0.0
-    """Bytes of new actors a second, while they are admitted."""
+    """Bytes of new actors per second, while they are admitted."""
     returns: bool = False
     noise: float = 0.0
     dying: float = 0.0
@@ -50,14 +51,14 @@ class Node:
     seed: int = 0
     garbage: float = 0.0
     tied: int = 1
-    """So many die together, by their numbers."""
+    """How many actors die together, by their numbers."""
     now: float = 0.0
     rss: float = 0.0
     admits: bool = True
     stopped: ev.StopNode | None = None
     log: list[tuple[float, ev.GovernorAction]] = attrs.field(factory=list)
     seen: list[MemorySample] = attrs.field(factory=list)
-    """What the node had looked at last, for each entry of the log."""
+    """The last sample that the node had taken, for each entry of the log."""
     rounds: list[tuple[float, ev.KillVictims]] = attrs.field(factory=list)
     ended_rounds: dict[int, float] = attrs.field(factory=dict)
     looks: list[MemorySample] = attrs.field(factory=list)
@@ -182,8 +183,8 @@ class Node:
 
 
 def crowd(seed: int, count: int, *, liars: float, grows: float) -> dict[int, Actor]:
-    """Actors of all kinds. From a seed, since to have hypothesis draw each of them takes most of a
-    test's time.
+    """Actors of all kinds. They come from a seed, since hypothesis would take most of a test's time
+    to draw each of them.
     """
     pick = random.Random(seed)
     return {

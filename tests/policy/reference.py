@@ -198,7 +198,7 @@ KINDS = ["exit"] * 5 + ["due"] * 4 + ["start_child", "terminate", "restart", "de
 
 @attrs.frozen
 class Step:
-    """What happens next, to whom; ``extra`` chooses the rest."""
+    """What happens next, and to which child; ``extra`` chooses the rest."""
 
     kind: str
     name: str

@@ -21,7 +21,7 @@ reasons = orderly_reasons | abnormal_reasons
 
 
 def worker() -> None:
-    """What specs start in these tests; nobody calls it."""
+    """What specs start in these tests; it is never called."""
 
 
 backoffs = st.builds(

@@ -1,4 +1,4 @@
-"""New work: let in by count, rate and learned bytes."""
+"""New work is let in by count, rate and learned bytes."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_old_sizes_fade() -> None:
 @given(st.lists(st.tuples(st.sampled_from(["ask", "ask", "ask", "end", "look"]), st.floats(0, 1)), max_size=60))
 @settings(max_examples=60, deadline=None)
 def test_capacity_tells_the_truth(steps: Any) -> None:
-    """What has room is let in, and what has none is not."""
+    """Work for which there is room is let in, and work for which there is none is not."""
     made = admission(300, a=KindLimits(count=8, first_guess=60))
     now = 0.0
     for what, part in steps:
@@ -186,7 +186,7 @@ def test_each_refusal_says_why_and_when_to_ask_again() -> None:
 
 
 def test_who_is_exempt_takes_nobody_s_turn() -> None:
-    """Fault: a health check uses up the rate of the kind that it is of."""
+    """Exempt work takes no other's turn. Fault: a health check uses up the rate of its kind."""
     made = admission(a=KindLimits(rate=1, burst=2, first_guess=0))
     assert isinstance(made.ask("a", 0), Admit)
     for _ in range(3):
@@ -228,7 +228,7 @@ def test_sizes_are_halved_when_so_many_are_kept(noted: int, seen: float) -> None
 
 
 def test_a_size_that_came_once_is_kept_by_half_once() -> None:
-    """Fault: whatever came once is forgotten at the first halving."""
+    """A size that came once survives the first halving. Fault: such sizes are forgotten there."""
     learned = LearnedSize(keep=2)
     learned.note(1)
     learned.note(1024)

@@ -1,4 +1,4 @@
-"""Branches that no other test of the machines comes by: odd settings, empty histories, questions
+"""Branches that no other test of the machines reaches: odd settings, empty histories, questions
 from outside.
 """
 
@@ -286,7 +286,9 @@ def test_pressure_in_words() -> None:
 
 
 def test_rounds_that_never_end_are_forgotten_at_last() -> None:
-    """A victim that cannot be killed must not be remembered for ever, nor the newest forgotten."""
+    """A victim that cannot be killed must not be remembered forever, and the newest round must not
+    be forgotten.
+    """
     rounds = KillRounds()
     for number in range(KEPT_ROUNDS + 3):
         rounds.begin(number, float(number), sample(number, 950), 0.0, 100, frozenset({number}))
@@ -328,8 +330,8 @@ def test_the_smallest_size_and_the_memory_of_sizes() -> None:
     learned.note(1)
     learned.note(0)
     assert learned.quantile(1.0) == 1
-    # Of 8 kept, 4 of the old size are left after the first halving, then 2: the new one wins after
-    # so many.
+    # Of 8 kept, 4 of the old size are left after the first halving, then 2: the new size wins after
+    # that many.
     fading = LearnedSize(keep=8)
     for _ in range(8):
         fading.note(1)

@@ -1,4 +1,6 @@
-"""The dynamic machine against what Elixir's and OTP's suites assert; names carry the ids."""
+"""The dynamic machine compared with what Elixir's and OTP's suites assert; test names carry the
+ids.
+"""
 
 import math
 
@@ -30,7 +32,9 @@ def states(driver):
 
 
 def due(driver, name):
-    """Let the pending restart of the child last known as ``name`` become due; there is just one."""
+    """Let the pending restart of the child last known as ``name`` become due; there is
+    exactly one.
+    """
     (key,) = driver.due
     driver.restart_due(key)
 
@@ -497,7 +501,9 @@ def test_a_spec_that_is_not_kept_and_one_that_was_never_there():
 
 
 def test_a_start_that_was_given_up_is_answered_once():
-    """Fault: a slow init that was killed and ends at last is told to a caller that there is not."""
+    """A start that was given up is answered once. Fault: a slow init that was killed and ends at
+    last is reported to a caller that no longer waits.
+    """
     for end in (ev.ChildStartFailed, ev.ChildIgnored):
         driver = begun()
         driver.held = {"a"}
@@ -524,7 +530,7 @@ def test_a_restart_that_fails_is_reported_with_its_life_and_its_reason():
 
 
 def test_what_is_reported_of_a_child_and_what_its_restart_says():
-    """Whom it is about, in each report; and a permanent child's orderly end is reported too."""
+    """Each report says which child it is about; a permanent child's orderly end is reported too."""
     driver = begun()
     first = driver.start_child("a")
     driver.exit("a", NORMAL)
@@ -570,7 +576,9 @@ def test_a_start_that_the_stop_has_refused_is_not_answered_again():
 
 
 def test_a_backoff_goes_by_how_long_a_life_was_not_by_when_it_began():
-    """Fault: under a supervisor that has run for a while each failure is a first one."""
+    """A backoff depends on how long a life lasted, not on when it began. Fault: under a supervisor
+    that has run for a while each failure counts as a first one.
+    """
     driver = begun(max_restarts=99)
     driver.now = 1000.0
     driver.start_child(spec("a", backoff=Backoff(first=1, factor=2, limit=8, jitter=0)))

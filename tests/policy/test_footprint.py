@@ -23,8 +23,8 @@ def learned(samples, **options):
 
 @given(sizes, levels)
 def test_the_quantile_is_exact_for_what_is_recent(samples, level):
-    """Nearest rank: at least that part of the recent samples is no larger, and with any smaller
-    sample it would not be so.
+    """The quantile is the nearest rank: at least that part of the recent samples is no larger,
+    which does not hold for any smaller sample.
     """
     recent = samples[-WINDOW:]
     found = learned(samples, quantile=level).quantile
@@ -36,8 +36,8 @@ def test_the_quantile_is_exact_for_what_is_recent(samples, level):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_the_quantile_estimates_that_of_the_kind(seed):
-    """Against the exact quantile of a long run of one distribution: between its quantiles 0.75 and
-    1.
+    """The estimate is compared with a long run of one distribution: it lies between the run's exact
+    quantiles 0.75 and 1.
     """
     chance = random.Random(seed)
     samples = [int(chance.lognormvariate(10, 2)) for _ in range(1_000)]
@@ -53,7 +53,7 @@ def test_the_average_is_that_of_the_definition(samples):
         expected = (1 - ALPHA) * expected + ALPHA * sample
     learner = learned(samples)
     assert learner.ewma == pytest.approx(expected)
-    # Rounding may pass the largest sample by a hair, never by more.
+    # Rounding may pass the largest sample by a hair, but never by more.
     assert min(samples) * (1 - 1e-9) <= learner.ewma <= max(samples) * (1 + 1e-9)
 
 
@@ -82,7 +82,9 @@ def test_an_outlier_is_not_reserved_for_but_one_in_ten_is():
 
 
 def test_it_never_predicts_less_than_the_average():
-    """After a giant the average may be above the quantile."""
+    """After a giant the average may lie above the quantile; the prediction is never below the
+    average.
+    """
     learner = learned([1000] * 60 + [10**9])
     assert learner.predict() == round(learner.ewma) > learner.quantile
 

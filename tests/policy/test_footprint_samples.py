@@ -1,4 +1,4 @@
-"""Whose sample it is, and how many of the living are asked in a pass."""
+"""Which kind a sample belongs to, and how many of the living are asked in a pass."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_child_s_sample_is_one_of_its_kind() -> None:
 
 
 def test_few_of_the_living_are_asked_in_a_pass_and_others_in_the_next() -> None:
-    """The first pass does not know yet how many there are, and asks the first."""
+    """The first pass does not know yet how many actors there are, so it asks the first of them."""
     samples = Samples(FootprintLearner("Room"))
     asked = [[one for one in range(100) if samples.wants(number)] for number in (1, 2, 3)]
     assert [len(each) for each in asked] == [PER_PASS, 7, 7]

@@ -1,9 +1,9 @@
-"""The governor's machine and the restart gate's, together, on simulated nodes: who is killed comes
-back, in time.
+"""The governor's machine and the restart gate's together, on simulated nodes: what is killed comes
+back in time.
 
-The node is that of ``memory_node``; its killed actors are held at the gate, with their backoff and
-their predicted footprint, and released ones are actors again. Kill and respawn must not fight, and
-nobody may wait for ever.
+The node is that of ``memory_node``. Its killed actors are held at the gate, with their backoff and
+their predicted footprint; released ones are actors again. Kill and respawn must not fight, and no
+actor may wait forever.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class Restarting(Node):
     gate: restart_queue.RestartQueue = attrs.field(factory=lambda: restart_queue.RestartQueue(GATE))
     closed: bool = False
     held: dict[int, tuple[float, Actor, float]] = attrs.field(factory=dict)
-    """By key: not before when, who, how large at the death."""
+    """By key: the earliest time, the actor, and its size at its death."""
     released: list[tuple[float, int, float]] = attrs.field(factory=list)
     deaths: dict[int, restart_queue.NodeDeaths] = attrs.field(factory=dict)
     since: dict[int, float] = attrs.field(factory=dict)
     newborn: float = 1.0
-    """Part of its size at death that a new life begins with."""
+    """The part of its size at death with which a new life begins."""
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -117,8 +117,8 @@ quick, slow = effort(6), effort(3)
 @quick
 @given(any_node())
 def test_nobody_is_lost_or_started_twice(made: Restarting) -> None:
-    """Whoever was killed either waits or lives; a closed gate lets nobody but critical ones through
-    (see ``tell``).
+    """A killed actor either waits or lives; a closed gate lets only critical ones through (see
+    ``tell``).
     """
     everybody = set(made.actors)
     made.run(20)
@@ -129,7 +129,9 @@ def test_nobody_is_lost_or_started_twice(made: Restarting) -> None:
 @quick
 @given(any_node())
 def test_those_who_wait_come_back_when_there_is_room(made: Restarting) -> None:
-    """Fault: one that waits for ever, since no event lets it through."""
+    """Waiting actors come back when there is room. Fault: one waits forever, since no event lets it
+    through.
+    """
     made.run(10)
     if made.stopped is not None:
         return
@@ -151,7 +153,7 @@ def test_those_who_wait_come_back_when_there_is_room(made: Restarting) -> None:
 @slow
 @given(any_node(newborn=1.0, noise=0.0, knows_live=True))
 def test_kill_and_respawn_do_not_fight(made: Restarting) -> None:
-    """Those that come back as large as they went are let in only where they fit, so nobody has to
+    """Actors that come back as large as they went are let in only where they fit, so nothing has to
     go for them. Fault: a gate that opens as soon as the level is left.
     """
     for actor in made.actors.values():
@@ -165,8 +167,8 @@ def test_kill_and_respawn_do_not_fight(made: Restarting) -> None:
 @quick
 @given(any_node(knows_live=True, noise=0.0))
 def test_what_is_let_through_at_once_fits_at_once(made: Restarting) -> None:
-    """Sum of the predictions within one stagger, against the headroom of that moment. Fault: each
-    is compared with the same headroom.
+    """The predictions that are let through within one stagger must together fit into the headroom
+    of that moment. Fault: each is compared with the same headroom.
     """
     made.run(20)
     by_time: dict[float, float] = {}

@@ -25,9 +25,7 @@ OBSERVATIONS = (ev.LevelChanged, ev.TakeCensus, ev.EmitReport)
 
 
 class Driven:
-    """A governor of 1,000 bytes, and what it said last. Of each action it checks what holds for
-    all.
-    """
+    """A governor of 1,000 bytes, and what it said last. It checks what holds for every action."""
 
     def __init__(self, **about: Any) -> None:
         about.setdefault("looks", LookSettings(assumed=0))
@@ -49,7 +47,7 @@ class Driven:
         return [type(action).__name__ for action in self.said]
 
     def check(self, action: ev.GovernorAction) -> None:
-        """It says why, has a number of its own, and is marked in a dry run unless it is an
+        """An action says why, has a number of its own, and is marked in a dry run unless it is an
         observation.
         """
         assert isinstance(action.because, str)
@@ -197,7 +195,7 @@ def test_who_has_not_ended_is_not_killed_again() -> None:
 
 
 def test_growth_meanwhile_is_not_held_against_a_round() -> None:
-    """100 a second were taken up before; so a round of 100 that leaves things as they are after a
+    """Memory was growing by 100 bytes a second, so a round of 100 that leaves it unchanged after a
     second has worked.
     """
     node = Driven()
@@ -294,8 +292,8 @@ def test_actors_are_asked_again_while_it_is_wanted() -> None:
 
 
 def test_who_was_asked_may_answer_before_anybody_is_killed() -> None:
-    """Fault: a cache that would have given up everything is killed in the moment in which it is
-    asked.
+    """Actors that were asked to give memory up may answer before any actor is killed. Fault: a
+    cache that would have given up everything is killed the moment it is asked.
     """
     node = Driven(answer_within=0.05)
     said = node.look(0, 910)
@@ -316,8 +314,8 @@ def test_but_not_if_the_limit_is_nearer() -> None:
 
 
 def test_trimming_is_tried_again_when_there_is_more_to_trim() -> None:
-    """Fault: the allocator could give nothing back before the cache was emptied, so it is not asked
-    afterwards.
+    """Trimming is tried again when there is more to trim. Fault: the allocator could give nothing
+    back before the cache was emptied, so it is not asked afterwards.
     """
     node = Driven()
     node.look(0, 700, 680)
@@ -454,7 +452,9 @@ def test_kills_that_cannot_be(wrong: dict[str, Any]) -> None:
 
 
 def test_where_nobody_of_the_first_may_be_killed_everybody_is_asked_for() -> None:
-    """Fault: the node is given up for want of victims, and one of ten thousand was looked at."""
+    """Where none of the first rows may be killed, all rows are asked for. Fault: the node is given
+    up for want of victims when one of ten thousand was looked at.
+    """
     node = Driven()
     node.look(0, 900)
     asked = node.the(ev.TakeCensus)
@@ -475,14 +475,16 @@ def test_where_nobody_of_the_first_may_be_killed_everybody_is_asked_for() -> Non
 
 
 def of_which(census: Census, rows: list[Candidate], kept: int) -> Census:
-    """``rows``, of which the first have one."""
+    """Add ``rows`` to the census, of which only the first ``kept`` are listed."""
     size = sum(row.private for row in rows)
     census.add(rows[0].priority, rows[0].idle, rows[0].over is not None, rows[:kept], len(rows), size, rows[0])
     return census
 
 
 def test_a_class_is_not_passed_over_because_its_first_may_not_be_killed() -> None:
-    """Fault: HIGH dies though NORMAL has a thousand more, since these had no row."""
+    """A class is not passed over because its first rows may not be killed. Fault: HIGH dies though
+    NORMAL has a thousand more that had no row.
+    """
     node = Driven(kills=KillSettings(caps=KillCaps(count=3, rows=1)))
     node.look(0, 900)
     normal = [Candidate(n, Priority.NORMAL, True, None, 60) for n in range(30)]
@@ -499,8 +501,8 @@ def test_a_class_is_not_passed_over_because_its_first_may_not_be_killed() -> Non
 
 
 def test_an_answer_to_the_second_census_is_the_last_word_and_none_is_not_asked_for_at_each_look() -> None:
-    """Faults: one census after the other without end, in one moment; one at each look, at the
-    limit.
+    """The second census is the last word, and a census is not asked for at each look. Faults: one
+    census after another without end, in one moment; one at each look, at the limit.
     """
     node = Driven()
     node.look(0, 900)
@@ -513,8 +515,8 @@ def test_an_answer_to_the_second_census_is_the_last_word_and_none_is_not_asked_f
 
 
 def test_those_who_have_not_ended_are_not_all() -> None:
-    """All who have a row have been killed and do not end: others have none. Fault: nobody is left,
-    it seems.
+    """All actors that have a row were killed and do not end, but there are others without a row.
+    Fault: it seems that no victim is left.
     """
     kills = KillSettings(caps=KillCaps(count=3, rows=1), round_interval=0.01, effect_delay=0.5)
     node = Driven(kills=kills)
@@ -536,7 +538,7 @@ def test_a_ranking_of_ones_own_sees_everybody() -> None:
 
 
 def test_exhausted_with_nobody_left_to_kill_does_not_wait() -> None:
-    """All but critical actors are stopped as soon as a census has found nobody, well before
+    """All but critical actors are stopped as soon as a census has found no victim, well before
     ``stop_all_after``.
     """
     node = Driven(stop_all_after=100)
@@ -567,13 +569,17 @@ def test_exhausted_when_kills_do_not_help_does_not_wait() -> None:
 
 
 def test_before_the_first_look() -> None:
-    """Fault: the first look is never due, or nothing is decided from the beginning."""
+    """Before the first look nothing is known. Fault: the first look is never due, or nothing is
+    decided from the beginning.
+    """
     governor = GovernorMachine()
     assert (governor.look_at, governor.over, governor.level) == (-math.inf, False, NORMAL)
 
 
 def test_a_census_that_nobody_asked_for() -> None:
-    """Fault: an answer whose number is another action's, or comes again, kills."""
+    """A census that was not asked for changes nothing. Fault: an answer with another action's
+    number, or a repeated answer, kills.
+    """
     rows = [Candidate(1, 1, True, None, 500)]
     node = Driven(answer_within=0.05)
     node.look(0, 910)
@@ -588,7 +594,9 @@ def test_a_census_that_nobody_asked_for() -> None:
 
 
 def test_a_census_for_a_level_that_has_been_left() -> None:
-    """Fault: memory is wanted at SHED too, where nobody is killed."""
+    """A census for a level that has been left kills nothing. Fault: memory is wanted at SHED too,
+    where nothing is killed.
+    """
     node = Driven()
     node.look(0, 900)
     asked = node.the(ev.TakeCensus)
@@ -599,21 +607,27 @@ def test_a_census_for_a_level_that_has_been_left() -> None:
 
 
 def test_where_nobody_is_asked_nobody_is_waited_for() -> None:
-    """Fault: a node whose levels ask no actors waits for their answer for ever."""
+    """Where no actor is asked, no answer is waited for. Fault: a node whose levels ask no actors
+    waits for their answer forever.
+    """
     node = Driven(answer_within=0.05, actions={KILL: {"kill"}})
     assert node.look(0, 900) == ["LevelChanged", "TakeCensus"]
 
 
 @pytest.mark.parametrize(("before", "waits"), [(660, True), (600, False), (599, False)])
 def test_an_answer_is_waited_for_while_the_limit_is_farther_than_twice_that_time(before: int, waits: bool) -> None:
-    """Headroom of 100 bytes at 80, 100 or more a second; twice the time for an answer is 1 s."""
+    """The headroom is 100 bytes, and memory grows by 80, 100 or more a second; twice the time for
+    an answer is 1 s.
+    """
     node = Driven(answer_within=0.5)
     node.look(0, before)
     assert ("TakeCensus" not in node.look(3, 900)) is waits
 
 
 def test_kills_are_resumed_once() -> None:
-    """Fault: each further question for a census says that kills are resumed."""
+    """Kills are resumed once. Fault: each further request for a census says that kills are
+    resumed.
+    """
     node = Driven(kills=KillSettings(futile_rounds=1, effect_delay=1.0))
     node.look(0, 900)
     node.census(0, 200)
@@ -646,7 +660,9 @@ def test_what_a_kill_freed_is_as_measured_on_the_spot_unless_it_failed() -> None
 
 
 def test_a_round_is_given_up_when_the_limit_is_nearer_than_its_effect() -> None:
-    """Fault: the governor does not tell its rounds how near the limit is."""
+    """A round is given up when the limit is nearer than its effect. Fault: the governor does not
+    tell its rounds how near the limit is.
+    """
     node = Driven()
     node.look(0, 900, 900)
     node.census(0, 100)
@@ -656,7 +672,9 @@ def test_a_round_is_given_up_when_the_limit_is_nearer_than_its_effect() -> None:
 
 @pytest.mark.parametrize(("freed", "victims"), [((), 5), ((30,), 4), ((30, 30), 2)])
 def test_all_that_was_freed_since_the_last_look_is_taken_off(freed: tuple[int, ...], victims: int) -> None:
-    """Fault: of several actions the last alone counts, and more are killed than need be."""
+    """All that was freed since the last look is taken off. Fault: of several actions only the last
+    counts, and more actors are killed than necessary.
+    """
     node = Driven()
     node.look(0, 900)
     asked = node.the(ev.TakeCensus)
@@ -668,7 +686,7 @@ def test_all_that_was_freed_since_the_last_look_is_taken_off(freed: tuple[int, .
 
 
 def test_pages_given_back_need_not_be_killed_less_for() -> None:
-    """What is trimmed was not needed: it must not be taken off what a round must free."""
+    """Trimmed pages were not needed, so they must not be taken off what a round must free."""
     node = Driven()
     node.look(0, 950, 850)
     asked = node.the(ev.TakeCensus)
@@ -698,8 +716,9 @@ def test_a_trim_as_the_shell_tells_it() -> None:
 
 
 def test_what_is_worth_trimming() -> None:
-    """A hundredth of the limit; and after one that gave nothing two hundredths more than it
-    left."""
+    """Trimming is worthwhile from a hundredth of the limit on; after a trim that gave nothing, from
+    two hundredths more than was left then.
+    """
     assert "TrimAllocator" not in Driven().look(0, 700, 691)
     assert "TrimAllocator" in Driven().look(0, 700, 690)
     node = Driven()
@@ -719,8 +738,8 @@ def test_messages_are_shed_down_to_where_the_level_is_left(needed: int, wanted: 
 
 
 def test_a_pause_is_predicted_by_what_lives_and_not_minded_at_kill() -> None:
-    """Collecting took 80 ms for 700 bytes, so 102 for 899. 100 are allowed, and as many as it takes
-    at KILL.
+    """Collecting took 80 ms for 700 bytes, so it will take 102 for 899. A pause of 100 ms is
+    allowed, and at KILL any pause.
     """
     node = Driven()
     node.look(0, 700, 700)
@@ -746,8 +765,9 @@ def test_the_reserve_must_fit_below_where_kill_is_left() -> None:
 
 
 def test_the_next_look_at_each_level() -> None:
-    """While nothing moves: after the longest wait below SHED, after ``alert_look`` from there
-    on."""
+    """While nothing moves, the next look comes after the longest wait below SHED, and after
+    ``alert_look`` from SHED on.
+    """
     node = Driven()
     for now, used, wait in [(0, 700, 1.0), (10, 700, 1.0), (40, 800, 0.25), (50, 800, 0.25), (90, 810, 0.25)]:
         node.look(now, used)
@@ -755,8 +775,8 @@ def test_the_next_look_at_each_level() -> None:
 
 
 def test_a_level_is_entered_early_by_the_rate_and_the_next_look() -> None:
-    """350 bytes are left at 6,500 a second: 54 ms, and the next look is in 13, whose effect takes
-    50 more.
+    """350 bytes are left, and memory grows by 6,500 a second: that leaves 54 ms. The next look is
+    in 13 ms, and its effect takes 50 more.
     """
     node = Driven(ladder=LadderSettings())
     node.look(0, 0)
@@ -796,7 +816,9 @@ def test_nothing_is_asked_of_actors_while_the_level_falls() -> None:
 
 
 def test_the_look_that_finds_it_exhausted_stops_nobody() -> None:
-    """Fault: actors are stopped before the reserve that was released in this moment could help."""
+    """The look that finds the node exhausted stops nothing. Fault: actors are stopped before the
+    reserve that was released in this moment could help.
+    """
     node = Driven(reserve=10)
     node.look(0, 900)
     assert node.census(0) == ["EmitReport"]
@@ -832,7 +854,9 @@ def test_a_node_that_was_well_before_is_stopped_too() -> None:
 
 
 def test_a_dry_run_marks_what_it_would_do_and_stops_nothing() -> None:
-    """What is marked, ``Driven`` checks. The node is "stopped" once, and the governor goes on."""
+    """A dry run stops nothing; ``Driven`` checks what is marked. The node is "stopped" once, and
+    the governor goes on.
+    """
     node = Driven(dry_run=True, reserve=10, kills=KillSettings(futile_rounds=1))
     for used in (700, 800, 900):
         node.look(used / 1000, used)
@@ -861,8 +885,9 @@ def test_what_the_others_may_do_is_said() -> None:
 
 @pytest.mark.parametrize(("critical", "then"), [(2, "KillVictims"), (3, "TakeCensus")])
 def test_those_killed_before_and_those_who_may_not_be_use_up_the_spare_rows(critical: int, then: str) -> None:
-    """Seven rows of thirty; four may be of no use. Two have been killed before and have not
-    ended."""
+    """There are seven rows of thirty actors, and four may be of no use. Two have been killed before
+    and have not ended.
+    """
     node = Driven(kills=KillSettings(caps=KillCaps(count=3, rows=1), effect_delay=0.5))
     node.look(0, 900)
     rows = [Candidate(f"k{n}", Priority.NORMAL, True, None, 60) for n in range(30)]

@@ -1,6 +1,6 @@
 """What must hold whatever the node does: the governor's machine on simulated nodes.
 
-Each property names the fault that it is there for.
+Each property names the fault that it guards against.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def any_node(**fixed: Any) -> st.SearchStrategy[Node]:
 @quick
 @given(any_node())
 def test_nothing_moves_down_faster_than_dwell(made: Node) -> None:
-    """No flapping, whatever the noise. Fault: a level left as soon as one sample says so."""
+    """No level flaps, whatever the noise. Fault: a level is left as soon as one sample says so."""
     made.run(15)
     reached = -math.inf
     level = MemoryLevel.NORMAL
@@ -67,8 +67,8 @@ def test_nothing_moves_down_faster_than_dwell(made: Node) -> None:
 @quick
 @given(any_node())
 def test_kills_are_bounded_and_wait_for_their_effect(made: Node) -> None:
-    """No kill storm. Faults: a round on top of one whose effect has not been seen; rounds without a
-    cap.
+    """There is no kill storm. Faults: a round on top of one whose effect has not been seen; rounds
+    without a cap.
     """
     made.run(15)
     for _, kill in made.rounds:
@@ -85,7 +85,9 @@ def test_kills_are_bounded_and_wait_for_their_effect(made: Node) -> None:
 @quick
 @given(any_node())
 def test_critical_actors_are_never_killed(made: Node) -> None:
-    """Nor with somebody who would take one along. Fault: looking at the victim alone."""
+    """A critical actor is not killed, nor is an actor whose end would take one along. Fault:
+    looking at the victim alone.
+    """
     made.run(15)
     assert not [actor for actor in made.killed if actor.priority == Priority.CRITICAL]
 
@@ -93,7 +95,9 @@ def test_critical_actors_are_never_killed(made: Node) -> None:
 @quick
 @given(any_node())
 def test_nothing_is_killed_or_stopped_that_need_not_be(made: Node) -> None:
-    """Fault: deciding by ``used``, which stands where it stood."""
+    """Nothing is killed or stopped unless memory is needed. Fault: deciding by ``used``, which does
+    not fall.
+    """
     made.run(15)
     for (_, action), newest in zip(made.log, made.seen, strict=True):
         if isinstance(action, ev.KillVictims):
@@ -105,10 +109,12 @@ def test_nothing_is_killed_or_stopped_that_need_not_be(made: Node) -> None:
 @quick
 @given(any_node(noise=0.0, leaks=0.0, newcomers=0.0), st.floats(0.83, 1.0))
 def test_no_more_is_killed_than_is_missing(made: Node, full: float) -> None:
-    """Fault: a round sized by ``used``, or by what an earlier round is about to give back."""
+    """No more is killed than is missing. Fault: a round sized by ``used``, or without what an
+    earlier round is about to give back.
+    """
     made.actors = {n: actor for n, actor in made.actors.items() if not actor.liar}
     made.knows_live = made.knows_live or not made.returns  # what cannot be seen is tried again, three times
-    made.dying = min(made.dying, KILLS.effect_delay / 2)  # who takes longer is not waited for
+    made.dying = min(made.dying, KILLS.effect_delay / 2)  # slower victims are not waited for
     for actor in made.actors.values():
         actor.grows = 0.0
     made.base = max(0.0, full * LIMIT - made.live)
@@ -116,7 +122,7 @@ def test_no_more_is_killed_than_is_missing(made: Node, full: float) -> None:
     before = made.live
     made.run(15)
     if made.did(ev.StopAllButCritical):
-        return  # they end whatever they hold
+        return  # these end whatever they hold
     target = (LADDER.kill.leave - KILLS.margin) * LIMIT
     freed_otherwise = before - made.live - sum(actor.size for actor in made.killed)
     assert made.live >= min(before, target) - freed_otherwise - made.tied * largest - 1
@@ -139,7 +145,9 @@ def test_switches_are_set_once_and_cleared_once(made: Node) -> None:
 @quick
 @given(any_node(noise=0.002, knows_live=True), st.floats(0, 0.6))
 def test_every_level_is_left_when_live_bytes_fall(made: Node, live: float) -> None:
-    """Though the resident set never does. Fault: leaving by ``used``, or entering again at once."""
+    """Every level is left when the live bytes fall, though the resident set never does. Fault:
+    leaving by ``used``, or entering again at once.
+    """
     made.run(5)
     made.leaks = made.newcomers = 0.0
     made.actors, made.garbage, made.base = {}, 0.0, live * LIMIT
@@ -159,8 +167,8 @@ def test_every_level_is_left_when_live_bytes_fall(made: Node, live: float) -> No
 def test_kills_enough_when_kills_work(
     made_of: dict[int, Actor], full: float, returns: bool, knows_live: bool, dying: float, filling: float, noise: float
 ) -> None:
-    """So that the last rung is never needed. Faults: one victim a round; waiting for the resident
-    set to fall.
+    """The governor kills enough that the last rung is never needed. Faults: one victim a round;
+    waiting for the resident set to fall.
     """
     for n in range(200):
         made_of[1000 + n] = Actor(Priority.NORMAL, 200, grows=filling / 200)
@@ -183,7 +191,9 @@ def test_kills_enough_when_kills_work(
 @quick
 @given(st.floats(0.905, 0.955), st.integers(5, 300), st.booleans())
 def test_stops_killing_when_kills_do_not_help(full: float, count: int, knows_live: bool) -> None:
-    """And in KILL, where there is headroom left, does no more than that. Fault: killing on."""
+    """When kills do not help the governor stops killing, and in KILL, where there is headroom left,
+    it does no more than that. Fault: killing on.
+    """
     made = node(
         SETTINGS,
         actors={n: Actor(Priority.LOW, full * LIMIT / count, liar=True) for n in range(count)},
@@ -202,7 +212,7 @@ def test_stops_killing_when_kills_do_not_help(full: float, count: int, knows_liv
 @quick
 @given(st.floats(0.965, 1.0), st.integers(0, 300), st.booleans())
 def test_the_node_stops_when_nothing_helps(full: float, count: int, knows_live: bool) -> None:
-    """In bounded time, once, with its exit status. Fault: waiting for the kernel."""
+    """The node stops in bounded time, once, with its exit status. Fault: waiting for the kernel."""
     share = full * LIMIT / max(1, count)
     made = node(
         SETTINGS,
@@ -220,7 +230,7 @@ def test_the_node_stops_when_nothing_helps(full: float, count: int, knows_live: 
 @quick
 @given(any_node(), st.integers(0, 5))
 def test_a_dry_run_does_nothing_and_says_everything(made: Node, seed: int) -> None:
-    """Fault: taking for done what was not."""
+    """A dry run does nothing and says everything. Fault: taking for done what was not done."""
     dry = node(
         GovernorSettings(reserve=1000, looks=LOOKS, dry_run=True),
         actors=made.actors, base=made.base, leaks=made.leaks, noise=made.noise, seed=seed,

@@ -1,4 +1,4 @@
-"""Sizes and heap limits, as people write them."""
+"""Sizes and heap limits as people write them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def test_wrong_knobs() -> None:
 
 
 def test_the_system_s_knobs() -> None:
-    """Source: erlang:system_flag(max_heap_size, …): kill and log are on, shared is not counted."""
+    """The system's options have OTP's defaults. Source: erlang:system_flag(max_heap_size, …): kill
+    and log are on, shared is not counted.
+    """
     assert HeapLimit(100).over(None) == HeapLimit(100, True, True, False, 150)
 
 
@@ -83,7 +85,9 @@ def test_what_max_heap_size_takes() -> None:
 
 
 def test_a_hard_cap_of_ones_own() -> None:
-    """At least the size, and kept as it is. Fault: it is always one and a half times the size."""
+    """A hard cap of one's own is at least the size, and is kept as it is. Fault: it is always one
+    and a half times the size.
+    """
     assert HeapLimit(100, hard=100).over(None).hard == 100
     assert HeapLimit(100, hard=120).over(HeapLimit(7, hard=9)).hard == 120
     assert HeapLimit(2**62 - 1).over(None).hard == 2**62 - 1, "there is no larger size"

@@ -24,7 +24,9 @@ def begun(rounds: KillRounds, number: int, now: float, used: int = 950, predicte
 
 
 def test_what_was_measured_on_the_spot_is_judged_at_once() -> None:
-    """Though memory stands where it stood: others have taken what was freed."""
+    """What was measured on the spot is judged at once, even if memory does not fall because others
+    have taken what was freed.
+    """
     rounds = KillRounds(SETTINGS)
     for number in range(10):
         now = number * 0.02
@@ -63,7 +65,9 @@ def test_a_round_without_effect_is_waited_for() -> None:
 
 
 def test_but_not_when_the_limit_is_nearer_and_not_for_ever() -> None:
-    """Given up unjudged, three times in a row."""
+    """Rounds are given up unjudged when the limit is nearer than their effect, but only three times
+    in a row.
+    """
     rounds = KillRounds(SETTINGS)
     for number in range(3):
         now = 0.1 * number
@@ -84,7 +88,7 @@ def test_but_not_when_the_limit_is_nearer_and_not_for_ever() -> None:
 def judged(
     realised: int, *, begun_at: float = 0.0, looked_at: float = 2.0, settings: KillSettings = SETTINGS
 ) -> Judgement:
-    """The judgement of one round of 100 bytes, by the fall of what lives."""
+    """The judgement of one round of 100 bytes, by the fall of the live bytes."""
     rounds = KillRounds(settings)
     begun(rounds, 1, begun_at)
     rounds.ended(1, begun_at)
@@ -95,8 +99,8 @@ def judged(
 
 @pytest.mark.parametrize(("needed", "missing"), [(810, 0), (819, 0), (820, 20), (821, 21), (900, 100)])
 def test_what_is_missing_until_kill_is_left_for_good(needed: int, missing: int) -> None:
-    """Fault: bytes are missing where KILL would be left already, or none where it would just not
-    be.
+    """Fault: bytes are missing where KILL would be left already, or none are missing where it would
+    just not be left.
     """
     assert KillRounds(SETTINGS).missing(sample(0.0, needed), 0.82) == missing
 
@@ -123,8 +127,8 @@ def test_why_a_round_is_judged_so() -> None:
 
 
 def test_how_long_a_round_took_is_from_its_beginning() -> None:
-    """Fault: times are taken from zero, so that a round of a node that has run for a while is
-    judged at once.
+    """The time of a round counts from its beginning. Fault: times are taken from zero, so that a
+    round of a node that has run for a while is judged at once.
     """
     assert judged(50, begun_at=5.0, looked_at=7.5).outcome == ActionOutcome("kill", 5.0, 100, 50, 2.5, 50)
     rounds = KillRounds(SETTINGS)
@@ -135,8 +139,8 @@ def test_how_long_a_round_took_is_from_its_beginning() -> None:
 
 
 def test_the_moment_itself_shows_nothing() -> None:
-    """Fault: a round is judged by a sample from before its kills, or from before their victims'
-    end.
+    """A sample of the same moment shows nothing. Fault: a round is judged by a sample from before
+    its kills, or from before its victims' end.
     """
     rounds = KillRounds(SETTINGS)
     begun(rounds, 1, 1.0)
@@ -161,7 +165,7 @@ def test_the_limit_must_be_nearer_than_the_rest_of_the_wait() -> None:
 
 
 def test_a_judgement_ends_a_row_of_rounds_given_up() -> None:
-    """Three more may be given up after it, not two, nor none."""
+    """After a judgement three more rounds in a row may be given up, no more and no fewer."""
     rounds = KillRounds(SETTINGS)
     begun(rounds, 0, 0.0)
     rounds.ended(0, 0.1, 100)
@@ -212,8 +216,8 @@ def test_times_that_never_end(name: str) -> None:
 def test_a_round_is_judged_by_what_lives_only_where_that_is_known_before_and_after(
     before: tuple[int, int | None], after: tuple[int, int | None], realised: int
 ) -> None:
-    """(used, live), while 900 bytes are resident: of what is used, some is not Python's, or not
-    this process's.
+    """(used, live), while 900 bytes are resident: some of what is used is not Python's, or not this
+    process's.
     """
     rounds = KillRounds(SETTINGS)
     samples = [MemorySample(now, 1000, used, "test", 900, live) for now, (used, live) in ((0.0, before), (2.0, after))]

@@ -62,7 +62,7 @@ def test_up_again_without_waiting() -> None:
 
 
 def test_left_by_what_is_needed() -> None:
-    """The resident set stands at 910, and half of it is free for Python."""
+    """The resident set stays at 910, and half of it is free for Python."""
     assert climb((0, 910, 910), (1, 910, 500), (2, 910, 500), (3, 910, 500), (4, 910, 500), (9, 910, 500)) == [
         *"KSCNNN"
     ]
@@ -84,8 +84,8 @@ def test_entered_again_when_it_is_needed_again() -> None:
 
 
 def test_growth_counts_from_the_lowest_since() -> None:
-    """Left at 950; falls to 880 (not below where KILL is left), and climbs to 905: 2.5 % from
-    there.
+    """The level is left at 950. Memory falls to 880 (not below where KILL is left), and climbs to
+    905, 2.5 % from there.
     """
     assert climb((0, 950, 950), (1, 950, 300), (1.1, 880, 300), (1.2, 899, 300), (1.3, 905, 300)) == [*"KSSSK"]
 
@@ -214,7 +214,9 @@ def test_no_forecast_without_a_next_look() -> None:
 
 
 def test_a_forecast_takes_nobody_further_than_kill() -> None:
-    """Fault: at KILL each forecast enters KILL anew, and it is never left."""
+    """A forecast goes no further than KILL. Fault: at KILL each forecast enters KILL anew, and the
+    level is never left.
+    """
     ladder = Ladder()
     moved = ladder.step(sample(0, 900), 0.01, 1.0)
     assert moved is not None
@@ -244,14 +246,16 @@ def test_why_it_is_left_and_entered_by_growth() -> None:
     [(820, "KSSS"), (819, "KSSK")],
 )
 def test_a_mark_goes_below_where_the_level_is_left(lowest: int, levels: str) -> None:
-    """By ``used``; and with a regrowth that cannot be reached, so that nothing else lets it in
-    again.
+    """A mark is dropped when ``used`` falls below where the level is left. The regrowth cannot be
+    reached, so nothing else lets the level in again.
     """
     assert climb((0, 910, 910), (1, 910, 300), (1.1, lowest, 300), (1.2, 900, 300), regrowth=0.2) == [*levels]
 
 
 def test_what_went_back_leaves_no_mark() -> None:
-    """Left with ``used`` below where it is left: the plain rule."""
+    """A level that is left with ``used`` below its leave threshold has no mark: the plain rule
+    holds.
+    """
     assert climb((0, 910, 910), (1, 810, 810), (1.1, 900, 300), regrowth=0.2) == [*"KSK"]
 
 
@@ -261,22 +265,24 @@ def test_those_above_are_marked_where_used_stands_at_their_leave() -> None:
 
 
 def test_those_below_are_marked_when_they_are_left_themselves() -> None:
-    """Fault: SHED is marked when KILL is left; falls to 800 meanwhile; and is entered again for
-    having grown to 860.
+    """A lower level is marked when it is itself left. Fault: SHED is marked when KILL is left;
+    memory falls to 800 meanwhile; and SHED is entered again for having grown to 860.
     """
     assert climb((0, 910, 910), (1, 910, 300), (1.5, 800, 300), (2, 850, 300), (2.1, 860, 300)) == [*"KSSCC"]
 
 
 def test_a_level_that_is_entered_again_loses_its_mark() -> None:
-    """Entered by what is needed, over SHED; both are left again at 950, and 955 is no growth."""
+    """KILL and SHED are entered by what is needed; both are left again at 950, and 955 is no
+    growth.
+    """
     assert climb(
         (0, 920, 920), (1, 920, 300), (2, 920, 300), (2.5, 920, 900), (3.5, 950, 300), (4.5, 950, 300), (4.6, 955, 300)
     ) == [*"KSCKSCC"]
 
 
 def test_a_sample_that_comes_too_soon_says_nothing() -> None:
-    """Half a second is wanted between two; a quarter, and not less, between the last and the one
-    before it.
+    """Two samples must be half a second apart; the last and the one before it must be a quarter
+    apart, and not less.
     """
     spaced = LookSettings(assumed=0, span=0.5, window=2.0)
     for gap, climb_per_second in [(0.01, 0), (0.2, 0), (0.25, 100 / 0.75), (0.4, 100 / 0.6)]:
@@ -298,13 +304,15 @@ def test_a_climb_is_over_at_least_the_span() -> None:
 
 @pytest.mark.parametrize(("times", "mean"), [((0, 1, 10), 0), ((0, 1, 3), 300), ((0, 1, 3.5), 0), ((0, 1, 2), 450)])
 def test_one_that_is_older_than_the_window_stays(times: tuple[float, ...], mean: float) -> None:
-    """0, 900, 900 live: by the oldest that stays it has grown, or has not."""
+    """The live bytes are 0, 900, 900: the oldest sample that stays decides whether they
+    have grown.
+    """
     rate = rates(*(sample(now, 900, live) for now, live in zip(times, (0, 900, 900), strict=True)))
     assert rate.mean() == pytest.approx(mean)
 
 
 def test_slow_climbs_are_climbs() -> None:
-    """Half a byte a second, one byte left."""
+    """A climb of half a byte a second counts, with one byte left."""
     rate = rates(sample(0, 998), sample(2, 999))
     assert rate.time_to_limit() == 2.0
     assert rate.look_after() == 0.5

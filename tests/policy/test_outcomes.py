@@ -1,4 +1,4 @@
-"""Outcomes, and the pace of what may be repeated."""
+"""Outcomes, and the pace of actions that may be repeated."""
 
 from __future__ import annotations
 
@@ -81,7 +81,9 @@ def test_paces_that_cannot_be(wrong: dict[str, Any]) -> None:
 
 
 def test_a_pause_without_a_size_is_as_the_last_one() -> None:
-    """Fault: what has no size is reckoned as one byte."""
+    """A pause without a size is predicted to be as long as the last one. Fault: what has no size is
+    reckoned as one byte.
+    """
     pace = Pace(PaceSettings(first=1, longest=30, longest_pause=0.5))
     pace.note(done(0, 1000, duration=0.6))
     assert pace.predicted_pause(300) == 0.6

@@ -160,7 +160,9 @@ def test_a_shutdown_leaves_nothing_behind() -> None:
 
 
 def test_many_cost_little_each() -> None:
-    """Counted, not timed: what one event looks at does not grow with those who wait."""
+    """The cost is counted, not timed: what one event looks at does not grow with the number that
+    wait.
+    """
     made = gate(used=999, burst=5)
     for n in range(10_000):
         made.handle(hold(0, n, 10 + n % 500))
@@ -183,8 +185,8 @@ def test_many_cost_little_each() -> None:
 )  # fmt: skip
 @settings(max_examples=60, deadline=None)
 def test_whatever_happens(steps: Any) -> None:
-    """Nobody is let through twice, early, uninvited, through a closed gate, or into room that is
-    not there.
+    """No restart is let through twice, early, uninvited, through a closed gate, or into room that
+    is not there.
     """
     made = gate(used=None, burst=3, stagger=0.5)
     held: dict[int, Held] = {}
@@ -234,7 +236,7 @@ def test_waits_longer_and_longer() -> None:
 
 
 def test_two_minutes_each_time_is_no_recovery() -> None:
-    """It must outlive the last death by a factor, not only its wait."""
+    """A life must outlast the last one by a factor, not only its wait."""
     deaths = NodeDeaths(Backoff(first=1, limit=1000, jitter=0, reset_after=2))
     assert [deaths.note(120, 10, 0.5) for _ in range(4)] == [1, 2, 4, 8]
     assert deaths.note(239, 10, 0.5) == 16
@@ -274,7 +276,9 @@ def test_gates_that_can_just_not_be(wrong: dict[str, Any]) -> None:
 
 
 def test_no_room_is_none_at_all() -> None:
-    """Fault: a byte, or what is predicted to take none, gets in where nothing may."""
+    """No room means none at all. Fault: a byte, or a restart that is predicted to take none, gets
+    in where nothing may.
+    """
     assert gate(used=None).room() == 0
     for made, event in [(gate(), Closed(0)), (gate(), look(0, 900)), (gate(), look(0, 1000))]:
         made.handle(event)
@@ -327,7 +331,9 @@ def test_what_does_not_wait_for_memory_takes_it_up_all_the_same() -> None:
 
 
 def test_first_come_first_served_within_a_size_class() -> None:
-    """And between classes: who would be first of all."""
+    """Within a size class, and between the firsts of the classes, the restart that came first goes
+    first.
+    """
     made = gate()
     made.handle(Closed(0))
     for key, size in [("a", 300), ("b", 5), ("c", 257), ("d", 4)]:

@@ -1,4 +1,6 @@
-"""The static machine against what OTP's supervisor suite asserts; names carry the ids."""
+"""The static machine compared with what OTP's supervisor suite asserts; test names carry
+the ids.
+"""
 
 import math
 
@@ -535,7 +537,7 @@ def test_sup_67_a_significant_bystander_does_not_trigger(strategy, auto_shutdown
 
 
 def unkillable(driver, name):
-    """Let the stop of ``name``, under way, get nowhere."""
+    """Let the stop of ``name`` that is under way fail."""
     instance = driver.refs[name][1]
     driver.feed(ev.StopTimeout(driver.now, instance))
     driver.feed(ev.KillTimeout(driver.now, instance))
@@ -732,7 +734,9 @@ def test_reasons_in_texts_are_bounded():
 
 
 def test_each_life_is_killed_anew():
-    """Fault: a child that was killed once for not stopping is never killed again."""
+    """Each life is killed anew. Fault: a child that was killed once for not stopping is never
+    killed again.
+    """
     driver = begun([spec("a", shutdown=1.0)])
     for _ in range(3):
         driver.stubborn = {"a"}
@@ -765,7 +769,9 @@ def test_who_waits_for_a_start_is_told_of_the_stop(command):
 
 
 def test_a_backoff_goes_by_how_long_a_life_was_not_by_when_it_began():
-    """Fault: on a supervisor that has run for a while each failure is a first one."""
+    """A backoff depends on how long a life lasted, not on when it began. Fault: on a supervisor
+    that has run for a while each failure counts as a first one.
+    """
     driver = Driver([spec("a", backoff=Backoff(first=1, factor=2, limit=8, jitter=0))], max_restarts=99)
     driver.now = 1000.0
     driver.begin()
@@ -780,7 +786,7 @@ def test_a_backoff_goes_by_how_long_a_life_was_not_by_when_it_began():
 
 
 def test_what_is_done_says_why():
-    """Whose end, and with what reason."""
+    """Each action says which child's end caused it, and with what reason."""
     driver = begun("a")
     assert driver.start_child("a").child_id == "a"
     driver.hold_restarts = True
@@ -825,7 +831,9 @@ def test_a_significant_child_may_be_added_where_the_supervisor_shuts_itself_down
 
 
 def test_a_restart_that_the_shell_has_not_heard_of_is_not_cancelled_with_it():
-    """Also when an earlier one of that child was."""
+    """A restart that the shell has not been told of is not cancelled, even if an earlier restart of
+    that child was.
+    """
     driver = begun("ab", strategy="one_for_all", max_restarts=9)
     driver.hold_restarts = True
     driver.exit("a")

@@ -1,7 +1,7 @@
 """The static machine does what the second, simple supervisor of ``reference`` does, step by step,
 whatever happens.
 
-And that comparison tells the strategies apart: a machine with one strategy is not taken for one
+This comparison also tells the strategies apart: a machine with one strategy is not taken for one
 with another.
 """
 
@@ -46,7 +46,7 @@ class Pair:
         self.compare("begin")
 
     def play(self, step: Step) -> None:
-        """One step; nothing if it means nothing just now."""
+        """Play one step; a step that means nothing at the moment does nothing."""
         driver, reference, name = self.driver, self.reference, step.name
         states = reference.states()
         match step.kind:
@@ -128,7 +128,7 @@ def test_long_histories(strategy: Any) -> None:
 @pytest.mark.parametrize("claimed", STRATEGIES)
 @pytest.mark.parametrize("real", STRATEGIES)
 def test_no_strategy_passes_for_another(real: Any, claimed: Any) -> None:
-    """Fault: a comparison that any strategy would pass."""
+    """No strategy passes for another. Fault: a comparison that any strategy would pass."""
 
     def passes(seed: int) -> bool:
         flags, others = (SupervisorFlags(strategy=each, max_restarts=1000) for each in (real, claimed))

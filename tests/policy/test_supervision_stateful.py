@@ -80,11 +80,13 @@ class StaticWorld(World):
 
     def feed(self, event: Any) -> list[Any]:
         actions = super().feed(event)
-        self.forget()  # a temporary child that ends as it should is forgotten without a word
+        self.forget()  # a temporary child that ends as it should is forgotten silently
         return actions
 
     def forget(self) -> None:
-        """The order of start follows the specs as the machine has them: forget what it forgot."""
+        """The order of start follows the machine's specs: drop the children that the machine has
+        forgotten.
+        """
         if self.machine is not None:
             known = [child.spec.id for child in self.machine._children]
             self.order = [each for each in self.order if each in known] + [

@@ -33,7 +33,7 @@ def rows(table: tuple[Transition, ...]) -> set[tuple[Any, Any]]:
 
 @pytest.mark.parametrize(("table", "first", "states", "steps"), TABLES)
 def test_a_table_holds_together(table: Any, first: str, states: Any, steps: Any) -> None:
-    """It knows all states and steps, and no others, and each state can be reached."""
+    """A table knows all states and steps and no others, and each state can be reached."""
     assert {step for _, step in rows(table)} == set(get_args(steps))
     reached: set[Any] = set()
     todo = {first}
@@ -80,8 +80,9 @@ def one_whose_child_does_not_start() -> None:
 
 
 def test_every_row_is_taken_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child or a supervisor that took a step that its state does not have would raise
-    KeyError."""
+    """Every row is taken; a child or a supervisor that took a step that its state does not have
+    would raise KeyError.
+    """
     taken: set[tuple[Any, Any]] = set()
     entered: set[tuple[Any, Any]] = set()
     take, enter = Child.take, Supervision._enter

@@ -1,4 +1,4 @@
-"""The three strategies: each scenario holds under its own, and fails under both others."""
+"""The three strategies: each scenario holds under its own strategy, and fails under both others."""
 
 import pytest
 
@@ -196,8 +196,8 @@ def test_a_bystander_that_dies_before_its_turn_counts_as_stopped():
 
 
 def test_a_child_whose_elder_sibling_does_not_start_is_not_restarting_itself():
-    """It would be for ever, if the sibling's restart were given up: no timer, and not to be started
-    by hand.
+    """Otherwise the child would be restarting forever if the sibling's restart were given up: it
+    has no timer, and could not be started by hand.
     """
     driver = Driver("ab", strategy="one_for_all").begin()
     driver.hold_restarts = True

@@ -1,5 +1,5 @@
-"""The tables of transitions say what the machines do: no step that they lack, and no arrow that is
-never taken.
+"""The tables of transitions say what the machines do: no step is missing, and no arrow is never
+taken.
 
 Each machine is driven at random, and the steps that it takes are compared with its table.
 """
@@ -104,7 +104,7 @@ def test_held_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rounds_of_kills() -> None:
-    """The phase is a matter of time too, so it is looked at between all calls."""
+    """The phase also depends on time, so it is checked between all calls."""
     taken: set[Arrow] = set()
     for seed in SEEDS:
         pick = random.Random(seed)
@@ -126,7 +126,7 @@ def test_rounds_of_kills() -> None:
 
 
 def test_the_phases_of_a_governor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dry run goes on after it would have stopped the node."""
+    """A dry run goes on after the point at which it would have stopped the node."""
     taken: set[Arrow] = set()
     enter = GovernorMachine._enter
 

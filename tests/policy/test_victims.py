@@ -1,4 +1,4 @@
-"""Who is given up: the order, the radius, the caps, the table."""
+"""Which actors are given up: the order, the radius, the caps, the table."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_radius_dies_together_and_counts_once() -> None:
 
 
 def test_a_radius_within_another_is_counted_once() -> None:
-    """rest_for_one: who comes later is taken along."""
+    """rest_for_one: a child that comes later is taken along."""
     inner, outer = Radius(frozenset("bc"), 300), Radius(frozenset("abc"), 350)
     rows = [one("b", size=200)._replace(radius=inner), one("a", size=50)._replace(radius=outer)]
     selection = select(rows, 1000)
@@ -208,7 +208,7 @@ def test_whatever_the_census(drawn: Any, missing: int, count: int) -> None:
 @given(st.lists(st.tuples(st.booleans(), st.none() | st.floats(0, 3), st.integers(1, 9)), max_size=40))
 @settings(max_examples=40, deadline=None)
 def test_ranked_few_first_or_all_it_is_one_order(drawn: Any) -> None:
-    """The order of a round that takes a few is the beginning of the order of one that takes all."""
+    """A round that takes a few takes the first ones in the order of a round that takes all."""
     rows = [Candidate(n, NORMAL, *fields) for n, fields in enumerate(drawn)]
     caps = KillCaps(count=40, worthwhile=0)
     everybody = [victim.key for victim in select(rows, 10**6, caps).victims]
@@ -222,8 +222,9 @@ def test_ranked_few_first_or_all_it_is_one_order(drawn: Any) -> None:
 @given(st.integers(0, 2**32), st.sampled_from([1, 3, 1_000, 10**6]), st.sampled_from([1_200, 5_000]))
 @settings(max_examples=20, deadline=None)
 def test_a_sample_of_the_sizes_changes_no_order(seed: int, sizes: int, count: int) -> None:
-    """Fault: a threshold, guessed from a sample, that loses some, or breaks the order among
-    equals."""
+    """A sample of the sizes changes no order. Fault: a threshold that is guessed from a sample
+    loses some actors, or breaks the order among equals.
+    """
     pick = random.Random(seed)
     rows = [Candidate(n, NORMAL, True, None, pick.randint(1, sizes)) for n in range(count)]
     chosen = select(rows, 10**12, KillCaps(count=count - 1, worthwhile=0)).victims
@@ -248,7 +249,9 @@ def test_a_census_knows_its_sum_and_its_largest() -> None:
 
 
 def test_the_smallest_of_a_crowd_are_found_where_nobody_else_may_be_killed() -> None:
-    """Fault: a sample of the sizes tells how few need to be sorted, and the rest is forgotten."""
+    """The smallest of a crowd are found where no other may be killed. Fault: a sample of the sizes
+    tells how few need to be sorted, and the rest is forgotten.
+    """
     rows = [Candidate(n, NORMAL, True, None, 10_000 - n) for n in range(2_000)]
 
     def radius_of(key: Any) -> Radius | None:
@@ -274,9 +277,9 @@ def test_a_census_without_some() -> None:
 
 @given(data=st.data(), best=st.integers(1, 12))
 def test_the_best_rows_of_each_group_are_enough(data: st.DataObject, best: int) -> None:
-    """With as many rows as a round may want, and few who are not eligible, the choice is that of
-    the whole. Fault: of those with budgets only who is most over it has a row, and none of the
-    hogs.
+    """With as many rows as a round may want, and few that are not eligible, the choice is the same
+    as from the whole. Fault: of the actors with budgets only the one most over its budget has a
+    row, and none of the hogs.
     """
     rows = [
         Candidate(
@@ -306,8 +309,8 @@ def test_the_best_rows_of_each_group_are_enough(data: st.DataObject, best: int) 
 
 
 def test_crumbs_come_last() -> None:
-    """Idle ones of 500 bytes beside busy ones of 30 KiB, which together cannot cover the gap: size
-    goes first.
+    """Idle actors of 500 bytes beside busy ones of 30 KiB cannot cover the gap together: size goes
+    first.
     """
     crumbs = [Candidate(("crumb", n), 1, True, None, 500) for n in range(1_000)]
     busy = [Candidate(("busy", n), 1, False, None, 30_000) for n in range(50)]
@@ -319,8 +322,8 @@ def test_crumbs_come_last() -> None:
 
 
 def test_how_many_rows_are_enough() -> None:
-    """Twice those that may die, and those of the table. Fault: those who rank first turn out not to
-    be eligible.
+    """Twice as many as may die are enough, and those of the table. Fault: the rows that rank first
+    turn out not to be eligible.
     """
     assert KillCaps(count=4, rows=20).wanted(10**6) == 28
     assert [KillCaps().wanted(of) for of in (0, 1000, 1019, 1020, 4000)] == [120, 120, 120, 122, 420]
@@ -345,7 +348,9 @@ def test_of_equals_the_first_is_the_largest() -> None:
     [(100, 101, "ab"), (100, 300, "ab"), (99, 100, "ba"), (99, 99, "ab"), (101, 100, "ab")],
 )
 def test_worthwhile_is_a_quarter_of_what_each_would_have_to_give(idle: int, busy: int, order: str) -> None:
-    """4,000 bytes are missing and ten may die: a hundred each."""
+    """4,000 bytes are missing and ten actors may die, so each would have to give 400; a quarter of
+    that, a hundred, is worthwhile.
+    """
     rows = [one("a", idle=True, size=idle), one("b", size=busy)]
     assert chosen(*rows, missing=4000, caps=KillCaps(count=10)) == order
 
@@ -363,7 +368,9 @@ def test_the_small_of_a_class_go_first_if_they_just_cover_it(missing: int, order
 
 
 def test_those_without_a_row_count_as_small() -> None:
-    """A group whose first rows are small covers what is missing with those that were not listed."""
+    """A group whose first rows are small covers what is missing with the actors that were not
+    listed.
+    """
     census = Census([one("h", NORMAL, size=900)])
     census.add(
         int(LOW), True, False, [one("a", LOW, size=10), one("b", LOW, size=10)], 100, 1000, one("a", LOW, size=10)
@@ -431,7 +438,9 @@ def test_a_cap_of_bytes_is_enough() -> None:
 
 
 def test_a_census_without_all_of_a_group_that_has_more() -> None:
-    """Fault: the largest is one that has been taken out, or a group is lost with its rows."""
+    """A census can leave actors of a group out when the group has more. Fault: the largest is one
+    that has been left out, or a group is lost with its rows.
+    """
     census = Census()
     census.add(int(LOW), False, False, [one("a", LOW, size=9), one("b", LOW, size=8)], 3, 20, one("a", LOW, size=9))
     left = census.without(frozenset("a"))
@@ -442,8 +451,8 @@ def test_a_census_without_all_of_a_group_that_has_more() -> None:
 
 
 def test_a_crowd_is_looked_at_in_order_to_its_end() -> None:
-    """Fault: beyond those that are usually wanted the order is another, or some come twice. 1,001
-    of 1,202 die with a critical actor each.
+    """A crowd is looked at in order to its end. Fault: beyond the usual number the order is
+    another, or some come twice. 1,001 of 1,202 would each take a critical actor along.
     """
     rows = [Candidate(n, NORMAL, True, None, n * 7919 % 601 + 1) for n in range(1_202)]
     order = sorted(range(len(rows)), key=lambda n: (-rows[n].private, n))
@@ -476,14 +485,14 @@ def test_a_pair_says_who_else_dies() -> None:
 
 
 def test_who_is_just_worthwhile_is_not_counted_among_the_small() -> None:
-    """3,900 are still missing, and the small ones have 3,800: they come last."""
+    """3,900 bytes are still missing, and the small ones have 3,800: they come last."""
     small = [Candidate(n, LOW, False, None, 50) for n in range(76)]
     found = select([*small, one("x", LOW, size=100), one("h", NORMAL, size=200)], 4000, KillCaps(count=10))
     assert [victim.key for victim in found.victims][:3] == ["x", "h", 0]
 
 
 def test_the_largest_of_what_is_left() -> None:
-    """It need not be among the rows, nor have the last of the names."""
+    """The largest need not be among the rows, nor have the last name."""
     census = Census()
     rows = [one("b", LOW, size=8), one("c", LOW, size=7)]
     census.add(int(LOW), False, False, rows, 9, 60, one("a", LOW, size=9))
@@ -505,7 +514,7 @@ def test_who_is_not_in_its_own_radius_dies_too() -> None:
 
 
 def test_those_who_could_not_be_taken_are_counted() -> None:
-    """Whether enough rows were seen goes by that."""
+    """The number decides whether enough rows were seen."""
     sacred, large = Radius(frozenset("z"), 1, critical=True), Radius(frozenset("vwxyz"), 1)
     rows = [one(key, size=900, idle=True)._replace(radius=sacred) for key in "ab"]
     rows += [one(key, size=800)._replace(radius=large) for key in "cd"]

@@ -1,5 +1,6 @@
-"""What every single action of a supervision machine must be, whatever led to it: each names whom it
-is about, and says why. The shells rely on it, and so do people who read the reports.
+"""What every single action of a supervision machine must be, whatever led to it: each names the
+child that it is about, and says why. The shells rely on this, and so do people who read the
+reports.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ STATES, KINDS = get_args(ChildState), get_args(ev.ReportKind)
 
 
 def asked_about(event: Any) -> object:
-    """Whom a command or query is about; None: no child in particular."""
+    """The child that a command or query is about; None: no child in particular."""
     return event.spec.id if isinstance(event, ev.StartChildCommand) else getattr(event, "id", None)
 
 
 def check(action: ev.Action, specs: Mapping[int, Any], asked: Mapping[Any, object]) -> None:
-    """``specs``: those of all lives so far, by instance; ``asked``: whom each call was about."""
+    """``specs``: those of all lives so far, by instance; ``asked``: the child that each call was
+    about.
+    """
     because = getattr(action, "because", "needs none")
     assert isinstance(because, str), action
     assert because, f"{action} does not say why"

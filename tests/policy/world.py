@@ -1,4 +1,4 @@
-"""A world for the stateful tests: children that start, fail, crash, obey or do not, in any order.
+"""A world for the stateful tests: children that start, fail, crash, and obey or not, in any order.
 
 The world performs a machine's actions in the only way that is visible to a machine: it notes what
 was asked for, and lets hypothesis choose what comes of it, and when. Meanwhile it checks what must
@@ -23,7 +23,7 @@ ENDED = (ev.Finished, ev.InitFailed)
 
 
 class CheckedWindow(RestartWindow):
-    """A RestartWindow that counts again, the long way, and remembers what it said."""
+    """A RestartWindow that counts a second time, the long way, and remembers what it said."""
 
     def __init__(self, max_restarts: int, max_seconds: float) -> None:
         super().__init__(max_restarts, max_seconds)
@@ -52,8 +52,8 @@ class Life:
         self.killed = False
         self.given_up = False
         self.in_group = False
-        """It was asked to stop together with others, so it is their timer that kills it, not one of
-        its own.
+        """The child was asked to stop together with others, so their timer kills it, not one of its
+        own.
         """
 
 
@@ -152,10 +152,10 @@ class World(RuleBasedStateMachine):
         life.killed = shutdown == "brutal_kill"
 
     def check_start(self, life: Life) -> None:
-        """For subclasses."""
+        """A hook for subclasses."""
 
     def check_stop(self, life: Life) -> None:
-        """For subclasses."""
+        """A hook for subclasses."""
 
     # --- what may happen ---
 
@@ -289,7 +289,7 @@ class World(RuleBasedStateMachine):
     # --- the end ---
 
     def teardown(self) -> None:
-        """Stop the machine, obey it in everything, and see that it ends as it should."""
+        """Stop the machine, obey it in everything, and check that it ends as it should."""
         if getattr(self, "machine", None) is None:
             return
         if self.stop_reason is None:

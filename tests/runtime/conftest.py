@@ -1,5 +1,5 @@
-"""What the tests of the runtime share: nodes in both modes, and a log of crash reports that tests
-expect.
+"""What the tests of the runtime share: nodes in both modes, and a log of the crash reports that
+tests expect.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def assert_closed_clean(node: ak.Node) -> None:
 
 @pytest.fixture(params=["full", "degraded"])
 def features(request: pytest.FixtureRequest) -> Features:
-    """With trio's private names, and without any."""
+    """With all of trio's private names, and without any."""
     return FEATURES if request.param == "full" else Features.degraded()
 
 

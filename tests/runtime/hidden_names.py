@@ -1,5 +1,6 @@
-"""A trio that has none of the private names that actorkit knows: they are renamed while it is
-imported. Run as a program with the names to hide; goes through every door of a node."""
+"""A trio without the private names that actorkit knows: they are renamed while trio is imported.
+Run as a program, with the names to hide, it goes through every door of a node.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Attribution: the runtime knows at every instant whose code runs, and so does whoever listens with
-``step_hook``.
+"""Attribution: the runtime knows at every instant which actor's code runs, and so does a listener
+with ``step_hook``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .conftest import assert_closed_clean
 
 
 class Watch:
-    """A node's ``step_hook``: keeps what it was told, and compares."""
+    """A node's ``step_hook``: keeps what it was told, and compares it."""
 
     def __init__(self, node: ak.Node) -> None:
         self.node = node
@@ -33,12 +33,12 @@ class Watch:
         self.calls += 1
 
     def is_on(self, ref: Any) -> None:
-        """This code is ``ref``'s."""
+        """Check that this code belongs to ``ref``."""
         assert self.node.engine.current is ref
         assert self.told is ref
 
     def is_off(self) -> None:
-        """This code is no actor's."""
+        """Check that this code belongs to no actor."""
         assert self.node.engine.current is None
         assert self.told is None
 
@@ -61,7 +61,7 @@ def crashes_are_failures(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 class Probe(ak.Actor):
-    """Looks at who is current from everywhere."""
+    """Checks which actor is current from everywhere."""
 
     def __init__(self, watch: Watch, peer: ak.Ref[Probe] | None = None) -> None:
         self.watch = watch
@@ -217,7 +217,7 @@ class Broken(ak.Actor):
 
 
 class Whole(Probe):
-    """With async init, handle_info and terminate."""
+    """An actor with async init, handle_info and terminate."""
 
     async def init(self) -> None:
         self.look()
@@ -254,7 +254,9 @@ METHODS = [
 
 @pytest.mark.parametrize("method", METHODS)
 async def test_current_is_exact_in_every_kind_of_handler(features: Features, method: Any) -> None:
-    """On in the actor's code, off in everybody else's, across awaits, calls, tasks and threads."""
+    """Current is set in the actor's code and off in all other code, across awaits, calls, tasks and
+    threads.
+    """
     async with watched(features) as (node, watch):
         peer = node.spawn(Probe, watch)
         watch.is_off()
@@ -278,7 +280,7 @@ async def test_current_is_exact_in_every_kind_of_handler(features: Features, met
 
 @pytest.mark.parametrize("method", METHODS)
 async def test_current_is_exact_when_many_run_at_once(features: Features, method: Any) -> None:
-    """The same with twenty actors interleaved, some of them killed in the middle."""
+    """The same holds with twenty actors interleaved, some of them killed in the middle."""
     async with watched(features) as (node, watch):
         peer = node.spawn(Probe, watch)
         refs = [node.spawn(Probe, watch, peer) for _ in range(20)]
@@ -301,7 +303,9 @@ async def test_current_is_exact_when_many_run_at_once(features: Features, method
 
 @pytest.mark.parametrize("method", [Probe.swallows, Probe.crashes, Probe.crashes_later])
 async def test_current_is_off_after_a_violent_end(features: Features, method: Any) -> None:
-    """Crash inline, crash after a suspension, a kill that is swallowed for a while."""
+    """Current is off after a crash inline, a crash after a suspension, and a kill that is swallowed
+    for a while.
+    """
     async with watched(features) as (node, watch):
         ref = node.spawn(Probe, watch)
         with pytest.raises(ak.CalleeDied):
@@ -313,7 +317,9 @@ async def test_current_is_off_after_a_violent_end(features: Features, method: An
 
 
 async def test_current_is_exact_in_callbacks(features: Features) -> None:
-    """Constructor, init, continuation, handle_info, terminate; also of one that is not born."""
+    """Current is exact in constructor, init, continuation, handle_info and terminate, and in an
+    actor whose start fails.
+    """
     async with watched(features) as (node, watch):
         with pytest.raises(ak.StartFailed):
             node.spawn(Broken, watch)
@@ -330,8 +336,8 @@ async def test_current_is_exact_in_callbacks(features: Features) -> None:
 
 
 async def test_current_is_exact_in_processes(features: Features) -> None:
-    """Before and after receive, in its tasks, in an inline call that it makes, and in its cleanup
-    when it is killed.
+    """Current is exact before and after receive, in the process's tasks, in an inline call that it
+    makes, and in its cleanup when it is killed.
     """
     async with watched(features) as (node, watch):
         peer = node.spawn(Probe, watch)
@@ -450,7 +456,9 @@ class Host(ak.Actor):
 
 @pytest.mark.parametrize("inline", [True, False])
 async def test_a_task_belongs_to_the_owner_of_its_nursery(features: Features, inline: bool) -> None:
-    """Whoever starts it: a task in a lent nursery runs as the actor that opened it."""
+    """A task in a lent nursery runs as the actor that opened the nursery, whichever actor starts
+    the task.
+    """
     async with watched(features) as (node, watch):
         owner, user = node.spawn(Host, watch), node.spawn(Host, watch)
         lent, give_back, ran = trio.Event(), trio.Event(), trio.Event()
@@ -475,7 +483,7 @@ async def test_a_task_belongs_to_the_owner_of_its_nursery(features: Features, in
 
 @pytest.mark.parametrize("deep", [False, True])
 async def test_a_call_to_itself_from_a_task_is_found(features: Features, deep: bool, autojump_clock: Any) -> None:
-    """At once, as CallCycle: from a child task and from a grandchild."""
+    """CallCycle comes at once, from a child task and from a grandchild."""
     async with watched(features) as (node, watch):
         ref = node.spawn(Host, watch)
         started = trio.current_time()
@@ -511,7 +519,7 @@ class Outer(ak.Actor):
 
 
 async def test_a_node_inside_a_handler_of_another_node(features: Features) -> None:
-    """Each knows its own current actor; the inner node's tasks are the outer actor's."""
+    """Each node knows its own current actor; the inner node's tasks belong to the outer actor."""
     async with watched(features) as (node, watch):
         ref = node.spawn(Outer, watch, features)
         assert await ref.call(Outer.nest) == "nested"
@@ -574,7 +582,7 @@ async def test_the_await_frames_of_suspended_code_can_be_listed(features: Featur
 
 
 async def test_tasks_of_an_actor_are_counted(features: Features) -> None:
-    """``process_info`` tells how many there are now; they go with their nursery."""
+    """``process_info`` tells how many tasks there are now; they go with their nursery."""
     async with ak.open_node(features=features) as node:
         ref = node.spawn(Sleeper)
         ref.cast(Sleeper.outer, [])
@@ -589,8 +597,9 @@ async def test_tasks_of_an_actor_are_counted(features: Features) -> None:
 
 
 async def test_what_comes_out_of_a_node_whose_instrument_was_taken_away() -> None:
-    """trio drops instruments that raise. Fault: a KeyError in the place of what was on its way
-    out."""
+    """trio drops instruments that raise. Fault: a KeyError in the place of the exception that was
+    on its way out.
+    """
     with pytest.raises(ValueError, match="on its way out"):
         async with ak.open_node() as node:
             assert node.engine._instrument is not None

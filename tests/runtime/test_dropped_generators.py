@@ -1,5 +1,6 @@
-"""An async generator with an open nursery, dropped by an actor: trio closes it in a task of its
-own, which then leaves a nursery of another task. Misuse; its actor may end for it, but nobody else.
+"""An actor drops an async generator with an open nursery: trio closes the generator in a task of
+its own, which then leaves a nursery of another task. This is misuse; the actor may end for it, but
+no other.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ KEPT: list[Any] = []
 
 
 async def feed() -> AsyncIterator[int]:
-    """Yields inside of a nursery whose task takes a while to end."""
+    """Yields inside a nursery whose task takes a while to end."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lingering)
         while True:
@@ -66,7 +67,7 @@ async def feed_of_scope() -> AsyncIterator[int]:
 
 
 def keep_nothing(_: Any, generator: Any) -> None:
-    """It is collected when the handler's own variable goes."""
+    """The generator is collected when the handler's own variable goes."""
 
 
 def keep_in_state(actor: Any, generator: Any) -> None:
@@ -94,7 +95,7 @@ async def drop(actor: Any, make: Any, keep: Keep) -> None:
 
 async def drop_and_go_on(actor: Any, make: Any, keep: Keep) -> None:
     await drop(actor, make, keep)
-    await trio.sleep_forever()  # is cancelled, since the open scope is, and it is still inside of that
+    await trio.sleep_forever()  # is cancelled while it is still inside the open scope
 
 
 Dropper = Callable[[Any, Any, Keep], Any]
@@ -169,7 +170,7 @@ class Reader(ak.StreamActor):
 
 
 async def misuse(node: ak.Node, door: str, *what: Any) -> None:
-    """Have it done, and wait until whoever did it is dead, or has nothing more to do."""
+    """Have it done, and wait until the actor that did it is dead or has nothing more to do."""
     if door == "process":
         await node.stopped(node.spawn(by_process, *what))
         return
@@ -212,7 +213,7 @@ async def misuse(node: ak.Node, door: str, *what: Any) -> None:
         case "init":
             pass
     await trio.testing.wait_all_tasks_blocked()
-    ref.stop()  # a scope that was left open is not blamed on anybody in the degraded mode
+    ref.stop()  # in the degraded mode no actor is blamed for a scope that was left open
     await node.stopped(ref)
 
 
@@ -223,7 +224,7 @@ DOORS = [
 
 
 def run_and_collect(features: Features, door: str, *what: Any) -> list[str]:
-    """One run of trio; what it logged of generators that it closed."""
+    """One run of trio; what trio logged about generators that it closed."""
     told: list[str] = []
 
     class Handler(logging.Handler):
@@ -262,7 +263,9 @@ def is_trios_own(told: str) -> bool:
     ids=["local", "state", "global", "cycle"],
 )
 def test_dropped_by_what_has_ended(features: Features, door: str, keep: Keep) -> None:
-    """A handler leaves a generator's nursery open and ends: the node works on, and trio returns."""
+    """A handler leaves a generator's nursery open and ends: the node goes on working, and trio
+    returns.
+    """
     for _ in range(3):
         told = run_and_collect(features, door, drop, feed, keep)
         assert not [one for one in told if is_trios_own(one)]
@@ -272,7 +275,7 @@ def test_dropped_by_what_has_ended(features: Features, door: str, keep: Keep) ->
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("make", [feed_through_a_manager, feed_of_scope])
 def test_of_another_shape(features: Features, door: str, make: Any) -> None:
-    """The same for a nursery in a context manager, and for a mere cancel scope."""
+    """The same holds for a nursery in a context manager, and for a mere cancel scope."""
     for _ in range(3):
         told = run_and_collect(features, door, drop, make, keep_nothing)
         assert not [one for one in told if is_trios_own(one)]
@@ -282,8 +285,9 @@ def test_of_another_shape(features: Features, door: str, make: Any) -> None:
 @pytest.mark.parametrize("make", [feed, feed_through_a_manager, feed_of_scope])
 @pytest.mark.parametrize("keep", [keep_nothing, keep_in_a_global])
 def test_dropped_by_an_inline_handler(door: str, make: Any, keep: Keep) -> None:
-    """A plain handler steps a generator by hand, in its caller's task: the caller goes on
-    unharmed."""
+    """A plain handler steps a generator by hand in its caller's task: the caller goes on
+    unharmed.
+    """
     for _ in range(3):
         told = run_and_collect(FEATURES, door, drop, make, keep)
         assert not [one for one in told if is_trios_own(one)]
@@ -292,7 +296,9 @@ def test_dropped_by_an_inline_handler(door: str, make: Any, keep: Keep) -> None:
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("make", [feed, feed_through_a_manager])
 def test_dropped_by_what_goes_on(door: str, make: Any) -> None:
-    """trio closes it while its actor still waits in the same task: that one is cancelled."""
+    """trio closes the generator while its actor still waits in the same task: that actor is
+    cancelled.
+    """
     for _ in range(3):
         told = run_and_collect(FEATURES, door, drop_and_go_on, make, keep_nothing)
         assert not [one for one in told if is_trios_own(one)]

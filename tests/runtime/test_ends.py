@@ -1,6 +1,6 @@
-"""An end cannot fail: whatever users' code, a log handler, a text or an event's receiver raises,
-links, monitors and supervisors are told, names are released, callers hear of it, and the node
-stops. (All steps: tests/faults/ends_sweep.)
+"""An end cannot fail: whatever users' code, a log handler, a text or the receiver of an event
+raises, links, monitors and supervisors are told, names are released, callers hear of it, and the
+node stops. (All steps: tests/faults/ends_sweep.)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .conftest import OpenNode
 
 
 class Plain(BaseException):
-    """No Exception."""
+    """A BaseException that is not an Exception."""
 
 
 ANY = [ValueError, Plain, GeneratorExit, KeyboardInterrupt, SystemExit]
@@ -29,7 +29,7 @@ FATAL = [KeyboardInterrupt, SystemExit]
 
 
 class Thrower:
-    """Raises at one door, once."""
+    """Raises once, at one door."""
 
     def __init__(self, door: str, error: type[BaseException]) -> None:
         self.door = door
@@ -92,8 +92,9 @@ class Actor(ak.Actor):
 
 
 async def watcher(ctx: ak.ProcessContext, other: Any, told: list[Any]) -> None:
-    """Is linked to an actor and monitors it, and waits until it has been told of its end by
-    both."""
+    """Is linked to an actor and monitors it, and waits until both have told it of the
+    actor's end.
+    """
     ctx.trap_exit = True
     ctx.monitor(other)
     ctx.link(other)
@@ -126,7 +127,7 @@ DOORS: dict[str, Callable[[Any], Any]] = {
 
 
 async def go_through(door: str, ref: Any) -> None:
-    """Ask for it, and let happen what happens."""
+    """Ask for the end, and let everything happen."""
     asked = DOORS[door](ref)
     if hasattr(asked, "__await__"):
         try:
@@ -141,8 +142,8 @@ async def go_through(door: str, ref: Any) -> None:
 async def test_those_around_it_are_told_whatever_it_raised(
     opened: OpenNode, door: str, error: type[BaseException], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Links, monitors, its name, its supervisor, who waits for its end; and what is fatal comes
-    out, alone.
+    """Links, monitors, the name, the supervisor, and a task that waits for the end are told; a
+    fatal exception comes out, alone.
     """
     thrower = Thrower(door, error)
     told: list[Any] = []
@@ -195,8 +196,8 @@ async def test_interrupts_leave_alone_through_every_door(
     grouped: bool,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    """KeyboardInterrupt and SystemExit come out of open_node as they are, also where users' code
-    runs in the host's own task, and also from within a group.
+    """KeyboardInterrupt and SystemExit come out of open_node as they are, even where users' code
+    runs in the host's own task, and even from within a group.
     """
     leaf = error("here")
     raised = BaseExceptionGroup("a nursery's", [ValueError(), leaf]) if grouped else leaf
@@ -258,7 +259,7 @@ async def test_interrupts_leave_alone_through_every_door(
 
 
 class Plainest(ak.Actor):
-    """It has nothing of its own."""
+    """An actor with nothing of its own."""
 
 
 # --- what decides nothing
@@ -292,7 +293,7 @@ def raising_log(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 async def test_a_log_handler_that_raises_changes_nothing(
     opened: OpenNode, raising_log: _Handler, door: str, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A crash is reported; its supervisor restarts, its caller gets CalleeDied, and the node goes
+    """A crash is reported; the supervisor restarts, the caller gets CalleeDied, and the node goes
     on and stops.
     """
     thrower = Thrower("", ValueError)
@@ -316,8 +317,8 @@ async def test_a_log_handler_that_raises_changes_nothing(
 async def test_other_log_calls_change_nothing_either(
     opened: OpenNode, raising_log: _Handler, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """A supervisor that gives up, a process and a task that fail, an unexpected message, an
-    unkillable actor, a timer's callback, a failed start.
+    """The same holds for a supervisor that gives up, a process and a task that fail, an unexpected
+    message, an unkillable actor, a timer's callback and a failed start.
     """
 
     class Stubborn(ak.Actor):
@@ -363,7 +364,7 @@ async def test_other_log_calls_change_nothing_either(
 
 
 class Odd:
-    """Its texts raise."""
+    """An object whose texts raise."""
 
     def __init__(self, error: type[BaseException]) -> None:
         self.error = error
@@ -393,8 +394,8 @@ class OddError(Exception):
 async def test_a_text_that_raises_changes_nothing(
     opened: OpenNode, where: str, error: type[BaseException], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """The texts of an exception, of a reason's detail, of a message, of a child's id, of what
-    should be a ref.
+    """The text of an exception, of a reason's detail, of a message, of a child's id, or of what
+    should be a ref may raise.
     """
 
     class Fails(ak.Actor):
@@ -454,8 +455,8 @@ async def test_a_text_that_raises_changes_nothing(
 async def test_a_subscriber_that_raises_ends_nobody_else(
     opened: OpenNode, error: type[BaseException], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """An event's receiver, an actor or a stream, raises when it is told: who ended has ended all
-    the same, and its supervisor restarts it.
+    """A receiver of events, an actor or a stream, raises when it is told: the actor that ended has
+    ended all the same, and its supervisor restarts it.
     """
 
     class Subscriber(ak.Actor):
@@ -498,8 +499,8 @@ async def test_finalisers_and_comparisons_change_nothing(
     autojump_clock: trio.testing.MockClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """``__del__`` of what an actor held is told to Python's hook for what cannot be raised; a
-    context variable's value whose ``__eq__`` raises is kept.
+    """An exception in ``__del__`` of what an actor held goes to Python's hook for unraisable
+    exceptions; a context variable's value whose ``__eq__`` raises is kept.
     """
     import contextvars
     import sys
@@ -548,7 +549,7 @@ async def test_finalisers_and_comparisons_change_nothing(
 
 @pytest.mark.parametrize("error", [ValueError, Plain, GeneratorExit])
 def test_a_size_that_raises_keeps_nothing_from_being_shed(error: type[BaseException]) -> None:
-    """``__sizeof__`` of what a message brings is users' code too."""
+    """``__sizeof__`` of what a message brings is users' code too, and may raise."""
     from actorkit.governor.shed import _size
 
     class Sized:
@@ -562,7 +563,7 @@ def test_a_size_that_raises_keeps_nothing_from_being_shed(error: type[BaseExcept
 async def test_a_tasks_listener_that_raises_keeps_nobody_from_being_told(
     opened: OpenNode, error: type[BaseException], autojump_clock: trio.testing.MockClock
 ) -> None:
-    """``Task.when_ended``: each listener is called, and the task's result is there."""
+    """``Task.when_ended`` calls each listener, and the task's result is there."""
     leaf = error("of a listener")
     told: list[str] = []
 
@@ -612,7 +613,7 @@ class Ends(ak.Actor):
 
 @pytest.mark.parametrize("how", ["exit_now", "stop", "exit", "Stop", "ActorExit"])
 async def test_what_is_no_exit_reason_is_refused_in_an_actor(opened: OpenNode, how: str) -> None:
-    """TypeError where it is given, with the remedy; the actor lives."""
+    """TypeError comes where the reason is given, with the remedy; the actor lives."""
     async with opened() as node:
         ref = node.spawn(Ends)
         assert "it is not an exit reason; give one, such as ak.Failure('text')" in await ref.call(Ends.end, how)
@@ -622,7 +623,7 @@ async def test_what_is_no_exit_reason_is_refused_in_an_actor(opened: OpenNode, h
 @pytest.mark.parametrize("end", ["exit", "stop"])
 @pytest.mark.parametrize("kind", ["ref", "named", "via"])
 async def test_what_is_no_exit_reason_is_refused_from_outside(opened: OpenNode, end: str, kind: str) -> None:
-    """Through refs, named refs and registries' refs."""
+    """The reason is refused through refs, named refs and registries' refs."""
     tree = ak.supervisor(ak.registry(name="registry"), ak.child(Ends).with_(name="it"))
     async with opened(tree=tree) as node:
         ref: Any = node.whereis("it")
@@ -677,7 +678,7 @@ async def test_a_connections_end_cannot_fail(door: str, error: type[BaseExceptio
 
 
 async def test_a_step_that_found_the_stack_full_is_taken_again(opened: OpenNode) -> None:
-    """From a fresh one, and those after it too, in order."""
+    """The step is taken again from a fresh stack, and so are the steps after it, in order."""
 
     class Plain(ak.Actor):
         @ak.call

@@ -1,5 +1,5 @@
-"""Whoever is refused and tries again at once, as people do, lets others run meanwhile: a supervisor
-that restarts, a deadline that comes, Ctrl-C.
+"""A caller that is refused and tries again at once, as people do, lets others run meanwhile: a
+supervisor that restarts, a deadline that comes, Ctrl-C.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ DOORS = [
 @pytest.mark.parametrize("who", ["the host", "an actor", "a process"])
 @pytest.mark.parametrize("door", DOORS)
 async def test_whoever_tries_again_and_again_lets_others_run(opened: OpenNode, door: str, who: str) -> None:
-    """Ten turns of another task come while it tries, whatever refuses it."""
+    """Ten turns of another task come while the caller tries again, whatever refuses the call."""
     tries = 0
     turns = 0
 
@@ -135,7 +135,7 @@ async def test_whoever_tries_again_and_again_lets_others_run(opened: OpenNode, d
 
 
 async def test_a_child_that_is_called_until_it_is_back(opened: OpenNode) -> None:
-    """What the tutorial advises: catch CallError and try again."""
+    """A program does what the tutorial advises: it catches CallError and tries again."""
     async with opened(tree=ak.supervisor(ak.child(Callee).with_(name="it"))) as node:
         it = ak.named(Callee, "it")
         killed: Any = node.whereis("it")
@@ -151,7 +151,7 @@ async def test_a_child_that_is_called_until_it_is_back(opened: OpenNode) -> None
 
 
 async def test_a_deadline_comes_to_whoever_tries_again(opened: OpenNode, autojump_clock: MockClock) -> None:
-    """Cancellation is heard by a loop of refused calls."""
+    """A loop of refused calls can be cancelled."""
     async with opened() as node:
         dead = node.spawn(Callee)
         dead.kill()
@@ -171,7 +171,7 @@ async def test_a_deadline_comes_to_whoever_tries_again(opened: OpenNode, autojum
 
 
 class Hostile(ak.Failure):
-    """A reason of somebody's own, whose text raises."""
+    """A reason of a user's own, whose text raises."""
 
     def __repr__(self) -> str:
         raise RuntimeError("of a repr")
@@ -180,8 +180,8 @@ class Hostile(ak.Failure):
 
 
 async def test_a_reason_without_a_text_in_a_nursery(opened: OpenNode) -> None:
-    """trio asks for the text of what a nursery's child raises; a reason that has none must not be
-    the end of it all.
+    """trio asks for the text of what a nursery's child raises; a reason without a text must not end
+    the program.
     """
 
     class Exits(ak.Actor):
@@ -207,7 +207,9 @@ class NoText:
 
 
 def test_data_about_users_values_always_has_a_text() -> None:
-    """Reasons, messages, events and errors, with values in them whose own text raises."""
+    """Reasons, messages, events and errors have a text even when they hold values whose own text
+    raises.
+    """
     value: Any = NoText()
     reason = Hostile("x")
     data = [
@@ -218,13 +220,13 @@ def test_data_about_users_values_always_has_a_text() -> None:
         ak.DuplicateChildId(value), ak.AlreadyRegistered(value, "holder"),
     ]  # fmt: skip
     for one in data:
-        if not isinstance(one, (ak.Registered, ak.Unregistered)):  # their ref is one of ours
+        if not isinstance(one, (ak.Registered, ak.Unregistered)):  # their ref is the runtime's own
             assert repr(one)
             assert str(one)
 
 
 async def test_a_later_is_not_its_own_answer(opened: OpenNode) -> None:
-    """TypeError at whoever sets it."""
+    """A Later that is set to itself is a TypeError where it is set."""
     later = ak.Later[Any]()
     with pytest.raises(TypeError, match="with itself"):
         later.set(later)

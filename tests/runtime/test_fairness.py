@@ -27,22 +27,22 @@ MESSAGE_NS = 10_000
 SLICE = 50
 """Messages in a slice of 0.5 ms."""
 STRIDE = 8
-"""Messages between two readings of the clock, at most."""
+"""The most messages between two readings of the clock."""
 
 POOL = 2 * (SLICE + STRIDE)
 """Messages that the pool may handle between two turns of the task that ticks: a slice in each of
-two passes, since a task may be the first of one pass and the last of the next.
+two passes, since a task may be the first in one pass and the last in the next.
 """
 TURNS = 2 * (SLICE + STRIDE + PER_PASS)
-"""The same for those who work without waiting. Everybody whose turn it is does one operation at
-least.
+"""The same for those that work without waiting. Each of them does at least one operation when its
+turn comes.
 """
 
 TICKS = 30
 
 
 class Clock:
-    """The scheduler's clock. It stands still until somebody works."""
+    """The scheduler's clock. It stands still until something works."""
 
     def __init__(self) -> None:
         self.now = 10**9
@@ -53,7 +53,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """In the place of ``perf_counter_ns``."""
+    """The clock in the place of ``perf_counter_ns``."""
     clock = Clock()
     monkeypatch.setattr(pump, "perf_counter_ns", clock)
     monkeypatch.setattr(pool, "perf_counter_ns", clock)
@@ -62,7 +62,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 class Counter:
-    """Counts messages, and the most of them between two turns of the task that ticks."""
+    """Counts messages, and the most messages between two turns of the task that ticks."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -83,8 +83,8 @@ class Counter:
 
 
 async def tick(counter: Counter, ticks: int = TICKS) -> Counter:
-    """A task that does what I/O does: wait for its turn, again and again."""
-    await trio.lowlevel.checkpoint()  # everybody has begun
+    """A task that does what I/O does: it waits for its turn, again and again."""
+    await trio.lowlevel.checkpoint()  # all of them have begun
     await trio.lowlevel.checkpoint()
     counter.at_last_tick = counter.handled
     for _ in range(ticks):
@@ -173,20 +173,22 @@ class Flood(ak.Actor):
     "method", [Flood.feed, Flood.feed_dirty, Flood.feed_async, Flood.feed_suspending, Flood.spawn_next]
 )
 async def test_a_flood_of_messages_leaves_io_its_turn(opened: OpenNode, clock: Clock, method: Any, actors: int) -> None:
-    """One slice per trio pass, however many actors feed themselves, whatever context they have."""
+    """The pool uses one slice per trio pass, however many actors feed themselves, whatever context
+    they have.
+    """
     async with opened() as node:
         counter = Counter(clock)
         for _ in range(actors):
             node.spawn(Flood, counter).cast(method)
         await tick(counter)
         assert counter.handled > TICKS / 4
-        # one that is suspended is a task that trio resumes, for a message, in each pass
+        # for one that is suspended, trio resumes a task in each pass, for a message
         assert counter.worst <= POOL + (2 * actors if method is Flood.feed_suspending else 0)
 
 
 @pytest.mark.parametrize("scheduling", ["max", "high", "low"])
 async def test_a_flood_at_any_priority_leaves_io_its_turn(opened: OpenNode, clock: Clock, scheduling: Any) -> None:
-    """Priority is among actors, not against trio's tasks."""
+    """Priority orders actors; it does not put them before trio's tasks."""
     async with opened() as node:
         counter = Counter(clock)
         for _ in range(20):
@@ -197,7 +199,7 @@ async def test_a_flood_at_any_priority_leaves_io_its_turn(opened: OpenNode, cloc
 
 
 async def test_actors_that_feed_each_other_leave_io_its_turn(opened: OpenNode, clock: Clock) -> None:
-    """Many pairs, one message each."""
+    """Many pairs feed each other one message at a time."""
     async with opened() as node:
         counter = Counter(clock)
         for _ in range(50):
@@ -211,7 +213,7 @@ async def test_actors_that_feed_each_other_leave_io_its_turn(opened: OpenNode, c
 
 @pytest.mark.parametrize("processes", [1, 20, 400])
 async def test_a_flood_in_receive_loops_leaves_io_its_turn(opened: OpenNode, clock: Clock, processes: int) -> None:
-    """``receive`` that finds its message at once gives trio a turn when the slice is over."""
+    """A ``receive`` that finds its message at once gives trio a turn when the slice is over."""
 
     async def process(ctx: ak.ProcessContext, counter: Counter) -> None:
         while counter.on:
@@ -256,8 +258,8 @@ async def test_a_loop_of_inline_calls_leaves_io_its_turn(opened: OpenNode, clock
 
 
 async def test_slow_handlers_do_not_add_up(opened: OpenNode, clock: Clock) -> None:
-    """The clock is read after every message when messages are slow: a handful per turn, not a
-    quantum.
+    """When messages are slow the clock is read after every message: a turn is a handful of them,
+    not a quantum.
     """
     async with opened() as node:
         counter = Counter(clock)
@@ -274,8 +276,8 @@ async def test_slow_handlers_do_not_add_up(opened: OpenNode, clock: Clock) -> No
 async def test_slow_operations_of_many_processes_do_not_add_up(
     opened: OpenNode, clock: Clock, operation_ns: int
 ) -> None:
-    """Who is let through when others have used up the pass comes first in the next one; everybody
-    gets on.
+    """A process that is let through when others have used up the pass comes first in the next pass;
+    all of them get on.
     """
     done = [0] * 100
 
@@ -299,7 +301,7 @@ async def test_slow_operations_of_many_processes_do_not_add_up(
 
 
 async def test_who_came_too_late_can_be_cancelled_and_outlives_the_node(opened: OpenNode, clock: Clock) -> None:
-    """Whichever way it ends: nobody is forgotten in the queue."""
+    """Whichever way it ends, no caller is forgotten in the queue."""
     answered, ends = 0, 0
 
     async def loop(callee: ak.Ref[Flood]) -> None:
@@ -373,8 +375,8 @@ class AsyncLine(Line):
 async def test_connections_with_full_sockets_leave_io_its_turn(
     kind: Any, connections: int, clock: Clock, features: Any
 ) -> None:
-    """Lines that are there already are handled for as long as the pass has a slice, whoever sent
-    them.
+    """Lines that are there already are handled for as long as the pass has a slice, whichever peer
+    sent them.
     """
     counter = Counter(clock)
     lines = 2_000
@@ -392,8 +394,8 @@ async def test_connections_with_full_sockets_leave_io_its_turn(
 
 
 async def test_everybody_gets_its_turn(opened: OpenNode, clock: Clock) -> None:
-    """With 400 in a loop, nobody has got much less than the others, and nobody waits for more than
-    a round of turns.
+    """With 400 callers in a loop, none gets much less than the others, and none waits longer than a
+    round of turns.
     """
     async with opened() as node:
         counter = Counter(clock)
@@ -413,7 +415,7 @@ async def test_everybody_gets_its_turn(opened: OpenNode, clock: Clock) -> None:
         async with trio.open_nursery() as nursery:
             for number in range(400):
                 nursery.start_soon(loop, number)
-            for _ in range(20):  # who comes first finds a slice that nobody shares
+            for _ in range(20):  # the first finds a slice that it shares with no other
                 await trio.lowlevel.checkpoint()
             done[:] = [0] * 400
             await tick(counter, 200)
@@ -422,8 +424,9 @@ async def test_everybody_gets_its_turn(opened: OpenNode, clock: Clock) -> None:
 
 
 async def test_who_waits_for_a_turn_can_be_cancelled(opened: OpenNode, clock: Clock) -> None:
-    """A call that has been answered is not lost to a cancellation; the loop ends at its next
-    call."""
+    """A cancellation does not lose the answer of a call that has been answered; the loop ends at
+    its next call.
+    """
     async with opened() as node:
         counter = Counter(clock)
         callee = node.spawn(Flood, counter)
@@ -446,7 +449,9 @@ async def test_who_waits_for_a_turn_can_be_cancelled(opened: OpenNode, clock: Cl
 
 
 async def test_the_hosts_tasks_outlive_the_node(opened: OpenNode, clock: Clock) -> None:
-    """Who waits for a turn when the node closes goes on, and hears that its callee is dead."""
+    """A task that waits for a turn when the node closes goes on, and hears that its callee
+    is dead.
+    """
     counter = Counter(clock)
     ends: list[str] = []
 
@@ -492,8 +497,8 @@ class Logger(ak.Actor):
 @conforms("PRIO-01")
 @pytest.mark.parametrize("method", [Logger.note, Logger.note_dirty])
 async def test_priorities(opened: OpenNode, clock: Clock, method: Any) -> None:
-    """max before high before the others; low gets a turn at least once per eight of normal, and
-    does not wait for its end.
+    """Actors at max run before those at high, and these before the others; an actor at low gets a
+    turn at least once per eight at normal, without waiting for them to end.
     """
     async with opened() as node:
         log: list[str] = []
@@ -517,7 +522,7 @@ async def test_priorities(opened: OpenNode, clock: Clock, method: Any) -> None:
 
 
 async def test_an_actor_that_feeds_itself_shares_with_others(opened: OpenNode, clock: Clock) -> None:
-    """After its quantum it goes to the end of the queue."""
+    """After its quantum the actor goes to the end of the queue."""
 
     class Waits(ak.Actor):
         @ak.call
@@ -534,7 +539,7 @@ async def test_an_actor_that_feeds_itself_shares_with_others(opened: OpenNode, c
 
 
 async def test_every_actor_gets_its_turn_within_a_round_of_quanta(opened: OpenNode, clock: Clock) -> None:
-    """With ten that feed themselves, no actor waits for more than ten quanta (and the clock's
+    """With ten actors that feed themselves, none waits for more than ten quanta (and the clock's
     stride).
     """
     async with opened(quantum=16, slice_seconds=10.0) as node:
@@ -584,8 +589,8 @@ async def test_a_handler_that_blocks_nobody_while_suspended(
 async def test_nobody_is_waited_for_who_was_cancelled(
     opened: OpenNode, clock: Clock, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """When only such are left in the queue, the turnstile sleeps: a clock that jumps when nothing
-    runs, jumps.
+    """When only cancelled callers are left in the queue, the turnstile sleeps, so a clock that
+    jumps when nothing runs does jump.
     """
     async with opened() as node:
         counter = Counter(clock)
@@ -611,7 +616,7 @@ async def test_nobody_is_waited_for_who_was_cancelled(
 async def test_the_turnstile_sleeps_when_the_rest_was_cancelled(
     opened: OpenNode, clock: Clock, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Somebody is let through, and all behind it have gone."""
+    """One caller is let through, and all the callers behind it have gone."""
     async with opened() as node:
         done = []
 

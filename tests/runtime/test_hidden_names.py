@@ -1,4 +1,4 @@
-"""The degraded mode is degraded everywhere: a trio that really lacks the private names."""
+"""The degraded mode is degraded everywhere, on a trio that really lacks the private names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HIDDEN = {
 
 @pytest.mark.parametrize("what", HIDDEN)
 def test_every_door_without(what: str) -> None:
-    """Each private name is renamed inside of trio: what needs it is off, and all doors work."""
+    """Each private name is renamed inside trio: what needs the name is off, and all doors work."""
     names, expected = HIDDEN[what]
     run = subprocess.run(
         [sys.executable, str(PROGRAM), *names],

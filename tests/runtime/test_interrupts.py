@@ -1,4 +1,4 @@
-"""Which code Ctrl-C may stop: users' code anywhere, the runtime's nowhere. (What comes of it:
+"""Which code Ctrl-C may stop: users' code anywhere, the runtime's code nowhere. (What comes of it:
 tests/signals.)
 """
 
@@ -32,7 +32,7 @@ def modules() -> Iterator[Any]:
 
 
 def is_protected(code: CodeType) -> bool:
-    """What trio would say in a frame of this code that nobody protected has called."""
+    """What trio would say in a frame of this code whose callers are not protected."""
     from trio._core import _ki
 
     try:
@@ -42,8 +42,8 @@ def is_protected(code: CodeType) -> bool:
 
 
 def test_all_of_the_runtime_is_protected() -> None:
-    """Every function, method and nested function of the package, but for what users' programs run
-    in.
+    """Every function, method and nested function of the package is protected, except for those in
+    which users' programs run.
     """
     codes = [code for module in modules() for code in codes_of(module)]
     assert len(codes) > 1_500
@@ -63,7 +63,7 @@ def functions(tree: ast.AST) -> Iterator[str]:
 
 
 def test_nothing_is_overlooked() -> None:
-    """All functions that stand in the sources are found."""
+    """All functions in the sources are found."""
     for module in modules():
         if module.__file__.endswith(".py"):
             source = Path(module.__file__).read_text()
@@ -72,7 +72,7 @@ def test_nothing_is_overlooked() -> None:
 
 
 class Says(ak.StreamActor):
-    """Notes in each of its callbacks whether it is protected."""
+    """Notes in each of its callbacks whether that callback is protected."""
 
     def __init__(self, seen: list[tuple[str, bool]]) -> None:
         self.seen = seen
@@ -127,7 +127,7 @@ class Says(ak.StreamActor):
 
 
 async def test_users_code_can_be_interrupted_through_every_door(opened: OpenNode) -> None:
-    """Each callback is users' code; what stands around it is not."""
+    """Each callback is users' code; the code around it is not."""
     seen: list[tuple[str, bool]] = []
 
     def note(door: str) -> Any:
@@ -192,7 +192,7 @@ def _function() -> bool:
 
 @pytest.mark.parametrize("shape", [_function, _Called(), _Called().method, functools.partial(_function)])
 def test_every_kind_of_callable_can_be_interrupted(shape: Callable[[], bool]) -> None:
-    """Functions, methods, objects with __call__, partials of them."""
+    """Functions, methods, objects with __call__ and partials of them can be interrupted."""
     from trio.lowlevel import enable_ki_protection
 
     @enable_ki_protection

@@ -1,4 +1,6 @@
-"""Kill: cancellation in the middle of an await, the right reason, the right actor, nobody else."""
+"""Kill: a cancellation in the middle of an await, with the right reason, for the right actor and no
+other.
+"""
 
 from __future__ import annotations
 
@@ -148,7 +150,9 @@ async def call_killed(
 
 
 async def works(node: ak.Node) -> None:
-    """Another actor, on whatever worker, suspends and answers, untouched by any late kill."""
+    """Check that another actor, on whatever worker, suspends and answers, untouched by any late
+    kill.
+    """
     refs = [node.spawn(Victim) for _ in range(5)]
     event = trio.Event()
     answers: list[str] = []
@@ -169,7 +173,7 @@ async def works(node: ak.Node) -> None:
 
 
 async def test_an_idle_actor_dies_at_once(opened: OpenNode) -> None:
-    """No trio pass is needed; terminate does not run."""
+    """The actor dies without a trio pass; terminate does not run."""
     async with opened() as node:
         ref = node.spawn(Victim)
         log = ref.obj.log
@@ -181,8 +185,8 @@ async def test_an_idle_actor_dies_at_once(opened: OpenNode) -> None:
 
 
 async def test_a_queued_actor_dies_before_its_first_step(opened: OpenNode) -> None:
-    """Its messages are dead letters; the run queue's stale entry does no harm; no coroutine is left
-    unawaited.
+    """The actor's messages are dead letters, the run queue's stale entry does no harm, and no
+    coroutine is left unawaited.
     """
     async with opened() as node, node.subscribe(ak.ActorExited, ak.DeadLetter) as events:
         ref = node.spawn(Victim)
@@ -206,8 +210,8 @@ async def test_a_queued_actor_dies_before_its_first_step(opened: OpenNode) -> No
 async def test_a_suspended_actor_dies_in_its_await(
     opened: OpenNode, method: Any, twice: bool, autojump_clock: Any
 ) -> None:
-    """In a sleep, in a nursery, with a cleanup that raises: its cleanup runs, the reason is Killed,
-    the caller gets CalleeDied.
+    """In a sleep, in a nursery or with a cleanup that raises, the cleanup runs, the reason is
+    Killed, and the caller gets CalleeDied.
     """
     async with opened() as node:
         log: list[str] = []
@@ -218,7 +222,7 @@ async def test_a_suspended_actor_dies_in_its_await(
 
 
 async def test_a_shielded_actor_dies_when_the_shield_ends(opened: OpenNode, autojump_clock: Any) -> None:
-    """Not before, and not later than its next await."""
+    """The actor dies not before the shield ends, and not later than its next await."""
     async with opened() as node:
         log: list[str] = []
         started = trio.current_time()
@@ -231,8 +235,8 @@ async def test_a_shielded_actor_dies_when_the_shield_ends(opened: OpenNode, auto
 
 @pytest.mark.parametrize("abandon", [False, True])
 async def test_an_actor_in_a_thread_dies_when_trio_lets_it(opened: OpenNode, abandon: bool) -> None:
-    """``to_thread.run_sync`` decides: at once when it may be abandoned, else when the thread has
-    ended.
+    """``to_thread.run_sync`` decides: the actor dies at once when the thread may be abandoned,
+    otherwise when it has ended.
     """
     async with opened() as node:
         log: list[str] = []
@@ -245,8 +249,8 @@ async def test_an_actor_in_a_thread_dies_when_trio_lets_it(opened: OpenNode, aba
 
 
 async def test_an_actor_that_kills_itself_ends_with_its_message(opened: OpenNode, autojump_clock: Any) -> None:
-    """Synchronous: the message goes on to its end. Inline: its answer still goes out. Async: it
-    dies in its next await.
+    """A synchronous message goes on to its end, an inline call's answer still goes out, and an
+    async handler dies in its next await.
     """
     async with opened() as node:
         log: list[str] = []
@@ -269,7 +273,9 @@ async def test_an_actor_that_kills_itself_ends_with_its_message(opened: OpenNode
 
 
 async def test_a_kill_that_races_with_the_wake_up_wins(opened: OpenNode) -> None:
-    """The wake-up is on its way already: the handler ends normally, and nobody gets its result."""
+    """The wake-up is already on its way: the handler ends normally, but its result is not
+    delivered.
+    """
     async with opened() as node:
         log: list[str] = []
         event = trio.Event()
@@ -292,7 +298,7 @@ async def test_a_kill_that_races_with_the_wake_up_wins(opened: OpenNode) -> None
 
 
 async def test_cancellation_swallowed_once_is_death_all_the_same(opened: OpenNode) -> None:
-    """The handler returns; its caller gets CalleeDied, not the result."""
+    """The handler returns, but its caller gets CalleeDied instead of the result."""
     async with opened() as node:
         log: list[str] = []
         error = await call_killed(node, Victim.swallow_once, log)
@@ -304,8 +310,8 @@ async def test_cancellation_swallowed_once_is_death_all_the_same(opened: OpenNod
 async def test_cancellation_swallowed_for_ever_is_reported_and_others_run(
     opened: OpenNode, mock_clock: trio.testing.MockClock
 ) -> None:
-    """An Unkillable event and a count; everybody else goes on; when it gives in at last, it is
-    gone.
+    """An Unkillable event and a count report it, and all others go on; when the actor gives in at
+    last, it is gone.
     """
     async with opened(kill_timeout=2.0) as node:
         log: list[str] = []
@@ -335,7 +341,9 @@ async def test_cancellation_swallowed_for_ever_is_reported_and_others_run(
 
 @pytest.mark.parametrize("itself", [False, True])
 async def test_a_shield_that_lasts_is_reported_once(opened: OpenNode, itself: bool, autojump_clock: Any) -> None:
-    """After ``kill_timeout``, also when the actor killed itself before it first suspended."""
+    """The report comes after ``kill_timeout``, even when the actor killed itself before it first
+    suspended.
+    """
     async with opened(kill_timeout=5.0) as node, node.subscribe(ak.Unkillable) as events:
         ref = node.spawn(Victim)
         if itself:
@@ -356,7 +364,7 @@ async def test_a_shield_that_lasts_is_reported_once(opened: OpenNode, itself: bo
 
 
 async def test_a_late_kill_does_not_touch_the_next_actor_on_that_worker(opened: OpenNode, autojump_clock: Any) -> None:
-    """The worker serves another by then: that one sleeps on."""
+    """By then the worker serves another actor, which sleeps on."""
     async with opened(max_idle=1) as node:
         first = node.spawn(Victim)
         second = node.spawn(Victim)
@@ -381,7 +389,7 @@ async def test_a_late_kill_does_not_touch_the_next_actor_on_that_worker(opened: 
 async def test_an_actor_killed_twice_by_different_means_keeps_its_first_reason(
     opened: OpenNode, autojump_clock: Any
 ) -> None:
-    """exit(Shutdown), then kill: Shutdown."""
+    """After exit(Shutdown) and then kill, the reason is Shutdown."""
     async with opened() as node:
         ref = node.spawn(Victim)
         ref.cast(Victim.sleep, [])
@@ -399,7 +407,7 @@ async def test_an_actor_killed_twice_by_different_means_keeps_its_first_reason(
 
 
 async def test_callers_in_the_queue_of_a_killed_actor_fail_at_once(opened: OpenNode) -> None:
-    """The one that is served and those that wait; none is left pending."""
+    """The caller that is served and those that wait all fail; none is left pending."""
     async with opened() as node:
         ref = node.spawn(Victim)
         failed: list[ak.ExitReason] = []
@@ -423,7 +431,7 @@ async def test_callers_in_the_queue_of_a_killed_actor_fail_at_once(opened: OpenN
 
 
 async def test_a_cancelled_caller_leaves_the_callee_alone(opened: OpenNode, autojump_clock: Any) -> None:
-    """The late answer is dropped, nothing is pending, and the callee serves on."""
+    """The late answer is dropped, nothing is pending, and the callee goes on serving."""
     async with opened() as node:
         ref = node.spawn(Victim)
         log: list[str] = []
@@ -438,8 +446,8 @@ async def test_a_cancelled_caller_leaves_the_callee_alone(opened: OpenNode, auto
 
 
 async def test_a_cancelled_caller_that_is_killed_too(opened: OpenNode, autojump_clock: Any) -> None:
-    """An actor in a call within its own move_on_after, killed in the same instant: Killed, and the
-    callee lives.
+    """An actor in a call within its own move_on_after is killed in the same instant: it ends with
+    Killed, and the callee lives.
     """
 
     class Caller(ak.Actor):
@@ -468,7 +476,9 @@ async def test_a_cancelled_caller_that_is_killed_too(opened: OpenNode, autojump_
 
 @pytest.mark.parametrize("how", ["before it begins", "receiving", "sleeping", "in a shield"])
 async def test_a_process_is_killed_like_an_actor(opened: OpenNode, how: str, autojump_clock: Any) -> None:
-    """Before its function begins, in receive, in any await, at the end of a shield."""
+    """A process dies before its function begins, in receive, in any await, and at the end of a
+    shield.
+    """
     log: list[str] = []
 
     async def process(ctx: ak.ProcessContext) -> None:

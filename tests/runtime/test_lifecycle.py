@@ -1,5 +1,5 @@
-"""Life and death of an actor: what is called, in which order, with which reason, and what is left
-of it.
+"""Life and death of an actor: which methods are called, in which order, with which reason, and what
+is left of the actor.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ T = TypeVar("T")
 
 
 class Big:
-    """Something that can be watched by a weak reference."""
+    """An object that can be watched by a weak reference."""
 
 
 async def reason_of(node: ak.Node, ref: ak.Ref[Any], act: Any = None) -> ak.ExitReason | None:
-    """Do ``act`` and wait for the end of ``ref``; its reason."""
+    """Do ``act``, wait for the end of ``ref``, and return its reason."""
     reasons: list[ak.ExitReason | None] = []
 
     async def note() -> None:
@@ -50,7 +50,7 @@ async def reason_of(node: ak.Node, ref: ak.Ref[Any], act: Any = None) -> ak.Exit
 
 
 class Init(ak.Actor):
-    """Does in init what it is told."""
+    """Does in init what it is told to."""
 
     def __init__(self, log: list[Any], what: Any = None, sends: bool = False) -> None:
         self.log = log
@@ -92,8 +92,9 @@ class Init(ak.Actor):
 
 
 async def test_init_is_the_first_message(opened: OpenNode) -> None:
-    """What was sent right after the spawn, and by the constructor itself, comes after it, in
-    order."""
+    """Messages that were sent right after the spawn, and by the constructor itself, come after
+    init, in order.
+    """
     async with opened() as node:
         log: list[Any] = []
         ref = node.spawn(Init, log, None, True)
@@ -124,8 +125,8 @@ async def test_calls_wait_for_an_async_init(opened: OpenNode, autojump_clock: An
     ],
 )
 async def test_an_init_that_fails(opened: OpenNode, what: Any, reason: ak.ExitReason) -> None:
-    """Whoever waits gets StartFailed with the reason; the actor is gone; terminate does not run (as
-    in OTP); callers fail.
+    """A waiting starter gets StartFailed with the reason; the actor is gone; terminate does not run
+    (as in OTP); callers fail.
     """
     async with opened() as node, node.subscribe(ak.ActorExited) as events:
         log: list[Any] = []
@@ -143,7 +144,9 @@ async def test_an_init_that_fails(opened: OpenNode, what: Any, reason: ak.ExitRe
 
 @conforms("SRV-01")
 async def test_an_init_that_ignores(opened: OpenNode) -> None:
-    """No error, no actor, reason Normal, no terminate."""
+    """An init that ignores gives no error and no actor; the reason is Normal, and terminate does
+    not run.
+    """
     async with opened() as node, node.subscribe(ak.ActorExited) as events:
         log: list[Any] = []
         assert await node.start(Init, log, ak.IGNORE) is None
@@ -154,7 +157,9 @@ async def test_an_init_that_ignores(opened: OpenNode) -> None:
 
 @conforms("SRV-01", "PL-01")
 async def test_an_init_that_is_late_is_killed(opened: OpenNode, autojump_clock: Any) -> None:
-    """Within its spec's ``init_timeout``; its reason says so; no terminate."""
+    """The actor is killed after its spec's ``init_timeout``; its reason says so; terminate does not
+    run.
+    """
     async with opened() as node:
         log: list[Any] = []
         with pytest.raises(ak.StartFailed) as caught:
@@ -169,8 +174,8 @@ async def test_an_init_that_is_late_is_killed(opened: OpenNode, autojump_clock: 
 
 
 async def test_an_init_that_answers_later(opened: OpenNode, autojump_clock: Any) -> None:
-    """A Later: the start is done when it is set; an exception given to it fails the start and ends
-    the actor.
+    """An init that returns a Later is done when the Later is set; an exception given to the Later
+    fails the start and ends the actor.
     """
     async with opened() as node:
         log: list[Any] = []
@@ -190,8 +195,8 @@ async def test_an_init_that_answers_later(opened: OpenNode, autojump_clock: Any)
 
 
 async def test_a_stop_waits_for_init(opened: OpenNode, autojump_clock: Any) -> None:
-    """An actor that is told to stop before its init has run, or during it, ends after it, with
-    terminate (as in OTP).
+    """An actor that is told to stop before or during its init ends after init, with terminate (as
+    in OTP).
     """
     async with opened() as node:
         for wait in (False, True):
@@ -229,7 +234,9 @@ async def test_killed_in_its_constructor(opened: OpenNode) -> None:
 
 @conforms("SRV-11")
 async def test_continuations_run_before_queued_messages(opened: OpenNode) -> None:
-    """From init and from a message; chained; in the order in which they were asked for."""
+    """Continuations from init and from a message run, chained too, in the order in which they were
+    asked for.
+    """
     async with opened() as node:
         log: list[Any] = []
 
@@ -342,8 +349,8 @@ BAD = ak.Failure("bad")
 async def test_terminate_is_called_when_otp_calls_it(
     opened: OpenNode, act: Any, reason: ak.ExitReason, terminated: bool
 ) -> None:
-    """For a stop, an exit of its own and a crash; not for a kill, nor for an exit signal that it
-    does not trap. Once.
+    """terminate runs once, for a stop, an exit of the actor's own and a crash; not for a kill, nor
+    for an exit signal that the actor does not trap.
     """
     async with opened() as node:
         log: list[Any] = []
@@ -362,7 +369,7 @@ async def test_terminate_is_called_when_otp_calls_it(
     ],
 )
 async def test_signals_to_one_that_traps_exits(opened: OpenNode, act: Any, reason: ak.ExitReason | None) -> None:
-    """A kill ends it without terminate; others are messages."""
+    """A kill ends the actor without terminate; other signals are messages."""
     async with opened() as node:
         log: list[Any] = []
         ref = node.spawn(Ends, log, True)
@@ -375,8 +382,8 @@ async def test_signals_to_one_that_traps_exits(opened: OpenNode, act: Any, reaso
 @conforms("SRV-16")
 @pytest.mark.parametrize("trap", [False, True])
 async def test_the_parents_shutdown(opened: OpenNode, trap: bool) -> None:
-    """With terminate if it traps exits, else without; the node is the parent of actors outside a
-    tree.
+    """The actor ends with terminate if it traps exits, otherwise without; the node is the parent of
+    actors outside a tree.
     """
     log: list[Any] = []
     async with opened() as node:
@@ -387,7 +394,7 @@ async def test_the_parents_shutdown(opened: OpenNode, trap: bool) -> None:
 @conforms("SRV-16")
 @pytest.mark.parametrize("trap", [False, True])
 async def test_the_shutdown_by_a_supervisor(opened: OpenNode, trap: bool) -> None:
-    """The same from a supervisor."""
+    """A supervisor's shutdown does the same."""
     log: list[Any] = []
     tree = ak.supervisor(ak.child(Ends, log, trap).with_(id="child"), strategy="one_for_one")
     async with opened(tree=tree):
@@ -416,7 +423,7 @@ async def test_a_shutdown_waits_for_the_message_at_hand(opened: OpenNode, autoju
 
 
 async def test_a_stop_overtakes_the_mailbox(opened: OpenNode) -> None:
-    """Queued messages are dead letters."""
+    """Queued messages become dead letters."""
     async with opened() as node:
         log: list[Any] = []
         ref = node.spawn(Ends, log)
@@ -430,7 +437,7 @@ async def test_a_stop_overtakes_the_mailbox(opened: OpenNode) -> None:
 
 
 async def test_a_stop_with_a_reply(opened: OpenNode) -> None:
-    """The answer still goes out: inline, queued, after a suspension."""
+    """The answer still goes out: inline, queued, and after a suspension."""
     async with opened() as node:
         log: list[Any] = []
         ref = node.spawn(Ends, log)
@@ -452,7 +459,7 @@ async def test_a_stop_with_a_reply(opened: OpenNode) -> None:
 
 
 class Terminates(ak.Actor):
-    """Its terminate does what it is told."""
+    """Its terminate does what it is told to."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -489,8 +496,8 @@ class Terminates(ak.Actor):
     ],
 )
 async def test_what_terminate_may_do(opened: OpenNode, what: str, reason: ak.ExitReason) -> None:
-    """If it raises or exits, that is the reason (as in OTP); a stop or a message in it changes
-    nothing.
+    """A terminate that raises or exits gives the reason (as in OTP); a stop or a message in it
+    changes nothing.
     """
     async with opened() as node:
         ref = node.spawn(Terminates, what)
@@ -498,7 +505,7 @@ async def test_what_terminate_may_do(opened: OpenNode, what: str, reason: ak.Exi
 
 
 async def test_a_terminate_that_hangs_can_be_killed(opened: OpenNode, autojump_clock: Any) -> None:
-    """The kill is the reason then; its callers had theirs at the crash."""
+    """The kill is the reason then; the callers had theirs at the crash."""
     async with opened() as node:
         ref = node.spawn(Terminates, "sleep")
         with pytest.raises(ak.CalleeDied) as caught:
@@ -509,7 +516,7 @@ async def test_a_terminate_that_hangs_can_be_killed(opened: OpenNode, autojump_c
 
 
 async def test_the_first_untrappable_reason_counts(opened: OpenNode) -> None:
-    """Several exits while it is suspended: the first is told to everybody."""
+    """Of several exits that come while the actor is suspended, the first is its reason."""
     async with opened() as node:
         ref = node.spawn(Ends, [])
         ref.cast(Ends.sleep)
@@ -552,8 +559,8 @@ class Idle(ak.Actor):
 
 @conforms("SRV-12")
 async def test_the_idle_timeout(opened: OpenNode, autojump_clock: Any) -> None:
-    """Comes again and again, counts anew from each message, not while a handler runs, and can be
-    switched off.
+    """The timeout comes again and again, counts anew from each message, does not count while a
+    handler runs, and can be switched off.
     """
     async with opened() as node:
         start = trio.current_time()
@@ -673,7 +680,7 @@ class BoxHeir(Box[int]):
 
 
 class Fussy(ak.Actor):
-    """Cannot be subclassed, so its object keeps its class."""
+    """Its class cannot be subclassed, so its object keeps that class."""
 
     def __init__(self, big: Any) -> None:
         self.big = big
@@ -714,8 +721,8 @@ CLASSES = [
 
 @pytest.mark.parametrize("cls", CLASSES, ids=str)
 async def test_the_state_is_cleared_at_death(opened: OpenNode, cls: Any) -> None:
-    """Whoever holds the object or a bound method of it: the state is free at once, and using it
-    raises ActorDead.
+    """The state is free at once, even if the object or a bound method of it is still held; using
+    that raises ActorDead.
     """
     gc.disable()
     try:
@@ -742,7 +749,7 @@ async def test_the_state_is_cleared_at_death(opened: OpenNode, cls: Any) -> None
 
 
 async def test_a_class_that_refuses_to_be_buried_is_cleared_all_the_same(opened: OpenNode) -> None:
-    """Its object is just empty."""
+    """The object is simply emptied."""
     async with opened() as node:
         big = Big()
         watched = weakref.ref(big)
@@ -758,8 +765,8 @@ async def test_a_class_that_refuses_to_be_buried_is_cleared_all_the_same(opened:
 @pytest.mark.parametrize("method", [Plain.crash, Plain.crash_later, Plain.crash_inline])
 @pytest.mark.parametrize("linked", [False, True])
 async def test_no_exception_keeps_the_state_alive(opened: OpenNode, method: Any, linked: bool) -> None:
-    """Neither the reason, nor the caller's CalleeDied, nor a monitor's Down, nor an event; without
-    the cycle collector.
+    """The state is kept by neither the reason, nor the caller's CalleeDied, nor a monitor's Down,
+    nor an event, without any help of the cycle collector.
     """
 
     class Watcher(ak.Actor):
@@ -804,7 +811,7 @@ async def test_no_exception_keeps_the_state_alive(opened: OpenNode, method: Any,
 
 
 async def test_a_stillborn_actor_keeps_nothing_alive(opened: OpenNode) -> None:
-    """StartFailed holds the reason, not the object; also through its context."""
+    """StartFailed holds the reason, not the object, not even through its context."""
 
     watched: list[Any] = []
 
@@ -839,8 +846,8 @@ async def test_a_stillborn_actor_keeps_nothing_alive(opened: OpenNode) -> None:
 
 
 async def test_a_caller_keeps_the_traceback_of_what_it_is_handling(opened: OpenNode) -> None:
-    """An inline callee that crashes meanwhile takes nothing from it, although Python chains the
-    two.
+    """An inline callee that crashes meanwhile takes nothing from the caller's traceback, although
+    Python chains the two.
     """
     async with opened() as node:
 
@@ -884,7 +891,7 @@ class Fat(ak.Actor):
 async def test_a_crash_report_of_a_large_state_is_small(
     opened: OpenNode, kind: str, through: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """50 MB of state cost a few kilobytes of report, and are neither copied nor gone through."""
+    """A state of 50 MB costs a few kilobytes of report, and is neither copied nor walked."""
     shown: list[object] = []
 
     class Verbose:
@@ -929,7 +936,7 @@ async def test_a_crash_report_of_a_large_state_is_small(
 async def test_a_format_status_that_raises(
     opened: OpenNode, error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The actor ends for its own reason all the same, and nobody else is hit."""
+    """The actor ends for its own reason all the same, and no other actor is hit."""
     async with opened() as node:
         ref = node.spawn(Fat, 1, error)
         assert await reason_of(node, ref, lambda: ref.cast(Fat.crash)) == KEY_ERROR

@@ -1,5 +1,6 @@
 """A node's stop cannot be stopped: what is raised in the middle of it is tried again, or comes out
-in the end."""
+at the end.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ class Lasting(ak.Actor):
 
 
 def raising(error: BaseException, then: Callable[..., Any]) -> Callable[..., Any]:
-    """``then``, but for the first call, which raises."""
+    """``then``, except that the first call raises."""
     todo = [error]
 
     def call(*args: Any) -> Any:
@@ -49,9 +50,10 @@ def raising(error: BaseException, then: Callable[..., Any]) -> Callable[..., Any
 async def test_what_was_meant_for_the_host_comes_out_when_all_have_stopped(
     autojump_clock: Any, error: BaseException
 ) -> None:
-    """In whatever line of the stop it is raised: no actor is left behind, and none loses its
-    ``terminate``. Fault: it was logged as if there had been no memory, and a test went on for ever
-    after its time was up."""
+    """Whichever line of the stop raises it, no actor is left behind, and none loses its
+    ``terminate``. Fault: it was logged as if memory had run out, and a test went on forever after
+    its time was up.
+    """
     ends: list[str] = []
     with pytest.raises(type(error)) as caught:
         async with ak.open_node() as node:
@@ -98,7 +100,9 @@ async def test_a_failure_of_the_runtimes_own_is_tried_again_and_logged(
 
 
 async def test_the_whole_stop_has_one_deadline(autojump_clock: Any) -> None:
-    """However often it is tried again, and whoever closes a door at its beginning does it once."""
+    """The deadline holds however often the stop is tried again, and a door that is closed at its
+    beginning is closed once.
+    """
     closed: list[float] = []
     async with ak.open_node(stop_timeout=3) as node:
         node.spawn(ak.child(Stubborn))
@@ -117,7 +121,9 @@ class Stubborn(ak.Actor):
 
 
 def test_who_gave_up_is_known_by_the_reason_itself() -> None:
-    """Not by its text, which an actor may choose for its own shutdown."""
+    """The reason itself says that a supervisor gave up, not its text, which an actor may choose for
+    its own shutdown.
+    """
     assert gave_up(TOO_MANY_RESTARTS)
     assert not gave_up(ak.Shutdown("reached_max_restart_intensity"))
     assert not gave_up(ak.NORMAL)
@@ -148,7 +154,7 @@ def test_an_option_that_cannot_be_is_refused_where_the_node_is_opened(
 
 
 def test_the_node_shows_its_api_and_nothing_else() -> None:
-    """What ``help(ak.Node)`` shows has a text, and what is internal is behind one attribute."""
+    """What ``help(ak.Node)`` shows has a text, and everything internal is behind one attribute."""
     names = [name for name in vars(ak.Node) if not name.startswith("_")]
     assert all(getattr(ak.Node, name).__doc__ for name in names)
     assert ak.Node.__mro__ == (ak.Node, object)
@@ -157,8 +163,9 @@ def test_the_node_shows_its_api_and_nothing_else() -> None:
 async def test_the_reason_of_an_inline_crash_is_rendered_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And report and caller get the same one, with the handler's own frames in it. Fault: the
-    report was rendered anew, without the first of them."""
+    """The report and the caller get the same reason, with the handler's own frames in it. Fault:
+    the report was rendered anew, without the first of them.
+    """
     rendered = []
     render = ak.Crash.from_exception
 

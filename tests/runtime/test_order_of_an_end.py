@@ -1,6 +1,6 @@
 """What was given to ``continue_with`` belongs to its message: a stop, a parent's shutdown and a
-look from ``ak.sys`` come after it, a kill at once (as in OTP, where handle_continue runs before any
-message is received).
+request from ``ak.sys`` come after it, a kill comes at once (as in OTP, where handle_continue runs
+before any message is received).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Doors(ak.Actor):
             self.ctx.continue_with(Doors.half, 1)
 
     async def pause(self) -> None:
-        """Until the test has done its deed."""
+        """Wait until the test has done its deed."""
         self.entered.set()
         await self.gate.wait()
 
@@ -130,7 +130,7 @@ class WithSlowInit(Doors):
 
 
 class SlowHalves(Doors):
-    """Its continuations wait in the middle; the deed is done in the first."""
+    """Its continuations wait in the middle; the deed is done in the first of them."""
 
     async def half(self, number: int) -> None:
         if number == 1:
@@ -190,7 +190,7 @@ async def go(ref: Any) -> None:
 
 
 def ends_in_order(log: list[Any]) -> None:
-    """The chain is whole if it was begun, and ``terminate`` is the last."""
+    """Check that the chain is whole if it has begun, and that ``terminate`` is last."""
     numbers = [entry for entry in log if isinstance(entry, int)]
     assert numbers in ([1, 2, 3], []), log
     assert log[-1] == ("terminate", ak.SHUTDOWN), log
@@ -205,8 +205,8 @@ def ends_in_order(log: list[Any]) -> None:
 async def test_an_end_at_any_step_comes_after_the_whole_chain(
     features: Features, autojump_clock: MockClock, door: str, slow: bool, deed: str
 ) -> None:
-    """Through every door, an end that is asked for at the n-th step, for each n, and with time
-    slices of one message: the chain is whole, or its message has not begun.
+    """Through every door, and with time slices of one message, an end is asked for at the n-th
+    step, for each n: the chain is whole, or its message has not begun.
     """
     began = 0
     for steps in range(14):
@@ -240,8 +240,9 @@ async def test_an_end_at_any_step_comes_after_the_whole_chain(
 async def test_a_stop_of_its_own_comes_after_what_it_continues_with(
     opened: OpenNode, autojump_clock: MockClock, door: str, first: str
 ) -> None:
-    """ctx.stop in the message that continues, before or after that: the chain runs, then
-    terminate."""
+    """ctx.stop comes in the message that continues, before or after continue_with: the chain runs,
+    then terminate.
+    """
     log: list[Any] = []
 
     class Both(CLASSES.get(door, Doors)):  # type: ignore[misc]
@@ -261,8 +262,9 @@ async def test_a_stop_of_its_own_comes_after_what_it_continues_with(
 
 
 async def test_a_stop_in_the_middle_of_a_chain(opened: OpenNode) -> None:
-    """A continuation that stops its actor ends after what it, and the message, have continued
-    with."""
+    """A continuation that stops its actor ends after everything that it and the message have
+    continued with.
+    """
     log: list[Any] = []
 
     class Stops(Doors):
@@ -318,9 +320,9 @@ ABRUPT: dict[str, tuple[Callable[[ak.Node, Any], None], ak.ExitReason]] = {
 async def test_what_wins(
     opened: OpenNode, autojump_clock: MockClock, slow: bool, end: str, stopped_first: bool
 ) -> None:
-    """A kill ends it between a message and its continuation, and in the middle of one; for an actor
-    that does not trap exits so do an exit signal and its parent's shutdown. No terminate; also
-    after a stop.
+    """A kill ends the actor between a message and its continuation, and in the middle of one. For
+    an actor that does not trap exits, an exit signal and its parent's shutdown do so too. terminate
+    does not run, even after a stop.
     """
     log: list[Any] = []
     act, reason = ABRUPT[end]
@@ -349,7 +351,7 @@ async def test_what_wins(
 @pytest.mark.parametrize("slow", [False, True], ids=["plain", "async"])
 async def test_nothing_is_continued_after_a_failure(opened: OpenNode, how: str, slow: bool) -> None:
     """A message that raises continues with nothing, and neither does an init that says not to
-    start; also when a stop waits. (OTP: there is no result to tell of a continuation.)
+    start, even when a stop waits. (In OTP there is then no result that could name a continuation.)
     """
     log: list[Any] = []
 
@@ -403,7 +405,9 @@ async def test_a_chain_that_crashes_ends_there(opened: OpenNode) -> None:
 
 
 async def test_a_chain_without_end_is_killed_at_its_deadline(opened: OpenNode, autojump_clock: MockClock) -> None:
-    """A supervisor waits for it as for any child that is slow to stop: its shutdown time."""
+    """A supervisor waits for the chain as for any child that is slow to stop: for its shutdown
+    time.
+    """
     log: list[Any] = []
 
     class Endless(Doors):
@@ -433,7 +437,7 @@ async def test_a_chain_without_end_is_killed_at_its_deadline(opened: OpenNode, a
 @pytest.mark.parametrize("door", ["a call", "an async call", "a cast", "an async init", "init"])
 async def test_sys_looks_at_a_whole_actor(opened: OpenNode, autojump_clock: MockClock, door: str) -> None:
     """get_state, replace_state and suspend are served when the chain is done, whenever they are
-    asked for; a kill by the one who looks is a kill.
+    asked for; a kill from within a request is a kill.
     """
     for steps in range(6):
         log: list[Any] = []
@@ -461,7 +465,7 @@ async def test_sys_looks_at_a_whole_actor(opened: OpenNode, autojump_clock: Mock
 
 
 async def test_killed_by_the_one_who_looks(opened: OpenNode) -> None:
-    """A function of replace_state that kills the actor: it runs nothing more, neither a message nor
+    """A function of replace_state kills the actor: it runs nothing more, neither a message nor
     terminate.
     """
     log: list[Any] = []
@@ -491,7 +495,7 @@ async def test_killed_by_the_one_who_looks(opened: OpenNode) -> None:
 
 
 async def test_a_failed_start_of_a_sibling(opened: OpenNode) -> None:
-    """The children that started before are shut down when their chains are done."""
+    """The children that started earlier are shut down when their chains are done."""
     log: list[Any] = []
 
     class Fails(ak.Actor):
@@ -581,8 +585,9 @@ class Scripted(ak.Actor):
 
 
 class Reference:
-    """A gen_server as OTP's loop has it, but that stops and system requests overtake the
-    mailbox."""
+    """A gen_server as OTP's loop runs it, except that stops and system requests overtake the
+    mailbox.
+    """
 
     def __init__(self, trap: bool, init: tuple[bool, list[Op]]) -> None:
         self.log: list[Any] = []
@@ -698,7 +703,7 @@ STEPS = st.lists(
 async def play(
     features: Features, trap: bool, init: tuple[bool, list[Op]], steps: list[tuple[str, Any]]
 ) -> tuple[list[Any], list[Any]]:
-    """Run the program on a node and on the reference: both logs, with the reasons."""
+    """Run the program on a node and on the reference; return both logs, with the reasons."""
     log: list[Any] = []
     model = Reference(trap, init)
     async with checked_node(features=features, slice_seconds=1000.0) as node, trio.open_nursery() as nursery:
@@ -777,8 +782,8 @@ async def play(
 def test_random_programs_against_a_reference(
     features: Features, trap: bool, init: tuple[bool, list[Op]], steps: list[tuple[str, Any]]
 ) -> None:
-    """Whatever its messages do and whatever others do to it, an actor does the same, in the same
-    order, as the loop of a gen_server, and ends for the same reason.
+    """Whatever its messages do and whatever others do to it, an actor does the same as the loop of
+    a gen_server, in the same order, and ends for the same reason.
     """
     logging.disable(logging.CRITICAL)
     try:

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.autojump  # assert_sound sleeps
 
 
 class Echo(ak.Actor):
-    """Well-behaved, to see whether others are hit."""
+    """A well-behaved actor, to see whether others are hit."""
 
     def __init__(self) -> None:
         self.seen: list[Any] = []
@@ -61,7 +61,7 @@ class Echo(ak.Actor):
 
 
 async def assert_sound(node: ak.Node, echoes: int = 5) -> None:
-    """Other actors run, suspend, sleep and answer as if nothing had happened."""
+    """Check that other actors run, suspend, sleep and answer as if nothing had happened."""
     refs = [node.spawn(Echo) for _ in range(echoes)]
     answers = []
 
@@ -122,7 +122,7 @@ class ScopeLeaver(ak.Actor):
 async def test_a_scope_left_open_costs_its_actor_and_nobody_else(
     opened: OpenNode, method: Any, autojump_clock: Any
 ) -> None:
-    """A handler that leaves a cancel scope open dies; cancelling that scope later hits nobody."""
+    """A handler that leaves a cancel scope open dies; cancelling that scope later hits no other."""
     async with opened() as node:
         scopes: list[trio.CancelScope] = []
         ref = node.spawn(ScopeLeaver)
@@ -141,8 +141,9 @@ async def test_a_scope_left_open_costs_its_actor_and_nobody_else(
 
 
 async def test_a_scope_left_open_is_cancelled_while_others_wait_on_the_worker(autojump_clock: Any) -> None:
-    """An actor that suspends on the same worker afterwards is not reached by the left-over
-    scope."""
+    """An actor that suspends on the same worker afterwards is not reached by the scope that was
+    left open.
+    """
     async with checked_node(max_idle=1) as node:
         scopes: list[trio.CancelScope] = []
         first = node.spawn(ScopeLeaver)
@@ -158,7 +159,9 @@ async def test_a_scope_left_open_is_cancelled_while_others_wait_on_the_worker(au
 
 
 async def test_an_inline_handler_that_leaves_a_scope_open_is_blamed_not_its_caller(autojump_clock: Any) -> None:
-    """The callee dies, the caller gets CalleeDied and its task's scopes are as before."""
+    """The callee dies, the caller gets CalleeDied, and the scopes of the caller's task are as
+    before.
+    """
     async with checked_node() as node:
         ref = node.spawn(ScopeLeaver)
         scopes: list[trio.CancelScope] = []
@@ -174,7 +177,7 @@ async def test_an_inline_handler_that_leaves_a_scope_open_is_blamed_not_its_call
 
 
 async def test_system_exit_with_a_scope_left_open_still_leaves_the_node_as_it_is(opened: OpenNode) -> None:
-    """SystemExit wins over the damage that its handler did."""
+    """SystemExit outweighs the damage that its handler did."""
     with pytest.raises(SystemExit) as caught:
         async with opened() as node:
             node.spawn(ScopeLeaver).cast(ScopeLeaver.open_and_exit_the_interpreter, [])
@@ -233,7 +236,7 @@ class NurseryLeaver(ak.Actor):
 async def test_a_nursery_left_open_costs_its_actor_and_nobody_else(
     opened: OpenNode, method: Any, autojump_clock: Any
 ) -> None:
-    """The actor dies, the nursery's tasks are cancelled, the node's own nursery stays clean."""
+    """The actor dies, the nursery's tasks are cancelled, and the node's own nursery stays clean."""
     async with opened() as node:
         ended: list[str] = []
         ref = node.spawn(NurseryLeaver)
@@ -262,8 +265,9 @@ async def test_a_shielded_task_in_a_nursery_left_open_holds_up_nobody(opened: Op
 
 
 async def test_system_exit_from_a_task_in_a_nursery_left_open_goes_out(autojump_clock: Any) -> None:
-    """What must leave the runtime does so also while a nursery is being finished for its
-    handler."""
+    """What must leave the runtime does so even while a nursery is being finished for its
+    handler.
+    """
     with pytest.raises(SystemExit) as caught:
         async with checked_node() as node:
             node.spawn(NurseryLeaver).cast(NurseryLeaver.leave_and_interrupt, [])
@@ -304,8 +308,8 @@ class LockUser(ak.Actor):
 
 @pytest.mark.parametrize("method", [LockUser.acquire, LockUser.acquire_sync])
 async def test_a_lock_held_past_its_message_costs_its_actor(method: Any, autojump_clock: Any) -> None:
-    """The actor dies when the message ends; who wants the lock gets BrokenResourceError, not
-    somebody else's lock.
+    """The actor dies when the message ends; a task that wants the lock gets BrokenResourceError,
+    not another task's lock.
     """
     async with checked_node() as node:
         lock = trio.Lock()
@@ -331,7 +335,7 @@ async def _note_reason(node: ak.Node, ref: ak.Ref[Any], out: list[Any]) -> None:
 async def test_a_lock_released_in_a_later_message_is_a_crash_of_that_actor(
     opened: OpenNode, autojump_clock: Any
 ) -> None:
-    """A lock belongs to the message that took it."""
+    """A lock belongs to the message that took it, so a later message may not release it."""
     async with opened() as node:
         lock = trio.Lock()
         ref = node.spawn(LockUser, lock)
@@ -348,7 +352,7 @@ async def test_a_lock_released_in_a_later_message_is_a_crash_of_that_actor(
 
 async def test_a_lock_held_at_death_breaks(opened: OpenNode, autojump_clock: Any) -> None:
     """The worker of an actor that is killed while it holds a lock is retired, so trio breaks the
-    lock; nobody inherits it.
+    lock; no other actor inherits it.
     """
     async with opened() as node:
         lock = trio.Lock()
@@ -365,7 +369,7 @@ async def test_a_lock_held_at_death_breaks(opened: OpenNode, autojump_clock: Any
 
 
 async def test_a_lock_used_within_its_message_is_fine(opened: OpenNode, autojump_clock: Any) -> None:
-    """Two actors take turns."""
+    """Two actors take turns with a lock."""
     async with opened() as node:
         lock = trio.Lock()
         refs = [node.spawn(LockUser, lock) for _ in range(5)]
@@ -430,7 +434,9 @@ class Variables(ak.Actor):
 
 @pytest.mark.parametrize("method", [Variables.put, Variables.put_async, Variables.put_inline])
 async def test_context_variables_belong_to_one_actor(opened: OpenNode, method: Any) -> None:
-    """What a handler sets stays with its actor over its messages, and nobody else sees it."""
+    """What a handler sets stays with its actor from message to message, and no other actor
+    sees it.
+    """
     async with opened() as node:
         refs = [node.spawn(Variables) for _ in range(3)]
         for number, ref in enumerate(refs[:2]):
@@ -445,7 +451,7 @@ async def test_context_variables_belong_to_one_actor(opened: OpenNode, method: A
 
 
 async def test_a_context_variable_can_be_reset_in_a_later_message(opened: OpenNode) -> None:
-    """Its token is still good there; afterwards the actor holds no context of its own."""
+    """The token is still good there; afterwards the actor holds no context of its own."""
     async with opened() as node:
         ref = node.spawn(Variables)
         ref.cast(Variables.put_async, 5)
@@ -467,8 +473,8 @@ class Incomparable:
 
 @pytest.mark.parametrize("method", [Variables.put, Variables.put_async, Variables.put_inline])
 async def test_a_context_variable_whose_value_cannot_be_compared(opened: OpenNode, method: Any) -> None:
-    """The runtime compares contexts, so it may call a value's ``__eq__``: an exception there is
-    nobody's crash.
+    """The runtime compares contexts, so it may call a value's ``__eq__``: an exception there
+    crashes no actor.
     """
     token = VARIABLE.set(Incomparable())
     try:
@@ -501,7 +507,7 @@ class Spawner(ak.Actor):
 
 
 async def test_nested_activations_use_contexts_of_their_own(opened: OpenNode) -> None:
-    """Constructors within constructors within an inline call: no context is entered twice."""
+    """Constructors run within constructors within an inline call: no context is entered twice."""
     async with opened() as node:
         ref = node.spawn(Spawner, 5)
         made, value = await ref.call(Spawner.more, 7)
@@ -515,7 +521,7 @@ async def test_nested_activations_use_contexts_of_their_own(opened: OpenNode) ->
 
 
 class Big:
-    """Something that can be watched by a weak reference."""
+    """An object that can be watched by a weak reference."""
 
 
 class Holder(ak.Actor):
@@ -556,7 +562,9 @@ class Holder(ak.Actor):
 async def test_a_parked_worker_holds_nothing_of_the_last_actor(
     opened: OpenNode, method: Any, autojump_clock: Any
 ) -> None:
-    """State, message and locals of a dead actor are free at once, without the cycle collector."""
+    """The state, message and locals of a dead actor are free at once, without the cycle
+    collector.
+    """
     gc.disable()
     try:
         async with opened() as node:
@@ -575,7 +583,7 @@ async def test_a_parked_worker_holds_nothing_of_the_last_actor(
 
 
 async def test_an_answer_is_not_held_by_the_worker_that_gave_it(opened: OpenNode, autojump_clock: Any) -> None:
-    """The reply's value is the caller's alone."""
+    """Only the caller holds the reply's value."""
     gc.disable()
     try:
         async with opened() as node:
@@ -614,7 +622,7 @@ class AsyncFeeder(ak.Actor):
 @pytest.mark.parametrize("cls", [Feeder, AsyncFeeder])
 @pytest.mark.parametrize("way", ["end", "cancel", "raise"])
 async def test_a_node_full_of_actors_that_feed_themselves_stops(opened: OpenNode, cls: Any, way: str) -> None:
-    """No successor is started for ever, by whatever way the body is left."""
+    """The stop does not start successors forever, however the body is left."""
     with trio.CancelScope() as outer:
         try:
             async with opened() as node:
@@ -633,8 +641,8 @@ async def test_a_node_full_of_actors_that_feed_themselves_stops(opened: OpenNode
 
 
 async def test_the_pool_grows_by_what_suspends_and_shrinks_again(autojump_clock: Any) -> None:
-    """Thousands of actors that suspend at once: as many workers and a few, then no more than
-    max_idle.
+    """Thousands of actors suspend at once: there are as many workers and a few more, and afterwards
+    no more than max_idle.
     """
     gc.disable()
     try:
@@ -671,7 +679,7 @@ async def test_handlers_that_suspend_for_one_step_need_few_workers(opened: OpenN
 
 @pytest.mark.parametrize("max_idle", [0, 1])
 async def test_a_pool_that_keeps_no_worker(opened: OpenNode, max_idle: int, autojump_clock: Any) -> None:
-    """max_idle=0 only costs time."""
+    """A pool with max_idle=0 only costs time."""
     async with opened(max_idle=max_idle) as node:
         await assert_sound(node, 20)
         await trio.sleep(1)
@@ -747,8 +755,8 @@ WAYS = [Raiser.now, Raiser.at_once, Raiser.after_a_step, Raiser.in_a_task]
 )
 @pytest.mark.parametrize("method", WAYS)
 async def test_any_other_exception_is_a_crash_of_its_actor(opened: OpenNode, method: Any, error: BaseException) -> None:
-    """StopIteration, StopAsyncIteration, GeneratorExit and the like: the caller gets CalleeDied,
-    others live on.
+    """For StopIteration, StopAsyncIteration, GeneratorExit and the like the caller gets CalleeDied,
+    and other actors live on.
     """
     async with opened() as node:
         ref = node.spawn(Raiser)
@@ -762,8 +770,8 @@ async def test_any_other_exception_is_a_crash_of_its_actor(opened: OpenNode, met
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("method", [*WAYS, Raiser.now_cast])
 async def test_what_must_leave_the_runtime_stops_the_node(opened: OpenNode, method: Any, error: Any) -> None:
-    """KeyboardInterrupt and SystemExit, before and after a suspension, inline, from a task: out of
-    open_node as they are.
+    """KeyboardInterrupt and SystemExit come out of open_node as they are: before and after a
+    suspension, inline, and from a task.
     """
     with pytest.raises(error) as caught:
         async with opened() as node:
@@ -785,7 +793,7 @@ async def test_what_must_leave_the_runtime_stops_the_node(opened: OpenNode, meth
 async def test_what_must_leave_the_runtime_from_a_process(
     opened: OpenNode, error: Any, suspend: bool, kid: bool
 ) -> None:
-    """As from a handler: unwrapped, and the node stops."""
+    """They leave a process as they leave a handler: unwrapped, and the node stops."""
 
     async def process(ctx: ak.ProcessContext) -> None:
         if suspend:
@@ -806,7 +814,7 @@ async def test_what_must_leave_the_runtime_from_a_process(
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 async def test_what_must_leave_the_runtime_from_a_constructor(opened: OpenNode, error: Any) -> None:
-    """Out of spawn, in whoever called it."""
+    """They come out of spawn, in the task that called it."""
 
     class Unborn(ak.Actor):
         def __init__(self) -> None:
@@ -841,7 +849,7 @@ async def test_a_foreign_await_is_a_crash_of_its_actor(opened: OpenNode, method:
 
 
 async def test_a_foreign_future_is_a_crash_of_its_actor(opened: OpenNode) -> None:
-    """A future of asyncio's."""
+    """A future of asyncio's ends the actor."""
     async with opened() as node:
         with pytest.raises(ak.CalleeDied):
             await node.spawn(Raiser).call(Raiser.foreign_future)
@@ -867,7 +875,7 @@ class Saver(ak.Actor):
 
 @pytest.mark.parametrize("method", [Raiser.now, Raiser.at_once, Raiser.after_a_step])
 async def test_a_saved_cancellation_raised_again_is_a_crash(opened: OpenNode, method: Any) -> None:
-    """A Cancelled that nobody asked for ends the actor that raises it, and nothing else."""
+    """A Cancelled that was not asked for ends the actor that raises it, and nothing else."""
     async with opened() as node:
         saved = await node.spawn(Saver).call(Saver.save)
         ref = node.spawn(Raiser)
@@ -891,7 +899,7 @@ class Shared(ak.Actor):
 
 
 async def test_an_exception_that_is_shared_with_a_suspended_handler(opened: OpenNode) -> None:
-    """A crash with an exception whose traceback leads through somebody else's suspended frame
+    """A crash with an exception whose traceback leads through another actor's suspended frame
     leaves that frame alone.
     """
     async with opened() as node:
@@ -936,7 +944,7 @@ class Nested(ak.Actor):
 
 @pytest.mark.parametrize("method", [Deep.dig, Deep.dig_async])
 async def test_a_recursion_error_is_contained(opened: OpenNode, method: Any) -> None:
-    """An actor that recurses too deeply crashes; the node is well."""
+    """An actor that recurses too deeply crashes; the node stays well."""
     async with opened() as node:
         ref = node.spawn(Deep)
         assert await ref.call(method, 50) == 50
@@ -947,8 +955,9 @@ async def test_a_recursion_error_is_contained(opened: OpenNode, method: Any) -> 
 
 
 async def test_constructors_nested_too_deeply_are_contained(opened: OpenNode) -> None:
-    """The innermost constructor fails; each outer one gets StartFailed; nothing half-born is
-    left."""
+    """The innermost constructor fails; each outer one gets StartFailed; no half-born actor
+    is left.
+    """
     async with opened() as node:
         with pytest.raises(ak.StartFailed):
             node.spawn(Nested, 100_000)

@@ -4,7 +4,7 @@ invariants hold.
 Each round makes a node with random limits and some thirty actors, and lets drivers throw random
 deeds at them: kills, crashes, cancelled callers, nested nurseries, shields, swallowed
 cancellations, locks and scopes left behind, calls to each other, processes. A round's seed is in
-its failure; ``ACTORKIT_STRESS_SECONDS`` makes it go on for so long.
+its failure; with ``ACTORKIT_STRESS_SECONDS`` the rounds go on for that long.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Broken(AssertionError):
 
 
 class Abused(ak.Actor):
-    """Does to itself what its messages say, and watches the invariants from within."""
+    """Does to itself what its messages say, and checks the invariants from within."""
 
     def __init__(self, world: World, number: int) -> None:
         self.world = world
@@ -173,7 +173,7 @@ DEEDS = [
 
 
 async def echo(ctx: ak.ProcessContext, world: World) -> None:
-    """A process among them."""
+    """A process among the actors."""
     async for message in ctx:
         world.check(world.node.engine.current is ctx, "current is not the process")
         if message == "crash":
@@ -279,7 +279,7 @@ class World:
         self.check(left == 0, f"{left} tasks left behind")
 
     async def quiet(self) -> None:
-        """Until nothing moves: no worker carries a handler, no message waits."""
+        """Wait until nothing moves: no worker carries a handler, and no message waits."""
         with trio.fail_after(HANG):
             still = 0
             while still < 20:
@@ -308,8 +308,8 @@ class World:
 
 
 def test_random_abuse(caplog: pytest.LogCaptureFixture) -> None:
-    """Many rounds, each with a seed of its own, and no invariant broken. The clock is the real one:
-    deadlines may come at any point of anything.
+    """Many rounds run, each with a seed of its own, and no invariant is broken. The clock is the
+    real one: deadlines may come at any point of anything.
     """
     caplog.set_level(logging.CRITICAL, "actorkit")
     end = time.monotonic() + SECONDS

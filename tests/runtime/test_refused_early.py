@@ -1,5 +1,5 @@
-"""What would fail later, in somebody else's task, is refused where it is given; and what an end
-meets on its way to another node.
+"""What would fail later, in another task, is refused where it is given; and what an end meets on
+its way to another node.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ NO_TIME = [math.nan, -1, "3", None, True]
 @pytest.mark.parametrize("seconds", NO_TIME)
 @pytest.mark.parametrize("ref", ["record", "named"])
 async def test_what_is_no_time_for_a_call(seconds: Any, ref: str) -> None:
-    """ValueError at within; the node goes on."""
+    """within raises ValueError; the node goes on."""
     async with ak.open_node() as node:
         node.spawn(ak.child(Plain).with_(name="plain"))
         target: Any = ak.named(Plain, "plain") if ref == "named" else node.whereis("plain")
@@ -68,7 +68,7 @@ async def test_what_is_no_time_for_a_call(seconds: Any, ref: str) -> None:
 @pytest.mark.parametrize("seconds", NO_TIME)
 @pytest.mark.parametrize("option", ["stop_timeout", "call_timeout", "kill_timeout", "slice_seconds"])
 async def test_what_is_no_time_for_a_node(seconds: Any, option: str) -> None:
-    """ValueError that names the option, with nothing begun."""
+    """A ValueError names the option, before anything has begun."""
     options: dict[str, Any] = {option: seconds}
     with pytest.raises(ValueError, match=f"{option}=.* is no time: give seconds"):
         async with ak.open_node(**options):
@@ -76,7 +76,7 @@ async def test_what_is_no_time_for_a_node(seconds: Any, option: str) -> None:
 
 
 async def test_a_nodes_name_is_a_text() -> None:
-    """Anything else would come up in the middle of a report."""
+    """A name that is not a string is refused: it would come up in the middle of a report."""
     name: Any = 7
     with pytest.raises(TypeError, match="name=7: a node's name is a text"):
         async with ak.open_node(name=name):
@@ -86,7 +86,7 @@ async def test_a_nodes_name_is_a_text() -> None:
 @pytest.mark.parametrize("wanted", [3, (int, str), "text", list[int]])
 @pytest.mark.parametrize("waits", [False, True])
 async def test_what_cannot_be_received(wanted: Any, waits: bool) -> None:
-    """TypeError, whether a message is there or not, and none is taken."""
+    """receive raises TypeError whether a message is there or not, and takes no message."""
     told: list[Any] = []
 
     async def process(ctx: ak.ProcessContext) -> None:
@@ -113,7 +113,7 @@ async def test_what_cannot_be_received(wanted: Any, waits: bool) -> None:
 
 @pytest.mark.parametrize("error", ["x", 3, None, KeyboardInterrupt(), ValueError])
 async def test_what_cannot_be_an_answer(error: Any) -> None:
-    """Later.fail raises TypeError at whoever gives it; the caller is told of that crash, not the
+    """Later.fail raises TypeError where it is called; the caller is told of that crash, not the
     other way round.
     """
     logging.disable(logging.CRITICAL)
@@ -127,7 +127,7 @@ async def test_what_cannot_be_an_answer(error: Any) -> None:
 
 @pytest.mark.parametrize("what", ["ask", None, 3])
 async def test_what_cannot_be_continued_with(what: Any) -> None:
-    """TypeError with the remedy."""
+    """A TypeError says the remedy."""
     logging.disable(logging.CRITICAL)
     try:
         async with ak.open_node() as node:
@@ -144,7 +144,7 @@ async def _generator(self: Any, *_: Any) -> Any:
 @pytest.mark.parametrize("name", ["connected", "received"])
 @pytest.mark.parametrize("how", ["generator", "async generator", "a message"])
 def test_what_the_reader_calls_is_neither_a_generator_nor_a_message(name: str, how: str) -> None:
-    """Refused as the class is defined: a generator would never run."""
+    """The method is refused when the class is defined: a generator would never run."""
 
     def generator(self: Any, *_: Any) -> Any:
         yield 1
@@ -158,8 +158,8 @@ def test_what_the_reader_calls_is_neither_a_generator_nor_a_message(name: str, h
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 async def test_a_host_that_catches_an_interrupt_of_an_inline_call(error: type[BaseException]) -> None:
-    """Whether a call runs inline decides nothing: the node stops, and it comes out, as from any
-    handler.
+    """It makes no difference that the call runs inline: the node stops, and the interrupt comes
+    out, as from any handler.
     """
     began: list[int] = []
 
@@ -181,7 +181,7 @@ async def test_a_host_that_catches_an_interrupt_of_an_inline_call(error: type[Ba
 
 @pytest.mark.parametrize("receiver", [Plain, Trapping])
 async def test_a_link_to_an_actor_of_another_node(receiver: Any) -> None:
-    """An end tells it there, and touches nobody of that number here."""
+    """An end tells the actor there, and touches no actor of the same number here."""
     async with ak.open_node(name="one") as one, ak.open_node(name="two") as two:
         here = [one.spawn(Plain) for _ in range(3)]
         there = [two.spawn(receiver) for _ in range(3)]
@@ -205,7 +205,7 @@ async def test_who_waits_for_a_node_that_has_ended_is_told() -> None:
 
 
 async def test_a_stop_by_force_names_whom_it_kills(caplog: pytest.LogCaptureFixture, autojump_clock: MockClock) -> None:
-    """What an actor could not save in time is lost: the log says whose."""
+    """What an actor could not save in time is lost: the log names the actor."""
 
     class Slow(ak.Actor):
         trap_exit = True
@@ -220,7 +220,7 @@ async def test_a_stop_by_force_names_whom_it_kills(caplog: pytest.LogCaptureFixt
 
 
 async def test_a_call_within_its_time(autojump_clock: MockClock) -> None:
-    """And what is a time is one."""
+    """A call with a valid time keeps to it."""
     async with ak.open_node() as node:
         ref = node.spawn(Plain)
         assert await ref.within(2).call(Plain.ask_slowly) == 1

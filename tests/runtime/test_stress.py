@@ -1,9 +1,9 @@
 """Random programs of actors and processes, and what must hold whatever they do.
 
-Each round is one node with random settings and some dozen actors that run random scripts: messages,
-calls (inline, queued, cancelled, late), nurseries, shields, swallowed cancellations, locks, links,
-kills, crashes, leaks. Time is virtual. ``ACTORKIT_STRESS_SECONDS`` says how long to go on,
-``ACTORKIT_STRESS_SEED`` where to begin. A failure names its seed.
+Each round is one node with random settings and a dozen or so actors that run random scripts:
+messages, calls (inline, queued, cancelled, late), nurseries, shields, swallowed cancellations,
+locks, links, kills, crashes, leaks. Time is virtual. ``ACTORKIT_STRESS_SECONDS`` says how long to
+go on, ``ACTORKIT_STRESS_SEED`` where to begin. A failure names its seed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Planned(Exception):
 
 
 class World:
-    """One round: what happens, what must hold, and what did not."""
+    """One round: what happens, what must hold, and what did not hold."""
 
     def __init__(self, seed: int, node: ak.Node, features: Features) -> None:
         self.random = random.Random(seed)
@@ -75,7 +75,7 @@ class World:
         self.causes.setdefault(ref, set()).add(why)
 
     def step(self, ref: Any) -> None:
-        """In a step of ``ref``'s code."""
+        """Called in a step of ``ref``'s code."""
         self.steps += 1
         if self.node.engine.current is not ref or self.told is not ref:
             self.violate(f"current is {self.node.engine.current}, told {self.told}, in a step of {ref}")
@@ -146,7 +146,8 @@ class World:
         """Does this death have a cause?"""
         causes = self.causes.get(event.ref, set())
         reason = event.reason
-        # Who leaves a scope open may be cancelled in it: a Cancelled that is nobody's else.
+        # An actor that leaves a scope open may be cancelled in it, by a Cancelled of no other
+        # origin.
         leaks = ("RuntimeError", "Cancelled", "BaseExceptionGroup")
         if "link" in causes or self.closing:
             ok = not isinstance(reason, ak.Crash) or reason.type.rpartition(".")[2] in ("Planned", *leaks)
@@ -171,7 +172,7 @@ class World:
         return [(word, depth - 1) for word in words] if depth > 0 else []
 
     def now(self, ctx: Any, word: str, depth: int) -> bool:
-        """An operation that needs no await. False: it is none of those."""
+        """Do an operation that needs no await. False: it is not one of those."""
         if word == "cast":
             other = self.pick()
             if other.kind.process:
@@ -237,7 +238,7 @@ class World:
         return True
 
     async def run(self, ctx: Any, script: list[tuple[str, int]], kid: bool = False) -> None:
-        """A script in an async handler, a process or a task of theirs."""
+        """Run a script in an async handler, a process or one of their tasks."""
         for word, depth in script:
             self.step(ctx)
             if kid and word in ("crash", "exit_now", "leak_scope", "variable", "stop", "link"):
@@ -393,7 +394,7 @@ class Stressed(ak.Actor):
 
 
 class Careful(Stressed):
-    """With init, terminate and trapped exits."""
+    """An actor with init, terminate and trapped exits."""
 
     trap_exit = True
 
@@ -529,8 +530,8 @@ async def quiet(world: World) -> None:
 
 
 def test_random_programs(caplog: pytest.LogCaptureFixture) -> None:
-    """Activations, token, order, current, quiescence, explained deaths, a pool that shrinks, a node
-    that closes.
+    """What must hold: activations, token, order, current, quiescence, explained deaths, a pool that
+    shrinks, a node that closes.
     """
     logging.getLogger("actorkit").setLevel(logging.CRITICAL)
     end = time.monotonic() + SECONDS

@@ -123,7 +123,8 @@ class Unkillable(SystemEvent):
 @attrs.frozen
 class MemoryLevelChanged(SystemEvent):
     """The node has become shorter of memory, or less short: ``because`` gives rule and numbers.
-    ``who`` is the node."""
+    ``who`` is the node; of a subtree's governor, ``ref`` and ``who`` are the supervisor, and the
+    last event, when the governor ends above NORMAL, says NORMAL."""
 
     level: MemoryLevel
     previous: MemoryLevel

@@ -121,3 +121,8 @@ class Relations(Generic[R]):
         if self.at_exit is None:
             self.at_exit = []
         self.at_exit.append(callback)
+
+    def forget_at_exit(self, callback: Callable[[R, ExitReason], None]) -> None:
+        """Take back one ``call_at_exit``. Nothing happens if it has been called already."""
+        if self.at_exit is not None and callback in self.at_exit:
+            self.at_exit.remove(callback)
