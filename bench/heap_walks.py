@@ -129,7 +129,7 @@ async def census(actors: int, pure: bool) -> dict[str, object]:
             node.spawn(Small, number)
         await node.heap_census()
         gc.collect()
-        given = [(roots_of(record), record.queues()) for record in node.engine.actors.values()]
+        given = [(roots_of(record), record.message_queues()) for record in node.engine.actors.values()]
         starts = range(0, actors, ACTORS_A_PIECE)
         start = time.thread_time()
         await node.heap_census()

@@ -38,7 +38,7 @@ def _row(record: Record[Any]) -> Row | None:
         return None
     account = record.account
     limit = None if account is None or account.owner is None else account.owner.limit.size
-    return roots_of(record), record.queues(), int(record.memory_priority), record.state == IDLE, limit
+    return roots_of(record), record.message_queues(), int(record.memory_priority), record.state == IDLE, limit
 
 
 def _rank_of(kind: RecordKind) -> int | None:

@@ -38,15 +38,15 @@ def _pulled(record: Record[Any]) -> list[Record[Any]]:
     owner = record.kind.owner
     if owner is not None:
         pulled += owner.companions(record)
-    pulled += record.children()
+    pulled += record.child_records()
     return pulled
 
 
 def below(supervisor: Record[Any]) -> list[Record[Any]]:
     """Everyone below a supervisor, the nearest first, without the supervisor itself."""
-    found = list(supervisor.children())
+    found = list(supervisor.child_records())
     for record in found:  # the list grows meanwhile
-        found += record.children()
+        found += record.child_records()
     return found
 
 

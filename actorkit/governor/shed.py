@@ -66,7 +66,7 @@ def shed(record: Record[Any], wanted: int, why: str) -> Shed:
         size += _size(message)
         return True
 
-    taken = record.remove_if(given_up)
+    taken = record.remove_messages(given_up)
     for message in taken:
         record.engine.dead_letter(record, message, DeadLetterReason.SHED, why)
         reply = message[2]
@@ -78,7 +78,7 @@ def shed(record: Record[Any], wanted: int, why: str) -> Shed:
                 )
             )
     if taken:
-        record.refill()
+        record.refill_mailbox()
     return Shed(len(taken), size)
 
 

@@ -25,7 +25,7 @@ async def run_by_mailbox(record: Record[Any], task: Task, function: Any, args: t
     current one."""
     while record.state != DEAD:
         turn = MailboxTurn(task)
-        record.post((function, args, turn))
+        record.post_notice((function, args, turn))
         got = await park(Trap(turn.abort))
         if got is not WAKE:
             got.unwrap()

@@ -19,12 +19,12 @@ class Puppet(ak.Actor):
 
     @ak.call
     def do(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Synchronous: runs inline when idle."""
+        """A synchronous method: it runs inline when the puppet is idle."""
         return function(self, *args)
 
     @ak.call
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Asynchronous: ``function`` is an async function of the puppet."""
+        """An asynchronous method: ``function`` is an async function of the puppet."""
         return await function(self, *args)
 
     @ak.cast

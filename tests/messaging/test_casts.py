@@ -133,7 +133,7 @@ async def test_bound_methods_are_refused(node: ak.Node, clock: MockClock) -> Non
 
 
 async def test_an_override_that_is_no_function_is_refused(node: ak.Node, clock: MockClock) -> None:
-    """An override must be a plain method as well."""
+    """An override that is not a plain method is refused."""
 
     class Odd(Room):
         say = staticmethod(print)  # type: ignore[assignment]

@@ -90,8 +90,8 @@ async def test_every_door_takes_it(autojump_clock: Any) -> None:
 
 
 async def test_one_that_leads_to_nobody(autojump_clock: Any) -> None:
-    """A ref that leads to nobody: a monitor and a link hear NoProc, sys says that it is dead, and
-    process_info is None.
+    """For a ref that leads to nobody a monitor and a link hear NoProc, sys says that it is dead,
+    and process_info is None.
     """
     async with ak.open_node() as node:
         other, tied = node.spawn(Sink), node.spawn(Sink)

@@ -168,14 +168,14 @@ async def play(seed: int, busy: bool) -> int:
             match deed:
                 case "link":
                     if graph.nodes[b].reason is not None and not graph.nodes[a].traps:
-                        continue  # that would be its end: a death of its own
+                        continue  # the link would end it: that is another death
                     graph.link(a, b)
                     await refs[a].call(Puppet.do, lambda me, ref: me.ctx.link(ref), refs[b])
                 case "unlink":
                     graph.unlink(a, b)
                     gone = [one for one in graph.nodes[a].got if one[:2] == ("exit", b)]
                     if gone:
-                        continue  # what it has handled is not taken back
+                        continue  # an Exit that was handled is not taken back
                     await refs[a].call(Puppet.do, lambda me, ref: me.ctx.unlink(ref), refs[b])
                 case "monitor":
                     graph.monitor(serial, a, b)

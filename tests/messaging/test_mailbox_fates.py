@@ -102,7 +102,7 @@ class Program:
 
         async with ak.open_node() as node, node.subscribe(ak.DeadLetter, capacity=1000) as letters:
             ref = node.spawn(ak.child(make).with_(mailbox=self.bound, overflow=self.policy))
-            handled = made[0].handled  # its own reference goes with its state
+            handled = made[0].handled  # kept here: the actor's own reference goes with its state
             record: Any = ref
             scopes = [trio.CancelScope() for _ in range(SENDERS)]
             async with trio.open_nursery() as nursery:

@@ -556,7 +556,7 @@ async def test_dead_letters_with_keywords(node: ak.Node, clock: MockClock) -> No
 
 
 async def test_an_unbounded_mailbox(node: ak.Node, clock: MockClock) -> None:
-    """mailbox=math.inf takes any number."""
+    """mailbox=math.inf takes any number of messages."""
     ref, made = gate(node, mailbox=float("inf"))
     await settle()
     assert all(ref.cast(Gate.note, n) for n in range(5_000))

@@ -15,6 +15,7 @@ from typing import Any
 
 import attrs
 import pytest
+import trio
 
 import actorkit as ak
 
@@ -199,6 +200,69 @@ async def test_a_method_of_a_ref_tells_how_it_is_sent(node: ak.Node, clock: Any)
         ak.Ref.get_item  # type: ignore[attr-defined]  # noqa: B018
 
 
+COMMON = """
+    put get find post add remove pop push update delete list open close start join leave say read write flush reset
+    gather refuse rewrite detach children fits refill overflow remove_if put_first put_next take_oldest drop_oldest
+    queues next_message ended insert append extend clear count index sort reverse copy peek take drop give set fetch
+    load save store create destroy init terminate setup teardown begin end finish done cancel abort pause resume suspend
+    retry restart run execute submit enqueue dequeue process handle work perform apply notify publish emit broadcast
+    deliver receive reply answer ask tell request respond ack nack confirm reject accept approve deny login logout
+    connect disconnect attach bind unbind acquire release lock unlock reserve withdraw deposit transfer balance pay
+    refund charge total sum increment decrement inc dec bump tick tock ping pong echo hello status info health check
+    validate verify report log print show display render draw move step turn play draw_card attack heal spend earn
+    buy sell order ship track locate search query filter map reduce collect merge split forward relay route dispatch
+    schedule expire refresh invalidate touch keys values items size length is_empty has contains lookup first last
+    next previous all any top bottom head tail change set_state get_state resolve fail succeed crash
+    rename tag mark archive restore backup export upload download stream encode decode visit leave_room
+"""
+"""What messages are often called."""
+
+
+class Queue(ak.Actor):
+    def __init__(self) -> None:
+        self.jobs: list[str] = []
+
+    @ak.cast
+    def put(self, job: str) -> None:
+        self.jobs.append(job)
+
+    @ak.call
+    def size(self) -> int:
+        return len(self.jobs)
+
+    @ak.call
+    async def work(self) -> None:
+        await trio.sleep(1)
+
+
+@pytest.mark.parametrize("busy", [False, True])
+@pytest.mark.parametrize("budget", [None, "1 MiB"])
+async def test_a_forgotten_cast_does_nothing(node: ak.Node, clock: Any, busy: bool, budget: Any) -> None:
+    """A ref has no method of its own with a name that is common for messages: who writes
+    ``ref.put(job)`` gets an error, and nothing has come into the mailbox."""
+    assert len(COMMON.split()) >= 150
+    ref: Any = node.spawn(ak.child(Queue).with_(max_heap_size=budget))
+    async with trio.open_nursery() as nursery:
+        if busy:
+            nursery.start_soon(ref.call, Queue.work)
+            await settle()
+            ref.cast(Queue.put, "waits")
+        for name in COMMON.split():
+            for args in ((), ("abc",)):
+                if name == "resolve" and not args:
+                    continue  # it is the runtime's, and only tells
+                with pytest.raises((AttributeError, TypeError)):
+                    getattr(ref, name)(*args)
+                    pytest.fail(f"ref.{name}{args} did something")
+                assert ref.mailbox_length == busy, name
+                assert ref.alive, name
+                ref.validate_mailbox()
+    with pytest.raises(AttributeError, match=r"use `await ref\.call\(Queue\.put, …\)`"):
+        ref.put("abc")
+    assert await ref.call(Queue.size) == busy
+    assert node.statistics().crashes == 0
+
+
 async def test_what_looks_at_objects_still_can(node: ak.Node, clock: Any) -> None:
     """copy, pickle, inspect, weakref and doctest's unwrap ask for attributes that are not there,
     and get the answer that they expect.
@@ -321,8 +385,8 @@ def test_a_class_that_cannot_work_is_refused_when_it_is_defined(what: str) -> No
 
 
 def test_classes_that_only_look_like_it_are_fine() -> None:
-    """A class may use another actor's ctx, read its own, wrap generators and decorate helper
-    methods.
+    """A class may set the ctx of other objects, read its own, wrap generators and decorate
+    helper methods.
     """
     import contextlib
     import functools

@@ -115,7 +115,7 @@ async def test_malformed_bytes_end_the_connection_in_order() -> None:
 
 
 async def test_ten_megabytes_raw_are_exact() -> None:
-    """What comes back is what was sent, byte by byte."""
+    """The echo is what was sent, byte by byte."""
     data = random.Random(1).randbytes(10_000_000)
     async with serving(echo(RawEcho, max_unsent=1 << 24)) as server, server.client() as client:
         async with trio.open_nursery() as nursery:

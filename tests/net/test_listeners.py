@@ -379,7 +379,7 @@ async def test_connections_that_outlive_a_killed_listener_are_closed(mock_clock:
         await settled()
         assert not server.listener.alive
         assert [ref.alive for ref in old] == [True, True]
-        mock_clock.jump(1)  # the handler of one ends, and terminate of the other
+        mock_clock.jump(1)  # the busy one's handler ends, and the idle one's terminate
         await settled()
         mock_clock.jump(1)
         assert await busy.rest() == b"bye\n"
@@ -572,7 +572,7 @@ async def test_a_line_that_comes_in_one_piece_with_the_handshake(contexts: Conte
 
 
 async def test_tls_megabytes_both_ways_at_once(contexts: Contexts) -> None:
-    """Receiving and sending overlap; every byte arrives."""
+    """Receiving and sending overlap, and every byte arrives."""
     data = os.urandom(3_000_000)
     async with serving(tls(contexts, RawEcho, max_unsent=1 << 24)) as server, secure(server, contexts) as client:
         async with trio.open_nursery() as nursery:

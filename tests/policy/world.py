@@ -152,10 +152,10 @@ class World(RuleBasedStateMachine):
         life.killed = shutdown == "brutal_kill"
 
     def check_start(self, life: Life) -> None:
-        """For subclasses."""
+        """A hook for subclasses."""
 
     def check_stop(self, life: Life) -> None:
-        """For subclasses."""
+        """A hook for subclasses."""
 
     # --- what may happen ---
 

@@ -127,7 +127,7 @@ def test_the_mount_that_shows_more(tmp_path: Path) -> None:
 
 
 def test_groups_without_the_controller_are_passed_over(tmp_path: Path) -> None:
-    """A process in such a group is charged to the nearest ancestor with the controller."""
+    """A process in a group without the controller counts to the nearest ancestor that has it."""
     process(tmp_path, "0::/a/b\n", V2)
     v2(tmp_path, "sys/fs/cgroup/a", 100, 90)
     plant(tmp_path, {"sys/fs/cgroup/a/b/cgroup.procs": "1\n"})

@@ -349,7 +349,7 @@ def run(tools: str) -> None:
 
 
 if __name__ == "__main__":
-    logging.getLogger("actorkit").addHandler(logging.NullHandler())  # what is logged is not asked about
+    logging.getLogger("actorkit").addHandler(logging.NullHandler())  # the log is not checked
     logging.lastResort = None
     run(sys.argv[1] if len(sys.argv) > 1 else "")
     print("right")

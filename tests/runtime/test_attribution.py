@@ -217,7 +217,7 @@ class Broken(ak.Actor):
 
 
 class Whole(Probe):
-    """With async init, handle_info and terminate."""
+    """An actor with async init, handle_info and terminate."""
 
     async def init(self) -> None:
         self.look()

@@ -29,7 +29,7 @@ FATAL = [KeyboardInterrupt, SystemExit]
 
 
 class Thrower:
-    """Raises at one door, once."""
+    """Raises once, at one door."""
 
     def __init__(self, door: str, error: type[BaseException]) -> None:
         self.door = door
@@ -364,7 +364,7 @@ async def test_other_log_calls_change_nothing_either(
 
 
 class Odd:
-    """Its texts raise."""
+    """An object whose texts raise."""
 
     def __init__(self, error: type[BaseException]) -> None:
         self.error = error

@@ -423,7 +423,7 @@ async def test_a_shutdown_waits_for_the_message_at_hand(opened: OpenNode, autoju
 
 
 async def test_a_stop_overtakes_the_mailbox(opened: OpenNode) -> None:
-    """Queued messages are dead letters."""
+    """Queued messages become dead letters."""
     async with opened() as node:
         log: list[Any] = []
         ref = node.spawn(Ends, log)
@@ -516,7 +516,7 @@ async def test_a_terminate_that_hangs_can_be_killed(opened: OpenNode, autojump_c
 
 
 async def test_the_first_untrappable_reason_counts(opened: OpenNode) -> None:
-    """Several exits come while the actor is suspended: all others are told the first."""
+    """Of several exits that come while the actor is suspended, the first is its reason."""
     async with opened() as node:
         ref = node.spawn(Ends, [])
         ref.cast(Ends.sleep)

@@ -121,7 +121,7 @@ class Stubborn(ak.Actor):
 
 
 def test_who_gave_up_is_known_by_the_reason_itself() -> None:
-    """A supervisor that gave up is not known by the reason's text, which an actor may choose for
+    """The reason itself says that a supervisor gave up, not its text, which an actor may choose for
     its own shutdown.
     """
     assert gave_up(TOO_MANY_RESTARTS)

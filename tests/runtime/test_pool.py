@@ -335,7 +335,7 @@ async def _note_reason(node: ak.Node, ref: ak.Ref[Any], out: list[Any]) -> None:
 async def test_a_lock_released_in_a_later_message_is_a_crash_of_that_actor(
     opened: OpenNode, autojump_clock: Any
 ) -> None:
-    """A lock belongs to the message that took it."""
+    """A lock belongs to the message that took it, so a later message may not release it."""
     async with opened() as node:
         lock = trio.Lock()
         ref = node.spawn(LockUser, lock)
@@ -369,7 +369,7 @@ async def test_a_lock_held_at_death_breaks(opened: OpenNode, autojump_clock: Any
 
 
 async def test_a_lock_used_within_its_message_is_fine(opened: OpenNode, autojump_clock: Any) -> None:
-    """Two actors take turns."""
+    """Two actors take turns with a lock."""
     async with opened() as node:
         lock = trio.Lock()
         refs = [node.spawn(LockUser, lock) for _ in range(5)]
@@ -679,7 +679,7 @@ async def test_handlers_that_suspend_for_one_step_need_few_workers(opened: OpenN
 
 @pytest.mark.parametrize("max_idle", [0, 1])
 async def test_a_pool_that_keeps_no_worker(opened: OpenNode, max_idle: int, autojump_clock: Any) -> None:
-    """max_idle=0 only costs time."""
+    """A pool with max_idle=0 only costs time."""
     async with opened(max_idle=max_idle) as node:
         await assert_sound(node, 20)
         await trio.sleep(1)

@@ -56,7 +56,7 @@ NO_TIME = [math.nan, -1, "3", None, True]
 @pytest.mark.parametrize("seconds", NO_TIME)
 @pytest.mark.parametrize("ref", ["record", "named"])
 async def test_what_is_no_time_for_a_call(seconds: Any, ref: str) -> None:
-    """ValueError comes at within; the node goes on."""
+    """within raises ValueError; the node goes on."""
     async with ak.open_node() as node:
         node.spawn(ak.child(Plain).with_(name="plain"))
         target: Any = ak.named(Plain, "plain") if ref == "named" else node.whereis("plain")
@@ -76,7 +76,7 @@ async def test_what_is_no_time_for_a_node(seconds: Any, option: str) -> None:
 
 
 async def test_a_nodes_name_is_a_text() -> None:
-    """Anything else would come up in the middle of a report."""
+    """A name that is not a string is refused: it would come up in the middle of a report."""
     name: Any = 7
     with pytest.raises(TypeError, match="name=7: a node's name is a text"):
         async with ak.open_node(name=name):
@@ -86,7 +86,7 @@ async def test_a_nodes_name_is_a_text() -> None:
 @pytest.mark.parametrize("wanted", [3, (int, str), "text", list[int]])
 @pytest.mark.parametrize("waits", [False, True])
 async def test_what_cannot_be_received(wanted: Any, waits: bool) -> None:
-    """TypeError comes whether a message is there or not, and no message is taken."""
+    """receive raises TypeError whether a message is there or not, and takes no message."""
     told: list[Any] = []
 
     async def process(ctx: ak.ProcessContext) -> None:

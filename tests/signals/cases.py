@@ -247,7 +247,7 @@ def what_is_wrong(case: Case, end: Ending) -> list[str]:
 
 
 def _outcome(case: Case, outcome: str, end: Ending, early: bool) -> Iterator[str]:
-    interrupted = SIGINT in case.script.signals or case.spot.stuck  # who is stuck is interrupted after SIGTERM
+    interrupted = SIGINT in case.script.signals or case.spot.stuck  # a stuck program is interrupted after SIGTERM
     terminated = SIGTERM in case.script.signals
     statuses = {"KeyboardInterrupt": -signal.SIGINT, "returned None": 0, "returned 'done'": 0}
     allowed = set()

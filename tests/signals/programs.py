@@ -90,7 +90,7 @@ def shape(error: BaseException) -> str:
     return type(error).__name__
 
 
-# --- who stands around -----------------------------------------------------------------------
+# --- the other actors ------------------------------------------------------------------------
 
 
 class Keeper(ak.Actor):

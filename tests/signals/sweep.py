@@ -122,7 +122,7 @@ async def main() -> str:
                 node.send_after(0.001, counter, "later")
                 await trio.lowlevel.checkpoint()
             finally:
-                sys.setprofile(hook)  # an exception out of it has taken it away
+                sys.setprofile(hook)  # an exception from the hook removes it
     finally:
         marks.append("closed")
     return "done"
@@ -142,7 +142,7 @@ def child(run: Run, output: int) -> None:
     signal.alarm(HANG)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     points.update(run.points)
-    signal.signal(signal.SIGTERM, lambda *_: marks.append("terminated"))  # ak.run's, unless it is not there
+    signal.signal(signal.SIGTERM, lambda *_: marks.append("terminated"))  # heard when ak.run's is not set
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     runner: Any = ak.run if run.runner == "ak" else trio.run
     raised_in = ""

@@ -309,7 +309,7 @@ def test_a_loop_that_stands_still_is_interrupted(monkeypatch: pytest.MonkeyPatch
     real = signal.pthread_kill
 
     def press(thread: int, number: int) -> None:
-        cli.STANDSTILL_SECONDS = 600.0  # a second one would end this very process
+        cli.STANDSTILL_SECONDS = 600.0  # a second press would end this very process
         real(thread, number)
 
     monkeypatch.setattr(signal, "pthread_kill", press)

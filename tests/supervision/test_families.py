@@ -52,7 +52,7 @@ async def test_a_kill_takes_along_nobody_that_is_merely_referred_to(kind: str) -
     async with ak.open_node() as node:
         peers = [node.spawn(Peer) for _ in range(3)]
         impostor: Any = node.spawn(spec(*peers, kind=kind))
-        assert impostor.children() == ()
+        assert impostor.child_records() == ()
         assert radius_of(impostor) == [impostor]
         assert below(impostor) == []
         impostor.kill()
@@ -77,10 +77,10 @@ async def test_a_supervisor_of_the_users_own_class_has_its_children() -> None:
     lab = Lab()
     flags = ak.supervisor(*lab.specs("ab")).args
     async with ak.open_node(ak.child(Own, *flags).with_(kind="supervisor", name="top")) as node:
-        assert node.root.children() == [lab.refs["a"], lab.refs["b"]]  # type: ignore[arg-type]
+        assert node.root.child_records() == [lab.refs["a"], lab.refs["b"]]  # type: ignore[arg-type]
         assert [entry.id for entry in node.tree().children] == ["a", "b"]  # type: ignore[union-attr]
         await top().call(S.terminate_child, "a")
-        assert node.root.children() == [lab.refs["b"]]  # type: ignore[arg-type]
+        assert node.root.child_records() == [lab.refs["b"]]  # type: ignore[arg-type]
 
 
 async def test_a_subtree_is_what_the_shells_say() -> None:
@@ -106,7 +106,7 @@ async def test_a_supervisor_that_has_ended_has_no_children() -> None:
     async with ak.open_node() as node:
         supervisor: Any = node.spawn(ak.supervisor(*lab.specs("ab")))
         await supervisor.call(S.which_children)
-        assert len(supervisor.children()) == 2
+        assert len(supervisor.child_records()) == 2
         supervisor.kill()
         await node.stopped(supervisor)
-        assert not supervisor.children()
+        assert not supervisor.child_records()

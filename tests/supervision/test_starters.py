@@ -395,7 +395,7 @@ async def test_no_code_of_a_start_runs_to_find_its_starter() -> None:
 
 
 def test_a_cache_finds_what_was_put_and_forgets_the_oldest() -> None:
-    """The rule itself, without a node."""
+    """A cache keeps to its rule without a node too."""
     cache = StarterCache(lambda spec: pytest.fail("nothing is made"))
     starters: list[Any] = [object() for _ in range(3 * GENERATION)]
     for number, starter in enumerate(starters):

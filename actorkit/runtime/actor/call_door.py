@@ -202,7 +202,7 @@ class CallDoor(Mailbox):
             # it, now and from now on.
             self.kind.inline[method] = None
             reply.remember_caller()
-            self.put_next(Continuation((_carry_on, (result,), reply)))
+            self.put_next_message(Continuation((_carry_on, (result,), reply)))
             if self.state == IDLE:
                 self.make_ready()
         return await self.wait_for_answer(reply, method)

@@ -46,7 +46,7 @@ def send_signal(
         engine.end_now(target, verdict.reason)
     elif isinstance(verdict, Message):
         kind = LinkNotice if via is Source.LINK else Notice
-        target.post(kind((target.kind.info, (Exit(source, verdict.reason),), None)))
+        target.post_notice(kind((target.kind.info, (Exit(source, verdict.reason),), None)))
 
 
 def link(engine: Signals[Record[Any]], one: Record[Any], other: Record[Any]) -> None:
@@ -172,5 +172,5 @@ def _tell(
 
 def _drop_queued(record: Record[Any], kind: type[Notice], unwanted: Callable[[Any], bool]) -> None:
     """Remove queued notices of ``kind`` for whose message ``unwanted`` holds."""
-    record.remove_if(lambda queued: isinstance(queued, kind) and bool(queued[1]) and unwanted(queued[1][0]))
-    record.refill()
+    record.remove_messages(lambda queued: isinstance(queued, kind) and bool(queued[1]) and unwanted(queued[1][0]))
+    record.refill_mailbox()

@@ -68,7 +68,7 @@ class Shortage:
     def make_room(self, mailbox: Mailbox, message: Message) -> bool:
         """Drop the oldest messages until ``message`` fits. False: it does not, and nothing is left
         to drop."""
-        return mailbox.drop_oldest(self) is not None
+        return mailbox.drop_oldest_message(self) is not None
 
     def error(self, mailbox: Mailbox, what: str) -> MailboxFull:
         """What the sender of a call gets."""
@@ -87,7 +87,11 @@ Detached = tuple[list[Message] | None, list[Message] | None]
 
 
 class Mailbox(Party):
-    """The mailbox of one actor: the first part of its record. See the module's docstring."""
+    """The mailbox of one actor: the first part of its record. See the module's docstring.
+
+    A record is also the ref that users hold, and they forget ``ref.cast``. So no method here has a
+    name that a user's message is likely to have: ``ref.put(job)`` must raise AttributeError.
+    """
 
     __slots__ = ("account", "inbox", "kind", "outbox", "relations", "state")
 
@@ -119,7 +123,7 @@ class Mailbox(Party):
         """Its relations, made on first use."""
         raise NotImplementedError
 
-    def fits(self, message: Message) -> bool:
+    def message_fits(self, message: Message) -> bool:
         """May it come in, whatever the number of messages? Without a budget anything may."""
         return True
 
@@ -140,12 +144,12 @@ class Mailbox(Party):
         """Does any message wait?"""
         return bool(self.inbox or self.outbox)
 
-    def queues(self) -> list[list[Message]]:
+    def message_queues(self) -> list[list[Message]]:
         """The lists that have messages in them, for whoever measures what an actor holds. They stay
         the mailbox's."""
         return [queue for queue in (self.inbox, self.outbox) if queue]
 
-    def next_message(self) -> Message | None:
+    def next_in_mailbox(self) -> Message | None:
         """The message that is handled next. It stays where it is."""
         if self.outbox:
             return self.outbox[-1]
@@ -156,7 +160,7 @@ class Mailbox(Party):
         """Is the next message ``init``, or more of the message before? Then a stop waits, and so do
         the system's requests (as in OTP, where they are messages, and a server handles those after
         init and handle_continue)."""
-        message = self.next_message()
+        message = self.next_in_mailbox()
         return type(message) is Continuation or type(message) is FirstMessage
 
     def validate_mailbox(self) -> None:
@@ -167,10 +171,10 @@ class Mailbox(Party):
 
     # --- putting ------------------------------------------------------------------------------
 
-    def put(self, message: Message) -> None:
+    def put_message(self, message: Message) -> None:
         """Add what has been accepted, and see that it is handled. No bound applies."""
         if self.state == DEAD:
-            self.refuse(message, DeadLetterReason.DEAD)
+            self.refuse_message(message, DeadLetterReason.DEAD)
         elif self.inbox is None:
             if self.state == IDLE:
                 self.make_ready()
@@ -178,12 +182,12 @@ class Mailbox(Party):
         else:
             self.inbox.append(message)
 
-    def put_first(self, message: FirstMessage) -> None:
+    def put_first_message(self, message: FirstMessage) -> None:
         """Add it before what the actor has sent to itself. Nothing has been taken yet, and nobody
         is woken."""
         self.inbox = [message, *(self.inbox or ())]
 
-    def put_next(self, message: Message) -> None:
+    def put_next_message(self, message: Message) -> None:
         """Make it the next message. Nobody is woken."""
         if self.outbox is None:
             self.outbox = [message]
@@ -192,7 +196,7 @@ class Mailbox(Party):
 
     # --- taking -------------------------------------------------------------------------------
 
-    def take_oldest(self) -> Message | None:
+    def take_oldest_message(self) -> Message | None:
         """Remove the oldest message that somebody has sent."""
         outbox, inbox = self.outbox or [], self.inbox or []
         for index in range(len(outbox) - 1, -1, -1):
@@ -206,9 +210,10 @@ class Mailbox(Party):
                 return message
         return None
 
-    def remove_if(self, unwanted: Callable[[Message], bool]) -> list[Message]:
+    def remove_messages(self, unwanted: Callable[[Message], bool]) -> list[Message]:
         """Remove the messages for which ``unwanted`` holds; it is asked in the order of their
-        arrival. Returns them in that order. Call ``refill`` when they have been dealt with."""
+        arrival. Returns them in that order. Call ``refill_mailbox`` when they have been dealt
+        with."""
         removed: list[Message] = []
         for queue, order in ((self.outbox, -1), (self.inbox, 1)):
             if queue:
@@ -220,14 +225,14 @@ class Mailbox(Party):
             self.inbox = None
         return removed
 
-    def refill(self) -> None:
+    def refill_mailbox(self) -> None:
         """Messages have been taken out of the middle: let in those who wait for room."""
         if self.relations is not None and self.relations.senders:
             self.admit_senders()
             if self.inbox is not None and self.state == IDLE:
                 self.make_ready()
 
-    def rewrite(self, change: Callable[[Message], Message]) -> None:
+    def rewrite_messages(self, change: Callable[[Message], Message]) -> None:
         """Put ``change(message)`` in the place of each message."""
         for queue in (self.inbox, self.outbox):
             if queue:
@@ -245,7 +250,7 @@ class Mailbox(Party):
         self.outbox = None
         return True
 
-    def detach(self) -> Detached | None:
+    def detach_messages(self) -> Detached | None:
         """Empty the mailbox of an actor that ends: what was in it, for ``newest_first``; None:
         nothing."""
         detached = (self.inbox, self.outbox) if self.inbox or self.outbox else None
@@ -254,7 +259,7 @@ class Mailbox(Party):
 
     # --- selective receive: a process has looked at what is in its outbox ------------------------
 
-    def gather(self) -> bool:
+    def gather_messages(self) -> bool:
         """Put what has arrived behind what is left. True: there is something."""
         inbox = self.inbox
         if inbox is not None:
@@ -268,15 +273,15 @@ class Mailbox(Party):
 
     @property
     def gathered(self) -> int:
-        """How many messages ``gather`` has put in order and nobody has taken."""
+        """How many messages ``gather_messages`` has put in order and nobody has taken."""
         return len(self.outbox) if self.outbox else 0
 
     @property
     def has_arrivals(self) -> bool:
-        """Has anything come since ``gather``?"""
+        """Has anything come since ``gather_messages``?"""
         return self.inbox is not None
 
-    def find(self, test: Callable[[Any], object] | None, refused: int) -> Message | None:
+    def find_message(self, test: Callable[[Any], object] | None, refused: int) -> Message | None:
         """Take the oldest gathered message that passes ``test``, behind the ``refused`` oldest;
         None: there is none. Without a test, the oldest. The test is the user's, and may itself take
         messages: then it begins anew."""
@@ -305,22 +310,22 @@ class Mailbox(Party):
 
     # --- no room ------------------------------------------------------------------------------
 
-    def overflow(self, message: Message, shortage: Shortage = PLACES) -> bool:
+    def overflow_mailbox(self, message: Message, shortage: Shortage = PLACES) -> bool:
         """A cast or send finds no room, or nobody. True: accepted after all, or dropped by a policy
         that does not trouble the sender."""
         if self.state == DEAD:
-            return self.refuse(message, DeadLetterReason.DEAD)
+            return self.refuse_message(message, DeadLetterReason.DEAD)
         policy = self.kind.overflow
         if policy == "drop_oldest":
             if shortage.make_room(self, message):
-                self.put(message)
+                self.put_message(message)
                 return True
             reason, newest = shortage.nothing_to_drop, False
         else:
             newest = policy == "drop_newest"
             reason = shortage.dropped_newest if newest else shortage.full
         # Only for those who listen: in a flood the text would cost more than the refusal.
-        self.refuse(message, reason, shortage.details(self) if self.kind.engine.events.listened else "")
+        self.refuse_message(message, reason, shortage.details(self) if self.kind.engine.events.listened else "")
         return newest
 
     def overflow_of_call(self, message: Message, reply: PendingReply, shortage: Shortage = PLACES) -> None:
@@ -328,14 +333,14 @@ class Mailbox(Party):
         policy = self.kind.overflow
         if policy == "wait" and self.state not in (IDLE, DEAD):
             self.need_senders()[SenderWaiting.for_call(reply, self, message)] = None
-        elif policy != "drop_oldest" or not self.overflow(message, shortage):
+        elif policy != "drop_oldest" or not self.overflow_mailbox(message, shortage):
             reply.discard()
             reply.forget_caller()
             raise shortage.error(self, "call")
 
-    def drop_oldest(self, shortage: Shortage) -> Message | None:
+    def drop_oldest_message(self, shortage: Shortage) -> Message | None:
         """Give up the oldest message that may be dropped; returns it."""
-        oldest = self.take_oldest()
+        oldest = self.take_oldest_message()
         if oldest is not None:
             self.kind.engine.dead_letter(self, oldest, shortage.dropped_oldest)
             if oldest[2] is not None:
@@ -344,7 +349,7 @@ class Mailbox(Party):
                 )
         return oldest
 
-    def refuse(self, message: Message, reason: DeadLetterReason, details: str = "") -> bool:
+    def refuse_message(self, message: Message, reason: DeadLetterReason, details: str = "") -> bool:
         """It is a dead letter. Returns False, what its sender gets."""
         self.kind.engine.dead_letter(self, message, reason, details)
         return False
@@ -383,8 +388,8 @@ class Mailbox(Party):
             await engine.checkpoint()  # a loop of attempts must let others run
             raise CalleeDied(self.describe(), NOPROC)
         if self._has_room():
-            if self.fits(message):
-                self.put(message)
+            if self.message_fits(message):
+                self.put_message(message)
                 del message
                 await engine.yield_if_due(task)
                 return
@@ -419,7 +424,7 @@ class Mailbox(Party):
             waiting = next(iter(senders))
             message = waiting.message
             assert message is not None
-            if not self.fits(message):
+            if not self.message_fits(message):
                 if self.mailbox_length:
                     return
                 del senders[waiting]
@@ -436,7 +441,7 @@ class Mailbox(Party):
 
 
 def newest_first(detached: Detached) -> tuple[Message, ...]:
-    """The messages that ``detach`` has taken out."""
+    """The messages that ``detach_messages`` has taken out."""
     inbox, outbox = detached
     return (*reversed(inbox or ()), *(outbox or ()))
 

@@ -89,12 +89,12 @@ class Record(CallDoor, Ref[A_co]):
                 return True
             outbox = self.outbox
             if state == DEAD or (outbox is not None and len(outbox) >= kind.bound):
-                return self.overflow((function, args, None))
+                return self.overflow_mailbox((function, args, None))
             self.inbox = [(function, args, None)]
             return True
         outbox = self.outbox
         if len(inbox) + (0 if outbox is None else len(outbox)) >= kind.bound:
-            return self.overflow((function, args, None))
+            return self.overflow_mailbox((function, args, None))
         inbox.append((function, args, None))
         return True
 
@@ -113,23 +113,23 @@ class Record(CallDoor, Ref[A_co]):
                 return True
             outbox = self.outbox
             if state == DEAD or (outbox is not None and len(outbox) >= kind.bound):
-                return self.overflow((kind.info, (message,), None))
+                return self.overflow_mailbox((kind.info, (message,), None))
             self.inbox = [(kind.info, (message,), None)]
             return True
         outbox = self.outbox
         if len(inbox) + (0 if outbox is None else len(outbox)) >= kind.bound:
-            return self.overflow((kind.info, (message,), None))
+            return self.overflow_mailbox((kind.info, (message,), None))
         inbox.append((kind.info, (message,), None))
         return True
 
-    def post(self, message: Message) -> None:
+    def post_notice(self, message: Message) -> None:
         """Deliver what no bound, overflow policy or shedding applies to: Down, Exit, timers, the
         runtime's own."""
-        self.put(message)
+        self.put_message(message)
 
     def post_info(self, message: object) -> None:
-        """``post``, to ``handle_info`` or ``receive``."""
-        self.post(Notice((self.kind.info, (message,), None)))
+        """``post_notice``, to ``handle_info`` or ``receive``."""
+        self.post_notice(Notice((self.kind.info, (message,), None)))
 
     def post_after(self, engine: RecordEngine, seconds: float, message: object) -> Timer:
         """The timer goes with this actor."""
@@ -237,7 +237,7 @@ class Record(CallDoor, Ref[A_co]):
         waits."""
         return self.kind.process and self.relations is not None and bool(self.relations.kids)
 
-    def children(self) -> Sequence[Record[Any]]:
+    def child_records(self) -> Sequence[Record[Any]]:
         """The running children of a supervisor; nobody else has any."""
         relations = self.relations
         return () if relations is None or relations.family is None else relations.family.children()

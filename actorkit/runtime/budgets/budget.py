@@ -213,7 +213,7 @@ class Budget:
         """The types that hold the most, of what was counted up to the limit."""
         record = self.record
         try:
-            sums = walk.types_of(roots_of(record), record.queues(), frames=frames, limit=self.limit.size)
+            sums = walk.types_of(roots_of(record), record.message_queues(), frames=frames, limit=self.limit.size)
         except MemoryError:
             return ()
         rows = sorted(sums.items(), key=lambda row: -row[1][1])[:LARGEST]
@@ -236,7 +236,7 @@ class Budget:
         activation, length = self.account.activation, record.mailbox_length
         if self.refused is not None and self.refused[:2] == (activation, length) and size >= self.refused[2]:
             return False
-        queues = [*record.queues(), *(contents(message) if size <= limit.size else holders(message))]
+        queues = [*record.message_queues(), *(contents(message) if size <= limit.size else holders(message))]
         roots = () if on_stack(record) else roots_of(record)
         charged = self.charged(walk.measure(roots, queues, limit=limit.size, cycles=bool(limit.include_shared)))
         if charged <= limit.size:

@@ -3,8 +3,8 @@
 A record gets its budgeted class (``BUDGETED``) with its budget, by a change of ``__class__``, so
 that sending to other actors costs nothing more. While it has that class it has an account. It loses
 both with the budget, or when it dies, and that may happen in the middle of a method here, since a
-look can end the actor. So after a look (``fits``, ``admits``) only methods of the plain record are
-called, and the account is asked for anew.
+look can end the actor. So after a look (``message_fits``, ``admits``) only methods of the plain
+record are called, and the account is asked for anew.
 
 A message that does not fit into what is left of the budget is treated like one that comes to a full
 mailbox. The receiver's overflow policy decides: the message is refused, waits, or takes the place
@@ -85,17 +85,17 @@ class BudgetedRecord(Record[Any]):
             self.kind.engine.home.check("send to", self)
         full = self.mailbox_length >= self.kind.bound
         if full and self.kind.overflow != "drop_oldest":
-            return self.overflow(message)  # it does not come in, so it is not charged
-        if not self.fits(message):
-            return self.overflow(message, BYTES)
+            return self.overflow_mailbox(message)  # it does not come in, so it is not charged
+        if not self.message_fits(message):
+            return self.overflow_mailbox(message, BYTES)
         if full or self.state == DEAD:
-            return self.overflow(message)
-        self.put(message)
+            return self.overflow_mailbox(message)
+        self.put_message(message)
         return True
 
-    def post(self, message: Message) -> None:
+    def post_notice(self, message: Message) -> None:
         self._charge(contents(message))
-        self.put(message)
+        self.put_message(message)
 
     def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         if args and self.state == IDLE:  # inline: it is not queued
@@ -111,7 +111,7 @@ class BudgetedRecord(Record[Any]):
 
     # --- what does not fit --------------------------------------------------------------------
 
-    def fits(self, message: Message) -> bool:
+    def message_fits(self, message: Message) -> bool:
         return self.account.receive(contents(message)) or self._squeezed_in(message)
 
     def _squeezed_in(self, message: Message) -> bool:
@@ -128,7 +128,7 @@ class BudgetedRecord(Record[Any]):
         return True
 
     def _enqueue_call(self, message: Message, reply: PendingReply) -> None:
-        if self.fits(message):
+        if self.message_fits(message):
             super()._enqueue_call(message, reply)
             return
         caller = reply.caller
@@ -167,7 +167,7 @@ class _Bytes(Shortage):
             wanted = budget.limit.size // 16  # not a look for each message
         freed = 0
         while True:
-            oldest = mailbox.drop_oldest(self)
+            oldest = mailbox.drop_oldest_message(self)
             if oldest is not None:
                 freed += ENVELOPE + budget.size_of(contents(oldest))
             elif not freed:

@@ -113,7 +113,7 @@ class Footprints:
         if samples.deaths > FIRST and began < self.rests_until:
             return
         try:
-            samples.learn(*_measured([*roots_of(record), *more], record.queues()))
+            samples.learn(*_measured([*roots_of(record), *more], record.message_queues()))
         except Exception:  # no memory, or no stack: no sample, and no reason not to die
             pass
         ended = self.clock()

@@ -104,7 +104,7 @@ def held_by(records: Iterable[Record[Any]]) -> list[tuple[Sequence[Any], Sequenc
         and record.pending is None
         and record.variables is None
         and record.control is None
-        else (roots_of(record), record.queues())
+        else (roots_of(record), record.message_queues())
         for record in records
     ]
 
@@ -114,7 +114,7 @@ def heap_of(
 ) -> HeapUsage:
     """Walk one actor. ``frames``: its code that runs. ``shared``: also find what others hold too,
     and its cycles."""
-    return walk.measure(roots_of(record), record.queues(), frames=frames, limit=limit, cycles=shared)
+    return walk.measure(roots_of(record), record.message_queues(), frames=frames, limit=limit, cycles=shared)
 
 
 def heap_of_all(records: Iterable[Record[Any]], *, limit: int | None = None) -> HeapUsage:

@@ -34,7 +34,7 @@ class AfterMessage(Crashes):
         if record.in_the_middle:
             return True
         if control.continuations:  # more of the message: a stop, or who wants to look, waits
-            record.put_next(control.continuations.popleft())
+            record.put_next_message(control.continuations.popleft())
             return True
         while control.requests:
             try:

@@ -244,7 +244,7 @@ class Births(AfterMessage):
         seconds = kind.options.init_timeout
         if seconds != math.inf:
             starting.timer = self.timers.after(seconds, self._init_late, record, seconds)
-        record.put_first(FirstMessage((kind.init, (), starting)))
+        record.put_first_message(FirstMessage((kind.init, (), starting)))
         record.make_ready()
 
     def _init_late(self, record: Record[Any], seconds: float) -> None:

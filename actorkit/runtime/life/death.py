@@ -54,7 +54,7 @@ class _End:
     def __init__(self, record: Record[Any], reason: ExitReason) -> None:
         self.record = record
         self.reason = reason
-        self.messages = record.detach()
+        self.messages = record.detach_messages()
         self.obj = record.obj
         self.relations = record.relations
         #: What is left of the step at hand, the next one last.

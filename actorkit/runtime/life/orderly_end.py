@@ -67,7 +67,7 @@ class OrderlyEnds(Deaths):
         if terminate is None or record.obj is None:
             self.die(record, reason)
             return
-        record.put_next(Notice((_terminate, (terminate, reason), None)))
+        record.put_next_message(Notice((_terminate, (terminate, reason), None)))
 
     def shutdown_child(self, record: Record[Any], reason: ExitReason) -> None:
         """The parent's shutdown: a child that traps exits runs ``terminate``, any other dies at

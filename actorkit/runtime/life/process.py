@@ -78,8 +78,8 @@ class ReceivingContext(ActorContext[Process]):
         if self.state == IDLE:  # a task is woken
             self.kind.engine.home.check("send to", self)
         if self.state == DEAD or self.mailbox_length >= self.kind.bound:
-            return self.overflow((self.kind.info, (message,), None))
-        self.put((self.kind.info, (message,), None))
+            return self.overflow_mailbox((self.kind.info, (message,), None))
+        self.put_message((self.kind.info, (message,), None))
         return True
 
     def make_ready(self) -> None:
@@ -136,8 +136,8 @@ class ReceivingContext(ActorContext[Process]):
         refused = 0
         late = False
         while True:
-            if self.gather():
-                found = self.find(test, refused)
+            if self.gather_messages():
+                found = self.find_message(test, refused)
                 if found is not None:
                     return self._took(found)
                 refused = self.gathered
@@ -195,8 +195,8 @@ class ReceivingContext(ActorContext[Process]):
         if not self._is_killed(current_task()):
             refused = 0
             while True:
-                if self.gather():
-                    found = self.find(test, refused)
+                if self.gather_messages():
+                    found = self.find_message(test, refused)
                     if found is not None:
                         return self._took(found)
                     refused = self.gathered
@@ -220,7 +220,7 @@ class ReceivingContext(ActorContext[Process]):
             self.admit_senders()
         return message[1][0]
 
-    def ended(self, error: BaseException | None) -> None:
+    def function_ended(self, error: BaseException | None) -> None:
         """Its function has returned or raised."""
         engine = self.kind.engine
         control = self.control
@@ -353,7 +353,7 @@ async def _run(
     engine.holders.pop(task, None)
     fatal = None if error is None else fatal_within(error)
     try:
-        record.ended(error if fatal is None else fatal)
+        record.function_ended(error if fatal is None else fatal)
         if fatal is not None:
             engine.leave(fatal)
     finally:

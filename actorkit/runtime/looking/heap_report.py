@@ -16,7 +16,7 @@ def heap_explain(record: Record[Any]) -> Explanation | None:
     if not record.alive:
         return None
     roots = roots_of(record)
-    return explain(roots, record.queues(), names=[_name(record, root) for root in roots])
+    return explain(roots, record.message_queues(), names=[_name(record, root) for root in roots])
 
 
 def _name(record: Record[Any], root: Any) -> str:

@@ -391,4 +391,4 @@ def _watch(record: Record[Any], *, trace: Any = _KEEP, counter: Any = _KEEP) -> 
                 return cast(Message, same((watched.watching(function), args, reply)))
             return message
 
-        record.rewrite(change)
+        record.rewrite_messages(change)
