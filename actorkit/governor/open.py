@@ -20,7 +20,7 @@ from ..policy.memory.restart_queue import GateSettings
 from ..policy.supervision.child_spec import ChildSpec, check_spec
 from ..pressure.sources import MemorySource, NodeMemory
 from ..runtime import node as runtime
-from ..runtime.life.node_settings import NodeOptions
+from ..runtime.life.node_settings import NodeOptions, check_options
 from ..runtime.node import Node
 from .admission import NodeAdmission
 from .node_governor import NodeGovernor
@@ -72,6 +72,7 @@ def open_node(
         SupervisorGaveUp: the tree ended abnormally, or passed its restart intensity.
         NodeOutOfMemory: the governor stopped the node, since nothing brought memory back.
         InvalidChildSpec: ``tree`` is no child spec: a class, perhaps.
+        TypeError: there is no such option, or an option cannot be that.
         ValueError: ``memory_limit`` is not a size.
 
     Example::
@@ -79,6 +80,7 @@ def open_node(
         async with ak.open_node(tree, memory_limit="256 MiB") as node:
             await node.finished()
     """
+    check_options(options, open_node)
     if tree is not None:
         check_spec(tree, "tree")
     limit = None if memory_limit is None or memory_limit == "auto" else bytes_of(memory_limit)

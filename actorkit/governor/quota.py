@@ -4,7 +4,8 @@ Once a second each such family is measured as one root set: the sum of what each
 would miss what siblings share. A family over its quota loses its least important, largest members
 until the rest fits. That is its own fault, and nobody else's. No governor need run, and the node
 may have gigabytes left. Still the members die as victims of the node do, and their restarts do not
-count: the supervisor did what it was told.
+count: the supervisor did what it was told. So a permanent child that is over the quota all by
+itself is ended and restarted again and again: give it a ``max_heap_size``, whose deaths do count.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ class QuotaKeeper:
         self._node = node
         self._runs = False
         self._scope = trio.CancelScope()
+        #: The supervisors whose families were over their quota at the last look with nobody to
+        #: take. That has been logged.
+        self._nobody_to_take: set[Record[Any]] = set()
         node.engine.quotas.on_another = self._start
         node.engine.at_close.append(self._close)
 
@@ -64,6 +68,7 @@ class QuotaKeeper:
 
     def look_at_all(self) -> None:
         """Measure every family, and take from those that are over."""
+        self._nobody_to_take.intersection_update(self._node.engine.quotas.all)
         for supervisor, quota in list(self._node.engine.quotas.all.items()):
             if supervisor.state != DEAD:
                 try:
@@ -78,6 +83,7 @@ class QuotaKeeper:
     def _look(self, supervisor: Record[Any], quota: int) -> None:
         family = below(supervisor)
         if heap_of_all(family, limit=quota).charged <= quota:
+            self._nobody_to_take.discard(supervisor)
             return
         used = heap_of_all(family).charged
         members = [record for record in family if not is_critical(record)]
@@ -88,6 +94,12 @@ class QuotaKeeper:
         selected = select_over_quota(rows, used, quota)
         because = f"{supervisor.describe()} has a memory quota of {quota:,} B, and the actors below it hold {used:,} B"
         table = shown_table(selected.table)
+        if not selected.victims:
+            if supervisor not in self._nobody_to_take:
+                self._nobody_to_take.add(supervisor)
+                log.warning("%s: none of them may be ended for it; this is said once, until it changes", because)
+            return
+        self._nobody_to_take.discard(supervisor)
         log.warning("%s: it loses %d of them\n%s", because, len(selected.victims), table)
         for victim in selected.victims:
             record = record_of(victim.key)

@@ -42,7 +42,7 @@ from .actor.ref import Ref
 from .base.timers import Timer
 from .budgets.budgeted_record import BudgetedRecord, budgeted
 from .life.node_engine import NodeEngine
-from .life.node_settings import NodeOptions, NodeSettings
+from .life.node_settings import NodeOptions, NodeSettings, check_options
 from .life.process import BudgetedReceiver, Process, ReceivingContext
 from .life.running import run_node
 from .looking.heap_census import HeapCensus, heap_census
@@ -237,7 +237,8 @@ class Node:
 
         Args:
             types: which events; all of them without ``types``.
-            capacity: how many may wait to be read; beyond that the oldest are dropped, and counted.
+            capacity: how many may wait to be read, 1 at least; beyond that the oldest are dropped,
+                and counted.
 
         Example::
 
@@ -486,6 +487,7 @@ def open_node(
         async with ak.open_node(tree) as node:
             await node.finished()
     """
+    check_options(options, open_node)
     settings = NodeSettings(**options)
 
     def make() -> tuple[NodeEngine, Node]:

@@ -341,3 +341,10 @@ def test_what_is_known_is_bounded() -> None:
     newest = table.of(ak.child(Sized, 1).with_(id=KNOWN + 4))
     assert newest is not None
     assert newest.count == 1
+
+
+@pytest.mark.parametrize("what", [3, None, dict])
+async def test_a_footprint_of_what_has_none(what: Any) -> None:
+    async with ak.open_node() as node:
+        with pytest.raises(TypeError, match="give a child spec"):
+            node.footprint_of(what)

@@ -275,6 +275,30 @@ async def test_a_family_over_its_quota_loses_its_least_important_largest_member(
         assert refs[1].alive
 
 
+async def test_a_quota_that_only_critical_actors_exceed_is_logged_once_until_that_changes(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def logged() -> int:
+        return caplog.text.count("none of them may be ended")
+
+    family = ak.dynamic_supervisor().with_(name="family", memory_quota="1 MiB")
+    async with ak.open_node(ak.supervisor(family)):
+        many = ak.named(ak.DynamicSupervisor, "family")
+        critical = await many.call(ak.DynamicSupervisor.start_child, child(2 * MIB, priority=P.CRITICAL))
+        await trio.sleep(30)
+        assert logged() == 1
+        low = await many.call(ak.DynamicSupervisor.start_child, child(MIB, priority=P.LOW))
+        await until(lambda: not low.alive)
+        await trio.sleep(30)
+        assert logged() == 2, "somebody could be taken meanwhile"
+        await critical.call(Holder.let_go)
+        await trio.sleep(30)
+        await critical.call(Holder.hold, 2 * MIB)
+        await trio.sleep(30)
+        assert logged() == 3, "it was below its quota meanwhile"
+    assert "it loses 0" not in caplog.text
+
+
 @pytest.mark.parametrize("failure", [MemoryError, RuntimeError, GeneratorExit])
 async def test_a_quota_that_cannot_be_looked_at_ends_nobody(
     failure: type[BaseException],

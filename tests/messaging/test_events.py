@@ -190,3 +190,14 @@ async def test_a_probe_sees_the_ends(node: ak.Node, clock: MockClock, end: str) 
     assert [type(m) for m in probe.received] == [ak.Exit, ak.Down]
     assert node.whereis("probe") is probe.ref
     await probe.nothing()
+
+
+@pytest.mark.parametrize(
+    ("capacity", "error"),
+    [(0, ValueError), (-1, ValueError), (0.5, TypeError), ("3", TypeError), (None, TypeError), (True, TypeError)],
+)
+async def test_a_capacity_that_cannot_be_is_refused_at_once(
+    node: ak.Node, capacity: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=r"capacity=.*give a whole number above 0"):
+        node.subscribe(ak.DeadLetter, capacity=capacity)

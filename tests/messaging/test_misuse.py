@@ -5,6 +5,7 @@ work, and what to do instead, as early as it can be known.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import inspect
 import pickle
@@ -278,8 +279,40 @@ async def test_what_looks_at_objects_still_can(node: ak.Node, clock: Any) -> Non
             inspect.getmembers(ref)
             assert weakref.ref(ref)() is ref
         else:
-            assert copy.copy(ref) == ref
             assert pickle.loads(pickle.dumps(ref)) == ref
+
+
+@dataclass
+class Order:
+    who: ak.Ref[Shop]
+    items: list[int]
+
+
+async def test_a_copy_of_a_ref_is_the_ref(node: ak.Node, clock: Any) -> None:
+    """A record's copy would be a second record of one actor: alive after its end."""
+    for kind, ref in refs(node).items():
+        assert copy.copy(ref) is ref, kind
+        assert copy.deepcopy(ref) is ref, kind
+        assert copy.deepcopy([ref, {ref: ref}])[1] == {ref: ref}, kind
+        order = Order(ref, [1])
+        assert dataclasses.asdict(order) == {"who": ref, "items": [1]}
+        assert dataclasses.replace(order).who is ref
+        again = copy.deepcopy(order)
+        assert again.who is ref
+        assert again.items is not order.items
+        copy.deepcopy(ref.within(2))
+
+
+async def test_the_ref_of_an_actor_is_not_pickled(node: ak.Node, clock: Any) -> None:
+    """It means something in this process only. The error says what to send instead."""
+    for kind, ref in refs(node).items():
+        if isinstance(ref, ak.Context):
+            for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+                with pytest.raises(TypeError, match=r"cannot pickle <Ref .*send ref\.pid, or use a named ref"):
+                    pickle.dumps(Order(ref, []), protocol)
+            assert pickle.loads(pickle.dumps(ref.pid)) == ref.pid
+        else:
+            assert pickle.loads(pickle.dumps(ref)) == ref, kind
 
 
 async def test_a_message_may_have_any_name(node: ak.Node, clock: Any) -> None:

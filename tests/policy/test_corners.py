@@ -264,6 +264,8 @@ def test_a_pause_is_not_predicted_from_nothing() -> None:
         ({"stop_all_after": -1}, "stop_all_after=-1"),
         ({"stop_node_after": 0}, "stop_node_after=0"),
         ({"reserve": -1}, "reserve=-1"),
+        ({"dry_run": 3}, "dry_run=3.*True or False"),
+        ({"step_fence": "yes"}, "step_fence='yes'.*True or False"),
     ],
 )
 def test_governor_settings_that_cannot_be(wrong: dict[str, Any], said: str) -> None:

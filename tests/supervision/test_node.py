@@ -250,3 +250,16 @@ async def test_the_tree_is_shown():
         )  # fmt: skip
         assert len(list(now.lines())) == 7
         assert await top().call(S.count_children) == ak.ChildCounts(3, 3, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("option", "remedy"),
+    [
+        ("stop_timout", r"did you mean stop_timeout"),
+        ("memory_limt", r"did you mean memory_limit"),
+        ("foo", r"its options are memory_limit, governor, .*name, stop_timeout, .*debug"),
+    ],
+)
+def test_an_option_that_there_is_not(option, remedy):
+    with pytest.raises(TypeError, match=rf"^open_node\(\) got an unexpected option '{option}': {remedy}"):
+        ak.open_node(**{option: 1})

@@ -118,6 +118,9 @@ class GovernorSettings:
             raise ValueError(
                 f"answer_within={self.answer_within!r} of GovernorSettings is not a time: give seconds >= 0"
             )
+        for name in ("step_fence", "dry_run"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise ValueError(f"{name}={value!r} of GovernorSettings is neither yes nor no: give True or False")
         if self.reserve < 0:
             raise ValueError(f"reserve={self.reserve!r} of GovernorSettings is not a size: give bytes, 0 for none")
         if not 1 <= self.exit_status <= 125:

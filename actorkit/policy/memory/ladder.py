@@ -119,6 +119,8 @@ class LadderSettings:
             raise ValueError(f"dwell={self.dwell!r} is not a time: give seconds >= 0")
         if not 0 < self.regrowth < 1:
             raise ValueError(f"regrowth={self.regrowth!r} is not a part of the limit: give more than 0, less than 1")
+        if not isinstance(self.forecast, bool):
+            raise ValueError(f"forecast={self.forecast!r} is neither yes nor no: give True or False")
 
     def rung(self, level: MemoryLevel) -> Rung:
         """The thresholds of a level. NORMAL has none."""

@@ -176,6 +176,20 @@ def checked_types(types: tuple[Any, ...]) -> tuple[type[SystemEvent], ...]:
     return types
 
 
+def checked_capacity(capacity: object) -> int:
+    """``capacity``, if it is a whole number above 0. Otherwise TypeError or ValueError, here and
+    not with each event."""
+    if not isinstance(capacity, int) or isinstance(capacity, bool):
+        raise TypeError(
+            f"capacity={shown(capacity, 100)} is no number of events: give a whole number above 0, or leave it out"
+        )
+    if capacity < 1:
+        raise ValueError(
+            f"capacity={capacity}: no event could wait to be read; give a whole number above 0, or leave it out"
+        )
+    return capacity
+
+
 class EventStream:
     """Events for a trio task: ``async for event in stream``. Leave its ``with`` block to
     unsubscribe."""
@@ -183,7 +197,7 @@ class EventStream:
     def __init__(self, events: Events, types: tuple[type[SystemEvent], ...], capacity: int) -> None:
         self._events = events
         self._types = checked_types(types)
-        self._capacity = capacity
+        self._capacity = checked_capacity(capacity)
         self._buffer: deque[SystemEvent] = deque()
         self._waiting = trio.Event()
         self.dropped = 0

@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from ...heap.walk import size_of
 from ...policy.memory.memory_sample import Priority
@@ -316,6 +316,11 @@ class Record(CallDoor, Ref[A_co]):
 
     def __repr__(self) -> str:
         return bounded(f"<Ref {self.describe()}>", 200)
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            f"cannot pickle {self!r}: it is an actor of this process; send ref.pid, or use a named ref (ak.named)"
+        )
 
 
 RecordKind = ActorKind[Record[Any]]

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from keyword import iskeyword
-from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, overload
 
 from ...policy.seconds import as_seconds
 from ...reasons import ExitReason, shown
@@ -104,10 +104,16 @@ class BoundedCall(Callee[A_co]):
 
 
 class Ref(Callee[A_co]):
-    """The address of an actor; see the module's docstring. Compared by identity, plain to copy and
-    keep."""
+    """The address of an actor; see the module's docstring. Compared by identity, plain to keep. A
+    copy of a ref, shallow or deep, is the ref itself."""
 
     __slots__ = ()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
     # --- messages -----------------------------------------------------------------------------
 

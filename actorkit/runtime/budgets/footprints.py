@@ -33,7 +33,7 @@ from ...policy.key_table import inert
 from ...policy.memory.footprint import Footprint, FootprintLearner
 from ...policy.memory.footprint_samples import Samples, kind_of
 from ...policy.supervision.child_spec import ChildSpec
-from ...reasons import ExitReason
+from ...reasons import ExitReason, shown
 from ..actor.record import Record
 from .holdings import on_stack, roots_of
 
@@ -138,6 +138,11 @@ class Footprints:
 
     def of(self, what: ChildSpec[Any] | str) -> Footprint | None:
         """What is known of a spec's child, else of its kind; or of the kind with this name."""
+        if not isinstance(what, (str, ChildSpec)):
+            raise TypeError(
+                f'no footprint is kept of {shown(what, 100)}: give a child spec, as ak.child(Room, "lobby"), or the '
+                'name of a kind, as "Room"'
+            )
         kind = what if isinstance(what, str) else kind_of(what.start)
         samples = None if isinstance(what, str) else self.children.get((kind, inert(what.id)))
         reading = None if samples is None else samples.learner.reading()

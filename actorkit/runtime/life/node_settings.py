@@ -7,6 +7,9 @@ a type checker sees that ``NodeSettings`` takes them all.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from inspect import signature
 from typing import Any, TypedDict
 
 import attrs
@@ -16,7 +19,7 @@ from ...policy.seconds import as_seconds
 from ...reasons import shown
 from ..base.trio_internals import FEATURES, Features
 
-__all__ = ["NodeOptions", "NodeSettings"]
+__all__ = ["NodeOptions", "NodeSettings", "check_options"]
 
 
 def _seconds(least: float = 0.0) -> Any:
@@ -79,3 +82,19 @@ class NodeOptions(TypedDict, total=False):
     max_heap_size: HeapLimit | int | str | None
     own_heaps: bool
     debug: bool | None
+
+
+def check_options(options: Mapping[str, object], open_node: Callable[..., Any]) -> None:
+    """Raise TypeError for an option that no node has, with what may have been meant.
+
+    Args:
+        options: what ``open_node`` got besides its own options.
+        open_node: the function that got them: it takes its own keyword arguments too.
+    """
+    fields = [option.name for option in attrs.fields(NodeSettings)]
+    for name in options:
+        if name not in fields:
+            own = [one.name for one in signature(open_node).parameters.values() if one.kind is one.KEYWORD_ONLY]
+            near = get_close_matches(name, own + fields)
+            remedy = f"did you mean {' or '.join(near)}?" if near else f"its options are {', '.join(own + fields)}"
+            raise TypeError(f"open_node() got an unexpected option {name!r}: {remedy}")
