@@ -41,7 +41,7 @@ def test_a_chain_reaction_under_a_memory_limit() -> None:
     others notice nothing.
     """
     out = run(
-        "examples.ten_thousand", "-n", "300", "--rounds", "2", "--memory", "62MiB", "--greedy-seconds", "2", seconds=170
+        "examples.ten_thousand", "-n", "300", "--rounds", "2", "--memory", "66MiB", "--greedy-seconds", "2", seconds=170
     )  # fmt: skip
     assert re.search(r"levels reached +(KILL|EXHAUSTED) ", out)
     assert re.search(r"well-behaved kept +\d+  of \d+, 100.0%$", out, re.MULTILINE)
