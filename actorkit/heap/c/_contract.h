@@ -8,8 +8,7 @@
 #ifndef ACTORKIT_HEAP_CONTRACT_H
 #define ACTORKIT_HEAP_CONTRACT_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "../interpreter/_python.h" /* first: it prepares Python.h */
 
 #include <stddef.h>
 
