@@ -376,6 +376,27 @@ clock_heap_statistics(PyObject *Py_UNUSED(module), PyObject *arguments)
                          (unsigned long long)now->given_back, (unsigned long long)now->refusals);
 }
 
+/* --- Whose a block is, for the walk ------------------------------------------------------------ */
+
+static const void *
+heap_of_block(const void *block)
+{
+#ifdef HAVE_SLABS
+    return slab_is_ours(block) ? page_of(block)->heap : NULL;
+#else
+    (void)block;
+    return NULL;
+#endif
+}
+
+static const void *
+heap_of_account(PyObject *object)
+{
+    return Py_IS_TYPE(object, &AccountType) ? ((Account *)object)->heap : NULL;
+}
+
+static const HeapOwners heap_owners = {heap_of_block, heap_of_account};
+
 /* --- The module ------------------------------------------------------------------------------- */
 
 static PyMethodDef clock_methods[] = {
@@ -440,7 +461,10 @@ clock_exec(PyObject *module)
         || PyModule_AddIntConstant(module, "REARM_STEP", REARM_STEP) < 0) {
         return -1;
     }
-    return 0;
+    PyObject *capsule = PyCapsule_New((void *)(uintptr_t)&heap_owners, OWNERS_CAPSULE, NULL);
+    int status = capsule == NULL ? -1 : PyModule_AddObjectRef(module, OWNERS_ATTRIBUTE, capsule);
+    Py_XDECREF(capsule);
+    return status;
 }
 
 static PyModuleDef_Slot clock_slots[] = {
