@@ -90,6 +90,8 @@ def measure(
     limit: int | None = None,
     cycles: bool = False,
     edge_cap: int = 1_000_000,
+    account: clock.Account | None = None,
+    foreign_cap: int = FOREIGN_CAP,
 ) -> HeapUsage:
     """Measure what the roots hold, and what the mailbox holds besides.
 
@@ -106,16 +108,22 @@ def measure(
             while C iterates over it, and an instance while C initializes it.
         limit: end as soon as private + mailbox is more; then ``exact`` is False. What is counted
             until then is certainly private, so more than the limit is a proof.
-        cycles: make the second pass, for ``after_gc`` and ``shared``. It also traverses what is
-            shared, so it is for one actor at a time, on request.
-        edge_cap: end the second pass after so many references; both figures are 0 then.
+        cycles: make the own pass without its cap, for ``after_gc`` and ``shared``. It also
+            traverses all that is shared, so it is for one actor at a time, on request.
+        edge_cap: end that pass after so many references; both figures are 0 then.
+        account: of the actor whose these are. If it has more in use than was found (by an eighth of
+            the limit, or without a limit at all events), the own pass follows, for ``after_gc``:
+            private cycles among what the actor has allocated itself. What it costs depends on the
+            actor, not on what it shares with others.
+        foreign_cap: so many containers at most that are not on the account's own pages are looked
+            into in the own pass.
 
     Raises MemoryError if there is no memory for the walk itself.
     """
     if limit is not None and limit < 0:
         raise ValueError("a limit is a number of bytes, 0 or more")
     given = tuple(frames)
-    private, received, objects, after_gc, shared, exact, _ = _in_force.measure(
+    private, received, objects, after_gc, shared, exact, elsewhere, capped, _ = _in_force.measure(
         _listed(roots),
         _listed(mailbox),
         given,
@@ -124,8 +132,26 @@ def measure(
         cycles,
         edge_cap,
         False,
+        account,
+        _enough(account, limit),
+        foreign_cap,
     )
-    return HeapUsage(private, shared, received, objects, exact, after_gc)
+    if account is None:
+        return HeapUsage(private, shared, received, objects, exact and not capped, after_gc)
+    in_use = account.own_live + account.large_live
+    unseen = in_use + elsewhere - private - received - after_gc
+    if unseen <= TOLD:
+        unseen = 0
+    exact = exact and not unseen and not (capped and not in_use)
+    return HeapUsage(private, shared, received, objects, exact, after_gc, unseen, elsewhere)
+
+
+def _enough(account: clock.Account | None, limit: int | None) -> int:
+    """If the first pass finds so much, there is nothing for the own pass to find. 0: it is not
+    wanted."""
+    if account is None:
+        return 0
+    return sys.maxsize if limit is None else account.held_at_most - max(limit // 8, TOLD)
 
 
 def types_of(
