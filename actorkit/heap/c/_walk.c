@@ -10,7 +10,7 @@
  *
  *     _compiler.h       what is asked of the compiler
  *     _contract.h       what the clock and the walk agree on
- *     _layout.h         the insides of CPython, version by version
+ *     ../interpreter    the insides of CPython, version by version
  *     _blocks.h         how many bytes come back when one object is freed
  *     _table.h          the memory of a walk, and how it begins and ends
  *     _edges.h          from an object to what it holds
