@@ -42,7 +42,7 @@ RUN_BY: dict[str, tuple[str, ...] | str] = {
         "otp.stream_pump.Pump._feed",
         *STEPS,
     ),
-    "runtime.life.starter.Starter._make": "the actor is not there yet; what it is made with is looked at after its birth",
+    "runtime.life.starter.Starter._make": "there is no actor yet; what it is made of is looked at when it has run",
     "runtime.looking.sys.replace_state.replace": "it runs between two messages; the actor is looked at when it is done",
     "runtime.looking.sys.trace": "what whoever traces keeps is not the actor's",
 }
@@ -64,9 +64,8 @@ def functions(tree: ast.AST, name: str) -> Iterator[tuple[str, ast.FunctionDef |
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield f"{name}.{node.name}", node
-        inner = (
-            f"{name}.{node.name}" if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) else name
-        )
+        named = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        inner = f"{name}.{node.name}" if named else name
         yield from functions(node, inner)
 
 

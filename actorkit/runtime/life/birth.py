@@ -126,7 +126,7 @@ class Births(AfterMessage):
         self.admit(record, link_to)
         try:
             if kind.limit is not None:
-                # What a factory has made was allocated before there was an account: it is looked at.
+                # What a factory has made was allocated in no account: it is looked at.
                 charge = size_of(*args, kwargs) if made is None else kind.limit.size + 1
                 self.budgets.begin(record, kind.limit).account.charge(charge)
             self.current = record
