@@ -33,8 +33,8 @@ class HeapUsage:
     ``after_gc``  private cycles, which only the next collection frees. 0 unless asked for
     ``shared``    reached, but held by others too. 0 unless asked for
     ``unseen``    what the account that was given has in use beyond all that was found: garbage that
-                  is not collected yet, or in the hands of others (a cache of a module), or in cycles
-                  beyond a cap. 0 if that is less than 4 KiB
+                  is not collected yet, or in the hands of others (a cache of a module), or in
+                  cycles beyond a cap. 0 if that is 4 KiB or less
     ``elsewhere`` the part of what was found that is in small blocks on pages that are not the
                   account's own. 0 unless an account was given
     """

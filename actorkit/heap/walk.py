@@ -24,10 +24,11 @@ GIL from its beginning to its end: give a limit when there may be many objects.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from . import clock
 from .extensions import why_not
@@ -48,11 +49,17 @@ __all__ = [
     "census",
     "census_rows",
     "measure",
+    "passes_made",
     "references_followed",
     "size_of",
     "stop_at",
     "types_of",
 ]
+
+FOREIGN_CAP: Final = 4096
+"""So many containers of others are looked into in the own pass, unless something else is said."""
+TOLD: Final = 4096
+"""Less than this may be unseen without a word."""
 
 T = TypeVar("T")
 
@@ -122,36 +129,19 @@ def measure(
     """
     if limit is not None and limit < 0:
         raise ValueError("a limit is a number of bytes, 0 or more")
-    given = tuple(frames)
-    private, received, objects, after_gc, shared, exact, elsewhere, capped, _ = _in_force.measure(
-        _listed(roots),
-        _listed(mailbox),
-        given,
-        stacks_of(given),
-        -1 if limit is None else limit,
-        cycles,
-        edge_cap,
-        False,
-        account,
-        _enough(account, limit),
-        foreign_cap,
-    )
+    figures = _figures(roots, mailbox, frames, limit, cycles, edge_cap, account, foreign_cap, 0)
+    private, received, objects, after_gc, shared, exact, elsewhere, capped, _ = figures
+    held = private + received + after_gc
     if account is None:
         return HeapUsage(private, shared, received, objects, exact and not capped, after_gc)
-    in_use = account.own_live + account.large_live
-    unseen = in_use + elsewhere - private - received - after_gc
-    if unseen <= TOLD:
+    in_use = _in_use(account)
+    if not in_use:
+        # This clock does not tell pages and large blocks apart from the rest.
+        return HeapUsage(private, shared, received, objects, exact and not capped, after_gc, 0, held)
+    unseen = in_use + elsewhere - held
+    if unseen <= TOLD or (limit is not None and held > limit):
         unseen = 0
-    exact = exact and not unseen and not (capped and not in_use)
-    return HeapUsage(private, shared, received, objects, exact, after_gc, unseen, elsewhere)
-
-
-def _enough(account: clock.Account | None, limit: int | None) -> int:
-    """If the first pass finds so much, there is nothing for the own pass to find. 0: it is not
-    wanted."""
-    if account is None:
-        return 0
-    return sys.maxsize if limit is None else account.held_at_most - max(limit // 8, TOLD)
+    return HeapUsage(private, shared, received, objects, exact and not unseen, after_gc, unseen, elsewhere)
 
 
 def types_of(
@@ -160,21 +150,55 @@ def types_of(
     *,
     frames: Sequence[FrameType] = (),
     limit: int | None = None,
+    account: clock.Account | None = None,
+    foreign_cap: int = FOREIGN_CAP,
 ) -> dict[type, tuple[int, int]]:
-    """How many objects of each type ``measure`` counts, and their bytes; with a ``limit``, up to
-    it."""
+    """How many objects of each type ``measure`` counts, private cycles included, and their bytes;
+    with a ``limit``, up to it."""
+    figures = _figures(roots, mailbox, frames, limit, False, 0, account, foreign_cap, pure_walk.BY_TYPE)
+    sums = figures[-1]
+    return sums if isinstance(sums, dict) else {}
+
+
+def _figures(
+    roots: Sequence[object],
+    mailbox: Sequence[object],
+    frames: Sequence[FrameType],
+    limit: int | None,
+    cycles: bool,
+    edge_cap: int,
+    account: clock.Account | None,
+    foreign_cap: int,
+    record: int,
+) -> pure_walk.Figures:
     given = tuple(frames)
-    *_, sums = _in_force.measure(
+    enough = 0
+    if account is not None:
+        # If the first pass finds so much, there is nothing for the own pass to find.
+        enough = sys.maxsize if limit is None else _held_at_most(account) - max(limit // 8, TOLD)
+    return _in_force.measure(
         _listed(roots),
         _listed(mailbox),
         given,
         stacks_of(given),
         -1 if limit is None else limit,
-        False,
-        0,
-        pure_walk.BY_TYPE,
+        cycles,
+        edge_cap,
+        record,
+        account,
+        enough,
+        foreign_cap,
     )
-    return sums if isinstance(sums, dict) else {}
+
+
+def _in_use(account: clock.Account) -> int:
+    """The bytes of what the account has allocated and that is still in use by anybody; 0 if its
+    clock does not tell."""
+    return getattr(account, "own_live", account.live or 0) + getattr(account, "large_live", 0)
+
+
+def _held_at_most(account: clock.Account) -> int:
+    return getattr(account, "held_at_most", sys.maxsize)
 
 
 def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]]) -> list[int]:
@@ -197,6 +221,10 @@ def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None = 
     """
     return _in_force.census_rows(records, plan, best, floor)
 
+
+passes_made = _in_force.passes_made
+"""``passes_made() -> (first, own)``: how often ``measure`` has made the first pass and the own pass
+so far, for tests and benches. A census is not counted."""
 
 # Called for each message, so nothing stands in between.
 size_of = _in_force.size_of
