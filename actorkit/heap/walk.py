@@ -48,6 +48,7 @@ __all__ = [
     "census",
     "census_rows",
     "measure",
+    "passes_made",
     "references_followed",
     "size_of",
     "stop_at",
@@ -171,6 +172,10 @@ def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None = 
     """
     return _in_force.census_rows(records, plan, best, floor)
 
+
+passes_made = _in_force.passes_made
+"""``passes_made() -> (first, own)``: how often ``measure`` has made the first pass and the own pass
+so far, for tests and benches. A census is not counted."""
 
 # Called for each message, so nothing stands in between.
 size_of = _in_force.size_of

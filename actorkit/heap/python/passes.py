@@ -48,6 +48,8 @@ class Followed:
     """What all walks in Python have cost so far."""
 
     references = 0
+    first_passes = 0
+    own_passes = 0
 
 
 class WalkOver(Exception):
