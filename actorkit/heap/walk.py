@@ -32,11 +32,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from . import clock
 from .extensions import why_not
+from .interpreter.stack_depth import stacks_of
 from .python import adapters as shipped
 from .python import clock as portable_clock
 from .python import walk as pure_walk
 from .python.passes import Followed
-from .python.stack_depth import stacks_of
 from .python.type_facts import Adapter
 from .record_plan import CensusGroups, RecordPlan
 from .usage import HeapUsage

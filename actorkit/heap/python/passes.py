@@ -31,19 +31,16 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
+from ..interpreter.memory import HAS_COUNTS, IMMORTAL
 from .blocks import EXACT, block_bytes, dict_str_keys, is_namespace
 from .type_facts import Adapter, TypeFacts, facts_of, known_facts
 
-__all__ = ["IMMORTAL", "MAILBOX", "STATE", "Followed", "Observer", "PureWalk", "WalkOver", "getrefcount"]
+__all__ = ["MAILBOX", "STATE", "Followed", "Observer", "PureWalk", "WalkOver", "getrefcount"]
 
 STATE, MAILBOX, AFTER_GC, SHARED = range(4)
 """The groups of objects that are counted."""
 
-IMMORTAL: Final = 1 << 31 if sys.version_info >= (3, 12) else 0
-"""The bit in the reference count of an object that never dies."""
-
 _OURS: Final = 2  # the loop variable and the argument of getrefcount
-_COUNTS: Final = sys.implementation.name == "cpython" and hasattr(sys, "getrefcount")
 
 FOREIGN_EDGES: Final = 16
 """So many references for each container under the cap lead out of foreign ones at most."""
@@ -223,7 +220,7 @@ class PureWalk:
                 count = getrefcount(child)
                 if count & IMMORTAL:
                     continue
-                if not _COUNTS:
+                if not HAS_COUNTS:
                     count = _OURS + 2
                     occurrences = None
                 count -= _OURS + (occurrences[id(child)] if occurrences else 1)

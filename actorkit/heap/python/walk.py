@@ -12,8 +12,9 @@ from operator import itemgetter
 from types import FrameType
 from typing import Final, TypeAlias
 
+from ..interpreter.memory import IMMORTAL
 from ..record_plan import CensusGroups, CensusRow, RecordPlan
-from .passes import IMMORTAL, MAILBOX, Followed, Observer, PureWalk, WalkOver, getrefcount
+from .passes import MAILBOX, Followed, Observer, PureWalk, WalkOver, getrefcount
 from .type_facts import Adapter, TypeRegistry, facts_of, known_facts
 
 __all__ = ["census", "census_rows", "measure", "passes_made", "register", "size_of"]
