@@ -139,7 +139,7 @@ def measure(
         # This clock does not tell pages and large blocks apart from the rest.
         return HeapUsage(private, shared, received, objects, exact and not capped, after_gc, 0, held)
     unseen = in_use + elsewhere - held
-    if unseen <= TOLD or (limit is not None and held > limit):
+    if unseen <= TOLD or (limit is not None and private + received > limit):
         unseen = 0
     return HeapUsage(private, shared, received, objects, exact and not unseen, after_gc, unseen, elsewhere)
 

@@ -128,6 +128,7 @@ ask_adapter(Walk *walk, PyObject *object)
     size_t sum = 0;
     expand_hidden(walk, entry->flags, &sum);
     if (!(entry->flags & ENTRY_DEAD)) {
+        walk->opened += sum;
         return;
     }
     walk->bytes += sum;

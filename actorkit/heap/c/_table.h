@@ -93,6 +93,8 @@ typedef struct {
     size_t unexplained_count, unexplained_size;
     size_t foreign_cap;  /* so many of them at most; UNBOUNDED: all */
     size_t foreign_entered, foreign_opened;
+    size_t opened, opened_elsewhere; /* bytes of what was opened; of these, as in `elsewhere` */
+    size_t shared_elsewhere;
     int capped;        /* something was not opened */
 
     PyObject **stale;  /* addresses from value stacks that may be out of date: never followed */
@@ -280,6 +282,7 @@ begin_walk(void)
     walk->limit = walk->edge_cap = SIZE_MAX;
     walk->foreign_cap = UNBOUNDED;
     walk->foreign_entered = walk->foreign_opened = 0;
+    walk->opened = walk->opened_elsewhere = walk->shared_elsewhere = 0;
     walk->guard = (size_t)1 << 20;
     walk->group = GROUP_STATE;
     walk->over = walk->inexact = walk->no_memory = walk->raised = walk->recording = 0;
