@@ -99,7 +99,7 @@ def test_who_makes_it_grow_owns_it() -> None:
     assert 6400 <= theirs.large_live < before / 2
     grown.extend([None] * 4000)  # nobody makes it grow: it stays theirs
     assert 4800 * 8 <= theirs.large_live <= 6000 * 8
-    del grown
+    grown.clear()
     assert theirs.large_live == 0
 
 
@@ -109,7 +109,7 @@ def test_nobody_s_block_is_whose_who_makes_it_grow() -> None:
     within(account, lambda: table.__delitem__(slice(900, None)))
     assert account.large_live == 0
     within(account, lambda: table.extend([None] * 2000))
-    assert 2900 * 8 <= account.large_live
+    assert account.large_live >= 2900 * 8
     table.clear()
     assert account.large_live == 0
 
@@ -173,7 +173,7 @@ def test_threads_exchange_blocks_and_all_ledgers_return_to_zero() -> None:
                         if choose.randrange(2):
                             objects.append(kept)
                 clock.enter(None)
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             failures.append(error)
         finally:
             clock.enter(None)
