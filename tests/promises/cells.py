@@ -52,27 +52,27 @@ def all_cells() -> Iterator[Cell]:
         yield Cell(*members)
 
 
-def pairs_of(cell: Cell) -> set[tuple[object, object]]:
-    """The pairs of members that occur in it."""
-    return {(id(one), id(other)) for one, other in itertools.combinations(cell.members, 2)}
+def pairs_of(cell: Cell) -> tuple[tuple[str, str], ...]:
+    """The pairs of members that occur in it, by name."""
+    names = (cell.promise.name, cell.door.name, cell.shape.name, cell.way.name)
+    return tuple(itertools.combinations(names, 2))
 
 
 @cache
 def pairwise() -> tuple[Cell, ...]:
     """A selection of the cells that apply, in which each pair occurs. Always the same one."""
     cells = [cell for cell in all_cells() if why_not(cell) is None]
-    wanted = set().union(*map(pairs_of, cells))
     chosen: list[Cell] = []
-    by_pair: dict[object, list[Cell]] = {}
+    by_pair: dict[tuple[str, str], list[Cell]] = {}
     for cell in _shuffled(cells):
         for pair in pairs_of(cell):
             by_pair.setdefault(pair, []).append(cell)
-    # The pairs of which there are most choose first, or their partners would be chosen twice.
-    for pair in sorted(by_pair, key=lambda pair: len(by_pair[pair])):
+    wanted = set(by_pair)
+    for pair, those in sorted(by_pair.items(), key=lambda item: (len(item[1]), item[0])):  # the rarest first
         if pair in wanted:
-            best = max(by_pair[pair], key=lambda cell: len(wanted & pairs_of(cell)))
+            best = max(those, key=lambda cell: sum(each in wanted for each in pairs_of(cell)))
             chosen.append(best)
-            wanted -= pairs_of(best)
+            wanted.difference_update(pairs_of(best))
     return tuple(sorted(chosen, key=lambda cell: cell.name))
 
 

@@ -39,6 +39,6 @@ def test_what_does_not_apply_has_a_reason() -> None:
 
 
 def test_each_pair_that_applies_is_selected() -> None:
-    applies = set().union(*(pairs_of(cell) for cell in all_cells() if why_not(cell) is None))
-    selected = set().union(*map(pairs_of, pairwise()))
+    applies = {pair for cell in all_cells() if why_not(cell) is None for pair in pairs_of(cell)}
+    selected = {pair for cell in pairwise() for pair in pairs_of(cell)}
     assert selected == applies

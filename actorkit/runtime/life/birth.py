@@ -1,10 +1,10 @@
 """Birth: from a kind and arguments to an actor that takes messages.
 
 The record comes first. It has its number, its name, its link and its budget before the constructor
-runs, so the actor itself does what the constructor does. The object is in the record when its
-constructor has returned (with a budget before that, for looks); ``init``, if the class has one, is then queued as the first message, with
-a deadline. A constructor that raises is a StartFailed for whoever spawned, and a signal for nobody
-(as in OTP since 26).
+runs, so the actor itself does what the constructor does. The object is in the record only when its
+constructor has returned (that of an actor with a budget earlier, for looks from inside); ``init``,
+if the class has one, is then queued as the first message, with a deadline. A constructor that
+raises is a StartFailed for whoever spawned, and a signal for nobody (as in OTP since 26).
 
 An exception of a constructor must not keep the object alive. So it is raised outside of the
 ``except`` block, where it has no context, and no variable on its way holds the object.
