@@ -54,28 +54,6 @@ look_at_guard(Walk *walk)
     walk->guard = walk->objects > bound ? walk->objects : bound;
 }
 
-/* Of these bytes of an object: those of small blocks that are not on the account's own pages. */
-static __attribute__((noinline)) size_t
-bytes_elsewhere(const OwnPages *own, PyObject *object, const TypeFacts *facts, size_t bytes)
-{
-    const void *second = second_block(object, facts);
-    size_t of_second = second == NULL ? 0 : second_block_bytes(object, facts);
-    size_t of_first = bytes > of_second ? bytes - of_second : 0;
-    return (of_first <= SMALL && !own_page_of(own, object) ? of_first : 0)
-        + (of_second <= SMALL && !own_page_of(own, second) ? of_second : 0);
-}
-
-/* Add them to a sum. If the object is on own pages, so is its second block, but for the table of a
- * dict: the interpreter keeps freed ones for everybody. */
-static inline void
-add_elsewhere(OwnPages *own, PyObject *object, const TypeFacts *facts, size_t bytes, size_t *sum)
-{
-    const void *table = facts->flags & TYPE_DICT ? dict_table(object) : NULL;
-    if (UNLIKELY(!is_on_own_page(own, object) || (table != NULL && !is_on_own_page(own, table)))) {
-        *sum += bytes_elsewhere(own, object, facts, bytes);
-    }
-}
-
 /* `object` dies: count it, and push what it holds. */
 static inline void
 charge(Walk *walk, PyObject *object, const TypeFacts *facts)
@@ -84,7 +62,7 @@ charge(Walk *walk, PyObject *object, const TypeFacts *facts)
     walk->bytes += bytes;
     walk->objects++;
     if (walk->account) {
-        add_elsewhere(&walk->own, object, facts, bytes, &walk->elsewhere);
+        add_object(&walk->own, &walk->whose, object, facts, bytes);
     }
     if (walk->recording) {
         record(walk, object, bytes, walk->group);

@@ -48,6 +48,7 @@ typedef struct {
     uintptr_t *pages;       /* the address of each */
     size_t page_count, page_size;
     uintptr_t last;         /* the page that was asked about last, its address shifted */
+    const void *ledger;     /* of the account; NULL: it has none */
     uint32_t *shadows;      /* OWN_WORDS for each page, or NULL */
     int no_memory;
 } OwnPages;
@@ -176,11 +177,12 @@ add_own_page(void *context, const void *page)
     own->span = end - lowest;
 }
 
-/* Learn which pages are the account's own. 0 if there is no memory. */
+/* Learn which pages are the account's own, and its ledger. 0 if there is no memory. */
 static int
 learn_own_pages(OwnPages *own, PyObject *account)
 {
     const void *heap = owners == NULL ? NULL : owners->heap_of_account(account);
+    own->ledger = owners == NULL ? NULL : owners->ledger_of_account(account);
     if (heap != NULL) {
         owners->pages_of_heap(heap, add_own_page, own);
     }
@@ -226,6 +228,7 @@ forget_own_pages(OwnPages *own)
     }
     free(own->shadows);
     own->shadows = NULL;
+    own->ledger = NULL;
     own->page_count = 0;
     own->lowest = own->span = own->last = 0;
     own->no_memory = 0;

@@ -68,7 +68,7 @@ count_opened(Walk *walk, PyObject *object, const TypeFacts *facts)
     size_t bytes = object_bytes(object, facts);
     walk->opened += bytes;
     if (walk->account) {
-        add_elsewhere(&walk->own, object, facts, bytes, &walk->opened_elsewhere);
+        add_object(&walk->own, &walk->whose_opened, object, facts, bytes);
     }
 }
 
@@ -358,7 +358,8 @@ settle(Walk *walk, uintptr_t edge, uint32_t mark)
     }
     walk->shared += bytes + hidden;
     if (walk->account) {
-        add_elsewhere(&walk->own, object, facts, bytes, &walk->shared_elsewhere);
+        add_object(&walk->own, &walk->whose_shared, object, facts, bytes);
+        walk->whose_shared.elsewhere += hidden;
     }
     if (walk->foreign_cap == UNBOUNDED) {
         record(walk, object, bytes + hidden, GROUP_SHARED);
@@ -454,7 +455,8 @@ run_own_pass(Walk *walk, size_t foreign_cap)
     settle_all(walk, 0);
     if (walk->opened > walk->shared) { /* else an adapter has changed what was counted */
         walk->after_gc = walk->opened - walk->shared;
-        walk->elsewhere += walk->opened_elsewhere - walk->shared_elsewhere;
+        walk->whose.elsewhere += walk->whose_opened.elsewhere - walk->whose_shared.elsewhere;
+        walk->whose.surplus += walk->whose_opened.surplus - walk->whose_shared.surplus;
     }
     if (walk->recording) {
         settle_all(walk, 1);
