@@ -15,6 +15,7 @@ from ..actor.record import Record
 from ..actor.states import DEAD
 from .budget import Budget, alarm, at_boundary
 from .budgeted_record import BUDGETED, PLAIN
+from .findings import Looks
 from .footprints import Footprints
 from .sweep import Sweep
 
@@ -46,7 +47,9 @@ class Budgets:
         self.own_heaps = False
         #: The limit of actors that ask for none.
         self.default: HeapLimit | None = None
-        self._sweep = Sweep(self.all, learned)
+        #: What is known of how much actors hold, those without a budget included.
+        self.looks = Looks()
+        self._sweep = Sweep(self.all, learned, self.looks)
 
     def limit_of(self, own: HeapLimit | None) -> HeapLimit | None:
         """The limit in force for an actor that asks for ``own``; the node's default fills in the
