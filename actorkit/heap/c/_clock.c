@@ -395,7 +395,22 @@ heap_of_account(PyObject *object)
     return Py_IS_TYPE(object, &AccountType) ? ((Account *)object)->heap : NULL;
 }
 
-static const HeapOwners heap_owners = {heap_of_block, heap_of_account};
+static void
+pages_of_heap(const void *heap, void (*each)(void *, const void *), void *context)
+{
+#ifdef HAVE_SLABS
+    const Links *rings[] = {&((const Heap *)heap)->settled, &((const Heap *)heap)->pending};
+    for (int i = 0; i < 2; i++) {
+        for (const Links *links = rings[i]->next; links != rings[i]; links = links->next) {
+            each(context, start_of(page_with(links)));
+        }
+    }
+#else
+    (void)heap, (void)each, (void)context;
+#endif
+}
+
+static const HeapOwners heap_owners = {heap_of_block, heap_of_account, pages_of_heap};
 
 /* --- The module ------------------------------------------------------------------------------- */
 
