@@ -40,6 +40,7 @@ from ..actor.events import HeapLimitPassed
 from ..actor.record import Record
 from ..actor.states import DEAD
 from ..base.activations import is_activation, is_way_in, of_the_actor
+from .findings import Found
 from .holdings import contents, heap_of, holders, on_stack, roots_of
 
 __all__ = ["Budget", "alarm", "at_boundary"]
@@ -55,7 +56,7 @@ LARGEST: Final = 5
 class Budget:
     """One actor's limit, and what is known of its heap. It owns the actor's account."""
 
-    __slots__ = ("account", "alarmed_at", "known", "limit", "over", "own_heap", "peak", "record", "refused")
+    __slots__ = ("account", "alarmed_at", "found", "known", "limit", "over", "own_heap", "peak", "record", "refused")
 
     def __init__(self, record: Record[Any], limit: HeapLimit, *, own_heap: bool = False) -> None:
         self.record = record
@@ -66,6 +67,8 @@ class Budget:
         self.own_heap = own_heap
         #: What it held at the last look, in bytes.
         self.known = 0
+        #: The last look at it alone; the sweep's are kept by ``Looks``.
+        self.found: Found | None = None
         #: The most that it held at any look.
         self.peak = 0
         #: It was judged, and has not been within its limit since.
@@ -97,6 +100,7 @@ class Budget:
         usage = heap_of(
             self.record, frames=frames, limit=limit.size if limit.kill else None, shared=bool(limit.include_shared)
         )
+        self.found = Found.now(usage)
         charged = self.charged(usage)
         if charged <= limit.size and frames and not usage.exact:
             # Something that runs could not be seen, so this proves nothing. The boundary looks
@@ -281,8 +285,13 @@ def at_boundary(account: clock.Account) -> int:
     followed = walk.references_followed()
     budget = account.owner
     if isinstance(budget, Budget):
+        # The thread is in the next actor's account already. What is kept of this look must not lie
+        # on that one's pages.
+        entered = clock.enter(None)
         try:
             budget.at_boundary()
         except Exception:
             log.exception("looking at the heap of %s failed", budget.record.describe())
+        finally:
+            clock.enter(entered)
     return walk.references_followed() - followed
