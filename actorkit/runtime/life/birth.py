@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from ...errors import ActorExit, NodeStopped, StartFailed
 from ...heap.walk import size_of
-from ...reasons import Crash, ExitReason, InitTimeout
+from ...reasons import ExitReason, InitTimeout
 from ..actor.context import ActorContext
 from ..actor.envelope import FirstMessage
 from ..actor.record import Record, RecordKind
@@ -211,7 +211,7 @@ class Births(AfterMessage):
         if control is not None and control.kill is not None:
             reason = control.kill
         else:
-            reason = error.reason if isinstance(error, ActorExit) else Crash.from_exception(error, 1)
+            reason = error.reason if isinstance(error, ActorExit) else self.crash_of(record, error, error, 1)
         self.forget(error)
         record.kind.owner, owner = None, record.kind.owner
         try:
