@@ -12,7 +12,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 SOURCES = Path("actorkit/heap/c")
-HEADERS = sorted(str(header) for header in SOURCES.glob("*.h"))
+HEADERS = sorted(str(header) for header in SOURCES.parent.rglob("*.h"))
 EXTENSIONS = [
     Extension(f"actorkit.heap.c.{name}", [str(SOURCES / f"{name}.c")], depends=HEADERS, optional=True)
     for name in ("_clock", "_walk")

@@ -62,7 +62,7 @@ def open_node(
         memory_source: where samples come from; for tests (``actorkit.testing.ScriptedMemory``).
         memory_report: a file that is written before the governor stops the node.
         options: ``name``, ``stop_timeout`` (30 s), ``call_timeout`` (5 s), ``kill_timeout`` (5 s),
-            ``max_heap_size`` (of each actor, unless its spec says otherwise), ``own_heaps`` (pages
+            ``max_heap_size`` (of each worker, unless its spec says otherwise), ``own_heaps`` (pages
             of their own for actors with such a limit, which go back to the system when they die;
             on), and the scheduler's ``slice_seconds``, ``quantum``, ``max_idle``, ``features``;
             ``debug``: check the thread of every message, and not only of those that wake somebody.

@@ -31,11 +31,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from . import clock
 from .extensions import why_not
+from .interpreter.stack_depth import stacks_of
 from .python import adapters as shipped
 from .python import clock as portable_clock
 from .python import walk as pure_walk
 from .python.passes import Followed
-from .python.stack_depth import stacks_of
 from .python.type_facts import Adapter
 from .record_plan import CensusGroups, RecordPlan
 from .usage import HeapUsage
@@ -48,6 +48,7 @@ __all__ = [
     "census",
     "census_rows",
     "measure",
+    "passes_made",
     "references_followed",
     "size_of",
     "stop_at",
@@ -171,6 +172,10 @@ def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None = 
     """
     return _in_force.census_rows(records, plan, best, floor)
 
+
+passes_made = _in_force.passes_made
+"""``passes_made() -> (first, own)``: how often ``measure`` has made the first pass and the own pass
+so far, for tests and benches. A census is not counted."""
 
 # Called for each message, so nothing stands in between.
 size_of = _in_force.size_of

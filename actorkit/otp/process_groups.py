@@ -21,6 +21,7 @@ from ..log import log
 from ..policy.key_table import NOT_THEIRS, KeyTable, Place, Slot
 from ..policy.supervision.child_spec import ChildSpec
 from ..reasons import shown
+from ..runtime.actor.actor_base import NodesOwn
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.later import Later
 from ..runtime.actor.record import Record
@@ -168,7 +169,7 @@ class _Scope:
                 subscriber.post_info(message)
 
 
-class ProcessGroups(Actor):
+class ProcessGroups(NodesOwn, Actor):
     """A running scope of process groups; ``ak.process_groups`` is its spec. Its methods are
     messages: call them through its ref.
 

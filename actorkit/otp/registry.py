@@ -35,6 +35,7 @@ from ..log import log
 from ..policy.key_table import NOT_THEIRS, Place
 from ..policy.supervision.child_spec import ChildSpec
 from ..reasons import shown, text_of
+from ..runtime.actor.actor_base import NodesOwn
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.later import Later
 from ..runtime.actor.names import ServiceRef, checked_class, checked_name
@@ -156,7 +157,7 @@ class _Entries:
                 record.post_info(message)
 
 
-class Registry(Actor):
+class Registry(NodesOwn, Actor):
     """A running registry; ``ak.registry`` is its spec. Its methods are messages: call them through
     its ref, as in ``await ref.call(ak.Registry.lookup, key)``.
 

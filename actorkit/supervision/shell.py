@@ -28,6 +28,7 @@ from ..policy.supervision import supervision_events as ev
 from ..policy.supervision.child_spec import ChildSpec, check_spec
 from ..policy.supervision.supervision_events import ChildCounts, ChildInfo
 from ..reasons import KILLED, SHUTDOWN, Crash, ExitReason
+from ..runtime.actor.actor_base import NodesOwn
 from ..runtime.actor.dispatch import call
 from ..runtime.actor.doors import PendingRestart
 from ..runtime.actor.events import ChildRestarted, SupervisorReport
@@ -111,7 +112,7 @@ class Door:
             self.shell._due(key, ticket)
 
 
-class SupervisionShell(Actor):
+class SupervisionShell(NodesOwn, Actor):
     """Base of the static and the dynamic supervisor."""
 
     trap_exit = True

@@ -9,6 +9,7 @@ import trio
 
 from ..behaviours.actor import Actor, child
 from ..runtime.actor import links
+from ..runtime.actor.actor_base import NodesOwn
 from ..runtime.actor.notices import MonitorId
 from ..runtime.actor.ref import Ref
 from ..runtime.node import Node
@@ -18,7 +19,7 @@ __all__ = ["Probe"]
 M = TypeVar("M")
 
 
-class _Collector(Actor):
+class _Collector(NodesOwn, Actor):
     trap_exit = True
 
     def __init__(self, probe: Probe) -> None:

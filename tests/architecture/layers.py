@@ -13,6 +13,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("policy.exit_signals", "policy.key_table", "policy.seconds"),
     ("policy", "policy.memory", "policy.supervision"),
+    ("heap.interpreter",),
     ("heap", "heap.c", "heap.python"),
     ("pressure",),
     ("runtime", "runtime.base"),

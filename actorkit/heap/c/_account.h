@@ -28,8 +28,7 @@
 #ifndef ACTORKIT_HEAP_ACCOUNT_H
 #define ACTORKIT_HEAP_ACCOUNT_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "../interpreter/_python.h" /* first: it prepares Python.h */
 
 #include <stdbool.h>
 #include <stdint.h>

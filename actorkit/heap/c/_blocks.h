@@ -20,7 +20,8 @@
 #ifndef ACTORKIT_HEAP_BLOCKS_H
 #define ACTORKIT_HEAP_BLOCKS_H
 
-#include "_layout.h" /* first: it prepares Python.h */
+#include "../interpreter/_frames.h" /* first: it prepares Python.h */
+#include "../interpreter/_layout.h"
 
 #include "_contract.h"
 
@@ -145,11 +146,7 @@ trusted_sizeof(PyTypeObject *type)
         if (base == &PyBaseObject_Type) {
             return NULL;
         }
-#if PY_VERSION_HEX >= 0x030C0000
-        PyObject *namespace = PyType_GetDict(base);
-#else
-        PyObject *namespace = Py_XNewRef(base->tp_dict);
-#endif
+        PyObject *namespace = class_namespace(base);
         if (namespace == NULL) {
             continue;
         }
@@ -241,7 +238,7 @@ choose_sizer(TypeFacts *facts, PyTypeObject *type)
         facts->flags |= TYPE_FUNCTION;
         facts->sizer = SIZER_FIXED;
     }
-    else if (bytesio_type != NULL && PyType_IsSubtype(type, bytesio_type) && PY_VERSION_HEX >= 0x030C0000) {
+    else if (bytesio_type != NULL && PyType_IsSubtype(type, bytesio_type) && BYTES_IO_SHOWS_BUFFER) {
         /* Its traversal visits the buffer, and its __sizeof__ counts it too. */
         facts->sizer = SIZER_FIXED;
     }

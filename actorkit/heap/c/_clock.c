@@ -13,6 +13,7 @@
  * It is one translation unit, so that the compiler inlines the hooks whole. The parts, each with
  * its own theory and each including those that it builds on, lowest first:
  *
+ *     ../interpreter   the insides of CPython, version by version
  *     _compiler.h      what is asked of the compiler
  *     _contract.h      what the clock and the walk agree on
  *     _pages.h         pages for heaps: where they come from, and how they go back to the system
@@ -42,23 +43,18 @@
  * Subinterpreters and free-threaded builds are not supported: the allocators belong to the process,
  * and the accounts to one GIL. */
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
-#ifdef Py_GIL_DISABLED
-#error "the allocation clock needs the GIL; actorkit uses its portable clock on free-threaded builds"
-#endif
+#include "../interpreter/_python.h" /* first: it prepares Python.h */
 
 #if !defined(__GNUC__)
 #error "the allocation clock needs the atomic built-ins of GCC or Clang; elsewhere there is the portable clock"
 #endif
 
+#include "_account_type.h"
+#include "_hooks.h"
+
 #if !defined(_WIN32)
 #include <pthread.h>
 #endif
-
-#include "_account_type.h"
-#include "_hooks.h"
 
 #define LOOK_MASK 1023 /* an account is due after so many activations anyway: freelists are not counted */
 
@@ -380,6 +376,27 @@ clock_heap_statistics(PyObject *Py_UNUSED(module), PyObject *arguments)
                          (unsigned long long)now->given_back, (unsigned long long)now->refusals);
 }
 
+/* --- Whose a block is, for the walk ------------------------------------------------------------ */
+
+static const void *
+heap_of_block(const void *block)
+{
+#ifdef HAVE_SLABS
+    return slab_is_ours(block) ? page_of(block)->heap : NULL;
+#else
+    (void)block;
+    return NULL;
+#endif
+}
+
+static const void *
+heap_of_account(PyObject *object)
+{
+    return Py_IS_TYPE(object, &AccountType) ? ((Account *)object)->heap : NULL;
+}
+
+static const HeapOwners heap_owners = {heap_of_block, heap_of_account};
+
 /* --- The module ------------------------------------------------------------------------------- */
 
 static PyMethodDef clock_methods[] = {
@@ -444,14 +461,15 @@ clock_exec(PyObject *module)
         || PyModule_AddIntConstant(module, "REARM_STEP", REARM_STEP) < 0) {
         return -1;
     }
-    return 0;
+    PyObject *capsule = PyCapsule_New((void *)(uintptr_t)&heap_owners, OWNERS_CAPSULE, NULL);
+    int status = capsule == NULL ? -1 : PyModule_AddObjectRef(module, OWNERS_ATTRIBUTE, capsule);
+    Py_XDECREF(capsule);
+    return status;
 }
 
 static PyModuleDef_Slot clock_slots[] = {
     {Py_mod_exec, (void *)clock_exec},
-#if PY_VERSION_HEX >= 0x030C0000
-    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
-#endif
+    ONE_INTERPRETER_ONLY
     {0, NULL},
 };
 

@@ -3,13 +3,13 @@
  * What the clock counts and what the walk finds must agree: the clock must never count less than
  * the walk finds, or an actor could hold more than it was charged with. So both round a request up
  * in the same way, to the block that an allocator makes of it, and the walk sizes the messages that
- * the clock charges. The sizing function passes from one to the other in a capsule. */
+ * the clock charges. The sizing function passes from one to the other in a capsule, and what the
+ * clock knows of whose a block is in another. */
 
 #ifndef ACTORKIT_HEAP_CONTRACT_H
 #define ACTORKIT_HEAP_CONTRACT_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "../interpreter/_python.h" /* first: it prepares Python.h */
 
 #include <stddef.h>
 
@@ -35,5 +35,18 @@ typedef Py_ssize_t (*MessageSizer)(PyObject *const *objects, Py_ssize_t count);
 /* The attribute of the walk's module with a capsule that points to a MessageSizer. */
 #define SIZER_ATTRIBUTE "_message_bound"
 #define SIZER_CAPSULE "actorkit.heap.c._walk." SIZER_ATTRIBUTE
+
+/* Whose memory it is. The heaps are identities: they are compared, never followed. All of it needs
+   the GIL, allocates nothing and raises nothing. */
+typedef struct {
+    /* The heap whose pages this address lies on; NULL: it is on no account's own pages. */
+    const void *(*heap_of_block)(const void *block);
+    /* The heap of an account; NULL: it never had one, or this is no account (of C). */
+    const void *(*heap_of_account)(PyObject *account);
+} HeapOwners;
+
+/* The attribute of the clock's module with a capsule that points to a HeapOwners. */
+#define OWNERS_ATTRIBUTE "_heap_owners"
+#define OWNERS_CAPSULE "actorkit.heap.c._clock." OWNERS_ATTRIBUTE
 
 #endif

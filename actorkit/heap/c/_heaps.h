@@ -40,8 +40,7 @@
 #ifndef ACTORKIT_HEAP_HEAPS_H
 #define ACTORKIT_HEAP_HEAPS_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "../interpreter/_python.h" /* first: it prepares Python.h */
 
 #include <stdlib.h>
 #include <string.h>

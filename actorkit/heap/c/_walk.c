@@ -10,7 +10,7 @@
  *
  *     _compiler.h       what is asked of the compiler
  *     _contract.h       what the clock and the walk agree on
- *     _layout.h         the insides of CPython, version by version
+ *     ../interpreter    the insides of CPython, version by version
  *     _blocks.h         how many bytes come back when one object is freed
  *     _table.h          the memory of a walk, and how it begins and ends
  *     _edges.h          from an object to what it holds
@@ -36,6 +36,9 @@
 /* The values of `record`, an argument of measure(). */
 enum { RECORD_OBJECTS = 1, RECORD_TYPES = 2 };
 
+/* How often measure() made each pass, since the start: the first, and the own pass. */
+static size_t passes_made[2];
+
 PyDoc_STRVAR(measure_doc, "measure(roots, mailbox, frames, stacks, limit, cycles, edge_cap, record, /)\n--\n\n"
 "The figures of one walk, as in actorkit.heap.python.walk.");
 
@@ -57,6 +60,7 @@ walk_measure(PyObject *Py_UNUSED(module), PyObject *arguments)
     }
     walk->limit = limit < 0 ? SIZE_MAX : (size_t)limit;
     walk->recording = recording;
+    passes_made[0]++;
     size_t state = drop_state_and_mailbox(walk, roots, mailbox, frames, stacks);
     size_t sum = walk->bytes;
     if (walk->over) {
@@ -156,6 +160,15 @@ walk_size_of(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t
     return bytes < 0 ? NULL : PyLong_FromSsize_t(bytes);
 }
 
+PyDoc_STRVAR(passes_made_doc, "passes_made()\n--\n\n"
+"How often measure() made the first pass and the own pass, since the start.");
+
+static PyObject *
+walk_passes_made(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(nothing))
+{
+    return Py_BuildValue("(nn)", (Py_ssize_t)passes_made[0], (Py_ssize_t)passes_made[1]);
+}
+
 /* Is nothing registered for the types that `flat_bytes` sizes by itself? */
 static int
 leaves_builtins_alone(const Registry *registry)
@@ -210,6 +223,7 @@ static PyMethodDef walk_methods[] = {
     {"census", walk_census, METH_O, census_doc},
     {"census_rows", (PyCFunction)(void (*)(void))walk_census_rows, METH_FASTCALL, census_rows_doc},
     {"size_of", (PyCFunction)(void (*)(void))walk_size_of, METH_FASTCALL, size_of_doc},
+    {"passes_made", walk_passes_made, METH_NOARGS, passes_made_doc},
     {"register", walk_register, METH_VARARGS, register_doc},
     {NULL, NULL, 0, NULL},
 };

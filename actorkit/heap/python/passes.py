@@ -29,19 +29,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
+from ..interpreter.memory import HAS_COUNTS, IMMORTAL
 from .blocks import EXACT, block_bytes, dict_str_keys, is_namespace
 from .type_facts import Adapter, TypeFacts, facts_of, known_facts
 
-__all__ = ["IMMORTAL", "MAILBOX", "STATE", "Followed", "Observer", "PureWalk", "WalkOver", "getrefcount"]
+__all__ = ["MAILBOX", "STATE", "Followed", "Observer", "PureWalk", "WalkOver", "getrefcount"]
 
 STATE, MAILBOX, AFTER_GC, SHARED = range(4)
 """The groups of objects that are counted."""
 
-IMMORTAL: Final = 1 << 31 if sys.version_info >= (3, 12) else 0
-"""The bit in the reference count of an object that never dies."""
-
 _OURS: Final = 2  # the loop variable and the argument of getrefcount
-_COUNTS: Final = sys.implementation.name == "cpython" and hasattr(sys, "getrefcount")
 _DEAD, _STOP, _OPENED, _SHARED, _CYCLE = 1, 2, 4, 8, 16
 
 getrefcount: Callable[[object], int] = getattr(sys, "getrefcount", lambda obj: _OURS + 2)
@@ -51,6 +48,8 @@ class Followed:
     """What all walks in Python have cost so far."""
 
     references = 0
+    first_passes = 0
+    own_passes = 0
 
 
 class WalkOver(Exception):
@@ -210,7 +209,7 @@ class PureWalk:
                 count = getrefcount(child)
                 if count & IMMORTAL:
                     continue
-                if not _COUNTS:
+                if not HAS_COUNTS:
                     count = _OURS + 2
                     occurrences = None
                 count -= _OURS + (occurrences[id(child)] if occurrences else 1)

@@ -11,11 +11,12 @@ from operator import itemgetter
 from types import FrameType
 from typing import Final, TypeAlias
 
+from ..interpreter.memory import IMMORTAL
 from ..record_plan import CensusGroups, CensusRow, RecordPlan
-from .passes import IMMORTAL, MAILBOX, Observer, PureWalk, WalkOver, getrefcount
+from .passes import MAILBOX, Followed, Observer, PureWalk, WalkOver, getrefcount
 from .type_facts import Adapter, TypeRegistry, facts_of, known_facts
 
-__all__ = ["census", "census_rows", "measure", "register", "size_of"]
+__all__ = ["census", "census_rows", "measure", "passes_made", "register", "size_of"]
 
 CountedObject: TypeAlias = tuple[int, int, int]
 """(address, bytes, group) of an object that was counted."""
@@ -56,6 +57,7 @@ def measure(
 
         observer = note
 
+    Followed.first_passes += 1
     walk = PureWalk(limit, observer)
     state: int | None = None
     try:
@@ -132,6 +134,11 @@ def size_of(*objects: object) -> int:
     walk = PureWalk()
     walk.drop(objects)
     return walk.bytes
+
+
+def passes_made() -> tuple[int, int]:
+    """See ``walk.passes_made``."""
+    return Followed.first_passes, Followed.own_passes
 
 
 def register(

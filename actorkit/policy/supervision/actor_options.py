@@ -157,7 +157,7 @@ class ActorOptions:
     )
     #: What becomes of one more.
     overflow: Overflow = attrs.field(default="reject", validator=one_of(get_args(Overflow)))
-    #: Bytes that it may hold; None: the node's default.
+    #: Bytes that it may hold; None: the node's default for workers.
     max_heap_size: HeapLimit | None = attrs.field(default=None, converter=_heap_limit)
     #: How long it is spared when the node runs out of memory.
     priority: Priority = attrs.field(

@@ -118,7 +118,7 @@ class ChildSpec(ActorOptions, Generic[A_co]):
                        same, but calls wait for room, within their deadline. "drop_oldest" and
                        "drop_newest" lose a message; that is counted, and the sender not troubled
     ``max_heap_size``  bytes that it may hold: an int, text such as ``"256 KiB"``, or a
-                       ``HeapLimit``; None: the node's default
+                       ``HeapLimit``. None: the node's default, which binds workers only
     ``priority``       which actors are given up first when the node runs out of memory:
                        ``Priority.LOW`` before NORMAL before HIGH; CRITICAL ones are never killed
                        for memory's sake. (Not to be confused with ``scheduling``.)

@@ -9,7 +9,7 @@ from ...reasons import ExitReason
 from .class_rules import check_definition
 from .reports import report_unexpected
 
-__all__ = ["ActorBase"]
+__all__ = ["ActorBase", "NodesOwn"]
 
 
 class ActorBase:
@@ -42,3 +42,11 @@ class ActorBase:
         state = {n: getattr(self, n, None) for n in self.ctx.kind.slot_names}  # type: ignore[attr-defined]
         state.update(getattr(self, "__dict__", {}))
         return state
+
+
+class NodesOwn(ActorBase):
+    """Marks the actors that the package brings: supervisors, listeners, registries, groups, and
+    what a user derives from them. What they hold grows with the number of others, so a node's
+    default limit does not bind them."""
+
+    __slots__ = ()

@@ -38,7 +38,7 @@ from ...errors import MemoryLimitExceeded
 from ...heap import clock, walk
 from ...heap.clock import ENVELOPE
 from ...heap.memory_limit import LargestType, MemoryLimit, shares_of
-from ...heap.python.interruption import is_own, may_raise
+from ...heap.python.interruption import is_foreign, is_own, may_raise
 from ...heap.usage import HeapUsage, OwnHeap
 from ...log import log
 from ...policy.memory.budget_pressure import BudgetPressure, Telling
@@ -48,7 +48,7 @@ from ..actor.envelope import Message
 from ..actor.events import HeapLimitPassed
 from ..actor.record import Record
 from ..actor.states import DEAD
-from ..base.boundary_frames import BOUNDARY_FRAMES
+from ..base.activations import is_activation, is_way_in, of_the_actor
 from .holdings import contents, heap_of, holders, on_stack, roots_of
 
 __all__ = ["Budget", "alarm", "at_boundary"]
@@ -231,8 +231,8 @@ class Budget:
             return
         if account.verdict is None:
             allocated = account.bytes
-            frames = _running(top)
-            if not frames or any(map(is_own, frames)):
+            frames = of_the_actor(top)
+            if not frames:
                 # The runtime works for it. A message may be charged and not queued yet: a look
                 # would lose it.
                 account.soft = min(allocated + (1 if top is None or is_own(top) else SHORT), LATEST)
@@ -245,9 +245,9 @@ class Budget:
             if not self.is_over:
                 return
             self.judge(usage, frames)
-        if top is None or _is_boundary(top):
+        if top is None or is_activation(top) or is_way_in(top):
             return  # its code has just let go, maybe at an await that must not get lost: the verdict is enough
-        if account.verdict is not None and may_raise(top, until=_is_boundary):
+        if account.verdict is not None and may_raise(top, until=is_activation, foreign=_is_foreign):
             raise MemoryLimitExceeded(self.record.describe(), self.known, self.limit.size, self.shares())
 
     # --- what follows -------------------------------------------------------------------------
@@ -367,17 +367,8 @@ def figure(account: clock.Account, name: str) -> int:
 # --- what the clock calls, for all nodes ---------------------------------------------------------
 
 
-def _is_boundary(frame: FrameType) -> bool:
-    return frame.f_code in BOUNDARY_FRAMES
-
-
-def _running(top: FrameType | None) -> tuple[FrameType, ...]:
-    """The frames from the interrupted one up to the boundary, which is not the actor's any more."""
-    frames = []
-    while top is not None and top.f_code not in BOUNDARY_FRAMES:
-        frames.append(top)
-        top = top.f_back
-    return tuple(frames)
+def _is_foreign(frame: FrameType) -> bool:
+    return is_foreign(frame) and not is_way_in(frame)
 
 
 def alarm(account: clock.Account, _activation: int) -> None:

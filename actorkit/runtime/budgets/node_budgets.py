@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 from ...heap import clock
 from ...policy.memory.heap_limit import HeapLimit
+from ...policy.supervision.actor_options import ActorOptions
+from ..actor.actor_base import NodesOwn
 from ..actor.record import Record
 from ..actor.states import DEAD
 from .budget import Budget, alarm, at_boundary
@@ -44,14 +46,21 @@ class Budgets:
         self.installed = False
         #: May actors' small blocks get pages of their own?
         self.own_heaps = False
-        #: The limit of actors that ask for none.
+        #: The limit of workers that ask for none.
         self.default: HeapLimit | None = None
         self._sweep = Sweep(self.all, learned)
 
-    def limit_of(self, own: HeapLimit | None) -> HeapLimit | None:
-        """The limit in force for an actor that asks for ``own``; the node's default fills in the
-        rest. None: it has no budget."""
-        return self._in_force(own if own is not None else self.default)
+    def limit_of(self, options: ActorOptions, cls: type) -> HeapLimit | None:
+        """The limit in force for actors of ``cls`` with these options. None: they have no budget.
+
+        The node's default fills in what a spec leaves open. A spec that gives no limit at all gets
+        the default if its actors are workers. What a supervisor, a listener, a registry or a group
+        holds grows with the number of others: no figure for one worker fits it.
+        """
+        own = options.max_heap_size
+        if own is None and options.kind == "worker" and not issubclass(cls, NodesOwn):
+            own = self.default
+        return self._in_force(own)
 
     def _in_force(self, limit: HeapLimit | None) -> HeapLimit | None:
         return None if limit is None or limit.size == 0 else limit.over(self.default)

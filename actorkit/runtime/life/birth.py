@@ -23,7 +23,7 @@ from ..actor.context import ActorContext
 from ..actor.envelope import FirstMessage
 from ..actor.record import Record, RecordKind
 from ..actor.states import IDLE
-from ..base.boundary_frames import BOUNDARY_FRAMES
+from ..base.activations import activation
 from ..base.trio_internals import fatal_leaf, is_fatal
 from .after_message import AfterMessage
 from .init_outcome import Starting, Watcher
@@ -50,6 +50,7 @@ class Births(AfterMessage):
     process_class: type[ActorContext[Any]]
     """The record of a process: a ``ReceivingContext``."""
 
+    @activation
     def spawn_plain(self, kind: RecordKind, args: tuple[Any, ...]) -> Record[Any]:
         """``spawn_actor`` for the plain case, ``kind.plain``: no name, no ``init``, an ordinary
         ``__new__``. The hot path."""
@@ -92,6 +93,7 @@ class Births(AfterMessage):
         obj = None
         raise failure  # not from within: as its context, the exception would keep the object
 
+    @activation
     def spawn_actor(
         self,
         kind: RecordKind,
@@ -124,7 +126,9 @@ class Births(AfterMessage):
         self.admit(record, link_to)
         try:
             if kind.limit is not None:
-                self.budgets.begin(record, kind.limit).account.charge(size_of(*args, kwargs))
+                # What a factory has made was allocated in no account: it is looked at.
+                charge = size_of(*args, kwargs) if made is None else kind.limit.size + 1
+                self.budgets.begin(record, kind.limit).account.charge(charge)
             self.current = record
             if hook is not None:
                 hook(record)
@@ -249,6 +253,3 @@ class Births(AfterMessage):
 
     def _init_late(self, record: Record[Any], seconds: float) -> None:
         self.end_now(record, InitTimeout(seconds))
-
-
-BOUNDARY_FRAMES.update(function.__code__ for function in (Births.spawn_actor, Births.spawn_plain))

@@ -59,7 +59,7 @@ class NodeSettings:
     max_idle: int = 16
     #: Which private names of trio are used; ``Features.degraded()`` is for tests.
     features: Features = FEATURES
-    #: What each actor may hold unless its spec says otherwise. None: no limit.
+    #: What each worker may hold unless its spec says otherwise. None: no limit.
     max_heap_size: HeapLimit | None = attrs.field(default=None, converter=as_heap_limit)
     #: Do actors with a limit get pages of their own, which go back to the system when they die?
     own_heaps: bool = True

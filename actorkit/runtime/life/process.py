@@ -27,7 +27,7 @@ from ..actor.context import ActorContext
 from ..actor.envelope import Notice
 from ..actor.record import Record
 from ..actor.states import DEAD, IDLE, RUNNING
-from ..base.boundary_frames import BOUNDARY_FRAMES
+from ..base.activations import way_in
 from ..base.interrupts import interruptible
 from ..base.trio_internals import (
     START_FRAMES,
@@ -402,8 +402,6 @@ def _test_of(wanted: Any) -> Callable[[Any], object] | None:
     raise TypeError(f"cannot receive {shown(wanted, 100)}: give a class, or a predicate that is called with a message")
 
 
+@way_in
 async def _begin(function: Callable[..., Any], record: ReceivingContext, args: Any, kwargs: Any) -> None:
     await function(record, *args, **kwargs)
-
-
-BOUNDARY_FRAMES.add(_begin.__code__)

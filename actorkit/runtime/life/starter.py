@@ -109,7 +109,7 @@ class Starter:
     def _kind(self, cls: type, base: type) -> RecordKind:
         engine = self.engine
         make = CheckedKind if engine.debug else ActorKind
-        limit = engine.budgets.limit_of(self.options.max_heap_size)
+        limit = engine.budgets.limit_of(self.options, cls)
         kind = make(engine, cls, self.options, base=base, owner=self.owner, limit=limit, footprint=self.footprint)
         kind.record_class = engine.context_class
         return kind

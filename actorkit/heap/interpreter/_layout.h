@@ -1,42 +1,11 @@
-/* What the walk knows about the insides of CPython, version by version. Part of _walk.c.
- *
- * Theory of operation. The structures come from the interpreter's own internal headers, so the
- * compiler checks them. A version that is not listed does not compile: the extension is optional,
- * and the walk in Python takes over. Nothing else in the walk depends on the layout of a version.
+/* How objects lie in memory, version by version: what the walk must know to size them.
  *
  * References. What these functions return is borrowed. The GIL is held. */
 
-#ifndef ACTORKIT_HEAP_LAYOUT_H
-#define ACTORKIT_HEAP_LAYOUT_H
+#ifndef ACTORKIT_INTERPRETER_LAYOUT_H
+#define ACTORKIT_INTERPRETER_LAYOUT_H
 
-#define PY_SSIZE_T_CLEAN
-#ifndef Py_BUILD_CORE_MODULE
-#define Py_BUILD_CORE_MODULE 1
-#endif
-#include <Python.h>
-
-#if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030E0000
-#error "the layout of this CPython version is not known"
-#endif
-#ifdef Py_GIL_DISABLED
-#error "the walk relies on the GIL"
-#endif
-
-#ifdef __GNUC__
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wunused-parameter"
-#pragma GCC diagnostic ignored "-Wsign-compare"
-#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
-#endif
-#include "internal/pycore_object.h"
-#include "internal/pycore_dict.h"
-#include "internal/pycore_frame.h"
-#ifdef __GNUC__
-#pragma GCC diagnostic pop
-#endif
-
-#include <stddef.h>
-#include <stdint.h>
+#include "_python.h" /* first: it prepares Python.h */
 
 /* Objects that never die have no meaningful count. Before 3.12 there were none. */
 static inline int
@@ -129,67 +98,6 @@ dict_values_bytes(PyDictObject *dict)
 #else
     return values_array_bytes(dict->ma_keys);
 #endif
-}
-
-static inline PyObject **
-frame_slots(struct _PyInterpreterFrame *frame)
-{
-    return frame->localsplus;
-}
-
-static inline PyCodeObject *
-frame_code(struct _PyInterpreterFrame *frame)
-{
-#if PY_VERSION_HEX >= 0x030D0000
-    return (PyCodeObject *)frame->f_executable;
-#else
-    return frame->f_code;
-#endif
-}
-
-static inline PyObject *
-frame_function(struct _PyInterpreterFrame *frame)
-{
-#if PY_VERSION_HEX >= 0x030C0000
-    return frame->f_funcobj;
-#else
-    return (PyObject *)frame->f_func;
-#endif
-}
-
-/* The generator or coroutine that a frame is part of, or NULL. */
-static inline PyObject *
-frame_generator(struct _PyInterpreterFrame *frame)
-{
-    if (frame->owner != FRAME_OWNED_BY_GENERATOR) {
-        return NULL;
-    }
-    return (PyObject *)((char *)frame - offsetof(PyGenObject, gi_iframe));
-}
-
-/* Does the traversal of the frame see its slots? The frame on top has no stack top while it runs,
- * and then its traversal sees none of them. */
-static inline int
-frame_shows_slots(struct _PyInterpreterFrame *frame)
-{
-    return frame->stacktop >= 0;
-}
-
-/* The instance that a frame of `__init__` works on, which a hidden frame in front of it holds, or
- * NULL. From 3.13 on a call of a class goes through such a frame instead of C. */
-static inline PyObject *
-frame_instance(struct _PyInterpreterFrame *frame)
-{
-#if PY_VERSION_HEX >= 0x030D0000
-    struct _PyInterpreterFrame *hidden = frame->previous;
-    if (frame->owner == FRAME_OWNED_BY_THREAD && hidden != NULL && hidden->owner == FRAME_OWNED_BY_THREAD
-        && _PyFrame_IsIncomplete(hidden) && frame_code(hidden)->co_nlocalsplus == 0 && hidden->stacktop == 1) {
-        return hidden->localsplus[0];
-    }
-#else
-    (void)frame;
-#endif
-    return NULL;
 }
 
 #endif
