@@ -1,4 +1,4 @@
-"""An actor that asks for it hears that its budget is nearly used up, through every door, in time."""
+"""An actor that asks for it hears in time that its budget is nearly used up, through every door."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 import trio
 
 import actorkit as ak
+from actorkit.heap import clock
 
 from .conftest import KIB, MIB, Ends, needs_the_extension
 from .hogs import block
@@ -371,3 +372,50 @@ async def test_a_cache_that_evicts_in_time_lives(ends: Ends, burst: int) -> None
     entries, evictions = await ref.call(Cache.look)
     assert evictions >= 20_000 // 800
     assert 300 < entries < 1000
+
+
+class Line(ak.StreamActor):
+    """Keeps so many KiB for each line, and takes down what it hears."""
+
+    heard: list[Any]
+
+    def __init__(self) -> None:
+        self.held: list[list[bytes]] = []
+
+    def handle_info(self, message: object) -> None:
+        self.heard.append(message)
+
+    def received(self, line: bytes) -> None:
+        self.held.append([bytes(KIB - 64) for _ in range(int(line))])
+        self.heard.append(len(self.held))
+        self.write(b".")
+
+
+class AsyncLine(Line):
+    async def received(self, line: bytes) -> None:  # type: ignore[override]
+        super().received(line)
+
+
+@pytest.mark.parametrize("cls", [Line, AsyncLine])
+async def test_between_the_lines_of_a_batch(ends: Ends, cls: type[Line]) -> None:
+    """A connection that gets forty lines at once hears of it after the line that reached the mark,
+    not after the last one. Without the extension nothing is seen inside a batch, and it hears of it
+    after that."""
+    heard: list[Any] = []
+    cls.heard = heard
+    listener = ak.tcp_listener(ak.child(cls).with_(max_heap_size=LIMIT), port=0, host="127.0.0.1", max_line=99)
+    ref = await ends.node.start(listener)
+    assert ref is not None
+    ((_, port, *_),) = await ref.call(ak.Listener.addresses)
+    stream = await trio.open_tcp_stream("127.0.0.1", port)
+    await stream.send_all(b"24\n" * 40)
+    answers = 0
+    while answers < 40:
+        answers += len(await stream.receive_some())
+    await look(ends)
+    at = [index for index, message in enumerate(heard) if isinstance(message, ak.BudgetPressure)]
+    assert len(at) == 1
+    assert_in_time(heard[at[0]])
+    if clock.COUNTS_ALLOCATIONS:
+        assert 34 <= at[0] <= 36
+    await stream.aclose()

@@ -87,7 +87,14 @@ def test_what_is_no_part_of_a_limit(tell: float) -> None:
 
 @pytest.mark.parametrize(
     ("own", "default", "expected"),
-    [(None, 0.8, 0.8), (0.5, 0.8, 0.5), (False, 0.8, False), (None, None, None), (0.9, None, 0.9), (None, False, False)],
+    [
+        (None, 0.8, 0.8),
+        (0.5, 0.8, 0.5),
+        (False, 0.8, False),
+        (None, None, None),
+        (0.9, None, 0.9),
+        (None, False, False),
+    ],
 )
 def test_the_node_s_default_is_inherited(own: Any, default: Any, expected: Any) -> None:
     """False is an answer of its own: never, whatever the node says."""
