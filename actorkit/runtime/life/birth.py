@@ -2,9 +2,9 @@
 
 The record comes first. It has its number, its name, its link and its budget before the constructor
 runs, so the actor itself does what the constructor does. The object is in the record only when its
-constructor has returned; ``init``, if the class has one, is then queued as the first message, with
-a deadline. A constructor that raises is a StartFailed for whoever spawned, and a signal for nobody
-(as in OTP since 26).
+constructor has returned (that of an actor with a budget earlier, for looks from inside); ``init``,
+if the class has one, is then queued as the first message, with a deadline. A constructor that
+raises is a StartFailed for whoever spawned, and a signal for nobody (as in OTP since 26).
 
 An exception of a constructor must not keep the object alive. So it is raised outside of the
 ``except`` block, where it has no context, and no variable on its way holds the object.
@@ -137,6 +137,8 @@ class Births(AfterMessage):
                 new = kind.new
                 obj = new(cls) if new is _new else new(cls, *args, **kwargs)
                 object.__setattr__(obj, "ctx", record)  # a frozen class has a __setattr__ of its own
+                if kind.limit is not None:
+                    record.obj = obj  # what an alarm finds there is the newborn's
                 free = self.free_contexts
                 context = free.pop() if free else self.base_context.copy()
                 context.run(kind.construct, obj, *args, **kwargs)
@@ -195,6 +197,7 @@ class Births(AfterMessage):
         """The constructor raised, or there was no memory for the budget. Returns what the spawner
         gets."""
         self.current = parent
+        record.obj = None
         try:
             if self.step_hook is not None:
                 self.step_hook(parent)
