@@ -277,9 +277,7 @@ class Budget:
             )
         if limit.kill:
             holder = f"{record.pid} ({record.started_as})"
-            self.account.verdict = reason = MemoryLimit(
-                usage, limit.size, largest, holder, figure(self.account, "large_live")
-            )
+            self.account.verdict = reason = MemoryLimit(usage, limit.size, largest, holder, self.account.large_live)
             engine.end_now(record, reason)
 
     def shares(self) -> str:
@@ -287,7 +285,7 @@ class Budget:
         usage = self.usage
         if usage is None:
             return f"{self.record.mailbox_length:,} messages in its mailbox"
-        return shares_of(usage, self.record.mailbox_length, figure(self.account, "large_live"))
+        return shares_of(usage, self.record.mailbox_length, self.account.large_live)
 
     def refusal(self) -> str:
         """What a MemoryError in its code is about, if this budget has refused a request since that
@@ -299,7 +297,7 @@ class Budget:
         return (
             f"the budget of {self.holder} refused a request of {account.last_refused:,} B: its max_heap_size is "
             f"{limit.size:,} B, its hard cap {limit.hard or 0:,} B, and it may hold "
-            f"{figure(account, 'held_at_most'):,} B already; ask for less at a time, or raise its max_heap_size"
+            f"{account.held_at_most:,} B already; ask for less at a time, or raise its max_heap_size"
         )
 
     @property
@@ -358,10 +356,6 @@ class Budget:
         limit = self.limit
         usage = walk.measure((), [*holders(message)], limit=limit.size, cycles=bool(limit.include_shared))
         return bool(limit.kill) and self.charged(usage) > limit.size
-
-
-def figure(account: clock.Account, name: str) -> int:
-    return int(getattr(account, name, 0))
 
 
 # --- what the clock calls, for all nodes ---------------------------------------------------------
