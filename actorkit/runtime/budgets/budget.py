@@ -49,6 +49,7 @@ from ..actor.events import HeapLimitPassed
 from ..actor.record import Record
 from ..actor.states import DEAD
 from ..base.activations import is_activation, is_way_in, of_the_actor
+from .findings import Found
 from .holdings import contents, heap_of, holders, on_stack, roots_of
 
 __all__ = ["Budget", "alarm", "at_boundary"]
@@ -70,6 +71,7 @@ class Budget:
     __slots__ = (
         "account",
         "alarmed_at",
+        "found",
         "known",
         "limit",
         "over",
@@ -81,7 +83,6 @@ class Budget:
         "rejected",
         "telling",
         "told",
-        "usage",
     )
 
     def __init__(self, record: Record[Any], limit: HeapLimit, *, own_heap: bool = False) -> None:
@@ -93,6 +94,8 @@ class Budget:
         self.own_heap = own_heap
         #: What it held at the last look, in bytes.
         self.known = 0
+        #: The last look at it alone; the sweep's are kept by ``Looks``.
+        self.found: Found | None = None
         #: The most that it held at any look.
         self.peak = 0
         #: It was judged, and has not been within its limit since.
@@ -105,8 +108,6 @@ class Budget:
         self.rejected = 0
         #: How many requests had been refused when that was last told.
         self.refusals = 0
-        #: What the last look has found in detail; None: its sum only.
-        self.usage: HeapUsage | None = None
         #: It was told that its budget is nearly used up, and has not fallen since.
         self.told = False
         self.set_limit(limit)
@@ -134,6 +135,7 @@ class Budget:
         usage = heap_of(
             self.record, frames=frames, limit=limit.size if limit.kill else None, shared=bool(limit.include_shared)
         )
+        self.found = Found.now(usage)
         charged = self.charged(usage)
         if charged <= limit.size and frames and not usage.exact:
             # Something that runs could not be seen, so this proves nothing. The boundary looks
@@ -142,7 +144,6 @@ class Budget:
             self.known = charged
         else:
             self.note(charged, inside=inside)
-        self.usage = usage
         return usage
 
     def charged(self, usage: HeapUsage) -> int:
@@ -154,7 +155,7 @@ class Budget:
         actor will own: the runtime called its code and still holds the arguments. So the boundary
         looks again."""
         self.known = charged
-        self.refused = self.usage = None
+        self.refused = None
         self.peak = max(self.peak, charged)
         size = self.limit.size
         account = self.account
@@ -282,10 +283,10 @@ class Budget:
 
     def shares(self) -> str:
         """Where what it holds lies, as far as the last look has found out, for messages."""
-        usage = self.usage
-        if usage is None:
+        found = self.found
+        if found is None or self.charged(found.usage) != self.known:
             return f"{self.record.mailbox_length:,} messages in its mailbox"
-        return shares_of(usage, self.record.mailbox_length, self.account.large_live)
+        return shares_of(found.usage, self.record.mailbox_length, self.account.large_live)
 
     def refusal(self) -> str:
         """What a MemoryError in its code is about, if this budget has refused a request since that
@@ -384,8 +385,13 @@ def at_boundary(account: clock.Account) -> int:
     followed = walk.references_followed()
     budget = account.owner
     if isinstance(budget, Budget):
+        # The thread is in the next actor's account already. What is kept of this look must not lie
+        # on that one's pages.
+        entered = clock.enter(None)
         try:
             budget.at_boundary()
         except Exception:
             log.exception("looking at the heap of %s failed", budget.record.describe())
+        finally:
+            clock.enter(entered)
     return walk.references_followed() - followed
