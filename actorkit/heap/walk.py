@@ -178,7 +178,8 @@ def _figures(
     enough = 0
     if account is not None:
         # If the first pass finds so much, there is nothing for the own pass to find.
-        enough = sys.maxsize if limit is None else account.held_at_most - max(limit // 8, TOLD)
+        knows = limit is not None and clock.COUNTS_ALLOCATIONS
+        enough = account.held_at_most - max((limit or 0) // 8, TOLD) if knows else sys.maxsize
     return _in_force.measure(
         _listed(roots),
         _listed(mailbox),

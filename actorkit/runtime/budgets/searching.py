@@ -1,0 +1,180 @@
+"""Searching for what an actor may hold beyond what the first pass has found: in cycles, as garbage,
+or abroad.
+
+``search`` walks an actor. The first pass comes first, and mostly that is all: a program without
+cycles whose live bytes keep the limit is not even walked. If the account says that more may be
+there, the own pass follows. If that does not explain it either, a collection tells garbage from
+what is in others' hands. The rules, and how often all this may be done, are in
+``policy.memory.unexplained``.
+
+**Where C is in between.** While C code runs between two frames of the actor, it may hold a
+reference that nobody sees, and one such reference keeps a whole cycle from being its own (until
+Python 3.12, C holds the instance while ``__init__`` runs). So there is no own pass there. The look
+is *postponed*: the clock asks again as soon as that C code has returned. The boundary sees all.
+
+**Without the extension** no account says how much is in use. So each look makes both passes, and
+``references_followed`` makes looks rarer by what that costs. There no object is known to be the
+actor's own, so the own pass is capped; the cap grows while it is what ends the pass.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Sequence
+from time import perf_counter_ns
+from types import FrameType
+from typing import Any, Final
+
+from ...heap import clock, walk
+from ...heap.usage import HeapUsage
+from ...policy.memory.unexplained import Pace, calls_for_collection, is_hidden, is_news
+
+__all__ = ["PACING", "Search", "measured_alone"]
+
+NOBODYS: Final = clock.Account()
+"""Stands for the account of whoever has none: nothing lies on its pages."""
+
+PER_CONTAINER: Final = 64
+"""No container is smaller. So an own pass that may look into a limit's worth of these has seen all
+that could pass the limit."""
+CAP_AT_FIRST: Final = 512
+"""Of an own pass without the extension."""
+
+
+class Pacing:
+    """How often searches may be made, in the whole process. ``now`` tells nanoseconds."""
+
+    def __init__(self, now: Callable[[], int] = perf_counter_ns) -> None:
+        self.now = now
+        self.own_passes = Pace()
+        self.collections = Pace()
+        #: How many there were, for tests and benches.
+        self.passes_made = self.collections_made = 0
+
+
+PACING: Final = Pacing()
+
+
+class Search:
+    """What is known of the unexplained part of one actor's heap."""
+
+    __slots__ = ("_cap", "abroad", "made_own_pass", "postponed", "unseen")
+
+    def __init__(self) -> None:
+        #: Blocks in use that the last own pass has not explained, in bytes.
+        self.unseen = 0
+        #: What the last collection has left unexplained: it is in others' hands.
+        self.abroad = 0
+        #: The last walk has looked at less than it should have: C was in between.
+        self.postponed = False
+        #: The last walk has made the own pass.
+        self.made_own_pass = False
+        self._cap = CAP_AT_FIRST
+
+    @classmethod
+    def once(cls) -> Search:
+        """For one walk of a part of what an actor holds: nothing that it does not explain is
+        news."""
+        search = cls()
+        search.unseen = sys.maxsize
+        return search
+
+    def walk(
+        self,
+        account: clock.Account,
+        roots: Sequence[Any],
+        queues: Sequence[Any],
+        frames: tuple[FrameType, ...],
+        *,
+        mark: int,
+        size: int,
+        kill: bool,
+        hard: int,
+    ) -> HeapUsage:
+        """Measure an actor.
+
+        Args:
+            roots, queues, frames: what it holds; see ``holdings``.
+            mark: what it is looked at for: does it hold more?
+            size, kill, hard: its limit.
+        """
+        limit = size if kill else None
+        self.postponed = self.made_own_pass = False
+        if not clock.COUNTS_ALLOCATIONS:
+            return self._walk_uncounted(account, roots, queues, frames, limit, size)
+        usage = walk.measure(roots, queues, frames=frames, limit=limit)
+        at_most = account.held_at_most
+        if usage.charged > size or not is_hidden(at_most, usage.charged, mark):
+            return usage
+        if frames and not usage.exact:
+            self.postponed = True
+            return usage
+        pacing = PACING
+        began = pacing.now()
+        in_use = account.own_live + account.large_live
+        if not is_news(in_use - usage.charged, self.unseen, size) and not pacing.own_passes.allows(began):
+            return usage
+        # Much of what came with messages lies on its senders' pages.
+        foreign_cap = walk.FOREIGN_CAP
+        if account.elsewhere > size // 8:
+            foreign_cap = max(foreign_cap, size // PER_CONTAINER)
+        usage = walk.measure(roots, queues, frames=frames, limit=limit, account=account, foreign_cap=foreign_cap)
+        self.made_own_pass = True
+        pacing.passes_made += 1
+        pacing.own_passes.took(began, pacing.now())
+        self.unseen = max(0, in_use - usage.held)
+        if usage.held <= size and (not frames or at_most > size + (hard - size) // 2):
+            self._collect(account, usage.held, size)
+        return usage
+
+    def _walk_uncounted(
+        self,
+        account: clock.Account,
+        roots: Sequence[Any],
+        queues: Sequence[Any],
+        frames: tuple[FrameType, ...],
+        limit: int | None,
+        size: int,
+    ) -> HeapUsage:
+        usage = walk.measure(roots, queues, frames=frames, limit=limit, account=account, foreign_cap=self._cap)
+        if not usage.exact and usage.held <= size:
+            self._cap = max(self._cap, min(2 * self._cap, size // PER_CONTAINER))
+        self.made_own_pass = True
+        return usage
+
+    def _collect(self, account: clock.Account, held: int, size: int) -> None:
+        """Collect what may be garbage, if that is worth while. What is left is abroad."""
+        if not calls_for_collection(account.held_at_most - held, self.abroad, size):
+            return
+        pacing = PACING
+        began = pacing.now()
+        if not pacing.collections.allows(began):
+            return
+        before = clock.enter(None)  # finalisers are not the actor's
+        try:
+            gc.collect(1)
+            if calls_for_collection(account.held_at_most - held, 0, size):
+                if account.own_heap:
+                    getattr(clock, "collect_own", _no_collection)(account)
+                else:
+                    gc.collect()
+        finally:
+            clock.enter(before)
+        pacing.collections_made += 1
+        pacing.collections.took(began, pacing.now())
+        self.abroad = max(0, account.held_at_most - held)
+        self.unseen = min(self.unseen, self.abroad)
+
+
+def _no_collection(_account: clock.Account) -> int:
+    return 0
+
+
+def measured_alone(queues: Sequence[Any], size: int) -> HeapUsage:
+    """What a message adds by itself, cycles included, as far as that matters for a limit of
+    ``size`` bytes."""
+    usage = walk.measure((), queues, limit=size)
+    if usage.charged > size:
+        return usage
+    return walk.measure((), queues, account=NOBODYS, foreign_cap=max(walk.FOREIGN_CAP, size // PER_CONTAINER))
