@@ -21,7 +21,9 @@
  *     _own_pass.h       which of the leftovers only a collection would free
  *     _type_sums.h      what was counted, by type
  *     _message_size.h   what a message is charged
- *     _census_rows.h    what each of many records would free
+ *     _records.h        how a census reads a record
+ *     _census_found.h   what each of many records would free
+ *     _census_rows.h    of many records, those that would free the most
  *     _walk.c           the module
  *
  * The GIL and references. The GIL is held from the beginning to the end. No Python code runs inside
@@ -29,6 +31,7 @@
  * meanwhile, and all pointers to objects are borrowed. Adapters are the exception:
  * `_hidden_memory.h` says what is done around them. */
 
+#include "_census_found.h"
 #include "_census_rows.h"
 #include "_message_size.h"
 #include "_own_pass.h"
@@ -124,8 +127,9 @@ census_of(Walk *walk, PyObject *pair)
     if (!check_sequences(arguments, 2)) {
         return -1;
     }
-    drop_state_and_mailbox(walk, arguments[0], arguments[1], NULL, NULL);
-    return bytes_dropped(walk);
+    Dropped dropped;
+    size_t state = drop_state_and_mailbox(walk, arguments[0], arguments[1], NULL, NULL);
+    return end_record(walk, state, 0, &dropped) ? dropped.bytes : -1;
 }
 
 PyDoc_STRVAR(census_doc, "census(actors, /)\n--\n\n"
@@ -232,6 +236,7 @@ walk_register(PyObject *Py_UNUSED(module), PyObject *arguments)
 static PyMethodDef walk_methods[] = {
     {"measure", walk_measure, METH_VARARGS, measure_doc},
     {"census", walk_census, METH_O, census_doc},
+    {"census_found", walk_census_found, METH_VARARGS, census_found_doc},
     {"census_rows", (PyCFunction)(void (*)(void))walk_census_rows, METH_FASTCALL, census_rows_doc},
     {"size_of", (PyCFunction)(void (*)(void))walk_size_of, METH_FASTCALL, size_of_doc},
     {"passes_made", walk_passes_made, METH_NOARGS, passes_made_doc},
@@ -316,6 +321,7 @@ PyInit__walk(void)
         registered.adapters_by_name = PyTuple_New(0);
         name_sizeof = PyUnicode_InternFromString("__sizeof__");
         name_builtins = PyUnicode_InternFromString("__builtins__");
+        name_held_at_most = PyUnicode_InternFromString("held_at_most");
         deque_type = (PyTypeObject *)import_attribute("_collections", "deque");
         bytesio_type = (PyTypeObject *)import_attribute("_io", "BytesIO");
         stdlib_module_names = import_attribute("sys", "stdlib_module_names");

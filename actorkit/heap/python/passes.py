@@ -236,6 +236,13 @@ class PureWalk:
                 entry.flags |= _DEAD
                 self._charge(entry, parent)
 
+    def leftovers(self) -> int:
+        """How many containers were reached that something else holds."""
+        return sum(
+            not (entry.flags & (_DEAD | _STOP) or facts_of(type(entry.obj)).leads_nowhere)
+            for entry in self._entries.values()
+        )
+
     # --- Own pass -----------------------------------------------------------------------------
 
     def find_cycles(self, edge_cap: int, foreign_cap: int | None = None) -> None:
