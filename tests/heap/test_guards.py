@@ -107,7 +107,7 @@ def test_the_alarm_comes_after_an_import(modules: Callable[[str, str], None]) ->
         import guarded_one  # noqa: F401
 
         for _ in range(100):
-            [None]
+            bytes(100)
 
     within(account, load)
     assert alarms

@@ -14,7 +14,7 @@
  * had pages. So what the account's containers refer to is moved too, and what that refers to, up to
  * FOREIGN_CAP containers in all. Classes and modules are not, and neither are long tables most of
  * whose entries belong to others. What is not moved counts as a holder for the collector, so a
- * wrong choice only means that garbage stays.
+ * wrong choice only means that garbage stays, or that some garbage of others goes, too.
  *
  * The GIL. All of it is needed. Nothing is allocated and no code runs until the collector does. */
 
@@ -97,9 +97,6 @@ are_mostly_its(const Account *account, PyObject **entries, Py_ssize_t length)
 static bool
 is_worth_a_look(const Account *account, PyObject *object)
 {
-    if (PyType_Check(object) || PyModule_Check(object)) {
-        return false;
-    }
     if (PyList_CheckExact(object) && PyList_GET_SIZE(object) > LONG_TABLE) {
         return are_mostly_its(account, ((PyListObject *)object)->ob_item, PyList_GET_SIZE(object));
     }
@@ -123,7 +120,7 @@ static int
 gather_referent(PyObject *object, void *context)
 {
     Gathering *all = context;
-    if (all->foreign < FOREIGN_CAP && PyObject_IS_GC(object)) {
+    if (all->foreign < FOREIGN_CAP && PyObject_IS_GC(object) && !PyType_Check(object) && !PyModule_Check(object)) {
         PyGC_Head *container = container_head(object);
         if (is_tracked(container) && !is_marked(container)) { /* the account's have marks already */
             all->foreign++;
@@ -170,7 +167,7 @@ make_own_young(Account *account)
 #endif
 
 PyDoc_STRVAR(collect_own_doc, "collect_own(account, /)\n--\n\n"
-"Collect the cyclic garbage among what the account has allocated, however old it is, and nothing else. Returns\n"
+"Collect the cyclic garbage among what the account has allocated, however old it is, and hardly any other. Returns\n"
 "the bytes of its own that this has freed; 0 where it cannot be had, or while a collection runs.");
 
 static PyObject *
