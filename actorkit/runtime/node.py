@@ -323,9 +323,8 @@ class Node:
         function), and behind it one for each child of static supervisors, if there are several of
         that kind.
 
-        Learned from their deaths (all of them as long as that is cheap, else some) and, whenever
-        actors are walked anyway, from those that live: in each census, and in each sweep for those
-        that have a budget.
+        Learned from their deaths (all of them as long as that is cheap, else some), and from those
+        that live, whenever they are walked anyway: in a census, or in a sweep of budgets.
 
         Example::
 
@@ -335,8 +334,8 @@ class Node:
         return self.engine.learned.all()
 
     def footprint_of(self, what: ChildSpec[Any] | str) -> Footprint | None:
-        """What is learned of a spec's child, or, when that one is not known, of its kind; or of the
-        kind with this name. None when nothing is. Cheap: it measures nothing.
+        """What is learned of a spec's child, else of its kind; or of the kind with this name. None
+        when nothing is. Cheap: it measures nothing.
 
         Example::
 
@@ -361,7 +360,9 @@ class Node:
             timer = node.send_after(60, cache, "clean up")
             timer.cancel()
         """
-        return self.engine.send_after(seconds, to, message)
+        arguments = (message,)
+        del message  # it is the receiver's now
+        return self.engine.send_after(seconds, to, arguments)
 
     async def stopped(self, ref: Ref[Any]) -> ExitReason | None:
         """Wait until this actor is dead.
@@ -419,8 +420,8 @@ class Context(ActorContext[A_co]):
         return self.node.spawn(start, *args, **kwargs)
 
     def spawn_link(self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs) -> Ref[A]:
-        """``spawn`` and ``link`` in one step: there is no moment in which the new actor is not
-        linked. If its constructor raises, that is StartFailed here and no exit signal."""
+        """``spawn`` and ``link`` in one step: the new actor is linked from its first moment. If its
+        constructor raises, that is StartFailed here and no exit signal."""
         self._self("spawn_link")
         return self.node.engine.spawn(start, args, kwargs, link_to=self)
 
@@ -432,14 +433,16 @@ class Context(ActorContext[A_co]):
         return ref, self.monitor(ref)
 
     def send_after(self, seconds: float, to: Ref[Any], message: object) -> Timer:
-        """Send ``message`` to ``to`` in ``seconds``; ``.cancel()`` takes it back and tells the
-        seconds that were left (or None).
+        """Send ``message`` to ``to`` in ``seconds``; ``.cancel()`` takes it back: the seconds left.
 
-        A timer for an actor goes with that actor; one for a named ref is resolved when it fires. It
-        is exempt from the mailbox's bound. Source: erlang:send_after/3.
+        A timer for an actor goes with that actor; one for a named ref is resolved when it fires. No
+        mailbox's bound applies, but the ``max_heap_size`` does: what does not fit is a dead letter
+        at once. Source: erlang:send_after/3.
         """
         self._self("send_after")
-        return self.node.engine.send_after(seconds, to, message)
+        arguments = (message,)
+        del message  # it is the receiver's now
+        return self.node.engine.send_after(seconds, to, arguments)
 
 
 class ProcessContext(ReceivingContext, Context[Process]):
