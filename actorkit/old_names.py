@@ -21,7 +21,7 @@ OLD_MODULES = {
     "actorkit.heap.portable_clock": "actorkit.heap.python.clock",
     "actorkit.heap.pure_walk": "actorkit.heap.python.walk",
     "actorkit.heap.slabs": "actorkit.heap.own_heaps",
-    "actorkit.heap.stack_depth": "actorkit.heap.python.stack_depth",
+    "actorkit.heap.stack_depth": "actorkit.heap.interpreter.stack_depth",
     "actorkit.pressure.live": "actorkit.pressure.live_bytes",
     "actorkit.pressure.process": "actorkit.pressure.process_memory",
 }

@@ -47,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--count", type=int, metavar="N", help="million: actors; connections: connections; passes: only this number"
     )
+    parser.add_argument(
+        "--base", type=Path, metavar="PATH", help="budget, page_costs: a working tree to compare with, in turn"
+    )
     args = parser.parse_args(argv)
     if args.rounds is not None and args.rounds < 1:
         parser.error(f"--rounds {args.rounds}: at least 1")
@@ -57,7 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.count and args.name == "messaging":
         parser.error("--count: not for messaging, whose rows have a count each")
 
-    options = Options(args.rounds, args.quick, tuple(args.only), tuple(args.row), args.count)
+    if args.base and args.name not in ("budget", "page_costs"):
+        parser.error("--base: only budget and page_costs compare with another working tree")
+
+    options = Options(args.rounds, args.quick, tuple(args.only), tuple(args.row), args.count, args.base)
     try:
         report = BENCHMARKS[args.name](options)
     except ValueError as error:

@@ -38,6 +38,8 @@ class Options:
     only: tuple[str, ...] = ()
     rows: tuple[str, ...] = ()
     count: int | None = None
+    base: Path | None = None
+    """A working tree to compare with."""
 
     def rounds_or(self, default: int) -> int:
         return self.rounds or (1 if self.quick else default)
@@ -82,6 +84,11 @@ class Contender:
     def module(cls, name: str, *args: object, ready_within: float = 180, env: Mapping[str, str] | None = None) -> Self:
         """A module of this package, under the interpreter that runs the benchmark."""
         return cls(sys.executable, "-m", f"bench.{name}", *map(str, args), ready_within=ready_within, env=env)
+
+    @classmethod
+    def with_base(cls, base: Path, name: str, *args: object) -> Self:
+        """The same with the actorkit of another working tree."""
+        return cls(sys.executable, "-m", "bench.with_base", str(base.resolve()), name, *map(str, args))
 
     def ask(self, *words: object, within: float = 300) -> dict[str, Any]:
         assert self._process.stdin is not None

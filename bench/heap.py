@@ -3,7 +3,8 @@
 The walk in C is compared with the pure one, with pympler's `asizeof`, and with the obvious
 breadth-first loop over `gc.get_referents`, in turn over the same graphs. The last two answer an
 easier question: how large is everything that can be reached, whatever else holds it. Then come the
-census of a node's actors, and the predicted bytes against those that are really freed.
+census of a node's actors, looks at actors with cycles beside a world of shared objects, how often
+ordinary programs are looked at, and the predicted bytes against those that are really freed.
 """
 
 from contextlib import ExitStack
@@ -15,9 +16,20 @@ COLUMNS = ("C", "pure", "pympler", "get_referents")
 OBJECTS = 100_000
 
 GRAPHS = {"dicts": "dicts of str and float", "tuples": "list of tuples", "slotted": "slotted instances"}
-CENSUSES: dict[int, tuple[Goal, ...]] = {10_000: (Goal(3),), 100_000: ()}
-CENSUS_ROUNDS, SMALL_CENSUS = 3, 10_000
+CENSUSES: dict[int, tuple[Goal, ...]] = {10_000: (Goal(1.5),), 100_000: ()}
+CENSUS_ROUNDS, LOOK_ROUNDS, SMALL_CENSUS = 3, 3, 10_000
 SHAPES = ("dicts", "tuples", "slotted", "instances", "mixed", "coroutines")
+CYCLES = {"tree": "a tree with parents", "linked_dicts": "linked dicts", "linked_slots": "linked instances with slots"}
+SIZES = {8: Goal(60), 64: Goal(120)}
+PROGRAMS = {
+    "Json": "json",
+    "Attrs": "attrs objects",
+    "Churn": "churn at 80 % of the limit",
+    "FailingRequests": "failing requests, whose tracebacks are cycles",
+    "CyclicGarbage": "cyclic garbage, 0.4 MB a message",
+    "TreeReplaced": "a tree with parents, replaced now and then",
+}
+WITHOUT_CYCLES = ("Json", "Attrs", "Churn")
 ALLOWED = 512, 0.01
 """The error that is allowed: so many bytes, or this fraction of what is freed, whichever is
 more."""
@@ -36,6 +48,11 @@ def run(options: Options) -> Report:
         report.notes += [f"{column}: not installed" for column in columns if column not in known]
         walk_rows(report, walks, known, objects, rounds)
         census_rows(report, walks, [column for column in known if column in ("C", "pure")], options, rounds)
+        if "C" in known:
+            looks = alive.enter_context(Contender.module("heap_own_pass"))
+            report.contenders["looks"] = looks.hello
+            look_rows(report, looks, options, rounds)
+            ordinary_rows(report, looks)
         prediction_rows(report, frees, [column for column in known if column in ("C", "pure")], objects)
     if options.quick:
         report.drop_goals("the goals are about ten times as many objects and actors")
@@ -45,7 +62,7 @@ def run(options: Options) -> Report:
 def walk_rows(report: Report, walks: Contender, columns: list[str], objects: int, rounds: int) -> None:
     for name, label in GRAPHS.items():
         row = Row(f"walk, {label}", "ns/object")
-        alone = Row("the same, undisturbed", "ns/object", (Goal(20),))
+        alone = Row("the same, undisturbed", "ns/object", (Goal(10),))
         report.rows += [row, alone]
         for number in range(rounds):
             for column in in_turn(columns, number):
@@ -77,6 +94,46 @@ def census_rows(report: Report, walks: Contender, columns: list[str], options: O
             whole.add("C", number, answer["node"] * 1e3)
             report.settings |= {f"an actor's {what}": round(answer[what]) for what in ("bytes", "objects")}
         progress(f"heap: {row.name}")
+
+
+def look_rows(report: Report, looks: Contender, options: Options, rounds: int) -> None:
+    """Beside 250,000 objects that everybody shares. Nanoseconds for each object that is found."""
+
+    def measured(row: Row, kind: str, shape: str, megabytes: int) -> None:
+        report.rows.append(row)
+        for number in range(min(rounds, LOOK_ROUNDS)):
+            answer = looks.ask(kind, shape, options.scaled(megabytes * 10**6))
+            row.add("C", number, answer["value"] * 1e9 / max(1, answer["objects"]))
+        mark = "" if answer["exact"] else ", not exact"
+        report.notes.append(
+            f"{row.name}: {answer['objects']:,} objects, {answer['bytes']:,} B, {answer['value'] * 1e3:.3g} ms{mark}"
+        )
+        progress(f"heap: {row.name}")
+
+    measured(Row("first pass beside a world, 8 MB of dicts", "ns/object", (Goal(10),)), "first", "rows", 8)
+    if not looks.hello["own_pass"]:
+        report.notes.append("own pass: n/a, the walk has none")
+        return
+    for megabytes, goal in SIZES.items():
+        for shape, label in CYCLES.items():
+            measured(Row(f"own pass, {megabytes} MB, {label}", "ns/object", (goal,)), "look", shape, megabytes)
+
+
+def ordinary_rows(report: Report, looks: Contender) -> None:
+    """How often each pass runs, and whether anybody is ended."""
+    for program, label in PROGRAMS.items():
+        answer = looks.ask("ordinary", program)
+        first = Row(f"{label}: first passes", "times")
+        own = Row(f"{label}: own passes", "times", (Goal(0),) if program in WITHOUT_CYCLES else ())
+        killed = Row(f"{label}: actors ended", "actors", (Goal(0),))
+        for row, key in ((first, "first"), (own, "own"), (killed, "killed")):
+            row.add("C", 0, answer[key])
+            report.rows.append(row)
+        report.notes.append(
+            f"{label}: {answer['allocated'] / 2**20:,.0f} MiB allocated in {answer['seconds']:.2f} s, "
+            f"{answer['allocated'] / answer['limit']:,.0f} times the limit"
+        )
+    progress("heap: ordinary programs")
 
 
 def prediction_rows(report: Report, frees: Contender, columns: list[str], objects: int) -> None:

@@ -53,6 +53,45 @@ class Texts(ak.Actor):
             self.lines[:200] = [" ".join(WORDS[n % 990 : n % 990 + 8]) for n in range(200)]
 
 
+class LargeTexts(ak.Actor):
+    """Makes 5,000 texts of 0.5 to 4 kB for each message, and keeps 50."""
+
+    def init(self) -> None:
+        self.kept: list[str] = []
+
+    @ak.call
+    def work(self, times: int) -> None:
+        for _ in range(times):
+            made = [f"{n:>{500 + n * 61 % 3_500}}" for n in range(500)]
+            for n in range(9):
+                made = [f"{text[: 500 + n * 300]}{n:>500}" for text in made]
+            self.kept = made[:50]
+
+
+class Bytearrays(ak.Actor):
+    """The same with bytearrays, each of which grows once."""
+
+    def init(self) -> None:
+        self.kept: list[bytearray] = []
+
+    @ak.call
+    def work(self, times: int) -> None:
+        for _ in range(times):
+            for _ in range(10):
+                made = [bytearray(500 + n * 61 % 3_000) for n in range(500)]
+                for buffer in made:
+                    buffer += b"more than there was room for" * 10
+            self.kept = made[:50]
+
+
+WORKER_CLASSES: dict[str, Any] = {
+    "objects": Objects,
+    "texts": Texts,
+    "large_texts": LargeTexts,
+    "bytearrays": Bytearrays,
+}
+
+
 class Player(ak.Actor):
     """One of a hundred that send each other small messages; each remembers the last 300."""
 
@@ -84,6 +123,7 @@ async def main() -> None:
             for player in players:
                 await player.call(Player.meet, players)
         else:
+            assert worker_class is not None
             workers = [node.spawn(worker_class) for _ in range(WORKERS)]
             for worker in workers:
                 await worker.call(worker_class.work, 1)
@@ -112,6 +152,6 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    worker_class: Any = Objects if PROGRAM == "objects" else Texts
+    worker_class = WORKER_CLASSES.get(PROGRAM)
     say(gc=gc_settings(), own_heaps=own_heaps.why_not() is None)
     trio.run(main)

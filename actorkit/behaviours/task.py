@@ -23,6 +23,7 @@ from ..runtime.actor import links
 from ..runtime.actor.fitting import plain
 from ..runtime.actor.record import Record
 from ..runtime.actor.ref import Ref
+from ..runtime.base.activations import way_in
 from ..runtime.base.interrupts import interruptible
 from ..runtime.life.process import Process
 
@@ -120,6 +121,7 @@ def why_no_task(function: Any) -> str | None:
     return None if fine else NO_TASK.format(_name_of(function))
 
 
+@way_in
 async def perform(
     ctx: Any, outcome: Outcome | None, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:

@@ -3,13 +3,12 @@ get them."""
 
 from __future__ import annotations
 
-import sys
-import sysconfig
 import threading
 
 import attrs
 
 from . import clock, own_heaps
+from .interpreter.versions import WHY_UNKNOWN
 
 __all__ = ["Capabilities", "capabilities", "remedies"]
 
@@ -35,15 +34,6 @@ class Capabilities:
     return_pages: bool
 
 
-def _no_exact_heap() -> str | None:
-    """Why there are no usable reference counts: the walk needs them, in C and in Python."""
-    if sys.implementation.name != "cpython":
-        return f"{sys.implementation.name} has no reference counts: use CPython"
-    if sysconfig.get_config_var("Py_GIL_DISABLED"):
-        return "a free-threaded build keeps its reference counts per thread: use one with the GIL"
-    return None
-
-
 def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
@@ -52,7 +42,7 @@ def capabilities() -> Capabilities:
     """What can be had here and now. The clock begins to count only when it is installed."""
     counts = clock.COUNTS_ALLOCATIONS
     return Capabilities(
-        exact_heap=_no_exact_heap() is None,
+        exact_heap=WHY_UNKNOWN is None,
         clock=counts,
         stop_in_handler=counts and _in_main_thread(),
         refuse_large=counts,
@@ -64,9 +54,8 @@ def remedies() -> dict[str, str]:
     """Why each missing capability is missing, and how to get it."""
     found = capabilities()
     missing: dict[str, str] = {}
-    no_exact_heap = _no_exact_heap()
-    if no_exact_heap is not None:
-        missing["exact_heap"] = no_exact_heap
+    if WHY_UNKNOWN is not None:
+        missing["exact_heap"] = WHY_UNKNOWN
     if clock.WHY_PORTABLE is not None:
         for name in ("clock", "stop_in_handler", "refuse_large"):
             missing[name] = clock.WHY_PORTABLE

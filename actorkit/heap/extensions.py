@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
-import sysconfig
 from collections.abc import Iterable
 from importlib import import_module
+
+from .interpreter.versions import WHY_UNKNOWN
 
 __all__ = ["why_not"]
 
@@ -19,12 +19,10 @@ def why_not(name: str, wanted: Iterable[str]) -> str | None:
         name: of the extension's module.
         wanted: the names that it must have, those of its twin in Python.
     """
+    if WHY_UNKNOWN is not None:
+        return WHY_UNKNOWN
     if os.environ.get("ACTORKIT_PURE", "") not in ("", "0"):
         return "ACTORKIT_PURE is set: unset it"
-    if sys.implementation.name != "cpython":
-        return f"{sys.implementation.name} has no allocator hooks: use CPython"
-    if sysconfig.get_config_var("Py_GIL_DISABLED"):
-        return "this is a free-threaded build: use one with the GIL"
     try:
         extension = import_module(f"actorkit.heap.c.{name}")
     except ImportError as error:

@@ -24,28 +24,31 @@ GIL from its beginning to its end: give a limit when there may be many objects.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from . import clock
 from .extensions import why_not
+from .interpreter.stack_depth import stacks_of
 from .python import adapters as shipped
 from .python import clock as portable_clock
 from .python import walk as pure_walk
 from .python.passes import Followed
-from .python.stack_depth import stacks_of
 from .python.type_facts import Adapter
-from .record_plan import CensusGroups, RecordPlan
+from .record_plan import CensusFound, CensusGroups, RecordPlan
 from .usage import HeapUsage
 
 __all__ = [
     "IMPLEMENTATION",
+    "CensusFound",
     "CensusGroups",
     "RecordPlan",
     "adapter",
     "census",
+    "census_found",
     "census_rows",
     "measure",
     "passes_made",
@@ -54,6 +57,11 @@ __all__ = [
     "stop_at",
     "types_of",
 ]
+
+FOREIGN_CAP: Final = 4096
+"""So many containers of others are looked into in the own pass, unless something else is said."""
+TOLD: Final = 4096
+"""Less than this may be unseen without a word."""
 
 T = TypeVar("T")
 
@@ -91,6 +99,8 @@ def measure(
     limit: int | None = None,
     cycles: bool = False,
     edge_cap: int = 1_000_000,
+    account: clock.Account | None = None,
+    foreign_cap: int = FOREIGN_CAP,
 ) -> HeapUsage:
     """Measure what the roots hold, and what the mailbox holds besides.
 
@@ -107,26 +117,34 @@ def measure(
             while C iterates over it, and an instance while C initializes it.
         limit: end as soon as private + mailbox is more; then ``exact`` is False. What is counted
             until then is certainly private, so more than the limit is a proof.
-        cycles: make the second pass, for ``after_gc`` and ``shared``. It also traverses what is
-            shared, so it is for one actor at a time, on request.
-        edge_cap: end the second pass after so many references; both figures are 0 then.
+        cycles: make the own pass without its cap, for ``after_gc`` and ``shared``. It also
+            traverses all that is shared, so it is for one actor at a time, on request.
+        edge_cap: end that pass after so many references; both figures are 0 then.
+        account: of the actor whose these are. If it has more in use than was found (by an eighth of
+            the limit, or without a limit at all events), the own pass follows, for ``after_gc``:
+            private cycles among what the actor has allocated itself. What it costs depends on the
+            actor, not on what it shares with others.
+        foreign_cap: so many containers at most that are not on the account's own pages are looked
+            into in the own pass.
 
     Raises MemoryError if there is no memory for the walk itself.
     """
     if limit is not None and limit < 0:
         raise ValueError("a limit is a number of bytes, 0 or more")
-    given = tuple(frames)
-    private, received, objects, after_gc, shared, exact, _ = _in_force.measure(
-        _listed(roots),
-        _listed(mailbox),
-        given,
-        stacks_of(given),
-        -1 if limit is None else limit,
-        cycles,
-        edge_cap,
-        False,
-    )
-    return HeapUsage(private, shared, received, objects, exact, after_gc)
+    figures = _figures(roots, mailbox, frames, limit, cycles, edge_cap, account, foreign_cap, 0)
+    private, received, objects, after_gc, shared, exact, elsewhere, surplus, capped, _ = figures
+    held = private + received + after_gc
+    if account is None:
+        return HeapUsage(private, shared, received, objects, exact and not capped, after_gc)
+    in_use = account.own_live + account.large_live
+    if not in_use:
+        exact = exact and not capped
+    if not in_use or IMPLEMENTATION == "python":
+        elsewhere = max(0, held - in_use)
+    unseen = in_use - (held - elsewhere + surplus)
+    if unseen <= TOLD or (limit is not None and private + received > limit):
+        unseen = 0
+    return HeapUsage(private, shared, received, objects, exact and not unseen, after_gc, unseen, elsewhere)
 
 
 def types_of(
@@ -135,27 +153,61 @@ def types_of(
     *,
     frames: Sequence[FrameType] = (),
     limit: int | None = None,
+    account: clock.Account | None = None,
+    foreign_cap: int = FOREIGN_CAP,
 ) -> dict[type, tuple[int, int]]:
-    """How many objects of each type ``measure`` counts, and their bytes; with a ``limit``, up to
-    it."""
+    """How many objects of each type ``measure`` counts, private cycles included, and their bytes;
+    with a ``limit``, up to it."""
+    figures = _figures(roots, mailbox, frames, limit, False, 0, account, foreign_cap, pure_walk.BY_TYPE)
+    sums = figures[-1]
+    return sums if isinstance(sums, dict) else {}
+
+
+def _figures(
+    roots: Sequence[object],
+    mailbox: Sequence[object],
+    frames: Sequence[FrameType],
+    limit: int | None,
+    cycles: bool,
+    edge_cap: int,
+    account: clock.Account | None,
+    foreign_cap: int,
+    record: int,
+) -> pure_walk.Figures:
     given = tuple(frames)
-    *_, sums = _in_force.measure(
+    enough = 0
+    if account is not None:
+        # If the first pass finds so much, there is nothing for the own pass to find.
+        enough = sys.maxsize if limit is None else account.held_at_most - max(limit // 8, TOLD)
+    return _in_force.measure(
         _listed(roots),
         _listed(mailbox),
         given,
         stacks_of(given),
         -1 if limit is None else limit,
-        False,
-        0,
-        pure_walk.BY_TYPE,
+        cycles,
+        edge_cap,
+        record,
+        account,
+        enough,
+        foreign_cap,
     )
-    return sums if isinstance(sums, dict) else {}
 
 
 def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]]) -> list[int]:
     """Private + mailbox of each actor: a pair (roots, mailbox) of tuples or lists. What two actors
     share counts for neither."""
     return _in_force.census(actors)
+
+
+def census_found(records: Sequence[object], plan: RecordPlan) -> CensusFound:
+    """The census of records: what each would free if it alone died. In C, records are read as for
+    ``census_rows``.
+
+    It makes the first pass only. Those that may hold much more by their account's ``held_at_most``
+    (64 KiB and a quarter more, at least) are named as suspects.
+    """
+    return CensusFound.of(_in_force.census_found(records, plan))
 
 
 def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None = None, floor: int = 0) -> CensusGroups:

@@ -64,6 +64,9 @@ MANY: Final = 512
 """Messages in a read that filled its chunk: up to ``FEW`` ask for a larger chunk, more than
 ``MANY`` for a smaller one."""
 
+HEADER: Final = 48
+"""Bytes that a message takes beside its contents."""
+
 
 @attrs.frozen
 class ConnectionKind:
@@ -336,6 +339,8 @@ class Connection:
                 reason = Shutdown(f"{self.peer} sent a {error}")
             if transport.full:
                 chunk = _next_chunk(chunk, len(messages))
+            if record.account is not None:  # what it keeps of them was allocated in nobody's account
+                record.account.charge(len(data) + HEADER * len(messages))
             # What waits is held by the deque alone, so that it is gone as soon as it is handled.
             data = b""
             self._messages = deque(messages)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..behaviours.actor import Actor
 from ..runtime.actor.dispatch import is_synchronous
+from ..runtime.base.activations import way_in
 from ..runtime.base.interrupts import interruptible
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def stream_callbacks(cls: type[StreamActor]) -> tuple[Callable[..., Any] | None,
     return connected, _receive if is_synchronous(received) else _receive_async
 
 
+@way_in
 def _receive(actor: StreamActor, messages: deque[bytes]) -> None:
     received = actor.received
     context = actor.ctx
@@ -129,6 +131,7 @@ def _receive(actor: StreamActor, messages: deque[bytes]) -> None:
     engine.inline_left = left
 
 
+@way_in
 async def _receive_async(actor: StreamActor, messages: deque[bytes]) -> None:
     received = actor.received
     context = actor.ctx

@@ -39,6 +39,7 @@ from ..runtime.actor.names import CURRENT_ENGINE
 from ..runtime.actor.record import Record
 from ..runtime.actor.ref import Ref
 from ..runtime.actor.states import DEAD
+from ..runtime.base.activations import way_in
 from ..runtime.base.timers import Timer
 from ..runtime.base.trio_internals import is_fatal
 from ..runtime.life.starter import Starter
@@ -352,6 +353,7 @@ class Pump(Generic[I, T]):
             driver.close()
             self.driver = None
 
+    @way_in
     async def _feed(self) -> None:
         # Held by this frame alone, the source is in the consumer's heap.
         source: Any = self.source

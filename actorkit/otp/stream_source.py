@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 from trio.lowlevel import current_task, disable_ki_protection
 
 from ..runtime.actor.record import Record
+from ..runtime.base.activations import way_in
 from ..runtime.base.interrupts import interruptible
 from ..runtime.life.stepping import BEGIN, Driver
 
@@ -75,6 +76,7 @@ def begin_source(items: Iterable[I] | AsyncIterable[I]) -> Iterator[I] | AsyncIt
     return source  # type: ignore[no-any-return]
 
 
+@way_in
 async def fetch(source: Any, is_async: bool) -> Any:
     """The source's next item, or ``END``."""
     if is_async:
@@ -88,6 +90,7 @@ async def fetch(source: Any, is_async: bool) -> Any:
         return END
 
 
+@way_in
 async def close_source(source: Any) -> None:
     """Nothing more will be fetched. An async generator must not be left to the collector."""
     if inspect.isasyncgen(source):

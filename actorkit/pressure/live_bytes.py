@@ -31,7 +31,6 @@ would be too much where memory is mapped past both allocators.
 from __future__ import annotations
 
 import sys
-import sysconfig
 import time
 from collections.abc import Callable
 from typing import Any
@@ -39,6 +38,7 @@ from typing import Any
 import attrs
 
 from ..heap import clock, own_heaps
+from ..heap.interpreter.versions import WHY_UNKNOWN
 from .process_memory import ProcessPages
 
 ctypes: Any
@@ -97,7 +97,7 @@ def _malloc_reader() -> Callable[[], MallocBytes] | None:
 
 
 def _pymalloc_printer() -> Callable[[], bytes] | None:
-    if ctypes is None or sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
+    if ctypes is None or WHY_UNKNOWN is not None:
         return None
     try:
         # Through pythonapi the GIL is kept, so no pool changes meanwhile.

@@ -172,10 +172,8 @@ class Node:
         return self.engine.root.record
 
     def whereis(self, name: str) -> Ref[Any] | None:
-        """The living actor that is registered as ``name``; None: there is none.
-
-        It is that actor, and not the next one of this name. For a ref that outlives restarts, take
-        ``ak.named``.
+        """The living actor that is registered as ``name``; None: there is none. For a ref that
+        outlives restarts, take ``ak.named``.
 
         Example::
 
@@ -194,10 +192,12 @@ class Node:
 
     # --- looking in ---------------------------------------------------------------------------
 
-    def process_info(self, ref: Ref[Any]) -> ProcessInfo | None:
+    def process_info(self, ref: Ref[Any], *, walk: bool = False) -> ProcessInfo | None:
         """What one actor is and does now; None: it is dead.
 
-        It walks the actor's heap for ``memory``, which takes time in proportion to that.
+        That costs some microseconds. ``memory`` is what the last look or census has found,
+        ``memory_age`` seconds ago. ``walk``: measure it now, cycles included, which takes time in
+        proportion to what the actor holds or shares.
 
         Raises:
             TypeError: ``ref`` is no ref.
@@ -206,11 +206,11 @@ class Node:
 
         Example::
 
-            info = node.process_info(room)
+            info = node.process_info(room, walk=True)
             print(info.status, info.mailbox, info.memory.private)
         """
         record = self.engine.resolve(ref)
-        return None if record is None else process_info(self.engine, record)
+        return None if record is None else process_info(self.engine, record, walk=walk)
 
     def tree(self) -> TreeEntry | None:
         """The supervision tree, now; None: there is none.
@@ -300,10 +300,9 @@ class Node:
         """What one actor's heap consists of: its largest types, and the paths that hold the most;
         None if it is dead.
 
-        For a person who wonders why an actor is so large: ``str()`` of it is a table. For the bare
-        figure take ``process_info``, for that of all actors ``heap_census``. It is a walk in Python
-        over up to 100,000 objects: a fraction of a second, in which nothing else runs. As in
-        ``process_info``, what its code holds in running frames is not in it.
+        For a person who wonders why an actor is so large: ``str()`` of it is a table. It is a walk
+        in Python over up to 100,000 objects: a fraction of a second, in which nothing else runs. As
+        in ``process_info``, what its code holds in running frames is not in it.
 
         Example::
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
-from tests.architecture.package import PACKAGE
+from tests.architecture.package import PACKAGE, imports, modules, tree_of
 
 FOLDER = PACKAGE / "heap" / "interpreter"
 INSIDES = re.compile(r"\bPython\.h\b|\bpycore_\w+|\bPy_BUILD_CORE\w*|\bPY_\w*VERSION\w*|\bPy_GIL_DISABLED\b")
@@ -28,3 +29,23 @@ def test_there_is_something_to_look_at() -> None:
     assert len(C_FILES) > 10
     found = {match for path in FOLDER.glob("*.h") for match in INSIDES.findall(path.read_text(encoding="utf-8"))}
     assert {"Python.h", "Py_BUILD_CORE_MODULE", "PY_VERSION_HEX", "Py_GIL_DISABLED", "pycore_frame"} <= found
+
+
+IN_PYTHON = {"version_info", "hexversion", "dis", "opcode", "Py_GIL_DISABLED"}
+"""What a module in Python asks that depends on the version."""
+
+
+def asked(path: Path) -> set[str]:
+    """Which of these the module names: as an attribute, a text, or an import."""
+    nodes = list(ast.walk(tree_of(path)))
+    names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    names |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    names |= {name for _, absolute in imports(path) for name in absolute.split(".")}
+    return names & IN_PYTHON
+
+
+def test_modules_do_not_ask_for_the_version() -> None:
+    """Nor do they look at opcodes."""
+    found = {name: asked(path) for name, path in modules().items() if path.parent != FOLDER}
+    assert {name: what for name, what in found.items() if what} == {}
+    assert {what for path in FOLDER.glob("*.py") for what in asked(path)} >= {"version_info", "dis", "Py_GIL_DISABLED"}

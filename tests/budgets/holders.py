@@ -14,7 +14,7 @@ import trio.testing
 import actorkit as ak
 from actorkit.heap import clock
 from actorkit.runtime.actor.states import DEAD, RUNNING
-from actorkit.runtime.base.boundary_frames import BOUNDARY_FRAMES
+from actorkit.runtime.base.activations import activation
 from actorkit.runtime.budgets.holdings import heap_of, on_stack
 
 KIB = 1024
@@ -270,7 +270,7 @@ class World:
             pass
 
 
-BOUNDARY_FRAMES.add(World.switch.__code__)  # an alarm that comes in here is not in the actor's code
+activation(World.switch)  # an alarm that comes in here is not in the actor's code
 
 VERBS = [
     "grow", "grow_slowly", "waste", "cast", "cast_by_keyword", "send", "call", "call_queued", "ask", "give", "share",

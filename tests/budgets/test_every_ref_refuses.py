@@ -149,7 +149,7 @@ async def check(ends: Ends, slow: Any, what_it_saw: Any, ref: Any, door: Send, o
         nursery.start_soon(one, size)
         while settled() == before:
             await trio.lowlevel.checkpoint()
-        info = ends.node.process_info(slow)
+        info = ends.node.process_info(slow, walk=True)
         assert info is not None
         assert info.memory.charged <= MIB
         assert slow.mailbox_length <= 3

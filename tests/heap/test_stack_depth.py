@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from actorkit.heap import walk
-from actorkit.heap.python import stack_depth
-from actorkit.heap.python.stack_depth import depth_of
+from actorkit.heap.interpreter import stack_depth
+from actorkit.heap.interpreter.stack_depth import depth_of
+from actorkit.heap.interpreter.versions import WHY_UNKNOWN
 
-KNOWN = sys.implementation.name == "cpython" and (3, 11) <= sys.version_info < (3, 14)
-pytestmark = pytest.mark.skipif(not KNOWN or walk.IMPLEMENTATION != "c", reason="needs the walk in C")
+pytestmark = pytest.mark.skipif(walk.IMPLEMENTATION != "c", reason="needs the walk in C")
 
 BIG = 200_000
 
@@ -171,7 +171,7 @@ def test_a_code_object_that_is_not_understood(monkeypatch: pytest.MonkeyPatch) -
 
 # --- Pending calls -------------------------------------------------------------------------------
 
-if KNOWN:
+if WHY_UNKNOWN is None:
     Callback = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
     add_pending_call = ctypes.pythonapi.Py_AddPendingCall
     add_pending_call.argtypes = [Callback, ctypes.c_void_p]

@@ -26,6 +26,7 @@ NAMES = (
     "_schedule_points",
     "GLOBAL_PARKING_LOT_BREAKER",
     "GLOBAL_RUN_CONTEXT",
+    "unrolled_run",
 )
 
 

@@ -61,6 +61,9 @@ charge(Walk *walk, PyObject *object, const TypeFacts *facts)
     size_t bytes = object_bytes(object, facts);
     walk->bytes += bytes;
     walk->objects++;
+    if (walk->account) {
+        add_object(&walk->own, &walk->whose, object, facts, bytes);
+    }
     if (walk->recording) {
         record(walk, object, bytes, walk->group);
     }

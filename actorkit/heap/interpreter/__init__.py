@@ -14,5 +14,12 @@ For the extensions:
 - ``_frames.h`` reads running frames;
 - ``_collector.h`` reads and reorders the collector's lists.
 
+For the twins in Python, and for both:
+
+- ``versions.py`` lists the versions, and says what an interpreter lacks;
+- ``memory.py`` reads the same from memory as ``_layout.h``;
+- ``stack_depth.py`` finds from the bytecode how deep the value stack of a frame is;
+- ``instructions.py`` asks the bytecode what comes after a call.
+
 The page docs/extending.md says step by step how to port to a new version, and how to prove it.
 """

@@ -4,10 +4,9 @@ An object is one block or several: a list has its array, a dict its keys table, 
 3.12) its values. Each block is rounded up as the allocators do it: to 16 bytes up to 512, and
 beyond that to what malloc makes of it.
 
-Most types answer through their C-level ``__sizeof__``. That does not tell how much an instance's
-values and a dict's table take, nor whether a dict shares its keys: this is read from memory, with
-ctypes, at the offsets of the known versions. Where the offsets are not known, ``EXACT`` is False
-and an estimate takes their place.
+Most types answer through their C-level ``__sizeof__``. What that does not tell is read from memory
+(``heap/interpreter/memory.py``). Where the offsets are not known, ``EXACT`` is False and an
+estimate takes its place.
 
 No ``__sizeof__`` written in Python is called.
 """
@@ -17,19 +16,13 @@ from __future__ import annotations
 import io
 import struct
 import sys
-import sysconfig
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from types import MethodDescriptorType
 from typing import Any
 
-ctypes: Any
-try:
-    import ctypes as _ctypes
-
-    ctypes = _ctypes
-except ImportError:  # an interpreter built without it
-    ctypes = None
+from ..interpreter import memory
+from ..interpreter.versions import WHY_UNKNOWN
 
 __all__ = [
     "EXACT",
@@ -46,28 +39,11 @@ __all__ = [
 Sizer = Callable[[Any], int]
 
 _POINTER = struct.calcsize("P")
-_VERSION = sys.version_info[:2]
-_CPYTHON = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
-EXACT = _CPYTHON and ctypes is not None and _POINTER == 8 and (3, 11) <= _VERSION <= (3, 13)
+EXACT = memory.READABLE
 """Are the sizes those of the C walk? Otherwise they are estimates."""
 
-# Type flags, the same in all versions.
-_INLINE_VALUES = 1 << 2
-_MANAGED_WEAKREF = 1 << 3
-_MANAGED_DICT = 1 << 4
 _HEAP_TYPE = 1 << 9
-_HAVE_GC = 1 << 14
-
-# Offsets in bytes, the same in 3.11 to 3.13.
-_TYPE_TRAVERSE = 184
-_DICT_KEYS, _DICT_VALUES = 32, 40
-_KEYS_HEADER = 32  # references, then one byte each: log2 of the size, log2 of the index bytes, kind
-_KEYS_USABLE, _KEYS_USED = 16, 24
-_TYPE_CACHED_KEYS = 872 if _VERSION == (3, 11) else 880
-
-_GENERAL_KEYS, _STR_KEYS = 0, 1
-_GENERAL_ENTRY, _STR_ENTRY = 24, 16
 _ORDERED_NODE = 32
 _DEQUE_BLOCK = 66 * _POINTER
 _INT_HEADER = int.__basicsize__
@@ -96,27 +72,19 @@ def block_bytes(requested: int) -> int:
     return (requested + _POINTER + 15) & ~15
 
 
-# --- Memory ------------------------------------------------------------------------------------
-
-
-def _word(address: int) -> int:
-    return int(ctypes.c_size_t.from_address(address).value)
-
-
-def _byte(address: int) -> int:
-    return int(ctypes.c_ubyte.from_address(address).value)
+# --- Classes ----------------------------------------------------------------------------------
 
 
 class _Probe:
     """An ordinary class: it shows the traversal of all classes made by a class statement."""
 
 
-_CLASS_TRAVERSE = _word(id(_Probe) + _TYPE_TRAVERSE) if EXACT else 0
+_CLASS_TRAVERSE = memory.traverse_of(_Probe) if EXACT else 0
 
 
 def _is_python_class(cls: type) -> bool:
     if EXACT:
-        return _word(id(cls) + _TYPE_TRAVERSE) == _CLASS_TRAVERSE
+        return memory.traverse_of(cls) == _CLASS_TRAVERSE
     return bool(flags_of(cls) & _HEAP_TYPE) and "__module__" in _namespace_of(cls)
 
 
@@ -133,38 +101,11 @@ def native_base(cls: type) -> type:
 # --- Dicts -------------------------------------------------------------------------------------
 
 
-def _shared_values_bytes(keys: int) -> int:
-    length = _word(keys + _KEYS_USABLE) + _word(keys + _KEYS_USED)
-    return ((length + 2 + 7) & ~7) + length * _POINTER
-
-
-def _own_values_bytes(values: int) -> int:
-    length = _byte(values)
-    return ((length + 7) & ~7) + (length + 1) * _POINTER
-
-
-def _table_request(keys: int) -> int:
-    """The bytes that the keys table at this address was requested with; 0 for the shared empty
-    one."""
-    if _word(keys) != 1:
-        return 0
-    usable = (2 << _byte(keys + 8)) // 3
-    entry = _GENERAL_ENTRY if _byte(keys + 10) == _GENERAL_KEYS else _STR_ENTRY
-    return _KEYS_HEADER + (1 << _byte(keys + 9)) + usable * entry
-
-
 def _dict_table_bytes(mapping: dict[Any, Any]) -> int:
     if not EXACT:
         table = dict.__sizeof__(mapping) - _basic_of(type(mapping))
         return block_bytes(table) if table > 0 else 0
-    keys, values = _word(id(mapping) + _DICT_KEYS), _word(id(mapping) + _DICT_VALUES)
-    if not values:
-        request = _table_request(keys)
-    elif _VERSION < (3, 13):
-        request = _shared_values_bytes(keys)
-    else:
-        embedded = _byte(values + 2)
-        request = 0 if embedded else _own_values_bytes(values)
+    request = memory.table_of(mapping)
     return block_bytes(request) if request else 0
 
 
@@ -174,7 +115,7 @@ def _ordered_nodes_bytes(mapping: OrderedDict[Any, Any]) -> int:
     if not EXACT:
         return nodes
     beyond = OrderedDict.__sizeof__(mapping) - _basic_of(type(mapping))
-    pointers = beyond - _table_request(_word(id(mapping) + _DICT_KEYS)) - nodes
+    pointers = beyond - memory.keys_table(mapping) - nodes
     return nodes + block_bytes(pointers) if pointers > 0 else nodes
 
 
@@ -182,16 +123,14 @@ def dict_str_keys(mapping: dict[Any, Any]) -> list[Any]:
     """The keys that a traversal leaves out: those of a dict that has only str keys, if they are its
     own."""
     if EXACT:
-        keys = _word(id(mapping) + _DICT_KEYS)
-        mine = not _word(id(mapping) + _DICT_VALUES) and _word(keys) == 1 and _byte(keys + 10) != _GENERAL_KEYS
-        return list(dict.__iter__(mapping)) if mine else []
+        return list(dict.__iter__(mapping)) if memory.has_only_str_keys(mapping) else []
     names = list(dict.__iter__(mapping))
     return names if all(type(name) is str for name in names) else []
 
 
 def is_namespace(mapping: dict[Any, Any]) -> bool:
     """Is this plain dict a module's globals? No key is compared by code of its own."""
-    if EXACT and _byte(_word(id(mapping) + _DICT_KEYS) + 10) != _STR_KEYS:
+    if EXACT and not memory.has_plain_str_keys(mapping):
         return False
     return "__builtins__" in mapping
 
@@ -202,52 +141,21 @@ def is_namespace(mapping: dict[Any, Any]) -> bool:
 def _instance_values_bytes(obj: object, cls: type, flags: int) -> tuple[int, int]:
     """What its attribute values take: (bytes inside the instance's own block, bytes in a separate
     block)."""
-    if not EXACT or not flags & _MANAGED_DICT:
+    if not EXACT:
         return 0, 0
-    if _VERSION >= (3, 13):
-        inside = flags & _INLINE_VALUES
-        return (_own_values_bytes(id(obj) + 2 * _POINTER), 0) if inside else (0, 0)
-    if _VERSION == (3, 12):
-        # One pointer for both, its lowest bit set if it is to values.
-        either = _word(id(obj) - 3 * _POINTER)
-        present = bool(either & 1) and either != (1 << 64) - 1
-    else:
-        present = _word(id(obj) - 4 * _POINTER) != 0
-    keys = _word(id(cls) + _TYPE_CACHED_KEYS) if present else 0
-    return 0, block_bytes(_shared_values_bytes(keys)) if keys else 0
-
-
-def _before_object(flags: int) -> int:
-    managed = _MANAGED_DICT if _VERSION == (3, 11) else _MANAGED_DICT | _MANAGED_WEAKREF
-    return (16 if flags & _HAVE_GC else 0) + (16 if flags & managed else 0)
-
-
-# The offsets in a StringIO: the buffer of four-byte characters and its length; the state; and what
-# characters are accumulated in, as long as they are.
-_TEXT_BUFFER, _TEXT_LENGTH, _TEXT_STATE, _TEXT_PARTS = 16, 40, 48, 56
-_ACCUMULATING = 2
+    inside, request = memory.instance_values(obj, cls, flags)
+    return inside, block_bytes(request) if request else 0
 
 
 def string_io_parts(buffer: object) -> tuple[int, list[object]]:
     """What a StringIO hides: (bytes, referents)."""
-    at = id(buffer)
-    hidden = block_bytes(_word(at + _TEXT_LENGTH) * 4) if _word(at + _TEXT_BUFFER) else 0
-    if _word(at + _TEXT_STATE) & 0xFFFFFFFF != _ACCUMULATING:
-        return hidden, []
-    if _VERSION == (3, 11):
-        # Two lists of strings.
-        lists = [_word(at + _TEXT_PARTS), _word(at + _TEXT_PARTS + 8)]
-        return hidden, [ctypes.cast(address, ctypes.py_object).value for address in lists if address]
-    if _word(at + _TEXT_PARTS):
-        width, length = _word(at + _TEXT_PARTS + 16) & 0xFF, _word(at + _TEXT_PARTS + 24)
-        header = _basic_of(str) - 24 if _word(at + _TEXT_PARTS + 16) >> 32 < 128 else _COMPACT_HEADER
-        hidden += block_bytes(header + (length + 1) * width)
-    return hidden, []
+    requests, referents = memory.string_io_parts(buffer)
+    return sum(map(block_bytes, requests)), referents
 
 
 # --- Strings and numbers -----------------------------------------------------------------------
 
-_COMPACT_HEADER = str.__sizeof__(chr(0x3B1) * 3) - 4 * 2 if _CPYTHON else 56
+_COMPACT_HEADER = str.__sizeof__(chr(0x3B1) * 3) - 4 * 2 if WHY_UNKNOWN is None else 56
 
 
 def _character_bytes(text: str) -> int:
@@ -343,20 +251,20 @@ def _second_block_sizer(cls: type) -> Sizer | None:
 
 def sizer_for(cls: type) -> Sizer:
     """The function that sizes the instances of ``cls``. It holds no reference to the class."""
-    if not _CPYTHON:
+    if WHY_UNKNOWN is not None:
         return lambda obj: block_bytes(sys.getsizeof(obj, 64))
     if cls is str:
         return _str_bytes
     if cls is int:
         return _int_bytes
     flags, basic, item, bases = flags_of(cls), _basic_of(cls), _item_of(cls), mro_of(cls)
-    header = _before_object(flags) + basic
+    header = memory.bytes_before_object(flags) + basic
     if str in bases:
         return _str_subclass_sizer(header)
     # The generic allocation of objects with items adds a sentinel item.
     one_more = item if item and flags & _HEAP_TYPE else 0
     second = _second_block_sizer(cls)
-    fixed = native_base(cls) is object or (io.BytesIO in bases and _VERSION >= (3, 12))
+    fixed = native_base(cls) is object or (io.BytesIO in bases and memory.BYTES_IO_SHOWS_BUFFER)
     method = None if second is not None or fixed or tuple in bases or bytes in bases else _trusted_sizeof(cls)
     of_int = int in bases
 
@@ -378,7 +286,7 @@ def sizer_for(cls: type) -> Sizer:
             return total + (block_bytes(beyond) if beyond else 0)
         return total
 
-    if not flags & _MANAGED_DICT and second is None and method is None and not item and not of_int:
+    if not flags & memory.MANAGED_DICT and second is None and method is None and not item and not of_int:
         constant = block_bytes(header)
         return lambda obj: constant
     return size

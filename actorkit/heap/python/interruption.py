@@ -15,10 +15,11 @@ The alarm is a Python function, so in it the interrupted frame is ``sys._getfram
 
 from __future__ import annotations
 
-import dis
 from collections.abc import Callable
 from types import FrameType
 from typing import Final
+
+from ..interpreter.instructions import is_about_to_await
 
 __all__ = ["is_foreign", "is_own", "may_raise"]
 
@@ -26,11 +27,6 @@ FOREIGN: Final = frozenset({"actorkit", "contextlib", "outcome", "trio"})
 
 STAND_IN: Final = "actorkit.testing."
 """Code that stands in for an actor's own: injected faults must be stopped as user code is."""
-
-_CACHE: Final = dis.opmap.get("CACHE", 0)
-_PRECALL: Final = dis.opmap.get("PRECALL")
-_CALL: Final = dis.opmap["CALL"]
-_AWAIT: Final = dis.opmap["GET_AWAITABLE"]
 
 
 def is_foreign(frame: FrameType) -> bool:
@@ -63,7 +59,7 @@ def may_raise(
             itself. If it is not found, the interrupted code is not the activation's: False.
         foreign: is this the frame of code that must not be interrupted?
     """
-    if top is not None and _is_about_to_await(top):
+    if top is not None and is_about_to_await(top):
         return False
     frame = top
     while frame is not None:
@@ -73,17 +69,3 @@ def may_raise(
             return False
         frame = frame.f_back
     return False
-
-
-def _is_about_to_await(frame: FrameType) -> bool:
-    """Does the frame ``await`` the result of the call that it has just made?"""
-    code = frame.f_code.co_code
-    at = frame.f_lasti
-    if at < 0:
-        return False
-    called = code[at] != _PRECALL  # in 3.11, PRECALL may do the whole call, with CALL after it
-    at += 2
-    while at < len(code) and (code[at] == _CACHE or (not called and code[at] == _CALL)):
-        called = called or code[at] == _CALL
-        at += 2
-    return at < len(code) and code[at] == _AWAIT

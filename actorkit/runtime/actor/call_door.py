@@ -22,7 +22,7 @@ from trio.lowlevel import Task
 
 from ...errors import CallCycle, CalleeDied, CallError, CallTimeout
 from ...reasons import NOPROC
-from ..base.boundary_frames import BOUNDARY_FRAMES
+from ..base.activations import activation
 from ..base.trio_internals import (
     RUN,
     WAKE,
@@ -56,6 +56,7 @@ class CallDoor(Mailbox):
     variables: contextvars.Context | None
     """Its own contextvars, if a handler has set any."""
 
+    @activation
     @reads_tasks
     async def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         """See ``Ref.call``. One long function: this is the hot path."""
@@ -319,6 +320,3 @@ def _naming(asked: Any, error: BaseException) -> BaseException:
 def _carry_on(_: Any, coro: Any) -> Any:
     """The message that hands a coroutine to the pool."""
     return coro
-
-
-BOUNDARY_FRAMES.add(CallDoor.call.__code__)

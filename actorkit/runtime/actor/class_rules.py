@@ -11,11 +11,12 @@ class that gets functions later, such as a dataclass, is checked again at its fi
 
 from __future__ import annotations
 
-import dis
 import inspect
 from types import FunctionType
 from typing import Any, Final
 from weakref import WeakSet
+
+from ...heap.interpreter.instructions import line_that_assigns
 
 __all__ = ["CALLBACKS", "check_class", "check_definition", "check_message"]
 
@@ -97,16 +98,9 @@ def _no_generator(function: FunctionType, cannot: str) -> None:
 def _no_context_of_its_own(function: FunctionType, where: str) -> None:
     """Raise TypeError if the function assigns ``self.ctx``."""
     code = function.__code__
-    if "ctx" not in code.co_names or not code.co_argcount:
-        return
-    before: Any = None
-    for step in dis.get_instructions(code):
-        if step.argval == "ctx" and step.opname in ("STORE_ATTR", "DELETE_ATTR"):
-            on = before.argval if before is not None else None
-            if (on[-1] if isinstance(on, tuple) else on) == code.co_varnames[0]:
-                line = step.positions.lineno if step.positions is not None else code.co_firstlineno
-                raise TypeError(
-                    f"{where} cannot assign self.ctx ({code.co_filename}:{line}): it is the actor's Context, set by "
-                    "the runtime; keep what you have in another attribute"
-                )
-        before = step
+    line = line_that_assigns(code, "ctx")
+    if line is not None:
+        raise TypeError(
+            f"{where} cannot assign self.ctx ({code.co_filename}:{line}): it is the actor's Context, set by "
+            "the runtime; keep what you have in another attribute"
+        )

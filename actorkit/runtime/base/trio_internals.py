@@ -73,6 +73,18 @@ RUN: Final = _find_run()
 and where ``features.cancel_status`` is true: half as dear as ``current_task()``."""
 
 
+def _find_task_step() -> types.CodeType | None:
+    try:
+        from trio._core._run import unrolled_run
+    except ImportError:
+        return None
+    return unrolled_run.__code__ if isinstance(unrolled_run, types.FunctionType) else None
+
+
+TASK_STEP: Final = _find_task_step()
+"""The code in which trio steps its tasks."""
+
+
 def _find_lock_breaker() -> dict[Task, Any] | None:
     try:
         from trio._core import _parking_lot

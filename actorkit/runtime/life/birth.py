@@ -2,9 +2,9 @@
 
 The record comes first. It has its number, its name, its link and its budget before the constructor
 runs, so the actor itself does what the constructor does. The object is in the record only when its
-constructor has returned; ``init``, if the class has one, is then queued as the first message, with
-a deadline. A constructor that raises is a StartFailed for whoever spawned, and a signal for nobody
-(as in OTP since 26).
+constructor has returned (that of an actor with a budget earlier, for looks from inside); ``init``,
+if the class has one, is then queued as the first message, with a deadline. A constructor that
+raises is a StartFailed for whoever spawned, and a signal for nobody (as in OTP since 26).
 
 An exception of a constructor must not keep the object alive. So it is raised outside of the
 ``except`` block, where it has no context, and no variable on its way holds the object.
@@ -18,12 +18,12 @@ from typing import Any, Final
 
 from ...errors import ActorExit, NodeStopped, StartFailed
 from ...heap.walk import size_of
-from ...reasons import Crash, ExitReason, InitTimeout
+from ...reasons import ExitReason, InitTimeout
 from ..actor.context import ActorContext
 from ..actor.envelope import FirstMessage
 from ..actor.record import Record, RecordKind
 from ..actor.states import IDLE
-from ..base.boundary_frames import BOUNDARY_FRAMES
+from ..base.activations import activation
 from ..base.trio_internals import fatal_leaf, is_fatal
 from .after_message import AfterMessage
 from .init_outcome import Starting, Watcher
@@ -50,6 +50,7 @@ class Births(AfterMessage):
     process_class: type[ActorContext[Any]]
     """The record of a process: a ``ReceivingContext``."""
 
+    @activation
     def spawn_plain(self, kind: RecordKind, args: tuple[Any, ...]) -> Record[Any]:
         """``spawn_actor`` for the plain case, ``kind.plain``: no name, no ``init``, an ordinary
         ``__new__``. The hot path."""
@@ -92,6 +93,7 @@ class Births(AfterMessage):
         obj = None
         raise failure  # not from within: as its context, the exception would keep the object
 
+    @activation
     def spawn_actor(
         self,
         kind: RecordKind,
@@ -120,11 +122,14 @@ class Births(AfterMessage):
         self.numbers = number = self.numbers + 1
         parent = self.current
         record = kind.record_class(kind, number, parent)
-        hook = self.step_hook
         self.admit(record, link_to)
+        hook = None
         try:
             if kind.limit is not None:
-                self.budgets.begin(record, kind.limit).account.charge(size_of(*args, kwargs))
+                # What a factory has made was allocated in no account: it is looked at.
+                charge = size_of(*args, kwargs) if made is None else kind.limit.size + 1
+                self.budgets.begin(record, kind.limit).account.charge(charge)
+            hook = self.step_hook  # only now: the first budget of a node starts the clock
             self.current = record
             if hook is not None:
                 hook(record)
@@ -133,6 +138,8 @@ class Births(AfterMessage):
                 new = kind.new
                 obj = new(cls) if new is _new else new(cls, *args, **kwargs)
                 object.__setattr__(obj, "ctx", record)  # a frozen class has a __setattr__ of its own
+                if kind.limit is not None:
+                    record.obj = obj  # what an alarm finds there is the newborn's
                 free = self.free_contexts
                 context = free.pop() if free else self.base_context.copy()
                 context.run(kind.construct, obj, *args, **kwargs)
@@ -191,6 +198,7 @@ class Births(AfterMessage):
         """The constructor raised, or there was no memory for the budget. Returns what the spawner
         gets."""
         self.current = parent
+        record.obj = None
         try:
             if self.step_hook is not None:
                 self.step_hook(parent)
@@ -211,7 +219,7 @@ class Births(AfterMessage):
         if control is not None and control.kill is not None:
             reason = control.kill
         else:
-            reason = error.reason if isinstance(error, ActorExit) else Crash.from_exception(error, 1)
+            reason = error.reason if isinstance(error, ActorExit) else self.crash_of(record, error, error, 1)
         self.forget(error)
         record.kind.owner, owner = None, record.kind.owner
         try:
@@ -249,6 +257,3 @@ class Births(AfterMessage):
 
     def _init_late(self, record: Record[Any], seconds: float) -> None:
         self.end_now(record, InitTimeout(seconds))
-
-
-BOUNDARY_FRAMES.update(function.__code__ for function in (Births.spawn_actor, Births.spawn_plain))

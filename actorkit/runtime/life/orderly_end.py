@@ -17,11 +17,13 @@ from ..actor.links import send_signal
 from ..actor.notices import Exit
 from ..actor.record import Record
 from ..actor.states import DEAD, QUEUED, RUNNING
+from ..base.activations import way_in
 from .death import Deaths
 
 __all__ = ["OrderlyEnds"]
 
 
+@way_in
 def _terminate(obj: Any, terminate: Callable[..., Any], reason: ExitReason) -> Any:
     """An actor's last message. (``handling`` knows its name.)"""
     obj.ctx.need_control().final = reason

@@ -14,7 +14,7 @@ from trio.lowlevel import enable_ki_protection
 
 from ..actor.record import Record
 from ..actor.states import DEAD, RUNNING
-from ..base.boundary_frames import BOUNDARY_FRAMES
+from ..base.activations import activation
 from ..base.trio_internals import is_fatal
 from .birth import is_clean
 from .pool import Pool
@@ -26,6 +26,7 @@ __all__ = ["OwnTaskRuns"]
 class OwnTaskRuns(Pool):
     """See the module's docstring."""
 
+    @activation
     @enable_ki_protection
     async def run_here(self, worker: Carrier, actor: Record[Any], function: Any, args: tuple[Any, ...]) -> None:
         """One activation of an idle actor in the current task, which is the actor's own.
@@ -86,6 +87,3 @@ class OwnTaskRuns(Pool):
             actor.variables = None
         elif actor.state != DEAD:
             actor.variables = context
-
-
-BOUNDARY_FRAMES.add(OwnTaskRuns.run_here.__code__)

@@ -27,7 +27,7 @@ from trio.lowlevel import enable_ki_protection
 
 from ..actor.record import Record
 from ..actor.states import DEAD, IDLE, QUEUED, RUNNING
-from ..base.boundary_frames import BOUNDARY_FRAMES
+from ..base.activations import activation
 from ..base.trio_internals import is_fatal, lock_holders, reads_tasks
 from .inline_calls import InlineCalls
 from .node_settings import NodeSettings
@@ -74,6 +74,7 @@ class MessagePump(InlineCalls):
         a, b, c, d = self.queues
         return bool(a or b or c or d)
 
+    @activation
     @enable_ki_protection
     @reads_tasks
     def _pump(self, worker: Worker, context: contextvars.Context | None, actor: Record[Any] | None) -> Any:
@@ -229,6 +230,3 @@ class MessagePump(InlineCalls):
             hook(None)
         self.messages += handled
         return DRY if actor is None else LOOK
-
-
-BOUNDARY_FRAMES.add(MessagePump._pump.__code__)

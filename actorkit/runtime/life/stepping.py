@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import trio
 from trio.lowlevel import Task, enable_ki_protection
 
-from ..base.boundary_frames import BOUNDARY_FRAMES
+from ..base.activations import activation
 from ..base.trio_internals import disarm, finalised_by, nurseries_held_by
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ class Driver(Stepped):
     def __next__(self) -> Any:
         return self.send(None)
 
+    @activation
     @enable_ki_protection
     def send(self, value: Any) -> Any:
         trap = self.trap
@@ -120,6 +121,7 @@ class Driver(Stepped):
             if hook is not None:
                 hook(None)
 
+    @activation
     @enable_ki_protection
     def throw(self, *error: Any) -> Any:
         self.trap = BEGIN
@@ -166,6 +168,7 @@ class Kid(Stepped):
     def throw(self, *error: Any) -> Any:
         return self._step(self.coro.throw, *error)
 
+    @activation
     @enable_ki_protection
     def _step(self, step: Any, *value: Any) -> Any:
         engine = self.engine
@@ -188,9 +191,6 @@ class Kid(Stepped):
         relations = self.actor.relations
         if relations is not None and relations.kids is not None:
             relations.kids.discard(self)
-
-
-BOUNDARY_FRAMES.update(function.__code__ for function in (Driver.send, Driver.throw, Kid._step))
 
 
 class Attribution(trio.abc.Instrument):

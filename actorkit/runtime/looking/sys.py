@@ -32,6 +32,7 @@ from ..actor.ref import Ref
 from ..actor.reports import render_state
 from ..actor.states import DEAD, QUEUED, RUNNING, SUSPENDED
 from ..actor.waiting import PendingReply, waits_for
+from ..base.activations import way_in
 from ..base.interrupts import interruptible
 from ..base.trio_internals import fatal_leaf, is_fatal
 from .introspection import ProcessInfo, process_info
@@ -100,8 +101,7 @@ async def replace_state(ref: Ref[Any], function: Callable[[dict[str, Any]], Mapp
     def replace(record: Record[Any]) -> dict[str, Any]:
         old = _attributes(record)
         try:
-            new = dict(interruptible(function)(dict(old)))
-            _set_attributes(record, new)
+            new = _on_its_account(record, lambda: _replace(record, interruptible(function), old))
         except BaseException as error:
             _set_attributes(record, old)
             if is_fatal(error):
@@ -241,6 +241,26 @@ def _between_messages(record: Record[Any]) -> bool:
 # --- state ---------------------------------------------------------------------------------------
 
 
+def _replace(record: Record[Any], function: Callable[[dict[str, Any]], Mapping[str, Any]], old: Any) -> dict[str, Any]:
+    new = dict(function(dict(old)))
+    _set_attributes(record, new)
+    return new
+
+
+def _on_its_account(record: Record[Any], serve: Callable[[], R]) -> R:
+    """What is made for the actor by whoever asks is the actor's. It is looked at when all is
+    done."""
+    engine = record.engine
+    hook = engine.step_hook
+    if hook is None:
+        return serve()
+    hook(record)
+    try:
+        return serve()
+    finally:
+        hook(engine.current)
+
+
 def _attributes(record: Record[Any]) -> dict[str, Any]:
     obj = record.obj
     state = {}
@@ -315,6 +335,7 @@ class WatchedKind(RecordKind):
     def watching(self, function: Any) -> Any:
         """``function``, with a report before it."""
 
+        @way_in
         def reported(obj: Any, *args: Any, **kwargs: Any) -> Any:
             if self.counter is not None:
                 self.counter.messages += 1
@@ -330,13 +351,19 @@ class WatchedKind(RecordKind):
         if isinstance(function, partial):
             function = function.func
         is_info = function is self.original.info
+        hook = record.engine.step_hook
         try:
+            if hook is not None:  # what the callback keeps is not the actor's
+                hook(None)
             report(Traced(record, "send" if is_info else getattr(function, "__qualname__", repr(function)), args))
         except BaseException as error:
             if is_fatal(error):
                 record.engine.leave(error)
             _log.exception("a trace callback of %s raised; its tracing ends", record.describe())
             _watch(record, trace=None)
+        finally:
+            if hook is not None:
+                hook(record)
 
 
 class _Watching(HandlerTable):

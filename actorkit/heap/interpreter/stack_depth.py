@@ -34,9 +34,10 @@ from collections.abc import Iterator
 from types import CodeType, FrameType
 from typing import Final
 
+from .versions import WHY_UNKNOWN
+
 __all__ = ["depth_of", "stacks_of"]
 
-_KNOWN: Final = sys.implementation.name == "cpython" and (3, 11) <= sys.version_info < (3, 14)
 _CACHED: Final = 512
 _UNREACHED: Final = -1
 _UNIT: Final = 2
@@ -168,7 +169,7 @@ def _analyze(code: CodeType) -> _Depths:
 
 
 def _depths_of(code: CodeType) -> _Depths | None:
-    if not _KNOWN:
+    if WHY_UNKNOWN is not None:
         return None
     found = _cache.get(id(code))
     if found is not None:
