@@ -19,7 +19,7 @@ from typing import Any, Final
 from ...errors import ActorExit, NodeStopped, StartFailed
 from ...heap.clock import Account
 from ...heap.walk import size_of
-from ...reasons import Crash, ExitReason, InitTimeout
+from ...reasons import ExitReason, InitTimeout
 from ..actor.context import ActorContext
 from ..actor.envelope import FirstMessage
 from ..actor.record import Record, RecordKind
@@ -130,7 +130,7 @@ class Births(AfterMessage):
         try:
             if kind.limit is not None:
                 self.budgets.begin(record, kind.limit, account).account.charge(size_of(*args, kwargs))
-            hook = self.step_hook  # only now: this budget may be the node's first
+            hook = self.step_hook  # only now: the first budget of a node starts the clock
             self.current = record
             if hook is not None:
                 hook(record)
@@ -220,7 +220,7 @@ class Births(AfterMessage):
         if control is not None and control.kill is not None:
             reason = control.kill
         else:
-            reason = error.reason if isinstance(error, ActorExit) else Crash.from_exception(error, 1)
+            reason = error.reason if isinstance(error, ActorExit) else self.crash_of(record, error, error, 1)
         self.forget(error)
         record.kind.owner, owner = None, record.kind.owner
         try:
