@@ -192,10 +192,12 @@ class Node:
 
     # --- looking in ---------------------------------------------------------------------------
 
-    def process_info(self, ref: Ref[Any]) -> ProcessInfo | None:
+    def process_info(self, ref: Ref[Any], *, walk: bool = False) -> ProcessInfo | None:
         """What one actor is and does now; None: it is dead.
 
-        It walks the actor's heap for ``memory``, which takes time in proportion to that.
+        That costs some microseconds. ``memory`` is what the last look or census has found,
+        ``memory_age`` seconds ago. ``walk``: measure it now, cycles included, which takes time in
+        proportion to what the actor holds or shares.
 
         Raises:
             TypeError: ``ref`` is no ref.
@@ -204,11 +206,11 @@ class Node:
 
         Example::
 
-            info = node.process_info(room)
+            info = node.process_info(room, walk=True)
             print(info.status, info.mailbox, info.memory.private)
         """
         record = self.engine.resolve(ref)
-        return None if record is None else process_info(self.engine, record)
+        return None if record is None else process_info(self.engine, record, walk=walk)
 
     def tree(self) -> TreeEntry | None:
         """The supervision tree, now; None: there is none.

@@ -53,6 +53,11 @@ class Door(enum.Enum):
         return self not in (Door.FACTORY, Door.THREAD, Door.REPLACED)
 
     @property
+    def stops(self) -> str:
+        """When that is, in words."""
+        return "in the middle" if self.inside else "when it is done"
+
+    @property
     def in_locals(self) -> bool:
         """Is what it holds in local variables, and not in an actor's object?"""
         return self in (Door.PROCESS, Door.TASK)

@@ -131,6 +131,25 @@ class Record(CallDoor, Ref[A_co]):
         """``post_notice``, to ``handle_info`` or ``receive``."""
         self.post_notice(Notice((self.kind.info, (message,), None)))
 
+    def post_ahead(self, message: object) -> None:
+        """``post_info``, before its next message; only ``init`` and what a message continues with
+        come before that. It replaces what waits of its type. An actor that is ending does not hear
+        it."""
+        if self.state == DEAD or (self.relations is not None and self.relations.terminating):
+            return
+        notice = Notice((self.kind.info, (message,), None))
+        if self.state == IDLE:
+            self.put_message(notice)
+        elif self.state == RUNNING or self.in_the_middle:
+            self.need_control().ahead = notice
+        else:
+            self.forget_notices(type(message))
+            self.put_next_message(notice)
+
+    def forget_notices(self, cls: type) -> None:
+        """What waits of this type is out of date."""
+        self.remove_messages(lambda old: type(old) is Notice and len(old[1]) == 1 and type(old[1][0]) is cls)
+
     def post_after(self, engine: RecordEngine, seconds: float, message: object) -> Timer:
         """The timer goes with this actor."""
         if self.state == DEAD:

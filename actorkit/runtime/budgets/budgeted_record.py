@@ -151,7 +151,9 @@ class _Bytes(Shortage):
 
     def details(self, mailbox: Mailbox) -> str:
         budget = budget_of(mailbox)
-        return "" if budget is None else f"{budget.known:,} of {budget.limit.size:,} B"
+        if budget is None:
+            return ""
+        return f"{budget.rejected:,} B do not fit: {budget.known:,} of {budget.limit.size:,} B are used"
 
     def make_room(self, mailbox: Mailbox, message: Message) -> bool:
         """Drop the oldest messages until this one fits, and charge it. Nothing is dropped for a
@@ -186,8 +188,8 @@ class _Bytes(Shortage):
         if budget is None:  # a look at its heap has ended it
             return Mailbox.heap_is_full(mailbox, what)
         return MailboxFull(
-            f"cannot {what} {mailbox.describe()}: it holds {budget.known:,} of the {budget.limit.size:,} B that "
-            f"it may hold, with {mailbox.mailbox_length} messages waiting; "
+            f"cannot {what} {mailbox.describe()}: a message of {budget.rejected:,} B does not fit, since it holds "
+            f"{budget.known:,} of the {budget.limit.size:,} B of its max_heap_size ({budget.shares()}); "
             "send less, slow down, or raise its max_heap_size",
             target=mailbox.describe(),
         )

@@ -17,6 +17,7 @@ from ..actor.record import Record
 from ..actor.states import DEAD
 from .budget import Budget, alarm, at_boundary
 from .budgeted_record import BUDGETED, PLAIN
+from .findings import Looks
 from .footprints import Footprints
 from .sweep import Sweep
 
@@ -48,7 +49,9 @@ class Budgets:
         self.own_heaps = False
         #: The limit of workers that ask for none.
         self.default: HeapLimit | None = None
-        self._sweep = Sweep(self.all, learned)
+        #: What is known of how much actors hold, those without a budget included.
+        self.looks = Looks()
+        self._sweep = Sweep(self.all, learned, self.looks)
 
     def limit_of(self, options: ActorOptions, cls: type) -> HeapLimit | None:
         """The limit in force for actors of ``cls`` with these options. None: they have no budget.

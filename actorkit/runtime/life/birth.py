@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from ...errors import ActorExit, NodeStopped, StartFailed
 from ...heap.walk import size_of
-from ...reasons import Crash, ExitReason, InitTimeout
+from ...reasons import ExitReason, InitTimeout
 from ..actor.context import ActorContext
 from ..actor.envelope import FirstMessage
 from ..actor.record import Record, RecordKind
@@ -122,13 +122,14 @@ class Births(AfterMessage):
         self.numbers = number = self.numbers + 1
         parent = self.current
         record = kind.record_class(kind, number, parent)
-        hook = self.step_hook
         self.admit(record, link_to)
+        hook = None
         try:
             if kind.limit is not None:
                 # What a factory has made was allocated in no account: it is looked at.
                 charge = size_of(*args, kwargs) if made is None else kind.limit.size + 1
                 self.budgets.begin(record, kind.limit).account.charge(charge)
+            hook = self.step_hook  # only now: the first budget of a node starts the clock
             self.current = record
             if hook is not None:
                 hook(record)
@@ -218,7 +219,7 @@ class Births(AfterMessage):
         if control is not None and control.kill is not None:
             reason = control.kill
         else:
-            reason = error.reason if isinstance(error, ActorExit) else Crash.from_exception(error, 1)
+            reason = error.reason if isinstance(error, ActorExit) else self.crash_of(record, error, error, 1)
         self.forget(error)
         record.kind.owner, owner = None, record.kind.owner
         try:
