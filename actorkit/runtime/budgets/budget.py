@@ -116,7 +116,7 @@ class Budget:
         #: How many requests had been refused when that was last told.
         self.refusals = 0
         #: For what the first pass of a walk does not find.
-        self.search = Search()
+        self.search = Search(own_heap=own_heap)
         #: It was told that its budget is nearly used up, and has not fallen since.
         self.told = False
         self.set_limit(limit)
@@ -147,10 +147,11 @@ class Budget:
         if charged <= limit.size and frames and not usage.exact:
             # Something that runs could not be seen, so this proves nothing. The boundary looks
             # again.
-            self.account.soft = min(self.account.bytes + max(SHORT, limit.size // 8), LATEST)
+            wait = max(min(limit.size // 8, limit.size - charged), limit.size // 16, SHORT)
+            self.account.soft = min(self.account.bytes + wait, LATEST)
             self.known = charged
         else:
-            self.note(charged, inside=inside, elsewhere=self._elsewhere(usage))
+            self.note(charged, inside=inside, usage=usage)
         return usage
 
     def _walk(
@@ -164,37 +165,33 @@ class Budget:
         size, kill = limit.size, bool(limit.kill)
         search = self.search if search is None else search
         if limit.include_shared:
-            search.made_own_pass = search.postponed = False
+            search.made_own_pass = search.postponed = search.to_be_served = False
             return walk.measure(roots, queues, frames=frames, limit=size if kill else None, cycles=True)
         return search.walk(
             self.account, roots, queues, frames, mark=self.mark, size=size, kill=kill, hard=limit.hard or size
         )
 
-    def _elsewhere(self, usage: HeapUsage) -> int | None:
-        """What the account begins anew with, if this look has explained what can be explained."""
-        return usage.elsewhere if self.search.made_own_pass else None
-
     def charged(self, usage: HeapUsage) -> int:
         """The part of it that counts against the limit."""
         return usage.held + (usage.shared if self.limit.include_shared else 0)
 
-    def note(self, charged: int, *, inside: bool = False, elsewhere: int | None = None) -> None:
+    def note(self, charged: int, *, inside: bool = False, usage: HeapUsage | None = None) -> None:
         """Take down what a look has found. A look from ``inside`` a message finds less than the
         actor will own: the runtime called its code and still holds the arguments. So the boundary
-        looks again. ``elsewhere``: what an own pass has found on others' pages."""
+        looks again. ``usage``: the same in detail, of a look at this actor alone."""
         self.known = charged
         self.refused = None
         self.peak = max(self.peak, charged)
         account = self.account
         tells = self._is_to_be_told(charged)
         if self.own_heap:
-            account.settle(charged)
+            account.settle(max(charged, account.own_live))
         if charged <= self.limit.size or not self.limit.kill:
             self.over = self.over and charged > self.limit.size
             if inside:
                 account.bytes = 0  # and it stays due
             else:
-                account.reset(elsewhere=elsewhere)
+                account.reset(elsewhere=None if usage is None else self.search.begin_anew(account, usage))
             self._arm(charged)
         if tells:
             self._tell(charged)
@@ -213,9 +210,8 @@ class Budget:
         """It holds so much: when is it to be looked at again? The clock itself moves that on while
         the account is certainly below the mark."""
         account, telling, mark = self.account, self.telling, self.mark
-        if charged > mark:
-            # It is watched only, or about to be ended: look again when it may have grown by a
-            # quarter, to know its peak.
+        if charged > mark and not self.limit.kill:
+            # It is watched only: look again when it may have grown by a quarter, to know its peak.
             mark = charged + charged // 4 + SHORT
         account.limit = 0 if self.limit.include_shared or self.told else mark
         at_most = account.held_at_most
@@ -223,7 +219,7 @@ class Budget:
         if telling is not None and self.told and charged < telling.size:
             account.soft = telling.until_next_look(charged, True)
         else:
-            account.soft = mark - held + 1
+            account.soft = max(mark - held, 0) + 1
 
     def _is_to_be_told(self, charged: int) -> bool:
         """Has it come so near to its limit that it is told, and was it not told before?"""
@@ -408,7 +404,7 @@ class Budget:
         charged = self.charged(usage)
         if charged <= limit.size:
             if not runs:
-                self.note(charged, elsewhere=self._elsewhere(usage))
+                self.note(charged, usage=usage)
             return True
         if not runs:
             own = self.look()

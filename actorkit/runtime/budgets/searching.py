@@ -7,6 +7,12 @@ there, the own pass follows. If that does not explain it either, a collection te
 what is in others' hands. The rules, and how often all this may be done, are in
 ``policy.memory.unexplained``.
 
+**Served elsewhere.** Small blocks that do not lie on pages of the account's own count in gross, and
+so do messages. An actor that has had no such pages for a while seems to hold all that it has
+allocated since. If nothing else is unexplained, it gets pages of its own instead of an own pass:
+from then on its account knows what is in use. Only if that comes again and again, an own pass says
+what became of it.
+
 **Where C is in between.** While C code runs between two frames of the actor, it may hold a
 reference that nobody sees, and one such reference keeps a whole cycle from being its own (until
 Python 3.12, C holds the instance while ``__init__`` runs). So there is no own pass there. The look
@@ -41,6 +47,12 @@ that could pass the limit."""
 CAP_AT_FIRST: Final = 512
 """Of an own pass without the extension."""
 
+DOUBTS: Final = 32
+"""So often an actor may be taken to have let go of what was served elsewhere; then an own pass must
+say so."""
+IN_A_ROW: Final = 2
+"""The same if it had pages of its own: then it has received it."""
+
 
 class Pacing:
     """How often searches may be made, in the whole process. ``now`` tells nanoseconds."""
@@ -49,8 +61,8 @@ class Pacing:
         self.now = now
         self.own_passes = Pace()
         self.collections = Pace()
-        #: How many there were, for tests and benches.
-        self.passes_made = self.collections_made = 0
+        #: How many collections there were, for tests and benches.
+        self.collections_made = 0
 
 
 PACING: Final = Pacing()
@@ -59,17 +71,35 @@ PACING: Final = Pacing()
 class Search:
     """What is known of the unexplained part of one actor's heap."""
 
-    __slots__ = ("_cap", "abroad", "made_own_pass", "postponed", "unseen")
+    __slots__ = (
+        "_cap",
+        "_doubts",
+        "_in_a_row",
+        "_own_heap",
+        "abroad",
+        "made_own_pass",
+        "postponed",
+        "to_be_served",
+        "unseen",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, *, own_heap: bool = False) -> None:
+        #: May the account have pages of its own?
+        self._own_heap = own_heap and clock.COUNTS_ALLOCATIONS
         #: Blocks in use that the last own pass has not explained, in bytes.
         self.unseen = 0
         #: What the last collection has left unexplained: it is in others' hands.
         self.abroad = 0
         #: The last walk has looked at less than it should have: C was in between.
         self.postponed = False
-        #: The last walk has made the own pass.
+        #: The last walk has made the own pass, unless the first one had explained all.
         self.made_own_pass = False
+        #: Its small blocks are to come from pages of its own from now on.
+        self.to_be_served = False
+        #: How often only what was served elsewhere was unexplained, since the last own pass.
+        self._doubts = 0
+        #: The same, while it had pages of its own each time.
+        self._in_a_row = 0
         self._cap = CAP_AT_FIRST
 
     @classmethod
@@ -100,33 +130,65 @@ class Search:
             size, kill, hard: its limit.
         """
         limit = size if kill else None
-        self.postponed = self.made_own_pass = False
+        self.postponed = self.made_own_pass = self.to_be_served = False
         if not clock.COUNTS_ALLOCATIONS:
             return self._walk_uncounted(account, roots, queues, frames, limit, size)
         usage = walk.measure(roots, queues, frames=frames, limit=limit)
         at_most = account.held_at_most
         if usage.charged > size or not is_hidden(at_most, usage.charged, mark):
             return usage
+        near = at_most > size + (hard - size) // 2  # a request may be refused soon
         if frames and not usage.exact:
             self.postponed = True
+            if near:
+                self._collect(account, usage.charged, size)
             return usage
         pacing = PACING
         began = pacing.now()
         in_use = account.own_live + account.large_live
-        if not is_news(in_use - usage.charged, self.unseen, size) and not pacing.own_passes.allows(began):
-            return usage
+        if not is_news(in_use - usage.charged, self.unseen, size):
+            # Only what was served elsewhere is unexplained, and nobody knows whether that is still
+            # in use; or the last own pass has not explained the rest either.
+            if self._own_heap and not self._is_doubtful(account, frames):
+                return usage
+            if not pacing.own_passes.allows(began):
+                return usage
         # Much of what came with messages lies on its senders' pages.
         foreign_cap = walk.FOREIGN_CAP
         if account.elsewhere > size // 8:
             foreign_cap = max(foreign_cap, size // PER_CONTAINER)
         usage = walk.measure(roots, queues, frames=frames, limit=limit, account=account, foreign_cap=foreign_cap)
         self.made_own_pass = True
-        pacing.passes_made += 1
         pacing.own_passes.took(began, pacing.now())
         self.unseen = max(0, in_use - usage.held)
-        if usage.held <= size and (not frames or at_most > size + (hard - size) // 2):
+        if usage.held <= size and (near or not frames):
             self._collect(account, usage.held, size)
         return usage
+
+    def _is_doubtful(self, account: clock.Account, frames: tuple[FrameType, ...]) -> bool:
+        """Has it been so often that only what was served elsewhere is unexplained, that an own pass
+        is to say what became of it? If not, the account begins anew with what was found, and has
+        pages of its own from now on, so that it is known what is in use."""
+        if frames:
+            account.own_heap = True
+            return False
+        self._doubts += 1
+        self._in_a_row = self._in_a_row + 1 if account.own_heap else 0
+        if self._doubts >= DOUBTS or self._in_a_row >= IN_A_ROW:
+            return True
+        self.to_be_served = True
+        return False
+
+    def begin_anew(self, account: clock.Account, usage: HeapUsage) -> int | None:
+        """A look at a boundary is over, and the account begins anew. Returns with how many bytes
+        elsewhere; None: as many as it had."""
+        if self.made_own_pass:
+            self._doubts = self._in_a_row = 0
+            return usage.elsewhere
+        if self.to_be_served:
+            account.own_heap = True
+            return usage.charged
+        return None
 
     def _walk_uncounted(
         self,
@@ -151,6 +213,7 @@ class Search:
         began = pacing.now()
         if not pacing.collections.allows(began):
             return
+        unseen = account.held_at_most - held
         before = clock.enter(None)  # finalisers are not the actor's
         try:
             gc.collect(1)
@@ -162,9 +225,10 @@ class Search:
         finally:
             clock.enter(before)
         pacing.collections_made += 1
-        pacing.collections.took(began, pacing.now())
         self.abroad = max(0, account.held_at_most - held)
         self.unseen = min(self.unseen, self.abroad)
+        if self.abroad > unseen // 2:  # else it was as much worth as what the interpreter collects by itself
+            pacing.collections.took(began, pacing.now())
 
 
 def _no_collection(_account: clock.Account) -> int:
