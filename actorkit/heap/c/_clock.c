@@ -359,12 +359,12 @@ clock_own_heaps(PyObject *Py_UNUSED(module), PyObject *arguments)
 
 PyDoc_STRVAR(keeps_ledgers_doc, "keeps_ledgers()\n--\n\n"
 "Are blocks of more than 512 bytes counted live, in the ledgers of accounts? Otherwise large_live is 0, and such\n"
-"blocks are part of `elsewhere`. Known once the clock has been installed.");
+"blocks are part of `elsewhere`. Before the clock is installed: would they be?");
 
 static PyObject *
 clock_keeps_ledgers(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
 {
-    return PyBool_FromLong(LOAD(sealing));
+    return PyBool_FromLong(installations > 0 ? LOAD(sealing) : ledgers_may_be_kept());
 }
 
 PyDoc_STRVAR(purge_doc, "purge(seconds, /)\n--\n\n"
