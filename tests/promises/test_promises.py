@@ -29,9 +29,7 @@ async def test_it_is_kept(cell: Cell, monkeypatch: pytest.MonkeyPatch, caplog: p
 
 
 @pytest.mark.parametrize("door", Door)
-async def test_without_private_names_of_trio(
-    door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_without_private_names_of_trio(door: Door, caplog: pytest.LogCaptureFixture) -> None:
     """In the degraded mode tasks in an actor's nurseries are known by an instrument."""
     caplog.set_level(logging.CRITICAL, "actorkit")
     kept = next(promise for promise in PROMISES if promise.name == "kept")
