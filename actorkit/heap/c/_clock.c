@@ -421,7 +421,13 @@ pages_of_heap(const void *heap, void (*each)(void *, const void *), void *contex
 #endif
 }
 
-static const HeapOwners heap_owners = {heap_of_block, heap_of_account, pages_of_heap};
+static uint64_t
+held_at_most(PyObject *object)
+{
+    return Py_IS_TYPE(object, &AccountType) ? account_held_at_most((Account *)object) : 0;
+}
+
+static const HeapOwners heap_owners = {heap_of_block, heap_of_account, pages_of_heap, held_at_most};
 
 /* --- The module ------------------------------------------------------------------------------- */
 

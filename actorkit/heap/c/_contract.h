@@ -45,6 +45,9 @@ typedef struct {
     const void *(*heap_of_account)(PyObject *account);
     /* Call `each` with the start of each page of a heap that has blocks in use. */
     void (*pages_of_heap)(const void *heap, void (*each)(void *context, const void *page), void *context);
+    /* At most what the owner of an account has allocated or received and still holds; 0 if this is no account
+       (of C). */
+    uint64_t (*held_at_most)(PyObject *account);
 } HeapOwners;
 
 /* The attribute of the clock's module with a capsule that points to a HeapOwners. */

@@ -122,13 +122,13 @@ class Births(AfterMessage):
         self.numbers = number = self.numbers + 1
         parent = self.current
         record = kind.record_class(kind, number, parent)
-        hook = self.step_hook
         self.admit(record, link_to)
         try:
             if kind.limit is not None:
                 # What a factory has made was allocated in no account: it is looked at.
                 charge = size_of(*args, kwargs) if made is None else kind.limit.size + 1
                 self.budgets.begin(record, kind.limit).account.charge(charge)
+            hook = self.step_hook  # the node's first budget has just started the clock
             self.current = record
             if hook is not None:
                 hook(record)
