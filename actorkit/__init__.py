@@ -11,6 +11,7 @@ from .governor.subtree_governor import SubtreeGovernor as SubtreeGovernor
 from .governor.subtree_governor import govern_subtree as govern_subtree
 from .heap.capabilities import Capabilities as Capabilities
 from .heap.explain import Explanation as Explanation
+from .heap.interpreter.versions import warn_if_unknown as _warn_if_unknown
 from .heap.memory_limit import LargestType as LargestType
 from .heap.memory_limit import MemoryLimit as MemoryLimit
 from .heap.usage import HeapUsage as HeapUsage
@@ -35,6 +36,7 @@ from .otp.task_supervisor import TaskSupervisor as TaskSupervisor
 from .otp.task_supervisor import task_supervisor as task_supervisor
 from .policy.memory.admission import AdmissionSettings as AdmissionSettings
 from .policy.memory.admission import KindLimits as KindLimits
+from .policy.memory.budget_pressure import BudgetPressure as BudgetPressure
 from .policy.memory.footprint import Footprint as Footprint
 from .policy.memory.governor_settings import GovernorSettings as GovernorSettings
 from .policy.memory.heap_limit import HeapLimit as HeapLimit
@@ -99,5 +101,6 @@ from .supervision.partition import partitioned as partitioned
 from .supervision.static import Supervisor as Supervisor
 from .supervision.static import supervisor as supervisor
 
+_warn_if_unknown()
 _protect_package()
 _keep_old_modules()

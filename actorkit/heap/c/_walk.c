@@ -13,6 +13,7 @@
  *     ../interpreter    the insides of CPython, version by version
  *     _blocks.h         how many bytes come back when one object is freed
  *     _own_pages.h      what lies on an account's own pages
+ *     _whose.h          whose the blocks of an object are
  *     _table.h          the memory of a walk, and how it begins and ends
  *     _edges.h          from an object to what it holds
  *     _first_pass.h     dropped objects die, and what only they held dies with them
@@ -101,7 +102,7 @@ walk_measure(PyObject *Py_UNUSED(module), PyObject *arguments)
         }
     }
     size_t objects = walk->objects, after_gc = walk->after_gc, shared = walk->shared;
-    size_t elsewhere = walk->elsewhere;
+    Whose whose = walk->account ? walk->whose : (Whose){0, 0};
     int exact = !walk->inexact, capped = walk->capped;
     if (records == NULL || !end_walk(walk)) {
         if (records == NULL) {
@@ -110,9 +111,9 @@ walk_measure(PyObject *Py_UNUSED(module), PyObject *arguments)
         Py_XDECREF(records);
         return NULL;
     }
-    return Py_BuildValue("(nnnnnNnNN)", (Py_ssize_t)state, (Py_ssize_t)(sum - state), (Py_ssize_t)objects,
-                         (Py_ssize_t)after_gc, (Py_ssize_t)shared, PyBool_FromLong(exact), (Py_ssize_t)elsewhere,
-                         PyBool_FromLong(capped), records);
+    return Py_BuildValue("(nnnnnNnnNN)", (Py_ssize_t)state, (Py_ssize_t)(sum - state), (Py_ssize_t)objects,
+                         (Py_ssize_t)after_gc, (Py_ssize_t)shared, PyBool_FromLong(exact), (Py_ssize_t)whose.elsewhere,
+                         (Py_ssize_t)whose.surplus, PyBool_FromLong(capped), records);
 }
 
 /* One actor of a census: its bytes, or -1 with an exception. */

@@ -27,9 +27,11 @@ __all__ = [
     "REFUSABLE",
     "Account",
     "can_interrupt",
+    "collect_own",
     "current",
     "deliver_to",
     "enter",
+    "guard_imports",
     "heap_statistics",
     "install",
     "installed",
@@ -429,6 +431,18 @@ def can_interrupt() -> bool:
 def own_heaps(wanted: bool = True, /) -> bool:
     """False: accounts have no heaps of their own here."""
     return False
+
+
+def guard_imports() -> bool:
+    """False: nothing is counted that modules or finalisers allocate, so nothing needs a guard."""
+    return False
+
+
+def collect_own(account: Account, /) -> int:
+    """0: there is no telling which containers are the account's."""
+    if not isinstance(account, Account):
+        raise TypeError(f"collect_own takes an Account, not {type(account).__name__}")
+    return 0
 
 
 def keeps_ledgers() -> bool:

@@ -267,9 +267,6 @@ class PureWalk:
             self.shared = 0
         for entry in entries:
             self.after_gc += self._settle(entry, _CYCLE, AFTER_GC)
-            if 0 <= self.limit < self.bytes + self.after_gc:
-                self.exact = False
-                return
 
     def _meet_leftover(self, entry: _Entry) -> None:
         """An object is met that is not opened: open it, put it off, or leave it."""

@@ -23,9 +23,10 @@ __all__ = ["census", "census_found", "census_rows", "measure", "passes_made", "r
 CountedObject: TypeAlias = tuple[int, int, int]
 """(address, bytes, group) of an object that was counted."""
 Figures: TypeAlias = tuple[
-    int, int, int, int, int, bool, int, bool, list[CountedObject] | dict[type, tuple[int, int]] | None
+    int, int, int, int, int, bool, int, int, bool, list[CountedObject] | dict[type, tuple[int, int]] | None
 ]
-"""(private, mailbox, objects, after_gc, shared, exact, elsewhere, capped, objects or types)"""
+"""(private, mailbox, objects, after_gc, shared, exact, elsewhere, surplus, capped, objects or
+types)"""
 BY_TYPE: Final = 2
 """The value of ``record`` that asks for the count and bytes of each type."""
 SUSPICIOUS: Final = 64 * 1024
@@ -96,6 +97,7 @@ def measure(
         walk.shared,
         exact,
         elsewhere,
+        0,
         walk.capped,
         counted,
     )

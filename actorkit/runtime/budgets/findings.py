@@ -66,9 +66,8 @@ class Found:
 
     usage: HeapUsage
     at: int
-    """Nanoseconds on trio's clock, later for each look (``Looks.stamp``). A float that is kept would
-    hold a page: floats go round by the interpreter's freelist, so it may lie on the page of an
-    actor that is dead."""
+    """Nanoseconds on trio's clock, later for each look (``Looks.stamp``). A float would hold a
+    page: floats go round by the interpreter's freelist, so it may lie on that of a dead actor."""
 
     @property
     def age(self) -> float:

@@ -17,8 +17,9 @@ import math
 from typing import Any, Final
 
 from ...errors import ActorExit, NodeStopped, StartFailed
+from ...heap.clock import Account
 from ...heap.walk import size_of
-from ...reasons import Crash, ExitReason, InitTimeout
+from ...reasons import ExitReason, InitTimeout
 from ..actor.context import ActorContext
 from ..actor.envelope import FirstMessage
 from ..actor.record import Record, RecordKind
@@ -103,6 +104,7 @@ class Births(AfterMessage):
         link_to: Record[Any] | None = None,
         watcher: Watcher | None = None,
         made: Any = None,
+        account: Account | None = None,
     ) -> Record[Any]:
         """Make an actor. Its constructor runs now, as the actor; ``init``, if it has one, is its
         first message.
@@ -113,6 +115,7 @@ class Births(AfterMessage):
             link_to: the actor that it is linked to from the first moment.
             watcher: hears of the outcome of ``init``, or at once if there is none.
             made: its object, if a factory has made that.
+            account: what the factory was counted to.
 
         Raises:
             StartFailed: the constructor raised.
@@ -123,12 +126,11 @@ class Births(AfterMessage):
         parent = self.current
         record = kind.record_class(kind, number, parent)
         self.admit(record, link_to)
+        hook = None
         try:
             if kind.limit is not None:
-                # What a factory has made was allocated in no account: it is looked at.
-                charge = size_of(*args, kwargs) if made is None else kind.limit.size + 1
-                self.budgets.begin(record, kind.limit).account.charge(charge)
-            hook = self.step_hook  # the node's first budget has just started the clock
+                self.budgets.begin(record, kind.limit, account).account.charge(size_of(*args, kwargs))
+            hook = self.step_hook  # only now: the first budget of a node starts the clock
             self.current = record
             if hook is not None:
                 hook(record)
@@ -218,7 +220,7 @@ class Births(AfterMessage):
         if control is not None and control.kill is not None:
             reason = control.kill
         else:
-            reason = error.reason if isinstance(error, ActorExit) else Crash.from_exception(error, 1)
+            reason = error.reason if isinstance(error, ActorExit) else self.crash_of(record, error, error, 1)
         self.forget(error)
         record.kind.owner, owner = None, record.kind.owner
         try:
