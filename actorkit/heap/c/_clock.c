@@ -479,6 +479,7 @@ static PyMethodDef clock_methods[] = {
     {"own_heaps", clock_own_heaps, METH_VARARGS, own_heaps_doc},
     {"guard_imports", clock_guard_imports, METH_NOARGS, guard_imports_doc},
     {"collect_own", clock_collect_own, METH_O, collect_own_doc},
+    {"never_refuse", clock_never_refuse, METH_VARARGS, never_refuse_doc},
     {"keeps_ledgers", clock_keeps_ledgers, METH_NOARGS, keeps_ledgers_doc},
     {"purge", clock_purge, METH_O, purge_doc},
     {"heap_statistics", clock_heap_statistics, METH_VARARGS, heap_statistics_doc},
