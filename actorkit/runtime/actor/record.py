@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
-from ...heap.walk import size_of
 from ...policy.memory.memory_sample import Priority
 from ...reasons import KILL, NORMAL, ExitReason, as_reason, bounded, shown
 from ..base.timers import Timer
@@ -150,20 +149,22 @@ class Record(CallDoor, Ref[A_co]):
         """What waits of this type is out of date."""
         self.remove_messages(lambda old: type(old) is Notice and len(old[1]) == 1 and type(old[1][0]) is cls)
 
-    def post_after(self, engine: RecordEngine, seconds: float, message: object) -> Timer:
-        """The timer goes with this actor."""
+    def post_timed(self, arguments: tuple[object]) -> None:
+        """A timer for whoever has its name has fired, and that is this actor."""
+        self.post_notice(Notice((self.kind.info, arguments, None)))
+
+    def post_after(self, engine: RecordEngine, seconds: float, arguments: tuple[object]) -> Timer:
+        """The timer goes with this actor, which holds the message from now on."""
         if self.state == DEAD:
             return Timer.fired(engine.timers)
         relations = self.need_relations()
         timers = relations.timers
         if timers is None:
             timers = relations.timers = {}
-        if self.account is not None:
-            self.account.charge(size_of(message))
 
         def fire() -> None:
             timers.pop(timer, None)
-            self.post_info(message)
+            self.put_message(Notice((self.kind.info, arguments, None)))
 
         timer = engine.timers.after(seconds, fire)
         try:

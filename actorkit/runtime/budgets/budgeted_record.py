@@ -23,11 +23,12 @@ from typing import Any, Final, TypeVar
 from ...errors import MailboxFull
 from ...heap.clock import ENVELOPE
 from ..actor.dead_letters import DeadLetterReason
-from ..actor.envelope import Message
+from ..actor.envelope import Message, Notice
 from ..actor.mailbox import Mailbox, Shortage
-from ..actor.record import Record
+from ..actor.record import Record, RecordEngine
 from ..actor.states import DEAD, IDLE, QUEUED
 from ..actor.waiting import PendingReply, waits_for
+from ..base.timers import Timer
 from .budget import Budget
 from .holdings import contents
 
@@ -80,6 +81,20 @@ class BudgetedRecord(Record[Any]):
             return True
         return self._enqueue((self.kind.info, arguments, None))
 
+    def cast_packed(self, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        kind = self.kind
+        try:
+            function = kind.known[method]
+        except (KeyError, TypeError):
+            function = kind.checked_cast(method, args, kwargs)
+        if kwargs:
+            function = partial(function, **kwargs)
+            kwargs.clear()
+        return self._enqueue((function, args, None))
+
+    def send_packed(self, arguments: tuple[object]) -> bool:
+        return self._enqueue((self.kind.info, arguments, None))
+
     def _enqueue(self, message: Message) -> bool:
         if self.state == IDLE:
             self.kind.engine.home.check("send to", self)
@@ -96,6 +111,24 @@ class BudgetedRecord(Record[Any]):
     def post_notice(self, message: Message) -> None:
         self._charge(contents(message))
         self.put_message(message)
+
+    def post_timed(self, arguments: tuple[object]) -> None:
+        message = Notice((self.kind.info, arguments, None))
+        if self.message_fits(message):
+            self.put_message(message)
+        else:
+            self.overflow_mailbox(message, BYTES)
+
+    def post_after(self, engine: RecordEngine, seconds: float, arguments: tuple[object]) -> Timer:
+        if engine.current is self:  # what it sends itself is there already
+            self._charge(arguments)
+        else:
+            message = Notice((self.kind.info, arguments, None))
+            if not self.message_fits(message):
+                dead = self.state == DEAD
+                self.refuse_message(message, DeadLetterReason.DEAD if dead else BYTES.full, BYTES.details(self))
+                return Timer.fired(engine.timers)
+        return Record.post_after(self, engine, seconds, arguments)
 
     def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         if args and self.state == IDLE:  # inline: it is not queued

@@ -272,7 +272,7 @@ class BudgetedReceiver(BudgetedRecord):
     def send(self, message: object, /) -> bool:
         arguments = (message,)
         del message
-        return self._enqueue((self.kind.info, arguments, None))
+        return self.send_packed(arguments)
 
 
 class ProcessWorker:
