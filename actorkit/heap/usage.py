@@ -27,11 +27,16 @@ class HeapUsage:
     ``private``   free at once if the roots died now, without the mailbox
     ``mailbox``   free in addition if the mailbox died too
     ``objects``   the number of objects in these two
-    ``exact``     False if a figure is an estimate or too low: the walk ended at its limit, the
-                  second pass at its cap on edges, an adapter failed, frames could not be read, or
-                  the interpreter does not tell
+    ``exact``     False if a figure is an estimate or too low: the walk ended at its limit or at a
+                  cap, something is ``unseen``, an adapter failed, frames could not be read, or the
+                  interpreter does not tell
     ``after_gc``  private cycles, which only the next collection frees. 0 unless asked for
     ``shared``    reached, but held by others too. 0 unless asked for
+    ``unseen``    what the account that was given has in use beyond all that was found: garbage that
+                  is not collected yet, or in the hands of others (a cache of a module), or in
+                  cycles beyond a cap. 0 if that is 4 KiB or less
+    ``elsewhere`` the part of what was found that is in small blocks on pages that are not the
+                  account's own. 0 unless an account was given
     """
 
     private: int
@@ -40,8 +45,15 @@ class HeapUsage:
     objects: int
     exact: bool
     after_gc: int = 0
+    unseen: int = 0
+    elsewhere: int = 0
 
     @property
     def charged(self) -> int:
-        """What counts against a budget."""
+        """What would be free at once."""
         return self.private + self.mailbox
+
+    @property
+    def held(self) -> int:
+        """What counts against a budget: all that would be free after a collection."""
+        return self.private + self.mailbox + self.after_gc

@@ -24,10 +24,11 @@ GIL from its beginning to its end: give a limit when there may be many objects.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from . import clock
 from .extensions import why_not
@@ -54,6 +55,11 @@ __all__ = [
     "stop_at",
     "types_of",
 ]
+
+FOREIGN_CAP: Final = 4096
+"""So many containers of others are looked into in the own pass, unless something else is said."""
+TOLD: Final = 4096
+"""Less than this may be unseen without a word."""
 
 T = TypeVar("T")
 
@@ -91,6 +97,8 @@ def measure(
     limit: int | None = None,
     cycles: bool = False,
     edge_cap: int = 1_000_000,
+    account: clock.Account | None = None,
+    foreign_cap: int = FOREIGN_CAP,
 ) -> HeapUsage:
     """Measure what the roots hold, and what the mailbox holds besides.
 
@@ -107,26 +115,33 @@ def measure(
             while C iterates over it, and an instance while C initializes it.
         limit: end as soon as private + mailbox is more; then ``exact`` is False. What is counted
             until then is certainly private, so more than the limit is a proof.
-        cycles: make the second pass, for ``after_gc`` and ``shared``. It also traverses what is
-            shared, so it is for one actor at a time, on request.
-        edge_cap: end the second pass after so many references; both figures are 0 then.
+        cycles: make the own pass without its cap, for ``after_gc`` and ``shared``. It also
+            traverses all that is shared, so it is for one actor at a time, on request.
+        edge_cap: end that pass after so many references; both figures are 0 then.
+        account: of the actor whose these are. If it has more in use than was found (by an eighth of
+            the limit, or without a limit at all events), the own pass follows, for ``after_gc``:
+            private cycles among what the actor has allocated itself. What it costs depends on the
+            actor, not on what it shares with others.
+        foreign_cap: so many containers at most that are not on the account's own pages are looked
+            into in the own pass.
 
     Raises MemoryError if there is no memory for the walk itself.
     """
     if limit is not None and limit < 0:
         raise ValueError("a limit is a number of bytes, 0 or more")
-    given = tuple(frames)
-    private, received, objects, after_gc, shared, exact, _ = _in_force.measure(
-        _listed(roots),
-        _listed(mailbox),
-        given,
-        stacks_of(given),
-        -1 if limit is None else limit,
-        cycles,
-        edge_cap,
-        False,
-    )
-    return HeapUsage(private, shared, received, objects, exact, after_gc)
+    figures = _figures(roots, mailbox, frames, limit, cycles, edge_cap, account, foreign_cap, 0)
+    private, received, objects, after_gc, shared, exact, elsewhere, capped, _ = figures
+    held = private + received + after_gc
+    if account is None:
+        return HeapUsage(private, shared, received, objects, exact and not capped, after_gc)
+    in_use = _in_use(account)
+    if not in_use:
+        # This clock does not tell pages and large blocks apart from the rest.
+        return HeapUsage(private, shared, received, objects, exact and not capped, after_gc, 0, held)
+    unseen = in_use + elsewhere - held
+    if unseen <= TOLD or (limit is not None and held > limit):
+        unseen = 0
+    return HeapUsage(private, shared, received, objects, exact and not unseen, after_gc, unseen, elsewhere)
 
 
 def types_of(
@@ -135,21 +150,55 @@ def types_of(
     *,
     frames: Sequence[FrameType] = (),
     limit: int | None = None,
+    account: clock.Account | None = None,
+    foreign_cap: int = FOREIGN_CAP,
 ) -> dict[type, tuple[int, int]]:
-    """How many objects of each type ``measure`` counts, and their bytes; with a ``limit``, up to
-    it."""
+    """How many objects of each type ``measure`` counts, private cycles included, and their bytes;
+    with a ``limit``, up to it."""
+    figures = _figures(roots, mailbox, frames, limit, False, 0, account, foreign_cap, pure_walk.BY_TYPE)
+    sums = figures[-1]
+    return sums if isinstance(sums, dict) else {}
+
+
+def _figures(
+    roots: Sequence[object],
+    mailbox: Sequence[object],
+    frames: Sequence[FrameType],
+    limit: int | None,
+    cycles: bool,
+    edge_cap: int,
+    account: clock.Account | None,
+    foreign_cap: int,
+    record: int,
+) -> pure_walk.Figures:
     given = tuple(frames)
-    *_, sums = _in_force.measure(
+    enough = 0
+    if account is not None:
+        # If the first pass finds so much, there is nothing for the own pass to find.
+        enough = sys.maxsize if limit is None else _held_at_most(account) - max(limit // 8, TOLD)
+    return _in_force.measure(
         _listed(roots),
         _listed(mailbox),
         given,
         stacks_of(given),
         -1 if limit is None else limit,
-        False,
-        0,
-        pure_walk.BY_TYPE,
+        cycles,
+        edge_cap,
+        record,
+        account,
+        enough,
+        foreign_cap,
     )
-    return sums if isinstance(sums, dict) else {}
+
+
+def _in_use(account: clock.Account) -> int:
+    """The bytes of what the account has allocated and that is still in use by anybody; 0 if its
+    clock does not tell."""
+    return getattr(account, "own_live", account.live or 0) + getattr(account, "large_live", 0)
+
+
+def _held_at_most(account: clock.Account) -> int:
+    return getattr(account, "held_at_most", sys.maxsize)
 
 
 def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]]) -> list[int]:

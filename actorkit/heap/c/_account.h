@@ -35,6 +35,7 @@
 
 #include "_compiler.h"
 #include "_heaps.h"
+#include "_ledger.h"
 
 /* A thread-local variable of an extension module normally costs a function call. glibc keeps room
  * for a few words that do not. */
@@ -44,10 +45,6 @@
 #define THREAD_LOCAL static __thread
 #endif
 
-#define LOAD(place) __atomic_load_n(&(place), __ATOMIC_RELAXED)
-#define STORE(place, value) __atomic_store_n(&(place), (value), __ATOMIC_RELAXED)
-#define ADD(place, value) __atomic_add_fetch(&(place), (value), __ATOMIC_RELAXED)
-
 #define NONE_SET UINT64_MAX /* a threshold that is not set */
 
 #define AIR (16 * 1024)              /* this much of a heap may be free, however little the heap holds */
@@ -56,6 +53,7 @@
 #define LOOK_AT_LATEST (128 * 1024)  /* the same */
 #define REST_AT_FIRST (64 * 1024 * 1024)  /* bytes to allocate elsewhere after leaving a heap too airy */
 #define REST_AT_MOST ((uint64_t)1 << 34)  /* the same, after many such heaps */
+#define MOST_CHARGED ((uint64_t)1 << 62)  /* charges do not take a counter past this */
 
 typedef struct {
     PyObject_HEAD
@@ -65,6 +63,12 @@ typedef struct {
     uint64_t watch_at;    /* the smaller one of alarm_at and heap_at: what small requests are compared with */
     Heap *serving;        /* `heap` if small blocks come from it, else NULL */
     Heap *heap;           /* of its own; NULL: it never had one */
+    Ledger *ledger;       /* of its large blocks; NULL: it never had any */
+    uint64_t elsewhere;   /* bytes that others' pages served and charges, but for those since small_then */
+    uint64_t small_then;  /* `small` since which all of it is elsewhere, while it is not serving */
+    uint64_t large_then;  /* `large` at the last exact look, for where there are no ledgers */
+    uint64_t found_elsewhere; /* what the last exact look has found elsewhere */
+    uint64_t limit;       /* while held_at_most is no more than this, nobody need look */
     uint64_t heap_at;     /* small + large at which it gets a heap of its own, or NONE_SET */
     uint64_t heap_step;   /* heap_at was this far from the last look; 0: it has not settled yet */
     uint64_t rests_until; /* small + large before which it gets no heap: it left the last one full of air */
@@ -83,6 +87,7 @@ typedef struct {
     char due;             /* the account is to be looked at at the next boundary */
     char heap_near;       /* a look has found it halfway to a heap of its own */
     char heap_due;        /* heap_at was reached since the last look */
+    char settles;         /* who holds much of it gets a heap of its own: settle() was called */
     char measured;        /* receive() leaves all messages to its caller */
     Py_ssize_t bound;     /* of messages: accept() leaves those beyond it to its caller */
     PyObject *owner;      /* owned; whose account this is */
@@ -131,15 +136,95 @@ account_arm(Account *account)
     account->asked = 0;
 }
 
+/* --- What it may hold --------------------------------------------------------------------------- */
+
+/* Bytes of its blocks on its own pages. Needs the GIL: a heap may be freed. */
+static inline uint64_t
+account_own_live(Account *account)
+{
+#ifdef HAVE_SLABS
+    return account->heap != NULL ? heap_live(account->heap) : 0;
+#else
+    (void)account;
+    return 0;
+#endif
+}
+
+/* Bytes that it may hold anywhere else than on its own pages and in its ledger. */
+static inline uint64_t
+account_elsewhere(Account *account)
+{
+    uint64_t bytes = LOAD(account->elsewhere);
+    if (account->serving == NULL) {
+        bytes += LOAD(account->small) - LOAD(account->small_then);
+    }
+    if (!LOAD(sealing)) {
+        bytes += LOAD(account->large) - LOAD(account->large_then);
+    }
+    return bytes;
+}
+
+/* A bound of what it has allocated or received and may still hold. Needs the GIL. */
+static inline uint64_t
+account_held_at_most(Account *account)
+{
+    return account_own_live(account) + ledger_live(&account->ledger) + account_elsewhere(account);
+}
+
+/* An exact look has found so much elsewhere. */
+static void
+account_set_elsewhere(Account *account, uint64_t found)
+{
+    STORE(account->elsewhere, found);
+    STORE(account->small_then, account->small);
+    STORE(account->large_then, LOAD(account->large));
+    account->found_elsewhere = found;
+}
+
+/* Small bytes count that do not come from its own pages although it has some. */
+static inline void
+count_elsewhere(Account *account, uint64_t number)
+{
+    if (account->serving != NULL) {
+        STORE(account->elsewhere, account->elsewhere + number);
+    }
+}
+
+/* Does it certainly keep its limit? Then the alarm is due when it can next have passed it. */
+static bool
+account_keeps_limit(Account *account)
+{
+    if (account->limit == NONE_SET || account->verdict != NULL) {
+        return false;
+    }
+    uint64_t held = account_held_at_most(account), bytes = account_bytes(account);
+    if (held > account->limit) {
+        return false;
+    }
+    uint64_t room = account->limit - held + 1;
+    STORE(account->soft, bytes < NONE_SET - 1 - room ? bytes + room : NONE_SET - 1);
+    account_arm(account);
+    return true;
+}
+
+/* --- A heap of its own -------------------------------------------------------------------------- */
+
 /* Let its small blocks come from a heap of its own, or no longer. */
 static void
 account_serve(Account *account, bool own)
 {
 #ifdef HAVE_SLABS
     if (own && account->heap == NULL) {
-        account->heap = heap_new(&account->due); /* NULL: no memory, so not now */
+        account->heap = heap_new(&account->due, &account->elsewhere); /* NULL: no memory, so not now */
     }
-    account->serving = own ? account->heap : NULL;
+    Heap *serving = own ? account->heap : NULL;
+    if (account->serving == NULL && serving != NULL) {
+        STORE(account->elsewhere, account->elsewhere + (account->small - account->small_then));
+    }
+    else if (account->serving != NULL && serving == NULL) {
+        STORE(account->small_then, account->small);
+    }
+    account->serving = serving;
     if (!own && account->heap != NULL) {
         heap_sweep(account->heap);
         if (account->heap->pages == 0) {
@@ -165,22 +250,29 @@ want_heap(Account *account)
     account_watch(account);
 }
 
-/* Is more than a quarter of its heap free? An actor that allocates much for a moment, and keeps
-   little of it here and there, would hold all pages that it ever needed, with room that nobody else
-   can use. */
+#ifdef HAVE_SLABS
+static inline bool
+heap_is_airy(const Heap *heap)
+{
+    uint64_t live = heap_live(heap), air = heap->pages * PAGE_BYTES - live;
+    return air > AIR && air > live / 3;
+}
+#endif
+
+/* Is more than a quarter of its heap free, between blocks in use? An actor that allocates much for a
+   moment, and keeps little of it here and there, would hold all pages that it ever needed, with room
+   that nobody else can use. Pages without blocks are given back instead. */
 static bool
 account_is_airy(Account *account)
 {
 #ifdef HAVE_SLABS
     Heap *heap = account->heap;
     if (heap != NULL && account->serving != NULL) {
-        uint64_t live = heap_live(heap);
-        if (live < heap->pages * PAGE_BYTES / 2) {
+        if (heap_is_airy(heap)) {
             heap_sweep(heap);
         }
-        uint64_t air = heap->pages * PAGE_BYTES - live;
         heap->look_at = 2 * heap->pages + FIRST_LOOK;
-        return air > AIR && air > live / 3;
+        return heap_is_airy(heap);
     }
 #else
     (void)account;
@@ -188,13 +280,11 @@ account_is_airy(Account *account)
     return false;
 }
 
-/* A look has found that it holds so much. Large blocks are malloc's in any case: their share of
-   what is held is taken to be their share of what was allocated. */
+/* It holds so much in small blocks: decide who serves the next ones. */
 static void
-account_settle(Account *account, uint64_t held)
+account_place(Account *account, uint64_t held)
 {
     uint64_t total = account_total(account);
-    held = total > 0 ? (uint64_t)((double)held * ((double)account->small / (double)total)) : held;
     if (!slabs_serve) {
         account->heap_at = NONE_SET;
         account_serve(account, false);
@@ -229,17 +319,59 @@ account_settle(Account *account, uint64_t held)
     account_watch(account);
 }
 
+/* A look has found that it holds so much. Large blocks are malloc's in any case: their share of
+   what is held is taken to be their share of what was allocated. */
+static void
+account_settle(Account *account, uint64_t held)
+{
+    uint64_t total = account_total(account);
+    account->settles = 1;
+    account_place(account, total > 0 ? (uint64_t)((double)held * ((double)account->small / (double)total)) : held);
+}
+
+/* The account is due, and is being left. True: it certainly keeps its limit, so nobody need look.
+   What is alive on its own pages then decides whether it keeps them. */
+static __attribute__((noinline)) bool
+account_is_quiet(Account *account)
+{
+    if (!account_keeps_limit(account)) {
+        return false;
+    }
+    if (account->settles) {
+        account_place(account, account_own_live(account) + account->found_elsewhere);
+    }
+    STORE(account->due, 0);
+    return true;
+}
+
+/* --- Charges ------------------------------------------------------------------------------------ */
+
+/* Add what others have allocated for it. The counter stops far beyond what there can be. */
+static inline void
+account_add(Account *account, uint64_t number)
+{
+    uint64_t most = MOST_CHARGED - account->small;
+    number = account->small < MOST_CHARGED && number <= most ? number : account->small < MOST_CHARGED ? most : 0;
+    STORE(account->small, account->small + number);
+    count_elsewhere(account, number);
+}
+
+static inline bool
+account_has_room(Account *account, uint64_t number)
+{
+    uint64_t bytes = account_bytes(account);
+    return bytes < account->soft && number < account->soft - bytes;
+}
+
 /* Charge the account with so many bytes if that leaves `bytes` below `soft`. Needs the GIL. */
 static inline bool
 account_take(Account *account, uint64_t number)
 {
-    if (account->soft != NONE_SET) {
-        uint64_t bytes = account_bytes(account);
-        if (bytes >= account->soft || number >= account->soft - bytes) {
-            return false;
-        }
+    if (account->soft != NONE_SET && UNLIKELY(!account_has_room(account, number))
+        && !(account_keeps_limit(account) && account_has_room(account, number))) {
+        return false;
     }
-    STORE(account->small, account->small + number);
+    account_add(account, number);
     return true;
 }
 

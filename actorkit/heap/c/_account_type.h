@@ -22,7 +22,7 @@ account_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
     Account *account = (Account *)type->tp_alloc(type, 0);
     if (account != NULL) {
         account->alarm_at = account->watch_at = account->heap_at = NONE_SET;
-        account->soft = account->hard = account->giant = NONE_SET;
+        account->soft = account->hard = account->giant = account->limit = NONE_SET;
         account->bound = PY_SSIZE_T_MAX;
         account->owner = Py_NewRef(owner);
     }
@@ -58,6 +58,9 @@ account_dealloc(Account *account)
         heap_abandon(account->heap);
     }
 #endif
+    if (account->ledger != NULL) {
+        ledger_take(account->ledger, OPEN);
+    }
     Py_TYPE(account)->tp_free(account);
 }
 
@@ -131,6 +134,30 @@ account_get_live(Account *account, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+account_get_own_live(Account *account, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLongLong(account_own_live(account));
+}
+
+static PyObject *
+account_get_large_live(Account *account, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLongLong(ledger_live(&account->ledger));
+}
+
+static PyObject *
+account_get_elsewhere(Account *account, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLongLong(account_elsewhere(account));
+}
+
+static PyObject *
+account_get_held_at_most(Account *account, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLongLong(account_held_at_most(account));
+}
+
+static PyObject *
 account_get_resident(Account *account, void *Py_UNUSED(closure))
 {
 #ifdef HAVE_SLABS
@@ -187,20 +214,25 @@ account_set_threshold(Account *account, PyObject *value, void *offset)
     return 0;
 }
 
-PyDoc_STRVAR(reset_doc, "reset($self, /, bytes=0)\n--\n\n"
-"Begin anew: `bytes` is this number, and the account is no longer due. The thresholds stay.");
+PyDoc_STRVAR(reset_doc, "reset($self, /, bytes=0, elsewhere=None)\n--\n\n"
+"Begin anew: `bytes` is this number, and the account is no longer due. The thresholds stay. After an exact\n"
+"look, `elsewhere` is what it has found that neither own_live nor large_live counts; None: it was not exact.");
 
 static PyObject *
 account_reset(Account *account, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"bytes", NULL};
-    PyObject *argument = NULL;
-    uint64_t bytes = 0;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|O:reset", names, &argument)) {
+    static char *names[] = {"bytes", "elsewhere", NULL};
+    PyObject *argument = NULL, *found = Py_None;
+    uint64_t bytes = 0, elsewhere = 0;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|OO:reset", names, &argument, &found)) {
         return NULL;
     }
-    if (argument != NULL && as_size(argument, "bytes", &bytes) < 0) {
+    if ((argument != NULL && as_size(argument, "bytes", &bytes) < 0)
+        || (found != Py_None && as_size(found, "elsewhere", &elsewhere) < 0)) {
         return NULL;
+    }
+    if (found != Py_None) {
+        account_set_elsewhere(account, elsewhere);
     }
     account_set_origin(account, bytes);
     STORE(account->due, 0);
@@ -232,7 +264,7 @@ account_charge(Account *account, PyObject *argument)
     if (as_size(argument, "a charge", &number) < 0) {
         return NULL;
     }
-    STORE(account->small, account->small + number);
+    account_add(account, number);
     if (account_total(account) >= account->alarm_at) {
         STORE(account->due, 1);
         look_at_account();
@@ -254,13 +286,24 @@ static PyGetSetDef account_getset[] = {
     {"due", (getter)account_get_due, NULL, PyDoc_STR("Has bytes reached soft since the last reset?"), NULL},
     {"live", (getter)account_get_live, NULL,
      PyDoc_STR("Bytes of the blocks in its own heap, which are of up to 512 bytes; None: it never had one."), NULL},
+    {"own_live", (getter)account_get_own_live, NULL,
+     PyDoc_STR("Bytes of its blocks on pages of its own; 0 if it has none."), NULL},
+    {"large_live", (getter)account_get_large_live, NULL,
+     PyDoc_STR("Bytes of its blocks of more than 512 bytes that are in use; 0 where there are no ledgers."), NULL},
+    {"elsewhere", (getter)account_get_elsewhere, NULL,
+     PyDoc_STR("What the last exact look has found anywhere else, and what was allocated there or charged since then.\n"
+               "Frees are not counted."), NULL},
+    {"held_at_most", (getter)account_get_held_at_most, NULL,
+     PyDoc_STR("A bound of what it has allocated or received and may still hold: the sum of these three."), NULL},
     {"resident", (getter)account_get_resident, NULL,
      PyDoc_STR("Bytes that the pages of its own heap take; None if it has none."), NULL},
     {"own_heap", (getter)account_get_own_heap, (setter)account_set_own_heap,
      PyDoc_STR("Do its blocks of up to 512 bytes come from pages of its own? Stays False where that cannot be had."),
      NULL},
     THRESHOLD(soft, "The alarm is due when bytes has reached this; 0 for never."),
-    THRESHOLD(hard, "A request of 64 KiB or more that would take bytes past this is refused; 0 for none."),
+    THRESHOLD(limit, "While held_at_most is no more than this, soft moves on by itself and nobody is called; 0 for none."),
+    THRESHOLD(hard, "A request of 64 KiB or more that would take both bytes and held_at_most past this is refused;\n"
+                    "0 for none."),
     THRESHOLD(giant, "A single request larger than this, and of 64 KiB or more, is refused; 0 for none."),
     NUMBER(peak_request, "The largest single request above 512 bytes so far, served or refused."),
     NUMBER(refused, "How many requests were refused."),

@@ -51,6 +51,9 @@ want_alarm(Account *account)
             return;
         }
     }
+    if (account_keeps_limit(account)) {
+        return; /* it has allocated much and freed as much */
+    }
     STORE(account->due, 1);
     if (account->asked == account->activation || alarm_function == NULL) {
         return;
@@ -76,8 +79,8 @@ ring(void *Py_UNUSED(nothing))
         return 0;
     }
     account->asked = 0;
-    if (account_total(account) < account->alarm_at) {
-        return 0; /* it was reset in the meantime */
+    if (account_total(account) < account->alarm_at || account_keeps_limit(account)) {
+        return 0; /* it was reset in the meantime, or has freed much */
     }
     entered = NULL; /* the reference is ours until we put it back */
     PyObject *function = Py_NewRef(alarm_function);
@@ -103,10 +106,23 @@ ring(void *Py_UNUSED(nothing))
 }
 
 #if !defined(_WIN32)
-/* The child's side of a fork. */
+/* Around a fork: the child must not find a lock that a thread of the parent holds. */
 static void
-forget_queue(void)
+before_fork(void)
 {
+    LOCK_LEDGERS();
+}
+
+static void
+after_fork_in_parent(void)
+{
+    UNLOCK_LEDGERS();
+}
+
+static void
+after_fork_in_child(void)
+{
+    UNLOCK_LEDGERS();
     alarm_queued = false;
     if (entered != NULL) {
         entered->asked = 0;

@@ -381,6 +381,14 @@ ordered_nodes_bytes(PyObject *object, const TypeFacts *facts)
     return beyond > table + nodes ? nodes + block_bytes(beyond - table - nodes) : nodes;
 }
 
+/* Where it is; NULL if it is the one that all share. */
+static inline const void *
+dict_table(PyObject *object)
+{
+    PyDictObject *dict = (PyDictObject *)object;
+    return dict->ma_values != NULL ? (const void *)dict->ma_values : dict->ma_keys->dk_refcnt == 1 ? dict->ma_keys : NULL;
+}
+
 /* The second block of objects with a resizable buffer. */
 static inline size_t
 second_block_bytes(PyObject *object, const TypeFacts *facts)
@@ -414,6 +422,27 @@ second_block_bytes(PyObject *object, const TypeFacts *facts)
     }
     default:
         return 0;
+    }
+}
+
+/* Where the second block of an object is, if it has one of a kind whose place is known here. */
+static inline const void *
+second_block(PyObject *object, const TypeFacts *facts)
+{
+    switch (facts->sizer) {
+    case SIZER_LIST:
+        return ((PyListObject *)object)->ob_item;
+    case SIZER_DICT:
+    case SIZER_ORDERED_DICT:
+        return dict_table(object);
+    case SIZER_SET: {
+        PySetObject *set = (PySetObject *)object;
+        return set->table == set->smalltable ? NULL : set->table;
+    }
+    case SIZER_BYTEARRAY:
+        return ((PyByteArrayObject *)object)->ob_bytes;
+    default:
+        return NULL;
     }
 }
 

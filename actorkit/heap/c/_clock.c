@@ -18,6 +18,7 @@
  *     _contract.h      what the clock and the walk agree on
  *     _pages.h         pages for heaps: where they come from, and how they go back to the system
  *     _heaps.h         the small blocks of one account, on pages of its own
+ *     _ledger.h        the large blocks of one account, by a trailer at the end of each
  *     _account.h       an account: its counters and thresholds, and who gets a heap of its own
  *     _alarm.h         the interruption in the middle of running code
  *     _counting.h      what a request adds to an account, and which requests are refused
@@ -159,7 +160,7 @@ clock_switch(PyObject *Py_UNUSED(module), PyObject *record)
         STORE(previous->due, 1);
     }
     PyObject *result = NULL;
-    if (UNLIKELY(LOAD(previous->due)) && boundary_function != NULL) {
+    if (UNLIKELY(LOAD(previous->due)) && boundary_function != NULL && !account_is_quiet(previous)) {
         result = PyObject_CallOneArg(boundary_function, (PyObject *)previous);
     }
     else {
@@ -215,7 +216,7 @@ clock_install(PyObject *Py_UNUSED(module), PyObject *arguments)
 PyDoc_STRVAR(uninstall_doc, "uninstall()\n--\n\n"
 "One user less; after the last, stop counting and take the hooks away. Returns False if users are left, or if\n"
 "the hooks had to stay, dormant, because another hook stands on top of them. They also stay, and only pass\n"
-"requests on, while blocks of accounts' own heaps are alive.");
+"requests on, while blocks of accounts' own heaps or in their ledgers are alive.");
 
 static PyObject *
 clock_uninstall(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
@@ -232,7 +233,7 @@ clock_uninstall(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
         lost = lost && !is_heard(i);
         removable = removable && on_top(i);
     }
-    if (removable && slab_statistics.pages == 0) {
+    if (removable && slab_statistics.pages == 0 && ledgers_live() == 0) {
         /* A hook of an earlier installation may lie further down, beneath somebody else's: it
            stays, dormant. */
         for (int i = 0; i < DOMAINS; i++) {
@@ -337,6 +338,16 @@ clock_own_heaps(PyObject *Py_UNUSED(module), PyObject *arguments)
     return PyBool_FromLong(possible);
 }
 
+PyDoc_STRVAR(keeps_ledgers_doc, "keeps_ledgers()\n--\n\n"
+"Are blocks of more than 512 bytes counted live, in the ledgers of accounts? Otherwise large_live is 0, and such\n"
+"blocks are part of `elsewhere`. Known once the clock has been installed.");
+
+static PyObject *
+clock_keeps_ledgers(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
+{
+    return PyBool_FromLong(LOAD(sealing));
+}
+
 PyDoc_STRVAR(purge_doc, "purge(seconds, /)\n--\n\n"
 "Give the free pages of heaps back to the system, for so many seconds at most. Returns the bytes that went.");
 
@@ -395,7 +406,22 @@ heap_of_account(PyObject *object)
     return Py_IS_TYPE(object, &AccountType) ? ((Account *)object)->heap : NULL;
 }
 
-static const HeapOwners heap_owners = {heap_of_block, heap_of_account};
+static void
+pages_of_heap(const void *heap, void (*each)(void *, const void *), void *context)
+{
+#ifdef HAVE_SLABS
+    const Links *rings[] = {&((const Heap *)heap)->settled, &((const Heap *)heap)->pending};
+    for (int i = 0; i < 2; i++) {
+        for (const Links *links = rings[i]->next; links != rings[i]; links = links->next) {
+            each(context, start_of(page_with(links)));
+        }
+    }
+#else
+    (void)heap, (void)each, (void)context;
+#endif
+}
+
+static const HeapOwners heap_owners = {heap_of_block, heap_of_account, pages_of_heap};
 
 /* --- The module ------------------------------------------------------------------------------- */
 
@@ -411,6 +437,7 @@ static PyMethodDef clock_methods[] = {
     {"verify", clock_verify, METH_NOARGS, verify_doc},
     {"reinstall", clock_reinstall, METH_NOARGS, reinstall_doc},
     {"own_heaps", clock_own_heaps, METH_VARARGS, own_heaps_doc},
+    {"keeps_ledgers", clock_keeps_ledgers, METH_NOARGS, keeps_ledgers_doc},
     {"purge", clock_purge, METH_O, purge_doc},
     {"heap_statistics", clock_heap_statistics, METH_VARARGS, heap_statistics_doc},
     {"can_interrupt", clock_can_interrupt, METH_NOARGS, can_interrupt_doc},
@@ -446,7 +473,7 @@ clock_exec(PyObject *module)
             return -1;
         }
 #if !defined(_WIN32)
-        if (pthread_atfork(NULL, NULL, forget_queue) != 0) {
+        if (pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) != 0) {
             PyErr_NoMemory();
             return -1;
         }

@@ -13,4 +13,9 @@
 #define UNLIKELY(condition) (condition)
 #endif
 
+/* Relaxed atomic access, for what is also read or written without the GIL. */
+#define LOAD(place) __atomic_load_n(&(place), __ATOMIC_RELAXED)
+#define STORE(place, value) __atomic_store_n(&(place), (value), __ATOMIC_RELAXED)
+#define ADD(place, value) __atomic_add_fetch(&(place), (value), __ATOMIC_RELAXED)
+
 #endif

@@ -43,6 +43,8 @@ typedef struct {
     const void *(*heap_of_block)(const void *block);
     /* The heap of an account; NULL: it never had one, or this is no account (of C). */
     const void *(*heap_of_account)(PyObject *account);
+    /* Call `each` with the start of each page of a heap that has blocks in use. */
+    void (*pages_of_heap)(const void *heap, void (*each)(void *context, const void *page), void *context);
 } HeapOwners;
 
 /* The attribute of the clock's module with a capsule that points to a HeapOwners. */

@@ -31,14 +31,6 @@
 #include "_alarm.h"
 #include "_contract.h"
 
-#if defined(__linux__)
-#include <malloc.h>
-#define REAL_SIZE(block) malloc_usable_size(block)
-#elif defined(__APPLE__)
-#include <malloc/malloc.h>
-#define REAL_SIZE(block) malloc_size(block)
-#endif
-
 #define REFUSABLE (64 * 1024) /* smaller requests are never refused */
 
 static bool counting; /* false: the hooks only pass requests on */
@@ -93,54 +85,64 @@ admits(Account *account, size_t request, uint64_t growth)
         if (bytes <= hard && growth <= hard - bytes) {
             return true;
         }
+        uint64_t held = ledger_live(&account->ledger) + account_elsewhere(account);
+        if (PyGILState_Check()) {
+            held += account_own_live(account); /* without the GIL the heap may be freed meanwhile */
+        }
+        if (held <= hard && growth <= hard - held) {
+            return true;
+        }
     }
     ADD(account->refused, 1);
     STORE(account->last_refused, (uint64_t)request);
     return false;
 }
 
-/* What tells the size of an existing block. */
-typedef enum { SIZE_UNKNOWN, SIZE_FROM_LIBRARY, SIZE_FROM_DEBUG_HOOK } SizeSource;
-
-static SizeSource size_source = SIZE_UNKNOWN;
-
-static size_t
-size_of(void *block)
+/* Where the trailers of its new blocks go; NULL: they get none. */
+static inline Ledger *
+ledger_for(Account *account)
 {
-    if (block == NULL) {
-        return 0;
+    if (UNLIKELY(!LOAD(sealing))) {
+        return NULL;
     }
-    switch (LOAD(size_source)) {
-    case SIZE_FROM_DEBUG_HOOK: {
-        /* The requested size stands two words before the block, the most significant byte first, as
-           the documentation of PyMem_SetupDebugHooks says. */
-        const unsigned char *place = (const unsigned char *)block - 2 * sizeof(size_t);
-        size_t size = 0;
-        for (size_t i = 0; i < sizeof(size_t); i++) {
-            size = size << 8 | place[i];
+    Ledger *ledger = __atomic_load_n(&account->ledger, __ATOMIC_ACQUIRE);
+    return LIKELY(ledger != NULL) ? ledger : ledger_open(&account->ledger);
+}
+
+/* A request is served only if its trailer does not make it overflow. */
+static inline bool
+has_room_for_trailer(size_t size)
+{
+    return size <= (size_t)PY_SSIZE_T_MAX - TRAILER;
+}
+
+/* A new block for the account: from `malloc`, or, if `cleared`, from `calloc`. */
+static ALWAYS_INLINE void *
+counted_new(const PyMemAllocatorEx *base, Account *account, size_t size, bool cleared)
+{
+    if (!admits(account, size, size)) {
+        return NULL;
+    }
+    Ledger *ledger = ledger_for(account);
+    size_t request = ledger != NULL ? size + TRAILER : size;
+    if (ledger != NULL && UNLIKELY(!has_room_for_trailer(size))) {
+        return NULL;
+    }
+    void *block = cleared ? base->calloc(base->ctx, 1, request) : base->malloc(base->ctx, request);
+    if (LIKELY(block != NULL)) {
+        if (ledger != NULL) {
+            block_seal(block, ledger);
         }
-        return size;
+        count_large(account, large_block(size));
     }
-#ifdef REAL_SIZE
-    case SIZE_FROM_LIBRARY:
-        return REAL_SIZE(block);
-#endif
-    default:
-        return 0;
-    }
+    return block;
 }
 
 static inline void *
 counted_malloc(const PyMemAllocatorEx *base, size_t size)
 {
     Account *account = size > SMALL ? counted_account() : NULL;
-    if (account != NULL) {
-        if (!admits(account, size, size)) {
-            return NULL;
-        }
-        count_large(account, large_block(size));
-    }
-    return base->malloc(base->ctx, size);
+    return account != NULL ? counted_new(base, account, size, false) : base->malloc(base->ctx, size);
 }
 
 static inline void *
@@ -148,33 +150,70 @@ counted_calloc(const PyMemAllocatorEx *base, size_t number, size_t size)
 {
     size_t request = number * size; /* Python has made sure that it does not overflow */
     Account *account = request > SMALL ? counted_account() : NULL;
-    if (account != NULL) {
-        if (!admits(account, request, request)) {
-            return NULL;
-        }
-        count_large(account, large_block(request));
-    }
-    return base->calloc(base->ctx, number, size);
+    return account != NULL ? counted_new(base, account, request, true) : base->calloc(base->ctx, number, size);
 }
 
 static inline void *
 counted_realloc(const PyMemAllocatorEx *base, void *block, size_t size)
 {
+    if (block == NULL) {
+        return counted_malloc(base, size);
+    }
     Account *account = size > SMALL ? counted_account() : NULL;
-    if (account == NULL) {
+    if (account == NULL && !LOAD(sealed)) {
         return base->realloc(base->ctx, block, size);
     }
     size_t before = size_of(block);
-    if (size > before && !admits(account, size, size - before)) {
+    Ledger *owner = ledger_of_block(block, before), *next = owner;
+    if (account == NULL && owner == NULL) {
+        return base->realloc(base->ctx, block, size);
+    }
+    if (account != NULL && size > before && !admits(account, size, size - before)) {
         return NULL;
     }
-    void *moved = base->realloc(base->ctx, block, size);
-    if (moved != NULL) {
-        size_t after = LOAD(size_source) == SIZE_UNKNOWN ? size : size_of(moved);
-        if (after > before) {
-            /* A block that was small has not been counted here yet. */
-            count_large(account, before > SMALL ? after - before : after);
+    if (size <= SMALL) {
+        next = NULL;
+    }
+    else if (account != NULL && size > (owner != NULL ? before - TRAILER : before)) {
+        next = ledger_for(account); /* who makes it grow */
+    }
+    if (next != NULL && UNLIKELY(!has_room_for_trailer(size))) {
+        return NULL;
+    }
+    if (owner != NULL) {
+        trailer_wipe(block, before);
+    }
+    void *moved = base->realloc(base->ctx, block, next != NULL ? size + TRAILER : size);
+    if (UNLIKELY(moved == NULL)) {
+        if (owner != NULL) {
+            trailer_write(block, before, owner);
         }
+        return NULL;
+    }
+    size_t after = LOAD(size_source) == SIZE_UNKNOWN ? size : size_of(moved);
+    if (next == NULL) {
+        if (owner != NULL) {
+            ledger_take(owner, before);
+        }
+    }
+    else if (next == owner) {
+        trailer_write(moved, after, next);
+        if (after > before) {
+            ADD(next->word, after - before);
+        }
+        else if (after < before) {
+            ledger_take(next, before - after); /* there is more left */
+        }
+    }
+    else {
+        block_seal(moved, next);
+        if (owner != NULL) {
+            ledger_take(owner, before);
+        }
+    }
+    if (account != NULL && after > before) {
+        /* A block that was small has not been counted here yet. */
+        count_large(account, before > SMALL ? after - before : after);
     }
     return moved;
 }

@@ -62,11 +62,13 @@ struct Heap {
     Page *extent;          /* where the extent is, or NULL */
     char *bump, *bump_end; /* what is left of it */
     Page *warm;            /* the page that was settled last, or NULL */
+    uint64_t live;         /* granules of its blocks that are handed out; also read without the GIL */
     uint64_t pages;        /* how many it has */
     uint64_t empties;      /* how many of them have no block handed out */
     uint64_t merge_at;     /* from so many pages on, free blocks may be merged again */
     uint64_t look_at;      /* at so many pages its account is due again */
     char *due;             /* the flag of its account */
+    uint64_t *elsewhere;   /* the account's counter of what others' pages had to serve */
     Links settled, pending, empty; /* the rings of its pages */
     Heap *next, *previous; /* among all heaps */
     bool adopted;          /* its account is gone */
@@ -320,7 +322,7 @@ page_release(Heap *heap, Page *page)
 /* --- Heaps ------------------------------------------------------------------------------------ */
 
 static Heap *
-heap_new(char *due)
+heap_new(char *due, uint64_t *elsewhere)
 {
     Heap *heap = calloc(1, sizeof(Heap));
     if (heap != NULL) {
@@ -329,6 +331,7 @@ heap_new(char *due)
             rings[i]->next = rings[i]->previous = rings[i];
         }
         heap->due = due;
+        heap->elsewhere = elsewhere;
         heap->look_at = FIRST_LOOK;
         heap->next = heaps;
         if (heaps != NULL) {
@@ -357,17 +360,10 @@ heap_free(Heap *heap)
 }
 
 /* The bytes of all blocks that are handed out. */
-static uint64_t
-heap_live(Heap *heap)
+static inline uint64_t
+heap_live(const Heap *heap)
 {
-    uint64_t live = 0;
-    Links *rings[] = {&heap->settled, &heap->pending};
-    for (int i = 0; i < 2; i++) {
-        for (Links *links = rings[i]->next; links != rings[i]; links = links->next) {
-            live += page_with(links)->used;
-        }
-    }
-    return live * GRANULE;
+    return LOAD(heap->live) * GRANULE;
 }
 
 /* Give empty pages back. */
@@ -564,6 +560,7 @@ slab_malloc(Heap *heap, size_t size, const PyMemAllocatorEx *otherwise)
     UNPOISON(block, bytes);
     unsigned before = page->used;
     page->used = before + class;
+    STORE(heap->live, heap->live + class);
     if (UNLIKELY(before == 0)) {
         return page_begins(heap, page, block);
     }
@@ -576,6 +573,7 @@ slab_malloc_extended(Heap *heap, size_t size, const PyMemAllocatorEx *otherwise)
     if (heap_extend(heap, class_of(size))) {
         return slab_malloc(heap, size, otherwise);
     }
+    STORE(*heap->elsewhere, *heap->elsewhere + (uint64_t)class_of(size) * GRANULE);
     return otherwise->malloc(otherwise->ctx, size);
 }
 
@@ -622,6 +620,7 @@ slab_free(void *block)
     }
     POISON(block, (size_t)class * GRANULE);
     page->used -= class;
+    STORE(page->heap->live, page->heap->live - class);
     if (UNLIKELY(page->used == 0)) {
         page_ends(page->heap, page);
     }

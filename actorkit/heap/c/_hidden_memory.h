@@ -28,11 +28,12 @@ wait_for_adapter(Walk *walk, PyObject *object)
 }
 
 static void
-pin_table(Walk *walk)
+pin_what_was_met(Walk *walk)
 {
     for (; walk->pinned < walk->used; walk->pinned++) {
         Py_INCREF(walk->table[walk->order[walk->pinned]].object);
     }
+    pin_shadows(walk);
 }
 
 /* Hold the referents in `sequence` (a list or tuple) ourselves, so that the sequence can go. */
@@ -84,7 +85,7 @@ swallow_exception(Walk *walk)
 static void
 ask_adapter(Walk *walk, PyObject *object)
 {
-    pin_table(walk);
+    pin_what_was_met(walk);
     PyObject *adapter = facts_of(walk, Py_TYPE(object))->adapter;
     PyObject *answer = adapter == NULL ? NULL : PyObject_CallOneArg(adapter, object);
     PyObject *bytes = NULL, *sequence = NULL;

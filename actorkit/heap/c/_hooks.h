@@ -73,6 +73,7 @@ static void
 raw_free(void *context, void *block)
 {
     const PyMemAllocatorEx *base = raw_base(context);
+    block_unseal(block);
     base->free(base->ctx, block);
 }
 
@@ -187,10 +188,13 @@ object_realloc(void *context, void *block, size_t size)
 #endif
     if (LIKELY(size <= SMALL)) {
         Account *account = counted_account();
-        if (account != NULL && UNLIKELY(count_small(account, size))) {
-            want_alarm(account);
+        if (account != NULL) {
+            count_elsewhere(account, small_block(size));
+            if (UNLIKELY(count_small(account, size))) {
+                want_alarm(account);
+            }
         }
-        return base->realloc(base->ctx, block, size);
+        return large_reaches_raw ? base->realloc(base->ctx, block, size) : counted_realloc(base, block, size);
     }
     void *moved = large_reaches_raw ? base->realloc(base->ctx, block, size)
                                     : counted_realloc(base, block, size);
@@ -208,6 +212,9 @@ object_free(void *context, void *block)
         return;
     }
 #endif
+    if (UNLIKELY(!large_reaches_raw)) {
+        block_unseal(block);
+    }
     base->free(base->ctx, block);
 }
 
@@ -279,6 +286,21 @@ fills_fresh_memory(const PyMemAllocatorEx *base)
     }
     base->free(base->ctx, block);
     return filled;
+}
+
+/* Is this allocator the interpreter's own? Its blocks of the raw domain are those of the C library,
+   tracemalloc's too. */
+static bool
+is_of_interpreter(const PyMemAllocatorEx *base)
+{
+#ifdef HAVE_LEDGERS
+    Dl_info interpreter, found;
+    return dladdr((void *)(uintptr_t)PyObject_Malloc, &interpreter) != 0
+           && dladdr((void *)(uintptr_t)base->malloc, &found) != 0 && found.dli_fbase == interpreter.dli_fbase;
+#else
+    (void)base;
+    return false;
+#endif
 }
 
 /* Allocate in a domain, and report what an account hears of it. */
@@ -388,6 +410,10 @@ put_hooks(void)
     }
 #endif
     STORE(size_source, source);
+    STORE(sealing, source == SIZE_FROM_LIBRARY && is_of_interpreter(hooks[0]));
+    if (sealing) {
+        STORE(sealed, true); /* for good: blocks may outlive the hooks */
+    }
     slabs_serve = slabs_wanted && slabs_may_serve();
     return 0;
 }

@@ -7,7 +7,8 @@
  *
  * All of this comes from malloc, not from Python's allocators, which are being watched. If there is
  * no memory, `no_memory` is set, the walk ends, and its caller raises MemoryError. The buffers of
- * one small walk are kept for the next one.
+ * one small walk are kept for the next one. The own pass keeps the counts of what lies on own pages
+ * elsewhere (`_own_pages.h`).
  *
  * References. The objects in the table, on the stack and among the records are borrowed, but for
  * the first `pinned` ones of the table and for `temporaries`: those are ours until the end
@@ -18,18 +19,19 @@
 #define ACTORKIT_HEAP_TABLE_H
 
 #include "_blocks.h"
-#include "_compiler.h"
-
-#include <stdlib.h>
+#include "_own_pages.h"
 
 enum EntryFlag {
     ENTRY_DEAD = 1,     /* first pass: its virtual count is 0 */
     ENTRY_STOP = 2,     /* a module's namespace */
-    ENTRY_OPENED = 4,   /* second pass: its references have been counted */
-    ENTRY_SHARED = 8,   /* second pass: held from elsewhere */
-    ENTRY_CYCLE = 16,   /* second pass: a collection would free it */
-    ENTRY_ROOT = 32     /* a root that has not been counted yet */
+    ENTRY_OPENED = 4,   /* own pass: its references have been counted */
+    ENTRY_SHARED = 8,   /* own pass: held from elsewhere */
+    ENTRY_CYCLE = 16,   /* own pass: a collection would free it */
+    ENTRY_ROOT = 32,    /* a root that has not been counted yet */
+    ENTRY_MET = 64,     /* only of a shadow: it has a record there */
+    ENTRY_PINNED = 128  /* only of a shadow: it holds a reference of ours */
 };
+enum { SHADOW_SHIFT = 8 };  /* the bits of a shadow from this one on: what is left */
 enum { HIDDEN_SHIFT = 8 };  /* the flags from this bit on: 1 + the index of what the adapter said, or 0 */
 
 typedef struct {
@@ -81,6 +83,18 @@ typedef struct {
     PyObject **temporaries;  /* objects that are ours until the end */
     size_t temporary_count, temporary_size;
 
+    OwnPages own;      /* of the account, if it is known */
+    int account;       /* it is: count what lies elsewhere */
+    int pinning;       /* what is met on own pages gets a reference of ours */
+
+    PyObject **foreign;  /* own pass: containers elsewhere, in the order of their opening */
+    size_t foreign_count, foreign_size;
+    PyObject **unexplained;  /* those of them that had other holders when it was their turn */
+    size_t unexplained_count, unexplained_size;
+    size_t foreign_cap;  /* so many of them at most; UNBOUNDED: all */
+    size_t foreign_entered, foreign_opened;
+    int capped;        /* something was not opened */
+
     PyObject **stale;  /* addresses from value stacks that may be out of date: never followed */
     size_t stale_count, stale_size;
 
@@ -93,8 +107,9 @@ typedef struct {
     size_t objects;    /* how many */
     size_t limit;      /* more bytes end the walk */
     size_t guard;      /* more objects need a look whether there can be so many */
-    size_t edges;      /* followed in the second pass */
-    size_t edge_cap;   /* more edges end the second pass */
+    size_t elsewhere;  /* of these bytes and of after_gc: small blocks that are not on own pages */
+    size_t edges;      /* followed in the own pass */
+    size_t edge_cap;   /* more edges end the own pass */
     size_t shared;     /* bytes of leftovers that others hold */
     size_t after_gc;   /* bytes of leftovers that a collection would free */
     int group;         /* of the objects that are being counted */
@@ -103,6 +118,8 @@ typedef struct {
     int no_memory;     /* for the walk itself */
     int raised;        /* an adapter raised something that we must not swallow */
 } Walk;
+
+#define UNBOUNDED SIZE_MAX
 
 static Registry registered;
 static Walk *spare;            /* the buffers of a walk that is over, for the next one */
@@ -228,6 +245,9 @@ free_walk(Walk *walk)
     free(walk->referents);
     free(walk->temporaries);
     free(walk->stale);
+    free(walk->foreign);
+    free(walk->unexplained);
+    free_own_pages(&walk->own);
     free(walk->counted);
     free(walk);
 }
@@ -256,12 +276,46 @@ begin_walk(void)
     walk->registry.stop_types = Py_NewRef(registered.stop_types);
     walk->registry.adapters_by_type = Py_NewRef(registered.adapters_by_type);
     walk->registry.adapters_by_name = Py_NewRef(registered.adapters_by_name);
-    walk->bytes = walk->objects = walk->edges = walk->shared = walk->after_gc = 0;
+    walk->bytes = walk->objects = walk->edges = walk->shared = walk->after_gc = walk->elsewhere = 0;
     walk->limit = walk->edge_cap = SIZE_MAX;
+    walk->foreign_cap = UNBOUNDED;
+    walk->foreign_entered = walk->foreign_opened = 0;
     walk->guard = (size_t)1 << 20;
     walk->group = GROUP_STATE;
     walk->over = walk->inexact = walk->no_memory = walk->raised = walk->recording = 0;
+    walk->account = walk->capped = 0;
     return walk;
+}
+
+/* Hold what was met on own pages, before Python code runs for the first time. What is met there
+ * later is held at once. */
+static void
+pin_shadows(Walk *walk)
+{
+    if (walk->own.shadows == NULL || walk->pinning) {
+        return;
+    }
+    walk->pinning = 1;
+    for (size_t word = 0; word < walk->own.page_count * OWN_WORDS; word++) {
+        if (walk->own.shadows[word] != 0) {
+            walk->own.shadows[word] |= ENTRY_PINNED;
+            Py_INCREF(object_of_shadow(&walk->own, word));
+        }
+    }
+}
+
+static void
+clear_shadows(Walk *walk)
+{
+    OwnPages own = walk->own;
+    int pinning = walk->pinning;
+    walk->pinning = 0;
+    for (size_t word = 0; pinning && word < own.page_count * OWN_WORDS; word++) {
+        if (own.shadows[word] & ENTRY_PINNED) {
+            Py_DECREF(object_of_shadow(&own, word));
+        }
+    }
+    forget_own_pages(&walk->own);
 }
 
 /* Empty the table, for the next actor. This may free objects, and then Python code may run. */
@@ -271,7 +325,7 @@ clear_table(Walk *walk)
     size_t pinned = walk->pinned, temporaries = walk->temporary_count;
     walk->pinned = walk->temporary_count = 0;
     walk->depth = walk->waiting_count = walk->hidden_count = walk->referent_count = walk->counted_count = 0;
-    walk->stale_count = 0;
+    walk->stale_count = walk->foreign_count = walk->unexplained_count = 0;
     for (size_t i = 0; i < walk->used; i++) {
         Entry *entry = &walk->table[walk->order[i]];
         PyObject *object = entry->object;
@@ -283,6 +337,9 @@ clear_table(Walk *walk)
     walk->used = 0;
     for (size_t i = 0; i < temporaries; i++) {
         Py_DECREF(walk->temporaries[i]);
+    }
+    if (walk->own.page_count) {
+        clear_shadows(walk);
     }
 }
 

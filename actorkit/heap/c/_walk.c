@@ -12,12 +12,13 @@
  *     _contract.h       what the clock and the walk agree on
  *     ../interpreter    the insides of CPython, version by version
  *     _blocks.h         how many bytes come back when one object is freed
+ *     _own_pages.h      what lies on an account's own pages
  *     _table.h          the memory of a walk, and how it begins and ends
  *     _edges.h          from an object to what it holds
  *     _first_pass.h     dropped objects die, and what only they held dies with them
  *     _hidden_memory.h  asking Python for memory that no traversal shows
  *     _roots.h          roots and running frames
- *     _second_pass.h    which of the leftovers only a collection would free
+ *     _own_pass.h       which of the leftovers only a collection would free
  *     _type_sums.h      what was counted, by type
  *     _message_size.h   what a message is charged
  *     _census_rows.h    what each of many records would free
@@ -30,7 +31,7 @@
 
 #include "_census_rows.h"
 #include "_message_size.h"
-#include "_second_pass.h"
+#include "_own_pass.h"
 #include "_type_sums.h"
 
 /* The values of `record`, an argument of measure(). */
@@ -39,17 +40,19 @@ enum { RECORD_OBJECTS = 1, RECORD_TYPES = 2 };
 /* How often measure() made each pass, since the start: the first, and the own pass. */
 static size_t passes_made[2];
 
-PyDoc_STRVAR(measure_doc, "measure(roots, mailbox, frames, stacks, limit, cycles, edge_cap, record, /)\n--\n\n"
+PyDoc_STRVAR(measure_doc,
+"measure(roots, mailbox, frames, stacks, limit, cycles, edge_cap, record, account=None, enough=0, "
+"foreign_cap=0, /)\n--\n\n"
 "The figures of one walk, as in actorkit.heap.python.walk.");
 
 static PyObject *
 walk_measure(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
-    PyObject *roots, *mailbox, *frames, *stacks;
-    Py_ssize_t limit, edge_cap;
+    PyObject *roots, *mailbox, *frames, *stacks, *account = Py_None;
+    Py_ssize_t limit, edge_cap, enough = 0, foreign_cap = 0;
     int cycles, recording;
-    if (!PyArg_ParseTuple(arguments, "OOOOnpni:measure", &roots, &mailbox, &frames, &stacks, &limit, &cycles,
-                          &edge_cap, &recording)
+    if (!PyArg_ParseTuple(arguments, "OOOOnpni|Onn:measure", &roots, &mailbox, &frames, &stacks, &limit, &cycles,
+                          &edge_cap, &recording, &account, &enough, &foreign_cap)
         || !check_sequences((PyObject *[]){roots, mailbox}, 2) || !check_frames(frames)
         || !check_stacks(stacks, frames)) {
         return NULL;
@@ -60,6 +63,8 @@ walk_measure(PyObject *Py_UNUSED(module), PyObject *arguments)
     }
     walk->limit = limit < 0 ? SIZE_MAX : (size_t)limit;
     walk->recording = recording;
+    walk->account = account != Py_None;
+    walk->no_memory = walk->account && !learn_own_pages(&walk->own, account);
     passes_made[0]++;
     size_t state = drop_state_and_mailbox(walk, roots, mailbox, frames, stacks);
     size_t sum = walk->bytes;
@@ -69,7 +74,11 @@ walk_measure(PyObject *Py_UNUSED(module), PyObject *arguments)
     else if (cycles && !ended(walk)) {
         walk->limit = SIZE_MAX;
         walk->edge_cap = edge_cap < 0 ? 0 : (size_t)edge_cap;
-        run_second_pass(walk);
+        run_own_pass(walk, UNBOUNDED);
+    }
+    else if (enough > 0 && sum < (size_t)enough && !ended(walk)) {
+        passes_made[1]++;
+        run_own_pass(walk, foreign_cap < 0 ? 0 : (size_t)foreign_cap);
     }
     PyObject *records = Py_NewRef(Py_None);
     if (recording == RECORD_TYPES && !walk->no_memory && !walk->raised) {
@@ -89,7 +98,8 @@ walk_measure(PyObject *Py_UNUSED(module), PyObject *arguments)
         }
     }
     size_t objects = walk->objects, after_gc = walk->after_gc, shared = walk->shared;
-    int exact = !walk->inexact;
+    size_t elsewhere = walk->elsewhere;
+    int exact = !walk->inexact, capped = walk->capped;
     if (records == NULL || !end_walk(walk)) {
         if (records == NULL) {
             end_walk(walk);
@@ -97,8 +107,9 @@ walk_measure(PyObject *Py_UNUSED(module), PyObject *arguments)
         Py_XDECREF(records);
         return NULL;
     }
-    return Py_BuildValue("(nnnnnNN)", (Py_ssize_t)state, (Py_ssize_t)(sum - state), (Py_ssize_t)objects,
-                         (Py_ssize_t)after_gc, (Py_ssize_t)shared, PyBool_FromLong(exact), records);
+    return Py_BuildValue("(nnnnnNnNN)", (Py_ssize_t)state, (Py_ssize_t)(sum - state), (Py_ssize_t)objects,
+                         (Py_ssize_t)after_gc, (Py_ssize_t)shared, PyBool_FromLong(exact), (Py_ssize_t)elsewhere,
+                         PyBool_FromLong(capped), records);
 }
 
 /* One actor of a census: its bytes, or -1 with an exception. */
@@ -285,6 +296,17 @@ export_message_bound(PyObject *module)
     return status;
 }
 
+/* The clock tells whose memory it is, if it is there. It is imported from the same folder, and it
+   stays loaded. */
+static void
+import_owners(void)
+{
+    PyObject *capsule = import_attribute("actorkit.heap.c._clock", OWNERS_ATTRIBUTE);
+    owners = capsule == NULL ? NULL : PyCapsule_GetPointer(capsule, OWNERS_CAPSULE);
+    PyErr_Clear();
+    Py_XDECREF(capsule);
+}
+
 PyMODINIT_FUNC
 PyInit__walk(void)
 {
@@ -298,6 +320,7 @@ PyInit__walk(void)
         bytesio_type = (PyTypeObject *)import_attribute("_io", "BytesIO");
         stdlib_module_names = import_attribute("sys", "stdlib_module_names");
         allocated_blocks = import_attribute("sys", "getallocatedblocks");
+        import_owners();
         if (!learn_class_traverse() || !learn_small_ints() || PyErr_Occurred()) {
             return NULL;
         }

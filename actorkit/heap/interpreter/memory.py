@@ -28,6 +28,7 @@ except ImportError:  # an interpreter built without it
 __all__ = [
     "BYTES_IO_SHOWS_BUFFER",
     "HAS_COUNTS",
+    "HAVE_GC",
     "IMMORTAL",
     "INLINE_VALUES",
     "MANAGED_DICT",
@@ -61,7 +62,7 @@ BYTES_IO_SHOWS_BUFFER: Final = _VERSION >= (3, 12)
 INLINE_VALUES: Final = 1 << 2
 _MANAGED_WEAKREF: Final = 1 << 3
 MANAGED_DICT: Final = 1 << 4
-_HAVE_GC: Final = 1 << 14
+HAVE_GC: Final = 1 << 14
 
 # Offsets in bytes, the same in 3.11 to 3.13.
 _TYPE_TRAVERSE: Final = 184
@@ -98,7 +99,7 @@ def traverse_of(cls: type) -> int:
 def bytes_before_object(flags: int) -> int:
     """What lies in front of an object in its block: GC links and managed pointers."""
     managed = MANAGED_DICT if _VERSION == (3, 11) else MANAGED_DICT | _MANAGED_WEAKREF
-    return (16 if flags & _HAVE_GC else 0) + (16 if flags & managed else 0)
+    return (16 if flags & HAVE_GC else 0) + (16 if flags & managed else 0)
 
 
 # --- Dicts -------------------------------------------------------------------------------------

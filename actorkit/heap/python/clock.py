@@ -33,6 +33,7 @@ __all__ = [
     "heap_statistics",
     "install",
     "installed",
+    "keeps_ledgers",
     "own_heaps",
     "purge",
     "pymalloc_report",
@@ -79,8 +80,10 @@ class Account:
         "__weakref__",
         "_activation",
         "_due",
+        "_elsewhere",
         "_giant",
         "_hard",
+        "_limit",
         "_look_at",
         "_origin",
         "_soft",
@@ -101,6 +104,7 @@ class Account:
         self.verdict: object | None = None
         """Set by the judge of the budget; it stands until it is cleared."""
         self._total = self._origin = self._soft = self._hard = self._giant = self._activation = 0
+        self._elsewhere = self._limit = 0
         self._look_at = FIRST_LOOK
         self._due = False
 
@@ -129,6 +133,26 @@ class Account:
         return None
 
     @property
+    def own_live(self) -> int:
+        """0: it has no heap of its own."""
+        return 0
+
+    @property
+    def large_live(self) -> int:
+        """0: there are no ledgers."""
+        return 0
+
+    @property
+    def elsewhere(self) -> int:
+        """What the last exact look has found, and what was charged since then."""
+        return self._elsewhere
+
+    @property
+    def held_at_most(self) -> int:
+        """A bound of what it has received and may still hold: the same as ``elsewhere``."""
+        return self._elsewhere
+
+    @property
     def resident(self) -> int | None:
         """None: it has no heap of its own."""
         return None
@@ -154,6 +178,16 @@ class Account:
     @soft.setter
     def soft(self, value: int) -> None:
         self._soft = _size(value, "a threshold")
+
+    @property
+    def limit(self) -> int:
+        """While held_at_most is no more than this, soft moves on by itself when it is reached; 0
+        for none."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, value: int) -> None:
+        self._limit = _size(value, "a threshold")
 
     @property
     def hard(self) -> int:
@@ -193,25 +227,41 @@ class Account:
         """How often the account was entered."""
         return self._activation
 
-    def reset(self, bytes: int = 0) -> None:
+    def reset(self, bytes: int = 0, elsewhere: int | None = None) -> None:
         """Begin anew: ``bytes`` is this number, and the account is no longer due. The thresholds
-        stay."""
+        stay. After an exact look, ``elsewhere`` is all that it has found; None: it was not
+        exact."""
+        if elsewhere is not None:
+            self._elsewhere = _size(elsewhere, "elsewhere")
         self._origin = self._total - _size(bytes, "bytes")
         self._due = False
+
+    def _keeps_limit(self) -> bool:
+        """Has it certainly received no more than it may hold? Then soft moves on."""
+        if not self._limit or self.verdict is not None or self._elsewhere > self._limit:
+            return False
+        self._soft = self.bytes + self._limit - self._elsewhere + 1
+        return True
+
+    def _has_room(self, number: int) -> bool:
+        return not self._soft or self.bytes + number < self._soft
 
     def charge(self, n: int, /) -> None:
         """Add bytes that others have allocated for the account: a message that its actor
         receives."""
-        self._total += _size(n, "a charge")
-        if self._soft and self._total - self._origin >= self._soft:
+        size = _size(n, "a charge")
+        self._total += size
+        self._elsewhere += size
+        if not (self._has_room(0) or self._keeps_limit()):
             self._due = True
 
     def fits(self, n: int, /) -> bool:
         """Charge ``n`` bytes if that leaves ``bytes`` below ``soft``, and say whether it did."""
         size = _size(n, "a charge")
-        if self._soft and self._total - self._origin + size >= self._soft:
+        if not (self._has_room(size) or (self._keeps_limit() and self._has_room(size))):
             return False
         self._total += size
+        self._elsewhere += size
         return True
 
     def receive(self, arguments: tuple[object, ...], /) -> bool:
@@ -378,6 +428,11 @@ def can_interrupt() -> bool:
 
 def own_heaps(wanted: bool = True, /) -> bool:
     """False: accounts have no heaps of their own here."""
+    return False
+
+
+def keeps_ledgers() -> bool:
+    """False: nothing counts blocks here."""
     return False
 
 

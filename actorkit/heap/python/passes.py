@@ -1,8 +1,8 @@
 """The two passes of the walk in pure Python: the same objects and the same bytes as in C, some
 hundred times slower.
 
-``heap/c/_walk.c`` tells the algorithm: the free is simulated with virtual reference counts, and a
-second pass, on request, finds private cycles. These are the differences:
+``heap/c/_walk.c`` tells the algorithm: the free is simulated with virtual reference counts, and the
+own pass, on request, finds private cycles. These are the differences:
 
 - Looking adds references. A count is read once, when an object is met for the first time, at a
   moment when exactly these references are ours: the loop variable, the argument of ``getrefcount``,
@@ -12,6 +12,8 @@ second pass, on request, finds private cycles. These are the differences:
   other edge can meet it.
 - Other threads may run in the middle, and they may change what is walked: then the figures are
   those of no single moment. The C walk cannot be interrupted.
+- Nobody's pages are known, so in the own pass everything counts as foreign. The result is the same
+  up to the cap, and rarely exact beyond it.
 - The slots of running frames cannot be read without leaving traces (``f_locals`` makes a snapshot
   that keeps objects alive), so frames and their value stacks are left out, with ``exact=False``.
 
@@ -25,7 +27,7 @@ from __future__ import annotations
 import gc
 import itertools
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -39,6 +41,10 @@ STATE, MAILBOX, AFTER_GC, SHARED = range(4)
 """The groups of objects that are counted."""
 
 _OURS: Final = 2  # the loop variable and the argument of getrefcount
+
+FOREIGN_EDGES: Final = 16
+"""So many references for each container under the cap lead out of foreign ones at most."""
+SAMPLES: Final = 16
 _DEAD, _STOP, _OPENED, _SHARED, _CYCLE = 1, 2, 4, 8, 16
 
 getrefcount: Callable[[object], int] = getattr(sys, "getrefcount", lambda obj: _OURS + 2)
@@ -85,9 +91,13 @@ class PureWalk:
     shared = 0
     after_gc = 0
     exact = EXACT
+    capped = False
     _group = STATE
     _edges = 0
     _edge_cap = sys.maxsize
+    _foreign_cap: int | None = None
+    _foreign_entered = 0
+    _foreign_edges = 0
 
     def __init__(self, limit: int = -1, observe: Observer | None = None, width: int | None = None) -> None:
         self.limit = limit
@@ -96,6 +106,7 @@ class PureWalk:
         self._entries: dict[int, _Entry] = {}
         self._pending: list[_Entry] = []
         self._waiting: list[tuple[_Entry, object]] = []
+        self._foreign: deque[_Entry] = deque()
 
     # --- First pass ---------------------------------------------------------------------------
 
@@ -225,32 +236,71 @@ class PureWalk:
                 entry.flags |= _DEAD
                 self._charge(entry, parent)
 
-    # --- Second pass --------------------------------------------------------------------------
+    # --- Own pass -----------------------------------------------------------------------------
 
-    def find_cycles(self, edge_cap: int) -> None:
-        """Tell the private cycles among the leftovers from what others hold."""
-        self._edge_cap = edge_cap
+    def find_cycles(self, edge_cap: int, foreign_cap: int | None = None) -> None:
+        """Tell the private cycles among the leftovers from what others hold. No object is known to
+        be its own here, so all count for ``foreign_cap``; without it, all are opened."""
+        self._edge_cap, self._foreign_cap = edge_cap, foreign_cap
         try:
             for entry in list(self._entries.values()):
-                self._open(entry)
-                while self._pending:
-                    self._count_all(self._pending.pop())
+                self._meet_leftover(entry)
+                self._open_pending()
+            self._open_foreign()
         except WalkOver:
             self.exact = False
             return
         entries = list(self._entries.values())
         for entry in entries:
-            if entry.left:
+            if not entry.flags & (_DEAD | _STOP | _OPENED):
+                entry.flags |= _SHARED  # what it holds was not counted, so that is held anyway
+            elif entry.left:
                 self.shared += self._settle(entry, _SHARED, SHARED)
+        if foreign_cap is not None:
+            self.shared = 0
         for entry in entries:
             self.after_gc += self._settle(entry, _CYCLE, AFTER_GC)
+            if 0 <= self.limit < self.bytes + self.after_gc:
+                self.exact = False
+                return
 
-    def _open(self, entry: _Entry) -> None:
+    def _meet_leftover(self, entry: _Entry) -> None:
+        """An object is met that is not opened: open it, put it off, or leave it."""
         if entry.flags & (_DEAD | _STOP | _OPENED):
             return
-        self._pending.append(entry)
+        if self._foreign_cap is None:
+            self._pending.append(entry)
+        elif facts_of(type(entry.obj)).is_leaf:
+            entry.flags |= _OPENED
+        elif self._foreign_entered >= self._foreign_cap:
+            self.capped = True
+        else:
+            self._foreign_entered += 1
+            self._foreign.append(entry)
 
-    def _count_all(self, parent: _Entry) -> None:
+    def _open_pending(self) -> None:
+        while self._pending:
+            self._count_all(self._pending.pop())
+
+    def _open_foreign(self) -> None:
+        """Open what was put off: at any time first what is explained."""
+        unexplained: deque[_Entry] = deque()
+        cap = self._foreign_cap or 0
+        while self._foreign or unexplained:
+            if self._foreign:
+                entry = self._foreign.popleft()
+                if entry.left:
+                    unexplained.append(entry)
+                    continue
+            else:
+                entry = unexplained.popleft()
+            if self._foreign_edges >= cap * FOREIGN_EDGES or _is_others_table(entry.obj, cap):
+                self.capped = True
+            else:
+                self._foreign_edges += 1 + self._count_all(entry)
+
+    def _count_all(self, parent: _Entry) -> int:
+        """Open an object. Returns how many references leave it."""
         self._ask_for(parent)
         hidden = list(map(id, parent.hidden[1])) if parent.hidden is not None else None
         edges = self._edges_of(parent)
@@ -267,8 +317,11 @@ class PureWalk:
                 if count & IMMORTAL:
                     continue
                 self._count_edge()
+                if self._foreign_cap is not None and self._foreign_entered >= self._foreign_cap and not facts.is_leaf:
+                    self.capped = True
+                    continue
                 count -= _OURS + (occurrences[id(child)] if occurrences else 1)
-                self._open(self._meet(child, count, facts))
+                self._meet_leftover(self._meet(child, count, facts))
             else:
                 self._count_edge()
                 if entry.left and not entry.flags & (_DEAD | _STOP):
@@ -277,6 +330,7 @@ class PureWalk:
             # Every one of them has its entry now, and may be held again.
             known = [self._entries[key].obj for key in hidden if key in self._entries]
             parent.hidden = (parent.hidden[0], known)
+        return len(edges)
 
     def _count_edge(self) -> None:
         self._edges += 1
@@ -293,15 +347,29 @@ class PureWalk:
             if entry.flags & done:
                 continue
             entry.flags |= mark
+            if not entry.flags & _OPENED:
+                continue
             size = facts_of(type(entry.obj)).size(entry.obj) + entry.hidden_bytes
             total += size
-            if self._observe is not None:
+            if self._observe is not None and (group == AFTER_GC or self._foreign_cap is None):
                 self._observe(entry.obj, size, group, None)
             for child in self._edges_of(entry):
                 known = self._entries.get(id(child))
                 if known is not None and not known.flags & done:
                     pending.append(known)
         return total
+
+
+def _is_others_table(obj: Any, cap: int) -> bool:
+    """Is this a long container of other containers? Then it is a table of somebody else's. A few
+    elements are asked."""
+    if not isinstance(obj, (list, tuple, dict, set, frozenset)) or len(obj) <= cap // 8:
+        return False
+    if isinstance(obj, (set, frozenset)) or len(obj) > cap * FOREIGN_EDGES:
+        return True
+    elements = list(dict.values(obj)) if isinstance(obj, dict) else obj
+    asked = [elements[number * (len(elements) - 1) // (SAMPLES - 1)] for number in range(SAMPLES)]
+    return 2 * sum(not facts_of(type(element)).is_leaf for element in asked) > SAMPLES
 
 
 def _first_elements(container: Any, width: int) -> list[object]:

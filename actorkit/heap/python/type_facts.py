@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from types import CodeType, EllipsisType, FunctionType, ModuleType, NoneType, NotImplementedType
 from typing import Any, Final, TypeAlias
 
+from ..interpreter.memory import HAVE_GC
 from .blocks import Sizer, flags_of, mro_of, native_base, sizer_for
 
 __all__ = ["Adapter", "TypeFacts", "TypeRegistry", "facts_of", "known_facts"]
@@ -40,6 +41,7 @@ class TypeFacts:
         "is_container",
         "is_dict",
         "is_function",
+        "is_leaf",
         "is_plain_dict",
         "leads_nowhere",
         "never",
@@ -59,6 +61,7 @@ class TypeFacts:
         self.size: Sizer = sizer_for(cls)
         self.adapter = None if self.never else _find_adapter(cls, bases)
         self.leads_nowhere = cls in _LEADING_NOWHERE and self.adapter is None and not self.stop
+        self.is_leaf = self.adapter is None and not flags_of(cls) & HAVE_GC
         key = id(cls)
         # Nothing here may refer to the type, or it would live for ever.
         self.of = weakref.ref(cls, lambda _: known_facts.pop(key, None))

@@ -6,6 +6,7 @@ and types from here.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from operator import itemgetter
 from types import FrameType
@@ -20,8 +21,10 @@ __all__ = ["census", "census_rows", "measure", "passes_made", "register", "size_
 
 CountedObject: TypeAlias = tuple[int, int, int]
 """(address, bytes, group) of an object that was counted."""
-Figures: TypeAlias = tuple[int, int, int, int, int, bool, list[CountedObject] | dict[type, tuple[int, int]] | None]
-"""(private, mailbox, objects, after_gc, shared, exact, objects or types)"""
+Figures: TypeAlias = tuple[
+    int, int, int, int, int, bool, int, bool, list[CountedObject] | dict[type, tuple[int, int]] | None
+]
+"""(private, mailbox, objects, after_gc, shared, exact, elsewhere, capped, objects or types)"""
 BY_TYPE: Final = 2
 """The value of ``record`` that asks for the count and bytes of each type."""
 
@@ -35,10 +38,14 @@ def measure(
     cycles: bool,
     edge_cap: int,
     record: int,
+    account: object = None,
+    enough: int = 0,
+    foreign_cap: int = 0,
     /,
 ) -> Figures:
     """See ``walk.measure``. A negative ``limit`` is none. ``record``: 1 for a row for each object,
-    ``BY_TYPE`` for the count and bytes of each type."""
+    ``BY_TYPE`` for the count and bytes of each type. The own pass is made if the first one has
+    found less than ``enough``."""
     records: list[CountedObject] | None = [] if record and record != BY_TYPE else None
     sums: dict[type, tuple[int, int]] = {}
     observer: Observer | None = None
@@ -65,14 +72,29 @@ def measure(
         state = walk.bytes
         walk.drop(mailbox, MAILBOX)
         if cycles:
+            walk.limit = -1
             walk.find_cycles(edge_cap)
+        elif walk.bytes < enough:
+            Followed.own_passes += 1
+            walk.find_cycles(sys.maxsize, foreign_cap)
     except WalkOver:
         walk.exact = False
         if state is None:
             state = walk.bytes
     exact = walk.exact and not frames
     counted = sums if record == BY_TYPE else records
-    return state, walk.bytes - state, walk.objects, walk.after_gc, walk.shared, exact, counted
+    elsewhere = 0 if account is None else walk.bytes + walk.after_gc
+    return (
+        state,
+        walk.bytes - state,
+        walk.objects,
+        walk.after_gc,
+        walk.shared,
+        exact,
+        elsewhere,
+        walk.capped,
+        counted,
+    )
 
 
 def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]], /) -> list[int]:
