@@ -68,7 +68,7 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 
 GROSS = {"Csv", "LargeChurn", "FailingUploads"}
-"""Refused today, since refusals go by gross bytes."""
+"""x"""
 
 
 def each_of(*programs: type[Program]) -> list[Any]:

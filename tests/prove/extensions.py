@@ -37,6 +37,7 @@ class Tally:
 
 def run_child(tally: Tally, until: float, rounds: int) -> None:
     """Run one child until it ends, is late, or has nothing left to do."""
+    before = tally.rounds
     command = [
         sys.executable,
         "-X",
