@@ -35,6 +35,7 @@ from .otp.task_supervisor import TaskSupervisor as TaskSupervisor
 from .otp.task_supervisor import task_supervisor as task_supervisor
 from .policy.memory.admission import AdmissionSettings as AdmissionSettings
 from .policy.memory.admission import KindLimits as KindLimits
+from .policy.memory.budget_pressure import BudgetPressure as BudgetPressure
 from .policy.memory.footprint import Footprint as Footprint
 from .policy.memory.governor_settings import GovernorSettings as GovernorSettings
 from .policy.memory.heap_limit import HeapLimit as HeapLimit

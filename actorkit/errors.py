@@ -460,14 +460,15 @@ class ActorExit(BaseException):
 
 class MemoryLimitExceeded(BaseException):
     """Raised in an actor's own code when its heap is over its limit: ``usage`` and ``limit`` in
-    bytes. The actor's fault, or its limit is too small. Not for catching, though ``finally`` blocks
-    run: the verdict stands, so that an actor that goes on is interrupted again.
+    bytes; the text names the actor, and says where its bytes lie. The actor's fault, or its limit
+    is too small. Not for catching, though ``finally`` blocks run: the verdict stands, so that an
+    actor that goes on is interrupted again.
     """
 
-    def __init__(self, who: str, usage: int, limit: int) -> None:
+    def __init__(self, who: str, usage: int, limit: int, shares: str = "") -> None:
         super().__init__(
-            f"{bounded(who, 200)} holds {usage:,} bytes, and its limit is {limit:,}; "
-            "hold less, or allow more with max_heap_size"
+            f"{bounded(who, 200)} holds {usage:,} B, and its max_heap_size is {limit:,} B"
+            f"{f' ({shares})' if shares else ''}; let it hold less, or raise its max_heap_size"
         )
         self.usage: Final = usage
         self.limit: Final = limit

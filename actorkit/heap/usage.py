@@ -35,8 +35,9 @@ class HeapUsage:
     ``unseen``    what the account that was given has in use beyond all that was found: garbage that
                   is not collected yet, or in the hands of others (a cache of a module), or in
                   cycles beyond a cap. 0 if that is 4 KiB or less
-    ``elsewhere`` the part of what was found that is in small blocks on pages that are not the
-                  account's own. 0 unless an account was given
+    ``elsewhere`` the part of what was found that the account's clock does not count among what it
+                  has in use: received from others, or on others' pages. 0 unless an account was
+                  given
     """
 
     private: int

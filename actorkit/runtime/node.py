@@ -172,10 +172,8 @@ class Node:
         return self.engine.root.record
 
     def whereis(self, name: str) -> Ref[Any] | None:
-        """The living actor that is registered as ``name``; None: there is none.
-
-        It is that actor, and not the next one of this name. For a ref that outlives restarts, take
-        ``ak.named``.
+        """The living actor that is registered as ``name``; None: there is none. For a ref that
+        outlives restarts, take ``ak.named``.
 
         Example::
 
@@ -194,10 +192,12 @@ class Node:
 
     # --- looking in ---------------------------------------------------------------------------
 
-    def process_info(self, ref: Ref[Any]) -> ProcessInfo | None:
+    def process_info(self, ref: Ref[Any], *, walk: bool = False) -> ProcessInfo | None:
         """What one actor is and does now; None: it is dead.
 
-        It walks the actor's heap for ``memory``, which takes time in proportion to that.
+        That costs some microseconds. ``memory`` is what the last look or census has found,
+        ``memory_age`` seconds ago. ``walk``: measure it now, cycles included, which takes time in
+        proportion to what the actor holds or shares.
 
         Raises:
             TypeError: ``ref`` is no ref.
@@ -206,11 +206,11 @@ class Node:
 
         Example::
 
-            info = node.process_info(room)
+            info = node.process_info(room, walk=True)
             print(info.status, info.mailbox, info.memory.private)
         """
         record = self.engine.resolve(ref)
-        return None if record is None else process_info(self.engine, record)
+        return None if record is None else process_info(self.engine, record, walk=walk)
 
     def tree(self) -> TreeEntry | None:
         """The supervision tree, now; None: there is none.
@@ -300,10 +300,9 @@ class Node:
         """What one actor's heap consists of: its largest types, and the paths that hold the most;
         None if it is dead.
 
-        For a person who wonders why an actor is so large: ``str()`` of it is a table. For the bare
-        figure take ``process_info``, for that of all actors ``heap_census``. It is a walk in Python
-        over up to 100,000 objects: a fraction of a second, in which nothing else runs. As in
-        ``process_info``, what its code holds in running frames is not in it.
+        For a person who wonders why an actor is so large: ``str()`` of it is a table. It is a walk
+        in Python over up to 100,000 objects: a fraction of a second, in which nothing else runs. As
+        in ``process_info``, what its code holds in running frames is not in it.
 
         Example::
 
@@ -323,9 +322,8 @@ class Node:
         function), and behind it one for each child of static supervisors, if there are several of
         that kind.
 
-        Learned from their deaths (all of them as long as that is cheap, else some) and, whenever
-        actors are walked anyway, from those that live: in each census, and in each sweep for those
-        that have a budget.
+        Learned from their deaths (all of them as long as that is cheap, else some), and from those
+        that live, whenever they are walked anyway: in a census, or in a sweep of budgets.
 
         Example::
 
@@ -335,8 +333,8 @@ class Node:
         return self.engine.learned.all()
 
     def footprint_of(self, what: ChildSpec[Any] | str) -> Footprint | None:
-        """What is learned of a spec's child, or, when that one is not known, of its kind; or of the
-        kind with this name. None when nothing is. Cheap: it measures nothing.
+        """What is learned of a spec's child, else of its kind; or of the kind with this name. None
+        when nothing is. Cheap: it measures nothing.
 
         Example::
 
@@ -361,7 +359,9 @@ class Node:
             timer = node.send_after(60, cache, "clean up")
             timer.cancel()
         """
-        return self.engine.send_after(seconds, to, message)
+        arguments = (message,)
+        del message  # it is the receiver's now
+        return self.engine.send_after(seconds, to, arguments)
 
     async def stopped(self, ref: Ref[Any]) -> ExitReason | None:
         """Wait until this actor is dead.
@@ -419,8 +419,8 @@ class Context(ActorContext[A_co]):
         return self.node.spawn(start, *args, **kwargs)
 
     def spawn_link(self, start: Callable[P, A] | ChildSpec[A], *args: P.args, **kwargs: P.kwargs) -> Ref[A]:
-        """``spawn`` and ``link`` in one step: there is no moment in which the new actor is not
-        linked. If its constructor raises, that is StartFailed here and no exit signal."""
+        """``spawn`` and ``link`` in one step: the new actor is linked from its first moment. If its
+        constructor raises, that is StartFailed here and no exit signal."""
         self._self("spawn_link")
         return self.node.engine.spawn(start, args, kwargs, link_to=self)
 
@@ -432,14 +432,16 @@ class Context(ActorContext[A_co]):
         return ref, self.monitor(ref)
 
     def send_after(self, seconds: float, to: Ref[Any], message: object) -> Timer:
-        """Send ``message`` to ``to`` in ``seconds``; ``.cancel()`` takes it back and tells the
-        seconds that were left (or None).
+        """Send ``message`` to ``to`` in ``seconds``; ``.cancel()`` takes it back: the seconds left.
 
-        A timer for an actor goes with that actor; one for a named ref is resolved when it fires. It
-        is exempt from the mailbox's bound. Source: erlang:send_after/3.
+        A timer for an actor goes with that actor; one for a named ref is resolved when it fires. No
+        mailbox's bound applies, but the ``max_heap_size`` does: what does not fit is a dead letter
+        at once. Source: erlang:send_after/3.
         """
         self._self("send_after")
-        return self.node.engine.send_after(seconds, to, message)
+        arguments = (message,)
+        del message  # it is the receiver's now
+        return self.node.engine.send_after(seconds, to, arguments)
 
 
 class ProcessContext(ReceivingContext, Context[Process]):

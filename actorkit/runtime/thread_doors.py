@@ -52,12 +52,14 @@ class FromThread:
         Raises NotAMessage for what is no declared message of the actor. The fault is the caller's.
         """
         ref.check_declared(method)
-        self._soon(lambda: ref.cast(method, *args, **kwargs))
+        self._soon(lambda: ref.cast_packed(method, args, kwargs))
 
     def send(self, ref: Ref[Any], message: object) -> None:
         """``ref.send`` from a thread. Returns at once; whether the message was accepted is not
         told."""
-        self._soon(lambda: ref.send(message))
+        arguments = (message,)
+        del message  # it is the receiver's now
+        self._soon(lambda: ref.send_packed(arguments))
 
     @overload
     def call(
@@ -92,8 +94,11 @@ class FromThread:
         """
 
         async def ask() -> Any:
+            nonlocal args, kwargs
             CURRENT_ENGINE.set(self._engine)
-            return await ref.call(method, *args, **kwargs)
+            answer = ref.call(method, *args, **kwargs)
+            args, kwargs = (), {}  # they are the receiver's now, see ``call_door``
+            return await answer
 
         return trio.from_thread.run(ask, trio_token=self._engine.trio_token)
 

@@ -36,7 +36,7 @@ def main() -> None:
     elif options.what == "pages":
         if options.write:
             pages.write()
-        print("\n\n".join(part() for part in pages.PARTS.values()))
+        print("\n\n".join(part() for parts in pages.PARTS.values() for part in parts.values()))
     elif options.write:
         print("\n".join(public_names.write()) or "the list has it all")
     else:

@@ -1,4 +1,4 @@
-"""The parts of ``docs/architecture.md`` that are made from the code.
+"""The parts of ``docs/architecture.md`` and ``docs/semantics.md`` that are made from the code.
 
 They stand between ``<!-- made: name -->`` and ``<!-- end -->``.
 ``python -m tests.architecture pages --write`` makes them again; a test fails while they are out of
@@ -13,14 +13,18 @@ import importlib
 import itertools
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from actorkit.policy.transition import State, Transition
 from tests.architecture.layers import LAYERS, place_of
 from tests.architecture.package import PACKAGE, ROOT, modules, tree_of
+from tests.promises import doors as _doors
+from tests.promises import promises as _promises
+from tests.promises import shapes as _shapes
 
 PAGE = ROOT / "docs" / "architecture.md"
+SEMANTICS = ROOT / "docs" / "semantics.md"
 PART = re.compile(r"(<!-- made: (?P<name>[\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -171,19 +175,46 @@ def machines() -> str:
 DRAWABLE = 14
 """More arrows than that are a table."""
 
-PARTS: dict[str, Callable[[], str]] = {
-    "layers": layers,
-    "rooms": rooms,
-    "machines": machines,
+
+def promises() -> str:
+    """What the suite of promises tries, one sentence each."""
+    return "\n".join(line for each in _promises.PROMISES for line in _item(f"- {each.says}"))
+
+
+def _listing(what: str, members: Iterable[enum.Enum]) -> list[str]:
+    return _item(f"- *{what}*: {'; '.join(member.value for member in members)}.")
+
+
+def doors() -> str:
+    """Where an actor's code runs, and when it is stopped there."""
+    lines: list[str] = []
+    for when in dict.fromkeys(door.stops for door in _doors.Door):
+        lines.extend(_listing(f"Stopped {when}", [door for door in _doors.Door if door.stops == when]))
+    return "\n".join(lines)
+
+
+def shapes() -> str:
+    """How what is counted may be built, and made."""
+    lines = _listing("Freed when it is dropped", [shape for shape in _shapes.Shape if not shape.cyclic])
+    lines.extend(_listing("In cycles", [shape for shape in _shapes.Shape if shape.cyclic]))
+    lines.extend(_listing("Made in", _shapes.Way))
+    return "\n".join(lines)
+
+
+PARTS: dict[Path, dict[str, Callable[[], str]]] = {
+    PAGE: {"layers": layers, "rooms": rooms, "machines": machines},
+    SEMANTICS: {"promises": promises, "doors": doors, "shapes": shapes},
 }
-"""What makes each part, by the name in its marker."""
+"""For each page what makes each part, by the name in its marker."""
 
 
-def made(text: str) -> str:
+def made(page: Path) -> str:
     """The page with all its parts made again."""
-    return PART.sub(lambda part: f"{part[1]}\n{PARTS[part['name']]()}\n\n{part[3]}", text)
+    parts = PARTS[page]
+    return PART.sub(lambda part: f"{part[1]}\n{parts[part['name']]()}\n\n{part[3]}", page.read_text(encoding="utf-8"))
 
 
 def write() -> None:
-    """Make the parts of the page again."""
-    PAGE.write_text(made(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    """Make the parts of the pages again."""
+    for page in PARTS:
+        page.write_text(made(page), encoding="utf-8")

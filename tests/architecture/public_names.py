@@ -99,7 +99,8 @@ INSIDE = {
     "actorkit.runtime.node.Context": "",
     "actorkit.runtime.actor.context.ActorContext": "",
     "actorkit.runtime.actor.ref.Ref": """
-        bound_record check_declared check_thread post_after resolve resolve_on why_nobody
+        bound_record cast_packed check_declared check_thread post_after resolve resolve_on send_packed
+        why_nobody
     """,
 }
 """Of the classes that get new operations most often: what is written in them and is not the API.

@@ -950,7 +950,7 @@ async def test_what_waits_is_on_the_account_of_its_consumer(autojump_clock):
         hoarder = node.spawn(Hoarder)
         hoarder.cast(Hoarder.hoard)
         await trio.sleep(5)
-        assert 8_000_000 < node.process_info(hoarder).memory.charged < 10_000_000
+        assert 8_000_000 < node.process_info(hoarder, walk=True).memory.charged < 10_000_000
         spared = node.spawn(ak.child(Hoarder).with_(max_heap_size="5 MB"))
         spared.cast(Hoarder.hoard)
         await trio.sleep(5)
@@ -980,7 +980,7 @@ async def test_what_the_source_holds_is_on_the_account_of_its_consumer(autojump_
         reader = node.spawn(ak.child(Reader).with_(max_heap_size="1 MB"))
         reader.cast(Reader.read)
         await trio.sleep(7)
-        assert 400_000 < node.process_info(reader).memory.charged < 1_000_000
+        assert 400_000 < node.process_info(reader, walk=True).memory.charged < 1_000_000
         await trio.sleep(10)
         assert not reader.alive
         await settled()

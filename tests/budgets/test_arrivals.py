@@ -52,8 +52,9 @@ async def busy(ends: Ends, policy: Any, **options: Any) -> tuple[ak.Ref[Slow], t
 
 
 def held(ends: Ends, ref: ak.Ref[Any]) -> int:
-    info = ends.node.process_info(ref)
+    info = ends.node.process_info(ref, walk=True)
     assert info is not None
+    assert info.memory is not None
     return info.memory.charged
 
 
@@ -223,8 +224,9 @@ async def test_200_mb_from_many_senders(ends: Ends, policy: str, named: bool, wa
         for _ in range(400):
             nursery.start_soon(send)
         await trio.testing.wait_all_tasks_blocked()
-        info = ends.node.process_info(ref)
+        info = ends.node.process_info(ref, walk=True)
         assert info is not None
+        assert info.memory is not None
         assert 1 <= info.mailbox <= 2
         assert HALF <= info.memory.mailbox <= MIB
         await ends.node.engine.budgets.look_at_all()

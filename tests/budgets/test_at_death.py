@@ -114,7 +114,7 @@ async def test_it_comes_free(how: str, end: Any, caplog: pytest.LogCaptureFixtur
                 for _ in range(25):
                     ref.cast(Holder.take, pieces(100))
             await trio.testing.wait_all_tasks_blocked()
-            info = node.process_info(ref)
+            info = node.process_info(ref, walk=True)
             assert info is not None
         before = tracemalloc.get_traced_memory()[0]
         await end(node, ref)

@@ -40,10 +40,11 @@ async def test_an_actor() -> None:
     async with ak.open_node() as node:
         ref = node.spawn(Rooms)
         assert node.heap_explain(ref) is not None  # makes the instance's dict, which counts from now on
-        explained, info = node.heap_explain(ref), node.process_info(ref)
+        explained, info = node.heap_explain(ref), node.process_info(ref, walk=True)
         assert explained is not None
         assert info is not None
-        assert explained.usage == info.memory
+        assert info.memory is not None
+        assert (explained.usage.charged, explained.usage.objects) == (info.memory.charged, info.memory.objects)
         assert explained.complete
         assert explained.types[0][:2] == ("bytearray", 300)
         assert explained.paths[0][0] == ".rooms['lobby']"

@@ -302,8 +302,9 @@ async def test_an_object_of_two(ends: Ends) -> None:
     await trio.testing.wait_all_tasks_blocked()
 
     def charged(ref: Any) -> int:
-        info = node.process_info(ref)
+        info = node.process_info(ref, walk=True)
         assert info is not None
+        assert info.memory is not None
         return info.memory.charged
 
     assert charged(first) < 10_000
@@ -385,8 +386,9 @@ async def test_the_peak_is_told(ends: Ends) -> None:
             await node.engine.budgets.look_at_all()
         await ref.call(Hog.forget)
         await node.engine.budgets.look_at_all()
-        info = node.process_info(ref)
+        info = node.process_info(ref, walk=True)
         assert info is not None
+        assert info.memory is not None
         assert info.memory.charged < 10 * KIB
         assert info.heap_peak is not None
         assert 300 * KIB <= info.heap_peak <= 310 * KIB
@@ -497,8 +499,9 @@ async def test_what_it_held_is_told(ends: Ends) -> None:
     node = ends.node
     ref = node.spawn(ak.child(Hog).with_(max_heap_size=MIB))
     await ref.call(Hog.make, 300 * KIB)
-    info = node.process_info(ref)
+    info = node.process_info(ref, walk=True)
     assert info is not None
+    assert info.memory is not None
     assert 300 * KIB < info.memory.private < 310 * KIB
     census = await node.heap_census()
     assert dict(census.actors)[ref] == info.memory.charged

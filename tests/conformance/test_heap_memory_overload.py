@@ -223,7 +223,7 @@ async def test_messages_count_when_they_arrive(caplog):
         await settle()
         accepted = sum(ref.send(bytes(50 * KIB)) for _ in range(200))
         assert 15 <= accepted <= 20
-        assert node.process_info(ref).memory.charged <= MIB
+        assert node.process_info(ref, walk=True).memory.charged <= MIB
         await node.engine.budgets.look_at_all()
         assert ref.alive
         made.opened.set()

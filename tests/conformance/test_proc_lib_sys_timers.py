@@ -339,7 +339,7 @@ async def test_one_snapshot(node, autojump_clock):
     for n in range(5):
         ref.send(bytes(10_000))
         assert node.process_info(ref).mailbox == n + 1  # what the asker has sent before is included
-    info = node.process_info(ref)
+    info = node.process_info(ref, walk=True)
     assert info.memory.mailbox >= 50_000
     assert not hasattr(info, "messages")
     assert not hasattr(info, "dictionary")
@@ -349,7 +349,7 @@ async def test_one_snapshot(node, autojump_clock):
     made.opened.set()
     await settle()
     assert node.process_info(ref).mailbox == 0
-    assert node.process_info(ref).memory.mailbox == 0
+    assert node.process_info(ref, walk=True).memory.mailbox == 0
     assert await ref.call(Gate.count) == 5
     child = await (parent := node.spawn(Puppet)).call(Puppet.do, lambda me: me.ctx.spawn(Puppet))
     assert node.process_info(child).parent == parent.pid

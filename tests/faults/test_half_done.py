@@ -134,6 +134,7 @@ async def test_the_forced_look(autojump_clock: Any, caplog: pytest.LogCaptureFix
                 await trio.sleep(4)
                 info = node.process_info(refs[0])
                 assert info is not None
+                assert info.memory is not None
                 assert info.memory.private > 0
         assert told.refused == first
     assert "no memory to look at all of its 9000 budgets" in caplog.text

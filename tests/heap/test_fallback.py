@@ -68,7 +68,7 @@ async def main():
     async with ak.open_node(max_heap_size="1 MiB") as node:
         with node.subscribe(ak.ActorExited, capacity=100) as exits:
             first, second = node.spawn(Keeper), node.spawn(Keeper)
-            memory = node.process_info(first).memory
+            memory = node.process_info(first, walk=True).memory
             assert memory.private > 0 and memory.exact is EXACT
             gate = trio.Event()
             second.cast(Keeper.pause, gate)

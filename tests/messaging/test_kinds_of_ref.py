@@ -35,8 +35,8 @@ class Door(ak.Ref[Any]):
     def resolve(self) -> Any:
         return None if self.behind is None else self.behind.resolve()
 
-    def post_after(self, engine: Any, seconds: float, message: object) -> Any:
-        return engine.timers.after(seconds, self.send, message)
+    def post_after(self, engine: Any, seconds: float, arguments: tuple[object]) -> Any:
+        return engine.timers.after(seconds, self.send_packed, arguments)
 
 
 class Sink(ak.Actor):

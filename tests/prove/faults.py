@@ -9,6 +9,7 @@ PARTS: dict[str, list[str]] = {
     "sweep of ends": ["-m", "tests.faults.ends_sweep"],
     "sweep of ends, degraded": ["-m", "tests.faults.ends_sweep", "--degraded", "--every", "5"],
     "soak": ["-m", "tests.prove.soaks", "10", "1", "2", "3"],
+    "promises": ["-m", "tests.promises"],
     "hostile peers": ["-m", "tests.net.hostile", "120"],
     "tools": ["-m", "tests.prove.tools"],
     "connect rate": ["-m", "bench.connect_rate"],

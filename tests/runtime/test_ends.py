@@ -118,7 +118,7 @@ DOORS: dict[str, Callable[[Any], Any]] = {
     "cast": lambda ref: ref.cast(Actor.tell),
     "async cast": lambda ref: ref.cast(Actor.tell_later),
     "info": lambda ref: ref.send("info"),
-    "timer": lambda ref: ref.kind.engine.send_after(0.1, ref, "timer"),
+    "timer": lambda ref: ref.kind.engine.send_after(0.1, ref, ("timer",)),
     "terminate": lambda ref: ref.stop(),
     "inline call": lambda ref: ref.call(Actor.ask),
     "async call": lambda ref: ref.call(Actor.ask_later),

@@ -1,11 +1,8 @@
-/* The census by records: what each of many records would free if it alone died. Part of _walk.c.
+/* The census for a ranking: of many records those that would free the most, or are most over their
+ * limits. Part of _walk.c.
  *
- * Theory of operation. A record is an instance of a class with slots. The plan says which slot
- * holds what: the *held* object and the two queues are the roots, *state* tells the idle from the
- * dead, *group* leads to the rank, and *account* to a limit. Most records have nothing else, and of
- * those everything is read here, in some ten nanoseconds besides the walk. A record with something
- * in one of its *rare* slots, or of another class, is described by the plan's Python function
- * instead.
+ * Theory of operation. `_records.h` says how a record is read; here its *group* leads to its rank,
+ * and its *account* to a limit.
  *
  * A ranking needs only the best of each group, and 100,000 rows would cost as much as the walk for
  * them. So findings are kept as numbers. Of each group only the `best` so many are kept among those
@@ -13,20 +10,14 @@
  * root). Rows are made of these at the end. The counts and sums of a group cover all of its
  * members.
  *
- * References. A tuple of ours holds the records; everything else is borrowed from them during the
- * walk of one record. Python code may run between two records (the plan's functions are called),
- * never within one, but for adapters; nothing borrowed is kept over that. The GIL is held. */
+ * References. A tuple of ours holds the records. The GIL is held. */
 
 #ifndef ACTORKIT_HEAP_CENSUS_ROWS_H
 #define ACTORKIT_HEAP_CENSUS_ROWS_H
 
-#include "_roots.h"
+#include "_records.h"
 
-#include <structmember.h>
-
-enum { PLAN_KIND, PLAN_HELD, PLAN_QUEUES, PLAN_STATE, PLAN_IDLE, PLAN_DEAD, PLAN_GROUP, PLAN_RANK, PLAN_ACCOUNT,
-       PLAN_LIMIT, PLAN_RARE, PLAN_DESCRIBE, PLAN_LENGTH };
-enum { MOST_RARE = 16, RANKS = 8, GROUPS = RANKS * 4 };
+enum { RANKS = 8, GROUPS = RANKS * 4 };
 
 /* A record that holds something: its place among the records, its bytes, and bytes / limit (0: no
    limit). */
@@ -49,9 +40,7 @@ typedef struct {
 } FoundGroup;
 
 typedef struct {
-    PyTypeObject *kind;
-    Py_ssize_t held, inbox, outbox, state, group, account, rare[MOST_RARE], rare_count;
-    PyObject *idle, *dead, *rank_of, *limit, *describe;
+    Plan plan;
     PyObject *ranks; /* the ranks of the groups met so far */
     Py_ssize_t best;  /* rows of a group at most, with at least `floor` bytes, and again with less */
     Py_ssize_t floor;
@@ -66,136 +55,17 @@ typedef struct {
     double limit;
 } Standing;
 
-static Py_ssize_t
-slot_offset(PyTypeObject *kind, PyObject *slot)
-{
-    if (!Py_IS_TYPE(slot, &PyMemberDescr_Type) || !PyType_IsSubtype(kind, PyDescr_TYPE(slot))
-        || ((PyMemberDescrObject *)slot)->d_member->type != T_OBJECT_EX) {
-        PyErr_Format(PyExc_TypeError, "%R is not a slot of %R", slot, kind);
-        return -1;
-    }
-    return ((PyMemberDescrObject *)slot)->d_member->offset;
-}
-
-/* Borrowed; NULL if the slot is empty or holds None. */
-static inline PyObject *
-in_slot(PyObject *record, Py_ssize_t offset)
-{
-    PyObject *value = *(PyObject **)((char *)record + offset);
-    return value == Py_None ? NULL : value;
-}
-
-static int
-read_plan(Census *census, PyObject *plan)
-{
-    if (!PyTuple_Check(plan) || PyTuple_GET_SIZE(plan) != PLAN_LENGTH
-        || !PyType_Check(PyTuple_GET_ITEM(plan, PLAN_KIND)) || !PyTuple_Check(PyTuple_GET_ITEM(plan, PLAN_QUEUES))
-        || PyTuple_GET_SIZE(PyTuple_GET_ITEM(plan, PLAN_QUEUES)) != 2
-        || !PyTuple_Check(PyTuple_GET_ITEM(plan, PLAN_LIMIT)) || !PyTuple_Check(PyTuple_GET_ITEM(plan, PLAN_RARE))
-        || PyTuple_GET_SIZE(PyTuple_GET_ITEM(plan, PLAN_RARE)) > MOST_RARE) {
-        PyErr_SetString(PyExc_TypeError, "not a RecordPlan");
-        return 0;
-    }
-    PyObject *queues = PyTuple_GET_ITEM(plan, PLAN_QUEUES), *rare = PyTuple_GET_ITEM(plan, PLAN_RARE);
-    census->kind = (PyTypeObject *)PyTuple_GET_ITEM(plan, PLAN_KIND);
-    census->held = slot_offset(census->kind, PyTuple_GET_ITEM(plan, PLAN_HELD));
-    census->inbox = census->held < 0 ? -1 : slot_offset(census->kind, PyTuple_GET_ITEM(queues, 0));
-    census->outbox = census->inbox < 0 ? -1 : slot_offset(census->kind, PyTuple_GET_ITEM(queues, 1));
-    census->state = census->outbox < 0 ? -1 : slot_offset(census->kind, PyTuple_GET_ITEM(plan, PLAN_STATE));
-    census->group = census->state < 0 ? -1 : slot_offset(census->kind, PyTuple_GET_ITEM(plan, PLAN_GROUP));
-    census->account = census->group < 0 ? -1 : slot_offset(census->kind, PyTuple_GET_ITEM(plan, PLAN_ACCOUNT));
-    for (Py_ssize_t i = 0; census->account >= 0 && i < PyTuple_GET_SIZE(rare); i++) {
-        census->rare[i] = slot_offset(census->kind, PyTuple_GET_ITEM(rare, i));
-        census->rare_count++;
-        if (census->rare[i] < 0) {
-            return 0;
-        }
-    }
-    census->idle = PyTuple_GET_ITEM(plan, PLAN_IDLE);
-    census->dead = PyTuple_GET_ITEM(plan, PLAN_DEAD);
-    census->rank_of = PyTuple_GET_ITEM(plan, PLAN_RANK);
-    census->limit = PyTuple_GET_ITEM(plan, PLAN_LIMIT);
-    census->describe = PyTuple_GET_ITEM(plan, PLAN_DESCRIBE);
-    return census->account >= 0;
-}
-
-static inline int
-is_plain(const Census *census, PyObject *record)
-{
-    if (!PyObject_TypeCheck(record, census->kind)) {
-        return 0;
-    }
-    for (Py_ssize_t i = 0; i < census->rare_count; i++) {
-        if (in_slot(record, census->rare[i]) != NULL) {
-            return 0;
-        }
-    }
-    PyObject *inbox = in_slot(record, census->inbox), *outbox = in_slot(record, census->outbox);
-    return (inbox == NULL || PyList_CheckExact(inbox)) && (outbox == NULL || PyList_CheckExact(outbox))
-        && in_slot(record, census->group) != NULL && in_slot(record, census->held) != NULL;
-}
-
-/* Drop some objects, as `drop_all` does. */
-static void
-drop_objects(Walk *walk, PyObject *const *objects, int count)
-{
-    for (int i = 0; i < count; i++) {
-        mark_root(walk, objects[i]);
-    }
-    for (int i = 0; i < count && !ended(walk); i++) {
-        charge_root(walk, objects[i]);
-    }
-    drain_with_adapters(walk, release);
-}
-
-/* The bytes of what was dropped since the last call, or -1 with an exception; ready for the next
-   record. */
-static Py_ssize_t
-bytes_dropped(Walk *walk)
-{
-    Py_ssize_t bytes = (Py_ssize_t)walk->bytes;
-    if (walk->no_memory || walk->raised) {
-        return -1;
-    }
-    walk->over = 0;
-    walk->bytes = walk->objects = 0;
-    walk->group = GROUP_STATE;
-    clear_table(walk);
-    return bytes;
-}
-
-static Py_ssize_t
-plain_bytes(Walk *walk, const Census *census, PyObject *record)
-{
-    PyObject *held = in_slot(record, census->held), *queues[2];
-    int count = 0;
-    drop_objects(walk, &held, 1);
-    /* Read only now: an adapter may have run, and may have ended the actor. */
-    const Py_ssize_t slots[2] = {census->inbox, census->outbox};
-    for (int i = 0; i < 2; i++) {
-        PyObject *queue = in_slot(record, slots[i]);
-        if (queue != NULL && PyList_CheckExact(queue) && PyList_GET_SIZE(queue)) {
-            queues[count++] = queue;
-        }
-    }
-    if (count && !ended(walk)) {
-        walk->group = GROUP_MAILBOX;
-        drop_objects(walk, queues, count);
-    }
-    return bytes_dropped(walk);
-}
-
 static int
 plain_standing(Census *census, PyObject *record, Standing *standing)
 {
-    PyObject *group = in_slot(record, census->group);
+    PyObject *group = in_slot(record, census->plan.group);
     *standing = (Standing){PyDict_GetItemWithError(census->ranks, group), 0, 0.0};
     if (standing->rank == NULL) {
         if (PyErr_Occurred()) {
             return 0;
         }
         Py_INCREF(group);
-        PyObject *rank = PyObject_CallOneArg(census->rank_of, group);
+        PyObject *rank = PyObject_CallOneArg(census->plan.rank_of, group);
         int status = rank == NULL ? -1 : PyDict_SetItem(census->ranks, group, rank);
         Py_DECREF(group);
         Py_XDECREF(rank);
@@ -204,10 +74,10 @@ plain_standing(Census *census, PyObject *record, Standing *standing)
         }
         standing->rank = rank; /* the dictionary holds it */
     }
-    standing->idle = in_slot(record, census->state) == census->idle;
-    PyObject *step = Py_XNewRef(in_slot(record, census->account));
-    for (Py_ssize_t i = 0; step != NULL && step != Py_None && i < PyTuple_GET_SIZE(census->limit); i++) {
-        Py_SETREF(step, PyObject_GetAttr(step, PyTuple_GET_ITEM(census->limit, i)));
+    standing->idle = in_slot(record, census->plan.state) == census->plan.idle;
+    PyObject *step = Py_XNewRef(in_slot(record, census->plan.account));
+    for (Py_ssize_t i = 0; step != NULL && step != Py_None && i < PyTuple_GET_SIZE(census->plan.limit); i++) {
+        Py_SETREF(step, PyObject_GetAttr(step, PyTuple_GET_ITEM(census->plan.limit, i)));
         if (step == NULL) {
             return 0;
         }
@@ -304,32 +174,22 @@ add_found(Census *census, Py_ssize_t index, const Standing *standing, Py_ssize_t
     return keep_best(bytes >= census->floor ? &group->large : &group->small, census->best, &found);
 }
 
-/* Count a record as the plan's function describes it: None, or (roots, mailbox, rank, idle, limit
-   or None). */
+/* Count a record as the plan's function describes it. */
 static int
 count_described(Walk *walk, Census *census, Py_ssize_t index, PyObject *record)
 {
-    PyObject *described = PyObject_CallOneArg(census->describe, record);
-    if (described == NULL || described == Py_None) {
-        Py_XDECREF(described);
-        return described != NULL;
+    Description description;
+    if (!describe(&census->plan, record, &description)) {
+        return 0;
     }
-    PyObject *arguments[2] = {NULL, NULL}, *rank, *limit;
-    int idle, fine = 0;
-    if (PyTuple_Check(described)
-        && PyArg_ParseTuple(described, "OOOpO", &arguments[0], &arguments[1], &rank, &idle, &limit)
-        && check_sequences(arguments, 2)) {
-        Standing standing = {rank, idle, limit == Py_None ? 0.0 : PyFloat_AsDouble(limit)};
-        if (!PyErr_Occurred()) {
-            drop_state_and_mailbox(walk, arguments[0], arguments[1], NULL, NULL);
-            Py_ssize_t bytes = bytes_dropped(walk);
-            fine = bytes < 0 ? 0 : bytes == 0 || add_found(census, index, &standing, bytes);
-        }
+    if (description.told == NULL) {
+        return 1;
     }
-    else if (!PyErr_Occurred()) {
-        PyErr_SetString(PyExc_TypeError, "a record must be described as (roots, mailbox, rank, idle, limit)");
-    }
-    Py_DECREF(described);
+    Standing standing = {description.rank, description.idle, description.limit};
+    Dropped dropped;
+    int fine = drop_described(walk, &description, 0, &dropped)
+        && (dropped.bytes == 0 || add_found(census, index, &standing, dropped.bytes));
+    Py_DECREF(description.told);
     return fine;
 }
 
@@ -337,7 +197,7 @@ static int
 count_plain(Walk *walk, Census *census, Py_ssize_t index, PyObject *record)
 {
     Standing standing;
-    if (in_slot(record, census->state) == census->dead) {
+    if (in_slot(record, census->plan.state) == census->plan.dead) {
         return 1;
     }
     if (!plain_standing(census, record, &standing)) {
@@ -346,11 +206,12 @@ count_plain(Walk *walk, Census *census, Py_ssize_t index, PyObject *record)
     if (standing.rank == Py_None) {
         return 1;
     }
-    if (!is_plain(census, record)) { /* Python code has run meanwhile, and may have changed it */
+    if (!is_plain(&census->plan, record)) { /* Python code has run meanwhile, and may have changed it */
         return count_described(walk, census, index, record);
     }
-    Py_ssize_t bytes = plain_bytes(walk, census, record);
-    return bytes < 0 ? 0 : bytes == 0 || add_found(census, index, &standing, bytes);
+    Dropped dropped;
+    return drop_plain(walk, &census->plan, record, 0, &dropped)
+        && (dropped.bytes == 0 || add_found(census, index, &standing, dropped.bytes));
 }
 
 static int
@@ -439,7 +300,7 @@ PyDoc_STRVAR(census_rows_doc, "census_rows(records, plan, best, floor, /)\n--\n\
 static PyObject *
 walk_census_rows(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count)
 {
-    Census census = {.kind = NULL, .best = PY_SSIZE_T_MAX};
+    Census census = {.best = PY_SSIZE_T_MAX};
     if (count != 4) {
         PyErr_SetString(PyExc_TypeError,
                         "census_rows() takes records, a plan, a number of rows or None, and a number of bytes");
@@ -458,7 +319,7 @@ walk_census_rows(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssi
             return NULL;
         }
     }
-    if (!read_plan(&census, arguments[1])) {
+    if (!read_plan(&census.plan, arguments[1])) {
         return NULL;
     }
     PyObject *plan = Py_NewRef(arguments[1]), *result = NULL;
@@ -468,7 +329,7 @@ walk_census_rows(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssi
     int fine = walk != NULL;
     for (Py_ssize_t i = 0; fine && i < PyTuple_GET_SIZE(records); i++) {
         PyObject *record = PyTuple_GET_ITEM(records, i);
-        fine = (is_plain(&census, record) ? count_plain : count_described)(walk, &census, i, record);
+        fine = (is_plain(&census.plan, record) ? count_plain : count_described)(walk, &census, i, record);
     }
     if (walk != NULL) {
         if (!fine && PyErr_Occurred()) {

@@ -421,7 +421,22 @@ pages_of_heap(const void *heap, void (*each)(void *, const void *), void *contex
 #endif
 }
 
-static const HeapOwners heap_owners = {heap_of_block, heap_of_account, pages_of_heap};
+static const void *
+ledger_of_account(PyObject *object)
+{
+    return Py_IS_TYPE(object, &AccountType) ? LOAD(((Account *)object)->ledger) : NULL;
+}
+
+static size_t
+bytes_in_ledger(const void *ledger, const void *block)
+{
+    size_t usable = LOAD(size_source) == SIZE_FROM_LIBRARY ? size_of((void *)(uintptr_t)block) : 0;
+    return usable != 0 && ledger_of_block((void *)(uintptr_t)block, usable) == ledger ? usable : 0;
+}
+
+static const HeapOwners heap_owners = {
+    heap_of_block, heap_of_account, pages_of_heap, ledger_of_account, bytes_in_ledger,
+};
 
 /* --- The module ------------------------------------------------------------------------------- */
 

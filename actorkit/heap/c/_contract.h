@@ -45,6 +45,10 @@ typedef struct {
     const void *(*heap_of_account)(PyObject *account);
     /* Call `each` with the start of each page of a heap that has blocks in use. */
     void (*pages_of_heap)(const void *heap, void (*each)(void *context, const void *page), void *context);
+    /* The ledger of an account, an identity too; NULL: it has none. */
+    const void *(*ledger_of_account)(PyObject *account);
+    /* The bytes with which a large block of the C library stands in this ledger; 0: it does not. */
+    size_t (*bytes_in_ledger)(const void *ledger, const void *block);
 } HeapOwners;
 
 /* The attribute of the clock's module with a capsule that points to a HeapOwners. */

@@ -54,20 +54,6 @@ look_at_guard(Walk *walk)
     walk->guard = walk->objects > bound ? walk->objects : bound;
 }
 
-/* Of these bytes of an object: those of small blocks that are not on the account's own pages. */
-static inline size_t
-bytes_elsewhere(const OwnPages *own, PyObject *object, const TypeFacts *facts, size_t bytes)
-{
-    const void *second = second_block(object, facts);
-    if (LIKELY(bytes <= SMALL && second == NULL)) {
-        return own_page_of(own, object) ? 0 : bytes;
-    }
-    size_t of_second = second == NULL ? 0 : second_block_bytes(object, facts);
-    size_t of_first = bytes > of_second ? bytes - of_second : 0;
-    return (of_first <= SMALL && !own_page_of(own, object) ? of_first : 0)
-        + (of_second <= SMALL && !own_page_of(own, second) ? of_second : 0);
-}
-
 /* `object` dies: count it, and push what it holds. */
 static inline void
 charge(Walk *walk, PyObject *object, const TypeFacts *facts)
@@ -76,7 +62,7 @@ charge(Walk *walk, PyObject *object, const TypeFacts *facts)
     walk->bytes += bytes;
     walk->objects++;
     if (walk->account) {
-        walk->elsewhere += bytes_elsewhere(&walk->own, object, facts, bytes);
+        add_object(&walk->own, &walk->whose, object, facts, bytes);
     }
     if (walk->recording) {
         record(walk, object, bytes, walk->group);

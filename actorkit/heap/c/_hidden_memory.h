@@ -128,9 +128,12 @@ ask_adapter(Walk *walk, PyObject *object)
     size_t sum = 0;
     expand_hidden(walk, entry->flags, &sum);
     if (!(entry->flags & ENTRY_DEAD)) {
+        walk->opened += sum;
+        walk->whose_opened.elsewhere += sum;
         return;
     }
     walk->bytes += sum;
+    walk->whose.elsewhere += sum;
     for (size_t i = walk->counted_count; walk->recording && i-- > 0;) {
         if (walk->counted[i].object == object) {
             walk->counted[i].bytes += sum;

@@ -47,6 +47,8 @@ typedef struct {
     size_t region_mask, region_count;
     uintptr_t *pages;       /* the address of each */
     size_t page_count, page_size;
+    uintptr_t last;         /* the page that was asked about last, its address shifted */
+    const void *ledger;     /* of the account; NULL: it has none */
     uint32_t *shadows;      /* OWN_WORDS for each page, or NULL */
     int no_memory;
 } OwnPages;
@@ -80,6 +82,20 @@ own_page_of(const OwnPages *own, const void *object)
     }
     const OwnRegion *region = find_region(own, address >> OWN_REGION_BITS);
     return region->numbers == NULL ? 0 : region->numbers[(address >> OWN_PAGE_BITS) & (OWN_REGION_PAGES - 1)];
+}
+
+/* The same as yes or no, quick when neighbours are asked about in a row. */
+static inline int
+is_on_own_page(OwnPages *own, const void *object)
+{
+    if (LIKELY((uintptr_t)object >> OWN_PAGE_BITS == own->last)) {
+        return 1;
+    }
+    if (own_page_of(own, object)) {
+        own->last = (uintptr_t)object >> OWN_PAGE_BITS;
+        return 1;
+    }
+    return 0;
 }
 
 /* Where the word of an object is; NULL: it lies elsewhere. */
@@ -161,11 +177,12 @@ add_own_page(void *context, const void *page)
     own->span = end - lowest;
 }
 
-/* Learn which pages are the account's own. 0 if there is no memory. */
+/* Learn which pages are the account's own, and its ledger. 0 if there is no memory. */
 static int
 learn_own_pages(OwnPages *own, PyObject *account)
 {
     const void *heap = owners == NULL ? NULL : owners->heap_of_account(account);
+    own->ledger = owners == NULL ? NULL : owners->ledger_of_account(account);
     if (heap != NULL) {
         owners->pages_of_heap(heap, add_own_page, own);
     }
@@ -211,8 +228,9 @@ forget_own_pages(OwnPages *own)
     }
     free(own->shadows);
     own->shadows = NULL;
+    own->ledger = NULL;
     own->page_count = 0;
-    own->lowest = own->span = 0;
+    own->lowest = own->span = own->last = 0;
     own->no_memory = 0;
 }
 

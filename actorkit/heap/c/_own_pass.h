@@ -4,10 +4,11 @@
  * deletion among the leftovers, the objects that were reached but did not die:
  *
  *  1. *Count.* Leftovers are *opened*: each reference that leaves them is taken away from what is
- *     left of its target's count. What is met for the first time on the way is opened too.
+ *     left of its target's count. What is met for the first time on the way is opened too. The
+ *     bytes of what is opened are summed up.
  *  2. *Mark.* What has something left is held from outside, and so is what was not opened. From the
- *     opened ones among them everything is marked that they reach.
- *  3. *Sum up.* What was opened and is not marked is private: a collection would free it.
+ *     opened ones among them everything is marked that they reach, and its bytes are summed up as
+ *     shared. What is neither is private: a collection would free it.
  *
  * Whatever the set of opened objects is, the result is never too high: what was not opened counts as
  * a holder. So the pass opens what is likely to be private, and leaves out the world. What lies on
@@ -19,9 +20,8 @@
  * own, or leads nowhere. So modules, configuration and other actors cost nothing, however large they
  * are. Objects without references of their own are opened by being met, wherever they lie.
  *
- * A cap on what is its own would be of no use: in a strongly connected structure the last object
- * that is not opened holds all others. The end can come early only in the third step, where more
- * than the limit is a proof.
+ * A cap on what is its own would be of no use, and no limit ends the pass early: in a strongly
+ * connected structure the last object that is not opened holds all others.
  *
  * Without a cap (UNBOUNDED) the pass opens all that is reached, in the order of meeting, and then it
  * also knows what is shared. It has no end but its cap on edges.
@@ -61,10 +61,22 @@ new_shadow(size_t left, int stop)
 
 /* --- Counting --------------------------------------------------------------------------------- */
 
+/* Sum up the bytes of what is opened. */
+static inline void
+count_opened(Walk *walk, PyObject *object, const TypeFacts *facts)
+{
+    size_t bytes = object_bytes(object, facts);
+    walk->opened += bytes;
+    if (walk->account) {
+        add_object(&walk->own, &walk->whose_opened, object, facts, bytes);
+    }
+}
+
 static inline void
 open_entry(Walk *walk, Entry *entry, PyObject *object, const TypeFacts *facts)
 {
     entry->flags |= ENTRY_OPENED;
+    count_opened(walk, object, facts);
     if (facts->adapter != NULL) {
         wait_for_adapter(walk, object);
     }
@@ -99,12 +111,12 @@ count_foreign(Walk *walk, PyObject *object, const TypeFacts *facts)
     size_t left = (size_t)Py_REFCNT(object) - 1;
     entry->object = object;
     entry->left = left > UINT32_MAX ? UINT32_MAX : (uint32_t)left;
-    entry->flags = is_namespace(object, facts) ? ENTRY_STOP : leaf ? ENTRY_OPENED : 0;
+    entry->flags = is_namespace(object, facts) ? ENTRY_STOP : 0;
     if (entry->flags) {
         return;
     }
-    walk->foreign_entered++;
-    if (walk->foreign_cap == UNBOUNDED) {
+    walk->foreign_entered += !leaf;
+    if (leaf || walk->foreign_cap == UNBOUNDED) {
         open_entry(walk, entry, object, facts);
     }
     else if (ROOM(walk, foreign, foreign_count, foreign_size)) {
@@ -138,6 +150,7 @@ count_edge(Walk *walk, uintptr_t edge)
     int leaf = is_leaf(object, facts);
     int only_here = Py_REFCNT(object) == 1 && !(edge & THROUGH_TABLE) && facts->adapter == NULL;
     if (only_here && leaf) {
+        count_opened(walk, object, facts);
         return;
     }
     if (facts->adapter != NULL || (shadow == NULL && !(only_here && walk->foreign_cap == UNBOUNDED))) {
@@ -155,6 +168,7 @@ count_edge(Walk *walk, uintptr_t edge)
         }
         *shadow |= ENTRY_OPENED;
     }
+    count_opened(walk, object, facts);
     if (!leaf) {
         expand(walk, object, facts);
     }
@@ -205,7 +219,7 @@ open_foreign(Walk *walk, PyObject *object)
     }
     open_entry(walk, entry, object, facts_of(walk, Py_TYPE(object)));
     walk->foreign_opened += 1 + walk->depth;
-    drain(walk, count_edge);
+    drain_edges(walk, count_edge, 1);
 }
 
 /* Open what was put off: at any time first what is explained. Nobody else holds that, unless
@@ -230,7 +244,7 @@ open_all_foreign(Walk *walk)
         }
         else if (walk->waiting_count) {
             ask_adapter(walk, walk->waiting[--walk->waiting_count]);
-            drain(walk, count_edge);
+            drain_edges(walk, count_edge, 1);
         }
         else {
             return;
@@ -269,8 +283,9 @@ count_all(Walk *walk)
         uint32_t *shadow = facts->adapter == NULL ? shadow_of(&walk->own, object) : NULL;
         if (shadow != NULL && !(*shadow & (ENTRY_DEAD | ENTRY_STOP | ENTRY_OPENED))) {
             *shadow |= ENTRY_OPENED;
+            count_opened(walk, object, facts);
             expand(walk, object, facts);
-            drain(walk, count_edge);
+            drain_edges(walk, count_edge, 1);
         }
     }
     for (size_t i = 0; i < leftovers && !ended(walk); i++) {
@@ -282,7 +297,7 @@ count_all(Walk *walk)
         }
         if (walk->foreign_cap == UNBOUNDED || is_leaf(object, facts)) {
             open_entry(walk, entry, object, facts);
-            drain(walk, count_edge);
+            drain_edges(walk, count_edge, 1);
         }
         else if (walk->foreign_entered >= walk->foreign_cap) {
             walk->capped = 1;
@@ -296,11 +311,11 @@ count_all(Walk *walk)
     /* The answers of the adapters are kept: from here on no Python code runs. */
 }
 
-/* --- Marking and summing up --------------------------------------------------------------------- */
+/* --- Marking ---------------------------------------------------------------------------------- */
 
-/* Mark an opened object, and push what it holds. In the group of cycles, or without a cap, count it. */
+/* Mark an opened object, and push what it holds. */
 static inline void
-settle(Walk *walk, uintptr_t edge, size_t *sum, uint32_t mark, int group)
+settle(Walk *walk, uintptr_t edge, uint32_t mark)
 {
     PyObject *object = (PyObject *)(edge & ~THROUGH_TABLE);
     uint32_t *shadow = shadow_of(&walk->own, object), flags = 0;
@@ -334,35 +349,33 @@ settle(Walk *walk, uintptr_t edge, size_t *sum, uint32_t mark, int group)
             return; /* what it holds was not counted, so that is held anyway */
         }
     }
+    size_t bytes = object_bytes(object, facts), hidden = 0;
     expand(walk, object, facts);
-    if (mark == ENTRY_CYCLE || walk->foreign_cap == UNBOUNDED) {
-        size_t bytes = object_bytes(object, facts), hidden = 0;
-        expand_hidden(walk, flags, &hidden);
-        *sum += bytes + hidden;
-        record(walk, object, bytes + hidden, group);
-        if (mark == ENTRY_CYCLE && walk->account) {
-            walk->elsewhere += bytes_elsewhere(&walk->own, object, facts, bytes);
-        }
-        if (mark == ENTRY_CYCLE && walk->bytes + walk->after_gc > walk->limit) {
-            walk->over = 1;
-        }
+    expand_hidden(walk, flags, &hidden);
+    if (mark == ENTRY_CYCLE) {
+        record(walk, object, bytes + hidden, GROUP_AFTER_GC);
+        return;
     }
-    else if (flags >> HIDDEN_SHIFT) {
-        size_t hidden = 0;
-        expand_hidden(walk, flags, &hidden);
+    walk->shared += bytes + hidden;
+    if (walk->account) {
+        add_object(&walk->own, &walk->whose_shared, object, facts, bytes);
+        walk->whose_shared.elsewhere += hidden;
+    }
+    if (walk->foreign_cap == UNBOUNDED) {
+        record(walk, object, bytes + hidden, GROUP_SHARED);
     }
 }
 
 static void
 settle_shared(Walk *walk, uintptr_t edge)
 {
-    settle(walk, edge, &walk->shared, ENTRY_SHARED, GROUP_SHARED);
+    settle(walk, edge, ENTRY_SHARED);
 }
 
 static void
 settle_cycle(Walk *walk, uintptr_t edge)
 {
-    settle(walk, edge, &walk->after_gc, ENTRY_CYCLE, GROUP_AFTER_GC);
+    settle(walk, edge, ENTRY_CYCLE);
 }
 
 /* References from slots that may be out of date, of objects that the first pass did not meet: see
@@ -383,7 +396,7 @@ count_stale(Walk *walk)
     }
 }
 
-/* Mark, or sum up, from each object on that this concerns. */
+/* Mark from each object on that this concerns: what is shared, or the rest, to record it. */
 static void
 settle_all(Walk *walk, int cycles)
 {
@@ -400,7 +413,7 @@ settle_all(Walk *walk, int cycles)
         }
         else {
             settle_shared(walk, edge);
-            drain(walk, settle_shared);
+            drain_edges(walk, settle_shared, 1);
         }
     }
     for (size_t i = 0; i < walk->used && !ended(walk); i++) {
@@ -418,7 +431,7 @@ settle_all(Walk *walk, int cycles)
         }
         else if (entry->left) {
             settle_shared(walk, edge);
-            drain(walk, settle_shared);
+            drain_edges(walk, settle_shared, 1);
         }
     }
 }
@@ -440,10 +453,16 @@ run_own_pass(Walk *walk, size_t foreign_cap)
     }
     count_stale(walk);
     settle_all(walk, 0);
-    settle_all(walk, 1);
-    if (walk->over) { /* the limit */
-        walk->over = 0;
-        walk->inexact = 1;
+    if (walk->opened > walk->shared) { /* else an adapter has changed what was counted */
+        walk->after_gc = walk->opened - walk->shared;
+        walk->whose.elsewhere += walk->whose_opened.elsewhere - walk->whose_shared.elsewhere;
+        walk->whose.surplus += walk->whose_opened.surplus - walk->whose_shared.surplus;
+    }
+    if (walk->recording) {
+        settle_all(walk, 1);
+    }
+    if (foreign_cap != UNBOUNDED) {
+        walk->shared = 0;
     }
 }
 

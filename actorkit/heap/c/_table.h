@@ -18,8 +18,7 @@
 #ifndef ACTORKIT_HEAP_TABLE_H
 #define ACTORKIT_HEAP_TABLE_H
 
-#include "_blocks.h"
-#include "_own_pages.h"
+#include "_whose.h"
 
 enum EntryFlag {
     ENTRY_DEAD = 1,     /* first pass: its virtual count is 0 */
@@ -93,6 +92,8 @@ typedef struct {
     size_t unexplained_count, unexplained_size;
     size_t foreign_cap;  /* so many of them at most; UNBOUNDED: all */
     size_t foreign_entered, foreign_opened;
+    size_t opened;     /* bytes of what was opened */
+    Whose whose_opened, whose_shared;
     int capped;        /* something was not opened */
 
     PyObject **stale;  /* addresses from value stacks that may be out of date: never followed */
@@ -107,7 +108,7 @@ typedef struct {
     size_t objects;    /* how many */
     size_t limit;      /* more bytes end the walk */
     size_t guard;      /* more objects need a look whether there can be so many */
-    size_t elsewhere;  /* of these bytes and of after_gc: small blocks that are not on own pages */
+    Whose whose;       /* these bytes and after_gc, if the account is known */
     size_t edges;      /* followed in the own pass */
     size_t edge_cap;   /* more edges end the own pass */
     size_t shared;     /* bytes of leftovers that others hold */
@@ -276,10 +277,12 @@ begin_walk(void)
     walk->registry.stop_types = Py_NewRef(registered.stop_types);
     walk->registry.adapters_by_type = Py_NewRef(registered.adapters_by_type);
     walk->registry.adapters_by_name = Py_NewRef(registered.adapters_by_name);
-    walk->bytes = walk->objects = walk->edges = walk->shared = walk->after_gc = walk->elsewhere = 0;
+    walk->bytes = walk->objects = walk->edges = walk->shared = walk->after_gc = 0;
     walk->limit = walk->edge_cap = SIZE_MAX;
     walk->foreign_cap = UNBOUNDED;
     walk->foreign_entered = walk->foreign_opened = 0;
+    walk->opened = 0;
+    walk->whose = walk->whose_opened = walk->whose_shared = (Whose){0, 0};
     walk->guard = (size_t)1 << 20;
     walk->group = GROUP_STATE;
     walk->over = walk->inexact = walk->no_memory = walk->raised = walk->recording = 0;
@@ -338,7 +341,7 @@ clear_table(Walk *walk)
     for (size_t i = 0; i < temporaries; i++) {
         Py_DECREF(walk->temporaries[i]);
     }
-    if (walk->own.page_count) {
+    if (walk->account) {
         clear_shadows(walk);
     }
 }

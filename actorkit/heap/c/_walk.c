@@ -13,6 +13,7 @@
  *     ../interpreter    the insides of CPython, version by version
  *     _blocks.h         how many bytes come back when one object is freed
  *     _own_pages.h      what lies on an account's own pages
+ *     _whose.h          whose the blocks of an object are
  *     _table.h          the memory of a walk, and how it begins and ends
  *     _edges.h          from an object to what it holds
  *     _first_pass.h     dropped objects die, and what only they held dies with them
@@ -21,7 +22,9 @@
  *     _own_pass.h       which of the leftovers only a collection would free
  *     _type_sums.h      what was counted, by type
  *     _message_size.h   what a message is charged
- *     _census_rows.h    what each of many records would free
+ *     _records.h        how a census reads a record
+ *     _census_found.h   what each of many records would free
+ *     _census_rows.h    of many records, those that would free the most
  *     _walk.c           the module
  *
  * The GIL and references. The GIL is held from the beginning to the end. No Python code runs inside
@@ -29,6 +32,7 @@
  * meanwhile, and all pointers to objects are borrowed. Adapters are the exception:
  * `_hidden_memory.h` says what is done around them. */
 
+#include "_census_found.h"
 #include "_census_rows.h"
 #include "_message_size.h"
 #include "_own_pass.h"
@@ -98,7 +102,7 @@ walk_measure(PyObject *Py_UNUSED(module), PyObject *arguments)
         }
     }
     size_t objects = walk->objects, after_gc = walk->after_gc, shared = walk->shared;
-    size_t elsewhere = walk->elsewhere;
+    Whose whose = walk->account ? walk->whose : (Whose){0, 0};
     int exact = !walk->inexact, capped = walk->capped;
     if (records == NULL || !end_walk(walk)) {
         if (records == NULL) {
@@ -107,9 +111,9 @@ walk_measure(PyObject *Py_UNUSED(module), PyObject *arguments)
         Py_XDECREF(records);
         return NULL;
     }
-    return Py_BuildValue("(nnnnnNnNN)", (Py_ssize_t)state, (Py_ssize_t)(sum - state), (Py_ssize_t)objects,
-                         (Py_ssize_t)after_gc, (Py_ssize_t)shared, PyBool_FromLong(exact), (Py_ssize_t)elsewhere,
-                         PyBool_FromLong(capped), records);
+    return Py_BuildValue("(nnnnnNnnNN)", (Py_ssize_t)state, (Py_ssize_t)(sum - state), (Py_ssize_t)objects,
+                         (Py_ssize_t)after_gc, (Py_ssize_t)shared, PyBool_FromLong(exact), (Py_ssize_t)whose.elsewhere,
+                         (Py_ssize_t)whose.surplus, PyBool_FromLong(capped), records);
 }
 
 /* One actor of a census: its bytes, or -1 with an exception. */
@@ -124,8 +128,9 @@ census_of(Walk *walk, PyObject *pair)
     if (!check_sequences(arguments, 2)) {
         return -1;
     }
-    drop_state_and_mailbox(walk, arguments[0], arguments[1], NULL, NULL);
-    return bytes_dropped(walk);
+    Dropped dropped;
+    size_t state = drop_state_and_mailbox(walk, arguments[0], arguments[1], NULL, NULL);
+    return end_record(walk, state, 0, &dropped) ? dropped.bytes : -1;
 }
 
 PyDoc_STRVAR(census_doc, "census(actors, /)\n--\n\n"
@@ -232,6 +237,7 @@ walk_register(PyObject *Py_UNUSED(module), PyObject *arguments)
 static PyMethodDef walk_methods[] = {
     {"measure", walk_measure, METH_VARARGS, measure_doc},
     {"census", walk_census, METH_O, census_doc},
+    {"census_found", walk_census_found, METH_VARARGS, census_found_doc},
     {"census_rows", (PyCFunction)(void (*)(void))walk_census_rows, METH_FASTCALL, census_rows_doc},
     {"size_of", (PyCFunction)(void (*)(void))walk_size_of, METH_FASTCALL, size_of_doc},
     {"passes_made", walk_passes_made, METH_NOARGS, passes_made_doc},
@@ -316,6 +322,7 @@ PyInit__walk(void)
         registered.adapters_by_name = PyTuple_New(0);
         name_sizeof = PyUnicode_InternFromString("__sizeof__");
         name_builtins = PyUnicode_InternFromString("__builtins__");
+        name_held_at_most = PyUnicode_InternFromString("held_at_most");
         deque_type = (PyTypeObject *)import_attribute("_collections", "deque");
         bytesio_type = (PyTypeObject *)import_attribute("_io", "BytesIO");
         stdlib_module_names = import_attribute("sys", "stdlib_module_names");

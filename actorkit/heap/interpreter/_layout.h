@@ -89,6 +89,19 @@ instance_values_bytes(PyObject *object, PyTypeObject *type, size_t *inside)
 #endif
 }
 
+/* Where the values of an instance with a managed dict may be: for a prefetch, not to be read. */
+static inline const void *
+instance_values_hint(PyObject *object)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return object;
+#elif PY_VERSION_HEX >= 0x030C0000
+    return _PyObject_DictOrValuesPointer(object)->dict;
+#else
+    return *_PyObject_ValuesPointer(object);
+#endif
+}
+
 /* The bytes of the values array that a dict with shared keys owns. */
 static inline size_t
 dict_values_bytes(PyDictObject *dict)

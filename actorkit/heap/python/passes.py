@@ -236,6 +236,13 @@ class PureWalk:
                 entry.flags |= _DEAD
                 self._charge(entry, parent)
 
+    def leftovers(self) -> int:
+        """How many containers were reached that something else holds."""
+        return sum(
+            not (entry.flags & (_DEAD | _STOP) or facts_of(type(entry.obj)).leads_nowhere)
+            for entry in self._entries.values()
+        )
+
     # --- Own pass -----------------------------------------------------------------------------
 
     def find_cycles(self, edge_cap: int, foreign_cap: int | None = None) -> None:
@@ -260,9 +267,6 @@ class PureWalk:
             self.shared = 0
         for entry in entries:
             self.after_gc += self._settle(entry, _CYCLE, AFTER_GC)
-            if 0 <= self.limit < self.bytes + self.after_gc:
-                self.exact = False
-                return
 
     def _meet_leftover(self, entry: _Entry) -> None:
         """An object is met that is not opened: open it, put it off, or leave it."""

@@ -7,26 +7,31 @@ and types from here.
 from __future__ import annotations
 
 import sys
+from array import array
 from collections.abc import Sequence
 from operator import itemgetter
 from types import FrameType
 from typing import Final, TypeAlias
 
 from ..interpreter.memory import IMMORTAL
-from ..record_plan import CensusGroups, CensusRow, RecordPlan
+from ..record_plan import CensusGroups, CensusRow, FoundColumns, RecordPlan
 from .passes import MAILBOX, Followed, Observer, PureWalk, WalkOver, getrefcount
 from .type_facts import Adapter, TypeRegistry, facts_of, known_facts
 
-__all__ = ["census", "census_rows", "measure", "passes_made", "register", "size_of"]
+__all__ = ["census", "census_found", "census_rows", "measure", "passes_made", "register", "size_of"]
 
 CountedObject: TypeAlias = tuple[int, int, int]
 """(address, bytes, group) of an object that was counted."""
 Figures: TypeAlias = tuple[
-    int, int, int, int, int, bool, int, bool, list[CountedObject] | dict[type, tuple[int, int]] | None
+    int, int, int, int, int, bool, int, int, bool, list[CountedObject] | dict[type, tuple[int, int]] | None
 ]
-"""(private, mailbox, objects, after_gc, shared, exact, elsewhere, capped, objects or types)"""
+"""(private, mailbox, objects, after_gc, shared, exact, elsewhere, surplus, capped, objects or
+types)"""
 BY_TYPE: Final = 2
 """The value of ``record`` that asks for the count and bytes of each type."""
+SUSPICIOUS: Final = 64 * 1024
+"""A record that may hold this many bytes more than was found is a suspect, if that is more than a
+quarter."""
 
 
 def measure(
@@ -92,6 +97,7 @@ def measure(
         walk.shared,
         exact,
         elsewhere,
+        0,
         walk.capped,
         counted,
     )
@@ -106,6 +112,32 @@ def census(actors: Sequence[tuple[Sequence[object], Sequence[object]]], /) -> li
         walk.drop(mailbox, MAILBOX)
         result.append(walk.bytes)
     return result
+
+
+def census_found(records: Sequence[object], plan: RecordPlan, /) -> FoundColumns:
+    """See ``walk.census_found``. The plan's function describes every record."""
+    rows: list[tuple[int, int, int, int]] = []
+    suspects: list[tuple[int, int]] = []
+    exact = True
+    for at, record in enumerate(records):
+        described = plan.describe(record)
+        if described is None:
+            rows.append((-1, 0, 0, 0))
+            continue
+        roots, mailbox, *_ = described
+        walk = PureWalk()
+        walk.drop(roots)
+        state = walk.bytes
+        walk.drop(mailbox, MAILBOX)
+        exact = exact and walk.exact
+        rows.append((walk.bytes, walk.bytes - state, walk.objects, walk.leftovers()))
+        account = getattr(record, plan.account.__name__, None)
+        more = int(getattr(account, "held_at_most", 0)) - walk.bytes
+        if more > SUSPICIOUS and more > walk.bytes // 4:
+            suspects.append((at, more))
+    held, received, objects, left = (array("q", column).tobytes() for column in zip(*rows, strict=True)) if rows else (
+        b"", b"", b"", b"")  # fmt: skip
+    return held, received, objects, left, suspects, exact
 
 
 def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None, floor: int, /) -> CensusGroups:

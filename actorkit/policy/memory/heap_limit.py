@@ -2,8 +2,9 @@
 
 The four knobs are those of ``max_heap_size`` in OTP: the size, whether to kill, whether to log, and
 whether what is shared counts. A knob that is left open (None) comes from the node's default, as
-there; only the size has no default. Two more things are ours, and OTP cannot do them: a handler is
-stopped in its middle, and a request is refused before its memory is touched.
+there; only the size has no default. Three more things are ours, and OTP cannot do them: a handler
+is stopped in its middle, a request is refused before its memory is touched, and an actor is told
+before it reaches its limit.
 
 Source: erlang:process_flag(max_heap_size, …), spawn_opt/4.
 """
@@ -12,11 +13,11 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import attrs
 
-__all__ = ["HeapLimit", "as_heap_limit", "bytes_of"]
+__all__ = ["TELL_GAP", "HeapLimit", "as_heap_limit", "bytes_of"]
 
 UNITS: Final = {
     "": 1, "B": 1,
@@ -29,6 +30,9 @@ HARD_SHARE: Final = 1.5
 
 LARGEST: Final = 2**62 - 1
 """The largest size that there can be."""
+
+TELL_GAP: Final = 0.1
+"""An actor is told again after it has fallen so far below ``tell``, in parts of its limit."""
 
 
 def bytes_of(size: int | str) -> int:
@@ -81,6 +85,9 @@ class HeapLimit:
         hard: beyond this many bytes allocated in one activation, requests of 64 KiB or more are
             refused with MemoryError, before the memory is touched. Default: 1.5 times ``size``.
             Ignored with ``kill=False``.
+        tell: tell the actor when it holds this part of ``size``, such as 0.8, so that it can let go
+            of something: it gets a ``BudgetPressure(used, limit)``, and another one only after it
+            has fallen a tenth of ``size`` below. False: never (default).
 
     Raises ValueError for a size that cannot be one, TypeError for a wrong type.
 
@@ -94,6 +101,7 @@ class HeapLimit:
     log: bool | None = None
     include_shared: bool | None = None
     hard: int | None = attrs.field(default=None, converter=_optional_size)
+    tell: float | Literal[False] | None = None
 
     def __attrs_post_init__(self) -> None:
         for knob in ("kill", "log", "include_shared"):
@@ -103,6 +111,17 @@ class HeapLimit:
         if self.hard is not None and self.hard < self.size:
             raise ValueError(
                 f"hard={self.hard} of a HeapLimit is below its size of {self.size} bytes: give at least that"
+            )
+        tell = self.tell
+        if tell is None or tell is False:
+            return
+        if isinstance(tell, bool) or not isinstance(tell, (int, float)):
+            raise TypeError(
+                f"tell={tell!r} of a HeapLimit is no number: give a part of the limit such as 0.8, or False"
+            )
+        if not TELL_GAP < tell <= 1:
+            raise ValueError(
+                f"tell={tell!r} of a HeapLimit is no part of its size: give more than {TELL_GAP} and at most 1"
             )
 
     def over(self, default: HeapLimit | None) -> HeapLimit:
@@ -115,7 +134,8 @@ class HeapLimit:
 
         kill = knob("kill", True)
         hard = min(math.ceil(self.size * HARD_SHARE), LARGEST) if self.hard is None else self.hard
-        return HeapLimit(self.size, kill, knob("log", True), knob("include_shared", False), hard)
+        tell = self.tell if self.tell is not None or default is None else default.tell
+        return HeapLimit(self.size, kill, knob("log", True), knob("include_shared", False), hard, tell)
 
 
 def as_heap_limit(value: Any) -> HeapLimit | None:

@@ -19,7 +19,7 @@ __all__ = ["ControlLane"]
 class ControlLane:
     """The control lane of one actor, made on first use."""
 
-    __slots__ = ("continuations", "final", "idle", "kill", "requests", "stop", "suspended")
+    __slots__ = ("ahead", "continuations", "final", "idle", "kill", "requests", "stop", "suspended")
 
     def __init__(self) -> None:
         #: end now: its awaits have been cancelled
@@ -32,6 +32,8 @@ class ControlLane:
         self.requests: deque[Callable[[], None]] = deque()
         #: run ``terminate`` next
         self.stop: ExitReason | None = None
+        #: hear this before the next message
+        self.ahead: Message | None = None
         #: run nothing but requests
         self.suspended = False
         #: there is an idle timeout to restart
@@ -47,5 +49,6 @@ class ControlLane:
             or self.idle
             or self.final is not None
             or self.stop is not None
+            or self.ahead is not None
             or self.kill is not None
         )

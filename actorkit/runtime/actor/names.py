@@ -70,15 +70,15 @@ class NamedRef(Ref[A_co]):
     def why_nobody(self, engine: RecordEngine) -> str:
         return DeadLetterReason.NO_SUCH_NAME.value
 
-    def post_after(self, engine: RecordEngine, seconds: float, message: object) -> Timer:
-        return engine.timers.after(seconds, self._post, engine, message)
+    def post_after(self, engine: RecordEngine, seconds: float, arguments: tuple[object]) -> Timer:
+        return engine.timers.after(seconds, self._post, engine, arguments)
 
-    def _post(self, engine: RecordEngine, message: object) -> None:
+    def _post(self, engine: RecordEngine, arguments: tuple[object]) -> None:
         record = self.resolve_on(engine)
         if record is not None:
-            record.post_info(message)
+            record.post_timed(arguments)
         else:
-            engine.dead_name(self.name, "send_after", (message,))
+            engine.dead_name(self.name, "send_after", arguments)
 
     def _nobody(self, what: Any, args: tuple[Any, ...]) -> bool:
         CURRENT_ENGINE.get().dead_name(self.name, what, args)
@@ -86,11 +86,27 @@ class NamedRef(Ref[A_co]):
 
     def cast(self, method: Any, /, *args: Any, **kwargs: Any) -> bool:
         record = self.resolve()
-        return self._nobody(method, args) if record is None else record.cast(method, *args, **kwargs)
+        if record is None:
+            return self._nobody(method, args)
+        if record.account is None:
+            return record.cast(method, *args, **kwargs)
+        return record.cast_packed(method, args, kwargs)
 
     def send(self, message: object, /) -> bool:
         record = self.resolve()
-        return self._nobody("send", (message,)) if record is None else record.send(message)
+        if record is not None and record.account is None:
+            return record.send(message)
+        arguments = (message,)
+        del message  # it is the receiver's now
+        return self._nobody("send", arguments) if record is None else record.send_packed(arguments)
+
+    def cast_packed(self, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        record = self.resolve()
+        return self._nobody(method, args) if record is None else record.cast_packed(method, args, kwargs)
+
+    def send_packed(self, arguments: tuple[object]) -> bool:
+        record = self.resolve()
+        return self._nobody("send", arguments) if record is None else record.send_packed(arguments)
 
     async def send_wait(self, message: object, /) -> None:
         waiting = (await self._holder()).send_wait(message)

@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
-from ...heap.walk import size_of
 from ...policy.memory.memory_sample import Priority
 from ...reasons import KILL, NORMAL, ExitReason, as_reason, bounded, shown
 from ..base.timers import Timer
@@ -131,20 +130,41 @@ class Record(CallDoor, Ref[A_co]):
         """``post_notice``, to ``handle_info`` or ``receive``."""
         self.post_notice(Notice((self.kind.info, (message,), None)))
 
-    def post_after(self, engine: RecordEngine, seconds: float, message: object) -> Timer:
-        """The timer goes with this actor."""
+    def post_ahead(self, message: object) -> None:
+        """``post_info``, before its next message; only ``init`` and what a message continues with
+        come before that. It replaces what waits of its type. An actor that is ending does not hear
+        it."""
+        if self.state == DEAD or (self.relations is not None and self.relations.terminating):
+            return
+        notice = Notice((self.kind.info, (message,), None))
+        if self.state == IDLE:
+            self.put_message(notice)
+        elif self.state == RUNNING or self.in_the_middle:
+            self.need_control().ahead = notice
+        else:
+            self.forget_notices(type(message))
+            self.put_next_message(notice)
+
+    def forget_notices(self, cls: type) -> None:
+        """What waits of this type is out of date."""
+        self.remove_messages(lambda old: type(old) is Notice and len(old[1]) == 1 and type(old[1][0]) is cls)
+
+    def post_timed(self, arguments: tuple[object]) -> None:
+        """A timer for whoever has its name has fired, and that is this actor."""
+        self.post_notice(Notice((self.kind.info, arguments, None)))
+
+    def post_after(self, engine: RecordEngine, seconds: float, arguments: tuple[object]) -> Timer:
+        """The timer goes with this actor, which holds the message from now on."""
         if self.state == DEAD:
             return Timer.fired(engine.timers)
         relations = self.need_relations()
         timers = relations.timers
         if timers is None:
             timers = relations.timers = {}
-        if self.account is not None:
-            self.account.charge(size_of(message))
 
         def fire() -> None:
             timers.pop(timer, None)
-            self.post_info(message)
+            self.put_message(Notice((self.kind.info, arguments, None)))
 
         timer = engine.timers.after(seconds, fire)
         try:

@@ -224,8 +224,19 @@ class Ref(Callee[A_co]):
         """Why ``resolve_on`` has just found nobody, for a message."""
         return "it leads to nobody"
 
-    def post_after(self, engine: Any, seconds: float, message: object) -> Timer:
-        """Have ``message`` delivered in ``seconds``. No bound of a mailbox applies."""
+    def cast_packed(self, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """``cast(method, *args, **kwargs)`` for doors that hand on what somebody else sends. A
+        receiver with a budget asks who holds a large message, and a door that unpacked the
+        arguments would hold them, in its frame. So nothing but these two may hold them."""
+        return self.cast(method, *args, **kwargs)
+
+    def send_packed(self, arguments: tuple[object]) -> bool:
+        """As ``cast_packed``, for ``send``: its message, alone in a tuple."""
+        return self.send(*arguments)
+
+    def post_after(self, engine: Any, seconds: float, arguments: tuple[object]) -> Timer:
+        """Have a message, packed as for ``send_packed``, delivered in ``seconds``. No bound of a
+        mailbox applies, but the receiver's budget does."""
         raise TypeError(f"cannot send after {seconds:g} s to {shown(self, 200)}: give a ref")
 
 

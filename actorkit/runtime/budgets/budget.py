@@ -17,6 +17,13 @@ actor is looked at:
 4. **Once a second** all are walked (``sweep``): an account does not know what became private
    because another holder let go, nor what came from the interpreter's freelists.
 
+**Told before.** An actor whose limit says ``tell`` is looked at when it may hold that much, not
+only when it may hold its limit. It hears of it before its next message (the rule is in
+``policy.memory.budget_pressure``), and the boundary after that looks again, to see what it has let
+go of.
+
+**kill=False** ends nobody and refuses nothing: looks only take down the peak, and report.
+
 An actor whose code is on the stack because it has called another one inline is walked by its alarm
 only. Elsewhere its running frames could not be seen, and what they hold would be missing.
 """
@@ -29,10 +36,12 @@ from typing import Any, Final
 
 from ...errors import MemoryLimitExceeded
 from ...heap import clock, walk
-from ...heap.memory_limit import LargestType, MemoryLimit
+from ...heap.clock import ENVELOPE
+from ...heap.memory_limit import LargestType, MemoryLimit, shares_of
 from ...heap.python.interruption import is_foreign, is_own, may_raise
 from ...heap.usage import HeapUsage, OwnHeap
 from ...log import log
+from ...policy.memory.budget_pressure import BudgetPressure, Telling
 from ...policy.memory.heap_limit import HeapLimit
 from ...reasons import bounded
 from ..actor.envelope import Message
@@ -40,6 +49,7 @@ from ..actor.events import HeapLimitPassed
 from ..actor.record import Record
 from ..actor.states import DEAD
 from ..base.activations import is_activation, is_way_in, of_the_actor
+from .findings import Found
 from .holdings import contents, heap_of, holders, on_stack, roots_of
 
 __all__ = ["Budget", "alarm", "at_boundary"]
@@ -48,6 +58,9 @@ SHORT: Final = 4096
 """An alarm that comes within this many bytes of the last look waits for the boundary: a walk must
 not follow another one sooner than it costs."""
 
+LATEST: Final = 2**62
+"""No threshold is larger."""
+
 LARGEST: Final = 5
 """This many types are named in the reason of a death."""
 
@@ -55,17 +68,37 @@ LARGEST: Final = 5
 class Budget:
     """One actor's limit, and what is known of its heap. It owns the actor's account."""
 
-    __slots__ = ("account", "alarmed_at", "known", "limit", "over", "own_heap", "peak", "record", "refused")
+    __slots__ = (
+        "account",
+        "alarmed_at",
+        "found",
+        "known",
+        "limit",
+        "over",
+        "own_heap",
+        "peak",
+        "record",
+        "refusals",
+        "refused",
+        "rejected",
+        "telling",
+        "told",
+    )
 
-    def __init__(self, record: Record[Any], limit: HeapLimit, *, own_heap: bool = False) -> None:
+    def __init__(
+        self, record: Record[Any], limit: HeapLimit, *, own_heap: bool = False, account: clock.Account | None = None
+    ) -> None:
         self.record = record
-        #: What the clock counts for it.
-        self.account = clock.Account(self)
+        #: What the clock counts for it. It may have been counting before the actor was there.
+        self.account = clock.Account() if account is None else account
+        self.account.owner = self
         self.account.bound = int(min(record.kind.bound, sys.maxsize))
         #: May its small blocks get pages of their own?
         self.own_heap = own_heap
         #: What it held at the last look, in bytes.
         self.known = 0
+        #: The last look at it alone; the sweep's are kept by ``Looks``.
+        self.found: Found | None = None
         #: The most that it held at any look.
         self.peak = 0
         #: It was judged, and has not been within its limit since.
@@ -74,6 +107,12 @@ class Budget:
         self.alarmed_at = 0
         #: The last refusal: the account's activation, the mailbox's length, and the message's size.
         self.refused: tuple[int, int, int] | None = None
+        #: The size of the last message that did not fit.
+        self.rejected = 0
+        #: How many requests had been refused when that was last told.
+        self.refusals = 0
+        #: It was told that its budget is nearly used up, and has not fallen since.
+        self.told = False
         self.set_limit(limit)
         if own_heap:
             self.account.settle(0)
@@ -86,7 +125,9 @@ class Budget:
         account.hard = (limit.hard or 0) if limit.kill else 0
         account.giant = account.hard
         account.measured = bool(limit.include_shared)
-        account.soft = max(limit.size - self.known, 0) + 1
+        self.telling = Telling.of(limit)
+        self.told = False
+        account.soft = self._until_next_look(self.known)
 
     # --- looking ------------------------------------------------------------------------------
 
@@ -97,11 +138,12 @@ class Budget:
         usage = heap_of(
             self.record, frames=frames, limit=limit.size if limit.kill else None, shared=bool(limit.include_shared)
         )
+        self.found = Found.now(usage)
         charged = self.charged(usage)
         if charged <= limit.size and frames and not usage.exact:
             # Something that runs could not be seen, so this proves nothing. The boundary looks
             # again.
-            self.account.soft = self.account.bytes + max(SHORT, limit.size // 16)
+            self.account.soft = min(self.account.bytes + max(SHORT, limit.size // 16), LATEST)
             self.known = charged
         else:
             self.note(charged, inside=inside)
@@ -120,6 +162,7 @@ class Budget:
         self.peak = max(self.peak, charged)
         size = self.limit.size
         account = self.account
+        tells = self._is_to_be_told(charged)
         if self.own_heap:
             account.settle(charged)
         if charged <= size:
@@ -128,11 +171,42 @@ class Budget:
                 account.bytes = 0  # and it stays due
             else:
                 account.reset()
-            account.soft = size - charged + 1
+            account.soft = self._until_next_look(charged)
         elif not self.limit.kill:
             # It is watched only. Look again when it may have grown by a quarter, to know its peak.
             account.reset()
             account.soft = charged // 4 + SHORT
+        if tells:
+            self._tell(charged)
+
+    def _is_to_be_told(self, charged: int) -> bool:
+        """Has it come so near to its limit that it is told, and was it not told before?"""
+        telling = self.telling
+        if telling is None or (charged > telling.size and self.limit.kill):
+            return False
+        if telling.fell(charged):
+            self.told = False
+        elif telling.says(charged, self.told):
+            self.told = True
+            return True
+        return False
+
+    def _tell(self, charged: int) -> None:
+        """Tell it that its budget is nearly used up. The boundary after it has heard that looks
+        again."""
+        account = self.account
+        message = BudgetPressure(charged, self.limit.size)
+        threshold, account.soft = account.soft, 1
+        account.charge(ENVELOPE + walk.size_of(message))  # so it is due
+        account.soft = threshold
+        self.record.post_ahead(message)
+
+    def _until_next_look(self, charged: int) -> int:
+        """How many bytes it may allocate or receive until it must be looked at again."""
+        telling = self.telling
+        if telling is None or charged >= telling.size:
+            return max(self.limit.size - charged, 0) + 1
+        return telling.until_next_look(charged, self.told)
 
     def own_pages(self) -> OwnHeap | None:
         """What the pages of its own hold; None if it has none."""
@@ -165,10 +239,10 @@ class Budget:
             if not frames:
                 # The runtime works for it. A message may be charged and not queued yet: a look
                 # would lose it.
-                account.soft = allocated + (1 if top is None or is_own(top) else SHORT)
+                account.soft = min(allocated + (1 if top is None or is_own(top) else SHORT), LATEST)
                 return
             if allocated - self.alarmed_at < SHORT and allocated >= self.alarmed_at:
-                account.soft = allocated + SHORT
+                account.soft = min(allocated + SHORT, LATEST)
                 return
             usage = self.look(frames, inside=True)
             self.alarmed_at = account.bytes
@@ -178,7 +252,7 @@ class Budget:
         if top is None or is_activation(top) or is_way_in(top):
             return  # its code has just let go, maybe at an await that must not get lost: the verdict is enough
         if account.verdict is not None and may_raise(top, until=is_activation, foreign=_is_foreign):
-            raise MemoryLimitExceeded(self.record.describe(), self.known, self.limit.size)
+            raise MemoryLimitExceeded(self.record.describe(), self.known, self.limit.size, self.shares())
 
     # --- what follows -------------------------------------------------------------------------
 
@@ -191,23 +265,49 @@ class Budget:
         largest = self._largest(frames)
         if limit.log:
             log.error(
-                "actor %s passed its max_heap_size: it holds %d B of %d B; its mailbox holds %d B of that, in "
-                "%d messages; most of it: %s; %s",
+                "actor %s passed its max_heap_size: it holds %d B of %d B (%s); most of it: %s; %s",
                 record.describe(),
                 self.known,
                 limit.size,
-                usage.mailbox,
-                record.mailbox_length,
+                self.shares(),
                 "; ".join(map(str, largest)),
-                "it is killed" if limit.kill else "it is only watched (kill=False)",
+                "it is killed: let it hold less, or raise its max_heap_size"
+                if limit.kill
+                else "it is only watched (kill=False)",
             )
         if engine.events.wanted(HeapLimitPassed):
             engine.events.emit(
                 HeapLimitPassed(record, record.pid, record.started_as, usage, limit.size, bool(limit.kill))
             )
         if limit.kill:
-            self.account.verdict = reason = MemoryLimit(usage, limit.size, largest)
+            holder = f"{record.pid} ({record.started_as})"
+            self.account.verdict = reason = MemoryLimit(usage, limit.size, largest, holder, self.account.large_live)
             engine.end_now(record, reason)
+
+    def shares(self) -> str:
+        """Where what it holds lies, as far as the last look has found out, for messages."""
+        found = self.found
+        if found is None or self.charged(found.usage) != self.known:
+            return f"{self.record.mailbox_length:,} messages in its mailbox"
+        return shares_of(found.usage, self.record.mailbox_length, self.account.large_live)
+
+    def refusal(self) -> str:
+        """What a MemoryError in its code is about, if this budget has refused a request since that
+        was last asked; else ""."""
+        account, limit = self.account, self.limit
+        if account.refused == self.refusals:
+            return ""
+        self.refusals = account.refused
+        return (
+            f"the budget of {self.holder} refused a request of {account.last_refused:,} B: its max_heap_size is "
+            f"{limit.size:,} B, its hard cap {limit.hard or 0:,} B, and it may hold "
+            f"{account.held_at_most:,} B already; ask for less at a time, or raise its max_heap_size"
+        )
+
+    @property
+    def holder(self) -> str:
+        """Whose budget it is, for messages: its state does not matter."""
+        return f"{self.record.pid} ({self.record.started_as})"
 
     def _largest(self, frames: tuple[FrameType, ...]) -> tuple[LargestType, ...]:
         """The types that hold the most, of what was counted up to the limit."""
@@ -233,6 +333,7 @@ class Budget:
         limit, record = self.limit, self.record
         if not limit.kill or record.state == DEAD:
             return True
+        self.rejected = size
         activation, length = self.account.activation, record.mailbox_length
         if self.refused is not None and self.refused[:2] == (activation, length) and size >= self.refused[2]:
             return False
@@ -269,10 +370,16 @@ def _is_foreign(frame: FrameType) -> bool:
 
 
 def alarm(account: clock.Account, _activation: int) -> None:
-    """The clock's alarm: an account is due in the middle of a message."""
+    """The clock's alarm: an account is due in the middle of a message. What goes wrong here is no
+    fault of the code that it interrupts: the boundary looks again."""
     budget = account.owner
     if isinstance(budget, Budget):
-        budget.alarmed(sys._getframe(1))
+        try:
+            budget.alarmed(sys._getframe(1))
+        except RecursionError:
+            pass  # the stack is full, and so it is for a log line
+        except Exception:
+            log.exception("looking at the heap of %s in the middle of a message failed", budget.record.describe())
 
 
 def at_boundary(account: clock.Account) -> int:
@@ -281,8 +388,13 @@ def at_boundary(account: clock.Account) -> int:
     followed = walk.references_followed()
     budget = account.owner
     if isinstance(budget, Budget):
+        # The thread is in the next actor's account already. What is kept of this look must not lie
+        # on that one's pages.
+        entered = clock.enter(None)
         try:
             budget.at_boundary()
         except Exception:
             log.exception("looking at the heap of %s failed", budget.record.describe())
+        finally:
+            clock.enter(entered)
     return walk.references_followed() - followed

@@ -23,11 +23,12 @@ from typing import Any, Final, TypeVar
 from ...errors import MailboxFull
 from ...heap.clock import ENVELOPE
 from ..actor.dead_letters import DeadLetterReason
-from ..actor.envelope import Message
+from ..actor.envelope import Message, Notice
 from ..actor.mailbox import Mailbox, Shortage
-from ..actor.record import Record
+from ..actor.record import Record, RecordEngine
 from ..actor.states import DEAD, IDLE, QUEUED
 from ..actor.waiting import PendingReply, waits_for
+from ..base.timers import Timer
 from .budget import Budget
 from .holdings import contents
 
@@ -80,6 +81,20 @@ class BudgetedRecord(Record[Any]):
             return True
         return self._enqueue((self.kind.info, arguments, None))
 
+    def cast_packed(self, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        kind = self.kind
+        try:
+            function = kind.known[method]
+        except (KeyError, TypeError):
+            function = kind.checked_cast(method, args, kwargs)
+        if kwargs:
+            function = partial(function, **kwargs)
+            kwargs.clear()
+        return self._enqueue((function, args, None))
+
+    def send_packed(self, arguments: tuple[object]) -> bool:
+        return self._enqueue((self.kind.info, arguments, None))
+
     def _enqueue(self, message: Message) -> bool:
         if self.state == IDLE:
             self.kind.engine.home.check("send to", self)
@@ -96,6 +111,24 @@ class BudgetedRecord(Record[Any]):
     def post_notice(self, message: Message) -> None:
         self._charge(contents(message))
         self.put_message(message)
+
+    def post_timed(self, arguments: tuple[object]) -> None:
+        message = Notice((self.kind.info, arguments, None))
+        if self.message_fits(message):
+            self.put_message(message)
+        else:
+            self.overflow_mailbox(message, BYTES)
+
+    def post_after(self, engine: RecordEngine, seconds: float, arguments: tuple[object]) -> Timer:
+        if engine.current is self:  # what it sends itself is there already
+            self._charge(arguments)
+        else:
+            message = Notice((self.kind.info, arguments, None))
+            if not self.message_fits(message):
+                dead = self.state == DEAD
+                self.refuse_message(message, DeadLetterReason.DEAD if dead else BYTES.full, BYTES.details(self))
+                return Timer.fired(engine.timers)
+        return Record.post_after(self, engine, seconds, arguments)
 
     def call(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         if args and self.state == IDLE:  # inline: it is not queued
@@ -151,7 +184,9 @@ class _Bytes(Shortage):
 
     def details(self, mailbox: Mailbox) -> str:
         budget = budget_of(mailbox)
-        return "" if budget is None else f"{budget.known:,} of {budget.limit.size:,} B"
+        if budget is None:
+            return ""
+        return f"{budget.rejected:,} B do not fit: {budget.known:,} of {budget.limit.size:,} B are used"
 
     def make_room(self, mailbox: Mailbox, message: Message) -> bool:
         """Drop the oldest messages until this one fits, and charge it. Nothing is dropped for a
@@ -186,8 +221,8 @@ class _Bytes(Shortage):
         if budget is None:  # a look at its heap has ended it
             return Mailbox.heap_is_full(mailbox, what)
         return MailboxFull(
-            f"cannot {what} {mailbox.describe()}: it holds {budget.known:,} of the {budget.limit.size:,} B that "
-            f"it may hold, with {mailbox.mailbox_length} messages waiting; "
+            f"cannot {what} {mailbox.describe()}: a message of {budget.rejected:,} B does not fit, since it holds "
+            f"{budget.known:,} of the {budget.limit.size:,} B of its max_heap_size ({budget.shares()}); "
             "send less, slow down, or raise its max_heap_size",
             target=mailbox.describe(),
         )

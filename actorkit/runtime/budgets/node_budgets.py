@@ -17,6 +17,7 @@ from ..actor.record import Record
 from ..actor.states import DEAD
 from .budget import Budget, alarm, at_boundary
 from .budgeted_record import BUDGETED, PLAIN
+from .findings import Looks
 from .footprints import Footprints
 from .sweep import Sweep
 
@@ -48,7 +49,9 @@ class Budgets:
         self.own_heaps = False
         #: The limit of workers that ask for none.
         self.default: HeapLimit | None = None
-        self._sweep = Sweep(self.all, learned)
+        #: What is known of how much actors hold, those without a budget included.
+        self.looks = Looks()
+        self._sweep = Sweep(self.all, learned, self.looks)
 
     def limit_of(self, options: ActorOptions, cls: type) -> HeapLimit | None:
         """The limit in force for actors of ``cls`` with these options. None: they have no budget.
@@ -62,13 +65,26 @@ class Budgets:
             own = self.default
         return self._in_force(own)
 
+    def account_before(self, options: ActorOptions) -> clock.Account | None:
+        """For a factory, which makes an actor that is not there yet: what it allocates is that
+        actor's. ``begin`` takes the account over. None: there will be no budget."""
+        limit = self.limit_of(options, object)
+        if limit is None:
+            return None
+        self.install()
+        account = clock.Account()
+        account.hard = account.giant = (limit.hard or 0) if limit.kill else 0
+        if self.own_heaps:
+            account.settle(0)
+        return account
+
     def _in_force(self, limit: HeapLimit | None) -> HeapLimit | None:
         return None if limit is None or limit.size == 0 else limit.over(self.default)
 
-    def begin(self, record: Record[Any], limit: HeapLimit) -> Budget:
-        """Give ``record`` a budget."""
+    def begin(self, record: Record[Any], limit: HeapLimit, account: clock.Account | None = None) -> Budget:
+        """Give ``record`` a budget, and the account that has counted for it already, if any."""
         self.install()
-        budget = self.all[record] = Budget(record, limit, own_heap=self.own_heaps)
+        budget = self.all[record] = Budget(record, limit, own_heap=self.own_heaps, account=account)
         record.account = budget.account
         record.__class__ = BUDGETED[type(record)]
         return budget

@@ -14,13 +14,14 @@ from typing import Any, Final
 
 import trio
 
-from ...heap import clock, own_heaps, walk
+from ...heap import clock, own_heaps
 from ...log import log
 from ..actor.record import Record
 from ..actor.states import DEAD
 from .budget import Budget
+from .findings import Looks
 from .footprints import Footprints
-from .holdings import CHUNK, held_by, on_stack
+from .holdings import CHUNK, on_stack
 
 __all__ = ["Sweep"]
 
@@ -37,11 +38,13 @@ class Sweep:
     Args:
         budgets: those in force.
         learned: where samples of living actors go.
+        looks: where findings go.
     """
 
-    def __init__(self, budgets: Mapping[Record[Any], Budget], learned: Footprints) -> None:
+    def __init__(self, budgets: Mapping[Record[Any], Budget], learned: Footprints, looks: Looks) -> None:
         self._budgets = budgets
         self._learned = learned
+        self._found = looks.sweep
         self._scope = trio.CancelScope()
 
     async def run(self, node: str) -> None:
@@ -70,14 +73,15 @@ class Sweep:
         """One sweep. Others run between its chunks."""
         if not clock.verify():
             clock.reinstall()
-        budgets = list(self._budgets.values())
+        budgets = sorted(self._budgets.values(), key=_number)
         learned = self._learned
         learned.begin_pass()
+        self._found.begin()
         for first in range(0, len(budgets), CHUNK):
             chunk = [b for b in budgets[first : first + CHUNK] if b.record.state != DEAD and not on_stack(b.record)]
             simple = [b for b in chunk if not b.limit.include_shared]
-            sizes = walk.census(held_by(b.record for b in simple))
-            for budget, size in zip(simple, sizes, strict=True):
+            found = self._found.count([b.record for b in simple])
+            for budget, size in zip(simple, found.held, strict=True):
                 if size > budget.limit.size:
                     budget.at_boundary()
                 else:
@@ -87,3 +91,8 @@ class Sweep:
                 if budget.limit.include_shared:
                     budget.at_boundary()
             await trio.lowlevel.checkpoint()
+        self._found.end()
+
+
+def _number(budget: Budget) -> int:
+    return budget.record.number

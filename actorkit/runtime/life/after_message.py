@@ -1,8 +1,9 @@
 """Between two messages: what an actor attends to before it takes the next one.
 
-Its control lane comes first, in this order (see ``relations.ControlLane``): a kill, an end that
+Its control lane comes first, in this order (see ``control.ControlLane``): a kill, an end that
 ``init`` or ``terminate`` has decided, the rest of the message (``continue_with``), requests of the
-system, a stop, a suspension. Then the actor goes on to its mailbox, or idles.
+system, a stop, what it is to hear before other messages, a suspension. Then the actor goes on to
+its mailbox, or idles.
 """
 
 from __future__ import annotations
@@ -50,6 +51,9 @@ class AfterMessage(Crashes):
             self.report_end(record, reason)
             self.begin_terminate(record, reason)
             return record.state != DEAD
+        if control.ahead is not None:
+            record.put_next_message(control.ahead)
+            control.ahead = None
         if control.suspended:
             record.state = SUSPENDED
             return False

@@ -2,9 +2,9 @@
 
 The record comes first. It has its number, its name, its link and its budget before the constructor
 runs, so the actor itself does what the constructor does. The object is in the record only when its
-constructor has returned; ``init``, if the class has one, is then queued as the first message, with
-a deadline. A constructor that raises is a StartFailed for whoever spawned, and a signal for nobody
-(as in OTP since 26).
+constructor has returned (that of an actor with a budget earlier, for looks from inside); ``init``,
+if the class has one, is then queued as the first message, with a deadline. A constructor that
+raises is a StartFailed for whoever spawned, and a signal for nobody (as in OTP since 26).
 
 An exception of a constructor must not keep the object alive. So it is raised outside of the
 ``except`` block, where it has no context, and no variable on its way holds the object.
@@ -17,8 +17,9 @@ import math
 from typing import Any, Final
 
 from ...errors import ActorExit, NodeStopped, StartFailed
+from ...heap.clock import Account
 from ...heap.walk import size_of
-from ...reasons import Crash, ExitReason, InitTimeout
+from ...reasons import ExitReason, InitTimeout
 from ..actor.context import ActorContext
 from ..actor.envelope import FirstMessage
 from ..actor.record import Record, RecordKind
@@ -103,6 +104,7 @@ class Births(AfterMessage):
         link_to: Record[Any] | None = None,
         watcher: Watcher | None = None,
         made: Any = None,
+        account: Account | None = None,
     ) -> Record[Any]:
         """Make an actor. Its constructor runs now, as the actor; ``init``, if it has one, is its
         first message.
@@ -113,6 +115,7 @@ class Births(AfterMessage):
             link_to: the actor that it is linked to from the first moment.
             watcher: hears of the outcome of ``init``, or at once if there is none.
             made: its object, if a factory has made that.
+            account: what the factory was counted to.
 
         Raises:
             StartFailed: the constructor raised.
@@ -122,13 +125,12 @@ class Births(AfterMessage):
         self.numbers = number = self.numbers + 1
         parent = self.current
         record = kind.record_class(kind, number, parent)
-        hook = self.step_hook
         self.admit(record, link_to)
+        hook = None
         try:
             if kind.limit is not None:
-                # What a factory has made was allocated in no account: it is looked at.
-                charge = size_of(*args, kwargs) if made is None else kind.limit.size + 1
-                self.budgets.begin(record, kind.limit).account.charge(charge)
+                self.budgets.begin(record, kind.limit, account).account.charge(size_of(*args, kwargs))
+            hook = self.step_hook  # only now: the first budget of a node starts the clock
             self.current = record
             if hook is not None:
                 hook(record)
@@ -137,6 +139,8 @@ class Births(AfterMessage):
                 new = kind.new
                 obj = new(cls) if new is _new else new(cls, *args, **kwargs)
                 object.__setattr__(obj, "ctx", record)  # a frozen class has a __setattr__ of its own
+                if kind.limit is not None:
+                    record.obj = obj  # what an alarm finds there is the newborn's
                 free = self.free_contexts
                 context = free.pop() if free else self.base_context.copy()
                 context.run(kind.construct, obj, *args, **kwargs)
@@ -195,6 +199,7 @@ class Births(AfterMessage):
         """The constructor raised, or there was no memory for the budget. Returns what the spawner
         gets."""
         self.current = parent
+        record.obj = None
         try:
             if self.step_hook is not None:
                 self.step_hook(parent)
@@ -215,7 +220,7 @@ class Births(AfterMessage):
         if control is not None and control.kill is not None:
             reason = control.kill
         else:
-            reason = error.reason if isinstance(error, ActorExit) else Crash.from_exception(error, 1)
+            reason = error.reason if isinstance(error, ActorExit) else self.crash_of(record, error, error, 1)
         self.forget(error)
         record.kind.owner, owner = None, record.kind.owner
         try:

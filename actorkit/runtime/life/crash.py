@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import attrs
+
 from ...errors import ActorExit
 from ...log import log
-from ...reasons import Crash, ExitReason
+from ...reasons import Crash, ExitReason, bounded
 from ..actor.events import ActorCrashed
 from ..actor.record import Record
 from ..actor.reports import report_crash
@@ -40,7 +42,17 @@ class Crashes(OrderlyEnds):
         leaf = alone(error)
         if isinstance(leaf, ActorExit) and isinstance(leaf.reason, ExitReason):
             return leaf.reason
-        return Crash.from_exception(error, frames)
+        return self.crash_of(record, error, leaf, frames)
+
+    def crash_of(self, record: Record[Any], error: BaseException, leaf: BaseException, frames: int) -> Crash:
+        """The crash that ``error`` is. If its ``leaf`` is a MemoryError because the actor's budget
+        has refused a request, the crash says so."""
+        crash = Crash.from_exception(error, frames)
+        account = record.account
+        refusal = "" if account is None or not isinstance(leaf, MemoryError) else account.owner.refusal()
+        if not refusal:
+            return crash
+        return attrs.evolve(crash, message=bounded(f"{crash.message}: {refusal}" if crash.message else refusal))
 
     def crashed(self, record: Record[Any], error: BaseException, reply: Any, reason: ExitReason | None = None) -> bool:
         """A handler raised. True: ``terminate`` is its next message; False: it is dead. ``reason``:

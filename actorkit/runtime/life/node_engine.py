@@ -153,14 +153,15 @@ class NodeEngine(Scheduler):
 
     # --- time ---------------------------------------------------------------------------------
 
-    def send_after(self, seconds: float, to: Ref[Any], message: object) -> Timer:
-        """See ``Context.send_after``."""
+    def send_after(self, seconds: float, to: Ref[Any], arguments: tuple[object]) -> Timer:
+        """See ``Context.send_after``. ``arguments``: the message alone, which nothing else here may
+        hold (see ``Ref.cast_packed``)."""
         self.home.check("start", "a timer")
         if not (isinstance(seconds, (int, float)) and 0 <= seconds < math.inf):
             raise ValueError(f"cannot send after {seconds!r} s: give a finite number of seconds, 0 or more")
         if not isinstance(to, Ref):
             raise TypeError(f"cannot send after {seconds:g} s to {shown(to, 200)}: give a ref")
-        return to.post_after(self, seconds, message)
+        return to.post_after(self, seconds, arguments)
 
     # --- end ----------------------------------------------------------------------------------
 

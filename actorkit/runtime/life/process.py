@@ -24,6 +24,7 @@ from ...heap.walk import size_of
 from ...policy.seconds import as_seconds
 from ...reasons import NORMAL, shown
 from ..actor.context import ActorContext
+from ..actor.envelope import Notice
 from ..actor.record import Record
 from ..actor.states import DEAD, IDLE, RUNNING
 from ..base.activations import way_in
@@ -91,6 +92,28 @@ class ReceivingContext(ActorContext[Process]):
             reschedule(receiver, WAKE)
         self.state = RUNNING
 
+    def post_ahead(self, message: object) -> None:
+        """The next ``receive`` that wants it gets it before older messages."""
+        if self.state == DEAD:
+            return
+        worker: ProcessWorker = self.worker
+        if worker.receiver is not None:
+            # Its task may be about to park, and cannot be woken before it has.
+            self.kind.engine.timers.after(0, self._put_ahead, message)
+        else:
+            self._put_ahead(message)
+
+    def _put_ahead(self, message: object) -> None:
+        if self.state == DEAD:
+            return
+        worker: ProcessWorker = self.worker
+        self.forget_notices(type(message))
+        if self.state == IDLE:
+            self.make_ready()
+        self.gather_messages()
+        self.put_next_message(Notice((self.kind.info, (message,), None)))
+        worker.overtaken = True
+
     @overload
     async def receive(self, *, within: float | None = None) -> Any: ...
     @overload
@@ -136,6 +159,7 @@ class ReceivingContext(ActorContext[Process]):
         refused = 0
         late = False
         while True:
+            worker.overtaken = False
             if self.gather_messages():
                 found = self.find_message(test, refused)
                 if found is not None:
@@ -159,7 +183,7 @@ class ReceivingContext(ActorContext[Process]):
                 late = scope.cancelled_caught
             if self._is_killed(task):
                 await engine.checkpoint()
-            refused = min(refused, self.gathered)
+            refused = 0 if worker.overtaken else min(refused, self.gathered)
 
     @overload
     def receive_nowait(self) -> Any: ...
@@ -248,13 +272,13 @@ class BudgetedReceiver(BudgetedRecord):
     def send(self, message: object, /) -> bool:
         arguments = (message,)
         del message
-        return self._enqueue((self.kind.info, arguments, None))
+        return self.send_packed(arguments)
 
 
 class ProcessWorker:
     """The trio task of one process, in the place of a pool worker."""
 
-    __slots__ = ("actor", "coro", "interrupted", "receiver", "scope")
+    __slots__ = ("actor", "coro", "interrupted", "overtaken", "receiver", "scope")
 
     def __init__(self, actor: ReceivingContext) -> None:
         self.actor = actor
@@ -262,6 +286,8 @@ class ProcessWorker:
         self.scope: trio.CancelScope | None = None
         self.receiver: Task | None = None
         self.interrupted = False
+        #: A message was put before those that ``receive`` has looked at.
+        self.overtaken = False
 
     def interrupt(self) -> None:
         self.interrupted = True

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from ...heap.walk import census
 from ..actor.record import Record
 from ..actor.ref import Ref
 from ..actor.states import DEAD
-from ..budgets.holdings import CHUNK, held_by
+from ..budgets.holdings import CHUNK
 
 if TYPE_CHECKING:
     from ..life.scheduler import Scheduler
@@ -75,12 +74,15 @@ async def _walked(engine: Scheduler, records: list[Record[Any]]) -> list[tuple[R
     found: list[tuple[Record[Any], int]] = []
     learned = engine.learned
     learned.begin_pass()
+    findings = engine.budgets.looks.census
+    findings.begin()
     for first in range(0, len(records), CHUNK):
         piece = [record for record in records[first : first + CHUNK] if record.state != DEAD]
-        sizes = census(held_by(piece))
+        sizes = findings.count(piece).held.tolist()
         found += zip(piece, sizes, strict=True)
         for record, size in zip(piece, sizes, strict=True):
             if record.kind.footprint is not None:
                 learned.living(record, size)
         await trio.lowlevel.checkpoint()
+    findings.end()
     return found

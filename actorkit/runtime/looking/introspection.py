@@ -13,6 +13,8 @@ from ..actor.pid import Pid
 from ..actor.record import Record, record_of
 from ..actor.ref import Ref
 from ..actor.states import STATES, StateName
+from ..budgets.budget import Budget
+from ..budgets.findings import Found
 from ..budgets.holdings import heap_of
 
 if TYPE_CHECKING:
@@ -39,10 +41,14 @@ class ProcessInfo:
         scheduling: its child spec's ``scheduling``.
         tasks: the number of tasks in its nurseries.
         waiting_for: the actors whose answer it waits for, or room in whose mailbox.
-        memory: what it holds, walked now. What its code holds in running frames is not in it.
+        memory: what it holds, as the last look at it, or the last census, has found; None: nobody
+            has looked yet. What its code holds in running frames is not in it.
+        memory_age: how many seconds ago that was; 0.0 with ``walk=True``.
+        held_at_most: what it has allocated or received and may hold still, now, by its account;
+            None: it has none, since it has no limit.
         max_heap_size: its limit in bytes.
         heap_peak: the most that a look has found since it has a limit.
-        own_heap: what its own pages hold, if it has any. That needs no walk.
+        own_heap: what its own pages hold, now, if it has any.
     """
 
     pid: Pid
@@ -59,19 +65,22 @@ class ProcessInfo:
     scheduling: str
     tasks: int
     waiting_for: tuple[Pid, ...]
-    memory: HeapUsage
+    memory: HeapUsage | None
+    memory_age: float | None
+    held_at_most: int | None
     max_heap_size: int | None
     heap_peak: int | None
     own_heap: OwnHeap | None
 
 
-def process_info(engine: Scheduler, record: Record[Any]) -> ProcessInfo | None:
-    """What ``record`` is and does now; None: it is dead."""
+def process_info(engine: Scheduler, record: Record[Any], *, walk: bool = False) -> ProcessInfo | None:
+    """What ``record`` is and does now; None: it is dead. ``walk``: measure what it holds."""
 
     if not record.alive:
         return None
     kind, relations = record.kind, record.relations
     budget = engine.budgets.all.get(record)
+    found = _measured(engine, record) if walk else _found(engine, record, budget)
     waiting = []
     link = record.pending
     while link is not None:
@@ -94,11 +103,27 @@ def process_info(engine: Scheduler, record: Record[Any]) -> ProcessInfo | None:
         scheduling=kind.options.scheduling,
         tasks=len(relations.kids or ()) if relations is not None else 0,
         waiting_for=tuple(waiting),
-        memory=heap_of(record),
+        memory=None if found is None else found.usage,
+        memory_age=None if found is None else found.age,
+        held_at_most=None if budget is None else _held_at_most(budget),
         max_heap_size=None if budget is None else budget.limit.size,
         heap_peak=None if budget is None else budget.peak,
         own_heap=None if budget is None else budget.own_pages(),
     )
+
+
+def _measured(engine: Scheduler, record: Record[Any]) -> Found:
+    usage = heap_of(record, shared=True)
+    engine.budgets.looks.note(record, usage)
+    return Found.now(usage)
+
+
+def _found(engine: Scheduler, record: Record[Any], budget: Budget | None) -> Found | None:
+    return engine.budgets.looks.last(record, None if budget is None else budget.found)
+
+
+def _held_at_most(budget: Budget) -> int:
+    return budget.known + budget.account.bytes
 
 
 @attrs.frozen

@@ -1,0 +1,12 @@
+"""What is expected to fail until it is built."""
+
+from __future__ import annotations
+
+from tests.promises.cells import Cell
+
+
+def not_yet(cell: Cell) -> str | None:
+    """Why the cell is expected to fail; None: it is not."""
+    if cell.shape.cyclic and cell.promise.name != "churn":
+        return "budgets do not use the own pass yet"
+    return None

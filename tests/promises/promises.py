@@ -1,0 +1,145 @@
+"""What is promised, one ``Promise`` each."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+import actorkit as ak
+from tests.promises.doors import Door
+from tests.promises.shapes import Shape, Way, tokens
+from tests.promises.world import KIB, LIMIT, Load, World, budget_of, inside_is_possible
+
+__all__ = ["PROMISES", "Promise"]
+
+SLACK: Final = 48 * KIB
+"""What an actor may hold besides, and what looks may miss in freelists."""
+
+LEEWAY: Final = 64 * KIB + LIMIT // 4
+"""How far an actor may get beyond its limit before it is stopped inside a message."""
+
+
+@attrs.frozen
+class Promise:
+    """See the package's docstring, *To add a promise*."""
+
+    name: str
+    says: str
+    """The sentence that users may rely on."""
+    load: Load
+    check: Callable[[World, Door, Shape, Way], None]
+    """Asserts that it was kept. Called when all is quiet."""
+    why_not: Callable[[Door, Shape, Way], str | None] = lambda door, shape, way: None
+    """Why it does not apply to a cell; None: it does."""
+
+
+def _living(world: World) -> None:
+    """The budget has neither ended the subject nor disturbed its code."""
+    assert world.reason is None
+    assert world.work.raised is None
+    assert world.work.finished
+
+
+def _stopped(world: World, door: Door, shape: Shape, way: Way) -> None:
+    reason = world.reason
+    if world.work.raised is not MemoryError or shape is not Shape.LARGE:  # else a request was refused
+        assert isinstance(reason, ak.MemoryLimit), reason
+        assert reason.limit == LIMIT
+    made = world.work.bytes_made
+    assert made >= LIMIT * 0.6
+    if is_stopped_inside(door, shape, way):
+        assert made <= LIMIT + LEEWAY
+        assert not world.work.finished
+
+
+def is_stopped_inside(door: Door, shape: Shape, way: Way) -> bool:
+    """In the middle of the message, or when that is done? What C holds of the actor's own hides
+    what it leads to, so there it is proved only where the object is the root."""
+    if not inside_is_possible() or not door.inside or way is Way.FINALISER:
+        return False
+    return way is Way.PLAIN or not (shape.cyclic or door.in_locals)
+
+
+def _is_held_by_others(shape: Shape) -> str | None:
+    return "what somebody else holds as well is not the actor's" if shape is Shape.SHARED else None
+
+
+def _gone(world: World, door: Door, shape: Shape, way: Way) -> None:
+    _stopped(world, door, shape, way)
+    gc.collect()
+    assert tokens() <= world.tokens_before
+    assert world.reason is None or world.ref not in world.node.engine.budgets.all
+
+
+def _watched(world: World, door: Door, shape: Shape, way: Way) -> None:
+    _living(world)
+    assert world.budget.peak >= world.work.bytes_made * 0.8
+
+
+def _charged(world: World, door: Door, shape: Shape, way: Way) -> None:
+    _living(world)
+    held = 0 if shape is Shape.SHARED else world.work.bytes_made
+    budget = world.budget
+    budget.look()
+    assert held * 0.8 - SLACK / 2 <= budget.known <= held * 1.25 + SLACK
+    others = budget_of(world.bystander)
+    others.look()
+    assert others.known <= SLACK
+    assert others.account.held_at_most <= SLACK
+
+
+def _in_memory_of_its_own(door: Door, shape: Shape, way: Way) -> str | None:
+    if not shape.cyclic:
+        return "it is freed as it is dropped: see churn"
+    if door is Door.THREAD:
+        return "the collector runs in whatever thread comes to it"
+    return None
+
+
+PROMISES: Final = (
+    Promise(
+        "kept",
+        "What an actor keeps beyond its limit ends it: in the middle of the message where that can be, else when the "
+        "message is done, and never before it holds so much.",
+        Load(made=3, kept=4),
+        _stopped,
+        lambda door, shape, way: _is_held_by_others(shape),
+    ),
+    Promise(
+        "churn",
+        "What an actor drops at once never ends it, however much it is.",
+        Load(made=12, kept=0.4),
+        lambda world, door, shape, way: _living(world),
+        lambda door, shape, way: "what it drops is garbage in cycles: see garbage" if shape.cyclic else None,
+    ),
+    Promise(
+        "garbage",
+        "Garbage in cycles is collected, and does not end the actor that made it.",
+        Load(made=8, kept=0.4),
+        lambda world, door, shape, way: _living(world),
+        _in_memory_of_its_own,
+    ),
+    Promise(
+        "charged",
+        "What an actor keeps is charged to it and to nobody else, and what somebody else holds as well to nobody.",
+        Load(made=0.5, kept=1),
+        _charged,
+    ),
+    Promise(
+        "watched",
+        "An actor with kill=False is never ended and nothing is refused, but its peak is known.",
+        Load(made=2, kept=3, kill=False),
+        _watched,
+        lambda door, shape, way: _is_held_by_others(shape),
+    ),
+    Promise(
+        "gone",
+        "When its budget has ended an actor, nothing of what it kept is left.",
+        Load(made=3, kept=4),
+        _gone,
+        lambda door, shape, way: _is_held_by_others(shape),
+    ),
+)

@@ -1,0 +1,44 @@
+"""A selection of the cells: each pair of two members of different kinds occurs in it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import pytest
+
+from tests.promises.cells import Cell, all_cells, pairs_of, pairwise, run, why_not
+from tests.promises.doors import THROUGH, Door
+from tests.promises.not_yet import not_yet
+from tests.promises.shapes import PIECE, Shape
+
+
+def parameter(cell: Cell) -> object:
+    why = not_yet(cell)
+    marks = () if why is None else (pytest.mark.xfail(reason=why, strict=False),)
+    return pytest.param(cell, id=cell.name, marks=marks)
+
+
+@pytest.mark.parametrize("cell", [parameter(cell) for cell in pairwise()])
+async def test_it_is_kept(cell: Cell, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)  # of finalisers that were stopped
+    caplog.set_level(logging.CRITICAL, "actorkit")
+    await run(cell)
+
+
+def test_each_member_has_its_function() -> None:
+    """An empty cell would be one that no function fills."""
+    assert THROUGH.keys() == set(Door)
+    assert PIECE.keys() == set(Shape)
+
+
+def test_what_does_not_apply_has_a_reason() -> None:
+    for cell in all_cells():
+        why = why_not(cell)
+        assert why is None or len(why.split()) > 3, cell.name
+
+
+def test_each_pair_that_applies_is_selected() -> None:
+    applies = {pair for cell in all_cells() if why_not(cell) is None for pair in pairs_of(cell)}
+    selected = {pair for cell in pairwise() for pair in pairs_of(cell)}
+    assert selected == applies
