@@ -67,8 +67,8 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, "actorkit")
 
 
-GROSS = {"Csv", "LargeChurn", "FailingUploads"}
-"""Refused today, since refusals go by gross bytes."""
+GROSS = {"Csv", "LargeChurn", "FailingUploads", "LinkedLists"}
+"""Refused or looked at too often, since gross bytes decide."""
 
 
 def each_of(*programs: type[Program]) -> list[Any]:
