@@ -440,6 +440,12 @@ pages_of_heap(const void *heap, void (*each)(void *, const void *), void *contex
 #endif
 }
 
+static uint64_t
+held_at_most(PyObject *object)
+{
+    return Py_IS_TYPE(object, &AccountType) ? account_held_at_most((Account *)object) : 0;
+}
+
 static const void *
 ledger_of_account(PyObject *object)
 {
@@ -454,7 +460,7 @@ bytes_in_ledger(const void *ledger, const void *block)
 }
 
 static const HeapOwners heap_owners = {
-    heap_of_block, heap_of_account, pages_of_heap, ledger_of_account, bytes_in_ledger,
+    heap_of_block, heap_of_account, pages_of_heap, ledger_of_account, bytes_in_ledger, held_at_most,
 };
 
 /* --- The module ------------------------------------------------------------------------------- */
@@ -473,6 +479,7 @@ static PyMethodDef clock_methods[] = {
     {"own_heaps", clock_own_heaps, METH_VARARGS, own_heaps_doc},
     {"guard_imports", clock_guard_imports, METH_NOARGS, guard_imports_doc},
     {"collect_own", clock_collect_own, METH_O, collect_own_doc},
+    {"never_refuse", clock_never_refuse, METH_VARARGS, never_refuse_doc},
     {"keeps_ledgers", clock_keeps_ledgers, METH_NOARGS, keeps_ledgers_doc},
     {"purge", clock_purge, METH_O, purge_doc},
     {"heap_statistics", clock_heap_statistics, METH_VARARGS, heap_statistics_doc},

@@ -36,6 +36,7 @@ __all__ = [
     "install",
     "installed",
     "keeps_ledgers",
+    "never_refuse",
     "own_heaps",
     "purge",
     "pymalloc_report",
@@ -443,6 +444,14 @@ def collect_own(account: Account, /) -> int:
     if not isinstance(account, Account):
         raise TypeError(f"collect_own takes an Account, not {type(account).__name__}")
     return 0
+
+
+def never_refuse(begin: tuple[str, ...], but: tuple[str, ...] = (), /) -> None:
+    """Refuse no request of code whose file begins like one of these, but for those that begin like
+    one of the others. Nothing is refused here."""
+    for path in (*begin, *but):
+        if not isinstance(path, str):
+            raise TypeError(f"the files must be tuples of str, not of {type(path).__name__}")
 
 
 def keeps_ledgers() -> bool:

@@ -142,7 +142,7 @@ class Budget:
         middle of a message, whose code runs in ``frames``."""
         limit = self.limit
         usage = self._walk(roots_of(self.record), self.record.message_queues(), frames)
-        self.found = Found.now(usage)
+        self.found = self.record.engine.budgets.looks.found(usage)
         charged = self.charged(usage)
         if charged <= limit.size and frames and not usage.exact:
             # Something that runs could not be seen, so this proves nothing. The boundary looks
