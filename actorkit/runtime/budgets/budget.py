@@ -44,7 +44,6 @@ from ...heap.usage import HeapUsage, OwnHeap
 from ...log import log
 from ...policy.memory.budget_pressure import BudgetPressure, Telling
 from ...policy.memory.heap_limit import HeapLimit
-from ...policy.memory.unexplained import is_hidden
 from ...reasons import bounded
 from ..actor.envelope import Message
 from ..actor.events import HeapLimitPassed
@@ -201,10 +200,6 @@ class Budget:
         """It need not be looked at while it holds no more than this."""
         telling, size = self.telling, self.limit.size
         return size if telling is None or self.told else telling.at - 1
-
-    def may_be_over(self, found: int) -> bool:
-        """May it hold more than its mark, although the first pass has found only so much?"""
-        return found > self.mark or is_hidden(self.account.held_at_most, found, self.mark)
 
     def _arm(self, charged: int) -> None:
         """It holds so much: when is it to be looked at again? The clock itself moves that on while

@@ -219,7 +219,7 @@ class Search:
             gc.collect(1)
             if calls_for_collection(account.held_at_most - held, 0, size):
                 if account.own_heap:
-                    getattr(clock, "collect_own", _no_collection)(account)
+                    clock.collect_own(account)
                 else:
                     gc.collect()
         finally:
@@ -229,10 +229,6 @@ class Search:
         self.unseen = min(self.unseen, self.abroad)
         if self.abroad > unseen // 2:  # else it was as much worth as what the interpreter collects by itself
             pacing.collections.took(began, pacing.now())
-
-
-def _no_collection(_account: clock.Account) -> int:
-    return 0
 
 
 def measured_alone(queues: Sequence[Any], size: int) -> HeapUsage:
