@@ -268,6 +268,19 @@ class PureWalk:
         for entry in entries:
             self.after_gc += self._settle(entry, _CYCLE, AFTER_GC)
 
+    def doubtful(self) -> list[object]:
+        """The containers that were met and did not die: others seem to hold them too."""
+        entries = self._entries.values()
+        return [
+            entry.obj
+            for entry in entries
+            if not entry.flags & (_DEAD | _STOP) and not facts_of(type(entry.obj)).is_leaf
+        ]
+
+    def is_shared(self, obj: object) -> bool:
+        """After the own pass: was it not found to be private?"""
+        return bool(self._entries[id(obj)].flags & _SHARED)
+
     def _meet_leftover(self, entry: _Entry) -> None:
         """An object is met that is not opened: open it, put it off, or leave it."""
         if entry.flags & (_DEAD | _STOP | _OPENED):
@@ -298,7 +311,8 @@ class PureWalk:
                     continue
             else:
                 entry = unexplained.popleft()
-            if self._foreign_edges >= cap * FOREIGN_EDGES or _is_others_table(entry.obj, cap):
+            room = 0 if entry.left else cap - self._foreign_entered
+            if self._foreign_edges >= cap * FOREIGN_EDGES or _is_others_table(entry.obj, cap, room):
                 self.capped = True
             else:
                 self._foreign_edges += 1 + self._count_all(entry)
@@ -364,10 +378,10 @@ class PureWalk:
         return total
 
 
-def _is_others_table(obj: Any, cap: int) -> bool:
+def _is_others_table(obj: Any, cap: int, room: int) -> bool:
     """Is this a long container of other containers? Then it is a table of somebody else's. A few
-    elements are asked."""
-    if not isinstance(obj, (list, tuple, dict, set, frozenset)) or len(obj) <= cap // 8:
+    elements are asked, unless there is room for all."""
+    if not isinstance(obj, (list, tuple, dict, set, frozenset)) or len(obj) <= max(cap // 8, room):
         return False
     if isinstance(obj, (set, frozenset)) or len(obj) > cap * FOREIGN_EDGES:
         return True
