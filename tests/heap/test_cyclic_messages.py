@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -68,8 +67,8 @@ def test_what_is_shared_is_not_looked_into_each_time(sizer: Any) -> None:
 
 
 @pytest.fixture
-def account() -> Iterator[clock.Account]:
-    yield clock.Account()
+def account() -> clock.Account:
+    return clock.Account()
 
 
 @pytest.mark.skipif(not clock.COUNTS_ALLOCATIONS, reason="the portable clock does not tell")

@@ -179,13 +179,6 @@ flat_bytes(PyObject *const *objects, Py_ssize_t count)
 
 /* --- Cycles ------------------------------------------------------------------------------------ */
 
-/* Is this entry a container that others seem to hold too? */
-static inline int
-is_doubtful(Walk *walk, const Entry *entry)
-{
-    return !(entry->flags & (ENTRY_DEAD | ENTRY_STOP)) && !is_leaf(entry->object, facts_of(walk, Py_TYPE(entry->object)));
-}
-
 /* The bytes of private cycles in what a message holds. `*capped` is set if there may be more. */
 static size_t
 cyclic_bytes(Walk *walk, int *capped)
@@ -193,7 +186,7 @@ cyclic_bytes(Walk *walk, int *capped)
     size_t met = walk->used, doubtful = 0;
     for (size_t i = 0; i < met; i++) {
         Entry *entry = &walk->table[walk->order[i]];
-        doubtful += is_doubtful(walk, entry) && !is_known_shared(entry->object);
+        doubtful += is_leftover(walk, entry) && !is_known_shared(entry->object);
     }
     if (doubtful == 0 || ended(walk)) {
         return 0;
@@ -201,7 +194,7 @@ cyclic_bytes(Walk *walk, int *capped)
     run_own_pass(walk, MESSAGE_CAP);
     for (size_t i = 0; i < met; i++) {
         Entry *entry = &walk->table[walk->order[i]];
-        if (is_doubtful(walk, entry)) {
+        if (is_leftover(walk, entry)) {
             if (entry->flags & ENTRY_SHARED) {
                 remember_shared(entry->object);
             }

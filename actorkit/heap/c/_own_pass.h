@@ -46,13 +46,6 @@ enum {
 #define SHADOW_LEFT ((uint32_t)1 << SHADOW_SHIFT)
 #define NOT_PRIVATE (ENTRY_DEAD | ENTRY_STOP | ENTRY_SHARED)
 
-/* Does it hold nothing that a traversal could show? */
-static inline int
-is_leaf(PyObject *object, const TypeFacts *facts)
-{
-    return facts->adapter == NULL && (facts->traverse == NULL || !PyObject_IS_GC(object));
-}
-
 static inline uint32_t
 new_shadow(size_t left, int stop)
 {

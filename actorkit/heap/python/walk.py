@@ -130,7 +130,7 @@ def census_found(records: Sequence[object], plan: RecordPlan, /) -> FoundColumns
         state = walk.bytes
         walk.drop(mailbox, MAILBOX)
         exact = exact and walk.exact
-        leftovers = walk.leftovers()
+        leftovers = len(walk.leftovers())
         rows.append((walk.bytes, walk.bytes - state, walk.objects, leftovers))
         account = getattr(record, plan.account.__name__, None)
         more = int(getattr(account, "held_at_most", 0)) - walk.bytes
@@ -188,10 +188,10 @@ def size_of(*objects: object) -> int:
             return total
     walk = PureWalk()
     walk.drop(objects)
-    doubtful = walk.doubtful()
-    if any([not _KnownShared.has(obj) for obj in doubtful]):
+    leftovers = walk.leftovers()
+    if [obj for obj in leftovers if not _KnownShared.has(obj)]:
         walk.find_cycles(sys.maxsize, MESSAGE_CAP)
-        for obj in doubtful:
+        for obj in leftovers:
             _KnownShared.note(obj, walk.is_shared(obj))
     return walk.bytes + walk.after_gc
 
