@@ -17,6 +17,7 @@ from threading import get_ident
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 from ...errors import ActorExit, AlreadyRegistered, BadArguments, NotInsideActor
+from ...heap.clock import nobodys
 from ...policy.exit_signals import Source
 from ...policy.memory.heap_limit import HeapLimit, as_heap_limit
 from ...policy.memory.memory_sample import Priority
@@ -137,6 +138,7 @@ class ActorContext(Record[A_co]):
         self._self("priority")
         self.need_relations().memory_priority = Priority(value)
 
+    @nobodys
     def watch_memory(self, wanted: bool = True) -> None:
         """Get ``MemoryPressure`` messages when the node's memory level changes; ``False``: no more
         of them. For actors that can let go of something, such as a cache."""
