@@ -1,12 +1,12 @@
 """The optional extensions; everything else of the package's configuration is in pyproject.toml.
 
-They are built where they can work (on CPython with the GIL) and where there is a C compiler.
+They are built where they can work (on a CPython whose insides are known) and where there is a C
+compiler.
 Everywhere else the package is complete without them, with the weaker guarantees that
 ``actorkit.heap.capabilities`` names.
 """
 
-import sys
-import sysconfig
+import runpy
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -18,6 +18,6 @@ EXTENSIONS = [
     for name in ("_clock", "_walk")
 ]
 
-supported = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
+why_unknown = runpy.run_path("actorkit/heap/interpreter/versions.py")["WHY_UNKNOWN"]
 
-setup(ext_modules=EXTENSIONS if supported else [])
+setup(ext_modules=EXTENSIONS if why_unknown is None else [])

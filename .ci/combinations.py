@@ -35,6 +35,8 @@ COMBINATIONS = [
     ("3.13", "pure"),
     ("3.12", "pure"),
 ]
+"""Each supported version twice; the first with the extension is MAIN. A test compares them with
+``actorkit/heap/interpreter/versions.py``."""
 BEGUN = time.monotonic()
 BUDGET = 60.0 * float(os.environ.get("CI_MINUTES", "40"))
 

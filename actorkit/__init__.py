@@ -11,6 +11,7 @@ from .governor.subtree_governor import SubtreeGovernor as SubtreeGovernor
 from .governor.subtree_governor import govern_subtree as govern_subtree
 from .heap.capabilities import Capabilities as Capabilities
 from .heap.explain import Explanation as Explanation
+from .heap.interpreter.versions import warn_if_unknown as _warn_if_unknown
 from .heap.memory_limit import LargestType as LargestType
 from .heap.memory_limit import MemoryLimit as MemoryLimit
 from .heap.usage import HeapUsage as HeapUsage
@@ -100,5 +101,6 @@ from .supervision.partition import partitioned as partitioned
 from .supervision.static import Supervisor as Supervisor
 from .supervision.static import supervisor as supervisor
 
+_warn_if_unknown()
 _protect_package()
 _keep_old_modules()

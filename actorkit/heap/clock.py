@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from .extensions import why_not
 from .python import clock as portable_clock
+from .python.interruption import NEVER_REFUSED, REFUSED
 
 __all__ = ["WHY_PORTABLE"]
 __all__ += portable_clock.__all__
@@ -29,5 +30,9 @@ WHY_PORTABLE: Final[str | None] = why_not("_clock", portable_clock.__all__)
 
 if TYPE_CHECKING or WHY_PORTABLE is None:
     from .c._clock import *  # noqa: F403
+    from .c._clock import never_refuse
 else:
     from .python.clock import *  # noqa: F403
+    from .python.clock import never_refuse
+
+never_refuse(NEVER_REFUSED, REFUSED)

@@ -27,8 +27,6 @@ from contextlib import AbstractAsyncContextManager
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, Unpack, cast, overload
 
-import attrs
-
 from ..heap.capabilities import Capabilities, capabilities
 from ..heap.explain import Explanation
 from ..policy.memory.footprint import Footprint
@@ -281,10 +279,12 @@ class Node:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What of the memory budgets is in force here; ``python -m actorkit doctor`` says how to
-        get the rest."""
-        found = capabilities()
-        return attrs.evolve(found, return_pages=found.return_pages and self.engine.budgets.own_heaps)
+        """What of the memory budgets is in force here, seen from the calling thread;
+        ``python -m actorkit doctor`` tries it, and says how to get the rest.
+
+        A node outside of the main thread has no ``stop_in_handler``, and ``stop_in_thread`` (a
+        function in ``ak.to_thread``) is nowhere."""
+        return capabilities(own_heaps=self.engine.budgets.own_heaps)
 
     async def heap_census(self, *, walk: bool = True) -> HeapCensus:
         """What every actor holds, and every class: one pass, in pieces, with others running in

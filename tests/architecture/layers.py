@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("supervision",),
     ("otp",),
     ("governor", "net", "testing"),
+    ("doctor",),
     ("cli", "__main__"),
 )
 

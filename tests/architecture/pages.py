@@ -1,4 +1,4 @@
-"""The parts of ``docs/architecture.md`` and ``docs/semantics.md`` that are made from the code.
+"""The parts of pages that are made from the code.
 
 They stand between ``<!-- made: name -->`` and ``<!-- end -->``.
 ``python -m tests.architecture pages --write`` makes them again; a test fails while they are out of
@@ -10,12 +10,15 @@ from __future__ import annotations
 import ast
 import enum
 import importlib
+import inspect
 import itertools
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from actorkit.heap.capabilities import Capabilities
+from actorkit.heap.capability_terms import TABLE
 from actorkit.policy.transition import State, Transition
 from tests.architecture.layers import LAYERS, place_of
 from tests.architecture.package import PACKAGE, ROOT, modules, tree_of
@@ -24,6 +27,7 @@ from tests.promises import promises as _promises
 from tests.promises import shapes as _shapes
 
 PAGE = ROOT / "docs" / "architecture.md"
+DEPLOYMENT = ROOT / "docs" / "deployment.md"
 SEMANTICS = ROOT / "docs" / "semantics.md"
 PART = re.compile(r"(<!-- made: (?P<name>[\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -172,6 +176,19 @@ def machines() -> str:
     return "\n".join(parts).strip()
 
 
+def capabilities() -> str:
+    """What of the memory budgets may be missing: what each capability is, what it needs, and how it
+    is without."""
+    arguments = (inspect.getdoc(Capabilities) or "").partition("Args:\n")[2]
+    promises = dict(re.findall(r"^ {4}(\w+): ((?:.|\n {8})+)", arguments, re.MULTILINE))
+    lines = ["| capability | what it is | what it needs | without it |", "|---" * 4 + "|"]
+    for name, terms in TABLE.items():
+        promise = " ".join(promises[name].split()).rstrip(".").replace("``", "`")
+        needs = "; ".join(need.value for need in terms.needs)
+        lines.append(f"| `{name}` | {promise} | {needs} | {terms.without} |")
+    return "\n".join(lines)
+
+
 DRAWABLE = 14
 """More arrows than that are a table."""
 
@@ -204,6 +221,7 @@ def shapes() -> str:
 PARTS: dict[Path, dict[str, Callable[[], str]]] = {
     PAGE: {"layers": layers, "rooms": rooms, "machines": machines},
     SEMANTICS: {"promises": promises, "doors": doors, "shapes": shapes},
+    DEPLOYMENT: {"capabilities": capabilities},
 }
 """For each page what makes each part, by the name in its marker."""
 

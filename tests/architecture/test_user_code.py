@@ -42,7 +42,7 @@ RUN_BY: dict[str, tuple[str, ...] | str] = {
         "otp.stream_pump.Pump._feed",
         *STEPS,
     ),
-    "runtime.life.starter.Starter._make": "there is no actor yet; what it is made of is looked at when it has run",
+    "runtime.life.starter.Starter._make": "it allocates in the account that the actor is going to have",
     "runtime.looking.sys.replace_state.replace": "it runs between two messages; the actor is looked at when it is done",
     "runtime.looking.sys.trace": "what whoever traces keeps is not the actor's",
 }

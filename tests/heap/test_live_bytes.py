@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import importlib.util
 import os
 import random
 import subprocess
@@ -393,6 +394,49 @@ def test_refusals_go_by_what_is_alive() -> None:
     assert account.refused == 2
     del kept
     within(account, lambda: bytearray(400_000))
+
+
+HOG = """
+def hog(size):
+    return bytearray(size)
+
+def through_c(size):
+    return list(map(bytearray, [size]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "refused"),
+    [
+        ("actorkit/runtime/life/made_up.py", False),
+        ("actorkit/testing/made_up.py", True),
+        ("trio/_core/made_up.py", False),
+        ("<frozen importlib._bootstrap>", False),
+        ("<frozen importlib._bootstrap_external>", False),
+        ("/home/user/actorkit/mine.py", True),
+        ("/home/üser/€.py", True),
+    ],
+)
+@pytest.mark.parametrize("name", ["hog", "through_c"])
+def test_code_of_the_runtime_is_never_refused(file: str, refused: bool, name: str) -> None:
+    package, _, rest = file.partition("/")
+    if package in ("actorkit", "trio"):
+        spec = importlib.util.find_spec(package)
+        assert spec is not None
+        assert spec.submodule_search_locations
+        file = os.path.join(spec.submodule_search_locations[0], rest)
+    names: dict[str, Any] = {}
+    exec(compile(HOG, file, "exec"), names)
+    account = Account()
+    account.hard = account.giant = MIB
+    if refused:
+        with pytest.raises(MemoryError):
+            within(account, lambda: names[name](2 * MIB))
+    else:
+        within(account, lambda: names[name](2 * MIB))
+    assert account.refused == refused
+    with pytest.raises(MemoryError):
+        within(account, lambda: bytearray(2 * MIB))
 
 
 # --- Other allocators --------------------------------------------------------------------------

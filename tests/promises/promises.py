@@ -88,6 +88,7 @@ def _charged(world: World, door: Door, shape: Shape, way: Way) -> None:
     others = budget_of(world.bystander)
     others.look()
     assert others.known <= SLACK
+    assert others.account.held_at_most <= SLACK
 
 
 def _in_memory_of_its_own(door: Door, shape: Shape, way: Way) -> str | None:

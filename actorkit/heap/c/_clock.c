@@ -24,6 +24,8 @@
  *     _nobody.h        functions whose allocations are charged to no account
  *     _counting.h      what a request adds to an account, and which requests are refused
  *     _hooks.h         the allocators that stand in front of the interpreter's own
+ *     _guards.h        imports and collections in nobody's account
+ *     _collect_own.h   collecting the garbage of one account
  *     _record_slots.h  where an actor's record keeps its account and its mailbox
  *     _arrivals.h      charging an account with the messages that its actor receives
  *     _account_type.h  the account as Python sees it
@@ -52,6 +54,8 @@
 #endif
 
 #include "_account_type.h"
+#include "_collect_own.h"
+#include "_guards.h"
 #include "_hooks.h"
 #include "_nobody.h"
 
@@ -204,7 +208,7 @@ clock_install(PyObject *Py_UNUSED(module), PyObject *arguments)
         }
     }
     else {
-        if (put_hooks() < 0) {
+        if (put_hooks() < 0 || set_guards(true) < 0) {
             return NULL;
         }
         alarm_function = Py_NewRef(alarm);
@@ -230,6 +234,9 @@ clock_uninstall(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
         Py_RETURN_FALSE;
     }
     STORE(counting, false);
+    if (set_guards(false) < 0) {
+        return NULL;
+    }
     bool lost = true, removable = true;
     for (int i = 0; i < DOMAINS; i++) {
         lost = lost && !is_heard(i);
@@ -272,10 +279,19 @@ PyDoc_STRVAR(reinstall_doc, "reinstall()\n--\n\n"
 static PyObject *
 clock_reinstall(PyObject *module, PyObject *arguments)
 {
-    if (installations > 0 && put_hooks() < 0) {
+    if (installations > 0 && (put_hooks() < 0 || set_guards(true) < 0)) {
         return NULL;
     }
     return clock_verify(module, arguments);
+}
+
+static PyObject *
+clock_guard_imports(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
+{
+    if (installations > 0 && set_guards(true) < 0) {
+        return NULL;
+    }
+    return PyBool_FromLong(installations > 0);
 }
 
 PyDoc_STRVAR(can_interrupt_doc, "can_interrupt()\n--\n\n"
@@ -316,6 +332,9 @@ clock_at_exit(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
     installations = 0;
     Py_CLEAR(alarm_function);
     Py_CLEAR(boundary_function);
+    if (set_guards(false) < 0) {
+        PyErr_Clear();
+    }
     Py_XDECREF((PyObject *)exchange(NULL));
     Py_RETURN_NONE;
 }
@@ -342,12 +361,12 @@ clock_own_heaps(PyObject *Py_UNUSED(module), PyObject *arguments)
 
 PyDoc_STRVAR(keeps_ledgers_doc, "keeps_ledgers()\n--\n\n"
 "Are blocks of more than 512 bytes counted live, in the ledgers of accounts? Otherwise large_live is 0, and such\n"
-"blocks are part of `elsewhere`. Known once the clock has been installed.");
+"blocks are part of `elsewhere`. Before the clock is installed: would they be?");
 
 static PyObject *
 clock_keeps_ledgers(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
 {
-    return PyBool_FromLong(LOAD(sealing));
+    return PyBool_FromLong(installations > 0 ? LOAD(sealing) : ledgers_may_be_kept());
 }
 
 PyDoc_STRVAR(purge_doc, "purge(seconds, /)\n--\n\n"
@@ -455,6 +474,9 @@ static PyMethodDef clock_methods[] = {
     {"verify", clock_verify, METH_NOARGS, verify_doc},
     {"reinstall", clock_reinstall, METH_NOARGS, reinstall_doc},
     {"own_heaps", clock_own_heaps, METH_VARARGS, own_heaps_doc},
+    {"guard_imports", clock_guard_imports, METH_NOARGS, guard_imports_doc},
+    {"collect_own", clock_collect_own, METH_O, collect_own_doc},
+    {"never_refuse", clock_never_refuse, METH_VARARGS, never_refuse_doc},
     {"keeps_ledgers", clock_keeps_ledgers, METH_NOARGS, keeps_ledgers_doc},
     {"purge", clock_purge, METH_O, purge_doc},
     {"heap_statistics", clock_heap_statistics, METH_VARARGS, heap_statistics_doc},

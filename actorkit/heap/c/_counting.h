@@ -19,7 +19,8 @@
  * Refusals. Only requests of REFUSABLE bytes or more are ever refused: one larger than `giant`, or
  * one that would take the account past `hard`. The interpreter does not survive the failure of its
  * small requests, but a large one that fails is an ordinary MemoryError. A realloc that does not
- * grow is never refused.
+ * grow is never refused. Nor is one that is made while the innermost Python code is the runtime's,
+ * trio's or the import machinery's (`never_refuse`): half done, that would cost others more.
  *
  * The GIL. What counts small requests, and `look_at_account`, need it. All else may run without it,
  * in any thread; a thread that Python does not know has no account. */
@@ -30,6 +31,7 @@
 #include "_account.h"
 #include "_alarm.h"
 #include "_contract.h"
+#include "../interpreter/_frames.h"
 
 #define REFUSABLE (64 * 1024) /* smaller requests are never refused */
 
@@ -70,6 +72,59 @@ count_large(Account *account, uint64_t growth)
     }
 }
 
+static PyObject *never_refused, *refused_all_the_same; /* owned: tuples of str, how files begin; or NULL */
+
+static bool
+begins_like_one(PyObject *file, PyObject *beginnings)
+{
+    for (Py_ssize_t i = 0; beginnings != NULL && i < PyTuple_GET_SIZE(beginnings); i++) {
+        if (PyUnicode_Tailmatch(file, PyTuple_GET_ITEM(beginnings, i), 0, PY_SSIZE_T_MAX, -1) == 1) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Does code run that must not be refused memory? Needs the GIL, which the raw domain may be called
+   without. Allocates nothing. */
+static bool
+is_never_refused(void)
+{
+    PyObject *file = innermost_file(_PyThreadState_GET());
+    return file != NULL && PyUnicode_Check(file) && begins_like_one(file, never_refused)
+           && !begins_like_one(file, refused_all_the_same);
+}
+
+static int
+is_tuple_of_str(PyObject *object)
+{
+    for (Py_ssize_t i = 0; PyTuple_Check(object) && i < PyTuple_GET_SIZE(object); i++) {
+        if (!PyUnicode_Check(PyTuple_GET_ITEM(object, i))) {
+            return false;
+        }
+    }
+    return PyTuple_Check(object);
+}
+
+PyDoc_STRVAR(never_refuse_doc, "never_refuse(begin, but=(), /)\n--\n\n"
+"Refuse no request of code whose file begins like one of these, but for those that begin like one of the others.");
+
+static PyObject *
+clock_never_refuse(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    PyObject *begin, *but = NULL;
+    if (!PyArg_ParseTuple(arguments, "O|O:never_refuse", &begin, &but)) {
+        return NULL;
+    }
+    if (!is_tuple_of_str(begin) || !(but == NULL || is_tuple_of_str(but))) {
+        PyErr_SetString(PyExc_TypeError, "the files must be tuples of str");
+        return NULL;
+    }
+    Py_XSETREF(never_refused, Py_NewRef(begin));
+    Py_XSETREF(refused_all_the_same, Py_XNewRef(but));
+    Py_RETURN_NONE;
+}
+
 /* May this request be served? `growth` is what it adds to the bytes of the account. */
 static inline bool
 admits(Account *account, size_t request, uint64_t growth)
@@ -80,18 +135,22 @@ admits(Account *account, size_t request, uint64_t growth)
     if (LIKELY(request < REFUSABLE)) {
         return true;
     }
+    uint64_t hard = LOAD(account->hard), bytes = account_bytes(account);
+    if (LIKELY(request <= LOAD(account->giant) && bytes <= hard && growth <= hard - bytes)) {
+        return true;
+    }
+    bool gil = PyGILState_Check() && _PyThreadState_GET() != NULL; /* with subinterpreters the first says yes */
     if (request <= LOAD(account->giant)) {
-        uint64_t hard = LOAD(account->hard), bytes = account_bytes(account);
-        if (bytes <= hard && growth <= hard - bytes) {
-            return true;
-        }
         uint64_t held = ledger_live(&account->ledger) + account_elsewhere(account);
-        if (PyGILState_Check()) {
+        if (gil) {
             held += account_own_live(account); /* without the GIL the heap may be freed meanwhile */
         }
         if (held <= hard && growth <= hard - held) {
             return true;
         }
+    }
+    if (gil && is_never_refused()) {
+        return true;
     }
     ADD(account->refused, 1);
     STORE(account->last_refused, (uint64_t)request);

@@ -379,6 +379,23 @@ slabs_may_serve(void)
 #endif
 }
 
+/* Can there be ledgers here? Only if the C library's allocator lies beneath the raw hook, where that
+   is or would be. */
+static bool
+ledgers_may_be_kept(void)
+{
+#ifdef HAVE_LEDGERS
+    PyMemAllocatorEx beneath;
+    PyMem_GetAllocator(domains[0], &beneath);
+    if (hooks[0] != NULL && is_heard(0)) {
+        beneath = *hooks[0];
+    }
+    return is_of_interpreter(&beneath) && !fills_fresh_memory(&beneath);
+#else
+    return false;
+#endif
+}
+
 /* Put a hook wherever ours does not hear requests, or no longer does, and find out what lies
    beneath. */
 static int

@@ -8,9 +8,8 @@
  * charged for all that is in it, and refused, if its limit is small. So the functions that keep
  * these tables are wrapped: a `Nobodys` leaves the account, calls the function, and goes back.
  *
- * The account is put aside, not entered anew: this is no other activation. An alarm that came
- * meanwhile has found nobody, so it is asked for again afterwards. The function may enter accounts
- * and leave them, as a birth does; what it has left entered is left behind.
+ * They step aside and back as the guards do (`_guards.h`). The function may enter accounts and leave
+ * them, as a birth does; what it has left entered is left behind.
  *
  * A wrapped function is a method like any other, and tracebacks do not show the wrapper. Outside of
  * accounts, the wrapper costs one comparison and the call. */
@@ -18,29 +17,9 @@
 #ifndef ACTORKIT_HEAP_NOBODY_H
 #define ACTORKIT_HEAP_NOBODY_H
 
-#include "_alarm.h"
+#include "_guards.h"
 
 #include <stddef.h>
-
-/* Let this thread be in no account. Returns what it held of the former one, for `return_to`. */
-static inline Account *
-put_aside(void)
-{
-    Account *account = entered;
-    entered = NULL;
-    return account;
-}
-
-static inline void
-return_to(Account *account)
-{
-    Account *left_behind = entered;
-    entered = account;
-    if (account != NULL && !alarm_queued) {
-        account->asked = 0;
-    }
-    Py_XDECREF((PyObject *)left_behind); /* may run any code, so it comes last */
-}
 
 typedef struct {
     PyObject_HEAD
@@ -55,9 +34,9 @@ nobodys_call(PyObject *self, PyObject *const *arguments, size_t count, PyObject 
     if (entered == NULL) {
         return PyObject_Vectorcall(function, arguments, count, keywords);
     }
-    Account *account = put_aside();
+    Account *account = step_aside();
     PyObject *result = PyObject_Vectorcall(function, arguments, count, keywords);
-    return_to(account);
+    step_back(account);
     return result;
 }
 

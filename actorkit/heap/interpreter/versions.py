@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import sys
 import sysconfig
+import warnings
 from typing import Final
 
-__all__ = ["BEYOND", "SUPPORTED", "WHY_UNKNOWN", "why_unknown"]
+__all__ = ["BEYOND", "RANGE", "SUPPORTED", "WHY_UNKNOWN", "warn_if_unknown", "why_unknown"]
 
 SUPPORTED: Final = ((3, 11), (3, 12), (3, 13))
 """The versions of CPython whose insides are known, the oldest first."""
@@ -21,15 +22,15 @@ SUPPORTED: Final = ((3, 11), (3, 12), (3, 13))
 BEYOND: Final = (3, 14)
 """The next one, which is not among them."""
 
-_RANGE: Final = f"{'.'.join(map(str, SUPPORTED[0]))} to {'.'.join(map(str, SUPPORTED[-1]))}"
+RANGE: Final = f"{'.'.join(map(str, SUPPORTED[0]))} to {'.'.join(map(str, SUPPORTED[-1]))}"
 
 
 def why_unknown(implementation: str, version: tuple[int, int], free_threaded: bool) -> str | None:
     """None if this is an interpreter whose insides are known; otherwise why not, and the remedy."""
     if implementation != "cpython":
-        return f"{implementation} has neither reference counts nor allocator hooks: use CPython {_RANGE}"
+        return f"{implementation} has neither reference counts nor allocator hooks: use CPython {RANGE}"
     if version not in SUPPORTED:
-        return f"the insides of Python {version[0]}.{version[1]} are not known: use CPython {_RANGE}"
+        return f"the insides of Python {version[0]}.{version[1]} are not known: use CPython {RANGE}"
     if free_threaded:
         return "a free-threaded build keeps its reference counts per thread: use one with the GIL"
     return None
@@ -39,3 +40,13 @@ WHY_UNKNOWN: Final[str | None] = why_unknown(
     sys.implementation.name, sys.version_info[:2], bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 )
 """The same of the interpreter that runs this."""
+
+
+def warn_if_unknown(why: str | None = WHY_UNKNOWN) -> None:
+    """Say once, where the package is imported, that its promises do not hold here."""
+    if why is not None:
+        warnings.warn(
+            f"actorkit's memory budgets do not hold on this interpreter: {why} (python -m actorkit doctor)",
+            RuntimeWarning,
+            stacklevel=3,
+        )

@@ -27,13 +27,16 @@ __all__ = [
     "REFUSABLE",
     "Account",
     "can_interrupt",
+    "collect_own",
     "current",
     "deliver_to",
     "enter",
+    "guard_imports",
     "heap_statistics",
     "install",
     "installed",
     "keeps_ledgers",
+    "never_refuse",
     "nobodys",
     "own_heaps",
     "purge",
@@ -440,6 +443,26 @@ def can_interrupt() -> bool:
 def own_heaps(wanted: bool = True, /) -> bool:
     """False: accounts have no heaps of their own here."""
     return False
+
+
+def guard_imports() -> bool:
+    """False: nothing is counted that modules or finalisers allocate, so nothing needs a guard."""
+    return False
+
+
+def collect_own(account: Account, /) -> int:
+    """0: there is no telling which containers are the account's."""
+    if not isinstance(account, Account):
+        raise TypeError(f"collect_own takes an Account, not {type(account).__name__}")
+    return 0
+
+
+def never_refuse(begin: tuple[str, ...], but: tuple[str, ...] = (), /) -> None:
+    """Refuse no request of code whose file begins like one of these, but for those that begin like
+    one of the others. Nothing is refused here."""
+    for path in (*begin, *but):
+        if not isinstance(path, str):
+            raise TypeError(f"the files must be tuples of str, not of {type(path).__name__}")
 
 
 def keeps_ledgers() -> bool:

@@ -10,23 +10,47 @@ later.
 done its work. For the same reason nothing is raised between a call and the ``await`` of what it has
 returned: the ``__aexit__`` of an ``async with`` would be lost, and its nursery would stay open.
 
+The same code is never refused memory, however much the actor holds: a MemoryError in the middle of
+it could lose a table of the runtime's. The import machinery is not, either. The clock compares the
+file of the innermost Python code with ``NEVER_REFUSED`` and ``REFUSED``.
+
 The alarm is a Python function, so in it the interrupted frame is ``sys._getframe(1)``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from types import FrameType
 from typing import Final
 
 from ..interpreter.instructions import is_about_to_await
 
-__all__ = ["is_foreign", "is_own", "may_raise"]
+__all__ = ["NEVER_REFUSED", "REFUSED", "is_foreign", "is_own", "may_raise"]
 
 FOREIGN: Final = frozenset({"actorkit", "contextlib", "outcome", "trio"})
 
 STAND_IN: Final = "actorkit.testing."
 """Code that stands in for an actor's own: injected faults must be stopped as user code is."""
+
+
+def _files_of(names: frozenset[str]) -> Iterator[str]:
+    """How the paths begin of the files that the modules and packages of these names have."""
+    for name in sorted(names):
+        if name == "actorkit":
+            yield os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(__file__))), "")
+        elif (spec := find_spec(name)) is not None and spec.origin is not None:
+            yield os.path.join(os.path.dirname(spec.origin), "") if spec.submodule_search_locations else spec.origin
+
+
+NEVER_REFUSED: Final = (*_files_of(FOREIGN), "<frozen importlib", "<frozen zipimport")
+"""Files of code that is never refused memory begin like this, but for those in ``REFUSED``."""
+
+REFUSED: Final = tuple(
+    os.path.join(path, *STAND_IN.split(".")[1:]) for path in NEVER_REFUSED if path.endswith(f"actorkit{os.sep}")
+)
+"""Files of code that stands in for an actor's own begin like this."""
 
 
 def is_foreign(frame: FrameType) -> bool:

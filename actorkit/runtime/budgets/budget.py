@@ -85,10 +85,13 @@ class Budget:
         "told",
     )
 
-    def __init__(self, record: Record[Any], limit: HeapLimit, *, own_heap: bool = False) -> None:
+    def __init__(
+        self, record: Record[Any], limit: HeapLimit, *, own_heap: bool = False, account: clock.Account | None = None
+    ) -> None:
         self.record = record
-        #: What the clock counts for it.
-        self.account = clock.Account(self)
+        #: What the clock counts for it. It may have been counting before the actor was there.
+        self.account = clock.Account() if account is None else account
+        self.account.owner = self
         self.account.bound = int(min(record.kind.bound, sys.maxsize))
         #: May its small blocks get pages of their own?
         self.own_heap = own_heap

@@ -66,14 +66,27 @@ class Budgets:
             own = self.default
         return self._in_force(own)
 
+    def account_before(self, options: ActorOptions) -> clock.Account | None:
+        """For a factory, which makes an actor that is not there yet: what it allocates is that
+        actor's. ``begin`` takes the account over. None: there will be no budget."""
+        limit = self.limit_of(options, object)
+        if limit is None:
+            return None
+        self.install()
+        account = clock.Account()
+        account.hard = account.giant = (limit.hard or 0) if limit.kill else 0
+        if self.own_heaps:
+            account.settle(0)
+        return account
+
     def _in_force(self, limit: HeapLimit | None) -> HeapLimit | None:
         return None if limit is None or limit.size == 0 else limit.over(self.default)
 
     @nobodys
-    def begin(self, record: Record[Any], limit: HeapLimit) -> Budget:
-        """Give ``record`` a budget."""
+    def begin(self, record: Record[Any], limit: HeapLimit, account: clock.Account | None = None) -> Budget:
+        """Give ``record`` a budget, and the account that has counted for it already, if any."""
         self.install()
-        budget = self.all[record] = Budget(record, limit, own_heap=self.own_heaps)
+        budget = self.all[record] = Budget(record, limit, own_heap=self.own_heaps, account=account)
         record.account = budget.account
         record.__class__ = BUDGETED[type(record)]
         return budget

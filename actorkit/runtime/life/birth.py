@@ -17,7 +17,7 @@ import math
 from typing import Any, Final
 
 from ...errors import ActorExit, NodeStopped, StartFailed
-from ...heap.clock import nobodys
+from ...heap.clock import Account, nobodys
 from ...heap.walk import size_of
 from ...reasons import ExitReason, InitTimeout
 from ..actor.context import ActorContext
@@ -109,6 +109,7 @@ class Births(AfterMessage):
         link_to: Record[Any] | None = None,
         watcher: Watcher | None = None,
         made: Any = None,
+        account: Account | None = None,
     ) -> Record[Any]:
         """Make an actor. Its constructor runs now, as the actor; ``init``, if it has one, is its
         first message.
@@ -119,6 +120,7 @@ class Births(AfterMessage):
             link_to: the actor that it is linked to from the first moment.
             watcher: hears of the outcome of ``init``, or at once if there is none.
             made: its object, if a factory has made that.
+            account: what the factory was counted to.
 
         Raises:
             StartFailed: the constructor raised.
@@ -130,9 +132,7 @@ class Births(AfterMessage):
         hook = None
         try:
             if kind.limit is not None:
-                # What a factory has made was allocated in no account: it is looked at.
-                charge = size_of(*args, kwargs) if made is None else kind.limit.size + 1
-                self.budgets.begin(record, kind.limit).account.charge(charge)
+                self.budgets.begin(record, kind.limit, account).account.charge(size_of(*args, kwargs))
             hook = self.step_hook  # only now: the first budget of a node starts the clock
             self.current = record
             if hook is not None:

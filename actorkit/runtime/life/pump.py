@@ -93,7 +93,7 @@ class MessagePump(InlineCalls):
         status = worker.status
         watch = self.features.cancel_status
         locks = self.locks
-        hook = self.step_hook
+        hook = None
         last = perf_counter_ns()
         end = self.since + self.slice_ns
         near = self.slice_ns // 8
@@ -132,6 +132,7 @@ class MessagePump(InlineCalls):
             batch = actor.outbox  # the mailbox's storage, written out: see ``runtime.actor.mailbox``
             reply = None
             left = self.quantum
+            hook = self.step_hook  # read again for each: the node's first budget may have come
             if hook is not None:
                 function = args = ()  # see "at a boundary" below
                 result = None

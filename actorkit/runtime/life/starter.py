@@ -12,6 +12,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ...errors import AlreadyRegistered, NodeStopped, StartFailed
+from ...heap import clock
 from ...policy.supervision.child_spec import ChildSpec
 from ...reasons import BadReturn, Crash, ExitReason, shown, text_of
 from ..actor.actor_base import ActorBase
@@ -142,21 +143,27 @@ class Starter:
             if watcher is not None:
                 watcher(record, None, False)
             return record
-        made = None
+        made = account = None
         kind = self.kind
         if kind is None or self.cls is None:
-            made, kind = self._make(args, kwargs)
-        return self.engine.spawn_actor(kind, args, kwargs, link_to=link_to, watcher=watcher, made=made)
+            account = self.engine.budgets.account_before(self.options)
+            made, kind = self._make(args, kwargs, account)
+        return self.engine.spawn_actor(kind, args, kwargs, link_to=link_to, watcher=watcher, made=made, account=account)
 
-    def _make(self, args: tuple[Any, ...], kwargs: Any) -> tuple[Any, RecordKind]:
-        """Call the factory: its object, and that object's kind."""
+    def _make(self, args: tuple[Any, ...], kwargs: Any, account: clock.Account | None) -> tuple[Any, RecordKind]:
+        """Call the factory: its object, and that object's kind. ``account``: what it allocates is
+        counted to that."""
         child_id = self.options.id
         if _meant_as_process(self.start) and not fits(self.start, len(args), kwargs):
             name = _name_of(self.start)
             text = f"{name} is not an async function: write async def {name}(ctx, …), or give an actor class"
             raise StartFailed(child_id, Crash("TypeError", text))
+        previous = clock.enter(account)
         try:
-            made = interruptible(self.start)(*args, **kwargs)
+            try:
+                made = interruptible(self.start)(*args, **kwargs)
+            finally:
+                clock.enter(previous)
         except BaseException as error:
             if is_fatal(error):
                 raise fatal_leaf(error)
