@@ -138,7 +138,6 @@ class ActorContext(Record[A_co]):
         self._self("priority")
         self.need_relations().memory_priority = Priority(value)
 
-    @nobodys
     def watch_memory(self, wanted: bool = True) -> None:
         """Get ``MemoryPressure`` messages when the node's memory level changes; ``False``: no more
         of them. For actors that can let go of something, such as a cache."""
@@ -147,8 +146,7 @@ class ActorContext(Record[A_co]):
         if not wanted:
             watchers.pop(self, None)
         elif self not in watchers:
-            watchers[self] = None
-            self.need_relations().call_at_exit(lambda record, _: watchers.pop(record, None))
+            _watch(watchers, self)
 
     def stop(self, reason: ExitReason | None = None) -> None:
         """End after the message at hand. Its answer still goes out, and what it gives to
@@ -252,3 +250,10 @@ class ActorContext(Record[A_co]):
         if relations is not None and relations.name is not None:
             self.kind.engine.names.release(relations.name, self)
             relations.name = None
+
+
+@nobodys
+def _watch(watchers: dict[Record[Any], None], record: Record[Any]) -> None:
+    """Tell ``record`` of changes in the node's memory, as long as it lives."""
+    watchers[record] = None
+    record.need_relations().call_at_exit(lambda ended, _: watchers.pop(ended, None))

@@ -61,16 +61,20 @@ class Births(AfterMessage):
         parent = self.current
         hook = self.step_hook
         if hook is not None:
-            hook(None)  # what is entered into tables is nobody's, and the newborn has no budget
+            self.current = None
+            hook(None)  # the record and its place in the table are nobody's
         try:
             record: Record[Any] = kind.record_class(kind, number, parent)
             self.actors[number] = record
         except BaseException:  # MemoryError
+            self.current = parent
             if hook is not None:
                 hook(parent)
             raise
         try:
             self.current = record
+            if hook is not None:
+                hook(record)
             obj: Any = _new(kind.cls)
             obj.ctx = record
             free = self.free_contexts
