@@ -37,6 +37,7 @@ READINGS = {
     "signals/sweep.py": "told with the number of runs, and nothing else",
     "signals/driver.py": "how long a program may hang; when a Ctrl-C that trio took for the one before is repeated",
     "signals/test_run.py": "a thread that gets into the middle of a write, or does not: the same must come of both",
+    "prove/extensions.py": "how long to go on, and when a round counts as hung",
     "prove/__main__.py": "told with each result, and nothing else",
     "heap/fuzz_slabs.py": "how long to go on, as a program of its own; the test gives the number of steps",
 }
@@ -54,6 +55,7 @@ OWN_RUNS = {
     "behaviours/test_task_streams.py": "programs that are interrupted, or that end; they wait for signals only",
     "pressure/test_kernel.py": "a program that reads the kernel's files once",
     "heap/test_fallback.py": "a program that ends by itself",
+    "prove/extensions_rounds.py": "a program that goes on until it is told to end",
     "prove/tools_program.py": "a program under profilers and debuggers, which ends by itself",
 }
 """Files that call ``trio.run`` without a clock, and why."""
