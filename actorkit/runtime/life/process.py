@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule
 
+from ...heap.clock import nobodys
 from ...heap.walk import size_of
 from ...policy.seconds import as_seconds
 from ...reasons import NORMAL, shown
@@ -120,6 +121,7 @@ class ReceivingContext(ActorContext[Process]):
     async def receive(self, wanted: type[M], *, within: float | None = None) -> M: ...
     @overload
     async def receive(self, wanted: Callable[[Any], object], *, within: float | None = None) -> Any: ...
+    @way_in
     async def receive(self, wanted: Any = None, *, within: float | None = None) -> Any:
         """Wait for the oldest message, or for the oldest one that is ``wanted``, and take it.
 
@@ -191,6 +193,7 @@ class ReceivingContext(ActorContext[Process]):
     def receive_nowait(self, wanted: type[M]) -> M: ...
     @overload
     def receive_nowait(self, wanted: Callable[[Any], object]) -> Any: ...
+    @way_in
     def receive_nowait(self, wanted: Any = None) -> Any:
         """Take the oldest message, or the oldest one that is ``wanted``, if it is there already.
 
@@ -301,6 +304,7 @@ class ProcessWorker:
         return Abort.SUCCEEDED
 
 
+@nobodys
 def start_process(
     engine: Scheduler,
     kind: Any,
@@ -311,9 +315,7 @@ def start_process(
 ) -> ReceivingContext:
     """Make a process. Its function begins in the next pass of trio; its ref is good at once."""
     room(START_FRAMES)
-    engine.numbers = number = engine.numbers + 1
-    record = cast(ReceivingContext, engine.process_class(kind, number, engine.current))
-    engine.admit(record, link_to)
+    record = cast(ReceivingContext, engine.admit(kind, link_to))
     record.state = RUNNING
     try:
         record.worker = worker = ProcessWorker(record)
