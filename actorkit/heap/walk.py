@@ -205,7 +205,8 @@ def census_found(records: Sequence[object], plan: RecordPlan) -> CensusFound:
     ``census_rows``.
 
     It makes the first pass only. Those that may hold much more by their account's ``held_at_most``
-    (64 KiB and a quarter more, at least) are named as suspects.
+    (64 KiB and a quarter more, at least) are named as suspects, if something was reached behind
+    which it may lie.
     """
     return CensusFound.of(_in_force.census_found(records, plan))
 

@@ -208,7 +208,7 @@ class Node:
             print(info.status, info.mailbox, info.memory.private)
         """
         record = self.engine.resolve(ref)
-        return None if record is None else process_info(self.engine, record, walk=walk)
+        return None if record is None else process_info(self.engine, record, measure=walk)
 
     def tree(self) -> TreeEntry | None:
         """The supervision tree, now; None: there is none.

@@ -48,6 +48,13 @@ RUN_BY: dict[str, tuple[str, ...] | str] = {
 }
 """By the function in which ``interruptible`` is called."""
 
+PREDICATES = (
+    "runtime.actor.mailbox.Mailbox.find_message",
+    "runtime.life.process.ReceivingContext.receive",
+    "runtime.life.process.ReceivingContext.receive_nowait",
+)
+"""They call what a process gives them itself, in its own turn."""
+
 ENTERS: dict[str, str] = {
     "runtime.life.birth.Births._not_born": "goes back to the spawner, whose activation goes on",
     "runtime.life.stepping.SteppedAttribution.before_task_step": "trio's step of the task is the activation",
@@ -101,7 +108,9 @@ def test_who_is_given_users_code_says_who_runs_it() -> None:
     assert RUN_BY.keys() - found == set(), "no longer needed in RUN_BY"
 
 
-RUNNERS = sorted({name for runners in RUN_BY.values() if not isinstance(runners, str) for name in runners})
+RUNNERS = sorted(
+    {name for runners in RUN_BY.values() if not isinstance(runners, str) for name in runners} | {*PREDICATES}
+)
 
 
 @pytest.mark.parametrize("name", RUNNERS)

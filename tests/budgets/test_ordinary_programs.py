@@ -52,8 +52,11 @@ async def test_it_gets_to_its_end(program: type[Program]) -> None:
 @needs_the_extension
 @pytest.mark.parametrize("program", each_of(*PLAIN))
 async def test_without_cycles_there_is_no_own_pass(program: type[Program]) -> None:
-    """References tell all there is to know about it."""
-    assert (await course_of(program)).own_passes == 0
+    """References tell all there is to know about it. A sweep looks for cycles below the limit too,
+    and may make one.
+    """
+    assert (await course_of(program, sweeps=False)).own_passes == 0
+    assert (await course_of(program)).own_passes <= 1
 
 
 @needs_the_extension

@@ -68,20 +68,22 @@ def test_leftovers() -> None:
 
 
 def test_suspects() -> None:
-    """Who may hold more than was found by 64 KiB and by a quarter."""
-    held = [bytes(1_000_000 + place) for place in range(5)]
-    records = [Entry(Group(1), [None, small]) for small in held]
-    held.clear()
+    """Who may hold more than was found by 64 KiB and by a quarter. Where nothing was left over,
+    nothing can be hidden."""
+    shared = [0.5]
+    records = [Entry(Group(1), [shared, bytes(1_000_000 + place)]) for place in range(5)]
     for record, more in zip(records, (0, 240_000, 260_000, 10_000_000, None), strict=True):
         record.account = None if more is None else Telling(1_000_000 + more)  # type: ignore[assignment]
-    small = [Entry(Group(1), [n + 0.5]) for n in range(2)]
+    small = [Entry(Group(1), [n + 0.5, shared]) for n in range(2)]
     for record, held_at_most in zip(small, (60_000, 70_000), strict=True):
         record.account = Telling(held_at_most)  # type: ignore[assignment]
     dead = Entry(Group(1), [1.5], state=3)
     dead.account = Telling(10**9)  # type: ignore[assignment]
-    odd = Entry(Group(1), [1.5])
+    odd = Entry(Group(1), [1.5, shared])
     odd.account = Account(None)
-    found = walk.census_found([*records, *small, dead, odd], plan())
+    innocent = Entry(Group(1), [1.5])
+    innocent.account = Telling(10**9)  # type: ignore[assignment]
+    found = walk.census_found([*records, *small, dead, odd, innocent], plan())
     assert [place for place, _ in found.suspects] == [2, 3, 6]
     assert all(
         more == held_at_most - found.held[place]

@@ -10,6 +10,7 @@ It needs a process of its own: the counting hook cannot be removed again, and th
 from __future__ import annotations
 
 import collections
+import contextvars
 import datetime
 import gc
 import json
@@ -52,6 +53,7 @@ def fill_freelists() -> None:
     junk.append([datetime.datetime.now() for _ in range(3)])
     junk.append([{"a": i} for i in range(150)])
     junk.append([types.CellType(1) for _ in range(10)])
+    junk.append([contextvars.Context() for _ in range(260)])
 
 
 def judge(hook: Any, graph: Graph, stock: Stock) -> dict[str, int]:

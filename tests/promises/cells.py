@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from functools import cache
+from typing import Any
 
 import attrs
 
@@ -82,11 +83,12 @@ def _shuffled(cells: Sequence[Cell]) -> list[Cell]:
     return [cells[index * step % len(cells)] for index in range(len(cells))]
 
 
-async def run(cell: Cell) -> None:
-    """Run the cell. Raises AssertionError if the promise was not kept."""
+async def run(cell: Cell, **options: Any) -> None:
+    """Run the cell, in a node with these options. Raises AssertionError if the promise was not
+    kept."""
     world: World
     failure: AssertionError | None = None
-    async with a_world(cell.shape, cell.way, cell.promise.load) as world:
+    async with a_world(cell.shape, cell.way, cell.promise.load, **options) as world:
         await world.run(THROUGH[cell.door])
         try:
             cell.promise.check(world, *cell.members[1:])

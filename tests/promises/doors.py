@@ -38,6 +38,7 @@ class Door(enum.Enum):
     RECEIVED = "plain `received` of a connection"
     ASYNC_RECEIVED = "async `received` of a connection"
     PROCESS = "a process"
+    PREDICATE = "the predicate of a process's `receive`"
     NURSERY = "a task in an actor's nursery"
     TASK = "a task of a task supervisor"
     SOURCE = "the source of a task stream"
@@ -60,7 +61,7 @@ class Door(enum.Enum):
     @property
     def in_locals(self) -> bool:
         """Is what it holds in local variables, and not in an actor's object?"""
-        return self in (Door.PROCESS, Door.TASK)
+        return self in (Door.PROCESS, Door.PREDICATE, Door.TASK)
 
 
 THROUGH: Final[dict[Door, Callable[[World], Awaitable[None]]]] = {}
@@ -283,6 +284,22 @@ async def Subject_process(ctx: ak.ProcessContext, work: Work) -> None:
 @through(Door.PROCESS)
 async def _(world: World) -> None:
     world.spawn(Subject_process, world.work)
+
+
+async def Subject_receives(ctx: ak.ProcessContext, work: Work) -> None:
+    mine = Keeper()
+
+    def wanted(message: object) -> bool:
+        work.run(mine)
+        return True
+
+    await ctx.receive(wanted)
+    await ctx.receive()
+
+
+@through(Door.PREDICATE)
+async def _(world: World) -> None:
+    world.spawn(Subject_receives, world.work).send("go")
 
 
 @through(Door.NURSERY)

@@ -7,10 +7,12 @@ import sys
 
 import pytest
 
+from actorkit.runtime.base.trio_internals import Features
 from tests.promises.cells import Cell, all_cells, pairs_of, pairwise, run, why_not
 from tests.promises.doors import THROUGH, Door
 from tests.promises.not_yet import not_yet
-from tests.promises.shapes import PIECE, Shape
+from tests.promises.promises import PROMISES
+from tests.promises.shapes import PIECE, Shape, Way
 
 
 def parameter(cell: Cell) -> object:
@@ -24,6 +26,14 @@ async def test_it_is_kept(cell: Cell, monkeypatch: pytest.MonkeyPatch, caplog: p
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)  # of finalisers that were stopped
     caplog.set_level(logging.CRITICAL, "actorkit")
     await run(cell)
+
+
+@pytest.mark.parametrize("door", Door)
+async def test_without_private_names_of_trio(door: Door, caplog: pytest.LogCaptureFixture) -> None:
+    """In the degraded mode tasks in an actor's nurseries are known by an instrument."""
+    caplog.set_level(logging.CRITICAL, "actorkit")
+    kept = next(promise for promise in PROMISES if promise.name == "kept")
+    await run(Cell(kept, door, Shape.NESTED, Way.PLAIN), features=Features.degraded())
 
 
 def test_each_member_has_its_function() -> None:

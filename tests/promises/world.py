@@ -191,11 +191,11 @@ def inside_is_possible() -> bool:
 
 
 @asynccontextmanager
-async def a_world(shape: Shape, way: Way, load: Load) -> AsyncIterator[World]:
+async def a_world(shape: Shape, way: Way, load: Load, **options: Any) -> AsyncIterator[World]:
     work = Work(shape, way, load)
     limit = ak.HeapLimit(LIMIT, kill=load.kill, log=False)
     try:
-        async with AsyncExitStack() as stack, ak.open_node(max_heap_size=limit) as node:
+        async with AsyncExitStack() as stack, ak.open_node(max_heap_size=limit, **options) as node:
             with node.subscribe(ak.ActorExited, capacity=1000) as stream:
                 async with trio.open_nursery() as nursery:
                     world = World(node, work, load, stack)

@@ -30,6 +30,7 @@ LONG = ["--hypothesis-profile=prove", "-o", "timeout=1800", "-o", "faulthandler_
 PARTS: dict[str, list[str]] = {
     "models": ["-m", "pytest", "-q", *LONG, *MODELS],
     "schedules": ["-m", "pytest", "-q", *LONG, "tests/models/test_races.py"],
+    "heaps with cycles": ["-m", "tests.heap.own_truth", "0", "5000"],
     **faults.PARTS,
     "coverage of policy": [
         "-m", "pytest", "-q", "tests/policy",

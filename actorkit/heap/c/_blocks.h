@@ -425,34 +425,37 @@ second_block_bytes(PyObject *object, const TypeFacts *facts)
     }
 }
 
-/* Where the second block of an object is, if it has one of a kind whose place is known here. */
+/* A table that an object has in a block of its own: where it is, and its bytes. NULL: it has none,
+ * or none of the kinds that are known here. */
 static inline const void *
-second_block(PyObject *object, const TypeFacts *facts)
+table_of(PyObject *object, const TypeFacts *facts, size_t *bytes)
 {
+    *bytes = 0;
     switch (facts->sizer) {
     case SIZER_LIST:
+        *bytes = second_block_bytes(object, facts);
         return ((PyListObject *)object)->ob_item;
     case SIZER_DICT:
     case SIZER_ORDERED_DICT:
+        *bytes = dict_table_bytes((PyDictObject *)object);
         return dict_table(object);
-    case SIZER_SET: {
-        PySetObject *set = (PySetObject *)object;
-        return set->table == set->smalltable ? NULL : set->table;
-    }
+    case SIZER_SET:
+        *bytes = second_block_bytes(object, facts);
+        return ((PySetObject *)object)->table;
     case SIZER_BYTEARRAY:
+        *bytes = second_block_bytes(object, facts);
         return ((PyByteArrayObject *)object)->ob_bytes;
     default:
         return NULL;
     }
 }
 
-static size_t
-object_bytes(PyObject *object, const TypeFacts *facts)
+/* The block in which the object itself lies. `inside`: of it, its attribute values. */
+static inline size_t
+first_block_bytes(PyObject *object, const TypeFacts *facts, size_t inside)
 {
     size_t items = 0;
     switch (facts->sizer) {
-    case SIZER_STR:
-        return str_bytes(object, facts->header);
     case SIZER_INT:
         items = int_digits(object) * sizeof(digit);
         if (facts->flags & TYPE_ALLOCATES_ONE_MORE) {
@@ -474,11 +477,20 @@ object_bytes(PyObject *object, const TypeFacts *facts)
     default:
         break;
     }
+    return block_bytes(facts->header + items + inside);
+}
+
+static size_t
+object_bytes(PyObject *object, const TypeFacts *facts)
+{
+    if (facts->sizer == SIZER_STR) {
+        return str_bytes(object, facts->header);
+    }
     size_t inside = 0, outside = 0;
     if (facts->flags & TYPE_MANAGED_DICT) {
         outside = instance_values_bytes(object, facts->type, &inside);
     }
-    return block_bytes(facts->header + items + inside) + (outside ? block_bytes(outside) : 0)
+    return first_block_bytes(object, facts, inside) + (outside ? block_bytes(outside) : 0)
         + second_block_bytes(object, facts);
 }
 

@@ -440,6 +440,12 @@ pages_of_heap(const void *heap, void (*each)(void *, const void *), void *contex
 #endif
 }
 
+static uint64_t
+held_at_most(PyObject *object)
+{
+    return Py_IS_TYPE(object, &AccountType) ? account_held_at_most((Account *)object) : 0;
+}
+
 static const void *
 ledger_of_account(PyObject *object)
 {
@@ -454,7 +460,7 @@ bytes_in_ledger(const void *ledger, const void *block)
 }
 
 static const HeapOwners heap_owners = {
-    heap_of_block, heap_of_account, pages_of_heap, ledger_of_account, bytes_in_ledger,
+    heap_of_block, heap_of_account, pages_of_heap, ledger_of_account, bytes_in_ledger, held_at_most,
 };
 
 /* --- The module ------------------------------------------------------------------------------- */

@@ -49,6 +49,9 @@ typedef struct {
     const void *(*ledger_of_account)(PyObject *account);
     /* The bytes with which a large block of the C library stands in this ledger; 0: it does not. */
     size_t (*bytes_in_ledger)(const void *ledger, const void *block);
+    /* At most what the owner of an account has allocated or received and still holds; 0 if this is no account
+       (of C). */
+    uint64_t (*held_at_most)(PyObject *account);
 } HeapOwners;
 
 /* The attribute of the clock's module with a capsule that points to a HeapOwners. */

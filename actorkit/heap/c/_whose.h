@@ -9,7 +9,7 @@
  *
  * Most objects are one small block on an own page: that costs a comparison or two. The C library is
  * asked only about blocks that certainly come from it: of Python classes and built-in types, and
- * their tables. Where the place of a second block is not known here, it is taken for the account's.
+ * their tables. Where the place of another block is not known here, it is whose the first one is.
  * What only an adapter knows of is elsewhere.
  *
  * References are borrowed, and the GIL is held. */
@@ -43,17 +43,41 @@ add_block(const OwnPages *own, Whose *whose, const void *block, size_t bytes, in
     }
 }
 
+/* Is the block of this object certainly one of the C library, if it is a large one? Those of
+ * built-in types and Python classes are; but some that the interpreter brings along are no blocks
+ * at all, and have a count as if they never died. */
+static inline int
+is_from_library(PyObject *object, const TypeFacts *facts)
+{
+    return Py_REFCNT(object) < (Py_ssize_t)1 << 28
+        && (facts->walk == LASTING || native_base(facts->type) == &PyBaseObject_Type);
+}
+
 static __attribute__((noinline)) void
 add_blocks(const OwnPages *own, Whose *whose, PyObject *object, const TypeFacts *facts, size_t bytes)
 {
-    const void *second = second_block(object, facts);
-    size_t of_second = second == NULL ? 0 : second_block_bytes(object, facts);
-    size_t of_first = bytes > of_second ? bytes - of_second : 0;
+    size_t of_table, of_first;
+    const void *table = table_of(object, facts, &of_table);
+    if (facts->sizer == SIZER_STR) {
+        PyASCIIObject *text = (PyASCIIObject *)object;
+        int one_block = text->state.compact && (text->state.ascii || ((PyCompactUnicodeObject *)object)->utf8 == NULL);
+        of_first = one_block ? bytes : block_bytes(facts->header);
+    }
+    else {
+        size_t inside = 0;
+        if (facts->flags & TYPE_MANAGED_DICT) {
+            (void)instance_values_bytes(object, facts->type, &inside);
+        }
+        of_first = first_block_bytes(object, facts, inside);
+    }
     const char *first = (const char *)object - bytes_before_object(facts->type);
-    int known = facts->walk == LASTING || native_base(facts->type) == &PyBaseObject_Type;
-    add_block(own, whose, first, of_first, known);
-    if (of_second) {
-        add_block(own, whose, second, of_second, 1);
+    add_block(own, whose, first, of_first, is_from_library(object, facts));
+    if (of_table) {
+        add_block(own, whose, table, of_table, Py_REFCNT(object) < (Py_ssize_t)1 << 28);
+    }
+    size_t others = bytes > of_first + of_table ? bytes - of_first - of_table : 0;
+    if (others && of_first <= SMALL && !own_page_of(own, first)) {
+        whose->elsewhere += others;
     }
 }
 

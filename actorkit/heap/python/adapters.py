@@ -8,6 +8,7 @@ for it.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -84,6 +85,15 @@ def c_data(data: Any) -> tuple[int, Sequence[object]]:
     return (size if data._b_needsfree_ and size > 16 else 0), ()
 
 
+def lru_cache(function: Any) -> tuple[int, Sequence[object]]:
+    """The links of its ring. The ring holds them too, and a traversal shows only the cache's own
+    reference."""
+    facts = functools._lru_cache_wrapper.cache_info(function)
+    return (0 if facts.maxsize is None else facts.currsize * _LINK), ()
+
+
+_LINK = 64
+
 ADAPTERS: dict[str, Callable[[Any], tuple[int, Sequence[object]]]] = {
     "numpy.ndarray": numpy_array,
     "numpy.void": numpy_void,
@@ -91,4 +101,5 @@ ADAPTERS: dict[str, Callable[[Any], tuple[int, Sequence[object]]]] = {
     "mmap.mmap": memory_map,
     "_io.StringIO": string_io,
     "_ctypes._CData": c_data,
+    "functools._lru_cache_wrapper": lru_cache,
 }

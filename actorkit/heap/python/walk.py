@@ -130,10 +130,11 @@ def census_found(records: Sequence[object], plan: RecordPlan, /) -> FoundColumns
         state = walk.bytes
         walk.drop(mailbox, MAILBOX)
         exact = exact and walk.exact
-        rows.append((walk.bytes, walk.bytes - state, walk.objects, walk.leftovers()))
+        leftovers = walk.leftovers()
+        rows.append((walk.bytes, walk.bytes - state, walk.objects, leftovers))
         account = getattr(record, plan.account.__name__, None)
         more = int(getattr(account, "held_at_most", 0)) - walk.bytes
-        if more > SUSPICIOUS and more > walk.bytes // 4:
+        if leftovers and more > SUSPICIOUS and more > walk.bytes // 4:
             suspects.append((at, more))
     held, received, objects, left = (array("q", column).tobytes() for column in zip(*rows, strict=True)) if rows else (
         b"", b"", b"", b"")  # fmt: skip

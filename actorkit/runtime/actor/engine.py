@@ -103,6 +103,9 @@ class Ends(Signals[R], Protocol[R]):
 class BudgetDoor(Protocol[R_contra]):
     """The budgets of one node, as an actor sees them."""
 
+    looks: Any
+    """What looks at its actors have found."""
+
     def change(self, record: R_contra, limit: HeapLimit | None) -> HeapLimit | None:
         """Give an actor another limit (None: no limit), in force at its next boundary. Returns the
         old one."""

@@ -39,6 +39,7 @@ from trio.lowlevel import Task
 from ...errors import CallCycle, CalleeDied, MailboxFull
 from ...heap import clock
 from ...reasons import NOPROC
+from ..base.activations import way_in
 from ..base.trio_internals import WAKE, Trap, caller_is_cancelled, park
 from .actor_kind import ActorKind
 from .dead_letters import DeadLetterReason
@@ -281,6 +282,7 @@ class Mailbox(Party):
         """Has anything come since ``gather_messages``?"""
         return self.inbox is not None
 
+    @way_in
     def find_message(self, test: Callable[[Any], object] | None, refused: int) -> Message | None:
         """Take the oldest gathered message that passes ``test``, behind the ``refused`` oldest;
         None: there is none. Without a test, the oldest. The test is the user's, and may itself take

@@ -9,10 +9,10 @@ raised there. Each function of the runtime is one of three things to such a walk
   birth, a step of a coroutine. The innermost one on the stack is the one that has entered the
   account at hand, whoever has called it. There the actor's frames end. It copes with whatever the
   code raises, at any point.
-- A **way in** lies between an activation and code of the actor, and does nothing but hand on: a
-  loop over a connection's messages, the function of a process, a report before a handler. What it
-  holds was given to the actor, so it counts as the actor's. An exception may pass through it, but
-  none is raised while it is on top itself.
+- A **way in** lies between an activation and code of the actor, or between two functions of it, and
+  has nothing half done when it calls: a loop over a connection's messages, the function of a
+  process, a search with a predicate. What it holds is the actor's, so it counts. An exception may
+  pass through it, but none is raised while it is on top itself.
 - **Any other** function of the runtime is at work for the actor. What it has at hand may be half
   done, so nothing is raised above it, and a walk from there proves nothing: a message may be
   charged and not queued yet.
@@ -52,7 +52,7 @@ def activation(function: F) -> F:
 
 
 def way_in(function: F) -> F:
-    """Mark a function that hands on to code of the actor, and does nothing else meanwhile."""
+    """Mark a function that calls code of the actor while it has nothing half done."""
     code: CodeType = function.__code__
     _WAYS_IN[id(code)] = code
     return function
@@ -64,7 +64,7 @@ def is_activation(frame: FrameType) -> bool:
 
 
 def is_way_in(frame: FrameType) -> bool:
-    """Does this frame of the runtime hand on to code of the actor?"""
+    """Is this a frame of the runtime that has nothing half done when it calls code of the actor?"""
     return id(frame.f_code) in _WAYS_IN
 
 
@@ -73,15 +73,12 @@ def of_the_actor(top: FrameType | None) -> tuple[FrameType, ...] | None:
     which is not among them. None: the runtime is at work somewhere between, or there is no
     activation."""
     frames: list[FrameType] = []
-    inside = True
     frame = top
     while frame is not None:
         code = id(frame.f_code)
         if code in _ACTIVATIONS:
             return tuple(frames)
-        if code in _WAYS_IN:
-            inside = False
-        elif not inside or is_own(frame):
+        if is_own(frame) and code not in _WAYS_IN:
             return None
         frames.append(frame)
         frame = frame.f_back

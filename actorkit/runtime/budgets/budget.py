@@ -138,7 +138,7 @@ class Budget:
         usage = heap_of(
             self.record, frames=frames, limit=limit.size if limit.kill else None, shared=bool(limit.include_shared)
         )
-        self.found = Found.now(usage)
+        self.found = self.record.engine.budgets.looks.found(usage)
         charged = self.charged(usage)
         if charged <= limit.size and frames and not usage.exact:
             # Something that runs could not be seen, so this proves nothing. The boundary looks

@@ -13,20 +13,26 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import attrs
 import trio
 
-from ...heap import walk
+from ...heap import clock, walk
 from ...heap.usage import HeapUsage
 from ..actor.record import Record
 from ..actor.states import DEAD, IDLE
 from .holdings import roots_of
 
 __all__ = ["PLAN", "Findings", "Found", "Looks"]
+
+EXPLAINED_FOR: Final = 10.0
+"""Seconds for which an own pass explains what its actor may hold, if that does not grow."""
+
+SUSPICIOUS: Final = 64 * 1024
+"""Less growth than this is no reason for another own pass."""
 
 _SLOTS: Final = {name: getattr(Record, name) for name in dir(Record)}
 
@@ -60,22 +66,13 @@ class Found:
 
     usage: HeapUsage
     at: int
-    """Nanoseconds on trio's clock. A float that is kept would hold a page: floats go round by the
-    interpreter's freelist, so it may lie on the page of an actor that is dead."""
-
-    @classmethod
-    def now(cls, usage: HeapUsage) -> Found:
-        """It was found just now."""
-        return cls(usage, _now())
+    """Nanoseconds on trio's clock, later for each look (``Looks.stamp``). A float would hold a
+    page: floats go round by the interpreter's freelist, so it may lie on that of a dead actor."""
 
     @property
     def age(self) -> float:
         """How many seconds ago that was."""
-        return (_now() - self.at) / 1e9
-
-
-def _now() -> int:
-    return int(trio.current_time() * 1e9)
+        return max(0.0, trio.current_time() - self.at / 1e9)
 
 
 @attrs.frozen
@@ -101,7 +98,8 @@ class _Piece:
 class Findings:
     """What the last census of one kind has found."""
 
-    def __init__(self) -> None:
+    def __init__(self, stamp: Callable[[], int]) -> None:
+        self._stamp = stamp
         self._pieces: list[_Piece] = []
         self._being_made: list[_Piece] = []
 
@@ -109,12 +107,11 @@ class Findings:
         """A census begins. The findings of the last one stand until this one is over."""
         self._being_made = []
 
-    def count(self, records: Sequence[Record[Any]]) -> walk.CensusFound:
-        """The next piece of a census: what these actors hold, in the order of their birth."""
+    def count(self, records: Sequence[Record[Any]], numbers: Sequence[int]) -> walk.CensusFound:
+        """The next piece of a census: what these actors hold, in the order of their numbers."""
         found = walk.census_found(records, PLAN)
-        numbers = array("q", [record.number for record in records])
         if numbers:
-            self._being_made.append(_Piece(_now(), numbers, found))
+            self._being_made.append(_Piece(self._stamp(), array("q", numbers), found))
         return found
 
     def end(self) -> None:
@@ -136,23 +133,74 @@ class Looks:
 
     def __init__(self) -> None:
         #: By the last sweep of those with a budget.
-        self.sweep = Findings()
+        self.sweep = Findings(self.stamp)
         #: By the last ``heap_census``.
-        self.census = Findings()
+        self.census = Findings(self.stamp)
         #: By both passes, of those that were looked at alone.
         self._alone: WeakKeyDictionary[Record[Any], Found] = WeakKeyDictionary()
+        self._stamp = 0
 
-    def note(self, record: Record[Any], usage: HeapUsage) -> None:
+    def stamp(self) -> int:
+        """This moment, a nanosecond after the last stamp at least: of two looks at one moment the
+        later one counts."""
+        self._stamp = max(self._stamp + 1, int(trio.current_time() * 1e9))
+        return self._stamp
+
+    def found(self, usage: HeapUsage) -> Found:
+        """A look has just found this."""
+        return Found(usage, self.stamp())
+
+    def note(self, record: Record[Any], usage: HeapUsage) -> Found:
         """Both passes have just been made over ``record``."""
-        self._alone[record] = Found.now(usage)
+        found = self._alone[record] = self.found(usage)
+        return found
 
     def last(self, record: Record[Any], *others: Found | None) -> Found | None:
         """What the last look at ``record`` has found; None: there was none. ``others``: looks that
         are kept elsewhere."""
         alone = self._alone.get(record)
         number = record.number
-        found = [each for each in (alone, self.sweep.of(number), self.census.of(number), *others) if each is not None]
-        return max(found, key=_at, default=None)
+        found = [each for each in (alone, *others, self.sweep.of(number), self.census.of(number)) if each is not None]
+        last = max(found, key=_at, default=None)
+        if last is None or last is alone or last.usage.after_gc:
+            return last
+        usage = last.usage
+        cycles = self.cycles(record, usage.charged)
+        unseen = 0 if record.account is None else record.account.held_at_most - usage.charged - cycles
+        if unseen <= walk.TOLD:
+            unseen = 0
+        return Found(attrs.evolve(usage, after_gc=cycles, unseen=unseen, exact=usage.exact and not unseen), last.at)
+
+    def unexplained(self, suspects: Mapping[Record[Any], int]) -> Mapping[Record[Any], int]:
+        """Those whose last own pass is old, or does not account for what they may hold."""
+        if not clock.COUNTS_ALLOCATIONS:
+            return suspects
+        return {record: more for record, more in suspects.items() if not self._explains(record, more)}
+
+    def _explains(self, record: Record[Any], more: int) -> bool:
+        alone, account = self._alone.get(record), record.account
+        if alone is None or account is None or alone.age > EXPLAINED_FOR:
+            return False
+        found = alone.usage.after_gc + alone.usage.unseen
+        # What others' pages served is counted gross: by itself it is no reason so soon.
+        return bool(more - account.elsewhere <= found + max(found // 4, SUSPICIOUS))
+
+    def cycles(self, record: Record[Any], held: int = 0) -> int:
+        """The bytes of private cycles that the last own pass has found, if so much may be in use
+        besides ``held``."""
+        alone, account = self._alone.get(record), record.account
+        if alone is None:
+            return 0
+        usage = alone.usage
+        if account is None:
+            return usage.after_gc
+        # What lies on others' pages came from the interpreter's freelists, which no account counts.
+        in_use: int = account.held_at_most + usage.elsewhere - held
+        return max(0, min(usage.after_gc, in_use))
+
+    def all_cycles(self) -> dict[Record[Any], int]:
+        """The same of all actors that have some."""
+        return {record: found.usage.after_gc for record, found in self._alone.items() if found.usage.after_gc}
 
 
 def _at(found: Found) -> int:

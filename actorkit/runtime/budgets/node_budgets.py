@@ -19,6 +19,7 @@ from .budget import Budget, alarm, at_boundary
 from .budgeted_record import BUDGETED, PLAIN
 from .findings import Looks
 from .footprints import Footprints
+from .own_passes import OwnPasses
 from .sweep import Sweep
 
 __all__ = ["Budgets"]
@@ -51,6 +52,8 @@ class Budgets:
         self.default: HeapLimit | None = None
         #: What is known of how much actors hold, those without a budget included.
         self.looks = Looks()
+        #: For those without a budget, at the end of each ``heap_census``.
+        self.passes_without = OwnPasses(self.looks)
         self._sweep = Sweep(self.all, learned, self.looks)
 
     def limit_of(self, options: ActorOptions, cls: type) -> HeapLimit | None:

@@ -2,8 +2,9 @@
 
 An account does not know what became private because another holder let go, nor what came from the
 interpreter's freelists. Most of these looks find an actor within its limit, so they are made as a
-census, a chunk of actors at a time, which costs a few nanoseconds an object. Only an actor over its
-limit is walked on its own.
+census, a chunk of actors at a time, which costs a few nanoseconds an object. Only those are walked
+on their own who are over their limits, or may be by their accounts, and suspects of the census, who
+may hold much in cycles (``own_passes``).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .budget import Budget
 from .findings import Looks
 from .footprints import Footprints
 from .holdings import CHUNK, on_stack
+from .own_passes import OwnPasses, suspects_of
 
 __all__ = ["Sweep"]
 
@@ -44,7 +46,9 @@ class Sweep:
     def __init__(self, budgets: Mapping[Record[Any], Budget], learned: Footprints, looks: Looks) -> None:
         self._budgets = budgets
         self._learned = learned
+        self._looks = looks
         self._found = looks.sweep
+        self.own_passes = OwnPasses(looks)
         self._scope = trio.CancelScope()
 
     async def run(self, node: str) -> None:
@@ -77,21 +81,46 @@ class Sweep:
         learned = self._learned
         learned.begin_pass()
         self._found.begin()
+        suspects: dict[Record[Any], int] = {}
+        cycles = self._looks.all_cycles()
         for first in range(0, len(budgets), CHUNK):
             chunk = [b for b in budgets[first : first + CHUNK] if b.record.state != DEAD and not on_stack(b.record)]
             simple = [b for b in chunk if not b.limit.include_shared]
-            found = self._found.count([b.record for b in simple])
-            for budget, size in zip(simple, found.held, strict=True):
+            records = [b.record for b in simple]
+            found = self._found.count(records, [record.number for record in records])
+            doubtful = suspects_of(records, found)
+            suspects.update(doubtful)
+            for budget, size, leftovers in zip(simple, found.held, found.leftovers, strict=True):
+                record = budget.record
+                if record in cycles:
+                    size += self._looks.cycles(record, size)
                 if size > budget.limit.size:
                     budget.at_boundary()
-                else:
-                    budget.note(size)
-                    learned.living(budget.record, size)
+                elif not (leftovers and _is_uncertain(budget, doubtful)):
+                    if size != budget.known or budget.account.bytes:
+                        budget.note(size)
+                    learned.living(record, size)
             for budget in chunk:
                 if budget.limit.include_shared:
                     budget.at_boundary()
             await trio.lowlevel.checkpoint()
         self._found.end()
+        self.own_passes.line_up(self._looks.unexplained(suspects))
+        for record, usage in self.own_passes.round().items():
+            if record not in self._budgets:
+                continue  # a look at another one has ended it
+            budget = self._budgets[record]
+            charged = budget.charged(usage)
+            if charged > budget.limit.size:
+                budget.at_boundary()
+            else:
+                budget.note(charged)
+                learned.living(record, usage.held)
+
+
+def _is_uncertain(budget: Budget, suspects: Mapping[Record[Any], int]) -> bool:
+    """May it hold so much more than the first pass has found that this settles nothing?"""
+    return clock.COUNTS_ALLOCATIONS and (budget.record in suspects or budget.account.held_at_most > budget.limit.size)
 
 
 def _number(budget: Budget) -> int:

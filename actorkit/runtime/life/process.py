@@ -120,6 +120,7 @@ class ReceivingContext(ActorContext[Process]):
     async def receive(self, wanted: type[M], *, within: float | None = None) -> M: ...
     @overload
     async def receive(self, wanted: Callable[[Any], object], *, within: float | None = None) -> Any: ...
+    @way_in
     async def receive(self, wanted: Any = None, *, within: float | None = None) -> Any:
         """Wait for the oldest message, or for the oldest one that is ``wanted``, and take it.
 
@@ -191,6 +192,7 @@ class ReceivingContext(ActorContext[Process]):
     def receive_nowait(self, wanted: type[M]) -> M: ...
     @overload
     def receive_nowait(self, wanted: Callable[[Any], object]) -> Any: ...
+    @way_in
     def receive_nowait(self, wanted: Any = None) -> Any:
         """Take the oldest message, or the oldest one that is ``wanted``, if it is there already.
 

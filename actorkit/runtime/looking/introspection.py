@@ -3,10 +3,11 @@ keep."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
+from ...heap import clock, walk
 from ...heap.usage import HeapUsage, OwnHeap
 from ...reasons import text_of
 from ..actor.pid import Pid
@@ -15,12 +16,15 @@ from ..actor.ref import Ref
 from ..actor.states import STATES, StateName
 from ..budgets.budget import Budget
 from ..budgets.findings import Found
-from ..budgets.holdings import heap_of
+from ..budgets.holdings import roots_of
 
 if TYPE_CHECKING:
     from ..life.scheduler import Scheduler
 
 __all__ = ["NodeStatistics", "ProcessInfo", "TreeEntry", "process_info", "statistics", "tree_below"]
+
+EDGE_CAP: Final = 1_000_000 if walk.IMPLEMENTATION == "c" else 100_000
+"""References that are followed through what others may hold too; a fraction of a second."""
 
 
 @attrs.frozen
@@ -73,14 +77,14 @@ class ProcessInfo:
     own_heap: OwnHeap | None
 
 
-def process_info(engine: Scheduler, record: Record[Any], *, walk: bool = False) -> ProcessInfo | None:
-    """What ``record`` is and does now; None: it is dead. ``walk``: measure what it holds."""
+def process_info(engine: Scheduler, record: Record[Any], *, measure: bool = False) -> ProcessInfo | None:
+    """What ``record`` is and does now; None: it is dead. ``measure``: walk it now."""
 
     if not record.alive:
         return None
     kind, relations = record.kind, record.relations
     budget = engine.budgets.all.get(record)
-    found = _measured(engine, record) if walk else _found(engine, record, budget)
+    found = _measured(engine, record) if measure else _found(engine, record, budget)
     waiting = []
     link = record.pending
     while link is not None:
@@ -105,7 +109,7 @@ def process_info(engine: Scheduler, record: Record[Any], *, walk: bool = False) 
         waiting_for=tuple(waiting),
         memory=None if found is None else found.usage,
         memory_age=None if found is None else found.age,
-        held_at_most=None if budget is None else _held_at_most(budget),
+        held_at_most=None if budget is None else budget.account.held_at_most,
         max_heap_size=None if budget is None else budget.limit.size,
         heap_peak=None if budget is None else budget.peak,
         own_heap=None if budget is None else budget.own_pages(),
@@ -113,17 +117,16 @@ def process_info(engine: Scheduler, record: Record[Any], *, walk: bool = False) 
 
 
 def _measured(engine: Scheduler, record: Record[Any]) -> Found:
-    usage = heap_of(record, shared=True)
-    engine.budgets.looks.note(record, usage)
-    return Found.now(usage)
+    roots, queues, account = roots_of(record), record.message_queues(), record.account
+    if account is not None and clock.COUNTS_ALLOCATIONS:
+        usage = walk.measure(roots, queues, account=account)
+    else:  # nothing tells what is its own, so this looks into what it shares, too
+        usage = walk.measure(roots, queues, cycles=True, edge_cap=EDGE_CAP)
+    return engine.budgets.looks.note(record, usage)
 
 
 def _found(engine: Scheduler, record: Record[Any], budget: Budget | None) -> Found | None:
     return engine.budgets.looks.last(record, None if budget is None else budget.found)
-
-
-def _held_at_most(budget: Budget) -> int:
-    return budget.known + budget.account.bytes
 
 
 @attrs.frozen
