@@ -9,7 +9,7 @@ exit reasons only: one that held an actor would keep its state alive.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from .reasons import ExitReason, as_reason, bounded, shown, text_of
 
@@ -56,7 +56,19 @@ __all__ = [
 ]
 
 
-class ActorkitError(Exception):
+class MadeAgain(BaseException):
+    """An exception that can be copied and pickled: it is made again of its data, not by calling its
+    class, which may take something else."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made_again, (type(self), self.args), self.__dict__
+
+
+def _made_again(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    return cls.__new__(cls, *args)
+
+
+class ActorkitError(MadeAgain, Exception):
     """Base of all exceptions of this package."""
 
     def __repr__(self) -> str:
@@ -442,7 +454,7 @@ class SupervisorStopping(SupervisorError):
 # --- Life --------------------------------------------------------------------------------------
 
 
-class ActorExit(BaseException):
+class ActorExit(MadeAgain):
     """How ``ctx.exit(reason)`` unwinds a handler. Not for catching: a handler that catches it goes
     on living, as OTP's ``catch exit(…)`` does. Raises TypeError for what is no exit reason.
     """
@@ -458,7 +470,7 @@ class ActorExit(BaseException):
         return text_of(self.reason)
 
 
-class MemoryLimitExceeded(BaseException):
+class MemoryLimitExceeded(MadeAgain):
     """Raised in an actor's own code when its heap is over its limit: ``usage`` and ``limit`` in
     bytes; the text names the actor, and says where its bytes lie. The actor's fault, or its limit
     is too small. Not for catching, though ``finally`` blocks run: the verdict stands, so that an

@@ -111,8 +111,7 @@ def collect(patient: Patient) -> int:
     root = None
     account = clock.current()
     assert account is not None
-    freed: int = vars(clock)["collect_own"](account)
-    return freed
+    return clock.collect_own(account)
 
 
 def import_all(names: Sequence[str]) -> Callable[[Patient], None]:

@@ -57,7 +57,7 @@ class Capabilities:
     stop_in_thread: bool = False
 
 
-NOT_YET: Final = ("sees_cycles", "collect_own", "uncharged_imports", "uncharged_finalizers")
+NOT_YET: Final = ("sees_cycles",)
 
 BY_NODE: Final = "open_node(own_heaps=False): leave it out"
 

@@ -27,13 +27,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from ..errors import InvalidChildSpec
+from ..errors import InvalidChildSpec, MadeAgain
 from .limits import check_count
 
 __all__ = ["BadFrame", "FrameTooLong", "Framer", "Frames", "Framing", "Lines", "Raw", "framing_of"]
 
 
-class BadFrame(Exception):
+class BadFrame(MadeAgain, Exception):
     """What came is not a message: the peer's fault. The connection handles the messages before it
     and ends.
 

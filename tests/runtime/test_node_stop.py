@@ -144,12 +144,21 @@ def test_the_options_of_a_node_are_one_list() -> None:
         ("kill_timeout", "5", ValueError),
         ("slice_seconds", float("inf"), ValueError),
         ("max_heap_size", "lots", ValueError),
+        ("own_heaps", "no", TypeError),
+        ("own_heaps", None, TypeError),
+        ("own_heaps", 0, TypeError),
+        ("debug", "yes", TypeError),
+        ("debug", 1, TypeError),
+        ("quantum", 0, ValueError),
+        ("quantum", True, TypeError),
+        ("max_idle", -1, ValueError),
+        ("max_idle", 2.5, TypeError),
     ],
 )
 def test_an_option_that_cannot_be_is_refused_where_the_node_is_opened(
     option: str, value: Any, error: type[Exception]
 ) -> None:
-    with pytest.raises(error):
+    with pytest.raises(error, match=f"{option}=|is not a size|is no time"):
         ak.open_node(**{option: value})
 
 

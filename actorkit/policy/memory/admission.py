@@ -79,6 +79,8 @@ class KindLimits:
             raise ValueError(f"burst={self.burst!r}: give at least 1, or nobody would ever be admitted")
         if self.first_guess < 0:
             raise ValueError(f"first_guess={self.first_guess!r}: give bytes")
+        if not isinstance(self.exempt, bool):
+            raise ValueError(f"exempt={self.exempt!r} is neither yes nor no: give True or False")
 
 
 @attrs.frozen

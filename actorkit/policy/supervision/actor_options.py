@@ -116,9 +116,20 @@ checked_mapping: Final = checked(
 )
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, getstate_setstate=False)
 class ActorOptions:
     """How an actor is to run, whoever starts it. ``ChildSpec`` says what each option means."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle, which cannot do mappings that nobody can change."""
+        values = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
+        return {name: dict(v) if isinstance(v, MappingProxyType) else v for name, v in values.items()}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        for field in attrs.fields(type(self)):
+            value = state[field.name]
+            mapping = field.converter is frozen_mapping
+            object.__setattr__(self, field.name, frozen_mapping(value) if mapping else value)
 
     #: Names the child within its supervisor, and in errors and reports.
     id: object = attrs.field(

@@ -95,7 +95,7 @@ def _check_start(_: object, __: object, start: Any) -> None:
         raise InvalidChildSpec("start", start, *_not_callable(start))
 
 
-@attrs.frozen(kw_only=True, field_transformer=_as_listed)
+@attrs.frozen(kw_only=True, field_transformer=_as_listed, getstate_setstate=False)
 class ChildSpec(ActorOptions, Generic[A_co]):
     """How to start one child, and how to treat it.
 
@@ -125,6 +125,8 @@ class ChildSpec(ActorOptions, Generic[A_co]):
     ``memory_quota``   for a supervisor: bytes that all actors below it may hold together. Over it,
                        the least important and largest of them are killed. None: no quota
     ``options``        for the layers above; the runtime ignores it
+
+    It can be pickled as far as ``start`` and the arguments can.
 
     Raises InvalidChildSpec for a value that cannot be, TypeError for an unknown field.
     """

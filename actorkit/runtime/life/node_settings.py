@@ -39,6 +39,22 @@ def _finite(_: object, option: attrs.Attribute[float], value: object) -> None:
         raise ValueError(f"{option.name}=inf: trio would never run anything else; give seconds, as 0.0005")
 
 
+def _yes_or_no(_: object, option: attrs.Attribute[Any], value: object) -> None:
+    if not (isinstance(value, bool) or (value is None and option.default is None)):
+        either = "True, False or None" if option.default is None else "True or False"
+        raise TypeError(f"{option.name}={shown(value, 100)} is neither yes nor no: give {either}")
+
+
+def _count(least: int) -> Any:
+    def check(_: object, option: attrs.Attribute[int], value: object) -> None:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{option.name}={shown(value, 100)} is no number: give an int >= {least}")
+        if value < least:
+            raise ValueError(f"{option.name}={value} is too few: give an int >= {least}")
+
+    return check
+
+
 @attrs.frozen(kw_only=True)
 class NodeSettings:
     """The options of one node. Raises TypeError or ValueError for a value that cannot be one."""
@@ -54,18 +70,18 @@ class NodeSettings:
     #: How long the pool works before trio looks at I/O. Other tasks are late by about two slices.
     slice_seconds: float = attrs.field(default=0.000_5, validator=_finite)
     #: Messages that one actor handles in a row while others wait.
-    quantum: int = 64
+    quantum: int = attrs.field(default=64, validator=_count(1))
     #: Workers without work that are kept.
-    max_idle: int = 16
+    max_idle: int = attrs.field(default=16, validator=_count(0))
     #: Which private names of trio are used; ``Features.degraded()`` is for tests.
     features: Features = FEATURES
     #: What each worker may hold unless its spec says otherwise. None: no limit.
     max_heap_size: HeapLimit | None = attrs.field(default=None, converter=as_heap_limit)
     #: Do actors with a limit get pages of their own, which go back to the system when they die?
-    own_heaps: bool = True
+    own_heaps: bool = attrs.field(default=True, validator=_yes_or_no)
     #: Is the thread of every cast and send checked? None: if Python runs in its development mode
     #: (``-X dev``).
-    debug: bool | None = None
+    debug: bool | None = attrs.field(default=None, validator=_yes_or_no)
 
 
 class NodeOptions(TypedDict, total=False):
