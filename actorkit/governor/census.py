@@ -45,7 +45,7 @@ def _row(record: Record[Any]) -> Row | None:
     if record.state == DEAD or is_critical(record):
         return None
     account = record.account
-    limit = None if account is None or account.owner is None else account.owner.limit.size
+    limit = None if account is None or account.owner is None else account.owner.size_told
     return roots_of(record), record.message_queues(), int(record.memory_priority), record.state == IDLE, limit
 
 
@@ -153,6 +153,7 @@ def _counted_as_known(census: Census, records: Iterable[Record[Any]]) -> list[Re
             size = budget.known + account.bytes
             size += record.engine.budgets.looks.cycles(record, size)
             idle, rank = record.state == IDLE, int(record.memory_priority)
-            row = Candidate(record, rank, idle, size / budget.limit.size, size)
-            census.add(rank, idle, True, (row,), 1, size, row)
+            most = budget.size_told
+            row = Candidate(record, rank, idle, size / most if most else None, size)
+            census.add(rank, idle, most is not None, (row,), 1, size, row)
     return others

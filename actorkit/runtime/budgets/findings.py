@@ -53,7 +53,7 @@ PLAN: Final = walk.RecordPlan(
     group=_SLOTS["kind"],
     rank_of=lambda kind: 0,
     account=_SLOTS["account"],
-    limit=("owner", "limit", "size"),
+    limit=("owner", "size_told"),
     rare=(_SLOTS["worker"], _SLOTS["variables"], _SLOTS["control"], _SLOTS["pending"], _SLOTS["relations"]),
     describe=_holdings,
 )
