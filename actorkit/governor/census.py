@@ -105,18 +105,18 @@ def count(
         census.add(rank, idle, budgeted, *found)
 
 
-def _known_cycles(looks: Iterable[Looks]) -> dict[Any, int]:
-    return {record: size for each in looks for record, size in each.all_cycles().items()}
+def _known_cycles(looks: Iterable[Looks]) -> dict[Any, tuple[int, int]]:
+    return {record: known for each in looks for record, known in each.all_cycles().items()}
 
 
-def _look_again(suspects: dict[Record[Any], int], known: dict[Any, int], looks: Iterable[Looks]) -> bool:
+def _look_again(suspects: dict[Record[Any], int], known: dict[Any, tuple[int, int]], looks: Iterable[Looks]) -> bool:
     """Make own passes. Is anything found that was not known?"""
     news = False
     for each in looks:
         ours = {record: more for record, more in suspects.items() if record.engine.budgets.looks is each}
         passes = OwnPasses(each)
         passes.line_up(each.unexplained(ours))
-        news |= any(usage.after_gc != known.get(record, 0) for record, usage in passes.round().items())
+        news |= any(usage.after_gc != known.get(record, (0, 0))[0] for record, usage in passes.round().items())
     return news
 
 

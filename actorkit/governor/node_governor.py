@@ -103,6 +103,8 @@ class NodeGovernor(GovernorBase):
         self.admissions[node] = admission
         engine = node.engine
         engine.memory, engine.admission, engine.restart_gate = self, admission, gate
+        if self.level > MemoryLevel.NORMAL:
+            engine.budgets.watch_growth(True)
         if self._host is None:
             self._run_on(node)
 

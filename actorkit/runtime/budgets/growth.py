@@ -15,13 +15,10 @@ from __future__ import annotations
 
 from threading import get_ident
 from types import FrameType
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final, Protocol
 
 from ...heap import clock
 from .budget import AccountOwner
-
-if TYPE_CHECKING:
-    from .node_budgets import Budgets
 
 __all__ = ["MOST_WATCHED", "SAMPLE", "find_growth", "ignore_growth"]
 
@@ -32,13 +29,26 @@ MOST_WATCHED: Final = 1_000
 """On one node. When there are so many, those that hold little are not watched any more."""
 
 
+class Watching(Protocol):
+    """The budgets of a node, as the sampler sees them."""
+
+    engine: Any
+    """Their node's."""
+
+    def install(self) -> None:
+        """Start the clock."""
+
+    def watch(self, record: Any) -> None:
+        """Give an actor without a limit an account."""
+
+
 class _Sampler(AccountOwner):
     """The owner of the account that actors without one share."""
 
     def __init__(self) -> None:
         self.account = clock.Account(self)
         #: The nodes whose growth is to be found.
-        self.nodes: dict[Budgets, None] = {}
+        self.nodes: dict[Watching, None] = {}
 
     def at_boundary(self) -> None:
         self._wait()
@@ -64,7 +74,7 @@ class _Sampler(AccountOwner):
 _sampler: Final = _Sampler()
 
 
-def find_growth(budgets: Budgets) -> None:
+def find_growth(budgets: Watching) -> None:
     """From now on watch who grows on this node."""
     if clock.COUNTS_ALLOCATIONS and budgets not in _sampler.nodes:
         budgets.install()
@@ -72,7 +82,7 @@ def find_growth(budgets: Budgets) -> None:
         _sampler.turn(True)
 
 
-def ignore_growth(budgets: Budgets) -> None:
+def ignore_growth(budgets: Watching) -> None:
     """Watch nobody on this node any more."""
     if budgets in _sampler.nodes:
         del _sampler.nodes[budgets]

@@ -139,6 +139,9 @@ class Budgets:
         self._watched = 0
         for budget in self._all_watched():
             self.end(budget.record)
+        if not self.all and self.installed:
+            self.engine.step_hook = None  # it costs each message something
+            clock.switch(None)
 
     def end(self, record: Record[Any]) -> None:
         """The actor has died, or has no limit any more."""
@@ -154,7 +157,7 @@ class Budgets:
             engine.start_task(self._sweep.run, engine.name, name=f"actorkit {engine.name}: heap sweep")
             self.installed = True
             clock.install(alarm, at_boundary)
-            engine.step_hook = clock.switch
+        self.engine.step_hook = clock.switch
 
     def close(self) -> None:
         """The node has ended."""
