@@ -150,6 +150,13 @@ account_own_live(Account *account)
 #endif
 }
 
+/* Bytes of its large blocks. */
+static inline uint64_t
+account_large_live(Account *account)
+{
+    return ledger_live(&account->ledger, &account->large);
+}
+
 /* Bytes that it may hold anywhere else than on its own pages and in its ledger. */
 static inline uint64_t
 account_elsewhere(Account *account)
@@ -168,7 +175,7 @@ account_elsewhere(Account *account)
 static inline uint64_t
 account_held_at_most(Account *account)
 {
-    return account_own_live(account) + ledger_live(&account->ledger) + account_elsewhere(account);
+    return account_own_live(account) + account_large_live(account) + account_elsewhere(account);
 }
 
 /* An exact look has found so much elsewhere. */

@@ -59,7 +59,7 @@ account_dealloc(Account *account)
     }
 #endif
     if (account->ledger != NULL) {
-        ledger_take(account->ledger, OPEN);
+        ledger_close(account->ledger, account->large);
     }
     Py_TYPE(account)->tp_free(account);
 }
@@ -142,7 +142,7 @@ account_get_own_live(Account *account, void *Py_UNUSED(closure))
 static PyObject *
 account_get_large_live(Account *account, void *Py_UNUSED(closure))
 {
-    return PyLong_FromUnsignedLongLong(ledger_live(&account->ledger));
+    return PyLong_FromUnsignedLongLong(account_large_live(account));
 }
 
 static PyObject *

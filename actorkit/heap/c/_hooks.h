@@ -428,9 +428,7 @@ put_hooks(void)
 #endif
     STORE(size_source, source);
     STORE(sealing, source == SIZE_FROM_LIBRARY && is_of_interpreter(hooks[0]));
-    if (sealing) {
-        STORE(sealed, true); /* for good: blocks may outlive the hooks */
-    }
+    STORE(sealed, sealed || sealing); /* for good: blocks may outlive the hooks */
     slabs_serve = slabs_wanted && slabs_may_serve();
     return 0;
 }
