@@ -125,7 +125,7 @@ account_get_live(Account *account, void *Py_UNUSED(closure))
 {
 #ifdef HAVE_SLABS
     if (account->heap != NULL) {
-        return PyLong_FromUnsignedLongLong(heap_live(account->heap));
+        return PyLong_FromUnsignedLongLong(account_own_live(account));
     }
 #else
     (void)account;
