@@ -211,7 +211,15 @@ def census_found(records: Sequence[object], plan: RecordPlan) -> CensusFound:
     return CensusFound.of(_in_force.census_found(records, plan))
 
 
-def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None = None, floor: int = 0) -> CensusGroups:
+def census_rows(
+    records: Sequence[object],
+    plan: RecordPlan,
+    best: int | None = None,
+    floor: int = 0,
+    *,
+    cycles: dict[Any, int] | None = None,
+    suspects: list[tuple[int, int]] | None = None,
+) -> CensusGroups:
     """A census for ranking: a row (record, rank, idle, bytes / limit or None, bytes) for each
     record that holds something and is not left out, in groups, with the count, the sum and the
     largest row of each. In C, records are read as the ``plan`` says without a call of Python,
@@ -222,8 +230,11 @@ def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None = 
             those most over their limits, or the largest where there is no limit. Counts and sums
             cover all records. None: all rows.
         floor: see ``best``.
+        cycles: what is known of the private cycles of some records. It counts as far as their
+            accounts say that so much may be in use.
+        suspects: gets the suspects, as of ``census_found``, beyond ``cycles``.
     """
-    return _in_force.census_rows(records, plan, best, floor)
+    return _in_force.census_rows(records, plan, best, floor, cycles, suspects)
 
 
 passes_made = _in_force.passes_made

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Sequence
 from operator import itemgetter
 from types import FrameType
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from ..interpreter.memory import IMMORTAL
 from ..record_plan import CensusGroups, CensusRow, FoundColumns, RecordPlan
@@ -132,19 +132,29 @@ def census_found(records: Sequence[object], plan: RecordPlan, /) -> FoundColumns
         exact = exact and walk.exact
         leftovers = walk.leftovers()
         rows.append((walk.bytes, walk.bytes - state, walk.objects, leftovers))
-        account = getattr(record, plan.account.__name__, None)
-        more = int(getattr(account, "held_at_most", 0)) - walk.bytes
-        if leftovers and more > SUSPICIOUS and more > walk.bytes // 4:
+        if leftovers and (more := _may_hold(record, plan) - walk.bytes) > max(SUSPICIOUS, walk.bytes // 4):
             suspects.append((at, more))
     held, received, objects, left = (array("q", column).tobytes() for column in zip(*rows, strict=True)) if rows else (
         b"", b"", b"", b"")  # fmt: skip
     return held, received, objects, left, suspects, exact
 
 
-def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None, floor: int, /) -> CensusGroups:
+def _may_hold(record: object, plan: RecordPlan) -> int:
+    return int(getattr(getattr(record, plan.account.__name__, None), "held_at_most", 0))
+
+
+def census_rows(
+    records: Sequence[object],
+    plan: RecordPlan,
+    best: int | None,
+    floor: int,
+    cycles: dict[Any, int] | None,
+    suspects: list[tuple[int, int]] | None,
+    /,
+) -> CensusGroups:
     """See ``walk.census_rows``. The plan's function describes every record."""
     groups: dict[tuple[int, bool, bool], list[CensusRow]] = {}
-    for record in records:
+    for at, record in enumerate(records):
         described = plan.describe(record)
         if described is None:
             continue
@@ -153,6 +163,15 @@ def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None, f
         walk.drop(roots)
         walk.drop(mailbox, MAILBOX)
         size = walk.bytes
+        if cycles and record in cycles:
+            most = _may_hold(record, plan)
+            size += max(0, min(cycles[record], most - size)) if most else cycles[record]
+        if (
+            suspects is not None
+            and walk.leftovers()
+            and (more := _may_hold(record, plan) - size) > max(SUSPICIOUS, size // 4)
+        ):
+            suspects.append((at, more))
         if size:
             over = size / limit if limit else None
             groups.setdefault((rank, idle, bool(limit)), []).append((record, rank, idle, over, size))
