@@ -123,18 +123,12 @@ drop_objects(Walk *walk, PyObject *const *objects, int count)
     drain_with_adapters(walk, release);
 }
 
-/* How many containers were reached that something else holds: cycles hide there, and shared data
-   lie there. */
 static Py_ssize_t
 leftovers_of(Walk *walk)
 {
     Py_ssize_t count = 0;
     for (size_t i = 0; i < walk->used; i++) {
-        const Entry *entry = &walk->table[walk->order[i]];
-        if (!(entry->flags & (ENTRY_DEAD | ENTRY_STOP))) {
-            const TypeFacts *facts = facts_of(walk, Py_TYPE(entry->object));
-            count += facts->traverse != NULL || facts->adapter != NULL;
-        }
+        count += is_leftover(walk, &walk->table[walk->order[i]]);
     }
     return count;
 }

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Sequence
 from operator import itemgetter
 from types import FrameType
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 from ..interpreter.memory import IMMORTAL
 from ..record_plan import CensusGroups, CensusRow, FoundColumns, RecordPlan
@@ -130,7 +130,7 @@ def census_found(records: Sequence[object], plan: RecordPlan, /) -> FoundColumns
         state = walk.bytes
         walk.drop(mailbox, MAILBOX)
         exact = exact and walk.exact
-        leftovers = walk.leftovers()
+        leftovers = len(walk.leftovers())
         rows.append((walk.bytes, walk.bytes - state, walk.objects, leftovers))
         if leftovers and (more := _may_hold(record, plan) - walk.bytes) > max(SUSPICIOUS, walk.bytes // 4):
             suspects.append((at, more))
@@ -207,7 +207,41 @@ def size_of(*objects: object) -> int:
             return total
     walk = PureWalk()
     walk.drop(objects)
-    return walk.bytes
+    leftovers = walk.leftovers()
+    if [obj for obj in leftovers if not _KnownShared.has(obj)]:
+        walk.find_cycles(sys.maxsize, MESSAGE_CAP)
+        for obj in leftovers:
+            _KnownShared.note(obj, walk.is_shared(obj))
+    return walk.bytes + walk.after_gc
+
+
+MESSAGE_CAP: Final = 4096
+"""So many containers are looked into for cycles in a message."""
+
+
+class _KnownShared:
+    """What was shared when a message was last sized: see ``_known_shared.h``."""
+
+    trusted: ClassVar[dict[int, tuple[int, int, int]]] = {}
+    """By address: that of the type; for so many messages; for so many more."""
+
+    @classmethod
+    def has(cls, obj: object) -> bool:
+        known, trusted, left = cls.trusted.get(id(obj), (0, 0, 0))
+        if known != id(type(obj)) or not left:
+            return False
+        cls.trusted[id(obj)] = known, trusted, left - 1
+        return True
+
+    @classmethod
+    def note(cls, obj: object, shared: bool) -> None:
+        known, trusted, _ = cls.trusted.pop(id(obj), (0, 0, 0))
+        if not shared:
+            return
+        trusted = min(2 * trusted, 4096) if known == id(type(obj)) else 1
+        cls.trusted[id(obj)] = id(type(obj)), trusted, trusted
+        if len(cls.trusted) > 64:
+            del cls.trusted[next(iter(cls.trusted))]
 
 
 def passes_made() -> tuple[int, int]:
