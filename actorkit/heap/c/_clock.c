@@ -21,6 +21,7 @@
  *     _ledger.h        the large blocks of one account, by a trailer at the end of each
  *     _account.h       an account: its counters and thresholds, and who gets a heap of its own
  *     _alarm.h         the interruption in the middle of running code
+ *     _nobody.h        functions whose allocations are charged to no account
  *     _counting.h      what a request adds to an account, and which requests are refused
  *     _hooks.h         the allocators that stand in front of the interpreter's own
  *     _guards.h        imports and collections in nobody's account
@@ -56,6 +57,7 @@
 #include "_collect_own.h"
 #include "_guards.h"
 #include "_hooks.h"
+#include "_nobody.h"
 
 #if !defined(_WIN32)
 #include <pthread.h>
@@ -468,6 +470,7 @@ static const HeapOwners heap_owners = {
 static PyMethodDef clock_methods[] = {
     {"enter", clock_enter, METH_O, enter_doc},
     {"current", clock_current, METH_NOARGS, current_doc},
+    {"nobodys", clock_nobodys, METH_O, nobodys_doc},
     {"switch", clock_switch, METH_O, switch_doc},
     {"install", clock_install, METH_VARARGS, install_doc},
     {"uninstall", clock_uninstall, METH_NOARGS, uninstall_doc},
@@ -512,7 +515,8 @@ clock_exec(PyObject *module)
     }
     if (!prepared) {
         account_name = PyUnicode_InternFromString("account");
-        if (account_name == NULL || PyType_Ready(&AccountType) < 0 || register_at_exit(module) < 0) {
+        if (account_name == NULL || PyType_Ready(&AccountType) < 0 || PyType_Ready(&NobodysType) < 0
+            || register_at_exit(module) < 0) {
             return -1;
         }
 #if !defined(_WIN32)

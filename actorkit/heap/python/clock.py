@@ -18,7 +18,7 @@ import sys
 import threading
 from collections.abc import Callable
 from operator import attrgetter, index
-from typing import Any, Final, final
+from typing import Any, Final, TypeVar, final
 
 __all__ = [
     "COUNTS_ALLOCATIONS",
@@ -37,6 +37,7 @@ __all__ = [
     "installed",
     "keeps_ledgers",
     "never_refuse",
+    "nobodys",
     "own_heaps",
     "purge",
     "pymalloc_report",
@@ -65,6 +66,8 @@ OF_A_LOOK: Final = 32
 
 LARGEST: Final = 2**63 - 1
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 
 def _size(value: int, name: str) -> int:
     number = index(value)
@@ -92,6 +95,7 @@ class Account:
         "_soft",
         "_total",
         "bound",
+        "foreign_due",
         "measured",
         "owner",
         "verdict",
@@ -102,6 +106,8 @@ class Account:
         """Whose account this is; the clock does not use it."""
         self.bound = sys.maxsize
         """accept() leaves messages to its caller when so many are waiting."""
+        self.foreign_due = False
+        """See the extension. Never set here: each look looks into the objects of others anyway."""
         self.measured = False
         """receive() leaves every message to its caller, which measures it, shared parts too."""
         self.verdict: object | None = None
@@ -358,6 +364,14 @@ def enter(account: Account | None, /) -> Account | None:
     previous = _entered.account
     _entered.account = account
     return previous
+
+
+def nobodys(function: F, /) -> F:
+    """The function, made so that what it allocates is charged to no account, whoever calls it. This
+    clock charges no allocations, so it is the function itself."""
+    if not callable(function):
+        raise TypeError(f"nobodys takes a function, not {type(function).__name__}")
+    return function
 
 
 def current() -> Account | None:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Generic, Protocol
 
 from ...errors import NotAMessage
+from ...heap.clock import nobodys
 from ...policy.memory.footprint_samples import Samples
 from ...policy.memory.heap_limit import HeapLimit
 from ...policy.supervision.actor_options import SCHEDULING, ActorOptions, Kind, Overflow
@@ -145,6 +146,7 @@ class ActorKind(Generic[R]):
     def __repr__(self) -> str:
         return f"<kind {self.cls.__qualname__} bound={self.bound:g} overflow={self.overflow}>"
 
+    @nobodys
     def checked_cast(self, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The function for the first cast of a method, or for any cast of a method that was once
         sent wrongly. If the arguments do not fit, the function carries the sender; the receiver

@@ -17,6 +17,7 @@ from threading import get_ident
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 from ...errors import ActorExit, AlreadyRegistered, BadArguments, NotInsideActor
+from ...heap.clock import nobodys
 from ...policy.exit_signals import Source
 from ...policy.memory.heap_limit import HeapLimit, as_heap_limit
 from ...policy.memory.memory_sample import Priority
@@ -145,8 +146,7 @@ class ActorContext(Record[A_co]):
         if not wanted:
             watchers.pop(self, None)
         elif self not in watchers:
-            watchers[self] = None
-            self.need_relations().call_at_exit(lambda record, _: watchers.pop(record, None))
+            _watch(watchers, self)
 
     def stop(self, reason: ExitReason | None = None) -> None:
         """End after the message at hand. Its answer still goes out, and what it gives to
@@ -250,3 +250,10 @@ class ActorContext(Record[A_co]):
         if relations is not None and relations.name is not None:
             self.kind.engine.names.release(relations.name, self)
             relations.name = None
+
+
+@nobodys
+def _watch(watchers: dict[Record[Any], None], record: Record[Any]) -> None:
+    """Tell ``record`` of changes in the node's memory, as long as it lives."""
+    watchers[record] = None
+    record.need_relations().call_at_exit(lambda ended, _: watchers.pop(ended, None))

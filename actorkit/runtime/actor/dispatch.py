@@ -23,6 +23,7 @@ from typing import Any, Final, Literal, TypeVar, overload
 import attrs
 
 from ...errors import NotAMessage
+from ...heap.clock import nobodys
 from ..base.interrupts import interruptible
 from .class_rules import check_message
 from .ref import explain_on_refs
@@ -141,6 +142,7 @@ class HandlerTable(dict[Any, Callable[..., Any]]):
         #: The functions that were cast with arguments that do not fit.
         self.misused: set[Callable[..., Any]] = set()
 
+    @nobodys
     def __missing__(self, method: Any) -> Callable[..., Any]:
         name = _name_in(self.cls, method)
         declaration = None if name is None else declaration_of(self.cls, name)
@@ -176,6 +178,7 @@ class InlineTable(dict[Any, "Callable[..., Any] | None"]):
         super().__init__()
         self.handlers = handlers
 
+    @nobodys
     def __missing__(self, method: Any) -> Callable[..., Any] | None:
         function = self.handlers[method]
         name = _name_in(self.handlers.cls, method) or ""

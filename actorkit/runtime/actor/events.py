@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 import trio
 
+from ...heap.clock import nobodys
 from ...heap.usage import HeapUsage
 from ...policy.memory.memory_sample import MemoryLevel
 from ...reasons import ExitReason, shown
@@ -287,6 +288,7 @@ class Events:
             answer = self._wanted[kind] = issubclass(kind, self._all)
         return answer
 
+    @nobodys
     def emit(self, event: SystemEvent) -> None:
         """Deliver it to those who want it. A delivery that raises ends nothing: the event has
         happened, whether or not somebody could be told."""
@@ -303,6 +305,7 @@ class Events:
             except BaseException as error:
                 self._failed(error)
 
+    @nobodys
     def subscribe(self, record: Any, types: tuple[type[SystemEvent], ...]) -> None:
         """Send these events to an actor, until it ends or unsubscribes."""
         checked_types(types)

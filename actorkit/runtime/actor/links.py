@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from ...heap.clock import nobodys
 from ...policy.exit_signals import Die, Message, Source, deliver
 from ...reasons import NOPROC, ExitReason
 from .engine import Signals
@@ -49,6 +50,7 @@ def send_signal(
         target.post_notice(kind((target.kind.info, (Exit(source, verdict.reason),), None)))
 
 
+@nobodys
 def link(engine: Signals[Record[Any]], one: Record[Any], other: Record[Any]) -> None:
     """Link the two; idempotent; a link to oneself is none. A dead ``other`` answers with a NoProc
     signal."""
@@ -79,6 +81,7 @@ def unlink(one: Record[Any], other: Record[Any]) -> None:
     _drop_queued(one, LinkNotice, lambda message: message.source is other)
 
 
+@nobodys
 def monitor(engine: Signals[Record[Any]], watcher: Record[Any], target: Record[Any] | None, ref: Ref[Any]) -> MonitorId:
     """Have ``watcher`` told once of the end of ``target``; at once, with NoProc, if it is dead or
     absent."""

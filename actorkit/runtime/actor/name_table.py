@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from ...errors import AlreadyRegistered
+from ...heap.clock import nobodys
 from .waiting import Party
 
 __all__ = ["NameTable"]
@@ -21,6 +22,7 @@ class NameTable(Generic[R]):
     def __init__(self) -> None:
         self._holders: dict[str, R] = {}
 
+    @nobodys
     def register(self, name: str, record: R) -> None:
         """Raises AlreadyRegistered when a living actor holds the name."""
         holder = self._holders.get(name)

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
+from ...heap.clock import nobodys
 from ...policy.memory.memory_sample import Priority
 from ...reasons import KILL, NORMAL, ExitReason, as_reason, bounded, shown
 from ..base.timers import Timer
@@ -153,6 +154,7 @@ class Record(CallDoor, Ref[A_co]):
         """A timer for whoever has its name has fired, and that is this actor."""
         self.post_notice(Notice((self.kind.info, arguments, None)))
 
+    @nobodys
     def post_after(self, engine: RecordEngine, seconds: float, arguments: tuple[object]) -> Timer:
         """The timer goes with this actor, which holds the message from now on."""
         if self.state == DEAD:
@@ -268,6 +270,7 @@ class Record(CallDoor, Ref[A_co]):
         """Raise RuntimeError in a thread that may not do ``what`` to it."""
         self.kind.engine.home.check(what, self)
 
+    @nobodys
     def owe(self, asker: Asker) -> None:
         """Fail ``asker`` if this actor ends before it is answered."""
         relations = self.need_relations()

@@ -121,3 +121,5 @@ def codes_of(module: ModuleType) -> Iterator[CodeType]:
             todo += [one.fget, one.fset, one.fdel]
         elif isinstance(one, FunctionType):
             todo += [one.__code__, getattr(one, "__wrapped__", None)]
+        elif isinstance(inner := getattr(one, "__wrapped__", None), FunctionType):  # as of ``nobodys``
+            todo.append(inner)

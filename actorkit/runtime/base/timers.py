@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import trio
 
+from ...heap.clock import nobodys
 from ...log import log
 from .home import Home
 from .trio_internals import is_fatal
@@ -81,6 +82,7 @@ class Timers:
     def __len__(self) -> int:
         return len(self._heap) - self._cancelled
 
+    @nobodys
     def after(self, seconds: float, callback: Callable[..., None], *args: Any) -> Timer:
         """Call ``callback(*args)`` in ``seconds``. It must not block. If it raises, that is
         logged."""

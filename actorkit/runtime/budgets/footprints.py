@@ -28,6 +28,7 @@ from time import perf_counter
 from typing import Any, Final, TypeVar
 
 from ...heap import walk
+from ...heap.clock import nobodys
 from ...heap.memory_limit import MemoryLimit
 from ...policy.key_table import inert
 from ...policy.memory.footprint import Footprint, FootprintLearner
@@ -99,6 +100,7 @@ class Footprints:
 
     # --- samples ------------------------------------------------------------------------------
 
+    @nobodys
     def at_death(self, record: Record[Any], reason: ExitReason, *more: object) -> None:
         """``record``, a supervised child, is about to be cleared. ``more``: what else goes with it,
         such as the exception with the frames that have crashed."""
@@ -119,6 +121,7 @@ class Footprints:
         ended = self.clock()
         self.rests_until = ended + (ended - began) / SHARE
 
+    @nobodys
     def at_kill(self, record: Record[Any], reason: ExitReason) -> None:
         """A process is about to be cancelled: for the last time its frames are as they were."""
         if isinstance(reason, MemoryLimit) or (record.worker.coro is not None and not on_stack(record)):

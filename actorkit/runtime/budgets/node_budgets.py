@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ...heap import clock
+from ...heap.clock import nobodys
 from ...policy.memory.heap_limit import HeapLimit
 from ...policy.supervision.actor_options import ActorOptions
 from ..actor.actor_base import NodesOwn
@@ -84,6 +85,7 @@ class Budgets:
     def _in_force(self, limit: HeapLimit | None) -> HeapLimit | None:
         return None if limit is None or limit.size == 0 else limit.over(self.default)
 
+    @nobodys
     def begin(self, record: Record[Any], limit: HeapLimit, account: clock.Account | None = None) -> Budget:
         """Give ``record`` a budget, and the account that has counted for it already, if any."""
         self.install()
@@ -92,6 +94,7 @@ class Budgets:
         record.__class__ = BUDGETED[type(record)]
         return budget
 
+    @nobodys
     def change(self, record: Record[Any], limit: HeapLimit | None) -> HeapLimit | None:
         """Give a living actor another limit (None: no limit), in force at its next boundary.
         Returns the old one."""

@@ -17,7 +17,7 @@ import math
 from typing import Any, Final
 
 from ...errors import ActorExit, NodeStopped, StartFailed
-from ...heap.clock import Account
+from ...heap.clock import Account, nobodys
 from ...heap.walk import size_of
 from ...reasons import ExitReason, InitTimeout
 from ..actor.context import ActorContext
@@ -59,9 +59,18 @@ class Births(AfterMessage):
             raise self.refuse_start(kind)
         self.numbers = number = self.numbers + 1
         parent = self.current
-        record: Record[Any] = kind.record_class(kind, number, parent)
         hook = self.step_hook
-        self.actors[number] = record
+        if hook is not None:
+            self.current = None
+            hook(None)  # the record and its place in the table are nobody's
+        try:
+            record: Record[Any] = kind.record_class(kind, number, parent)
+            self.actors[number] = record
+        except BaseException:  # MemoryError
+            self.current = parent
+            if hook is not None:
+                hook(parent)
+            raise
         try:
             self.current = record
             if hook is not None:
@@ -122,10 +131,8 @@ class Births(AfterMessage):
             AlreadyRegistered: its name is taken.
             NodeStopped: the node stops, and no supervisor asks for it.
         """
-        self.numbers = number = self.numbers + 1
         parent = self.current
-        record = kind.record_class(kind, number, parent)
-        self.admit(record, link_to)
+        record = self.admit(kind, link_to)
         hook = None
         try:
             if kind.limit is not None:
@@ -164,13 +171,16 @@ class Births(AfterMessage):
         obj = None
         raise failure  # not from within: as its context, the exception would keep the object
 
-    def admit(self, record: Record[Any], link_to: Record[Any] | None) -> None:
-        """Enter a newborn: number, name, link. Raises NodeStopped or AlreadyRegistered with nothing
-        done."""
-        if self.stopping and record.kind.owner is None:  # a supervisor restarts until it is told to stop
-            raise self.refuse_start(record.kind)
+    @nobodys
+    def admit(self, kind: RecordKind, link_to: Record[Any] | None) -> Record[Any]:
+        """Make the record of a newborn, and enter it: number, name, link. Raises NodeStopped or
+        AlreadyRegistered with nothing done."""
+        if self.stopping and kind.owner is None:  # a supervisor restarts until it is told to stop
+            raise self.refuse_start(kind)
+        self.numbers = number = self.numbers + 1
+        record = kind.record_class(kind, number, self.current)
         ends = () if link_to is None else ((record.need_relations(), link_to), (link_to.need_relations(), record))
-        name = record.kind.name
+        name = kind.name
         if name is not None:
             self.names.register(name, record)
         try:
@@ -180,7 +190,7 @@ class Births(AfterMessage):
                 if relations.links is None:
                     relations.links = {}
                 relations.links[far] = None
-            self.actors[record.number] = record
+            self.actors[number] = record
         except BaseException:  # MemoryError: a table could not grow
             for relations, far in ends:
                 if relations.links is not None:
@@ -188,6 +198,7 @@ class Births(AfterMessage):
             if name is not None:
                 self.names.release(name, record)
             raise
+        return record
 
     def refuse_start(self, kind: RecordKind) -> NodeStopped:
         """What a spawn gets while the node stops."""

@@ -31,6 +31,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ...heap.clock import nobodys
 from ...reasons import Crash, ExitReason
 from ..actor.dead_letters import DeadLetterReason
 from ..actor.events import ActorExited, Unkillable
@@ -64,6 +65,7 @@ class _End:
 class Deaths(NodeTables):
     """See the module's docstring."""
 
+    @nobodys
     def end_now(self, record: Record[Any], reason: ExitReason) -> None:
         """End ``record`` now, or as soon as its code lets go: an untrappable end, without
         ``terminate``. The first reason counts."""
@@ -136,6 +138,7 @@ class Deaths(NodeTables):
 
     # --- the steps of an end ---------------------------------------------------------------------
 
+    @nobodys
     def _settle(self, step: int, end: _End) -> None:
         """Take the steps of an end that come after ``step``, whatever they raise. Most actors need
         few of them."""

@@ -27,6 +27,7 @@ from typing import Any, Final
 import trio
 from trio.lowlevel import Task, checkpoint, current_task, enable_ki_protection, reschedule
 
+from ...heap.clock import nobodys
 from ..actor.record import Record
 from ..actor.states import DEAD
 from ..base.trio_internals import (
@@ -136,6 +137,7 @@ class Pool(MessagePump):
 
     # --- tasks --------------------------------------------------------------------------------
 
+    @nobodys
     def start_task(self, function: Any, *args: Any, name: str) -> None:
         """Start a task in which users' code may run. Raises MemoryError or RecursionError with
         nothing begun."""

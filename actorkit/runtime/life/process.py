@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule
 
+from ...heap.clock import nobodys
 from ...heap.walk import size_of
 from ...policy.seconds import as_seconds
 from ...reasons import NORMAL, shown
@@ -303,6 +304,7 @@ class ProcessWorker:
         return Abort.SUCCEEDED
 
 
+@nobodys
 def start_process(
     engine: Scheduler,
     kind: Any,
@@ -313,9 +315,7 @@ def start_process(
 ) -> ReceivingContext:
     """Make a process. Its function begins in the next pass of trio; its ref is good at once."""
     room(START_FRAMES)
-    engine.numbers = number = engine.numbers + 1
-    record = cast(ReceivingContext, engine.process_class(kind, number, engine.current))
-    engine.admit(record, link_to)
+    record = cast(ReceivingContext, engine.admit(kind, link_to))
     record.state = RUNNING
     try:
         record.worker = worker = ProcessWorker(record)

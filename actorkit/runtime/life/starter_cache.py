@@ -26,6 +26,7 @@ from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
+from ...heap.clock import nobodys
 from ...policy.key_table import inert
 from ...policy.supervision.actor_options import NOTHING
 from ...policy.supervision.child_spec import ChildSpec
@@ -61,6 +62,7 @@ class StarterCache:
     def __len__(self) -> int:
         return len(self._young.keys() | self._old.keys())
 
+    @nobodys
     def of_spec(self, spec: ChildSpec[Any]) -> Starter:
         """The starter of ``spec``. Raises what making one raises."""
         start: Any = spec.start
@@ -72,6 +74,7 @@ class StarterCache:
         key = (start, options)
         return self._young.get(key) or self._found(key, start, spec)
 
+    @nobodys
     def of_start(self, start: Any) -> Starter:
         """The starter of a class or function without options. Raises what making one raises, and
         InvalidChildSpec."""

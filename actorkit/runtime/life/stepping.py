@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import trio
 from trio.lowlevel import Task, enable_ki_protection
 
+from ...heap.clock import nobodys
 from ..base.activations import activation
 from ..base.trio_internals import disarm, finalised_by, nurseries_held_by
 
@@ -199,6 +200,7 @@ class Attribution(trio.abc.Instrument):
     def __init__(self, engine: Steps) -> None:
         self.engine = engine
 
+    @nobodys
     def task_spawned(self, task: Task) -> None:
         actor = owner_of(self.engine, task)
         if actor is not None:
@@ -227,6 +229,7 @@ class SteppedAttribution(trio.abc.Instrument):
         self.engine = engine
         self.kids: dict[Task, Kid] = {}
 
+    @nobodys
     def task_spawned(self, task: Task) -> None:
         actor = owner_of(self.engine, task)
         if actor is not None:

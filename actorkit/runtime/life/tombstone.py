@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ActorDead
+from ...heap.clock import nobodys
 
 if TYPE_CHECKING:
     from ..actor.record import RecordKind
@@ -39,6 +40,7 @@ def _repr(self: Any) -> str:
         return f"<{type(self).__qualname__} that never was>"
 
 
+@nobodys
 def _tombstone(kind: RecordKind) -> type:
     cls = kind.cls
     try:
