@@ -150,9 +150,7 @@ def _counted_as_known(census: Census, records: Iterable[Record[Any]]) -> list[Re
         if account is None or not isinstance(budget, Budget) or not budget.known:
             others.append(record)
         elif record.state != DEAD and not is_critical(record):
-            size = budget.known + account.bytes
-            size += record.engine.budgets.looks.cycles(record, size)
-            idle, rank = record.state == IDLE, int(record.memory_priority)
+            size, idle, rank = budget.known + account.bytes, record.state == IDLE, int(record.memory_priority)
             most = budget.size_told
             row = Candidate(record, rank, idle, size / most if most else None, size)
             census.add(rank, idle, most is not None, (row,), 1, size, row)

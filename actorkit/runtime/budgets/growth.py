@@ -53,13 +53,14 @@ class _Sampler(AccountOwner):
     def at_boundary(self) -> None:
         self._wait()
 
-    def alarmed(self, top: FrameType | None) -> None:
+    def alarmed(self, top: FrameType | None) -> bool:
         self._wait()
         for budgets in self.nodes:
             engine = budgets.engine
             record = engine.current
             if record is not None and record.account is None and engine.thread == get_ident():
                 budgets.watch(record)
+        return False
 
     def _wait(self) -> None:
         self.account.reset()
