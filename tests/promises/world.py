@@ -21,9 +21,7 @@ import trio.testing
 
 import actorkit as ak
 from actorkit.heap import clock
-from actorkit.policy.memory.unexplained import Pace
 from actorkit.runtime.budgets.budget import Budget
-from actorkit.runtime.budgets.searching import PACING
 from tests.promises.shapes import OUTSIDE, PIECE, Shape, Way, grow, lead, tokens
 
 KIB = 1024
@@ -176,8 +174,8 @@ class World:
             await self.bystander.within(10**6).call(Bystander.do, lambda: door(self))
 
     async def settle(self) -> None:
-        """Until nobody has anything to do, and all have been looked at. What is in others' hands for
-        a moment is found by one of the next looks."""
+        """Until nobody has anything to do, and all have been looked at. What is in others' hands
+        for a moment is found by one of the next looks."""
         await trio.testing.wait_all_tasks_blocked()
         for _ in range(SWEEPS):
             if self.reason is not None:
@@ -198,16 +196,10 @@ def inside_is_possible() -> bool:
     return clock.COUNTS_ALLOCATIONS and threading.current_thread() is threading.main_thread()
 
 
-PACES = (PACING.own_passes, PACING.collections)
-
-
 @asynccontextmanager
 async def a_world(shape: Shape, way: Way, load: Load, **options: Any) -> AsyncIterator[World]:
     work = Work(shape, way, load)
     limit = ak.HeapLimit(LIMIT, kill=load.kill, log=False)
-    # How often searches are made depends on how long they take; here they are made when they are
-    # called for.
-    PACING.own_passes = PACING.collections = Pace(share=1.0)
     try:
         async with AsyncExitStack() as stack, ak.open_node(max_heap_size=limit, **options) as node:
             with node.subscribe(ak.ActorExited, capacity=1000) as stream:
@@ -222,4 +214,3 @@ async def a_world(shape: Shape, way: Way, load: Load, **options: Any) -> AsyncIt
             node.shutdown()
     finally:
         OUTSIDE.clear()
-        PACING.own_passes, PACING.collections = PACES
