@@ -20,8 +20,8 @@
 #ifndef ACTORKIT_HEAP_BLOCKS_H
 #define ACTORKIT_HEAP_BLOCKS_H
 
-#include "../interpreter/_frames.h" /* first: it prepares Python.h */
-#include "../interpreter/_layout.h"
+#include "../interpreter/_classes.h" /* first: it prepares Python.h */
+#include "../interpreter/_frames.h"
 
 #include "_contract.h"
 
@@ -158,7 +158,7 @@ trusted_sizeof(PyTypeObject *type)
             continue;
         }
         PyObject *method = NULL;
-        if (((PyDictObject *)namespace)->ma_keys->dk_kind != DICT_KEYS_GENERAL) {
+        if (dict_has_str_keys((PyDictObject *)namespace)) {
             method = PyDict_GetItemWithError(namespace, name_sizeof);
         }
         Py_DECREF(namespace);
@@ -375,26 +375,10 @@ sizeof_beyond(PyObject *object, PyObject *method, size_t basic)
     return bytes > basic ? bytes - basic : 0;
 }
 
-/* The size that a table of keys was requested with. */
-static size_t
-keys_request(PyDictKeysObject *keys)
-{
-    int general = keys->dk_kind == DICT_KEYS_GENERAL;
-    size_t entry = general ? sizeof(PyDictKeyEntry) : sizeof(PyDictUnicodeEntry);
-    size_t usable = (((size_t)1 << keys->dk_log2_size) << 1) / 3;
-    return sizeof(PyDictKeysObject) + ((size_t)1 << keys->dk_log2_index_bytes) + usable * entry;
-}
-
-/* The same of the table of a dict; 0 for the empty one, which all dicts share. */
-static size_t
-table_request(PyDictKeysObject *keys)
-{
-    return keys->dk_refcnt == 1 ? keys_request(keys) : 0;
-}
 static size_t
 dict_table_bytes(PyDictObject *dict)
 {
-    size_t request = dict->ma_values != NULL ? dict_values_bytes(dict) : table_request(dict->ma_keys);
+    size_t request = table_request(dict);
     return request ? block_bytes(request) : 0;
 }
 
@@ -409,16 +393,8 @@ ordered_nodes_bytes(PyObject *object, const TypeFacts *facts)
         return nodes;
     }
     size_t beyond = sizeof_beyond(object, facts->sizeof_method, (size_t)facts->type->tp_basicsize);
-    size_t table = table_request(dict->ma_keys);
+    size_t table = keys_request(dict);
     return beyond > table + nodes ? nodes + block_bytes(beyond - table - nodes) : nodes;
-}
-
-/* Where it is; NULL if it is the one that all share. */
-static inline const void *
-dict_table(PyObject *object)
-{
-    PyDictObject *dict = (PyDictObject *)object;
-    return dict->ma_values != NULL ? (const void *)dict->ma_values : dict->ma_keys->dk_refcnt == 1 ? dict->ma_keys : NULL;
 }
 
 /* What goes with a class besides: the keys that its instances share; its text; what each base has of
@@ -426,8 +402,8 @@ dict_table(PyObject *object)
 static size_t
 class_keys_bytes(PyTypeObject *type)
 {
-    PyDictKeysObject *keys = class_keys(type);
-    return keys != NULL ? block_bytes(keys_request(keys)) : 0;
+    size_t request = class_keys_request(type);
+    return request ? block_bytes(request) : 0;
 }
 
 static size_t
@@ -494,7 +470,7 @@ table_of(PyObject *object, const TypeFacts *facts, size_t *bytes)
     case SIZER_DICT:
     case SIZER_ORDERED_DICT:
         *bytes = dict_table_bytes((PyDictObject *)object);
-        return dict_table(object);
+        return dict_table((PyDictObject *)object);
     case SIZER_SET:
         *bytes = second_block_bytes(object, facts);
         return ((PySetObject *)object)->table;
