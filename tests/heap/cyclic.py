@@ -334,7 +334,7 @@ def _module(pick: Pick) -> Any:
 
 
 def _named_tuple(rng: random.Random, pick: Pick) -> Any:
-    made: Any = collections.namedtuple(f"Made{rng.randrange(9)}", ["a", "b"])  # type: ignore[misc]  # noqa: PYI024
+    made: Any = collections.namedtuple(f"Made{rng.randrange(9)}", ["a", "b"])  # type: ignore[misc]
     return made(pick(), [made])
 
 
