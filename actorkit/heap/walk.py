@@ -121,7 +121,8 @@ def measure(
             traverses all that is shared, so it is for one actor at a time, on request.
         edge_cap: end that pass after so many references; both figures are 0 then.
         account: of the actor whose these are. If it has more in use than was found (by an eighth of
-            the limit, or without a limit at all events), the own pass follows, for ``after_gc``:
+            the limit, or without a limit at all events), and containers were met that something
+            else seems to hold, the own pass follows, for ``after_gc``:
             private cycles among what the actor has allocated itself. What it costs depends on the
             actor, not on what it shares with others.
         foreign_cap: so many containers at most that are not on the account's own pages are looked
@@ -178,7 +179,8 @@ def _figures(
     enough = 0
     if account is not None:
         # If the first pass finds so much, there is nothing for the own pass to find.
-        enough = sys.maxsize if limit is None else account.held_at_most - max(limit // 8, TOLD)
+        knows = limit is not None and clock.COUNTS_ALLOCATIONS
+        enough = account.held_at_most - max((limit or 0) // 8, TOLD) if knows else sys.maxsize
     return _in_force.measure(
         _listed(roots),
         _listed(mailbox),

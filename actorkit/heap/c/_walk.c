@@ -81,7 +81,7 @@ walk_measure(PyObject *Py_UNUSED(module), PyObject *arguments)
         walk->edge_cap = edge_cap < 0 ? 0 : (size_t)edge_cap;
         run_own_pass(walk, UNBOUNDED);
     }
-    else if (enough > 0 && sum < (size_t)enough && !ended(walk)) {
+    else if (enough > 0 && sum < (size_t)enough && !ended(walk) && leftovers_of(walk) > 0) {
         passes_made[1]++;
         run_own_pass(walk, foreign_cap < 0 ? 0 : (size_t)foreign_cap);
     }

@@ -79,7 +79,7 @@ def measure(
         if cycles:
             walk.limit = -1
             walk.find_cycles(edge_cap)
-        elif walk.bytes < enough:
+        elif walk.bytes < enough and walk.leftovers():
             Followed.own_passes += 1
             walk.find_cycles(sys.maxsize, foreign_cap)
     except WalkOver:
