@@ -140,8 +140,10 @@ class Search:
         near = at_most > size + (hard - size) // 2  # a request may be refused soon
         if frames and not usage.exact:
             self.postponed = True
+            if self._own_heap:
+                account.own_heap = True  # from now on it is known what is in use
             if near:
-                self._collect(account, usage.charged, size)
+                self._collect(account, usage.charged, size, near)
             return usage
         pacing = PACING
         began = pacing.now()
@@ -151,7 +153,7 @@ class Search:
             # in use; or the last own pass has not explained the rest either.
             if self._own_heap and not self._is_doubtful(account, frames):
                 return usage
-            if not pacing.own_passes.allows(began):
+            if not near and not pacing.own_passes.allows(began):
                 return usage
         # Much of what came with messages lies on its senders' pages.
         foreign_cap = walk.FOREIGN_CAP
@@ -162,7 +164,7 @@ class Search:
         pacing.own_passes.took(began, pacing.now())
         self.unseen = max(0, in_use - usage.held)
         if usage.held <= size and (near or not frames):
-            self._collect(account, usage.held, size)
+            self._collect(account, usage.held, size, near)
         return usage
 
     def _is_doubtful(self, account: clock.Account, frames: tuple[FrameType, ...]) -> bool:
@@ -205,13 +207,14 @@ class Search:
         self.made_own_pass = True
         return usage
 
-    def _collect(self, account: clock.Account, held: int, size: int) -> None:
-        """Collect what may be garbage, if that is worth while. What is left is abroad."""
+    def _collect(self, account: clock.Account, held: int, size: int, near: bool) -> None:
+        """Collect what may be garbage, if that is worth while. What is left is abroad. ``near``: a
+        request may be refused soon; then it does not matter how often that has been done."""
         if not calls_for_collection(account.held_at_most - held, self.abroad, size):
             return
         pacing = PACING
         began = pacing.now()
-        if not pacing.collections.allows(began):
+        if not near and not pacing.collections.allows(began):
             return
         unseen = account.held_at_most - held
         before = clock.enter(None)  # finalisers are not the actor's
