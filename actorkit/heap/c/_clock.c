@@ -7,8 +7,8 @@
  * `PyMem_SetAllocator` lets us stand in front of the interpreter's allocators. Each thread has a
  * pointer to the account that its code works for, or NULL: nobody's. Our hooks add each request to
  * that account, and the account's thresholds decide what follows: an alarm in the middle of the
- * code, a look at the next boundary, a refusal, pages of its own. The clock is gross: frees are not
- * counted. It only says when looking is worth while.
+ * code, a look at the next boundary, a refusal, pages of its own. The thresholds are gross: frees are
+ * not counted. What is still alive is known beside that, and tells whether looking is worth while.
  *
  * It is one translation unit, so that the compiler inlines the hooks whole. The parts, each with
  * its own theory and each including those that it builds on, lowest first:
