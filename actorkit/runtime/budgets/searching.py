@@ -76,6 +76,7 @@ class Search:
         "_doubts",
         "_in_a_row",
         "_own_heap",
+        "_served_late",
         "abroad",
         "made_own_pass",
         "postponed",
@@ -100,6 +101,8 @@ class Search:
         self._doubts = 0
         #: The same, while it had pages of its own each time.
         self._in_a_row = 0
+        #: It has got pages of its own in the middle of a message, after much was served elsewhere.
+        self._served_late = False
         self._cap = CAP_AT_FIRST
 
     @classmethod
@@ -141,7 +144,7 @@ class Search:
         if frames and not usage.exact:
             self.postponed = True
             if self._own_heap:
-                account.own_heap = True  # from now on it is known what is in use
+                self._serve(account)
             if near:
                 self._collect(account, usage.charged, size, near)
             return usage
@@ -172,14 +175,20 @@ class Search:
         is to say what became of it? If not, the account begins anew with what was found, and has
         pages of its own from now on, so that it is known what is in use."""
         if frames:
-            account.own_heap = True
+            self._serve(account)
             return False
         self._doubts += 1
-        self._in_a_row = self._in_a_row + 1 if account.own_heap else 0
+        self._in_a_row = self._in_a_row + 1 if account.own_heap and not self._served_late else 0
+        self._served_late = False
         if self._doubts >= DOUBTS or self._in_a_row >= IN_A_ROW:
             return True
         self.to_be_served = True
         return False
+
+    def _serve(self, account: clock.Account) -> None:
+        """In the middle of a message: from now on it is known what is in use."""
+        if not account.own_heap:
+            account.own_heap = self._served_late = True
 
     def begin_anew(self, account: clock.Account, usage: HeapUsage) -> int | None:
         """A look at a boundary is over, and the account begins anew. Returns with how many bytes
