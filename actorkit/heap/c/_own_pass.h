@@ -178,6 +178,11 @@ is_others_table(Walk *walk, PyObject *object, uint32_t left)
     size_t entered = walk->foreign_entered, cap = walk->foreign_cap;
     size_t room = walk->own.page_count || left || entered > cap ? 0 : cap - entered;
     Py_ssize_t length = 0, most = (Py_ssize_t)(room > cap / 8 ? room : cap / 8), theirs = 0;
+    size_t of_table;
+    const void *table = table_of(object, facts_of(walk, Py_TYPE(object)), &of_table);
+    if (of_table > SMALL && walk->own.ledger != NULL && owners->bytes_in_ledger(walk->own.ledger, table)) {
+        return 0; /* the account has made the table grow */
+    }
     if (PyList_Check(object) || PyTuple_Check(object)) {
         items = PyList_Check(object) ? ((PyListObject *)object)->ob_item : &PyTuple_GET_ITEM(object, 0);
         length = Py_SIZE(object);
