@@ -76,6 +76,7 @@ class Search:
         "_doubts",
         "_in_a_row",
         "_own_heap",
+        "_served_late",
         "abroad",
         "made_own_pass",
         "postponed",
@@ -100,6 +101,8 @@ class Search:
         self._doubts = 0
         #: The same, while it had pages of its own each time.
         self._in_a_row = 0
+        #: It has got pages of its own in the middle of a message, after much was served elsewhere.
+        self._served_late = False
         self._cap = CAP_AT_FIRST
 
     @classmethod
@@ -137,21 +140,26 @@ class Search:
         at_most = account.held_at_most
         if usage.charged > size or not is_hidden(at_most, usage.charged, mark):
             return usage
+        if frames and at_most <= mark:
+            return usage  # it was reset in the meantime
         near = at_most > size + (hard - size) // 2  # a request may be refused soon
         if frames and not usage.exact:
             self.postponed = True
+            if self._own_heap:
+                self._serve(account)
             if near:
-                self._collect(account, usage.charged, size)
+                self._collect(account, usage.charged, size, near)
             return usage
         pacing = PACING
         began = pacing.now()
         in_use = account.own_live + account.large_live
         if not is_news(in_use - usage.charged, self.unseen, size):
-            # Only what was served elsewhere is unexplained, and nobody knows whether that is still
-            # in use; or the last own pass has not explained the rest either.
-            if self._own_heap and not self._is_doubtful(account, frames):
+            # The last own pass has not explained that either; or all that is in use is explained,
+            # and nobody knows whether the rest, which was served elsewhere, still is.
+            explained = not is_news(in_use - usage.charged, 0, size)
+            if explained and self._own_heap and not self._is_doubtful(account, frames):
                 return usage
-            if not pacing.own_passes.allows(began):
+            if not near and not pacing.own_passes.allows(began):
                 return usage
         # Much of what came with messages lies on its senders' pages.
         foreign_cap = walk.FOREIGN_CAP
@@ -162,7 +170,7 @@ class Search:
         pacing.own_passes.took(began, pacing.now())
         self.unseen = max(0, in_use - usage.held)
         if usage.held <= size and (near or not frames):
-            self._collect(account, usage.held, size)
+            self._collect(account, usage.held, size, near)
         return usage
 
     def _is_doubtful(self, account: clock.Account, frames: tuple[FrameType, ...]) -> bool:
@@ -170,14 +178,20 @@ class Search:
         is to say what became of it? If not, the account begins anew with what was found, and has
         pages of its own from now on, so that it is known what is in use."""
         if frames:
-            account.own_heap = True
+            self._serve(account)
             return False
         self._doubts += 1
-        self._in_a_row = self._in_a_row + 1 if account.own_heap else 0
+        self._in_a_row = self._in_a_row + 1 if account.own_heap and not self._served_late else 0
+        self._served_late = False
         if self._doubts >= DOUBTS or self._in_a_row >= IN_A_ROW:
             return True
         self.to_be_served = True
         return False
+
+    def _serve(self, account: clock.Account) -> None:
+        """In the middle of a message: from now on it is known what is in use."""
+        if not account.own_heap:
+            account.own_heap = self._served_late = True
 
     def begin_anew(self, account: clock.Account, usage: HeapUsage) -> int | None:
         """A look at a boundary is over, and the account begins anew. Returns with how many bytes
@@ -205,13 +219,14 @@ class Search:
         self.made_own_pass = True
         return usage
 
-    def _collect(self, account: clock.Account, held: int, size: int) -> None:
-        """Collect what may be garbage, if that is worth while. What is left is abroad."""
+    def _collect(self, account: clock.Account, held: int, size: int, near: bool) -> None:
+        """Collect what may be garbage, if that is worth while. What is left is abroad. ``near``: a
+        request may be refused soon; then it does not matter how often that has been done."""
         if not calls_for_collection(account.held_at_most - held, self.abroad, size):
             return
         pacing = PACING
         began = pacing.now()
-        if not pacing.collections.allows(began):
+        if not near and not pacing.collections.allows(began):
             return
         unseen = account.held_at_most - held
         before = clock.enter(None)  # finalisers are not the actor's
