@@ -20,7 +20,7 @@ from pathlib import Path
 import attrs
 
 ROOT = Path(__file__).parent.parent.parent
-HANG = 120
+HANG = 600
 """Seconds after which a round is taken to hang."""
 
 
@@ -80,6 +80,8 @@ def run_child(tally: Tally, until: float, rounds: int) -> None:
                     *lines, said = said.split(b"\n")
                     for line in lines:
                         take(tally, line.decode())
+                        if tally.rounds % 20 == 0:
+                            print(f"{tally.rounds} rounds, {len(tally.wrong)} wrong", flush=True)
         if open_pipes:
             child.kill()  # time is up; this round counts for nothing
         elif child.wait() != 0:

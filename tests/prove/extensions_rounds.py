@@ -26,7 +26,7 @@ from actorkit.heap import own_heaps
 
 from .extension_deeds import DEEDS, Deed
 
-STEPS = 120
+STEPS = 60
 LIMITS = ("64 KiB", "256 KiB", "1 MiB", "4 MiB", "16 MiB", None)
 KEPT_BY_PACKAGES = 2 * 2**20
 """Bytes that may stay with a package's own caches after a round."""
@@ -106,7 +106,7 @@ class Abused(ak.Actor):
     @ak.cast
     def hoard(self, name: str, seed: int) -> None:
         source = random.Random(seed)
-        for _ in range(300):
+        for _ in range(40):
             self.kept.append(Ring(DEEDS[name](source)))
 
     @ak.cast
