@@ -39,7 +39,7 @@ test-pure: $(VENV)/.ready
 # The long ones: models and schedules with twenty times as many tries, faults, soak, hostile peers,
 # coverage; with one summary at the end. See docs/reliability.md.
 prove: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[prove]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[prove,extensions]'
 	$(BIN)/python -m tests.prove
 
 # Mutants of the pure machines that no test notices; an hour and more. `mutmut show NAME` shows one.

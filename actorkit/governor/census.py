@@ -5,11 +5,15 @@ something rare (a coroutine that waits, timers, links, a priority of its own) is
 Python. This takes about ten nanoseconds an object, and a census is needed before another step is
 made. In pure Python it takes a hundred times as long. There an actor with a budget counts with what
 its last look found and what it has received since, and only the others are walked.
+
+Everybody ranks by what a death and a collection would free: what the first pass finds, and private
+cycles that an own pass has found. What an account has in use besides (``unseen``) ranks nowhere:
+it may be a module's cache that the actor has filled, and its death would not free that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -18,13 +22,17 @@ from ..policy.memory.candidates import Candidate, Census, Radius
 from ..policy.memory.victims import KillCaps
 from ..runtime.actor.record import Record, RecordKind, record_of
 from ..runtime.actor.states import DEAD, IDLE
+from ..runtime.budgets import findings
 from ..runtime.budgets.budget import Budget
+from ..runtime.budgets.findings import Looks
 from ..runtime.budgets.holdings import heap_of_all, held_by, roots_of
+from ..runtime.budgets.own_passes import OwnPasses
 from .radius import is_critical, is_spared, radius_of
 
 __all__ = [
     "PLAN",
     "count",
+    "cycles_of",
     "measured_radius",
     "sizes_of",
     "take_census",
@@ -48,43 +56,68 @@ def _rank_of(kind: RecordKind) -> int | None:
     return None if is_spared(kind.role, priority) else int(priority)
 
 
-_SLOTS: Final = {name: getattr(Record, name) for name in dir(Record)}
-
-PLAN: Final = walk.RecordPlan(
-    kind=Record,
-    held=_SLOTS["obj"],
-    queues=(_SLOTS["inbox"], _SLOTS["outbox"]),
-    state=_SLOTS["state"],
-    idle=IDLE,
-    dead=DEAD,
-    group=_SLOTS["kind"],
-    rank_of=_rank_of,
-    account=_SLOTS["account"],
-    limit=("owner", "limit", "size"),
-    rare=(_SLOTS["worker"], _SLOTS["variables"], _SLOTS["control"], _SLOTS["pending"], _SLOTS["relations"]),
-    describe=_row,
-)
+PLAN: Final = findings.PLAN._replace(rank_of=_rank_of, describe=_row)
+"""Where a record has what, for the ranking."""
 
 
-def sizes_of(records: Iterable[Record[Any]]) -> list[int]:
-    """What each would free if it alone died."""
-    return walk.census(held_by(records))
+def sizes_of(records: Sequence[Record[Any]], looks: Looks) -> list[int]:
+    """What each would free if it alone died, after a collection."""
+    sizes, known = walk.census(held_by(records)), looks.all_cycles()
+    return [
+        size + looks.cycles(record, size) if record in known else size
+        for record, size in zip(records, sizes, strict=True)
+    ]
 
 
-def count(census: Census, records: list[Record[Any]], caps: KillCaps | None = None, missing: int = 0) -> None:
+def cycles_of(records: Iterable[Record[Any]], looks: Looks) -> int:
+    """The bytes of private cycles that the last own passes have found of these."""
+    known = looks.all_cycles()
+    return sum(looks.cycles(record) for record in records if record in known) if known else 0
+
+
+def count(
+    census: Census,
+    records: list[Record[Any]],
+    caps: KillCaps | None = None,
+    missing: int = 0,
+    looks: Sequence[Looks] = (),
+) -> None:
     """Enter everybody who may be killed at all, which supervisors and critical actors may not.
+
+    Private cycles count, as far as they are known. Who may hold much more than that is looked at
+    again first, for the time of one round of own passes.
 
     Args:
         census: where.
         records: who.
         caps: enter as many rows as a round by these may want; None: a row for each.
         missing: bytes that such a round is to free.
+        looks: what is known of those records.
     """
     best, floor = None, 0
     if caps is not None:
         best, floor = caps.wanted(len(records)), caps.floor(missing, len(records))
-    for (rank, idle, budgeted), found in walk.census_rows(records, PLAN, best, floor).items():
+    known, suspects = _known_cycles(looks), list[tuple[int, int]]()
+    groups = walk.census_rows(records, PLAN, best, floor, cycles=known, suspects=suspects if looks else None)
+    if suspects and _look_again({records[place]: more for place, more in suspects}, known, looks):
+        groups = walk.census_rows(records, PLAN, best, floor, cycles=_known_cycles(looks))
+    for (rank, idle, budgeted), found in groups.items():
         census.add(rank, idle, budgeted, *found)
+
+
+def _known_cycles(looks: Iterable[Looks]) -> dict[Any, int]:
+    return {record: size for each in looks for record, size in each.all_cycles().items()}
+
+
+def _look_again(suspects: dict[Record[Any], int], known: dict[Any, int], looks: Iterable[Looks]) -> bool:
+    """Make own passes. Is anything found that was not known?"""
+    news = False
+    for each in looks:
+        ours = {record: more for record, more in suspects.items() if record.engine.budgets.looks is each}
+        passes = OwnPasses(each)
+        passes.line_up(each.unexplained(ours))
+        news |= any(usage.after_gc != known.get(record, 0) for record, usage in passes.round().items())
+    return news
 
 
 def measured_radius(key: Hashable) -> Radius | None:
@@ -92,13 +125,19 @@ def measured_radius(key: Hashable) -> Radius | None:
     records = radius_of(record_of(key))
     if len(records) == 1:
         return None
-    return Radius(frozenset(records), heap_of_all(records).charged, any(map(is_critical, records)))
+    size = heap_of_all(records).charged + cycles_of(records, records[0].engine.budgets.looks)
+    return Radius(frozenset(records), size, any(map(is_critical, records)))
 
 
-def take_census(nodes: Iterable[Iterable[Record[Any]]], caps: KillCaps | None = None, missing: int = 0) -> Census:
+def take_census(
+    nodes: Iterable[Iterable[Record[Any]]],
+    caps: KillCaps | None = None,
+    missing: int = 0,
+    looks: Sequence[Looks] = (),
+) -> Census:
     """Everybody on these nodes, or in these groups of actors; see ``count``."""
     census, records = Census(), list(chain.from_iterable(nodes))
-    count(census, records if walk.IMPLEMENTATION == "c" else _counted_as_known(census, records), caps, missing)
+    count(census, records if walk.IMPLEMENTATION == "c" else _counted_as_known(census, records), caps, missing, looks)
     return census
 
 
@@ -111,7 +150,9 @@ def _counted_as_known(census: Census, records: Iterable[Record[Any]]) -> list[Re
         if account is None or not isinstance(budget, Budget) or not budget.known:
             others.append(record)
         elif record.state != DEAD and not is_critical(record):
-            size, idle, rank = budget.known + account.bytes, record.state == IDLE, int(record.memory_priority)
+            size = budget.known + account.bytes
+            size += record.engine.budgets.looks.cycles(record, size)
+            idle, rank = record.state == IDLE, int(record.memory_priority)
             row = Candidate(record, rank, idle, size / budget.limit.size, size)
             census.add(rank, idle, True, (row,), 1, size, row)
     return others

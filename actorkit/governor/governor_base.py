@@ -37,7 +37,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import Any, ClassVar, Final
 
@@ -53,6 +53,7 @@ from ..reasons import text_of
 from ..runtime.actor.events import MemoryLevelChanged, MemoryReport, SystemEvent
 from ..runtime.actor.memory_data import MemoryData, Receipt, Receipts
 from ..runtime.actor.record import Record, record_of
+from ..runtime.budgets.findings import Looks
 from .census import measured_radius, take_census
 from .kills import Ending, Kills
 from .restart_gate import MemoryGate
@@ -120,6 +121,10 @@ class GovernorBase(ABC):
     @abstractmethod
     def everybody(self) -> Iterable[Record[Any]]:
         """Every actor that is governed."""
+
+    @abstractmethod
+    def looks(self) -> Sequence[Looks]:
+        """What is known of how much they hold."""
 
     @abstractmethod
     def watchers(self) -> list[Record[Any]]:
@@ -245,7 +250,7 @@ class GovernorBase(ABC):
 
     def _take_census(self, action: ev.TakeCensus) -> Answer:
         began = perf_counter()
-        census = take_census([self.everybody()], action.caps, action.wanted)
+        census = take_census([self.everybody()], action.caps, action.wanted, self.looks())
         largest = census.largest
         if largest is not None:
             self.worst = (record_of(largest[KEY]), largest[PRIVATE])

@@ -21,6 +21,7 @@ from ..policy.memory.memory_sample import MemorySample
 from ..pressure.sources import MemorySource
 from ..runtime.actor.events import MemoryAlarm, SystemEvent
 from ..runtime.actor.record import Record
+from ..runtime.budgets.findings import Looks
 from ..runtime.node import Node
 from . import report
 from .governor_base import Answer, GovernorBase
@@ -75,6 +76,9 @@ class NodeGovernor(GovernorBase):
 
     def everybody(self) -> Iterable[Record[Any]]:
         return chain.from_iterable(node.engine.actors.values() for node in self.nodes)
+
+    def looks(self) -> list[Looks]:
+        return [node.engine.budgets.looks for node in self.nodes]
 
     def watchers(self) -> list[Record[Any]]:
         return [record for node in self.nodes for record in node.engine.memory_watchers]

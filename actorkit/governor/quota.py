@@ -24,7 +24,7 @@ from ..runtime.actor.record import Record, record_of
 from ..runtime.actor.states import DEAD, IDLE
 from ..runtime.budgets.holdings import heap_of_all
 from ..runtime.node import Node
-from .census import measured_radius, sizes_of
+from .census import cycles_of, measured_radius, sizes_of
 from .kills import emit_kill, shown_table
 from .radius import below, is_critical
 
@@ -82,14 +82,16 @@ class QuotaKeeper:
 
     def _look(self, supervisor: Record[Any], quota: int) -> None:
         family = below(supervisor)
-        if heap_of_all(family, limit=quota).charged <= quota:
+        looks = self._node.engine.budgets.looks
+        cycles = cycles_of(family, looks)
+        if heap_of_all(family, limit=quota).charged + cycles <= quota:
             self._nobody_to_take.discard(supervisor)
             return
-        used = heap_of_all(family).charged
+        used = heap_of_all(family).charged + cycles
         members = [record for record in family if not is_critical(record)]
         rows = [
             Candidate(record, record.memory_priority, record.state == IDLE, None, size, measured_radius(record))
-            for record, size in zip(members, sizes_of(members), strict=True)
+            for record, size in zip(members, sizes_of(members, looks), strict=True)
         ]
         selected = select_over_quota(rows, used, quota)
         because = f"{supervisor.describe()} has a memory quota of {quota:,} B, and the actors below it hold {used:,} B"

@@ -37,8 +37,10 @@ from ..runtime.actor.record import Record
 from ..runtime.actor.ref import Ref
 from ..runtime.actor.states import DEAD
 from ..runtime.base.interrupts import protected_context
+from ..runtime.budgets.findings import Looks
 from ..runtime.budgets.holdings import heap_of_all
 from ..runtime.node import Node
+from .census import cycles_of
 from .governor_base import GovernorBase
 from .radius import below
 from .restart_gate import FamilyGate, MemoryGate
@@ -91,10 +93,14 @@ class SubtreeGovernor(GovernorBase):
 
     def live_now(self) -> int:
         """Bytes that the members hold together. What only they share counts once."""
-        return heap_of_all(self.everybody()).charged
+        family = self.everybody()
+        return heap_of_all(family).charged + cycles_of(family, self.node.engine.budgets.looks)
 
     def everybody(self) -> list[Record[Any]]:
         return below(self.supervisor)
+
+    def looks(self) -> list[Looks]:
+        return [self.node.engine.budgets.looks]
 
     def watchers(self) -> list[Record[Any]]:
         family = set(self.everybody())

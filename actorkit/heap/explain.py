@@ -3,7 +3,7 @@
 For reports, not for decisions. The figures of ``usage`` come from the walk that is in force. Types
 and paths come from the passes in Python, which can tell which object let another one die: the one
 that held the last reference to it. So each private object has one parent, and the result is a tree
-of bytes.
+of bytes. An object in a private cycle hangs from the one over which it was reached first.
 
 The work is bounded: at most ``OBJECTS`` objects are visited, and the first ``OBJECTS`` elements of
 a container; strings are cut. Beyond that only ``usage`` is right, and ``complete`` is False.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import sys
 from collections import deque
 from collections.abc import Sequence
 from types import (
@@ -31,9 +32,9 @@ from typing import Any, Final
 
 import attrs
 
-from . import walk
+from . import clock, walk
 from .python.blocks import mro_of
-from .python.passes import MAILBOX, PureWalk, WalkOver
+from .python.passes import AFTER_GC, MAILBOX, PureWalk, WalkOver
 from .usage import HeapUsage
 
 __all__ = ["Explanation", "explain"]
@@ -51,8 +52,9 @@ class Explanation:
     """What some roots hold.
 
     ``usage``     the figures of the whole
-    ``types``     (name, count, bytes) of the private and mailbox objects, the largest first
-    ``paths``     (path, bytes) of the few parts that hold the most, such as ``.rooms['a'].history``
+    ``types``     (name, count, bytes) of the objects in ``usage.held``, the largest first
+    ``paths``     (path, bytes) of the few parts that hold the most, such as
+                  ``.rooms['a'].history``; one into a private cycle ends with `` (in a cycle)``
     ``complete``  False if there were too many objects: then types and paths cover only a part
     """
 
@@ -64,10 +66,13 @@ class Explanation:
     def __str__(self) -> str:
         """A table of a few lines, however much there is."""
         usage = self.usage
+        in_cycles = f", {usage.after_gc:,} B in cycles" if usage.after_gc else ""
         lines = [
-            f"{usage.charged:,} B in {usage.objects:,} objects: {usage.private:,} B private, "
-            f"{usage.mailbox:,} B in the mailbox{'' if usage.exact else ' (an estimate)'}"
+            f"{usage.held:,} B: {usage.private:,} B private, {usage.mailbox:,} B in the mailbox"
+            f"{in_cycles}{'' if usage.exact else ' (an estimate)'}"
         ]
+        if usage.unseen:
+            lines.append(f"{usage.unseen:,} B more that it has allocated are garbage, or in the hands of others.")
         if self.types:
             lines.append(f"{'bytes':>15}  {'count':>11}  type")
             lines += [f"{size:>15,}  {count:>11,}  {name}" for name, count, size in self.types]
@@ -82,13 +87,14 @@ class Explanation:
 class _Node:
     """A private object, the bytes of it and of all that only it holds, and what held it."""
 
-    __slots__ = ("bytes", "children", "obj", "parent", "root")
+    __slots__ = ("bytes", "children", "cyclic", "obj", "parent", "root")
 
-    def __init__(self, obj: object, size: int, parent: _Node | None, root: str) -> None:
+    def __init__(self, obj: object, size: int, parent: _Node | None, root: str, cyclic: bool) -> None:
         self.obj = obj
         self.bytes = size
         self.parent = parent
         self.root = root
+        self.cyclic = cyclic
         self.children: list[_Node] = []
 
 
@@ -99,15 +105,18 @@ def explain(
     frames: Sequence[FrameType] = (),
     names: Sequence[str] | None = None,
     top: int = 10,
+    account: clock.Account | None = None,
 ) -> Explanation:
-    """Say what the roots and the mailbox hold.
+    """Say what the roots and the mailbox hold, private cycles included.
 
     Args:
+        account: of the actor. Without it the walk for ``usage`` also looks into all that is shared,
+            up to a cap.
         frames: running frames, which count in ``usage`` only.
         names: how the paths from each of the roots begin.
         top: how many types.
     """
-    usage = walk.measure(roots, mailbox, frames=frames)
+    usage = walk.measure(roots, mailbox, frames=frames, account=account, cycles=account is None)
     nodes: dict[int, _Node] = {}
     counts: dict[type, list[int]] = {}
     if names is None:
@@ -120,7 +129,7 @@ def explain(
             raise WalkOver
         root = begins.get(id(obj), "mailbox" if group == MAILBOX else "") if parent is None else ""
         # ``nodes`` keeps the object: its address is its own until the end.
-        nodes[id(obj)] = _Node(obj, size, None if parent is None else nodes[id(parent)], root)
+        nodes[id(obj)] = _Node(obj, size, nodes.get(id(parent)), root, group == AFTER_GC)
         count = counts.setdefault(type(obj), [0, 0])
         count[0] += 1
         count[1] += size
@@ -130,6 +139,7 @@ def explain(
     try:
         pure.drop(roots)
         pure.drop(mailbox, MAILBOX)
+        pure.find_cycles(sys.maxsize, OBJECTS)
     except WalkOver:
         complete = False
     # Children were counted after their parents.
@@ -139,7 +149,7 @@ def explain(
             node.parent.children.append(node)
     largest = heapq.nlargest(max(0, top), counts.items(), key=lambda item: item[1][1])
     types = tuple((_type_name(cls), count, size) for cls, (count, size) in largest)
-    complete = complete and sum(size for _, size in counts.values()) >= usage.charged
+    complete = complete and sum(size for _, size in counts.values()) >= usage.held
     paths = _largest_paths([node for node in nodes.values() if node.parent is None])
     for node in nodes.values():
         node.children.clear()  # or the cycle would keep the objects, and they would look shared
@@ -180,10 +190,12 @@ def _type_name(cls: type) -> str:
 
 def _path(node: _Node) -> str:
     steps: list[str] = []
+    cyclic, cls = node.cyclic, type(node.obj)
     while node.parent is not None:
         steps.append(_step(node.parent, node.obj))
         node = node.parent
-    return "".join([node.root, *reversed(steps)]) or _type_name(type(node.obj))
+    path = "".join([node.root, *reversed(steps)]) or _type_name(cls)
+    return f"{path} (in a cycle)" if cyclic else path
 
 
 def _step(parent: _Node, child: object) -> str:

@@ -121,7 +121,8 @@ def measure(
             traverses all that is shared, so it is for one actor at a time, on request.
         edge_cap: end that pass after so many references; both figures are 0 then.
         account: of the actor whose these are. If it has more in use than was found (by an eighth of
-            the limit, or without a limit at all events), the own pass follows, for ``after_gc``:
+            the limit, or without a limit at all events), and containers were met that something
+            else seems to hold, the own pass follows, for ``after_gc``:
             private cycles among what the actor has allocated itself. What it costs depends on the
             actor, not on what it shares with others.
         foreign_cap: so many containers at most that are not on the account's own pages are looked
@@ -178,7 +179,8 @@ def _figures(
     enough = 0
     if account is not None:
         # If the first pass finds so much, there is nothing for the own pass to find.
-        enough = sys.maxsize if limit is None else account.held_at_most - max(limit // 8, TOLD)
+        knows = limit is not None and clock.COUNTS_ALLOCATIONS
+        enough = account.held_at_most - max((limit or 0) // 8, TOLD) if knows else sys.maxsize
     return _in_force.measure(
         _listed(roots),
         _listed(mailbox),
@@ -211,7 +213,15 @@ def census_found(records: Sequence[object], plan: RecordPlan) -> CensusFound:
     return CensusFound.of(_in_force.census_found(records, plan))
 
 
-def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None = None, floor: int = 0) -> CensusGroups:
+def census_rows(
+    records: Sequence[object],
+    plan: RecordPlan,
+    best: int | None = None,
+    floor: int = 0,
+    *,
+    cycles: dict[Any, int] | None = None,
+    suspects: list[tuple[int, int]] | None = None,
+) -> CensusGroups:
     """A census for ranking: a row (record, rank, idle, bytes / limit or None, bytes) for each
     record that holds something and is not left out, in groups, with the count, the sum and the
     largest row of each. In C, records are read as the ``plan`` says without a call of Python,
@@ -222,8 +232,11 @@ def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None = 
             those most over their limits, or the largest where there is no limit. Counts and sums
             cover all records. None: all rows.
         floor: see ``best``.
+        cycles: what is known of the private cycles of some records. It counts as far as their
+            accounts say that so much may be in use.
+        suspects: gets the suspects, as of ``census_found``, beyond ``cycles``.
     """
-    return _in_force.census_rows(records, plan, best, floor)
+    return _in_force.census_rows(records, plan, best, floor, cycles, suspects)
 
 
 passes_made = _in_force.passes_made

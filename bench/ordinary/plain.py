@@ -268,6 +268,9 @@ class Sqlite(Program):
         with self.database:
             self.database.execute("delete from rows")
 
+    def __del__(self) -> None:
+        self.database.close()
+
 
 class Strings(Program):
     """Texts are built piece by piece, formatted, wrapped and joined."""

@@ -84,3 +84,25 @@ def test_it_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing() -> None:
     explained = explain([])
     assert (explained.types, explained.paths, explained.complete) == ((), (), True)
+
+
+class Document:
+    def __init__(self, parent: Document | None) -> None:
+        self.parent = parent
+        self.text = bytearray(100)
+        self.children: list[Document] = []
+
+
+def test_cycles_are_named() -> None:
+    server: Any = Server()
+    server.small = Document(None)
+    server.small.children = [Document(server.small) for _ in range(5000)]
+    explained = explain([server])
+    assert explained.complete
+    assert explained.usage.after_gc > 1_000_000
+    assert sum(size for _, _, size in explained.types) == explained.usage.held
+    assert ("test_explain.Document", 5001) in [(name.split("heap.")[-1], count) for name, count, _ in explained.types]
+    path, size = explained.paths[0]
+    assert path == ".small.children (in a cycle)"
+    assert size > 1_000_000
+    assert f"{explained.usage.after_gc:,} B in cycles" in str(explained)

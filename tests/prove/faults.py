@@ -1,4 +1,5 @@
-"""The parts about faults, signals, soak, hostile peers and tools: some 40 minutes."""
+"""The parts about faults, signals, soak, hostile peers, tools and other people's extensions: an
+hour."""
 
 from __future__ import annotations
 
@@ -12,6 +13,9 @@ PARTS: dict[str, list[str]] = {
     "promises": ["-m", "tests.promises"],
     "hostile peers": ["-m", "tests.net.hostile", "120"],
     "tools": ["-m", "tests.prove.tools"],
+    "ordinary programs": ["-m", "tests.prove.ordinary"],
+    "imports": ["-m", "tests.prove.imports"],
+    "other extensions": ["-m", "tests.prove.extensions", "--minutes", "20"],
     "connect rate": ["-m", "bench.connect_rate"],
 }
 """Arguments for Python, by the name of the part."""

@@ -88,6 +88,7 @@ typedef struct {
     char heap_near;       /* a look has found it halfway to a heap of its own */
     char heap_due;        /* heap_at was reached since the last look */
     char settles;         /* who holds much of it gets a heap of its own: settle() was called */
+    char foreign_due;     /* a message has come whose cycles were too many to be charged */
     char measured;        /* receive() leaves all messages to its caller */
     Py_ssize_t bound;     /* of messages: accept() leaves those beyond it to its caller */
     PyObject *owner;      /* owned; whose account this is */

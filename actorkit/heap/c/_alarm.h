@@ -21,6 +21,11 @@
  * on (`while True: try: ... except BaseException: continue`) is then interrupted outside of its
  * `try`.
  *
+ * Postponed. The alarm function may say "not here" (it returns True): C code has called what runs,
+ * and hides something from it. Then the pending call puts itself into the queue again and again,
+ * without asking, until the C stack is shorter than it was, so that this C code has returned. It
+ * gives up after POSTPONED_MOST times; and if the account reaches its threshold anew, it asks.
+ *
  * References. The alarm function is referenced while it runs; so is the account, by the reference
  * that `entered` had, which is put back at the end.
  *
@@ -33,12 +38,45 @@
 #include "_account.h"
 
 #define REARM_STEP (64 * 1024) /* bytes between two alarms that change nothing */
+#define POSTPONED_MOST 100000 /* about two milliseconds */
 #define PATIENCE 8             /* so many alarms leave the code that handles the exception a step's time */
 
 static bool alarm_queued;         /* our pending call is in the interpreter's queue */
 static PyObject *alarm_function;  /* owned; NULL if the clock is not installed */
 
+/* The activation whose alarm has been postponed, and how long the C stack was. */
+static struct {
+    const Account *account; /* borrowed, only compared; NULL: none */
+    uint64_t activation;
+    uintptr_t stack;
+    uint32_t times;
+} postponed;
+
 static int ring(void *);
+
+/* Let the pending call come again at the next occasion. */
+static bool
+ring_again(Account *account)
+{
+    if (alarm_queued || Py_AddPendingCall(ring, NULL) < 0) {
+        return false;
+    }
+    alarm_queued = true;
+    account->asked = account->activation;
+    return true;
+}
+
+/* Has the alarm of this account been postponed? Then *wait says whether the C code that was in the
+   way still is. The C stack grows towards lower addresses. */
+static bool
+is_postponed(const Account *account, uintptr_t stack, bool *wait)
+{
+    if (postponed.account != account || postponed.activation != account->activation) {
+        return false;
+    }
+    *wait = stack <= postponed.stack;
+    return true;
+}
 
 /* The account has reached watch_at, and we have the GIL: let the interpreter call us when it
    can. */
@@ -79,18 +117,35 @@ ring(void *Py_UNUSED(nothing))
         return 0;
     }
     account->asked = 0;
-    if (account_total(account) < account->alarm_at || account_keeps_limit(account)) {
-        return 0; /* it was reset in the meantime, or has freed much */
+    uintptr_t stack = (uintptr_t)__builtin_frame_address(0);
+    bool reached = account_total(account) >= account->alarm_at, wait = false;
+    bool again = is_postponed(account, stack, &wait);
+    if (!again && !reached) {
+        return 0; /* it was reset in the meantime */
+    }
+    if (again && !reached && wait && postponed.times++ < POSTPONED_MOST) {
+        if (ring_again(account)) {
+            return 0;
+        }
+    }
+    postponed.account = NULL;
+    if ((!reached && wait) || account_keeps_limit(account)) {
+        return 0; /* it has waited in vain, or has freed much */
     }
     entered = NULL; /* the reference is ours until we put it back */
     PyObject *function = Py_NewRef(alarm_function);
     PyObject *result = PyObject_CallFunction(function, "OK", (PyObject *)account,
                                              (unsigned long long)account->activation);
-    if (account->verdict != NULL && account->in_vain++ >= PATIENCE) {
+    if (result == Py_True && ring_again(account)) {
+        postponed.account = account;
+        postponed.activation = account->activation;
+        postponed.stack = stack;
+        postponed.times = 0;
+    }
+    else if (account->verdict != NULL && account->in_vain++ >= PATIENCE) {
         STORE(account->alarm_at, 0);
-        if (result == NULL && !alarm_queued && Py_AddPendingCall(ring, NULL) == 0) {
-            alarm_queued = true;
-            account->asked = account->activation;
+        if (result == NULL) {
+            (void)ring_again(account);
         }
     }
     else if (account_total(account) >= account->alarm_at) {

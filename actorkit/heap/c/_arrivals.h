@@ -8,6 +8,9 @@
  * puts it into the record's mailbox. The size comes from the walk: through a function pointer in a
  * capsule if the walk is an extension too, else from its function in Python.
  *
+ * Where a message holds too many cycles to look into, that is noted in `foreign_due`, and nothing is
+ * charged for them.
+ *
  * The walk may run Python code (adapters): nothing borrowed from a record or an account is kept
  * over that call. The GIL is held. */
 
@@ -23,12 +26,15 @@
 static MessageSizer bytes_of_objects; /* NULL: `sizer` is asked instead */
 static PyObject *sizer;               /* owned; NULL: nothing sizes messages yet */
 
-/* At least the bytes of a message's arguments; -1 with an exception. */
+/* At least the bytes of a message's arguments, for this receiver; -1 with an exception. */
 static Py_ssize_t
-bytes_of_arguments(PyObject *arguments)
+bytes_of_arguments(Account *account, PyObject *arguments)
 {
     if (LIKELY(bytes_of_objects != NULL)) {
-        return bytes_of_objects(&PyTuple_GET_ITEM(arguments, 0), PyTuple_GET_SIZE(arguments));
+        int capped = 0;
+        Py_ssize_t bytes = bytes_of_objects(&PyTuple_GET_ITEM(arguments, 0), PyTuple_GET_SIZE(arguments), &capped);
+        account->foreign_due |= (char)capped;
+        return bytes;
     }
     if (sizer == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "nothing can size messages yet: import actorkit.heap.walk");
@@ -83,7 +89,7 @@ account_receive(Account *account, PyObject *arguments)
     if (account->measured) {
         Py_RETURN_FALSE;
     }
-    Py_ssize_t bytes = bytes_of_arguments(arguments);
+    Py_ssize_t bytes = bytes_of_arguments(account, arguments);
     if (UNLIKELY(bytes < 0)) {
         return NULL;
     }
@@ -105,7 +111,7 @@ account_accept(Account *account, PyObject *const *arguments, Py_ssize_t count)
     if (account->measured) {
         Py_RETURN_FALSE;
     }
-    Py_ssize_t bytes = bytes_of_arguments(arguments[2]);
+    Py_ssize_t bytes = bytes_of_arguments(account, arguments[2]);
     if (UNLIKELY(bytes < 0)) {
         return NULL;
     }

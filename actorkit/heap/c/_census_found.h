@@ -1,9 +1,7 @@
 /* The census of all: what each of many records would free if it alone died. Part of _walk.c.
  *
  * Theory of operation. `_records.h` says how a record is read. There may be very many, so findings
- * are columns of 64-bit numbers, and no objects. What an account says is compared with what was
- * found at once: whoever may hold much more than the first pass sees is a *suspect*. Cycles of its
- * own may hide that, and another pass has to look.
+ * are columns of 64-bit numbers, and no objects.
  *
  * References. A tuple of ours holds the records. The GIL is held. */
 
@@ -12,54 +10,7 @@
 
 #include "_records.h"
 
-static PyObject *name_held_at_most;
-
 enum { COLUMN_BYTES, COLUMN_MAILBOX, COLUMN_OBJECTS, COLUMN_LEFTOVERS, COLUMNS };
-
-#define SUSPICIOUS (64 * 1024) /* this many bytes more than were found make a suspect, at least */
-
-/* At most what the owner of an account has allocated or received and holds still; 0 if the account
-   does not say. The clock's accounts are read directly; others are for tests. */
-static Py_ssize_t
-held_at_most(PyObject *account)
-{
-    uint64_t known = owners == NULL ? 0 : owners->held_at_most(account);
-    if (known) {
-        return known > PY_SSIZE_T_MAX ? PY_SSIZE_T_MAX : (Py_ssize_t)known;
-    }
-    PyObject *value = PyObject_GetAttr(account, name_held_at_most);
-    Py_ssize_t bytes = value == NULL ? -1 : PyLong_AsSsize_t(value);
-    Py_XDECREF(value);
-    if (bytes < 0) {
-        PyErr_Clear();
-        return 0;
-    }
-    return bytes;
-}
-
-/* Is it suspicious that so many bytes may be held besides those that were found? */
-static inline int
-is_suspicious(Py_ssize_t more, Py_ssize_t found)
-{
-    return more > SUSPICIOUS && more > found / 4;
-}
-
-/* Enter (index, more) into the list if the account says that the record may hold much more, and
-   something was reached behind which it may lie. -1 with an exception. */
-static int
-suspect(PyObject *suspects, const Plan *plan, PyObject *record, Py_ssize_t index, const Dropped *dropped)
-{
-    PyObject *account = dropped->bytes < 0 || dropped->leftovers == 0 || !PyObject_TypeCheck(record, plan->kind) ? NULL
-        : in_slot(record, plan->account);
-    Py_ssize_t more = account == NULL ? 0 : held_at_most(account) - dropped->bytes;
-    if (!is_suspicious(more, dropped->bytes)) {
-        return 0;
-    }
-    PyObject *row = Py_BuildValue("(nn)", index, more);
-    int status = row == NULL ? -1 : PyList_Append(suspects, row);
-    Py_XDECREF(row);
-    return status;
-}
 
 /* Find out what one record holds. `dropped->bytes` is -1 for one that is left out. 0 with an
    exception. */

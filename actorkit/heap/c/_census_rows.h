@@ -42,6 +42,8 @@ typedef struct {
 typedef struct {
     Plan plan;
     PyObject *ranks; /* the ranks of the groups met so far */
+    PyObject *cycles;    /* what is known of their private cycles: {record: bytes}; NULL: nothing */
+    PyObject *suspects;  /* a list for those who may hold much more; NULL: nobody asks */
     Py_ssize_t best;  /* rows of a group at most, with at least `floor` bytes, and again with less */
     Py_ssize_t floor;
     FoundGroup groups[GROUPS];
@@ -174,6 +176,34 @@ add_found(Census *census, Py_ssize_t index, const Standing *standing, Py_ssize_t
     return keep_best(bytes >= census->floor ? &group->large : &group->small, census->best, &found);
 }
 
+/* Add what is known of a record's private cycles to what it was found to hold, as far as so much may
+   be in use. 0 with an exception. */
+static int
+add_cycles(const Census *census, PyObject *record, Dropped *dropped)
+{
+    PyObject *known = census->cycles == NULL ? NULL : PyDict_GetItemWithError(census->cycles, record);
+    if (known == NULL) {
+        return !PyErr_Occurred();
+    }
+    Py_ssize_t bytes = PyLong_AsSsize_t(known);
+    PyObject *account = PyObject_TypeCheck(record, census->plan.kind) ? in_slot(record, census->plan.account) : NULL;
+    Py_ssize_t most = account == NULL ? 0 : held_at_most(account);
+    if (most > 0 && bytes > most - dropped->bytes) {
+        bytes = most - dropped->bytes;
+    }
+    dropped->bytes += bytes > 0 ? bytes : 0;
+    return !PyErr_Occurred();
+}
+
+/* Count what a record was found to hold. 0 with an exception. */
+static int
+count_dropped(Census *census, Py_ssize_t index, PyObject *record, const Standing *standing, Dropped *dropped)
+{
+    return add_cycles(census, record, dropped)
+        && (census->suspects == NULL || suspect(census->suspects, &census->plan, record, index, dropped) == 0)
+        && (dropped->bytes == 0 || add_found(census, index, standing, dropped->bytes));
+}
+
 /* Count a record as the plan's function describes it. */
 static int
 count_described(Walk *walk, Census *census, Py_ssize_t index, PyObject *record)
@@ -187,8 +217,8 @@ count_described(Walk *walk, Census *census, Py_ssize_t index, PyObject *record)
     }
     Standing standing = {description.rank, description.idle, description.limit};
     Dropped dropped;
-    int fine = drop_described(walk, &description, 0, &dropped)
-        && (dropped.bytes == 0 || add_found(census, index, &standing, dropped.bytes));
+    int fine = drop_described(walk, &description, census->suspects != NULL, &dropped)
+        && count_dropped(census, index, record, &standing, &dropped);
     Py_DECREF(description.told);
     return fine;
 }
@@ -210,8 +240,8 @@ count_plain(Walk *walk, Census *census, Py_ssize_t index, PyObject *record)
         return count_described(walk, census, index, record);
     }
     Dropped dropped;
-    return drop_plain(walk, &census->plan, record, 0, &dropped)
-        && (dropped.bytes == 0 || add_found(census, index, &standing, dropped.bytes));
+    return drop_plain(walk, &census->plan, record, census->suspects != NULL, &dropped)
+        && count_dropped(census, index, record, &standing, &dropped);
 }
 
 static int
@@ -294,18 +324,22 @@ groups_found(const Census *census, PyObject *records)
     return result;
 }
 
-PyDoc_STRVAR(census_rows_doc, "census_rows(records, plan, best, floor, /)\n--\n\n"
+PyDoc_STRVAR(census_rows_doc, "census_rows(records, plan, best, floor, cycles, suspects, /)\n--\n\n"
 "See actorkit.heap.walk.census_rows.");
 
 static PyObject *
 walk_census_rows(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count)
 {
     Census census = {.best = PY_SSIZE_T_MAX};
-    if (count != 4) {
+    if (count != 6 || !(arguments[4] == Py_None || PyDict_CheckExact(arguments[4]))
+        || !(arguments[5] == Py_None || PyList_CheckExact(arguments[5]))) {
         PyErr_SetString(PyExc_TypeError,
-                        "census_rows() takes records, a plan, a number of rows or None, and a number of bytes");
+                        "census_rows() takes records, a plan, a number of rows or None, a number of bytes, a dict "
+                        "of cycles or None, and a list for suspects or None");
         return NULL;
     }
+    census.cycles = arguments[4] != Py_None && PyDict_GET_SIZE(arguments[4]) ? arguments[4] : NULL;
+    census.suspects = arguments[5] != Py_None ? arguments[5] : NULL;
     census.floor = PyLong_AsSsize_t(arguments[3]);
     if (census.floor == -1 && PyErr_Occurred()) {
         return NULL;

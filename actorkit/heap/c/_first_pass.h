@@ -117,4 +117,19 @@ release(Walk *walk, uintptr_t edge)
     charge(walk, object, facts);
 }
 
+/* Does it hold nothing that a traversal could show? */
+static inline int
+is_leaf(PyObject *object, const TypeFacts *facts)
+{
+    return facts->adapter == NULL && (facts->traverse == NULL || !PyObject_IS_GC(object));
+}
+
+/* Is this entry a container that was reached and did not die? Cycles hide there, and shared data lie
+ * there. */
+static inline int
+is_leftover(Walk *walk, const Entry *entry)
+{
+    return !(entry->flags & (ENTRY_DEAD | ENTRY_STOP)) && !is_leaf(entry->object, facts_of(walk, Py_TYPE(entry->object)));
+}
+
 #endif

@@ -8,7 +8,9 @@
  * Their bytes are the walk's, to the byte, without a table: an atom counts if only its container
  * holds it, so its references there are all that it has. Wherever that would take long to find out,
  * and wherever something was registered for one of these types, NOT_FLAT sends the message to the
- * walk.
+ * walk. Where that meets a container that others seem to hold too, it may be in a cycle within the
+ * message, so the own pass follows, with a cap (and `_known_shared.h`). What it cannot tell is not
+ * charged, and the receiver's account is told (`foreign_due`).
  *
  * References. None is taken and nothing is kept. The GIL is held, and no Python code runs but for
  * the adapters of a walk. */
@@ -16,9 +18,15 @@
 #ifndef ACTORKIT_HEAP_MESSAGE_SIZE_H
 #define ACTORKIT_HEAP_MESSAGE_SIZE_H
 
+#include "_known_shared.h"
+#include "_own_pass.h"
 #include "_roots.h"
 
-enum { NOT_FLAT = -1, SMALL_CONTAINER = 32 };
+enum {
+    NOT_FLAT = -1,
+    SMALL_CONTAINER = 32,
+    MESSAGE_CAP = 4096 /* so many containers are looked into for cycles */
+};
 
 static int shortcuts; /* nothing was registered for the types below: see `leaves_builtins_alone` */
 
@@ -169,9 +177,39 @@ flat_bytes(PyObject *const *objects, Py_ssize_t count)
     return sum;
 }
 
-/* What `size_of` returns, or -1 with an exception. */
+/* --- Cycles ------------------------------------------------------------------------------------ */
+
+/* The bytes of private cycles in what a message holds. `*capped` is set if there may be more. */
+static size_t
+cyclic_bytes(Walk *walk, int *capped)
+{
+    size_t met = walk->used, doubtful = 0;
+    for (size_t i = 0; i < met; i++) {
+        Entry *entry = &walk->table[walk->order[i]];
+        doubtful += is_leftover(walk, entry) && !is_known_shared(entry->object);
+    }
+    if (doubtful == 0 || ended(walk)) {
+        return 0;
+    }
+    run_own_pass(walk, MESSAGE_CAP);
+    for (size_t i = 0; i < met; i++) {
+        Entry *entry = &walk->table[walk->order[i]];
+        if (is_leftover(walk, entry)) {
+            if (entry->flags & ENTRY_SHARED) {
+                remember_shared(entry->object);
+            }
+            else {
+                forget_shared(entry->object);
+            }
+        }
+    }
+    *capped |= walk->capped;
+    return walk->after_gc;
+}
+
+/* What `size_of` returns, or -1 with an exception. `*capped` is set if it may be too little. */
 static Py_ssize_t
-message_bytes(PyObject *const *objects, Py_ssize_t count)
+message_bytes(PyObject *const *objects, Py_ssize_t count, int *capped)
 {
     Py_ssize_t flat = flat_bytes(objects, count);
     if (flat >= 0) {
@@ -188,7 +226,8 @@ message_bytes(PyObject *const *objects, Py_ssize_t count)
         charge_root(walk, objects[i]);
     }
     drain_with_adapters(walk, release);
-    Py_ssize_t bytes = (Py_ssize_t)walk->bytes;
+    size_t in_cycles = cyclic_bytes(walk, capped);
+    Py_ssize_t bytes = (Py_ssize_t)(walk->bytes + in_cycles);
     return end_walk(walk) ? bytes : -1;
 }
 
@@ -302,9 +341,9 @@ bound_container(Recent *recent, PyObject *object, int depth)
     return sum;
 }
 
-/* At least what `size_of` returns, or -1 with an exception. The clock calls it for each message. */
+/* At least what `size_of` returns, or -1 with an exception. `*capped`: see there. The clock calls it for each message. */
 static Py_ssize_t
-message_bound(PyObject *const *objects, Py_ssize_t count)
+message_bound(PyObject *const *objects, Py_ssize_t count, int *capped)
 {
     Py_ssize_t sum = 0;
     int fine = shortcuts;
@@ -318,7 +357,7 @@ message_bound(PyObject *const *objects, Py_ssize_t count)
         fine = bytes >= 0;
         sum += bytes;
     }
-    return fine ? sum : message_bytes(objects, count);
+    return fine ? sum : message_bytes(objects, count, capped);
 }
 
 #endif

@@ -46,13 +46,6 @@ enum {
 #define SHADOW_LEFT ((uint32_t)1 << SHADOW_SHIFT)
 #define NOT_PRIVATE (ENTRY_DEAD | ENTRY_STOP | ENTRY_SHARED)
 
-/* Does it hold nothing that a traversal could show? */
-static inline int
-is_leaf(PyObject *object, const TypeFacts *facts)
-{
-    return facts->adapter == NULL && (facts->traverse == NULL || !PyObject_IS_GC(object));
-}
-
 static inline uint32_t
 new_shadow(size_t left, int stop)
 {
@@ -175,13 +168,16 @@ count_edge(Walk *walk, uintptr_t edge)
 }
 
 /* Is this a long container in which hardly anything is its own? Then it is a table of somebody
- * else's. A few elements are asked. */
+ * else's. A few elements are asked. Where nobody has pages of its own, it may be opened if all its
+ * references are explained and its elements are within the cap. */
 static int
-is_others_table(Walk *walk, PyObject *object)
+is_others_table(Walk *walk, PyObject *object, uint32_t left)
 {
     PyObject **items = NULL;
     PyDictKeysObject *keys = NULL;
-    Py_ssize_t length = 0, most = (Py_ssize_t)(walk->foreign_cap / 8), theirs = 0;
+    size_t entered = walk->foreign_entered, cap = walk->foreign_cap;
+    size_t room = walk->own.page_count || left || entered > cap ? 0 : cap - entered;
+    Py_ssize_t length = 0, most = (Py_ssize_t)(room > cap / 8 ? room : cap / 8), theirs = 0;
     if (PyList_Check(object) || PyTuple_Check(object)) {
         items = PyList_Check(object) ? ((PyListObject *)object)->ob_item : &PyTuple_GET_ITEM(object, 0);
         length = Py_SIZE(object);
@@ -212,7 +208,7 @@ open_foreign(Walk *walk, PyObject *object)
         return;
     }
     if (walk->foreign_cap != UNBOUNDED) {
-        if (walk->foreign_opened >= walk->foreign_cap * FOREIGN_EDGES || is_others_table(walk, object)) {
+        if (walk->foreign_opened >= walk->foreign_cap * FOREIGN_EDGES || is_others_table(walk, object, entry->left)) {
             walk->capped = 1;
             return;
         }

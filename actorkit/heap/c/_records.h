@@ -6,6 +6,10 @@
  * everything is read here, in some ten nanoseconds besides the walk. A record with something in one
  * of its *rare* slots, or of another class, is described by the plan's Python function instead.
  *
+ * A census makes the first pass only. What an account says is compared with what that has found at
+ * once: whoever may hold much more is a *suspect*. Cycles of its own may hide that, and another pass
+ * has to look.
+ *
  * References. The caller's tuple holds the records; everything else is borrowed from them during
  * the walk of one record. Python code may run between two records (the plan's functions are
  * called), never within one, but for adapters; nothing borrowed is kept over that. The GIL is
@@ -21,6 +25,8 @@
 enum { PLAN_KIND, PLAN_HELD, PLAN_QUEUES, PLAN_STATE, PLAN_IDLE, PLAN_DEAD, PLAN_GROUP, PLAN_RANK, PLAN_ACCOUNT,
        PLAN_LIMIT, PLAN_RARE, PLAN_DESCRIBE, PLAN_LENGTH };
 enum { MOST_RARE = 16 };
+
+static PyObject *name_held_at_most;
 
 /* A RecordPlan of record_plan.py, with the offsets of the slots. */
 typedef struct {
@@ -117,18 +123,12 @@ drop_objects(Walk *walk, PyObject *const *objects, int count)
     drain_with_adapters(walk, release);
 }
 
-/* How many containers were reached that something else holds: cycles hide there, and shared data
-   lie there. */
 static Py_ssize_t
 leftovers_of(Walk *walk)
 {
     Py_ssize_t count = 0;
     for (size_t i = 0; i < walk->used; i++) {
-        const Entry *entry = &walk->table[walk->order[i]];
-        if (!(entry->flags & (ENTRY_DEAD | ENTRY_STOP))) {
-            const TypeFacts *facts = facts_of(walk, Py_TYPE(entry->object));
-            count += facts->traverse != NULL || facts->adapter != NULL;
-        }
+        count += is_leftover(walk, &walk->table[walk->order[i]]);
     }
     return count;
 }
@@ -215,6 +215,51 @@ drop_described(Walk *walk, const Description *description, int leftovers, Droppe
 {
     size_t state = drop_state_and_mailbox(walk, description->roots, description->mailbox, NULL, NULL);
     return end_record(walk, state, leftovers, dropped);
+}
+
+#define SUSPICIOUS (64 * 1024) /* this many bytes more than were found make a suspect, at least */
+
+/* At most what the owner of an account has allocated or received and holds still; 0 if the account
+   does not say. The clock's accounts are read directly; others are for tests. */
+static Py_ssize_t
+held_at_most(PyObject *account)
+{
+    uint64_t known = owners == NULL ? 0 : owners->held_at_most(account);
+    if (known) {
+        return known > PY_SSIZE_T_MAX ? PY_SSIZE_T_MAX : (Py_ssize_t)known;
+    }
+    PyObject *value = PyObject_GetAttr(account, name_held_at_most);
+    Py_ssize_t bytes = value == NULL ? -1 : PyLong_AsSsize_t(value);
+    Py_XDECREF(value);
+    if (bytes < 0) {
+        PyErr_Clear();
+        return 0;
+    }
+    return bytes;
+}
+
+/* Is it suspicious that so many bytes may be held besides those that were found? */
+static inline int
+is_suspicious(Py_ssize_t more, Py_ssize_t found)
+{
+    return more > SUSPICIOUS && more > found / 4;
+}
+
+/* Enter (index, more) into the list if the account says that the record may hold much more, and
+   something was reached behind which it may lie. -1 with an exception. */
+static int
+suspect(PyObject *suspects, const Plan *plan, PyObject *record, Py_ssize_t index, const Dropped *dropped)
+{
+    PyObject *account = dropped->bytes < 0 || dropped->leftovers == 0 || !PyObject_TypeCheck(record, plan->kind) ? NULL
+        : in_slot(record, plan->account);
+    Py_ssize_t more = account == NULL ? 0 : held_at_most(account) - dropped->bytes;
+    if (!is_suspicious(more, dropped->bytes)) {
+        return 0;
+    }
+    PyObject *row = Py_BuildValue("(nn)", index, more);
+    int status = row == NULL ? -1 : PyList_Append(suspects, row);
+    Py_XDECREF(row);
+    return status;
 }
 
 #endif

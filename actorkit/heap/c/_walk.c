@@ -21,6 +21,7 @@
  *     _roots.h          roots and running frames
  *     _own_pass.h       which of the leftovers only a collection would free
  *     _type_sums.h      what was counted, by type
+ *     _known_shared.h   what was shared when a message was last sized
  *     _message_size.h   what a message is charged
  *     _records.h        how a census reads a record
  *     _census_found.h   what each of many records would free
@@ -80,7 +81,7 @@ walk_measure(PyObject *Py_UNUSED(module), PyObject *arguments)
         walk->edge_cap = edge_cap < 0 ? 0 : (size_t)edge_cap;
         run_own_pass(walk, UNBOUNDED);
     }
-    else if (enough > 0 && sum < (size_t)enough && !ended(walk)) {
+    else if (enough > 0 && sum < (size_t)enough && !ended(walk) && leftovers_of(walk) > 0) {
         passes_made[1]++;
         run_own_pass(walk, foreign_cap < 0 ? 0 : (size_t)foreign_cap);
     }
@@ -172,7 +173,8 @@ PyDoc_STRVAR(size_of_doc, "size_of(*objects)\n--\n\n"
 static PyObject *
 walk_size_of(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count)
 {
-    Py_ssize_t bytes = message_bytes(arguments, count);
+    int capped = 0;
+    Py_ssize_t bytes = message_bytes(arguments, count, &capped);
     return bytes < 0 ? NULL : PyLong_FromSsize_t(bytes);
 }
 

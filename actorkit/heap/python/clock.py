@@ -95,6 +95,7 @@ class Account:
         "_soft",
         "_total",
         "bound",
+        "foreign_due",
         "measured",
         "owner",
         "verdict",
@@ -105,6 +106,8 @@ class Account:
         """Whose account this is; the clock does not use it."""
         self.bound = sys.maxsize
         """accept() leaves messages to its caller when so many are waiting."""
+        self.foreign_due = False
+        """See the extension. Never set here: each look looks into the objects of others anyway."""
         self.measured = False
         """receive() leaves every message to its caller, which measures it, shared parts too."""
         self.verdict: object | None = None

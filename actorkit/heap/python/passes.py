@@ -35,7 +35,7 @@ from ..interpreter.memory import HAS_COUNTS, IMMORTAL
 from .blocks import EXACT, block_bytes, dict_str_keys, is_namespace
 from .type_facts import Adapter, TypeFacts, facts_of, known_facts
 
-__all__ = ["MAILBOX", "STATE", "Followed", "Observer", "PureWalk", "WalkOver", "getrefcount"]
+__all__ = ["AFTER_GC", "MAILBOX", "STATE", "Followed", "Observer", "PureWalk", "WalkOver", "getrefcount"]
 
 STATE, MAILBOX, AFTER_GC, SHARED = range(4)
 """The groups of objects that are counted."""
@@ -65,12 +65,13 @@ class WalkOver(Exception):
 class _Entry:
     """An object that was met, and what is left of its reference count."""
 
-    __slots__ = ("flags", "hidden", "left", "obj")
+    __slots__ = ("flags", "hidden", "left", "obj", "parent")
 
-    def __init__(self, obj: object, left: int, flags: int) -> None:
+    def __init__(self, obj: object, left: int, flags: int, parent: object = None) -> None:
         self.obj = obj
         self.left = left
         self.flags = flags
+        self.parent = parent  # the dead object over which it was reached first
         self.hidden: tuple[int, list[object]] | None = None
 
     @property
@@ -80,7 +81,7 @@ class _Entry:
 
 Observer: TypeAlias = Callable[[object, int, int, object], None]
 """Called for each object that is counted: the object, its bytes, its group, and the object whose
-death let it die (None for a root)."""
+death let it die, or over which it was reached in the own pass (None for a root)."""
 
 
 class PureWalk:
@@ -197,9 +198,9 @@ class PureWalk:
                 entry.hidden[1].clear()
         return edges
 
-    def _meet(self, child: Any, count: int, facts: TypeFacts) -> _Entry:
+    def _meet(self, child: Any, count: int, facts: TypeFacts, parent: object = None) -> _Entry:
         """Make the entry of an object that has so many references."""
-        entry = self._entries[id(child)] = _Entry(child, max(0, count - 1), 0)
+        entry = self._entries[id(child)] = _Entry(child, max(0, count - 1), 0, parent)
         if entry.left and facts.is_plain_dict and is_namespace(child):
             entry.flags = _STOP
         return entry
@@ -227,7 +228,7 @@ class PureWalk:
                 if count <= 1 and facts.leads_nowhere:
                     self._count(child, facts.size(child), parent)
                     continue
-                entry = self._meet(child, count, facts)
+                entry = self._meet(child, count, facts, parent)
             elif entry.flags & (_DEAD | _STOP) or not entry.left:
                 continue
             else:
@@ -235,13 +236,6 @@ class PureWalk:
             if not entry.left and not entry.flags & _STOP:
                 entry.flags |= _DEAD
                 self._charge(entry, parent)
-
-    def leftovers(self) -> int:
-        """How many containers were reached that something else holds."""
-        return sum(
-            not (entry.flags & (_DEAD | _STOP) or facts_of(type(entry.obj)).leads_nowhere)
-            for entry in self._entries.values()
-        )
 
     # --- Own pass -----------------------------------------------------------------------------
 
@@ -267,6 +261,20 @@ class PureWalk:
             self.shared = 0
         for entry in entries:
             self.after_gc += self._settle(entry, _CYCLE, AFTER_GC)
+
+    def leftovers(self) -> list[object]:
+        """The containers that were reached and did not die: cycles hide there, and shared data lie
+        there."""
+        entries = self._entries.values()
+        return [
+            entry.obj
+            for entry in entries
+            if not entry.flags & (_DEAD | _STOP) and not facts_of(type(entry.obj)).is_leaf
+        ]
+
+    def is_shared(self, obj: object) -> bool:
+        """After the own pass: was it not found to be private?"""
+        return bool(self._entries[id(obj)].flags & _SHARED)
 
     def _meet_leftover(self, entry: _Entry) -> None:
         """An object is met that is not opened: open it, put it off, or leave it."""
@@ -298,7 +306,8 @@ class PureWalk:
                     continue
             else:
                 entry = unexplained.popleft()
-            if self._foreign_edges >= cap * FOREIGN_EDGES or _is_others_table(entry.obj, cap):
+            room = 0 if entry.left else cap - self._foreign_entered
+            if self._foreign_edges >= cap * FOREIGN_EDGES or _is_others_table(entry.obj, cap, room):
                 self.capped = True
             else:
                 self._foreign_edges += 1 + self._count_all(entry)
@@ -345,9 +354,9 @@ class PureWalk:
         """Mark a leftover and everything that it reaches. Returns their bytes."""
         total = 0
         done = _DEAD | _STOP | _SHARED | _CYCLE
-        pending = [entry]
+        pending = [(entry, entry.parent)]
         while pending:
-            entry = pending.pop()
+            entry, parent = pending.pop()
             if entry.flags & done:
                 continue
             entry.flags |= mark
@@ -356,18 +365,18 @@ class PureWalk:
             size = facts_of(type(entry.obj)).size(entry.obj) + entry.hidden_bytes
             total += size
             if self._observe is not None and (group == AFTER_GC or self._foreign_cap is None):
-                self._observe(entry.obj, size, group, None)
+                self._observe(entry.obj, size, group, parent)
             for child in self._edges_of(entry):
                 known = self._entries.get(id(child))
                 if known is not None and not known.flags & done:
-                    pending.append(known)
+                    pending.append((known, entry.obj))
         return total
 
 
-def _is_others_table(obj: Any, cap: int) -> bool:
+def _is_others_table(obj: Any, cap: int, room: int) -> bool:
     """Is this a long container of other containers? Then it is a table of somebody else's. A few
-    elements are asked."""
-    if not isinstance(obj, (list, tuple, dict, set, frozenset)) or len(obj) <= cap // 8:
+    elements are asked, unless there is room for all."""
+    if not isinstance(obj, (list, tuple, dict, set, frozenset)) or len(obj) <= max(cap // 8, room):
         return False
     if isinstance(obj, (set, frozenset)) or len(obj) > cap * FOREIGN_EDGES:
         return True

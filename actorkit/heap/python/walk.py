@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Sequence
 from operator import itemgetter
 from types import FrameType
-from typing import Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 from ..interpreter.memory import IMMORTAL
 from ..record_plan import CensusGroups, CensusRow, FoundColumns, RecordPlan
@@ -79,7 +79,7 @@ def measure(
         if cycles:
             walk.limit = -1
             walk.find_cycles(edge_cap)
-        elif walk.bytes < enough:
+        elif walk.bytes < enough and walk.leftovers():
             Followed.own_passes += 1
             walk.find_cycles(sys.maxsize, foreign_cap)
     except WalkOver:
@@ -130,21 +130,31 @@ def census_found(records: Sequence[object], plan: RecordPlan, /) -> FoundColumns
         state = walk.bytes
         walk.drop(mailbox, MAILBOX)
         exact = exact and walk.exact
-        leftovers = walk.leftovers()
+        leftovers = len(walk.leftovers())
         rows.append((walk.bytes, walk.bytes - state, walk.objects, leftovers))
-        account = getattr(record, plan.account.__name__, None)
-        more = int(getattr(account, "held_at_most", 0)) - walk.bytes
-        if leftovers and more > SUSPICIOUS and more > walk.bytes // 4:
+        if leftovers and (more := _may_hold(record, plan) - walk.bytes) > max(SUSPICIOUS, walk.bytes // 4):
             suspects.append((at, more))
     held, received, objects, left = (array("q", column).tobytes() for column in zip(*rows, strict=True)) if rows else (
         b"", b"", b"", b"")  # fmt: skip
     return held, received, objects, left, suspects, exact
 
 
-def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None, floor: int, /) -> CensusGroups:
+def _may_hold(record: object, plan: RecordPlan) -> int:
+    return int(getattr(getattr(record, plan.account.__name__, None), "held_at_most", 0))
+
+
+def census_rows(
+    records: Sequence[object],
+    plan: RecordPlan,
+    best: int | None,
+    floor: int,
+    cycles: dict[Any, int] | None,
+    suspects: list[tuple[int, int]] | None,
+    /,
+) -> CensusGroups:
     """See ``walk.census_rows``. The plan's function describes every record."""
     groups: dict[tuple[int, bool, bool], list[CensusRow]] = {}
-    for record in records:
+    for at, record in enumerate(records):
         described = plan.describe(record)
         if described is None:
             continue
@@ -153,6 +163,15 @@ def census_rows(records: Sequence[object], plan: RecordPlan, best: int | None, f
         walk.drop(roots)
         walk.drop(mailbox, MAILBOX)
         size = walk.bytes
+        if cycles and record in cycles:
+            most = _may_hold(record, plan)
+            size += max(0, min(cycles[record], most - size)) if most else cycles[record]
+        if (
+            suspects is not None
+            and walk.leftovers()
+            and (more := _may_hold(record, plan) - size) > max(SUSPICIOUS, size // 4)
+        ):
+            suspects.append((at, more))
         if size:
             over = size / limit if limit else None
             groups.setdefault((rank, idle, bool(limit)), []).append((record, rank, idle, over, size))
@@ -188,7 +207,41 @@ def size_of(*objects: object) -> int:
             return total
     walk = PureWalk()
     walk.drop(objects)
-    return walk.bytes
+    leftovers = walk.leftovers()
+    if [obj for obj in leftovers if not _KnownShared.has(obj)]:
+        walk.find_cycles(sys.maxsize, MESSAGE_CAP)
+        for obj in leftovers:
+            _KnownShared.note(obj, walk.is_shared(obj))
+    return walk.bytes + walk.after_gc
+
+
+MESSAGE_CAP: Final = 4096
+"""So many containers are looked into for cycles in a message."""
+
+
+class _KnownShared:
+    """What was shared when a message was last sized: see ``_known_shared.h``."""
+
+    trusted: ClassVar[dict[int, tuple[int, int, int]]] = {}
+    """By address: that of the type; for so many messages; for so many more."""
+
+    @classmethod
+    def has(cls, obj: object) -> bool:
+        known, trusted, left = cls.trusted.get(id(obj), (0, 0, 0))
+        if known != id(type(obj)) or not left:
+            return False
+        cls.trusted[id(obj)] = known, trusted, left - 1
+        return True
+
+    @classmethod
+    def note(cls, obj: object, shared: bool) -> None:
+        known, trusted, _ = cls.trusted.pop(id(obj), (0, 0, 0))
+        if not shared:
+            return
+        trusted = min(2 * trusted, 4096) if known == id(type(obj)) else 1
+        cls.trusted[id(obj)] = id(type(obj)), trusted, trusted
+        if len(cls.trusted) > 64:
+            del cls.trusted[next(iter(cls.trusted))]
 
 
 def passes_made() -> tuple[int, int]:

@@ -31,6 +31,7 @@ only. Elsewhere its running frames could not be seen, and what they hold would b
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any, Final
 
@@ -50,7 +51,8 @@ from ..actor.record import Record
 from ..actor.states import DEAD
 from ..base.activations import is_activation, is_way_in, of_the_actor
 from .findings import Found
-from .holdings import contents, heap_of, holders, on_stack, roots_of
+from .holdings import contents, holders, on_stack, roots_of
+from .searching import Search, measured_alone
 
 __all__ = ["Budget", "alarm", "at_boundary"]
 
@@ -81,6 +83,7 @@ class Budget:
         "refusals",
         "refused",
         "rejected",
+        "search",
         "telling",
         "told",
     )
@@ -111,6 +114,8 @@ class Budget:
         self.rejected = 0
         #: How many requests had been refused when that was last told.
         self.refusals = 0
+        #: For what the first pass of a walk does not find.
+        self.search = Search(own_heap=own_heap)
         #: It was told that its budget is nearly used up, and has not fallen since.
         self.told = False
         self.set_limit(limit)
@@ -127,7 +132,7 @@ class Budget:
         account.measured = bool(limit.include_shared)
         self.telling = Telling.of(limit)
         self.told = False
-        account.soft = self._until_next_look(self.known)
+        self._arm(self.known)
 
     # --- looking ------------------------------------------------------------------------------
 
@@ -135,49 +140,81 @@ class Budget:
         """Walk the actor, up to the limit, and count anew if the limit is kept. ``inside``: in the
         middle of a message, whose code runs in ``frames``."""
         limit = self.limit
-        usage = heap_of(
-            self.record, frames=frames, limit=limit.size if limit.kill else None, shared=bool(limit.include_shared)
-        )
+        usage = self._walk(roots_of(self.record), self.record.message_queues(), frames)
         self.found = self.record.engine.budgets.looks.found(usage)
         charged = self.charged(usage)
         if charged <= limit.size and frames and not usage.exact:
             # Something that runs could not be seen, so this proves nothing. The boundary looks
             # again.
-            self.account.soft = min(self.account.bytes + max(SHORT, limit.size // 16), LATEST)
+            wait = max(min(limit.size // 8, limit.size - charged), limit.size // 16, SHORT)
+            self.account.soft = min(self.account.bytes + wait, LATEST)
             self.known = charged
         else:
-            self.note(charged, inside=inside)
+            self.note(charged, inside=inside, usage=usage)
         return usage
+
+    def _walk(
+        self,
+        roots: Sequence[Any],
+        queues: Sequence[Any],
+        frames: tuple[FrameType, ...] = (),
+        search: Search | None = None,
+    ) -> HeapUsage:
+        limit = self.limit
+        size, kill = limit.size, bool(limit.kill)
+        search = self.search if search is None else search
+        if limit.include_shared:
+            search.made_own_pass = search.postponed = search.to_be_served = False
+            return walk.measure(roots, queues, frames=frames, limit=size if kill else None, cycles=True)
+        return search.walk(
+            self.account, roots, queues, frames, mark=self.mark, size=size, kill=kill, hard=limit.hard or size
+        )
 
     def charged(self, usage: HeapUsage) -> int:
         """The part of it that counts against the limit."""
-        return usage.charged + (usage.shared + usage.after_gc if self.limit.include_shared else 0)
+        return usage.held + (usage.shared if self.limit.include_shared else 0)
 
-    def note(self, charged: int, *, inside: bool = False) -> None:
+    def note(self, charged: int, *, inside: bool = False, usage: HeapUsage | None = None) -> None:
         """Take down what a look has found. A look from ``inside`` a message finds less than the
         actor will own: the runtime called its code and still holds the arguments. So the boundary
-        looks again."""
+        looks again. ``usage``: the same in detail, of a look at this actor alone."""
         self.known = charged
         self.refused = None
         self.peak = max(self.peak, charged)
-        size = self.limit.size
         account = self.account
         tells = self._is_to_be_told(charged)
         if self.own_heap:
-            account.settle(charged)
-        if charged <= size:
-            self.over = False
+            account.settle(max(charged, account.own_live))
+        if charged <= self.limit.size or not self.limit.kill:
+            self.over = self.over and charged > self.limit.size
             if inside:
                 account.bytes = 0  # and it stays due
             else:
-                account.reset()
-            account.soft = self._until_next_look(charged)
-        elif not self.limit.kill:
-            # It is watched only. Look again when it may have grown by a quarter, to know its peak.
-            account.reset()
-            account.soft = charged // 4 + SHORT
+                account.reset(elsewhere=None if usage is None else self.search.begin_anew(account, usage))
+            self._arm(charged)
         if tells:
             self._tell(charged)
+
+    @property
+    def mark(self) -> int:
+        """It need not be looked at while it holds no more than this."""
+        telling, size = self.telling, self.limit.size
+        return size if telling is None or self.told else telling.at - 1
+
+    def _arm(self, charged: int) -> None:
+        """It holds so much: when is it to be looked at again? The clock itself moves that on while
+        the account is certainly below the mark."""
+        account, telling, mark = self.account, self.telling, self.mark
+        if charged > mark and not self.limit.kill:
+            # It is watched only: look again when it may have grown by a quarter, to know its peak.
+            mark = charged + charged // 4 + SHORT
+        account.limit = 0 if self.limit.include_shared or self.told else mark
+        at_most = account.held_at_most
+        held = at_most if clock.COUNTS_ALLOCATIONS and charged <= at_most <= account.limit else charged
+        if telling is not None and self.told and charged < telling.size:
+            account.soft = telling.until_next_look(charged, True)
+        else:
+            account.soft = max(mark - held, 0) + 1
 
     def _is_to_be_told(self, charged: int) -> bool:
         """Has it come so near to its limit that it is told, and was it not told before?"""
@@ -201,12 +238,22 @@ class Budget:
         account.soft = threshold
         self.record.post_ahead(message)
 
-    def _until_next_look(self, charged: int) -> int:
-        """How many bytes it may allocate or receive until it must be looked at again."""
-        telling = self.telling
-        if telling is None or charged >= telling.size:
-            return max(self.limit.size - charged, 0) + 1
-        return telling.until_next_look(charged, self.told)
+    def _is_quiet(self) -> bool:
+        """It was told, and is looked at for whether it has fallen: does its account say that, or
+        that it keeps its limit at least?"""
+        telling, account = self.telling, self.account
+        if telling is None or not self.told or self.limit.include_shared or not clock.COUNTS_ALLOCATIONS:
+            return False
+        at_most = account.held_at_most
+        if telling.fell(at_most):
+            self.told = False
+            self.known = at_most
+            self._arm(at_most)
+        elif at_most <= telling.size:
+            account.soft = min(account.bytes + telling.until_next_look(min(self.known, at_most), True), LATEST)
+        else:
+            return False
+        return True
 
     def own_pages(self) -> OwnHeap | None:
         """What the pages of its own hold; None if it has none."""
@@ -223,16 +270,19 @@ class Budget:
         record = self.record
         if record.state == DEAD or self.account.verdict is not None or on_stack(record):
             return
+        if self._is_quiet() and not self.told:
+            return
         usage = self.look()
         if self.is_over:
             self.judge(usage)
 
-    def alarmed(self, top: FrameType | None) -> None:
+    def alarmed(self, top: FrameType | None) -> bool:
         """The clock's alarm, between two bytecodes of the actor's code. Raises MemoryLimitExceeded
-        there if the actor has passed its limit and may be interrupted."""
+        there if the actor has passed its limit and may be interrupted. True: C code has called what
+        runs, and hides something; ask again when that code has returned."""
         account = self.account
         if self.record.state == DEAD:
-            return
+            return False
         if account.verdict is None:
             allocated = account.bytes
             frames = of_the_actor(top)
@@ -240,19 +290,22 @@ class Budget:
                 # The runtime works for it. A message may be charged and not queued yet: a look
                 # would lose it.
                 account.soft = min(allocated + (1 if top is None or is_own(top) else SHORT), LATEST)
-                return
-            if allocated - self.alarmed_at < SHORT and allocated >= self.alarmed_at:
+                return False
+            if self._is_quiet():
+                return False
+            if not self.search.postponed and allocated - self.alarmed_at < SHORT and allocated >= self.alarmed_at:
                 account.soft = min(allocated + SHORT, LATEST)
-                return
+                return False
             usage = self.look(frames, inside=True)
             self.alarmed_at = account.bytes
             if not self.is_over:
-                return
+                return self.search.postponed
             self.judge(usage, frames)
         if top is None or is_activation(top) or is_way_in(top):
-            return  # its code has just let go, maybe at an await that must not get lost: the verdict is enough
+            return False  # its code has just let go, maybe at an await that must not get lost: the verdict is enough
         if account.verdict is not None and may_raise(top, until=is_activation, foreign=_is_foreign):
             raise MemoryLimitExceeded(self.record.describe(), self.known, self.limit.size, self.shares())
+        return False
 
     # --- what follows -------------------------------------------------------------------------
 
@@ -262,7 +315,7 @@ class Budget:
         if self.over:
             return
         self.over = True
-        largest = self._largest(frames)
+        largest = self._largest(usage, frames)
         if limit.log:
             log.error(
                 "actor %s passed its max_heap_size: it holds %d B of %d B (%s); most of it: %s; %s",
@@ -309,11 +362,14 @@ class Budget:
         """Whose budget it is, for messages: its state does not matter."""
         return f"{self.record.pid} ({self.record.started_as})"
 
-    def _largest(self, frames: tuple[FrameType, ...]) -> tuple[LargestType, ...]:
+    def _largest(self, usage: HeapUsage, frames: tuple[FrameType, ...]) -> tuple[LargestType, ...]:
         """The types that hold the most, of what was counted up to the limit."""
         record = self.record
+        account = self.account if usage.after_gc and self.search.made_own_pass else None
         try:
-            sums = walk.types_of(roots_of(record), record.message_queues(), frames=frames, limit=self.limit.size)
+            sums = walk.types_of(
+                roots_of(record), record.message_queues(), frames=frames, limit=self.limit.size, account=account
+            )
         except MemoryError:
             return ()
         rows = sorted(sums.items(), key=lambda row: -row[1][1])[:LARGEST]
@@ -338,15 +394,16 @@ class Budget:
         if self.refused is not None and self.refused[:2] == (activation, length) and size >= self.refused[2]:
             return False
         queues = [*record.message_queues(), *(contents(message) if size <= limit.size else holders(message))]
-        roots = () if on_stack(record) else roots_of(record)
-        charged = self.charged(walk.measure(roots, queues, limit=limit.size, cycles=bool(limit.include_shared)))
+        runs = on_stack(record)
+        usage = self._walk((), queues, (), Search.once()) if runs else self._walk(roots_of(record), queues)
+        charged = self.charged(usage)
         if charged <= limit.size:
-            if roots:
-                self.note(charged)
+            if not runs:
+                self.note(charged, usage=usage)
             return True
-        if roots:
+        if not runs:
             own = self.look()
-            if own.private > limit.size:
+            if own.private + own.after_gc > limit.size:
                 self.judge(own)
             if size <= limit.size:
                 # A flood. Until the actor runs or its mailbox changes, a message of this size or
@@ -358,7 +415,10 @@ class Budget:
         """Is what a message would add, as its contents are held now, more than the whole limit?
         Then no room that is made for it helps."""
         limit = self.limit
-        usage = walk.measure((), [*holders(message)], limit=limit.size, cycles=bool(limit.include_shared))
+        if limit.include_shared:
+            usage = walk.measure((), [*holders(message)], limit=limit.size, cycles=True)
+        else:
+            usage = measured_alone([*holders(message)], limit.size)
         return bool(limit.kill) and self.charged(usage) > limit.size
 
 
@@ -369,17 +429,19 @@ def _is_foreign(frame: FrameType) -> bool:
     return is_foreign(frame) and not is_way_in(frame)
 
 
-def alarm(account: clock.Account, _activation: int) -> None:
+def alarm(account: clock.Account, _activation: int) -> bool:
     """The clock's alarm: an account is due in the middle of a message. What goes wrong here is no
-    fault of the code that it interrupts: the boundary looks again."""
+    fault of the code that it interrupts: the boundary looks again. True: not here; ask again when
+    the C code that has called what runs has returned."""
     budget = account.owner
     if isinstance(budget, Budget):
         try:
-            budget.alarmed(sys._getframe(1))
+            return budget.alarmed(sys._getframe(1))
         except RecursionError:
             pass  # the stack is full, and so it is for a log line
         except Exception:
             log.exception("looking at the heap of %s in the middle of a message failed", budget.record.describe())
+    return False
 
 
 def at_boundary(account: clock.Account) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...heap import clock
 from ...heap.explain import Explanation, explain
 from ..actor.record import Record
 from ..budgets.holdings import roots_of
@@ -16,7 +17,9 @@ def heap_explain(record: Record[Any]) -> Explanation | None:
     if not record.alive:
         return None
     roots = roots_of(record)
-    return explain(roots, record.message_queues(), names=[_name(record, root) for root in roots])
+    names = [_name(record, root) for root in roots]
+    account = record.account if clock.COUNTS_ALLOCATIONS else None
+    return explain(roots, record.message_queues(), names=names, account=account)
 
 
 def _name(record: Record[Any], root: Any) -> str:
