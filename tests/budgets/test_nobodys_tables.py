@@ -146,8 +146,9 @@ async def kills_who_sleeps(self: Busy) -> None:
 
 async def has_children_started_again(self: Busy) -> None:
     supervisor: Any = self.ctx.spawn(ak.dynamic_supervisor(max_restarts=10**6))
+    spec = ak.child(Other)
     for _ in range(MANY // 12):
-        ref: Any = await supervisor.call(ak.DynamicSupervisor.start_child, ak.child(Other))
+        ref: Any = await supervisor.call(ak.DynamicSupervisor.start_child, spec)
         ref.kill()
     await trio.testing.wait_all_tasks_blocked()
 
