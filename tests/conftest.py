@@ -7,7 +7,8 @@ s, and restarts are counted within 5 s. On a machine that is slow, or stopped fo
 deadline that passes is a verdict about the machine; with no time, none passes. A test that needs
 time takes ``autojump_clock``, or ``mock_clock`` and moves it. A module whose tests all need time
 has ``pytestmark = pytest.mark.autojump``. A test that waits for something outside our clocks says
-so with ``real_clock(why)``. A test that hangs is ended by pytest-timeout.
+so with ``real_clock(why)``. Searches of heaps, too, seem to take no time, so their pace is the same
+on every machine. A test that hangs is ended by pytest-timeout.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ import trio
 from trio.testing import MockClock
 
 import tests.effort  # noqa: F401
+from actorkit.runtime.budgets.searching import PACING
 from tests.ctrl_c import as_in_a_terminal
 
 as_in_a_terminal()
+PACING.now = lambda: 0
 
 TESTS = Path(__file__).parent
 INSIDE = "ACTORKIT_TEST_IN_ITS_PROCESS"
@@ -42,7 +45,7 @@ def run_jumping(main: Any, *, clock: Any = None, **options: Any) -> Any:
     return trio.run(main, clock=MockClock(autojump_threshold=0) if clock is None else clock, **options)
 
 
-EVERY_VERSION = ("heap/", "budgets/", "runtime/", "messaging/test_modes.py", "faults/test_sweep.py")
+EVERY_VERSION = ("heap/", "budgets/", "promises/", "runtime/", "messaging/test_modes.py", "faults/test_sweep.py")
 """Paths below tests/ that depend on the version of Python or on the C extension. Single tests have
 the marker.
 """

@@ -45,7 +45,7 @@ def _row(record: Record[Any]) -> Row | None:
     if record.state == DEAD or is_critical(record):
         return None
     account = record.account
-    limit = None if account is None or account.owner is None else account.owner.limit.size
+    limit = None if account is None or account.owner is None else account.owner.size_told
     return roots_of(record), record.message_queues(), int(record.memory_priority), record.state == IDLE, limit
 
 
@@ -105,18 +105,18 @@ def count(
         census.add(rank, idle, budgeted, *found)
 
 
-def _known_cycles(looks: Iterable[Looks]) -> dict[Any, int]:
-    return {record: size for each in looks for record, size in each.all_cycles().items()}
+def _known_cycles(looks: Iterable[Looks]) -> dict[Any, tuple[int, int]]:
+    return {record: known for each in looks for record, known in each.all_cycles().items()}
 
 
-def _look_again(suspects: dict[Record[Any], int], known: dict[Any, int], looks: Iterable[Looks]) -> bool:
+def _look_again(suspects: dict[Record[Any], int], known: dict[Any, tuple[int, int]], looks: Iterable[Looks]) -> bool:
     """Make own passes. Is anything found that was not known?"""
     news = False
     for each in looks:
         ours = {record: more for record, more in suspects.items() if record.engine.budgets.looks is each}
         passes = OwnPasses(each)
         passes.line_up(each.unexplained(ours))
-        news |= any(usage.after_gc != known.get(record, 0) for record, usage in passes.round().items())
+        news |= any(usage.after_gc != known.get(record, (0, 0))[0] for record, usage in passes.round().items())
     return news
 
 
@@ -150,9 +150,8 @@ def _counted_as_known(census: Census, records: Iterable[Record[Any]]) -> list[Re
         if account is None or not isinstance(budget, Budget) or not budget.known:
             others.append(record)
         elif record.state != DEAD and not is_critical(record):
-            size = budget.known + account.bytes
-            size += record.engine.budgets.looks.cycles(record, size)
-            idle, rank = record.state == IDLE, int(record.memory_priority)
-            row = Candidate(record, rank, idle, size / budget.limit.size, size)
-            census.add(rank, idle, True, (row,), 1, size, row)
+            size, idle, rank = budget.known + account.bytes, record.state == IDLE, int(record.memory_priority)
+            most = budget.size_told
+            row = Candidate(record, rank, idle, size / most if most else None, size)
+            census.add(rank, idle, most is not None, (row,), 1, size, row)
     return others

@@ -17,7 +17,7 @@ import trio
 from ..errors import NodeOutOfMemory
 from ..policy.memory import governor_events as ev
 from ..policy.memory.governor import GovernorMachine
-from ..policy.memory.memory_sample import MemorySample
+from ..policy.memory.memory_sample import MemoryLevel, MemorySample
 from ..pressure.sources import MemorySource
 from ..runtime.actor.events import MemoryAlarm, SystemEvent
 from ..runtime.actor.record import Record
@@ -103,6 +103,8 @@ class NodeGovernor(GovernorBase):
         self.admissions[node] = admission
         engine = node.engine
         engine.memory, engine.admission, engine.restart_gate = self, admission, gate
+        if self.level > MemoryLevel.NORMAL:
+            engine.budgets.watch_growth(True)
         if self._host is None:
             self._run_on(node)
 
@@ -147,6 +149,11 @@ class NodeGovernor(GovernorBase):
 
     # --- Actions that concern the process as a whole ----------------------------------------------
 
+    def _change_level(self, action: ev.LevelChanged) -> Answer:
+        for node in self.nodes:
+            node.engine.budgets.watch_growth(action.level > MemoryLevel.NORMAL)
+        return super()._change_level(action)
+
     def _set_alarm(self, action: ev.SetAlarm | ev.ClearAlarm) -> Answer:
         self.alarm = isinstance(action, ev.SetAlarm)
         self.emit(MemoryAlarm, self.alarm, action.because)
@@ -190,6 +197,7 @@ class NodeGovernor(GovernorBase):
 
     ACTIONS: ClassVar = {
         **GovernorBase.ACTIONS,
+        ev.LevelChanged: _change_level,
         ev.SetAlarm: _set_alarm,
         ev.ClearAlarm: _set_alarm,
         ev.CollectGarbage: _collect,

@@ -57,8 +57,6 @@ class Capabilities:
     stop_in_thread: bool = False
 
 
-NOT_YET: Final = ("sees_cycles",)
-
 BY_NODE: Final = "open_node(own_heaps=False): leave it out"
 
 
@@ -94,7 +92,7 @@ def remedies(*, own_heaps: bool = True) -> dict[str, str]:
     Args:
         own_heaps: the option of that name of the node that is asked about.
     """
-    missing = dict.fromkeys(NOT_YET, "this version does not have it yet")
+    missing: dict[str, str] = {}
     for name, terms in TABLE.items():
         for need in terms.needs:
             why_not = _why_not(need, own_heaps)

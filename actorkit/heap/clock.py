@@ -5,11 +5,19 @@ An *account* says how much the code of one actor has allocated. Each thread is i
 none; the scheduler calls ``switch`` around every step of an actor's code. When ``bytes`` reaches
 ``soft``, the account is ``due``. In the main thread the alarm that was given to ``install`` is then
 called soon after, in the middle of that code: it may look, ``reset`` the account, and raise.
-Requests of 64 KiB or more that are larger than ``giant``, or would take ``bytes`` past ``hard``,
-are refused with MemoryError.
+Requests of 64 KiB or more that are larger than ``giant``, or would take both ``bytes`` and
+``held_at_most`` past ``hard``, are refused with MemoryError, except in code of the runtime, of trio
+and of the import machinery.
 
-The clock is gross. It counts no frees, no memory from the interpreter's freelists, and none that C
-libraries take by themselves. It says when to look, not how much there is.
+``bytes`` is gross: it counts no frees. ``held_at_most`` bounds what an account has allocated or
+received and may still hold. It is the sum of three figures, each readable at once: ``own_live``,
+its blocks on pages of its own; ``large_live``, its blocks of more than 512 bytes; ``elsewhere``,
+all other requests and charges, in gross since the last exact look. While it is no more than
+``limit``, the alarm and due boundaries call nobody, and ``soft`` moves on by itself. None of these
+counts memory from the interpreter's freelists, and none that C libraries take by themselves.
+
+While the clock is installed, modules that are loaded, and finalisers that the cyclic collector
+runs, are in nobody's account. ``collect_own`` collects the garbage of one account.
 
 ``ACTORKIT_PURE=1`` in the environment forces the portable clock. If that one is in force,
 ``WHY_PORTABLE`` says why.

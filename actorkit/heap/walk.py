@@ -219,7 +219,7 @@ def census_rows(
     best: int | None = None,
     floor: int = 0,
     *,
-    cycles: dict[Any, int] | None = None,
+    cycles: dict[Any, tuple[int, int]] | None = None,
     suspects: list[tuple[int, int]] | None = None,
 ) -> CensusGroups:
     """A census for ranking: a row (record, rank, idle, bytes / limit or None, bytes) for each
@@ -232,8 +232,9 @@ def census_rows(
             those most over their limits, or the largest where there is no limit. Counts and sums
             cover all records. None: all rows.
         floor: see ``best``.
-        cycles: what is known of the private cycles of some records. It counts as far as their
-            accounts say that so much may be in use.
+        cycles: what is known of the private cycles of some records: (bytes, the part of all that
+            was found that no account counts). They count as far as their accounts say that so much
+            may be in use.
         suspects: gets the suspects, as of ``census_found``, beyond ``cycles``.
     """
     return _in_force.census_rows(records, plan, best, floor, cycles, suspects)

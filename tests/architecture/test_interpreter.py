@@ -14,6 +14,12 @@ FOLDER = PACKAGE / "heap" / "interpreter"
 INSIDES = re.compile(r"\bPython\.h\b|\bpycore_\w+|\bPy_BUILD_CORE\w*|\bPY_\w*VERSION\w*|\bPy_GIL_DISABLED\b")
 """What a C file asks that must be compiled for one version of the interpreter."""
 
+FIELDS = re.compile(
+    r"\b(?:ma_keys|ma_values|dk_\w+|DK_\w+|DICT_KEYS_\w+|localsplus|stacktop|f_frame|f_executable|prev_instr|cframe"
+    r"|ob_refcnt|lv_tag|_gc_\w+|_PyGC\w*|_PyFrame_\w+|_PyInterpreterState\w*|ht_cached_keys|generations)\b"
+)
+"""What is inside of objects, frames and the interpreter, or looks there."""
+
 C_FILES = [path for path in sorted((PACKAGE / "heap").rglob("*.[ch]")) if path.parent != FOLDER]
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 
@@ -22,6 +28,12 @@ COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 def test_c_files_do_not_ask_for_the_version(path: Path) -> None:
     """Internal headers, the macros that open them, and the macros of the version."""
     assert INSIDES.findall(COMMENT.sub("", path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("path", C_FILES, ids=lambda path: path.name)
+def test_c_files_do_not_look_inside(path: Path) -> None:
+    """They ask the functions of this folder."""
+    assert FIELDS.findall(COMMENT.sub("", path.read_text(encoding="utf-8"))) == []
 
 
 def test_there_is_something_to_look_at() -> None:

@@ -43,6 +43,9 @@ RUNS = {
     "default": (
         "tests/heap/test_clock.py",
         "tests/heap/test_clock_layers.py",
+        "tests/heap/test_collect_own.py",
+        "tests/heap/test_guards.py",
+        "tests/heap/test_live_bytes.py",
         "tests/heap/test_slabs.py",
         "tests/fault_injector/test_refusal.py",
     ),

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from actorkit.heap import clock, own_heaps, walk
-from actorkit.heap.capabilities import NOT_YET, capabilities, remedies
+from actorkit.heap.capabilities import capabilities, remedies
 from actorkit.heap.capability_terms import TABLE, Need
 from actorkit.heap.python import clock as portable_clock
 from actorkit.heap.python import walk as pure_walk
@@ -245,7 +245,7 @@ def test_looks_come_as_often_as_they_are_cheap() -> None:
 @counting
 def test_capabilities_with_the_extension() -> None:
     own = {name for name, terms in TABLE.items() if Need.OWN_HEAPS in terms.needs}
-    nowhere = {"stop_in_thread", *NOT_YET}
+    nowhere = {"stop_in_thread"}
     assert set(remedies()) - nowhere == (set() if own_heaps.why_not() is None else own - nowhere)
     assert set(remedies(own_heaps=False)) == own | nowhere
     found: list[Any] = []

@@ -45,7 +45,7 @@ def _living(world: World) -> None:
 
 def _stopped(world: World, door: Door, shape: Shape, way: Way) -> None:
     reason = world.reason
-    if world.work.raised is not MemoryError or shape is not Shape.LARGE:  # else a request was refused
+    if world.work.raised is not MemoryError:  # else a request beyond the hard cap was refused
         assert isinstance(reason, ak.MemoryLimit), reason
         assert reason.limit == LIMIT
     made = world.work.bytes_made
@@ -82,9 +82,11 @@ def _watched(world: World, door: Door, shape: Shape, way: Way) -> None:
 def _charged(world: World, door: Door, shape: Shape, way: Way) -> None:
     _living(world)
     held = 0 if shape is Shape.SHARED else world.work.bytes_made
-    budget = world.budget
-    budget.look()
-    assert held * 0.8 - SLACK / 2 <= budget.known <= held * 1.25 + SLACK
+    info = world.node.process_info(world.ref, walk=True)
+    assert info is not None
+    assert info.memory is not None
+    found = info.memory.private + info.memory.mailbox + info.memory.after_gc
+    assert held * 0.8 - SLACK / 2 <= found <= held * 1.25 + SLACK
     others = budget_of(world.bystander)
     others.look()
     assert others.known <= SLACK

@@ -9,17 +9,28 @@
  * so no reset can lose an addition. Everything else that the raw hook touches is read and written
  * by relaxed atomic operations (LOAD, STORE, ADD).
  *
+ * What is alive. Its heap counts what is freed on its pages, whoever frees it. What the heap has
+ * served follows from `small`: all that was counted while the heap was serving, but for what went
+ * elsewhere. So an allocation costs nothing more. Large blocks are in a ledger (`_ledger.h`). All
+ * else that it may hold is `elsewhere`, in gross: small blocks on others' pages, and charges. An
+ * exact look says how much of that there is, and it grows again from there. The sum is a bound of
+ * what the account has allocated or received and may still hold, at every instant.
+ *
+ * The limit. While that bound is no more than `limit`, nobody need look: when the alarm or a boundary
+ * is due, `soft` moves on by what is left to the limit. Nothing can be missed, since the bound grows
+ * no faster than the gross bytes that the hooks compare.
+ *
  * Thresholds. `soft` asks for the alarm (`_alarm.h`); `hard` and `giant` refuse (`_counting.h`).
  * The hooks do not compute `bytes`: `alarm_at` is the sum of both counters at which `soft` is
  * reached, and `watch_at` the earlier one of that and `heap_at`, so a small request costs one
- * comparison.
+ * comparison. `hard` refuses only what both the gross bytes and the bound would take past it.
  *
  * A heap of its own. The small blocks of an account that holds much come from pages of its own
  * (`_heaps.h`), which are empty when the account is gone. `settle` is told how much a look has
  * found, and decides who has such a heap: allocation alone says little, since a small actor that is
  * busy allocates much too. An account that has allocated, since the last look, as much as would
  * make it a large one is served at once, and is due: the look at the boundary takes the heap away
- * again if little of that was kept. An account that leaves its pages full of air goes without for a
+ * again if little of that was kept; if nobody need look, what is alive on its pages decides. An account that leaves its pages full of air goes without for a
  * while.
  *
  * References. `entered` owns a reference to the account that its thread is in, so no account is
@@ -65,7 +76,8 @@ typedef struct {
     Heap *heap;           /* of its own; NULL: it never had one */
     Ledger *ledger;       /* of its large blocks; NULL: it never had any */
     uint64_t elsewhere;   /* bytes that others' pages served and charges, but for those since small_then */
-    uint64_t small_then;  /* `small` since which all of it is elsewhere, while it is not serving */
+    uint64_t small_then;  /* since `small` was this, all of it was served by its heap, or nothing was */
+    uint64_t served;      /* bytes that its heap had served before that */
     uint64_t large_then;  /* `large` at the last exact look, for where there are no ledgers */
     uint64_t found_elsewhere; /* what the last exact look has found elsewhere */
     uint64_t limit;       /* while held_at_most is no more than this, nobody need look */
@@ -144,11 +156,22 @@ static inline uint64_t
 account_own_live(Account *account)
 {
 #ifdef HAVE_SLABS
-    return account->heap != NULL ? heap_live(account->heap) : 0;
+    if (account->heap == NULL) {
+        return 0;
+    }
+    uint64_t served = account->served + (account->serving != NULL ? account->small - account->small_then : 0);
+    return served - account->heap->freed * GRANULE;
 #else
     (void)account;
     return 0;
 #endif
+}
+
+/* Bytes of its large blocks. */
+static inline uint64_t
+account_large_live(Account *account)
+{
+    return ledger_live(&account->ledger, &account->large);
 }
 
 /* Bytes that it may hold anywhere else than on its own pages and in its ledger. */
@@ -169,7 +192,7 @@ account_elsewhere(Account *account)
 static inline uint64_t
 account_held_at_most(Account *account)
 {
-    return account_own_live(account) + ledger_live(&account->ledger) + account_elsewhere(account);
+    return account_own_live(account) + account_large_live(account) + account_elsewhere(account);
 }
 
 /* An exact look has found so much elsewhere. */
@@ -177,16 +200,28 @@ static void
 account_set_elsewhere(Account *account, uint64_t found)
 {
     STORE(account->elsewhere, found);
-    STORE(account->small_then, account->small);
+    if (account->serving == NULL) {
+        STORE(account->small_then, account->small);
+    }
     STORE(account->large_then, LOAD(account->large));
     account->found_elsewhere = found;
 }
 
-/* Small bytes count that do not come from its own pages although it has some. */
+/* So much is added to `small` that its heap does not serve although it could. */
+static inline void
+count_unserved(Account *account, uint64_t number)
+{
+    if (account->serving != NULL) {
+        STORE(account->small_then, account->small_then + number);
+    }
+}
+
+/* The same, and it lies elsewhere. */
 static inline void
 count_elsewhere(Account *account, uint64_t number)
 {
     if (account->serving != NULL) {
+        STORE(account->small_then, account->small_then + number);
         STORE(account->elsewhere, account->elsewhere + number);
     }
 }
@@ -219,10 +254,14 @@ account_serve(Account *account, bool own)
         account->heap = heap_new(&account->due, &account->elsewhere); /* NULL: no memory, so not now */
     }
     Heap *serving = own ? account->heap : NULL;
-    if (account->serving == NULL && serving != NULL) {
-        STORE(account->elsewhere, account->elsewhere + (account->small - account->small_then));
-    }
-    else if (account->serving != NULL && serving == NULL) {
+    if ((account->serving != NULL) != (serving != NULL)) {
+        uint64_t since = account->small - account->small_then;
+        if (serving != NULL) {
+            STORE(account->elsewhere, account->elsewhere + since);
+        }
+        else {
+            account->served += since;
+        }
         STORE(account->small_then, account->small);
     }
     account->serving = serving;
@@ -231,6 +270,7 @@ account_serve(Account *account, bool own)
         if (account->heap->pages == 0) {
             heap_free(account->heap);
             account->heap = NULL;
+            account->served = 0;
         }
     }
 #else
@@ -253,9 +293,9 @@ want_heap(Account *account)
 
 #ifdef HAVE_SLABS
 static inline bool
-heap_is_airy(const Heap *heap)
+is_airy(uint64_t pages, uint64_t live)
 {
-    uint64_t live = heap_live(heap), air = heap->pages * PAGE_BYTES - live;
+    uint64_t air = pages * PAGE_BYTES - live;
     return air > AIR && air > live / 3;
 }
 #endif
@@ -269,11 +309,12 @@ account_is_airy(Account *account)
 #ifdef HAVE_SLABS
     Heap *heap = account->heap;
     if (heap != NULL && account->serving != NULL) {
-        if (heap_is_airy(heap)) {
+        uint64_t live = account_own_live(account);
+        if (is_airy(heap->pages, live)) {
             heap_sweep(heap);
         }
         heap->look_at = 2 * heap->pages + FIRST_LOOK;
-        return heap_is_airy(heap);
+        return is_airy(heap->pages, live);
     }
 #else
     (void)account;

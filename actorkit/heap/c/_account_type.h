@@ -59,7 +59,7 @@ account_dealloc(Account *account)
     }
 #endif
     if (account->ledger != NULL) {
-        ledger_take(account->ledger, OPEN);
+        ledger_close(account->ledger, account->large);
     }
     Py_TYPE(account)->tp_free(account);
 }
@@ -125,7 +125,7 @@ account_get_live(Account *account, void *Py_UNUSED(closure))
 {
 #ifdef HAVE_SLABS
     if (account->heap != NULL) {
-        return PyLong_FromUnsignedLongLong(heap_live(account->heap));
+        return PyLong_FromUnsignedLongLong(account_own_live(account));
     }
 #else
     (void)account;
@@ -142,7 +142,7 @@ account_get_own_live(Account *account, void *Py_UNUSED(closure))
 static PyObject *
 account_get_large_live(Account *account, void *Py_UNUSED(closure))
 {
-    return PyLong_FromUnsignedLongLong(ledger_live(&account->ledger));
+    return PyLong_FromUnsignedLongLong(account_large_live(account));
 }
 
 static PyObject *

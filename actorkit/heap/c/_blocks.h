@@ -21,7 +21,7 @@
 #define ACTORKIT_HEAP_BLOCKS_H
 
 #include "../interpreter/_frames.h" /* first: it prepares Python.h */
-#include "../interpreter/_layout.h"
+#include "../interpreter/_dicts.h"
 
 #include "_contract.h"
 
@@ -151,7 +151,7 @@ trusted_sizeof(PyTypeObject *type)
             continue;
         }
         PyObject *method = NULL;
-        if (((PyDictObject *)namespace)->ma_keys->dk_kind != DICT_KEYS_GENERAL) {
+        if (dict_has_str_keys((PyDictObject *)namespace)) {
             method = PyDict_GetItemWithError(namespace, name_sizeof);
         }
         Py_DECREF(namespace);
@@ -346,23 +346,10 @@ sizeof_beyond(PyObject *object, PyObject *method, size_t basic)
     return bytes > basic ? bytes - basic : 0;
 }
 
-/* The size that the keys table was requested with; 0 for the empty one, which all dicts share. */
-static size_t
-table_request(PyDictKeysObject *keys)
-{
-    if (keys->dk_refcnt != 1) {
-        return 0;
-    }
-    int general = keys->dk_kind == DICT_KEYS_GENERAL;
-    size_t entry = general ? sizeof(PyDictKeyEntry) : sizeof(PyDictUnicodeEntry);
-    size_t usable = (((size_t)1 << keys->dk_log2_size) << 1) / 3;
-    return sizeof(PyDictKeysObject) + ((size_t)1 << keys->dk_log2_index_bytes) + usable * entry;
-}
-
 static size_t
 dict_table_bytes(PyDictObject *dict)
 {
-    size_t request = dict->ma_values != NULL ? dict_values_bytes(dict) : table_request(dict->ma_keys);
+    size_t request = table_request(dict);
     return request ? block_bytes(request) : 0;
 }
 
@@ -377,16 +364,8 @@ ordered_nodes_bytes(PyObject *object, const TypeFacts *facts)
         return nodes;
     }
     size_t beyond = sizeof_beyond(object, facts->sizeof_method, (size_t)facts->type->tp_basicsize);
-    size_t table = table_request(dict->ma_keys);
+    size_t table = keys_request(dict);
     return beyond > table + nodes ? nodes + block_bytes(beyond - table - nodes) : nodes;
-}
-
-/* Where it is; NULL if it is the one that all share. */
-static inline const void *
-dict_table(PyObject *object)
-{
-    PyDictObject *dict = (PyDictObject *)object;
-    return dict->ma_values != NULL ? (const void *)dict->ma_values : dict->ma_keys->dk_refcnt == 1 ? dict->ma_keys : NULL;
 }
 
 /* The second block of objects with a resizable buffer. */
@@ -438,7 +417,7 @@ table_of(PyObject *object, const TypeFacts *facts, size_t *bytes)
     case SIZER_DICT:
     case SIZER_ORDERED_DICT:
         *bytes = dict_table_bytes((PyDictObject *)object);
-        return dict_table(object);
+        return dict_table((PyDictObject *)object);
     case SIZER_SET:
         *bytes = second_block_bytes(object, facts);
         return ((PySetObject *)object)->table;

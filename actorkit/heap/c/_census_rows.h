@@ -42,7 +42,7 @@ typedef struct {
 typedef struct {
     Plan plan;
     PyObject *ranks; /* the ranks of the groups met so far */
-    PyObject *cycles;    /* what is known of their private cycles: {record: bytes}; NULL: nothing */
+    PyObject *cycles;    /* what is known of their private cycles: {record: (bytes, elsewhere)} */
     PyObject *suspects;  /* a list for those who may hold much more; NULL: nobody asks */
     Py_ssize_t best;  /* rows of a group at most, with at least `floor` bytes, and again with less */
     Py_ssize_t floor;
@@ -185,14 +185,17 @@ add_cycles(const Census *census, PyObject *record, Dropped *dropped)
     if (known == NULL) {
         return !PyErr_Occurred();
     }
-    Py_ssize_t bytes = PyLong_AsSsize_t(known);
+    Py_ssize_t bytes, elsewhere;
+    if (!PyArg_ParseTuple(known, "nn", &bytes, &elsewhere)) {
+        return 0;
+    }
     PyObject *account = PyObject_TypeCheck(record, census->plan.kind) ? in_slot(record, census->plan.account) : NULL;
     Py_ssize_t most = account == NULL ? 0 : held_at_most(account);
-    if (most > 0 && bytes > most - dropped->bytes) {
-        bytes = most - dropped->bytes;
+    if (most > 0 && bytes > most + elsewhere - dropped->bytes) {
+        bytes = most + elsewhere - dropped->bytes;
     }
     dropped->bytes += bytes > 0 ? bytes : 0;
-    return !PyErr_Occurred();
+    return 1;
 }
 
 /* Count what a record was found to hold. 0 with an exception. */

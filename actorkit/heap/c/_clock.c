@@ -7,8 +7,8 @@
  * `PyMem_SetAllocator` lets us stand in front of the interpreter's allocators. Each thread has a
  * pointer to the account that its code works for, or NULL: nobody's. Our hooks add each request to
  * that account, and the account's thresholds decide what follows: an alarm in the middle of the
- * code, a look at the next boundary, a refusal, pages of its own. The clock is gross: frees are not
- * counted. It only says when looking is worth while.
+ * code, a look at the next boundary, a refusal, pages of its own. The thresholds are gross: frees are
+ * not counted. What is still alive is known beside that, and tells whether looking is worth while.
  *
  * It is one translation unit, so that the compiler inlines the hooks whole. The parts, each with
  * its own theory and each including those that it builds on, lowest first:
@@ -129,6 +129,23 @@ clock_current(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(arguments))
     return as_object(account);
 }
 
+static Account *others; /* owned; in which `switch` lets those run who have none */
+
+PyDoc_STRVAR(others_in_doc, "others_in(account, /)\n--\n\n"
+"Let `switch` enter this account for records that have none. None: they are in nobody's.");
+
+static PyObject *
+clock_others_in(PyObject *Py_UNUSED(module), PyObject *argument)
+{
+    Account *account, *former = others;
+    if (as_account(argument, &account) < 0) {
+        return NULL;
+    }
+    others = (Account *)Py_XNewRef((PyObject *)account);
+    Py_XDECREF((PyObject *)former);
+    Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(switch_doc, "switch(record, /)\n--\n\n"
 "Enter the account of a record: its attribute `account`. None, or a record without one, is nobody's.");
 
@@ -156,6 +173,9 @@ clock_switch(PyObject *Py_UNUSED(module), PyObject *record)
             Py_XDECREF(found);
             return NULL;
         }
+    }
+    if (account == NULL && record != Py_None) {
+        account = others;
     }
     Account *previous = exchange(account);
     Py_XDECREF(found);
@@ -471,6 +491,7 @@ static PyMethodDef clock_methods[] = {
     {"enter", clock_enter, METH_O, enter_doc},
     {"current", clock_current, METH_NOARGS, current_doc},
     {"nobodys", clock_nobodys, METH_O, nobodys_doc},
+    {"others_in", clock_others_in, METH_O, others_in_doc},
     {"switch", clock_switch, METH_O, switch_doc},
     {"install", clock_install, METH_VARARGS, install_doc},
     {"uninstall", clock_uninstall, METH_NOARGS, uninstall_doc},

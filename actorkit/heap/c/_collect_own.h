@@ -183,11 +183,11 @@ clock_collect_own(PyObject *Py_UNUSED(module), PyObject *argument)
     PyObject *collector = PyImport_ImportModule("gc");
     PyObject *result = collector == NULL ? NULL : Py_NewRef(Py_None);
     if (result != NULL && !collector_is_running()) {
-        uint64_t before = account_own_live(account) + ledger_live(&account->ledger);
+        uint64_t before = account_own_live(account) + account_large_live(account);
         if (make_own_young(account) > 0) {
             Py_SETREF(result, PyObject_CallMethod(collector, "collect", "i", YOUNGEST));
         }
-        uint64_t after = account_own_live(account) + ledger_live(&account->ledger);
+        uint64_t after = account_own_live(account) + account_large_live(account);
         freed = before > after ? before - after : 0;
     }
     Py_XDECREF(collector);

@@ -67,7 +67,7 @@ look_at_account(void)
 static inline void
 count_large(Account *account, uint64_t growth)
 {
-    uint64_t total = ADD(account->large, growth) + LOAD(account->small);
+    uint64_t total = add_shared(&account->large, growth) + LOAD(account->small);
     if (UNLIKELY(total >= LOAD(account->alarm_at))) {
         STORE(account->due, 1);
     }
@@ -159,7 +159,7 @@ admits(Account *account, size_t request, uint64_t growth)
     }
     bool gil = PyGILState_Check() && _PyThreadState_GET() != NULL; /* with subinterpreters the first says yes */
     if (request <= LOAD(account->giant)) {
-        uint64_t held = ledger_live(&account->ledger) + account_elsewhere(account);
+        uint64_t held = account_large_live(account) + account_elsewhere(account);
         if (gil) {
             held += account_own_live(account); /* without the GIL the heap may be freed meanwhile */
         }
@@ -183,7 +183,7 @@ ledger_for(Account *account)
         return NULL;
     }
     Ledger *ledger = __atomic_load_n(&account->ledger, __ATOMIC_ACQUIRE);
-    return LIKELY(ledger != NULL) ? ledger : ledger_open(&account->ledger);
+    return LIKELY(ledger != NULL) ? ledger : ledger_open(&account->ledger, &account->large);
 }
 
 /* A request is served only if its trailer does not make it overflow. */
@@ -207,10 +207,7 @@ counted_new(const PyMemAllocatorEx *base, Account *account, size_t size, bool cl
     }
     void *block = cleared ? base->calloc(base->ctx, 1, request) : base->malloc(base->ctx, request);
     if (LIKELY(block != NULL)) {
-        if (ledger != NULL) {
-            block_seal(block, ledger);
-        }
-        count_large(account, large_block(size));
+        count_large(account, LIKELY(ledger != NULL) ? block_seal(block, ledger) : large_block(size));
     }
     return block;
 }
@@ -274,29 +271,33 @@ counted_realloc(const PyMemAllocatorEx *base, void *block, size_t size)
         return NULL;
     }
     size_t after = LOAD(size_source) == SIZE_UNKNOWN ? size : size_of(moved);
+    uint64_t counted = 0;
+    if (account != NULL && after > before && (next == account->ledger || next == NULL)) {
+        counted = before > SMALL ? after - before : after; /* a block that was small has not been counted yet */
+        count_large(account, counted);
+    }
     if (next == NULL) {
         if (owner != NULL) {
-            ledger_take(owner, before);
+            ledger_lose(owner, before);
         }
     }
     else if (next == owner) {
         trailer_write(moved, after, next);
-        if (after > before) {
-            ADD(next->word, after - before);
+        if (after < before) {
+            ledger_lose(next, before - after); /* there is more left */
         }
-        else if (after < before) {
-            ledger_take(next, before - after); /* there is more left */
+        else if (after - before > counted) {
+            ledger_gain(next, after - before);
         }
     }
     else {
-        block_seal(moved, next);
-        if (owner != NULL) {
-            ledger_take(owner, before);
+        uint64_t usable = block_seal(moved, next);
+        if (usable > counted) {
+            ledger_gain(next, usable - counted);
         }
-    }
-    if (account != NULL && after > before) {
-        /* A block that was small has not been counted here yet. */
-        count_large(account, before > SMALL ? after - before : after);
+        if (owner != NULL) {
+            ledger_lose(owner, before);
+        }
     }
     return moved;
 }

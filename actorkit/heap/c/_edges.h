@@ -83,12 +83,11 @@ static int
 expand_str_keys(Walk *walk, PyObject *object, int with_values)
 {
     PyDictObject *dict = (PyDictObject *)object;
-    PyDictKeysObject *keys = dict->ma_keys;
-    if (dict->ma_values != NULL || keys->dk_kind == DICT_KEYS_GENERAL || keys->dk_refcnt != 1) {
+    StrEntry *entries = own_str_entries(dict);
+    if (entries == NULL) {
         return 0;
     }
-    PyDictUnicodeEntry *entries = DK_UNICODE_ENTRIES(keys);
-    for (Py_ssize_t i = 0; i < keys->dk_nentries; i++) {
+    for (Py_ssize_t i = 0, length = dict_entries(dict); i < length; i++) {
         if (entries[i].me_value != NULL) {
             visit(entries[i].me_key, walk);
             if (with_values) {
@@ -156,7 +155,7 @@ prefetch_inside(PyObject *object)
         __builtin_prefetch(((PyListObject *)object)->ob_item);
     }
     else if (type == &PyDict_Type) {
-        __builtin_prefetch(((PyDictObject *)object)->ma_keys);
+        __builtin_prefetch(dict_hint((PyDictObject *)object));
     }
     else if (PyType_HasFeature(type, Py_TPFLAGS_MANAGED_DICT)) {
         __builtin_prefetch(instance_values_hint(object));
@@ -204,7 +203,7 @@ drain(Walk *walk, EdgeFunction follow)
 static int
 is_namespace(PyObject *object, const TypeFacts *facts)
 {
-    return facts->type == &PyDict_Type && ((PyDictObject *)object)->ma_keys->dk_kind == DICT_KEYS_UNICODE
+    return facts->type == &PyDict_Type && dict_has_plain_str_keys((PyDictObject *)object)
         && PyDict_GetItemWithError(object, name_builtins) != NULL;
 }
 

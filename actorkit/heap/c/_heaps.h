@@ -62,7 +62,7 @@ struct Heap {
     Page *extent;          /* where the extent is, or NULL */
     char *bump, *bump_end; /* what is left of it */
     Page *warm;            /* the page that was settled last, or NULL */
-    uint64_t live;         /* granules of its blocks that are handed out; also read without the GIL */
+    uint64_t freed;        /* granules that were freed; its account knows what was handed out */
     uint64_t pages;        /* how many it has */
     uint64_t empties;      /* how many of them have no block handed out */
     uint64_t merge_at;     /* from so many pages on, free blocks may be merged again */
@@ -359,11 +359,18 @@ heap_free(Heap *heap)
     free(heap);
 }
 
-/* The bytes of all blocks that are handed out. */
-static inline uint64_t
+/* The bytes of all blocks that are handed out, summed up: its account knows it without that. */
+static uint64_t
 heap_live(const Heap *heap)
 {
-    return LOAD(heap->live) * GRANULE;
+    uint64_t live = 0;
+    const Links *rings[] = {&heap->settled, &heap->pending};
+    for (int i = 0; i < 2; i++) {
+        for (const Links *links = rings[i]->next; links != rings[i]; links = links->next) {
+            live += page_with(links)->used;
+        }
+    }
+    return live * GRANULE;
 }
 
 /* Give empty pages back. */
@@ -560,7 +567,6 @@ slab_malloc(Heap *heap, size_t size, const PyMemAllocatorEx *otherwise)
     UNPOISON(block, bytes);
     unsigned before = page->used;
     page->used = before + class;
-    STORE(heap->live, heap->live + class);
     if (UNLIKELY(before == 0)) {
         return page_begins(heap, page, block);
     }
@@ -574,6 +580,7 @@ slab_malloc_extended(Heap *heap, size_t size, const PyMemAllocatorEx *otherwise)
         return slab_malloc(heap, size, otherwise);
     }
     STORE(*heap->elsewhere, *heap->elsewhere + (uint64_t)class_of(size) * GRANULE);
+    heap->freed += class_of(size); /* its account counts it as handed out */
     return otherwise->malloc(otherwise->ctx, size);
 }
 
@@ -620,7 +627,7 @@ slab_free(void *block)
     }
     POISON(block, (size_t)class * GRANULE);
     page->used -= class;
-    STORE(page->heap->live, page->heap->live - class);
+    page->heap->freed += class;
     if (UNLIKELY(page->used == 0)) {
         page_ends(page->heap, page);
     }

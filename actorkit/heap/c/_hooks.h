@@ -94,6 +94,10 @@ small_malloc(const PyMemAllocatorEx *base, Account *account, size_t size)
 {
 #ifdef HAVE_SLABS
     if (account->serving != NULL) {
+        if (UNLIKELY(size == 0)) {
+            size = 1;
+            STORE(account->small, account->small + GRANULE); /* it was counted as nothing */
+        }
         return slab_malloc(account->serving, size, base);
     }
 #else
@@ -102,10 +106,22 @@ small_malloc(const PyMemAllocatorEx *base, Account *account, size_t size)
     return base->malloc(base->ctx, size);
 }
 
+/* A request of this size has been counted, and its account has reached watch_at. If that gets a heap
+   now, the heap serves the request. */
+static __attribute__((noinline)) void
+want_alarm_for(Account *account, size_t size)
+{
+    bool served = account->serving != NULL;
+    want_alarm(account);
+    if (!served && account->serving != NULL) {
+        STORE(account->small_then, account->small_then - small_block(size));
+    }
+}
+
 static __attribute__((noinline)) void *
 object_malloc_alarmed(const PyMemAllocatorEx *base, Account *account, size_t size)
 {
-    want_alarm(account);
+    want_alarm_for(account, size);
     return small_malloc(base, account, size);
 }
 
@@ -134,14 +150,12 @@ object_calloc(void *context, size_t number, size_t size)
         Account *account = counted_account();
         if (account != NULL) {
             if (UNLIKELY(count_small(account, number * size))) {
-                want_alarm(account);
+                want_alarm_for(account, number * size);
             }
-#ifdef HAVE_SLABS
             if (account->serving != NULL) {
-                void *block = slab_malloc(account->serving, number * size, base);
+                void *block = small_malloc(base, account, number * size);
                 return block == NULL ? NULL : memset(block, 0, number * size);
             }
-#endif
         }
         return base->calloc(base->ctx, number, size);
     }
@@ -159,8 +173,12 @@ slab_realloc(void *context, void *block, size_t size)
 {
     size_t before = slab_block_size(block);
     if (size <= before && 4 * size > 3 * before) {
-        if (UNLIKELY(LOAD(counting) && entered != NULL && count_small(entered, size))) {
-            want_alarm(entered);
+        Account *account = counted_account();
+        if (account != NULL) {
+            count_unserved(account, small_block(size));
+            if (UNLIKELY(count_small(account, size))) {
+                want_alarm(account);
+            }
         }
         return block;
     }
@@ -428,9 +446,7 @@ put_hooks(void)
 #endif
     STORE(size_source, source);
     STORE(sealing, source == SIZE_FROM_LIBRARY && is_of_interpreter(hooks[0]));
-    if (sealing) {
-        STORE(sealed, true); /* for good: blocks may outlive the hooks */
-    }
+    STORE(sealed, sealed || sealing); /* for good: blocks may outlive the hooks */
     slabs_serve = slabs_wanted && slabs_may_serve();
     return 0;
 }

@@ -18,8 +18,11 @@
  * A block that is resized belongs to who makes it grow. In nobody's account, or if it does not grow,
  * it stays its owner's, and nobody's stays nobody's.
  *
- * A ledger is a record of its own, since blocks outlive accounts. Its `word` is the sum of the bytes
- * in use, plus OPEN while the account is alive; who brings it to 0 frees it.
+ * What an account has allocated is counted already, in gross, so a ledger counts what is gone again:
+ * the bytes in use are the difference. It is a record of its own, since blocks outlive accounts.
+ * While the account is alive, the ledger's `word` is OPEN plus what is gone. When the account goes,
+ * what it had counted is taken off. From then on the word is as far below 0 as there are bytes in
+ * use, and who brings it to 0 frees the ledger.
  *
  * Only the C library can tell where the usable bytes of its blocks end. So there are ledgers only
  * while the interpreter's own allocator, and nothing that moves addresses, lies beneath the raw
@@ -81,7 +84,8 @@ size_of(void *block)
 typedef struct Ledger Ledger;
 
 struct Ledger {
-    uint64_t word; /* bytes of its blocks in use, and OPEN while its account is alive */
+    uint64_t word;     /* OPEN plus what is gone; without an account: minus the bytes in use */
+    uint64_t *counted; /* what its account has counted, or NULL: the account is gone */
     Ledger *next, *previous;
 };
 
@@ -109,22 +113,26 @@ static pthread_mutex_t ledgers_lock = PTHREAD_MUTEX_INITIALIZER;
 #define UNLOCK_LEDGERS() ((void)0)
 #endif
 
+/* The bytes in use, of the ledger in this place and of what its account has counted. The two are not
+   read at the same time, so the difference may be below 0 for a moment. */
 static inline uint64_t
-ledger_live(Ledger **place)
+ledger_live(Ledger **place, uint64_t *counted)
 {
     Ledger *ledger = __atomic_load_n(place, __ATOMIC_ACQUIRE);
-    return ledger != NULL ? LOAD(ledger->word) & (OPEN - 1) : 0;
+    int64_t live = ledger != NULL ? (int64_t)(LOAD(*counted) - (LOAD(ledger->word) - OPEN)) : 0;
+    return live > 0 ? (uint64_t)live : 0;
 }
 
 /* Make the ledger that belongs in this place. NULL: no memory. */
 static __attribute__((noinline)) Ledger *
-ledger_open(Ledger **place)
+ledger_open(Ledger **place, uint64_t *counted)
 {
     Ledger *ledger = calloc(1, sizeof(Ledger)), *first = NULL;
     if (ledger == NULL) {
         return NULL;
     }
-    ledger->word = OPEN;
+    ledger->word = OPEN + LOAD(*counted); /* what was counted without a ledger is none of its */
+    ledger->counted = counted;
     LOCK_LEDGERS();
     if (__atomic_compare_exchange_n(place, &first, ledger, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
         ledger->next = ledgers;
@@ -158,13 +166,30 @@ ledger_free(Ledger *ledger)
     free(ledger);
 }
 
-/* So many bytes are no longer in use, or its account (OPEN) is gone. */
+/* So many bytes are no longer in use. */
 static inline void
-ledger_take(Ledger *ledger, uint64_t bytes)
+ledger_lose(Ledger *ledger, uint64_t bytes)
 {
-    if (UNLIKELY(__atomic_sub_fetch(&ledger->word, bytes, __ATOMIC_ACQ_REL) == 0)) {
+    if (UNLIKELY(add_shared(&ledger->word, bytes) == 0)) {
         ledger_free(ledger);
     }
+}
+
+/* So many bytes are in use that no account counts. */
+static inline void
+ledger_gain(Ledger *ledger, uint64_t bytes)
+{
+    (void)add_shared(&ledger->word, -bytes);
+}
+
+/* Its account is gone. */
+static void
+ledger_close(Ledger *ledger, uint64_t counted)
+{
+    LOCK_LEDGERS();
+    ledger->counted = NULL;
+    UNLOCK_LEDGERS();
+    ledger_lose(ledger, -(OPEN + counted));
 }
 
 /* The bytes of all sealed blocks in use. */
@@ -174,7 +199,9 @@ ledgers_live(void)
     uint64_t live = 0;
     LOCK_LEDGERS();
     for (Ledger *ledger = ledgers; ledger != NULL; ledger = ledger->next) {
-        live += LOAD(ledger->word) & (OPEN - 1);
+        uint64_t word = LOAD(ledger->word);
+        int64_t in_use = (int64_t)(ledger->counted != NULL ? LOAD(*ledger->counted) + OPEN - word : -word);
+        live += in_use > 0 ? (uint64_t)in_use : 0;
     }
     UNLOCK_LEDGERS();
     return live;
@@ -182,11 +209,23 @@ ledgers_live(void)
 
 /* --- Trailers --------------------------------------------------------------------------------- */
 
+/* The size of a block of the C library, which it is while `sealed`. */
+static inline size_t
+usable_of(void *block)
+{
+#ifdef REAL_SIZE
+    return REAL_SIZE(block);
+#else
+    (void)block;
+    return 0;
+#endif
+}
+
 /* Whose block is it? NULL: it has no trailer. `usable` is its size. */
 static inline Ledger *
 ledger_of_block(void *block, size_t usable)
 {
-    if (!LOAD(sealed) || usable < SMALL + TRAILER || LOAD(size_source) != SIZE_FROM_LIBRARY) {
+    if (!LOAD(sealed) || usable < SMALL + TRAILER) {
         return NULL;
     }
     Trailer trailer;
@@ -207,17 +246,18 @@ trailer_wipe(void *block, size_t usable)
     memset((char *)block + usable - TRAILER, 0, TRAILER);
 }
 
-/* A new block, which has room for a trailer, gets it. */
-static inline void
+/* A block that has room for a trailer gets it. Returns its bytes, which the ledger's account has to
+   count. */
+static inline size_t
 block_seal(void *block, Ledger *ledger)
 {
-    size_t usable = size_of(block);
+    size_t usable = usable_of(block);
     Ledger *stale = ledger_of_block(block, usable);
-    ADD(ledger->word, usable);
     trailer_write(block, usable, ledger);
     if (UNLIKELY(stale != NULL)) {
-        ledger_take(stale, usable);
+        ledger_lose(stale, usable);
     }
+    return usable;
 }
 
 /* A block of any size is about to be freed. */
@@ -225,11 +265,11 @@ static inline void
 block_unseal(void *block)
 {
     if (LOAD(sealed) && block != NULL) {
-        size_t usable = size_of(block);
+        size_t usable = usable_of(block);
         Ledger *ledger = ledger_of_block(block, usable);
         if (ledger != NULL) {
             trailer_wipe(block, usable);
-            ledger_take(ledger, usable);
+            ledger_lose(ledger, usable);
         }
     }
 }

@@ -101,15 +101,14 @@ items_bytes(PyObject *const *items, Py_ssize_t length)
 static Py_ssize_t
 entries_bytes(PyDictObject *dict)
 {
-    PyDictKeysObject *keys = dict->ma_keys;
     if (dict->ma_used == 0) {
         return 0;
     }
-    if (dict->ma_values != NULL || keys->dk_kind == DICT_KEYS_GENERAL || keys->dk_refcnt != 1) {
+    StrEntry *entries = own_str_entries(dict);
+    if (entries == NULL) {
         return NOT_FLAT;
     }
-    PyDictUnicodeEntry *entries = DK_UNICODE_ENTRIES(keys);
-    Py_ssize_t length = keys->dk_nentries, sum = 0;
+    Py_ssize_t length = dict_entries(dict), sum = 0;
     PyObject *const *pointers = (PyObject *const *)(void *)entries; /* key, value, key, value … */
     for (Py_ssize_t i = 0; i < length; i++) {
         if (entries[i].me_value == NULL) {
@@ -286,11 +285,11 @@ bound_item(Recent *recent, PyObject *item, int depth)
 static Py_ssize_t
 bound_entries(Recent *recent, PyDictObject *dict, int depth)
 {
-    PyDictKeysObject *keys = dict->ma_keys;
-    if (dict->ma_values != NULL || keys->dk_kind == DICT_KEYS_GENERAL || keys->dk_refcnt != 1) {
+    const StrEntry *entry = own_str_entries(dict);
+    if (entry == NULL) {
         return dict->ma_used == 0 ? 0 : NOT_FLAT;
     }
-    const PyDictUnicodeEntry *entry = DK_UNICODE_ENTRIES(keys), *end = entry + keys->dk_nentries;
+    const StrEntry *end = entry + dict_entries(dict);
     Py_ssize_t sum = 0;
     for (; entry < end; entry++) {
         if (LIKELY(entry->me_value != NULL)) {

@@ -174,26 +174,29 @@ static int
 is_others_table(Walk *walk, PyObject *object, uint32_t left)
 {
     PyObject **items = NULL;
-    PyDictKeysObject *keys = NULL;
+    const PyDictObject *dict = NULL;
     size_t entered = walk->foreign_entered, cap = walk->foreign_cap;
     size_t room = walk->own.page_count || left || entered > cap ? 0 : cap - entered;
     Py_ssize_t length = 0, most = (Py_ssize_t)(room > cap / 8 ? room : cap / 8), theirs = 0;
+    size_t of_table;
+    const void *table = table_of(object, facts_of(walk, Py_TYPE(object)), &of_table);
+    if (of_table > SMALL && walk->own.ledger != NULL && owners->bytes_in_ledger(walk->own.ledger, table)) {
+        return 0; /* the account has made the table grow */
+    }
     if (PyList_Check(object) || PyTuple_Check(object)) {
         items = PyList_Check(object) ? ((PyListObject *)object)->ob_item : &PyTuple_GET_ITEM(object, 0);
         length = Py_SIZE(object);
     }
-    else if (PyDict_Check(object) && ((PyDictObject *)object)->ma_values == NULL) {
-        keys = ((PyDictObject *)object)->ma_keys;
-        length = keys->dk_nentries;
+    else if (PyDict_Check(object) && !dict_shares_keys((PyDictObject *)object)) {
+        dict = (PyDictObject *)object;
+        length = dict_entries(dict);
     }
     else if (PyAnySet_Check(object)) {
         return PySet_GET_SIZE(object) > most;
     }
     for (Py_ssize_t i = 0; length > most && i < SAMPLES; i++) {
         Py_ssize_t at = i * (length - 1) / (SAMPLES - 1);
-        PyObject *value = items != NULL                        ? items[at]
-                          : keys->dk_kind == DICT_KEYS_GENERAL ? DK_ENTRIES(keys)[at].me_value
-                                                               : DK_UNICODE_ENTRIES(keys)[at].me_value;
+        PyObject *value = items != NULL ? items[at] : dict_value_at(dict, at);
         theirs += value != NULL && !own_page_of(&walk->own, value) && !is_leaf(value, facts_of(walk, Py_TYPE(value)));
     }
     return 2 * theirs > SAMPLES || (size_t)length > walk->foreign_cap * FOREIGN_EDGES;

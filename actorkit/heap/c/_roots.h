@@ -105,7 +105,7 @@ drop_value_stack(Walk *walk, struct _PyInterpreterFrame *frame, PyObject *const 
     }
     PyObject **bottom = frame_slots(frame) + code->co_nlocalsplus;
     if (certain > 0) {
-        PyObject *runs = inner == NULL ? NULL : frame_generator(((PyFrameObject *)inner)->f_frame);
+        PyObject *runs = inner == NULL ? NULL : frame_generator(frame_of(inner));
         certain = runs != NULL && certain <= depth && bottom[depth - certain] == runs ? 0 : -1;
     }
     walk->inexact |= certain < 0;
@@ -151,7 +151,7 @@ settle_stale(Walk *walk)
 static void
 drop_frame(Walk *walk, PyObject *object, PyObject *const *stack, PyObject *inner)
 {
-    struct _PyInterpreterFrame *frame = ((PyFrameObject *)object)->f_frame;
+    struct _PyInterpreterFrame *frame = frame_of(object);
     Entry *entry = find_entry(walk, object);
     if (entry == NULL || !(entry->flags & ENTRY_ROOT)) {
         return;
@@ -166,10 +166,10 @@ drop_frame(Walk *walk, PyObject *object, PyObject *const *stack, PyObject *inner
     }
     else {
         push_optional(walk, frame_function(frame));
-        push_optional(walk, frame->f_locals);
+        push_optional(walk, frame_locals(frame));
         push_optional(walk, frame_instance(frame));
     }
-    int slots = frame_shows_slots(frame) ? frame->stacktop : frame_code(frame)->co_nlocalsplus;
+    int slots = frame_used_slots(frame);
     for (int i = 0; i < slots; i++) {
         push_optional(walk, frame_slots(frame)[i]);
     }
@@ -192,7 +192,7 @@ drop_all(Walk *walk, PyObject *roots, PyObject *frames, PyObject *stacks)
         frame_count = PyTuple_GET_SIZE(frames);
         for (Py_ssize_t i = 0; i < frame_count; i++) {
             PyObject *frame = PyTuple_GET_ITEM(frames, i);
-            PyObject *generator = frame_generator(((PyFrameObject *)frame)->f_frame);
+            PyObject *generator = frame_generator(frame_of(frame));
             mark_root(walk, frame);
             /* A root needs a reference from outside: with a count of 1 it would not go through the
                table. */

@@ -86,7 +86,7 @@ add_blocks(const OwnPages *own, Whose *whose, PyObject *object, const TypeFacts 
 static inline void
 add_object(OwnPages *own, Whose *whose, PyObject *object, const TypeFacts *facts, size_t bytes)
 {
-    const void *table = facts->flags & TYPE_DICT ? dict_table(object) : NULL;
+    const void *table = facts->flags & TYPE_DICT ? dict_table((PyDictObject *)object) : NULL;
     if (UNLIKELY(bytes > SMALL || !is_on_own_page(own, object) || (table != NULL && !is_on_own_page(own, table)))) {
         add_blocks(own, whose, object, facts, bytes);
     }

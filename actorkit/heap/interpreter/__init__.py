@@ -10,14 +10,14 @@ internal header, or asks which version it is; no module in Python outside of it 
 For the extensions:
 
 - ``_python.h`` includes ``Python.h`` and the internal headers, and refuses unknown versions;
-- ``_layout.h`` says how objects lie in memory;
+- ``_layout.h`` and ``_dicts.h`` say how objects lie in memory;
 - ``_frames.h`` reads running frames;
 - ``_collector.h`` reads and reorders the collector's lists.
 
 For the twins in Python, and for both:
 
 - ``versions.py`` lists the versions, and says what an interpreter lacks;
-- ``memory.py`` reads the same from memory as ``_layout.h``;
+- ``memory.py`` reads the same from memory as ``_layout.h`` and ``_dicts.h``;
 - ``stack_depth.py`` finds from the bytecode how deep the value stack of a frame is;
 - ``instructions.py`` asks the bytecode what comes after a call.
 

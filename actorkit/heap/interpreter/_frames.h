@@ -7,6 +7,13 @@
 
 #include "_python.h" /* first: it prepares Python.h */
 
+/* The frame itself, of the object that Python sees. */
+static inline struct _PyInterpreterFrame *
+frame_of(PyObject *object)
+{
+    return ((PyFrameObject *)object)->f_frame;
+}
+
 static inline PyObject **
 frame_slots(struct _PyInterpreterFrame *frame)
 {
@@ -49,6 +56,20 @@ static inline int
 frame_shows_slots(struct _PyInterpreterFrame *frame)
 {
     return frame->stacktop >= 0;
+}
+
+/* How many of its slots are in use: up to its stack top where that is valid, else its variables. */
+static inline int
+frame_used_slots(struct _PyInterpreterFrame *frame)
+{
+    return frame_shows_slots(frame) ? frame->stacktop : frame_code(frame)->co_nlocalsplus;
+}
+
+/* The namespace that a frame runs in, of a class body or of `exec`, or NULL. */
+static inline PyObject *
+frame_locals(struct _PyInterpreterFrame *frame)
+{
+    return frame->f_locals;
 }
 
 /* The instance that a frame of `__init__` works on, which a hidden frame in front of it holds, or

@@ -102,15 +102,4 @@ instance_values_hint(PyObject *object)
 #endif
 }
 
-/* The bytes of the values array that a dict with shared keys owns. */
-static inline size_t
-dict_values_bytes(PyDictObject *dict)
-{
-#if PY_VERSION_HEX >= 0x030D0000
-    return dict->ma_values->embedded ? 0 : values_array_bytes(dict->ma_values);
-#else
-    return values_array_bytes(dict->ma_keys);
-#endif
-}
-
 #endif

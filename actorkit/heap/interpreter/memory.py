@@ -1,4 +1,4 @@
-"""How objects lie in memory, for the walk in Python: the twin of ``_layout.h``.
+"""How objects lie in memory, for the walk in Python: the twin of ``_layout.h`` and ``_dicts.h``.
 
 Some of what a walk has to know no ``__sizeof__`` tells: how much an instance's values take, and
 whether a dict shares its keys. It is read from memory, with ctypes, at the offsets of the versions

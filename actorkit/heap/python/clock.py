@@ -35,6 +35,7 @@ __all__ = [
     "heap_statistics",
     "install",
     "installed",
+    "others_in",
     "keeps_ledgers",
     "never_refuse",
     "nobodys",
@@ -377,6 +378,13 @@ def nobodys(function: F, /) -> F:
 def current() -> Account | None:
     """The account that this thread is in, or None."""
     return _entered.account
+
+
+def others_in(account: Account | None, /) -> None:
+    """Let ``switch`` enter this account for records that have none. Nothing follows from that here,
+    where no allocation is counted."""
+    if account is not None and not isinstance(account, Account):
+        raise TypeError(f"the account must be an Account or None, not {type(account).__name__}")
 
 
 def switch(record: object | None, /) -> None:

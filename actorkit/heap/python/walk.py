@@ -148,7 +148,7 @@ def census_rows(
     plan: RecordPlan,
     best: int | None,
     floor: int,
-    cycles: dict[Any, int] | None,
+    cycles: dict[Any, tuple[int, int]] | None,
     suspects: list[tuple[int, int]] | None,
     /,
 ) -> CensusGroups:
@@ -165,7 +165,8 @@ def census_rows(
         size = walk.bytes
         if cycles and record in cycles:
             most = _may_hold(record, plan)
-            size += max(0, min(cycles[record], most - size)) if most else cycles[record]
+            known, elsewhere = cycles[record]
+            size += max(0, min(known, most + elsewhere - size)) if most else known
         if (
             suspects is not None
             and walk.leftovers()

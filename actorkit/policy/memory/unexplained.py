@@ -22,9 +22,9 @@ SHARE: Final = 0.05
 
 
 def is_hidden(at_most: int, found: int, mark: int) -> bool:
-    """May an actor of which ``found`` bytes were found, and that holds ``at_most``, have passed the
-    mark?"""
-    return at_most > mark and at_most - found > max(mark // 8, FEW)
+    """Is so much unexplained of an actor that holds ``at_most``, and of which ``found`` bytes were
+    found, that it matters for the mark that it is looked at for?"""
+    return at_most - found > max(mark // 8, FEW)
 
 
 def is_news(in_use: int, before: int, limit: int) -> bool:

@@ -119,7 +119,7 @@ class ActorContext(Record[A_co]):
         """How much this actor may hold; None: any amount. Assign bytes, text such as ``"8 MiB"``, a
         HeapLimit, or None. It is in force when the message at hand is done. Source:
         process_flag(max_heap_size, …)."""
-        return None if self.account is None else self.account.owner.limit
+        return None if self.account is None else self.account.owner.limit_told
 
     @max_heap_size.setter
     def max_heap_size(self, value: HeapLimit | int | str | None) -> None:

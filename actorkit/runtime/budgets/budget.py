@@ -43,6 +43,7 @@ from ...heap.python.interruption import is_foreign, is_own, may_raise
 from ...heap.usage import HeapUsage, OwnHeap
 from ...log import log
 from ...policy.memory.budget_pressure import BudgetPressure, Telling
+from ...policy.memory.heap_limit import LARGEST as UNLIMITED
 from ...policy.memory.heap_limit import HeapLimit
 from ...reasons import bounded
 from ..actor.envelope import Message
@@ -54,7 +55,7 @@ from .findings import Found
 from .holdings import contents, holders, on_stack, roots_of
 from .searching import Search, measured_alone
 
-__all__ = ["Budget", "alarm", "at_boundary"]
+__all__ = ["WATCHED", "AccountOwner", "Budget", "alarm", "at_boundary"]
 
 SHORT: Final = 4096
 """An alarm that comes within this many bytes of the last look waits for the boundary: a walk must
@@ -67,7 +68,25 @@ LARGEST: Final = 5
 """This many types are named in the reason of a death."""
 
 
-class Budget:
+WATCHED: Final = HeapLimit(UNLIMITED, kill=False, log=False)
+"""The limit of who has none and is watched all the same (``growth``)."""
+
+
+class AccountOwner:
+    """Who is told of an account."""
+
+    __slots__ = ()
+
+    def at_boundary(self) -> None:
+        """The account is due, and the code that ran in it has let go."""
+
+    def alarmed(self, top: FrameType | None) -> bool:
+        """The account is due in the middle of that code, in the frame ``top``. True: ask again when
+        the C code that has called what runs has returned."""
+        return False
+
+
+class Budget(AccountOwner):
     """One actor's limit, and what is known of its heap. It owns the actor's account."""
 
     __slots__ = (
@@ -255,6 +274,16 @@ class Budget:
             return False
         return True
 
+    @property
+    def limit_told(self) -> HeapLimit | None:
+        """Its limit; None: it is only watched (``growth``)."""
+        return None if self.limit is WATCHED else self.limit
+
+    @property
+    def size_told(self) -> int | None:
+        """The size of that."""
+        return None if self.limit is WATCHED else self.limit.size
+
     def own_pages(self) -> OwnHeap | None:
         """What the pages of its own hold; None if it has none."""
         live, resident = self.account.live, self.account.resident
@@ -433,30 +462,34 @@ def alarm(account: clock.Account, _activation: int) -> bool:
     """The clock's alarm: an account is due in the middle of a message. What goes wrong here is no
     fault of the code that it interrupts: the boundary looks again. True: not here; ask again when
     the C code that has called what runs has returned."""
-    budget = account.owner
-    if isinstance(budget, Budget):
+    owner = account.owner
+    if isinstance(owner, AccountOwner):
         try:
-            return budget.alarmed(sys._getframe(1))
+            return owner.alarmed(sys._getframe(1))
         except RecursionError:
             pass  # the stack is full, and so it is for a log line
         except Exception:
-            log.exception("looking at the heap of %s in the middle of a message failed", budget.record.describe())
+            log.exception("looking at the heap of %s in the middle of a message failed", _whose(owner))
     return False
+
+
+def _whose(owner: AccountOwner) -> str:
+    return owner.record.describe() if isinstance(owner, Budget) else "actors without a limit"
 
 
 def at_boundary(account: clock.Account) -> int:
     """The clock reports a due account that its thread is leaving. Returns what the look has cost,
     in references followed; the portable clock wants to know."""
     followed = walk.references_followed()
-    budget = account.owner
-    if isinstance(budget, Budget):
+    owner = account.owner
+    if isinstance(owner, AccountOwner):
         # The thread is in the next actor's account already. What is kept of this look must not lie
         # on that one's pages.
         entered = clock.enter(None)
         try:
-            budget.at_boundary()
+            owner.at_boundary()
         except Exception:
-            log.exception("looking at the heap of %s failed", budget.record.describe())
+            log.exception("looking at the heap of %s failed", _whose(owner))
         finally:
             clock.enter(entered)
     return walk.references_followed() - followed

@@ -53,7 +53,7 @@ PLAN: Final = walk.RecordPlan(
     group=_SLOTS["kind"],
     rank_of=lambda kind: 0,
     account=_SLOTS["account"],
-    limit=("owner", "limit", "size"),
+    limit=("owner", "size_told"),
     rare=(_SLOTS["worker"], _SLOTS["variables"], _SLOTS["control"], _SLOTS["pending"], _SLOTS["relations"]),
     describe=_holdings,
 )
@@ -198,9 +198,11 @@ class Looks:
         in_use: int = account.held_at_most + usage.elsewhere - held
         return max(0, min(usage.after_gc, in_use))
 
-    def all_cycles(self) -> dict[Record[Any], int]:
-        """The same of all actors that have some."""
-        return {record: found.usage.after_gc for record, found in self._alone.items() if found.usage.after_gc}
+    def all_cycles(self) -> dict[Record[Any], tuple[int, int]]:
+        """What the last own passes have found of all actors that have some: the bytes of private
+        cycles, and ``elsewhere``."""
+        usages = [(record, found.usage) for record, found in self._alone.items()]
+        return {record: (usage.after_gc, usage.elsewhere) for record, usage in usages if usage.after_gc}
 
 
 def _at(found: Found) -> int:

@@ -16,10 +16,11 @@ from ...policy.supervision.actor_options import ActorOptions
 from ..actor.actor_base import NodesOwn
 from ..actor.record import Record
 from ..actor.states import DEAD
-from .budget import Budget, alarm, at_boundary
+from .budget import WATCHED, Budget, alarm, at_boundary
 from .budgeted_record import BUDGETED, PLAIN
 from .findings import Looks
 from .footprints import Footprints
+from .growth import MOST_WATCHED, SAMPLE, find_growth, ignore_growth
 from .own_passes import OwnPasses
 from .sweep import Sweep
 
@@ -30,6 +31,8 @@ class BudgetEngine(Protocol):
     """What the budgets ask of the engine of their node."""
 
     name: str
+    current: Record[Any] | None
+    thread: int
     step_hook: Callable[[Record[Any] | None], None] | None
     """See ``Engine.step_hook``."""
 
@@ -42,7 +45,7 @@ class Budgets:
     """The budgets of one node. ``learned``: where the sweep's samples go."""
 
     def __init__(self, engine: BudgetEngine, learned: Footprints) -> None:
-        self._engine = engine
+        self.engine = engine
         #: Those in force, by their actor.
         self.all: dict[Record[Any], Budget] = {}
         #: The clock and the sweep have been started.
@@ -55,6 +58,8 @@ class Budgets:
         self.looks = Looks()
         #: For those without a budget, at the end of each ``heap_census``.
         self.passes_without = OwnPasses(self.looks)
+        #: How many are watched, and may have died since.
+        self._watched = 0
         self._sweep = Sweep(self.all, learned, self.looks)
 
     def limit_of(self, options: ActorOptions, cls: type) -> HeapLimit | None:
@@ -99,7 +104,7 @@ class Budgets:
         """Give a living actor another limit (None: no limit), in force at its next boundary.
         Returns the old one."""
         budget = self.all.get(record)
-        old = None if budget is None else budget.limit
+        old = None if budget is None or budget.limit is WATCHED else budget.limit
         made = self._in_force(limit)
         if made is None:
             self.end(record)
@@ -110,6 +115,34 @@ class Budgets:
             budget.account.charge(0)
         return old
 
+    @nobodys
+    def watch(self, record: Record[Any]) -> None:
+        """Give an actor without a limit an account, until ``watch_growth(False)``."""
+        if self._watched >= MOST_WATCHED:
+            for budget in self._all_watched():
+                if budget.account.held_at_most < SAMPLE:
+                    self.end(budget.record)
+            self._watched = len(self._all_watched())
+        if self._watched < MOST_WATCHED:
+            self._watched += 1
+            self.begin(record, WATCHED)
+
+    def _all_watched(self) -> list[Budget]:
+        return [budget for budget in self.all.values() if budget.limit is WATCHED]
+
+    def watch_growth(self, on: bool) -> None:
+        """Watch those actors without a limit that allocate much, or nobody any more."""
+        if on:
+            find_growth(self)
+            return
+        ignore_growth(self)
+        self._watched = 0
+        for budget in self._all_watched():
+            self.end(budget.record)
+        if not self.all and self.installed:
+            self.engine.step_hook = None  # it costs each message something
+            clock.switch(None)
+
     def end(self, record: Record[Any]) -> None:
         """The actor has died, or has no limit any more."""
         if self.all.pop(record, None) is not None:
@@ -119,18 +152,19 @@ class Budgets:
     def install(self) -> None:
         """Start the clock and the sweep, if they do not run yet."""
         if not self.installed:
-            engine = self._engine
+            engine = self.engine
             # First what is most likely to fail for want of memory.
             engine.start_task(self._sweep.run, engine.name, name=f"actorkit {engine.name}: heap sweep")
             self.installed = True
             clock.install(alarm, at_boundary)
-            engine.step_hook = clock.switch
+        self.engine.step_hook = clock.switch
 
     def close(self) -> None:
         """The node has ended."""
+        ignore_growth(self)
         if self.installed:
             self.installed = False
-            self._engine.step_hook = None
+            self.engine.step_hook = None
             self._sweep.cancel()
             clock.switch(None)
             clock.uninstall()

@@ -33,18 +33,20 @@ SECONDS: Final = 0.002
 FOREIGN_CAP: Final = walk.FOREIGN_CAP if walk.IMPLEMENTATION == "c" else 512
 """So many containers that are not on its own pages are looked into for a suspect."""
 
+FOR_EACH_FOREIGN: Final = 256
+"""Of who has this many bytes in use one more such container is looked into: what it held before it
+had an account lies on others' pages, and may hold what came later."""
+
 NOBODYS: Final = clock.Account()
 """Stands for the account of an actor that has none: nothing lies on its pages."""
 
 
 def measured(record: Record[Any], foreign_cap: int = FOREIGN_CAP) -> HeapUsage:
     """Both passes over one actor, at a cost that does not depend on what it shares with others."""
-    return walk.measure(
-        roots_of(record),
-        record.message_queues(),
-        account=NOBODYS if record.account is None else record.account,
-        foreign_cap=foreign_cap,
-    )
+    account = NOBODYS if record.account is None else record.account
+    if clock.COUNTS_ALLOCATIONS:
+        foreign_cap = max(foreign_cap, (account.own_live + account.large_live) // FOR_EACH_FOREIGN)
+    return walk.measure(roots_of(record), record.message_queues(), account=account, foreign_cap=foreign_cap)
 
 
 def suspects_of(records: Sequence[Record[Any]], found: walk.CensusFound) -> dict[Record[Any], int]:

@@ -137,6 +137,8 @@ class Search:
         at_most = account.held_at_most
         if usage.charged > size or not is_hidden(at_most, usage.charged, mark):
             return usage
+        if frames and at_most <= mark:
+            return usage  # it was reset in the meantime
         near = at_most > size + (hard - size) // 2  # a request may be refused soon
         if frames and not usage.exact:
             self.postponed = True
@@ -147,9 +149,10 @@ class Search:
         began = pacing.now()
         in_use = account.own_live + account.large_live
         if not is_news(in_use - usage.charged, self.unseen, size):
-            # Only what was served elsewhere is unexplained, and nobody knows whether that is still
-            # in use; or the last own pass has not explained the rest either.
-            if self._own_heap and not self._is_doubtful(account, frames):
+            # The last own pass has not explained that either; or all that is in use is explained,
+            # and nobody knows whether the rest, which was served elsewhere, still is.
+            explained = not is_news(in_use - usage.charged, 0, size)
+            if explained and self._own_heap and not self._is_doubtful(account, frames):
                 return usage
             if not pacing.own_passes.allows(began):
                 return usage

@@ -110,7 +110,7 @@ def process_info(engine: Scheduler, record: Record[Any], *, measure: bool = Fals
         memory=None if found is None else found.usage,
         memory_age=None if found is None else found.age,
         held_at_most=None if budget is None else budget.account.held_at_most,
-        max_heap_size=None if budget is None else budget.limit.size,
+        max_heap_size=None if budget is None else budget.size_told,
         heap_peak=None if budget is None else budget.peak,
         own_heap=None if budget is None else budget.own_pages(),
     )
