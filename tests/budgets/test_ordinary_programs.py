@@ -29,16 +29,8 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, "actorkit")
 
 
-GROSS = {"Csv", "LargeChurn", "FailingUploads", "LinkedLists"}
-"""Refused or looked at too often, since gross bytes decide."""
-
-
 def each_of(*programs: type[Program]) -> list[Any]:
-    mark = pytest.mark.xfail(reason="refusals go by gross bytes", strict=False)
-    return [
-        pytest.param(program, id=program.__name__, marks=mark if program.__name__ in GROSS else ())
-        for program in programs
-    ]
+    return [pytest.param(program, id=program.__name__) for program in programs]
 
 
 @pytest.mark.parametrize("program", each_of(*PLAIN, *CYCLIC, *ABROAD))

@@ -295,6 +295,49 @@ def _default_dict(pick: Pick) -> Any:
     return _with_itself(collections.defaultdict(list, {"a": pick()}))
 
 
+def _class(rng: random.Random, pick: Pick) -> Any:
+    value = pick()
+
+    class Made:
+        held = value
+
+        def method(self, argument: object = value) -> object:
+            return argument, Made
+
+    if rng.random() < 0.3:
+
+        class Derived(Made):
+            __slots__ = ("a", "b")
+
+        derived: Any = Derived()
+        derived.a = derived
+        return derived
+    made: Any = Made()
+    made.me = made
+    return made
+
+
+CODE = "def function(argument, default=x):\n    return [function, argument, default, 1234567.5, 'a long text' * 30]"
+
+
+def _executed(pick: Pick) -> Any:
+    namespace = {"x": pick()}
+    exec(CODE, namespace)
+    return namespace["function"]
+
+
+def _module(pick: Pick) -> Any:
+    made: Any = types.ModuleType("made")
+    made.me, made.x = made, pick()
+    exec(CODE, made.__dict__)
+    return [made, made.function]
+
+
+def _named_tuple(rng: random.Random, pick: Pick) -> Any:
+    made: Any = collections.namedtuple(f"Made{rng.randrange(9)}", ["a", "b"])  # type: ignore[misc]
+    return made(pick(), [made])
+
+
 CYCLIC: dict[str, Callable[[random.Random, Pick], Any]] = {
     "ring": lambda rng, pick: _ring(rng.randrange(1, 20), pick),
     "list": lambda rng, pick: _list(pick),
@@ -330,5 +373,9 @@ CYCLIC: dict[str, Callable[[random.Random, Pick], Any]] = {
     "context": lambda rng, pick: _context(pick),
     "large": _large,
     "cell": lambda rng, pick: _cell(pick),
+    "class": _class,
+    "executed": lambda rng, pick: _executed(pick),
+    "module": lambda rng, pick: _module(pick),
+    "named tuple": _named_tuple,
     "property and proxy": lambda rng, pick: _property_owner(pick),
 }

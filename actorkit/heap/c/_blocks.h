@@ -20,8 +20,8 @@
 #ifndef ACTORKIT_HEAP_BLOCKS_H
 #define ACTORKIT_HEAP_BLOCKS_H
 
-#include "../interpreter/_frames.h" /* first: it prepares Python.h */
-#include "../interpreter/_dicts.h"
+#include "../interpreter/_classes.h" /* first: it prepares Python.h */
+#include "../interpreter/_frames.h"
 
 #include "_contract.h"
 
@@ -38,17 +38,21 @@ enum Sizer {
     SIZER_SET,
     SIZER_BYTEARRAY,
     SIZER_DEQUE,
+    SIZER_CLASS,     /* basic size + items + one more, and the keys that the instances share */
     SIZER_METHOD     /* what the C-level __sizeof__ says: beyond the basic size the items or a second block */
 };
 
 enum TypeFlag {
-    TYPE_NEVER_COUNTS = 1,    /* modules, types, code, None and its like: not even as roots */
+    TYPE_NEVER_COUNTS = 1,    /* modules, types, code, None and its like: not even as roots; see TYPE_OWNABLE */
     TYPE_STOPS = 2,           /* registered: counts as a root only */
     TYPE_MANAGED_DICT = 4,
     TYPE_FUNCTION = 8,
     TYPE_DICT = 16,
     TYPE_UNKNOWN_CODE = 32,   /* its traversal is third-party C code */
-    TYPE_ALLOCATES_ONE_MORE = 64  /* the generic allocation of variable objects adds a sentinel item */
+    TYPE_ALLOCATES_ONE_MORE = 64, /* the generic allocation of variable objects adds a sentinel item */
+    TYPE_OWNABLE = 128,       /* modules, types and code: they count after all if the account has made them */
+    TYPE_CODE = 256,
+    TYPE_CLASS = 512
 };
 
 #define LASTING UINT64_MAX
@@ -61,9 +65,12 @@ typedef struct {
     PyObject *adapter;
     uint32_t header;  /* what lies in front of the object + its basic size */
     uint32_t item;
+    uint16_t flags;
     uint8_t sizer;
-    uint8_t flags;
+    uint8_t own;      /* has the account made this type? 0: not known yet */
 } TypeFacts;
+
+enum { MADE_BY_OTHERS = 1, MADE_BY_IT = 2 };
 
 /* What was registered for all walks. The tuples are replaced, never changed. */
 typedef struct {
@@ -280,6 +287,28 @@ is_stop(const Registry *registry, PyTypeObject *type)
     return 0;
 }
 
+/* Of a type whose instances never count, but for those that the account has made itself. */
+static void
+learn_ownable(TypeFacts *facts, PyTypeObject *type)
+{
+    facts->flags = TYPE_NEVER_COUNTS;
+    facts->traverse = PyType_IS_GC(type) ? type->tp_traverse : NULL;
+    facts->header = (uint32_t)(bytes_before_object(type) + (size_t)type->tp_basicsize);
+    facts->item = (uint32_t)type->tp_itemsize;
+    if (PyType_HasFeature(type, Py_TPFLAGS_TYPE_SUBCLASS)) {
+        facts->flags |= TYPE_OWNABLE | TYPE_CLASS;
+        facts->sizer = SIZER_CLASS;
+    }
+    else if (type == &PyCode_Type) {
+        facts->flags |= TYPE_OWNABLE | TYPE_CODE;
+        facts->sizer = SIZER_VARIABLE;
+    }
+    else if (PyType_IsSubtype(type, &PyModule_Type)) {
+        facts->flags |= TYPE_OWNABLE;
+        facts->sizer = SIZER_FIXED;
+    }
+}
+
 static void
 learn_type(TypeFacts *facts, PyTypeObject *type, const Registry *registry, uint64_t walk)
 {
@@ -287,7 +316,7 @@ learn_type(TypeFacts *facts, PyTypeObject *type, const Registry *registry, uint6
     facts->type = type;
     facts->walk = is_builtin(type) ? LASTING : walk;
     if (never_counts(type)) {
-        facts->flags = TYPE_NEVER_COUNTS;
+        learn_ownable(facts, type);
         return;
     }
     if (is_stop(registry, type)) {
@@ -368,6 +397,28 @@ ordered_nodes_bytes(PyObject *object, const TypeFacts *facts)
     return beyond > table + nodes ? nodes + block_bytes(beyond - table - nodes) : nodes;
 }
 
+/* What goes with a class besides: the keys that its instances share; its text; what each base has of
+ * it, a weak reference and a number; and its own dict of such references. */
+static size_t
+class_keys_bytes(PyTypeObject *type)
+{
+    size_t request = class_keys_request(type);
+    return request ? block_bytes(request) : 0;
+}
+
+static size_t
+class_relations_bytes(PyTypeObject *type)
+{
+    size_t of_base = block_bytes(bytes_before_object(&_PyWeakref_RefType) + sizeof(PyWeakReference))
+        + block_bytes(INT_HEADER + 2 * sizeof(digit));
+    PyDictObject *subclasses = class_subclasses(type);
+    size_t bases = type->tp_bases != NULL ? (size_t)PyTuple_GET_SIZE(type->tp_bases) : 0;
+    size_t text = type->tp_doc != NULL ? block_bytes(strlen(type->tp_doc) + 1) : 0;
+    return text + bases * of_base
+        + (subclasses == NULL ? 0 : block_bytes(bytes_before_object(&PyDict_Type) + sizeof(PyDictObject))
+                                        + dict_table_bytes(subclasses));
+}
+
 /* The second block of objects with a resizable buffer. */
 static inline size_t
 second_block_bytes(PyObject *object, const TypeFacts *facts)
@@ -395,6 +446,8 @@ second_block_bytes(PyObject *object, const TypeFacts *facts)
         size_t block = 66 * sizeof(PyObject *);
         return sizeof_beyond(object, facts->sizeof_method, basic) / block * block_bytes(block);
     }
+    case SIZER_CLASS:
+        return class_keys_bytes((PyTypeObject *)object) + class_relations_bytes((PyTypeObject *)object);
     case SIZER_METHOD: {
         size_t beyond = facts->item ? 0 : sizeof_beyond(object, facts->sizeof_method, basic);
         return beyond ? block_bytes(beyond) : 0;
@@ -424,6 +477,9 @@ table_of(PyObject *object, const TypeFacts *facts, size_t *bytes)
     case SIZER_BYTEARRAY:
         *bytes = second_block_bytes(object, facts);
         return ((PyByteArrayObject *)object)->ob_bytes;
+    case SIZER_CLASS:
+        *bytes = class_keys_bytes((PyTypeObject *)object);
+        return class_keys((PyTypeObject *)object);
     default:
         return NULL;
     }
@@ -447,6 +503,9 @@ first_block_bytes(PyObject *object, const TypeFacts *facts, size_t inside)
             items += 1;
         }
         items *= facts->item;
+        break;
+    case SIZER_CLASS:
+        items = ((size_t)Py_SIZE(object) + 1) * facts->item;
         break;
     case SIZER_METHOD:
         if (facts->item) {

@@ -11,7 +11,13 @@
  * that no object is expanded for ever.
  *
  * What a type's traversal does not visit is followed by hand: the keys of dicts with only str keys.
- * What it visits but the object does not own is left out: a function's globals and builtins.
+ * A function's globals and builtins are left out, unless they are the account's own; and so are its
+ * names and its text, unless the account is known: they nearly always are its code's.
+ *
+ * Classes, code and modules do not count, nor do the namespaces of modules: they are the world's.
+ * But if the account is known, those that it has allocated itself are objects like others: classes
+ * made in a handler, what `exec` made. A namespace then is a dict like any other, unless the walk has
+ * no cap.
  *
  * References. All pointers are borrowed. The GIL is held, and traversals run no Python code. */
 
@@ -48,9 +54,15 @@ visit_through_table(PyObject *object, void *argument)
 }
 
 static inline TypeFacts *
+place_of_type(Walk *walk, PyTypeObject *type)
+{
+    return &walk->types[(((uintptr_t)type >> 4) ^ ((uintptr_t)type >> 12)) & (TYPE_CACHE - 1)];
+}
+
+static inline TypeFacts *
 facts_of(Walk *walk, PyTypeObject *type)
 {
-    TypeFacts *facts = &walk->types[(((uintptr_t)type >> 4) ^ ((uintptr_t)type >> 12)) & (TYPE_CACHE - 1)];
+    TypeFacts *facts = place_of_type(walk, type);
     if (UNLIKELY(facts->type != type || (facts->walk != walk->number && facts->walk != LASTING))) {
         learn_type(facts, type, &walk->registry, walk->number);
     }
@@ -65,10 +77,87 @@ push_optional(Walk *walk, PyObject *object)
     }
 }
 
+/* Is a class, a code object or a module the account's own? Foreign code mostly is asked about again
+ * and again, once for each function. */
+static __attribute__((noinline)) int
+has_made(Walk *walk, PyObject *object, const TypeFacts *facts)
+{
+    if (facts->flags & TYPE_CODE) {
+        if (walk->code != object) {
+            walk->code = object;
+            walk->own_code = is_its_own(&walk->own, object, facts);
+        }
+        return walk->own_code;
+    }
+    if (!(facts->flags & TYPE_CLASS)) {
+        return is_its_own(&walk->own, object, facts);
+    }
+    PyTypeObject *class = (PyTypeObject *)object;
+    if (!PyType_HasFeature(class, Py_TPFLAGS_HEAPTYPE)) {
+        return 0;
+    }
+    TypeFacts *of_class = facts_of(walk, class); /* `facts` may be gone now: they share a place */
+    if (of_class->own == 0) {
+        TypeFacts of_metaclass = *facts_of(walk, Py_TYPE(object));
+        of_class = facts_of(walk, class);
+        of_class->own = is_its_own(&walk->own, object, &of_metaclass) ? MADE_BY_IT : MADE_BY_OTHERS;
+    }
+    return of_class->own == MADE_BY_IT;
+}
+
+/* The facts of what a reference leads to; NULL: it never counts. */
+static inline TypeFacts *
+facts_if_counted(Walk *walk, PyObject *object)
+{
+    if (is_immortal(object)) {
+        return NULL;
+    }
+    TypeFacts *facts = facts_of(walk, Py_TYPE(object));
+    if (UNLIKELY(facts->flags & (TYPE_NEVER_COUNTS | TYPE_STOPS))) {
+        if (!walk->account || !(facts->flags & TYPE_OWNABLE)) {
+            return NULL;
+        }
+        const TypeFacts *known = place_of_type(walk, (PyTypeObject *)object); /* each instance leads to its class */
+        if (known->type == (PyTypeObject *)object && known->own == MADE_BY_OTHERS && known->walk == walk->number) {
+            return NULL;
+        }
+        if (!has_made(walk, object, facts)) {
+            return NULL;
+        }
+        facts = facts_of(walk, Py_TYPE(object));
+    }
+    return facts;
+}
+
+/* The namespace of a function, which is not its own unless the account has made it: an own page says
+ * so, or own code does, which `exec` has run. */
+static inline void
+push_namespaces(Walk *walk, PyFunctionObject *function)
+{
+    int own_code = 0;
+    if (!walk->namespaces_stop) {
+        PyObject *code = function->func_code;
+        own_code = !is_immortal(code) && has_made(walk, code, facts_of(walk, Py_TYPE(code)));
+    }
+    if (own_code || own_page_of(&walk->own, function->func_globals)) {
+        push_optional(walk, function->func_globals);
+    }
+    if (own_page_of(&walk->own, function->func_builtins)) {
+        push_optional(walk, function->func_builtins);
+    }
+}
+
 static void
 expand_function(Walk *walk, PyObject *object)
 {
     PyFunctionObject *function = (PyFunctionObject *)object;
+    if (walk->account) {
+        PyObject *texts[] = {function->func_code, function->func_doc, function->func_name, function->func_qualname};
+        for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+            push_optional(walk, texts[i]);
+        }
+        push_namespaces(walk, function);
+    }
     push_optional(walk, function->func_closure);
     push_optional(walk, function->func_defaults);
     push_optional(walk, function->func_kwdefaults);
@@ -98,13 +187,40 @@ expand_str_keys(Walk *walk, PyObject *object, int with_values)
     return 1;
 }
 
+static __attribute__((noinline)) void
+expand_code(Walk *walk, PyObject *object)
+{
+    PyObject *parts[CODE_PARTS];
+    code_parts((PyCodeObject *)object, parts);
+    for (int i = 0; i < CODE_PARTS; i++) {
+        push_optional(walk, parts[i]);
+    }
+}
+
+static __attribute__((noinline)) void
+expand_class(Walk *walk, PyObject *object)
+{
+    PyObject *parts[CLASS_PARTS];
+    class_parts((PyTypeObject *)object, parts);
+    for (int i = 0; i < CLASS_PARTS; i++) {
+        push_optional(walk, parts[i]);
+    }
+}
+
 /* Push an edge for each reference that `object` owns. */
 static inline void
 expand(Walk *walk, PyObject *object, const TypeFacts *facts)
 {
-    if (facts->flags & TYPE_FUNCTION) {
-        expand_function(walk, object);
-        return;
+    if (facts->flags & (TYPE_FUNCTION | TYPE_CODE | TYPE_CLASS)) {
+        if (facts->flags & TYPE_FUNCTION) {
+            expand_function(walk, object);
+            return;
+        }
+        if (facts->flags & TYPE_CODE) {
+            expand_code(walk, object);
+            return;
+        }
+        expand_class(walk, object);
     }
     if (facts->flags & TYPE_DICT) {
         int plain = facts->type == &PyDict_Type;
@@ -198,13 +314,13 @@ drain(Walk *walk, EdgeFunction follow)
     drain_edges(walk, follow, 0);
 }
 
-/* Is this a module's globals? Asked only about dicts that have another holder, when they are first
-   met. */
+/* Is this a module's globals, where the walk stops? Asked only about dicts that have another holder,
+   when they are first met. */
 static int
-is_namespace(PyObject *object, const TypeFacts *facts)
+is_namespace(Walk *walk, PyObject *object, const TypeFacts *facts)
 {
-    return facts->type == &PyDict_Type && dict_has_plain_str_keys((PyDictObject *)object)
-        && PyDict_GetItemWithError(object, name_builtins) != NULL;
+    return walk->namespaces_stop && facts->type == &PyDict_Type && dict_has_plain_str_keys((PyDictObject *)object)
+        && PyDict_GetItemWithError(object, name_builtins) != NULL && !own_page_of(&walk->own, object);
 }
 
 #endif

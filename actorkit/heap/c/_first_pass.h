@@ -85,11 +85,8 @@ static inline void
 release(Walk *walk, uintptr_t edge)
 {
     PyObject *object = (PyObject *)(edge & ~THROUGH_TABLE);
-    if (is_immortal(object)) {
-        return;
-    }
-    TypeFacts *facts = facts_of(walk, Py_TYPE(object));
-    if (facts->flags & (TYPE_NEVER_COUNTS | TYPE_STOPS)) {
+    TypeFacts *facts = facts_if_counted(walk, object);
+    if (facts == NULL) {
         return;
     }
     Py_ssize_t count = Py_REFCNT(object);
@@ -101,7 +98,7 @@ release(Walk *walk, uintptr_t edge)
         if (entry->object == NULL) {
             entry->object = object;
             entry->left = count > (Py_ssize_t)UINT32_MAX ? UINT32_MAX : (uint32_t)(count - 1);
-            entry->flags = entry->left && is_namespace(object, facts) ? ENTRY_STOP : 0;
+            entry->flags = entry->left && is_namespace(walk, object, facts) ? ENTRY_STOP : 0;
         }
         else if (entry->flags & (ENTRY_DEAD | ENTRY_STOP) || entry->left == 0) {
             return;
@@ -121,7 +118,7 @@ release(Walk *walk, uintptr_t edge)
 static inline int
 is_leaf(PyObject *object, const TypeFacts *facts)
 {
-    return facts->adapter == NULL && (facts->traverse == NULL || !PyObject_IS_GC(object));
+    return facts->adapter == NULL && (facts->traverse == NULL || !PyObject_IS_GC(object)) && !(facts->flags & TYPE_CODE);
 }
 
 /* Is this entry a container that was reached and did not die? Cycles hide there, and shared data lie

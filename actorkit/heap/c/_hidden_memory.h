@@ -102,6 +102,7 @@ ask_adapter(Walk *walk, PyObject *object)
         Py_XDECREF(sequence);
         Py_XDECREF(answer);
         walk->number = ++walk_numbers;
+        walk->code = NULL;
         walk->inexact = 1;
         if (PyErr_Occurred()) {
             swallow_exception(walk);
@@ -115,6 +116,7 @@ ask_adapter(Walk *walk, PyObject *object)
     /* From here on no Python code runs until the next adapter. Types may have died meanwhile, so
      * what is known about types is forgotten. */
     walk->number = ++walk_numbers;
+    walk->code = NULL;
     lend_referents(walk, &hidden);
     if (walk->no_memory || !ROOM(walk, hidden, hidden_count, hidden_size)) {
         return;

@@ -104,7 +104,7 @@ count_foreign(Walk *walk, PyObject *object, const TypeFacts *facts)
     size_t left = (size_t)Py_REFCNT(object) - 1;
     entry->object = object;
     entry->left = left > UINT32_MAX ? UINT32_MAX : (uint32_t)left;
-    entry->flags = is_namespace(object, facts) ? ENTRY_STOP : 0;
+    entry->flags = is_namespace(walk, object, facts) ? ENTRY_STOP : 0;
     if (entry->flags) {
         return;
     }
@@ -133,11 +133,8 @@ count_edge(Walk *walk, uintptr_t edge)
         }
         return;
     }
-    if (is_immortal(object)) {
-        return;
-    }
-    TypeFacts *facts = facts_of(walk, Py_TYPE(object));
-    if (facts->flags & (TYPE_NEVER_COUNTS | TYPE_STOPS)) {
+    TypeFacts *facts = facts_if_counted(walk, object);
+    if (facts == NULL) {
         return;
     }
     int leaf = is_leaf(object, facts);
@@ -151,7 +148,7 @@ count_edge(Walk *walk, uintptr_t edge)
         return;
     }
     if (!only_here) {
-        *shadow = new_shadow((size_t)Py_REFCNT(object) - 1, is_namespace(object, facts));
+        *shadow = new_shadow((size_t)Py_REFCNT(object) - 1, is_namespace(walk, object, facts));
         if (walk->pinning) {
             *shadow |= ENTRY_PINNED;
             Py_INCREF(object);
@@ -321,11 +318,8 @@ settle(Walk *walk, uintptr_t edge, uint32_t mark)
     if (shadow != NULL && *shadow & (NOT_PRIVATE | ENTRY_CYCLE)) {
         return;
     }
-    if (is_immortal(object)) {
-        return;
-    }
-    TypeFacts *facts = facts_of(walk, Py_TYPE(object));
-    if (facts->flags & (TYPE_NEVER_COUNTS | TYPE_STOPS)) {
+    TypeFacts *facts = facts_if_counted(walk, object);
+    if (facts == NULL) {
         return;
     }
     int only_here = Py_REFCNT(object) == 1 && !(edge & THROUGH_TABLE) && facts->adapter == NULL;

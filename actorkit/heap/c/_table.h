@@ -83,7 +83,10 @@ typedef struct {
     size_t temporary_count, temporary_size;
 
     OwnPages own;      /* of the account, if it is known */
-    int account;       /* it is: count what lies elsewhere */
+    int account;       /* it is: count what lies elsewhere, and what it has made of its own */
+    int namespaces_stop; /* at a module's globals */
+    PyObject *code;    /* the code object that was asked about last, whether the account has made it */
+    int own_code;      /* it has */
     int pinning;       /* what is met on own pages gets a reference of ours */
 
     PyObject **foreign;  /* own pass: containers elsewhere, in the order of their opening */
@@ -287,6 +290,8 @@ begin_walk(void)
     walk->group = GROUP_STATE;
     walk->over = walk->inexact = walk->no_memory = walk->raised = walk->recording = 0;
     walk->account = walk->capped = 0;
+    walk->code = NULL;
+    walk->namespaces_stop = 1;
     return walk;
 }
 

@@ -69,6 +69,7 @@ walk_measure(PyObject *Py_UNUSED(module), PyObject *arguments)
     walk->limit = limit < 0 ? SIZE_MAX : (size_t)limit;
     walk->recording = recording;
     walk->account = account != Py_None;
+    walk->namespaces_stop = !walk->account || cycles;
     walk->no_memory = walk->account && !learn_own_pages(&walk->own, account);
     passes_made[0]++;
     size_t state = drop_state_and_mailbox(walk, roots, mailbox, frames, stacks);

@@ -50,7 +50,7 @@ static inline int
 is_from_library(PyObject *object, const TypeFacts *facts)
 {
     return Py_REFCNT(object) < (Py_ssize_t)1 << 28
-        && (facts->walk == LASTING || native_base(facts->type) == &PyBaseObject_Type);
+        && (facts->walk == LASTING || facts->flags & TYPE_CLASS || native_base(facts->type) == &PyBaseObject_Type);
 }
 
 static __attribute__((noinline)) void
@@ -90,6 +90,17 @@ add_object(OwnPages *own, Whose *whose, PyObject *object, const TypeFacts *facts
     if (UNLIKELY(bytes > SMALL || !is_on_own_page(own, object) || (table != NULL && !is_on_own_page(own, table)))) {
         add_blocks(own, whose, object, facts, bytes);
     }
+}
+
+/* Has the account allocated the block of this object itself? */
+static int
+is_its_own(const OwnPages *own, PyObject *object, const TypeFacts *facts)
+{
+    const char *first = (const char *)object - bytes_before_object(facts->type);
+    if (first_block_bytes(object, facts, 0) <= SMALL) {
+        return own_page_of(own, first) != 0;
+    }
+    return own->ledger != NULL && is_from_library(object, facts) && owners->bytes_in_ledger(own->ledger, first) != 0;
 }
 
 #endif

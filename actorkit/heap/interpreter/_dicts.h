@@ -61,18 +61,20 @@ dict_value_at(const PyDictObject *dict, Py_ssize_t at)
     return keys->dk_kind == DICT_KEYS_GENERAL ? DK_ENTRIES(keys)[at].me_value : DK_UNICODE_ENTRIES(keys)[at].me_value;
 }
 
-/* The size that its table of keys was requested with; 0 for one that others have too, as the empty
- * one, which all dicts share. */
+/* The size that a table of keys was requested with. */
 static inline size_t
-keys_request(const PyDictObject *dict)
+keys_table_request(const PyDictKeysObject *keys)
 {
-    PyDictKeysObject *keys = dict->ma_keys;
-    if (keys->dk_refcnt != 1) {
-        return 0;
-    }
     size_t entry = keys->dk_kind == DICT_KEYS_GENERAL ? sizeof(PyDictKeyEntry) : sizeof(PyDictUnicodeEntry);
     size_t usable = (((size_t)1 << keys->dk_log2_size) << 1) / 3;
     return sizeof(PyDictKeysObject) + ((size_t)1 << keys->dk_log2_index_bytes) + usable * entry;
+}
+
+/* The same of a dict's; 0 for one that others have too, as the empty one, which all dicts share. */
+static inline size_t
+keys_request(const PyDictObject *dict)
+{
+    return dict->ma_keys->dk_refcnt == 1 ? keys_table_request(dict->ma_keys) : 0;
 }
 
 /* The size of what a dict has beside itself: its table of keys, or its array of values. */

@@ -103,6 +103,7 @@ class Budget(AccountOwner):
         "refused",
         "rejected",
         "search",
+        "size_told",
         "telling",
         "told",
     )
@@ -144,6 +145,8 @@ class Budget(AccountOwner):
     def set_limit(self, limit: HeapLimit) -> None:
         """Set another limit. It holds from now on; the next boundary looks."""
         self.limit = limit
+        #: The limit's size; None: it is only watched (``growth``).
+        self.size_told = None if limit is WATCHED else limit.size
         self.refused = None
         account = self.account
         account.hard = (limit.hard or 0) if limit.kill else 0
@@ -278,11 +281,6 @@ class Budget(AccountOwner):
     def limit_told(self) -> HeapLimit | None:
         """Its limit; None: it is only watched (``growth``)."""
         return None if self.limit is WATCHED else self.limit
-
-    @property
-    def size_told(self) -> int | None:
-        """The size of that."""
-        return None if self.limit is WATCHED else self.limit.size
 
     def own_pages(self) -> OwnHeap | None:
         """What the pages of its own hold; None if it has none."""

@@ -20,7 +20,7 @@ is *postponed*: the clock asks again as soon as that C code has returned. The bo
 
 **Without the extension** no account says how much is in use. So each look makes both passes, and
 ``references_followed`` makes looks rarer by what that costs. There no object is known to be the
-actor's own, so the own pass is capped; the cap grows while it is what ends the pass.
+actor's own, so the own pass is capped by the limit.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from ...heap import clock, walk
 from ...heap.usage import HeapUsage
 from ...policy.memory.unexplained import Pace, calls_for_collection, is_hidden, is_news
 
-__all__ = ["PACING", "Search", "measured_alone"]
+__all__ = ["PACING", "Search", "cap_without_counts", "measured_alone"]
 
 NOBODYS: Final = clock.Account()
 """Stands for the account of whoever has none: nothing lies on its pages."""
@@ -44,8 +44,8 @@ NOBODYS: Final = clock.Account()
 PER_CONTAINER: Final = 64
 """No container is smaller. So an own pass that may look into a limit's worth of these has seen all
 that could pass the limit."""
-CAP_AT_FIRST: Final = 512
-"""Of an own pass without the extension."""
+CAP_WITHOUT_COUNTS: Final = 512
+"""The least cap of an own pass without the extension."""
 
 DOUBTS: Final = 32
 """So often an actor may be taken to have let go of what was served elsewhere; then an own pass must
@@ -72,10 +72,10 @@ class Search:
     """What is known of the unexplained part of one actor's heap."""
 
     __slots__ = (
-        "_cap",
         "_doubts",
         "_in_a_row",
         "_own_heap",
+        "_served_late",
         "abroad",
         "made_own_pass",
         "postponed",
@@ -100,7 +100,8 @@ class Search:
         self._doubts = 0
         #: The same, while it had pages of its own each time.
         self._in_a_row = 0
-        self._cap = CAP_AT_FIRST
+        #: It has got pages of its own in the middle of a message, after much was served elsewhere.
+        self._served_late = False
 
     @classmethod
     def once(cls) -> Search:
@@ -139,11 +140,13 @@ class Search:
             return usage
         if frames and at_most <= mark:
             return usage  # it was reset in the meantime
-        near = at_most > size + (hard - size) // 2  # a request may be refused soon
+        near = at_most + 2 * (account.peak_request + size // 8) > hard  # a request may be refused soon
         if frames and not usage.exact:
             self.postponed = True
+            if self._own_heap:
+                self._serve(account)
             if near:
-                self._collect(account, usage.charged, size)
+                self._collect(account, usage.charged, size, near)
             return usage
         pacing = PACING
         began = pacing.now()
@@ -152,9 +155,10 @@ class Search:
             # The last own pass has not explained that either; or all that is in use is explained,
             # and nobody knows whether the rest, which was served elsewhere, still is.
             explained = not is_news(in_use - usage.charged, 0, size)
-            if explained and self._own_heap and not self._is_doubtful(account, frames):
+            received = queues and not frames  # messages that wait were served elsewhere for certain
+            if explained and self._own_heap and not received and not self._is_doubtful(account, frames):
                 return usage
-            if not pacing.own_passes.allows(began):
+            if not near and not pacing.own_passes.allows(began):
                 return usage
         # Much of what came with messages lies on its senders' pages.
         foreign_cap = walk.FOREIGN_CAP
@@ -165,7 +169,7 @@ class Search:
         pacing.own_passes.took(began, pacing.now())
         self.unseen = max(0, in_use - usage.held)
         if usage.held <= size and (near or not frames):
-            self._collect(account, usage.held, size)
+            self._collect(account, usage.held, size, near)
         return usage
 
     def _is_doubtful(self, account: clock.Account, frames: tuple[FrameType, ...]) -> bool:
@@ -173,14 +177,20 @@ class Search:
         is to say what became of it? If not, the account begins anew with what was found, and has
         pages of its own from now on, so that it is known what is in use."""
         if frames:
-            account.own_heap = True
+            self._serve(account)
             return False
         self._doubts += 1
-        self._in_a_row = self._in_a_row + 1 if account.own_heap else 0
+        self._in_a_row = self._in_a_row + 1 if account.own_heap and not self._served_late else 0
+        self._served_late = False
         if self._doubts >= DOUBTS or self._in_a_row >= IN_A_ROW:
             return True
         self.to_be_served = True
         return False
+
+    def _serve(self, account: clock.Account) -> None:
+        """In the middle of a message: from now on it is known what is in use."""
+        if not account.own_heap:
+            account.own_heap = self._served_late = True
 
     def begin_anew(self, account: clock.Account, usage: HeapUsage) -> int | None:
         """A look at a boundary is over, and the account begins anew. Returns with how many bytes
@@ -202,29 +212,30 @@ class Search:
         limit: int | None,
         size: int,
     ) -> HeapUsage:
-        usage = walk.measure(roots, queues, frames=frames, limit=limit, account=account, foreign_cap=self._cap)
-        if not usage.exact and usage.held <= size:
-            self._cap = max(self._cap, min(2 * self._cap, size // PER_CONTAINER))
         self.made_own_pass = True
-        return usage
+        return walk.measure(
+            roots, queues, frames=frames, limit=limit, account=account, foreign_cap=cap_without_counts(size)
+        )
 
-    def _collect(self, account: clock.Account, held: int, size: int) -> None:
-        """Collect what may be garbage, if that is worth while. What is left is abroad."""
+    def _collect(self, account: clock.Account, held: int, size: int, near: bool) -> None:
+        """Collect what may be garbage, if that is worth while. What is left is abroad. ``near``: a
+        request may be refused soon; then it does not matter how often that has been done, but for a
+        collection of everything."""
         if not calls_for_collection(account.held_at_most - held, self.abroad, size):
             return
         pacing = PACING
         began = pacing.now()
-        if not pacing.collections.allows(began):
+        if not near and not pacing.collections.allows(began):
             return
         unseen = account.held_at_most - held
         before = clock.enter(None)  # finalisers are not the actor's
         try:
             gc.collect(1)
-            if calls_for_collection(account.held_at_most - held, 0, size):
-                if account.own_heap:
-                    clock.collect_own(account)
-                else:
-                    gc.collect()
+            if calls_for_collection(account.held_at_most - held, 0, size) and account.own_heap:
+                clock.collect_own(account)
+            left = calls_for_collection(account.held_at_most - held, 0, size)
+            if left and (near or not account.own_heap) and pacing.collections.allows(began):
+                gc.collect()  # containers from the interpreter's freelists may lie anywhere
         finally:
             clock.enter(before)
         pacing.collections_made += 1
@@ -232,6 +243,12 @@ class Search:
         self.unseen = min(self.unseen, self.abroad)
         if self.abroad > unseen // 2:  # else it was as much worth as what the interpreter collects by itself
             pacing.collections.took(began, pacing.now())
+
+
+def cap_without_counts(size: int) -> int:
+    """How many containers an own pass may look into where nothing is known to be the actor's own:
+    of these, more than ``size`` bytes could be found."""
+    return max(CAP_WITHOUT_COUNTS, size // PER_CONTAINER)
 
 
 def measured_alone(queues: Sequence[Any], size: int) -> HeapUsage:
