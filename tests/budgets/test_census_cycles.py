@@ -90,6 +90,16 @@ class Holder(ak.Actor):
         self.held = None if make is None else make(size)
 
 
+class Grower(ak.Actor):
+    def __init__(self) -> None:
+        self.root = Leaf(None)
+
+    @ak.call
+    def grow(self, size: int) -> None:
+        for _ in range(max(1, size // 1240)):
+            self.root.children.append(Leaf(self.root))
+
+
 def spawn(node: ak.Node, *args: Any, limit: str | None = "64 MiB") -> ak.Ref[Holder]:
     return node.spawn(ak.child(Holder, *args).with_(max_heap_size=limit))
 
@@ -145,6 +155,23 @@ async def test_the_sweep_sees_them(autojump_clock: Any) -> None:
         assert held(node, ref) < 2.3 * MIB
         census = await node.heap_census()
         assert census.after_gc == 0, "what it let go is garbage, and no cycle of its own"
+
+
+@pytest.mark.parametrize("limit", [64 * KIB, 512 * KIB, pytest.param(4 * MIB, marks=needs_the_extension)])
+async def test_sweeps_do_not_forgive_slow_growth_in_cycles(autojump_clock: Any, limit: int) -> None:
+    """Each sweep counts anew what was allocated since. What the first pass does not see must not be
+    forgotten by that: an actor that adds a little to its cycle each second ends at its limit.
+    Without the extension some hundred kilobytes are found, and no more.
+    """
+    async with ak.open_node() as node:
+        ref = node.spawn(ak.child(Grower).with_(max_heap_size=ak.HeapLimit(limit, log=False)))
+        grown = 0
+        with pytest.raises(ak.CalleeDied):
+            while grown < 3 * limit:
+                await ref.call(Grower.grow, limit // 16)
+                grown += limit // 16
+                await trio.sleep(1)
+        assert 0.7 * limit < grown < 1.4 * limit
 
 
 @needs_the_extension

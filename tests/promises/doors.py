@@ -59,6 +59,11 @@ class Door(enum.Enum):
         return "in the middle" if self.inside else "when it is done"
 
     @property
+    def from_c(self) -> bool:
+        """Is there code in C between the activation and what runs?"""
+        return self is Door.SOURCE
+
+    @property
     def in_locals(self) -> bool:
         """Is what it holds in local variables, and not in an actor's object?"""
         return self in (Door.PROCESS, Door.PREDICATE, Door.TASK)

@@ -60,7 +60,7 @@ def is_stopped_inside(door: Door, shape: Shape, way: Way) -> bool:
     what it leads to, so there it is proved only where the object is the root."""
     if not inside_is_possible() or not door.inside or way is Way.FINALISER:
         return False
-    return way is Way.PLAIN or not (shape.cyclic or door.in_locals)
+    return not (door.from_c or way.from_c) or not (shape.cyclic or door.in_locals)
 
 
 def _is_held_by_others(shape: Shape) -> str | None:

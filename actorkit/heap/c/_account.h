@@ -16,9 +16,11 @@
  * exact look says how much of that there is, and it grows again from there. The sum is a bound of
  * what the account has allocated or received and may still hold, at every instant.
  *
- * The limit. While that bound is no more than `limit`, nobody need look: when the alarm or a boundary
- * is due, `soft` moves on by what is left to the limit. Nothing can be missed, since the bound grows
- * no faster than the gross bytes that the hooks compare.
+ * The limit. While that bound is no more than `limit`, nobody need look: when the alarm or a
+ * boundary is due, `soft` moves on by what is left to the limit. What the account allocates cannot
+ * be missed, since of that the bound grows no faster than the gross bytes that the hooks compare. A
+ * block that others made and it makes larger comes into the bound as a whole, with the next look at
+ * the bound at the latest.
  *
  * Thresholds. `soft` asks for the alarm (`_alarm.h`); `hard` and `giant` refuse (`_counting.h`).
  * The hooks do not compute `bytes`: `alarm_at` is the sum of both counters at which `soft` is
@@ -30,8 +32,8 @@
  * found, and decides who has such a heap: allocation alone says little, since a small actor that is
  * busy allocates much too. An account that has allocated, since the last look, as much as would
  * make it a large one is served at once, and is due: the look at the boundary takes the heap away
- * again if little of that was kept; if nobody need look, what is alive on its pages decides. An account that leaves its pages full of air goes without for a
- * while.
+ * again if little of that was kept; if nobody need look, what is alive on its pages decides. An
+ * account that leaves its pages full of air goes without for a while.
  *
  * References. `entered` owns a reference to the account that its thread is in, so no account is
  * freed while a thread is in it, even a thread that has released the GIL. */

@@ -22,8 +22,10 @@ from ...heap import clock, walk
 from ...heap.usage import HeapUsage
 from ..actor.record import Record
 from ..actor.states import DEAD
+from .budget import Budget
 from .findings import Looks
 from .holdings import on_stack, roots_of
+from .searching import cap_without_counts
 
 __all__ = ["OwnPasses", "measured", "suspects_of"]
 
@@ -46,6 +48,8 @@ def measured(record: Record[Any], foreign_cap: int = FOREIGN_CAP) -> HeapUsage:
     account = NOBODYS if record.account is None else record.account
     if clock.COUNTS_ALLOCATIONS:
         foreign_cap = max(foreign_cap, (account.own_live + account.large_live) // FOR_EACH_FOREIGN)
+    elif isinstance(account.owner, Budget):
+        foreign_cap = max(foreign_cap, cap_without_counts(account.owner.limit.size))
     return walk.measure(roots_of(record), record.message_queues(), account=account, foreign_cap=foreign_cap)
 
 

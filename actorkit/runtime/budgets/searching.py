@@ -20,7 +20,7 @@ is *postponed*: the clock asks again as soon as that C code has returned. The bo
 
 **Without the extension** no account says how much is in use. So each look makes both passes, and
 ``references_followed`` makes looks rarer by what that costs. There no object is known to be the
-actor's own, so the own pass is capped; the cap grows while it is what ends the pass.
+actor's own, so the own pass is capped by the limit.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from ...heap import clock, walk
 from ...heap.usage import HeapUsage
 from ...policy.memory.unexplained import Pace, calls_for_collection, is_hidden, is_news
 
-__all__ = ["PACING", "Search", "measured_alone"]
+__all__ = ["PACING", "Search", "cap_without_counts", "measured_alone"]
 
 NOBODYS: Final = clock.Account()
 """Stands for the account of whoever has none: nothing lies on its pages."""
@@ -47,8 +47,8 @@ that could pass the limit."""
 LARGE_MESSAGE: Final = 1 << 18
 """So many containers of messages with cycles are looked into, also for a small limit: a structure
 that is larger than the limit is found only in full."""
-CAP_AT_FIRST: Final = 512
-"""Of an own pass without the extension."""
+CAP_WITHOUT_COUNTS: Final = 512
+"""The least cap of an own pass without the extension."""
 
 DOUBTS: Final = 32
 """So often an actor may be taken to have let go of what was served elsewhere; then an own pass must
@@ -75,7 +75,6 @@ class Search:
     """What is known of the unexplained part of one actor's heap."""
 
     __slots__ = (
-        "_cap",
         "_doubts",
         "_in_a_row",
         "_own_heap",
@@ -106,7 +105,6 @@ class Search:
         self._in_a_row = 0
         #: It has got pages of its own in the middle of a message, after much was served elsewhere.
         self._served_late = False
-        self._cap = CAP_AT_FIRST
 
     @classmethod
     def once(cls) -> Search:
@@ -147,7 +145,7 @@ class Search:
             return usage
         if frames and at_most <= mark:
             return usage  # it was reset in the meantime
-        near = at_most > size + (hard - size) // 2  # a request may be refused soon
+        near = at_most + 2 * (account.peak_request + size // 8) > hard  # a request may be refused soon
         if frames and not usage.exact:
             self.postponed = True
             if self._own_heap:
@@ -162,7 +160,8 @@ class Search:
             # The last own pass has not explained that either; or all that is in use is explained,
             # and nobody knows whether the rest, which was served elsewhere, still is.
             explained = not is_news(in_use - usage.charged, 0, size)
-            if explained and self._own_heap and not self._is_doubtful(account, frames):
+            received = queues and not frames  # messages that wait were served elsewhere for certain
+            if explained and self._own_heap and not received and not self._is_doubtful(account, frames):
                 return usage
             if not near and not pacing.own_passes.allows(began):
                 return usage
@@ -230,15 +229,15 @@ class Search:
         limit: int | None,
         size: int,
     ) -> HeapUsage:
-        usage = walk.measure(roots, queues, frames=frames, limit=limit, account=account, foreign_cap=self._cap)
-        if not usage.exact and usage.held <= size:
-            self._cap = max(self._cap, min(2 * self._cap, size // PER_CONTAINER))
         self.made_own_pass = True
-        return usage
+        return walk.measure(
+            roots, queues, frames=frames, limit=limit, account=account, foreign_cap=cap_without_counts(size)
+        )
 
     def _collect(self, account: clock.Account, held: int, size: int, near: bool) -> None:
         """Collect what may be garbage, if that is worth while. What is left is abroad. ``near``: a
-        request may be refused soon; then it does not matter how often that has been done."""
+        request may be refused soon; then it does not matter how often that has been done, but for a
+        collection of everything."""
         if not calls_for_collection(account.held_at_most - held, self.abroad, size):
             return
         pacing = PACING
@@ -249,11 +248,11 @@ class Search:
         before = clock.enter(None)  # finalisers are not the actor's
         try:
             gc.collect(1)
-            if calls_for_collection(account.held_at_most - held, 0, size):
-                if account.own_heap:
-                    clock.collect_own(account)
-                else:
-                    gc.collect()
+            if calls_for_collection(account.held_at_most - held, 0, size) and account.own_heap:
+                clock.collect_own(account)
+            left = calls_for_collection(account.held_at_most - held, 0, size)
+            if left and (near or not account.own_heap) and pacing.collections.allows(began):
+                gc.collect()  # containers from the interpreter's freelists may lie anywhere
         finally:
             clock.enter(before)
         pacing.collections_made += 1
@@ -261,6 +260,12 @@ class Search:
         self.unseen = min(self.unseen, self.abroad)
         if self.abroad > unseen // 2:  # else it was as much worth as what the interpreter collects by itself
             pacing.collections.took(began, pacing.now())
+
+
+def cap_without_counts(size: int) -> int:
+    """How many containers an own pass may look into where nothing is known to be the actor's own:
+    of these, more than ``size`` bytes could be found."""
+    return max(CAP_WITHOUT_COUNTS, size // PER_CONTAINER)
 
 
 def measured_alone(queues: Sequence[Any], size: int) -> HeapUsage:
