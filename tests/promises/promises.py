@@ -93,11 +93,13 @@ def _charged(world: World, door: Door, shape: Shape, way: Way) -> None:
     assert others.account.held_at_most <= SLACK
 
 
-def _in_memory_of_its_own(door: Door, shape: Shape, way: Way) -> str | None:
+def _is_no_garbage(door: Door, shape: Shape, way: Way) -> str | None:
     if not shape.cyclic:
         return "it is freed as it is dropped: see churn"
     if door is Door.THREAD:
         return "the collector runs in whatever thread comes to it"
+    if shape is Shape.CLASSES and not door.inside:
+        return "nothing looks before all is done, and the table of classes grows by requests that are refused"
     return None
 
 
@@ -122,7 +124,7 @@ PROMISES: Final = (
         "Garbage in cycles is collected, and does not end the actor that made it.",
         Load(made=8, kept=0.4),
         lambda world, door, shape, way: _living(world),
-        _in_memory_of_its_own,
+        _is_no_garbage,
     ),
     Promise(
         "charged",
