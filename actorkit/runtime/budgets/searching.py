@@ -34,7 +34,7 @@ from typing import Any, Final
 
 from ...heap import clock, walk
 from ...heap.usage import HeapUsage
-from ...policy.memory.unexplained import Pace, calls_for_collection, is_hidden, is_news
+from ...policy.memory.unexplained import TimeShare, calls_for_collection, is_hidden, is_news
 
 __all__ = ["PACING", "Search", "cap_without_counts", "measured_alone"]
 
@@ -62,8 +62,8 @@ class Pacing:
 
     def __init__(self, now: Callable[[], int] = perf_counter_ns) -> None:
         self.now = now
-        self.own_passes = Pace()
-        self.collections = Pace()
+        self.own_passes = TimeShare()
+        self.collections = TimeShare()
         #: How many collections there were, for tests and benches.
         self.collections_made = 0
 
@@ -141,11 +141,13 @@ class Search:
         if account.foreign_due and not frames and usage.charged <= size:
             return self._walk_received(account, roots, queues, size)
         at_most = account.held_at_most
+        self.abroad = min(self.abroad, max(0, at_most - usage.charged))
         if usage.charged > size or not is_hidden(at_most, usage.charged, mark):
             return usage
         if frames and at_most <= mark:
             return usage  # it was reset in the meantime
-        near = at_most + 2 * (account.peak_request + size // 8) > hard  # a request may be refused soon
+        # May a request be refused soon?
+        near = at_most - self.abroad + 2 * (account.peak_request + size // 8) > hard
         if frames and not usage.exact:
             self.postponed = True
             if self._own_heap:
