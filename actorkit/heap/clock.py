@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Final
 
 from .extensions import why_not
 from .python import clock as portable_clock
-from .python.interruption import NEVER_REFUSED, REFUSED
+from .python.interruption import NEVER_REFUSED, REFUSED, TABLES
 
 __all__ = ["WHY_PORTABLE"]
 __all__ += portable_clock.__all__
@@ -43,4 +43,4 @@ else:
     from .python.clock import *  # noqa: F403
     from .python.clock import never_refuse
 
-never_refuse(NEVER_REFUSED, REFUSED)
+never_refuse(NEVER_REFUSED, REFUSED, TABLES)

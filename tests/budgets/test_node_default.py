@@ -113,6 +113,7 @@ def actors_of_the_package() -> set[type]:
         import_module(found.name)
         for found in pkgutil.walk_packages(package.__path__, "actorkit.")
         if not found.name.endswith(("__main__", "._clock", "._walk"))
+        and not found.name.startswith("actorkit.doctor")  # it runs programs as a user's
     ]
     return {
         cls

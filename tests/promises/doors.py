@@ -8,6 +8,7 @@ it holds can be looked at.
 from __future__ import annotations
 
 import enum
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
@@ -60,8 +61,9 @@ class Door(enum.Enum):
 
     @property
     def from_c(self) -> bool:
-        """Is there code in C between the activation and what runs?"""
-        return self is Door.SOURCE
+        """Is there code in C between the activation and what runs? (Until Python 3.12, a call with
+        ``*args`` is made by C.)"""
+        return self is Door.SOURCE or (self is Door.TRACED and sys.version_info < (3, 12))
 
     @property
     def in_locals(self) -> bool:

@@ -10,18 +10,11 @@ import pytest
 from actorkit.runtime.base.trio_internals import Features
 from tests.promises.cells import Cell, all_cells, pairs_of, pairwise, run, why_not
 from tests.promises.doors import THROUGH, Door
-from tests.promises.not_yet import not_yet
 from tests.promises.promises import PROMISES
 from tests.promises.shapes import PIECE, Shape, Way
 
 
-def parameter(cell: Cell) -> object:
-    why = not_yet(cell)
-    marks = () if why is None else (pytest.mark.xfail(reason=why, strict=False),)
-    return pytest.param(cell, id=cell.name, marks=marks)
-
-
-@pytest.mark.parametrize("cell", [parameter(cell) for cell in pairwise()])
+@pytest.mark.parametrize("cell", pairwise(), ids=lambda cell: cell.name)
 async def test_it_is_kept(cell: Cell, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)  # of finalisers that were stopped
     caplog.set_level(logging.CRITICAL, "actorkit")

@@ -34,6 +34,7 @@
 #include "../interpreter/_frames.h"
 
 #define REFUSABLE (64 * 1024) /* smaller requests are never refused */
+#define TABLE (16 * 1024)     /* smaller requests are charged, whatever they are for */
 
 static bool counting; /* false: the hooks only pass requests on */
 
@@ -72,7 +73,8 @@ count_large(Account *account, uint64_t growth)
     }
 }
 
-static PyObject *never_refused, *refused_all_the_same; /* owned: tuples of str, how files begin; or NULL */
+/* Owned tuples of str, how files begin; or NULL. */
+static PyObject *never_refused, *refused_all_the_same, *table_keepers;
 
 static bool
 begins_like_one(PyObject *file, PyObject *beginnings)
@@ -95,6 +97,19 @@ is_never_refused(void)
            && !begins_like_one(file, refused_all_the_same);
 }
 
+/* Is a block of this size part of a table that is not the account's, judging by whose code makes it
+   grow? Most tables grow in functions that are nobody's (`_nobody.h`); this is for trio's, and for
+   those of hot paths. */
+static bool
+is_of_a_table(size_t size)
+{
+    if (LIKELY(size < TABLE) || !PyGILState_Check() || _PyThreadState_GET() == NULL) {
+        return false;
+    }
+    PyObject *file = innermost_file(_PyThreadState_GET());
+    return file != NULL && PyUnicode_Check(file) && begins_like_one(file, table_keepers);
+}
+
 static int
 is_tuple_of_str(PyObject *object)
 {
@@ -106,22 +121,25 @@ is_tuple_of_str(PyObject *object)
     return PyTuple_Check(object);
 }
 
-PyDoc_STRVAR(never_refuse_doc, "never_refuse(begin, but=(), /)\n--\n\n"
-"Refuse no request of code whose file begins like one of these, but for those that begin like one of the others.");
+PyDoc_STRVAR(never_refuse_doc, "never_refuse(begin, but=(), tables=(), /)\n--\n\n"
+"Refuse no request of code whose file begins like one of these, but for those that begin like one of the others.\n"
+"`tables`: files of code whose requests of 16 KiB and more are for tables, which are in nobody's account.");
 
 static PyObject *
 clock_never_refuse(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
-    PyObject *begin, *but = NULL;
-    if (!PyArg_ParseTuple(arguments, "O|O:never_refuse", &begin, &but)) {
+    PyObject *begin, *but = NULL, *tables = NULL;
+    if (!PyArg_ParseTuple(arguments, "O|OO:never_refuse", &begin, &but, &tables)) {
         return NULL;
     }
-    if (!is_tuple_of_str(begin) || !(but == NULL || is_tuple_of_str(but))) {
+    if (!is_tuple_of_str(begin) || !(but == NULL || is_tuple_of_str(but))
+        || !(tables == NULL || is_tuple_of_str(tables))) {
         PyErr_SetString(PyExc_TypeError, "the files must be tuples of str");
         return NULL;
     }
     Py_XSETREF(never_refused, Py_NewRef(begin));
     Py_XSETREF(refused_all_the_same, Py_XNewRef(but));
+    Py_XSETREF(table_keepers, Py_XNewRef(tables));
     Py_RETURN_NONE;
 }
 
@@ -198,7 +216,8 @@ static inline void *
 counted_malloc(const PyMemAllocatorEx *base, size_t size)
 {
     Account *account = size > SMALL ? counted_account() : NULL;
-    return account != NULL ? counted_new(base, account, size, false) : base->malloc(base->ctx, size);
+    return account != NULL && !is_of_a_table(size) ? counted_new(base, account, size, false)
+                                                   : base->malloc(base->ctx, size);
 }
 
 static inline void *
@@ -206,7 +225,8 @@ counted_calloc(const PyMemAllocatorEx *base, size_t number, size_t size)
 {
     size_t request = number * size; /* Python has made sure that it does not overflow */
     Account *account = request > SMALL ? counted_account() : NULL;
-    return account != NULL ? counted_new(base, account, request, true) : base->calloc(base->ctx, number, size);
+    return account != NULL && !is_of_a_table(request) ? counted_new(base, account, request, true)
+                                                      : base->calloc(base->ctx, number, size);
 }
 
 static inline void *
@@ -224,10 +244,14 @@ counted_realloc(const PyMemAllocatorEx *base, void *block, size_t size)
     if (account == NULL && owner == NULL) {
         return base->realloc(base->ctx, block, size);
     }
+    bool table = size > before && (size - before) >= size / 16 && is_of_a_table(size); /* lists grow by an eighth */
+    if (table) {
+        account = NULL;
+    }
     if (account != NULL && size > before && !admits(account, size, size - before)) {
         return NULL;
     }
-    if (size <= SMALL) {
+    if (size <= SMALL || table) {
         next = NULL;
     }
     else if (account != NULL && size > (owner != NULL ? before - TRAILER : before)) {

@@ -11,8 +11,7 @@
  * They step aside and back as the guards do (`_guards.h`). The function may enter accounts and leave
  * them, as a birth does; what it has left entered is left behind.
  *
- * A wrapped function is a method like any other, and tracebacks do not show the wrapper. Outside of
- * accounts, the wrapper costs one comparison and the call. */
+ * A wrapped function is a method like any other, and tracebacks do not show the wrapper. */
 
 #ifndef ACTORKIT_HEAP_NOBODY_H
 #define ACTORKIT_HEAP_NOBODY_H
@@ -30,12 +29,8 @@ typedef struct {
 static PyObject *
 nobodys_call(PyObject *self, PyObject *const *arguments, size_t count, PyObject *keywords)
 {
-    PyObject *function = ((Nobodys *)self)->function;
-    if (entered == NULL) {
-        return PyObject_Vectorcall(function, arguments, count, keywords);
-    }
     Account *account = step_aside();
-    PyObject *result = PyObject_Vectorcall(function, arguments, count, keywords);
+    PyObject *result = PyObject_Vectorcall(((Nobodys *)self)->function, arguments, count, keywords);
     step_back(account);
     return result;
 }

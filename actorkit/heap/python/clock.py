@@ -468,10 +468,11 @@ def collect_own(account: Account, /) -> int:
     return 0
 
 
-def never_refuse(begin: tuple[str, ...], but: tuple[str, ...] = (), /) -> None:
+def never_refuse(begin: tuple[str, ...], but: tuple[str, ...] = (), tables: tuple[str, ...] = (), /) -> None:
     """Refuse no request of code whose file begins like one of these, but for those that begin like
-    one of the others. Nothing is refused here."""
-    for path in (*begin, *but):
+    one of the others. ``tables``: files of code whose requests of 16 KiB and more are for tables,
+    which are in nobody's account. Nothing is refused or counted here."""
+    for path in (*begin, *but, *tables):
         if not isinstance(path, str):
             raise TypeError(f"the files must be tuples of str, not of {type(path).__name__}")
 

@@ -27,7 +27,7 @@ from typing import Final
 
 from ..interpreter.instructions import is_about_to_await
 
-__all__ = ["NEVER_REFUSED", "REFUSED", "is_foreign", "is_own", "may_raise"]
+__all__ = ["NEVER_REFUSED", "REFUSED", "TABLES", "is_foreign", "is_own", "may_raise"]
 
 FOREIGN: Final = frozenset({"actorkit", "contextlib", "outcome", "trio"})
 
@@ -51,6 +51,23 @@ REFUSED: Final = tuple(
     os.path.join(path, *STAND_IN.split(".")[1:]) for path in NEVER_REFUSED if path.endswith(f"actorkit{os.sep}")
 )
 """Files of code that stands in for an actor's own begin like this."""
+
+
+TABLES: Final = tuple(
+    os.path.join(path, *parts)
+    for path in NEVER_REFUSED
+    for package, *parts in (
+        ("trio", "_core", ""),
+        ("actorkit", "runtime", "actor", "mailbox.py"),
+        ("actorkit", "runtime", "actor", "record.py"),
+        ("actorkit", "runtime", "actor", "waiting.py"),
+        ("actorkit", "runtime", "budgets", "budgeted_record.py"),
+    )
+    if path.endswith(f"{os.sep}{package}{os.sep}")
+)
+"""Files of code that allocates nothing large on its own but places in tables: trio's tasks and
+deadlines, mailboxes, pending calls. Such tables are in nobody's account. No code of an actor may
+run in these frames, not even compiled code, which has no frame of its own."""
 
 
 def is_foreign(frame: FrameType) -> bool:

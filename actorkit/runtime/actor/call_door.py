@@ -20,7 +20,7 @@ from typing import Any
 
 from trio.lowlevel import Task
 
-from ...errors import CallCycle, CalleeDied, CallError, CallTimeout
+from ...errors import CalleeDied, CallError, CallTimeout
 from ...reasons import NOPROC
 from ..base.activations import activation
 from ..base.trio_internals import (
@@ -35,11 +35,11 @@ from ..base.trio_internals import (
     runs_in,
 )
 from .control import ControlLane
-from .envelope import Continuation, Message
+from .envelope import Continuation
 from .later import Later
 from .mailbox import Mailbox
 from .states import DEAD, IDLE, RUNNING
-from .waiting import Party, PendingReply, waits_for
+from .waiting import PendingReply
 
 __all__ = ["CallDoor"]
 
@@ -149,16 +149,15 @@ class CallDoor(Mailbox):
         if self.state == DEAD:
             await engine.checkpoint()  # a loop of attempts must let others run
             raise CalleeDied(self.describe(), NOPROC, method=method.__qualname__)
-        reply = PendingReply(task, self, engine.current)
         function = kind.handlers[method]
         if kwargs:
             function = partial(function, **kwargs)
             kwargs.clear()
-        reply.bucket = bucket = engine.deadlines.newest
+        deadlines = engine.deadlines
+        if not deadlines.armed:
+            deadlines.arm()
+        reply = PendingReply(task, self, engine.current, deadlines.newest)
         try:
-            if not engine.deadlines.armed:
-                engine.deadlines.arm()
-            bucket[reply] = None
             self._enqueue_call((function, args, reply), reply)
         except BaseException as error:
             reply.task = None  # nobody waits: its deadline must not wake the caller from something else
@@ -190,12 +189,10 @@ class CallDoor(Mailbox):
             if type(result) is CoroutineType:
                 result.close()
             raise CalleeDied(self.describe(), engine.last_reason, method=method.__qualname__)
-        reply = PendingReply(current_task(), self, engine.current)
         deadlines = engine.deadlines
-        reply.bucket = bucket = deadlines.newest
         if not deadlines.armed:
             deadlines.arm()
-        bucket[reply] = None
+        reply = PendingReply(current_task(), self, engine.current, deadlines.newest)
         if type(result) is Later:
             result._attach(reply, self)
         else:
@@ -275,39 +272,6 @@ class CallDoor(Mailbox):
         if self.state == DEAD:
             return CalleeDied(self.describe(), NOPROC)
         return self.kind.engine.home.refuse(what, self)
-
-    def _enqueue_call(self, message: Message, reply: PendingReply) -> None:
-        """Queue a call, or fail it at once. The caller parks on ``reply`` next."""
-        caller = reply.caller
-        if caller is not None:
-            if caller is self or (self.pending is not None and waits_for(self, caller)):
-                raise self._cycle(reply, caller)
-            reply.remember_caller()
-        kind = self.kind
-        inbox = self.inbox  # put, written out: see ``mailbox``
-        if inbox is None:
-            if self.state == IDLE:
-                self.make_ready()
-                self.inbox = [message]
-                return
-            if self.mailbox_length < kind.bound:
-                self.inbox = [message]
-                return
-        elif self.mailbox_length < kind.bound:
-            inbox.append(message)
-            return
-        self.overflow_of_call(message, reply)
-
-    def _cycle(self, reply: PendingReply, caller: Party) -> CallCycle:
-        """The error of a caller that this actor waits for."""
-        reply.discard()
-        return CallCycle(
-            f"{caller.describe()} called itself: the answer would never come; call the method directly, or cast"
-            if caller is self
-            else f"{caller.describe()} cannot call {self.describe()}, which waits for it: the answer would never "
-            "come; use cast, or answer with ak.Later",
-            target=self.describe(),
-        )
 
 
 def _naming(asked: Any, error: BaseException) -> BaseException:

@@ -5,9 +5,9 @@
 the order of arrival is: ``outbox`` from its end to its beginning, then ``inbox`` from its
 beginning. ``inbox`` is never an empty list, since the pump takes only None for empty; ``outbox``
 may be one until somebody looks. Nobody but this file knows that, with these exceptions for speed,
-each of which says so: ``Record.cast``, ``Record.send``, ``CallDoor.call`` and its queueing; the
-pump (``life.pump``); a plain birth and an end (``die``); a budgeted record's ``cast`` and ``send``,
-and ``accept`` of its account, which is C; a census of heaps (``budgets.holdings.held_by``).
+each of which says so: ``Record.cast``, ``Record.send``, ``CallDoor.call``; the pump
+(``life.pump``); a plain birth and an end (``die``); a budgeted record's ``cast`` and ``send``, and
+``accept`` of its account, which is C; a census of heaps (``budgets.holdings.held_by``).
 
 **Bound.** ``kind.bound`` messages may wait. The runtime's own (``Notice``) are never refused or
 dropped.
@@ -194,6 +194,39 @@ class Mailbox(Party):
             self.outbox = [message]
         else:
             self.outbox.append(message)
+
+    def _enqueue_call(self, message: Message, reply: PendingReply) -> None:
+        """Queue a call, or fail it at once. The caller parks on ``reply`` next."""
+        caller = reply.caller
+        if caller is not None:
+            if caller is self or (self.pending is not None and waits_for(self, caller)):
+                raise self._cycle(reply, caller)
+            reply.remember_caller()
+        kind = self.kind
+        inbox = self.inbox  # put_message, written out
+        if inbox is None:
+            if self.state == IDLE:
+                self.make_ready()
+                self.inbox = [message]
+                return
+            if self.mailbox_length < kind.bound:
+                self.inbox = [message]
+                return
+        elif self.mailbox_length < kind.bound:
+            inbox.append(message)
+            return
+        self.overflow_of_call(message, reply)
+
+    def _cycle(self, reply: PendingReply, caller: Party) -> CallCycle:
+        """The error of a caller that this actor waits for."""
+        reply.discard()
+        return CallCycle(
+            f"{caller.describe()} called itself: the answer would never come; call the method directly, or cast"
+            if caller is self
+            else f"{caller.describe()} cannot call {self.describe()}, which waits for it: the answer would never "
+            "come; use cast, or answer with ak.Later",
+            target=self.describe(),
+        )
 
     # --- taking -------------------------------------------------------------------------------
 

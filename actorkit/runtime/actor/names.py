@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar
 from trio.lowlevel import checkpoint
 
 from ...errors import ActorDead, CalleeDied, NotInsideActor
+from ...heap.clock import nobodys
 from ...reasons import NOPROC, ExitReason, as_reason, shown
 from ..base.timers import Timer
 from .dead_letters import DeadLetterReason
@@ -70,6 +71,7 @@ class NamedRef(Ref[A_co]):
     def why_nobody(self, engine: RecordEngine) -> str:
         return DeadLetterReason.NO_SUCH_NAME.value
 
+    @nobodys
     def post_after(self, engine: RecordEngine, seconds: float, arguments: tuple[object]) -> Timer:
         return engine.timers.after(seconds, self._post, engine, arguments)
 

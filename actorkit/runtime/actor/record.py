@@ -170,7 +170,7 @@ class Record(CallDoor, Ref[A_co]):
 
         timer = engine.timers.after(seconds, fire)
         try:
-            timers[timer] = None
+            timers[timer] = arguments
         except MemoryError:
             timer.cancel()
             raise

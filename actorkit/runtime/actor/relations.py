@@ -106,8 +106,8 @@ class Relations(Generic[R]):
         self.kids: set[OwnTask] | None = None
         #: who says which children it has, if it is a supervisor
         self.family: Family[R] | None = None
-        #: timers that go with it
-        self.timers: dict[Timer, None] | None = None
+        #: timers that go with it, and the message of each
+        self.timers: dict[Timer, tuple[object]] | None = None
         #: called at its end, in this order
         self.at_exit: list[Callable[[R, ExitReason], None]] | None = None
         #: ``terminate`` is its next message, or is running

@@ -114,15 +114,19 @@ class PendingReply(Waiting):
 
     __slots__ = ("bucket", "error", "later", "value")
 
-    def __init__(self, task: Task, callee: Party, caller: Party | None) -> None:
+    def __init__(
+        self, task: Task, callee: Party, caller: Party | None, bucket: dict[PendingReply, None] | None = None
+    ) -> None:
         self.task = task
         self.callee = callee
         self.caller = caller
         self.next = None
-        self.bucket: dict[PendingReply, None] | None = None
+        self.bucket = bucket
         self.error: BaseException | None = None
         self.later: Later[Any] | SenderWaiting | None = None
         self.value: Any = None
+        if bucket is not None:
+            bucket[self] = None  # here, since a table that grows in this file is nobody's (see ``heap.clock``)
 
     def ok(self, value: Any) -> None:
         task = self.task

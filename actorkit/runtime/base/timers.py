@@ -32,7 +32,7 @@ class Timer:
         self._timers = timers
         self.when = when
         self.callback: Callable[[], None] | None = callback
-        self.held: dict[Timer, None] | None = None
+        self.held: dict[Timer, Any] | None = None
         """Where its owner keeps it. A cancelled timer takes itself out."""
 
     @classmethod
@@ -95,6 +95,7 @@ class Timers:
             scope.deadline = when
         return timer
 
+    @nobodys
     def note_cancelled(self) -> None:
         if self._closed:
             return  # the heap is empty, it has none to count

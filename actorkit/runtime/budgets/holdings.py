@@ -75,7 +75,7 @@ def roots_of(record: Record[Any]) -> list[Any]:
     relations = record.relations
     if relations is not None:
         if relations.timers:
-            roots += relations.timers
+            roots += relations.timers.values()  # the messages; a timer is an entry in a table
         if relations.kids:
             roots += [kid.task.context for kid in relations.kids]
     return roots

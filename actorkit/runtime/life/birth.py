@@ -57,12 +57,12 @@ class Births(AfterMessage):
         ``__new__``. The hot path."""
         if self.stopping and kind.owner is None:
             raise self.refuse_start(kind)
-        self.numbers = number = self.numbers + 1
         parent = self.current
         hook = self.step_hook
         if hook is not None:
             self.current = None
-            hook(None)  # the record and its place in the table are nobody's
+            hook(None)  # its number, its record and its place in the table are nobody's
+        self.numbers = number = self.numbers + 1
         try:
             record: Record[Any] = kind.record_class(kind, number, parent)
             self.actors[number] = record
@@ -104,6 +104,7 @@ class Births(AfterMessage):
         raise failure  # not from within: as its context, the exception would keep the object
 
     @activation
+    @nobodys
     def spawn_actor(
         self,
         kind: RecordKind,
@@ -171,7 +172,6 @@ class Births(AfterMessage):
         obj = None
         raise failure  # not from within: as its context, the exception would keep the object
 
-    @nobodys
     def admit(self, kind: RecordKind, link_to: Record[Any] | None) -> Record[Any]:
         """Make the record of a newborn, and enter it: number, name, link. Raises NodeStopped or
         AlreadyRegistered with nothing done."""
