@@ -150,7 +150,8 @@ async def check(ends: Ends, slow: Any, what_it_saw: Any, ref: Any, door: Send, o
         while settled() == before:
             await trio.lowlevel.checkpoint()
         info = ends.node.process_info(slow, walk=True)
-        assert info is not None and info.memory is not None
+        assert info is not None
+        assert info.memory is not None
         assert info.memory.charged <= MIB
         assert slow.mailbox_length <= 3
 
