@@ -155,10 +155,10 @@ def types_of(
     frames: Sequence[FrameType] = (),
     limit: int | None = None,
     account: clock.Account | None = None,
-    foreign_cap: int = FOREIGN_CAP,
+    foreign_cap: int = 64 * FOREIGN_CAP,
 ) -> dict[type, tuple[int, int]]:
-    """How many objects of each type ``measure`` counts, private cycles included, and their bytes;
-    with a ``limit``, up to it."""
+    """How many objects of each type ``measure`` counts, and their bytes; with a ``limit``, up to
+    it. With an ``account`` private cycles are included."""
     figures = _figures(roots, mailbox, frames, limit, False, 0, account, foreign_cap, pure_walk.BY_TYPE)
     sums = figures[-1]
     return sums if isinstance(sums, dict) else {}

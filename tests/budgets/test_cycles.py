@@ -87,6 +87,11 @@ class Grower(ak.Actor):
             [bytes(400) for _ in range(20)]
 
     @ak.call
+    def churn_large(self, count: int) -> None:
+        for _ in range(count):
+            bytes(100_000)
+
+    @ak.call
     def look(self) -> list[Any]:
         return self.told
 
@@ -215,6 +220,18 @@ async def test_a_cache_of_a_module_is_not_the_actor_s(ends: Ends, module_cache: 
         await ref.call(Grower.churn, 20)
     assert ref.alive
     assert PACING.collections_made - before <= 4 * 6 + 4, "once for each quarter of the limit that is news"
+
+
+@needs_the_extension
+async def test_with_a_cache_of_a_module_nothing_is_refused(ends: Ends, module_cache: None) -> None:
+    """What is in others' hands leaves the room to the hard cap as it was."""
+    ref = ends.node.spawn(ak.child(Grower).with_(max_heap_size=MIB))
+    for _ in range(120):
+        await ref.call(Grower.fill_a_cache, 100)
+    for _ in range(10):
+        await ref.call(Grower.churn, 100)
+        await ref.call(Grower.churn_large, 60)
+    assert ends.node.engine.budgets.all[ref].account.refused == 0  # type: ignore[index]
 
 
 @needs_the_extension

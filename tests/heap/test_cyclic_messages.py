@@ -76,8 +76,10 @@ def test_too_many_cycles_are_not_charged_but_noted(account: clock.Account) -> No
     walk.size_messages()
     assert account.receive((linked(1000),))
     assert account.bytes > 100_000
-    assert not account.foreign_due
+    assert account.foreign_due
+    assert not account.due
     before = account.bytes
     assert account.receive((linked(20_000),))
     assert account.bytes - before < 1000
     assert account.foreign_due
+    assert account.due

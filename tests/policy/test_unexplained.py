@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actorkit.policy.memory.unexplained import FEW, Pace, calls_for_collection, is_hidden, is_news
+from actorkit.policy.memory.unexplained import FEW, TimeShare, calls_for_collection, is_hidden, is_news
 
 KIB = 1024
 
@@ -37,7 +37,7 @@ def test_when_it_is_worth_while_to_collect() -> None:
 def test_the_share_of_the_time(events: list[tuple[int, int]]) -> None:
     """Whoever keeps pace spends no more than a twentieth of the time, up to the next time that it
     is allowed."""
-    pace, now, spent, last = Pace(), 0, 0, 0
+    pace, now, spent, last = TimeShare(), 0, 0, 0
     for pause, cost in events:
         now += pause
         if pace.allows(now):

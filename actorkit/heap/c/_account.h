@@ -102,7 +102,7 @@ typedef struct {
     char heap_near;       /* a look has found it halfway to a heap of its own */
     char heap_due;        /* heap_at was reached since the last look */
     char settles;         /* who holds much of it gets a heap of its own: settle() was called */
-    char foreign_due;     /* a message has come whose cycles were too many to be charged */
+    char foreign_due;     /* CYCLES_CHARGED and CYCLES_CAPPED: messages have come that had such */
     char measured;        /* receive() leaves all messages to its caller */
     Py_ssize_t bound;     /* of messages: accept() leaves those beyond it to its caller */
     PyObject *owner;      /* owned; whose account this is */
@@ -378,7 +378,7 @@ account_settle(Account *account, uint64_t held)
 static __attribute__((noinline)) bool
 account_is_quiet(Account *account)
 {
-    if (!account_keeps_limit(account)) {
+    if (account->foreign_due & CYCLES_CAPPED || !account_keeps_limit(account)) {
         return false;
     }
     if (account->settles) {

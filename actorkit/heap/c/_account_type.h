@@ -315,7 +315,7 @@ static PyGetSetDef account_getset[] = {
 static PyMemberDef account_members[] = {
     {"owner", T_OBJECT, offsetof(Account, owner), 0, PyDoc_STR("Whose account this is; the clock does not use it.")},
     {"foreign_due", T_BOOL, offsetof(Account, foreign_due), 0,
-     PyDoc_STR("Has a message come whose cycles were too many to be charged? The next look may look into more.")},
+     PyDoc_STR("Has a message come that had cycles? They are found only by a look into the objects of others.")},
     {"measured", T_BOOL, offsetof(Account, measured), 0,
      PyDoc_STR("receive() leaves every message to its caller, which measures it, shared parts too.")},
     {"bound", T_PYSSIZET, offsetof(Account, bound), 0,

@@ -8,8 +8,9 @@
  * puts it into the record's mailbox. The size comes from the walk: through a function pointer in a
  * capsule if the walk is an extension too, else from its function in Python.
  *
- * Where a message holds too many cycles to look into, that is noted in `foreign_due`, and nothing is
- * charged for them.
+ * `foreign_due` notes that a message had cycles: only a look into the objects of others finds them.
+ * If there were too many to look into, nothing is charged for them, and the receiver is looked at at
+ * its next boundary.
  *
  * The walk may run Python code (adapters): nothing borrowed from a record or an account is kept
  * over that call. The GIL is held. */
@@ -31,9 +32,14 @@ static Py_ssize_t
 bytes_of_arguments(Account *account, PyObject *arguments)
 {
     if (LIKELY(bytes_of_objects != NULL)) {
-        int capped = 0;
-        Py_ssize_t bytes = bytes_of_objects(&PyTuple_GET_ITEM(arguments, 0), PyTuple_GET_SIZE(arguments), &capped);
-        account->foreign_due |= (char)capped;
+        int cycles = 0;
+        Py_ssize_t bytes = bytes_of_objects(&PyTuple_GET_ITEM(arguments, 0), PyTuple_GET_SIZE(arguments), &cycles);
+        if (UNLIKELY(cycles)) {
+            account->foreign_due |= (char)cycles;
+            if (cycles & CYCLES_CAPPED) {
+                STORE(account->due, 1);
+            }
+        }
         return bytes;
     }
     if (sizer == NULL) {

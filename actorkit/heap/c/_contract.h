@@ -29,9 +29,12 @@ large_block(size_t request)
     return (request + sizeof(size_t) + 15) & ~(size_t)15;
 }
 
-/* At least the bytes of some objects that their receiver will own; -1 with an exception. `*capped` is
-   set if there may be more, in cycles: too many to look into. */
-typedef Py_ssize_t (*MessageSizer)(PyObject *const *objects, Py_ssize_t count, int *capped);
+/* What a message has of cycles. */
+enum { CYCLES_CHARGED = 1, CYCLES_CAPPED = 2 /* or more, too many to look into */ };
+
+/* At least the bytes of some objects that their receiver will own; -1 with an exception. What there
+   is of cycles is added to `*cycles`. */
+typedef Py_ssize_t (*MessageSizer)(PyObject *const *objects, Py_ssize_t count, int *cycles);
 
 /* The attribute of the walk's module with a capsule that points to a MessageSizer. */
 #define SIZER_ATTRIBUTE "_message_bound"

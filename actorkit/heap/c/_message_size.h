@@ -178,9 +178,10 @@ flat_bytes(PyObject *const *objects, Py_ssize_t count)
 
 /* --- Cycles ------------------------------------------------------------------------------------ */
 
-/* The bytes of private cycles in what a message holds. `*capped` is set if there may be more. */
+/* The bytes of private cycles in what a message holds. `*cycles` says whether there are any, or may be
+ * more. */
 static size_t
-cyclic_bytes(Walk *walk, int *capped)
+cyclic_bytes(Walk *walk, int *cycles)
 {
     size_t met = walk->used, doubtful = 0;
     for (size_t i = 0; i < met; i++) {
@@ -202,13 +203,13 @@ cyclic_bytes(Walk *walk, int *capped)
             }
         }
     }
-    *capped |= walk->capped;
+    *cycles |= (walk->after_gc ? CYCLES_CHARGED : 0) | (walk->capped ? CYCLES_CAPPED : 0);
     return walk->after_gc;
 }
 
-/* What `size_of` returns, or -1 with an exception. `*capped` is set if it may be too little. */
+/* What `size_of` returns, or -1 with an exception. `*cycles`: see MessageSizer. */
 static Py_ssize_t
-message_bytes(PyObject *const *objects, Py_ssize_t count, int *capped)
+message_bytes(PyObject *const *objects, Py_ssize_t count, int *cycles)
 {
     Py_ssize_t flat = flat_bytes(objects, count);
     if (flat >= 0) {
@@ -225,7 +226,7 @@ message_bytes(PyObject *const *objects, Py_ssize_t count, int *capped)
         charge_root(walk, objects[i]);
     }
     drain_with_adapters(walk, release);
-    size_t in_cycles = cyclic_bytes(walk, capped);
+    size_t in_cycles = cyclic_bytes(walk, cycles);
     Py_ssize_t bytes = (Py_ssize_t)(walk->bytes + in_cycles);
     return end_walk(walk) ? bytes : -1;
 }
@@ -340,9 +341,9 @@ bound_container(Recent *recent, PyObject *object, int depth)
     return sum;
 }
 
-/* At least what `size_of` returns, or -1 with an exception. `*capped`: see there. The clock calls it for each message. */
+/* At least what `size_of` returns, or -1 with an exception. `*cycles`: see there. The clock calls it for each message. */
 static Py_ssize_t
-message_bound(PyObject *const *objects, Py_ssize_t count, int *capped)
+message_bound(PyObject *const *objects, Py_ssize_t count, int *cycles)
 {
     Py_ssize_t sum = 0;
     int fine = shortcuts;
@@ -356,7 +357,7 @@ message_bound(PyObject *const *objects, Py_ssize_t count, int *capped)
         fine = bytes >= 0;
         sum += bytes;
     }
-    return fine ? sum : message_bytes(objects, count, capped);
+    return fine ? sum : message_bytes(objects, count, cycles);
 }
 
 #endif

@@ -14,8 +14,8 @@
  * a holder. So the pass opens what is likely to be private, and leaves out the world. What lies on
  * the account's own pages (`_own_pages.h`) is opened as soon as it is met: it is at most what the
  * actor has allocated. A *foreign* container is put off until nothing of its own is left to open.
- * Then those come first whose references are all explained, then the others in the order of meeting,
- * up to a cap. (The header of a list of its own often lies elsewhere, since the interpreter keeps
+ * Then those come first whose references are all explained, then the others, one structure after the
+ * other, up to a cap. (The header of a list of its own often lies elsewhere, since the interpreter keeps
  * freed ones in lists for everybody.) A long foreign container is opened only if much in it is its
  * own, or leads nowhere. So modules, configuration and other actors cost nothing, however large they
  * are. Objects without references of their own are opened by being met, wherever they lie.
@@ -218,34 +218,57 @@ open_foreign(Walk *walk, PyObject *object)
     drain_edges(walk, count_edge, 1);
 }
 
-/* Open what was put off: at any time first what is explained. Nobody else holds that, unless
- * somebody holds what holds it. */
+/* Open what is explained among what was put off since the last time: nobody else holds that, unless
+ * somebody holds what holds it. The rest goes onto the stack of what is not. */
+static void
+open_explained(Walk *walk, size_t *next)
+{
+    while (!ended(walk) && *next < walk->foreign_count) {
+        PyObject *object = walk->foreign[(*next)++];
+        Entry *entry = find_entry(walk, object);
+        if (entry->left == 0) {
+            open_foreign(walk, object);
+        }
+        else if (ROOM(walk, unexplained, unexplained_count, unexplained_size)) {
+            walk->unexplained[walk->unexplained_count++] = object;
+        }
+    }
+}
+
+/* Open what is on the stack above `base`, the last first, until so many more have been met. */
+static void
+open_unexplained(Walk *walk, size_t *next, size_t base, size_t most)
+{
+    size_t until = walk->foreign_entered + most;
+    while (!ended(walk) && walk->unexplained_count > base && walk->foreign_entered < until) {
+        open_foreign(walk, walk->unexplained[--walk->unexplained_count]);
+        open_explained(walk, next);
+    }
+}
+
+/* Open what was put off. Each of the first ones gets a part of the cap, and is followed into the
+ * depth: better some structures in full than all of them in part, of which none would be private.
+ * What is left of them comes last. */
 static void
 open_all_foreign(Walk *walk)
 {
-    size_t next = 0, next_unexplained = 0;
-    while (!ended(walk)) {
-        if (next < walk->foreign_count) {
-            PyObject *object = walk->foreign[next++];
-            Entry *entry = find_entry(walk, object);
-            if (entry->left == 0) {
-                open_foreign(walk, object);
-            }
-            else if (ROOM(walk, unexplained, unexplained_count, unexplained_size)) {
-                walk->unexplained[walk->unexplained_count++] = object;
-            }
-        }
-        else if (next_unexplained < walk->unexplained_count) {
-            open_foreign(walk, walk->unexplained[next_unexplained++]);
-        }
-        else if (walk->waiting_count) {
+    size_t next = 0;
+    open_explained(walk, &next);
+    size_t first = walk->unexplained_count;
+    for (size_t i = 0; i < first && !ended(walk); i++) {
+        size_t base = walk->unexplained_count;
+        open_foreign(walk, walk->unexplained[i]);
+        open_explained(walk, &next);
+        open_unexplained(walk, &next, base, walk->foreign_cap / 4);
+    }
+    do {
+        if (walk->waiting_count && !ended(walk)) {
             ask_adapter(walk, walk->waiting[--walk->waiting_count]);
             drain_edges(walk, count_edge, 1);
+            open_explained(walk, &next);
         }
-        else {
-            return;
-        }
-    }
+        open_unexplained(walk, &next, first, SIZE_MAX / 2);
+    } while (walk->waiting_count && !ended(walk));
 }
 
 /* Entries of what lies on own pages move to the shadows. */

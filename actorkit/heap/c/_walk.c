@@ -174,8 +174,8 @@ PyDoc_STRVAR(size_of_doc, "size_of(*objects)\n--\n\n"
 static PyObject *
 walk_size_of(PyObject *Py_UNUSED(module), PyObject *const *arguments, Py_ssize_t count)
 {
-    int capped = 0;
-    Py_ssize_t bytes = message_bytes(arguments, count, &capped);
+    int cycles = 0;
+    Py_ssize_t bytes = message_bytes(arguments, count, &cycles);
     return bytes < 0 ? NULL : PyLong_FromSsize_t(bytes);
 }
 

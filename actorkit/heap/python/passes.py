@@ -295,22 +295,37 @@ class PureWalk:
             self._count_all(self._pending.pop())
 
     def _open_foreign(self) -> None:
-        """Open what was put off: at any time first what is explained."""
-        unexplained: deque[_Entry] = deque()
+        """Open what was put off: at any time first what is explained. Each of the others gets a
+        part of the cap, and is followed into the depth; what is left of them comes last."""
+        stack: list[_Entry] = []
+        self._open_explained(stack)
+        first = list(stack)
+        stack.clear()
+        for entry in first:
+            base, until = len(stack), self._foreign_entered + (self._foreign_cap or 0) // 4
+            stack.append(entry)
+            while len(stack) > base and (self._foreign_entered < until or stack[-1] is entry):
+                self._open_one(stack.pop())
+                self._open_explained(stack)
+        while stack:
+            self._open_one(stack.pop())
+            self._open_explained(stack)
+
+    def _open_explained(self, stack: list[_Entry]) -> None:
+        while self._foreign:
+            entry = self._foreign.popleft()
+            if entry.left:
+                stack.append(entry)
+            else:
+                self._open_one(entry)
+
+    def _open_one(self, entry: _Entry) -> None:
         cap = self._foreign_cap or 0
-        while self._foreign or unexplained:
-            if self._foreign:
-                entry = self._foreign.popleft()
-                if entry.left:
-                    unexplained.append(entry)
-                    continue
-            else:
-                entry = unexplained.popleft()
-            room = 0 if entry.left else cap - self._foreign_entered
-            if self._foreign_edges >= cap * FOREIGN_EDGES or _is_others_table(entry.obj, cap, room):
-                self.capped = True
-            else:
-                self._foreign_edges += 1 + self._count_all(entry)
+        room = 0 if entry.left else cap - self._foreign_entered
+        if self._foreign_edges >= cap * FOREIGN_EDGES or _is_others_table(entry.obj, cap, room):
+            self.capped = True
+        else:
+            self._foreign_edges += 1 + self._count_all(entry)
 
     def _count_all(self, parent: _Entry) -> int:
         """Open an object. Returns how many references leave it."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["FEW", "Pace", "calls_for_collection", "is_hidden", "is_news"]
+__all__ = ["FEW", "TimeShare", "calls_for_collection", "is_hidden", "is_news"]
 
 FEW: Final = 4 * 1024
 """So many bytes need no explanation, however small the limit is."""
@@ -39,7 +39,7 @@ def calls_for_collection(unseen: int, abroad: int, limit: int) -> bool:
     return unseen > max(limit // 2, COLLECTED_FROM) and unseen > abroad + limit // 4
 
 
-class Pace:
+class TimeShare:
     """Lets something be done for a share of the time only. Times are in nanoseconds, given by the
     caller."""
 

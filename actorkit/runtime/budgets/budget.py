@@ -163,6 +163,9 @@ class Budget(AccountOwner):
         middle of a message, whose code runs in ``frames``."""
         limit = self.limit
         usage = self._walk(roots_of(self.record), self.record.message_queues(), frames)
+        account = self.account
+        if account.giant:
+            account.hard = min(account.giant + self.search.abroad, LATEST)  # that is in others' hands
         self.found = self.record.engine.budgets.looks.found(usage)
         charged = self.charged(usage)
         if charged <= limit.size and frames and not usage.exact:

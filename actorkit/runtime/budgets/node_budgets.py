@@ -178,7 +178,8 @@ class Budgets:
             assert type(record) in PLAIN, f"{record.describe()} does not size what arrives"
             assert budget.record is record
             assert account.owner is budget
-            assert account.giant == account.hard == ((budget.limit.hard or 0) if budget.limit.kill else 0)
+            assert account.giant == ((budget.limit.hard or 0) if budget.limit.kill else 0)
+            assert account.hard >= account.giant, "less is refused by what it holds than by its size"
         assert self.installed or not self.all, "there are budgets, and nobody counts"
 
     async def look_at_all(self) -> None:

@@ -34,7 +34,7 @@ from typing import Any, Final
 
 from ...heap import clock, walk
 from ...heap.usage import HeapUsage
-from ...policy.memory.unexplained import Pace, calls_for_collection, is_hidden, is_news
+from ...policy.memory.unexplained import TimeShare, calls_for_collection, is_hidden, is_news
 
 __all__ = ["PACING", "Search", "cap_without_counts", "measured_alone"]
 
@@ -44,6 +44,9 @@ NOBODYS: Final = clock.Account()
 PER_CONTAINER: Final = 64
 """No container is smaller. So an own pass that may look into a limit's worth of these has seen all
 that could pass the limit."""
+LARGE_MESSAGE: Final = 1 << 18
+"""So many containers of messages with cycles are looked into, also for a small limit: a structure
+that is larger than the limit is found only in full."""
 CAP_WITHOUT_COUNTS: Final = 512
 """The least cap of an own pass without the extension."""
 
@@ -59,8 +62,8 @@ class Pacing:
 
     def __init__(self, now: Callable[[], int] = perf_counter_ns) -> None:
         self.now = now
-        self.own_passes = Pace()
-        self.collections = Pace()
+        self.own_passes = TimeShare()
+        self.collections = TimeShare()
         #: How many collections there were, for tests and benches.
         self.collections_made = 0
 
@@ -135,12 +138,16 @@ class Search:
         if not clock.COUNTS_ALLOCATIONS:
             return self._walk_uncounted(account, roots, queues, frames, limit, size)
         usage = walk.measure(roots, queues, frames=frames, limit=limit)
+        if account.foreign_due and not frames and usage.charged <= size:
+            return self._walk_received(account, roots, queues, size)
         at_most = account.held_at_most
+        self.abroad = min(self.abroad, max(0, at_most - usage.charged))
         if usage.charged > size or not is_hidden(at_most, usage.charged, mark):
             return usage
         if frames and at_most <= mark:
             return usage  # it was reset in the meantime
-        near = at_most + 2 * (account.peak_request + size // 8) > hard  # a request may be refused soon
+        # May a request be refused soon?
+        near = at_most - self.abroad + 2 * (account.peak_request + size // 8) > hard
         if frames and not usage.exact:
             self.postponed = True
             if self._own_heap:
@@ -170,6 +177,18 @@ class Search:
         self.unseen = max(0, in_use - usage.held)
         if usage.held <= size and (near or not frames):
             self._collect(account, usage.held, size, near)
+        return usage
+
+    def _walk_received(
+        self, account: clock.Account, roots: Sequence[Any], queues: Sequence[Any], size: int
+    ) -> HeapUsage:
+        """Messages with cycles have come: look into as many objects of others as may matter."""
+        began = PACING.now()
+        foreign_cap = max(walk.FOREIGN_CAP, size // PER_CONTAINER, min(size // 4, LARGE_MESSAGE))
+        usage = walk.measure(roots, queues, account=account, foreign_cap=foreign_cap)
+        account.foreign_due = usage.after_gc > 0
+        self.made_own_pass = True
+        PACING.own_passes.took(began, PACING.now())
         return usage
 
     def _is_doubtful(self, account: clock.Account, frames: tuple[FrameType, ...]) -> bool:

@@ -191,16 +191,9 @@ async def _ask(ref: Ref[Any], what: str, serve: Callable[[Record[Any]], R]) -> R
     if record.kind.process:
         raise NotAMessage(f"sys.{what} is for class actors, and {shown(ref, 200)} is none")
     record.check_thread(f"ask sys.{what} of")
-    engine = record.engine
     if _between_messages(record):
-        hook = engine.step_hook
-        if hook is None:
-            return serve(record)
-        hook(record)  # what is made here is the actor's
-        try:
-            return serve(record)
-        finally:
-            hook(engine.current)
+        return serve(record)
+    engine = record.engine
     caller = engine.current
     if caller is not None and waits_for(record, caller):
         raise CallCycle(
