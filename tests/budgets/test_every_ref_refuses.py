@@ -151,6 +151,7 @@ async def check(ends: Ends, slow: Any, what_it_saw: Any, ref: Any, door: Send, o
             await trio.lowlevel.checkpoint()
         info = ends.node.process_info(slow, walk=True)
         assert info is not None
+        assert info.memory is not None
         assert info.memory.charged <= MIB
         assert slow.mailbox_length <= 3
 

@@ -276,6 +276,7 @@ async def test_a_cache_that_all_use(ends: Ends, fill: Any, caches: Any, messages
         await ref.call(Doer.do, functools.partial(parts, number * (20 // messages)))
     info = ends.node.process_info(ref, walk=True)
     assert info is not None
+    assert info.memory is not None
     assert info.memory.charged < 16 * KIB
     assert info.memory.unseen > 64 * KIB
     await still_works(ref)
