@@ -39,6 +39,7 @@ READINGS = {
     "signals/test_run.py": "a thread that gets into the middle of a write, or does not: the same must come of both",
     "prove/extensions.py": "how long to go on, and when a round counts as hung",
     "prove/__main__.py": "told with each result, and nothing else",
+    "heap/test_doctor.py": "a program that hangs until doctor ends it",
     "heap/fuzz_slabs.py": "how long to go on, as a program of its own; the test gives the number of steps",
 }
 """Files of tests/ that may read the clock, and what for."""
@@ -56,6 +57,8 @@ OWN_RUNS = {
     "pressure/test_kernel.py": "a program that reads the kernel's files once",
     "heap/test_fallback.py": "a program that ends by itself",
     "prove/extensions_rounds.py": "a program that goes on until it is told to end",
+    "architecture/test_versions.py": "a program that ends by itself",
+    "budgets/test_nobodys_account.py": "a program that ends by itself",
     "prove/tools_program.py": "a program under profilers and debuggers, which ends by itself",
 }
 """Files that call ``trio.run`` without a clock, and why."""

@@ -31,7 +31,19 @@ SUITES: dict[str, list[str]] = {
 }  # fmt: skip
 """The parts that run if none are named."""
 LARGE = 1 << 30
-OPTIONS = ("-q", "-p", "no:cacheprovider", "-W", "ignore", "--no-header", "--tb=no", "-p", "no:pytest_trio")
+OPTIONS = (
+    "-q",
+    "-p",
+    "no:cacheprovider",
+    "-o",
+    "timeout=0",
+    "-W",
+    "ignore",
+    "--no-header",
+    "--tb=no",
+    "-p",
+    "no:pytest_trio",
+)
 
 
 def nothing(account: clock.Account, *_: Any) -> None:
