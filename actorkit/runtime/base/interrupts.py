@@ -27,8 +27,8 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 PACKAGE: Final = __name__.partition(".")[0]
-USERS: Final = ("cli", "testing", "__main__")
-"""Parts of the package whose functions users' code runs in: a main program, faults for tests."""
+USERS: Final = ("cli", "doctor", "testing", "__main__")
+"""Parts of the package whose functions users' code runs in: main programs, faults for tests."""
 
 
 def is_own_module(name: str) -> bool:
