@@ -70,6 +70,34 @@ keys_table_request(const PyDictKeysObject *keys)
     return sizeof(PyDictKeysObject) + ((size_t)1 << keys->dk_log2_index_bytes) + usable * entry;
 }
 
+/* Is this the size that some table of keys is requested with? */
+static inline int
+is_request_of_keys_table(size_t request)
+{
+    for (int log2_size = 3; log2_size < 40; log2_size++) {
+        size_t length = (size_t)1 << log2_size, usable = (length << 1) / 3;
+        size_t index = length << (log2_size < 8 ? 0 : log2_size < 16 ? 1 : log2_size < 32 ? 2 : 3);
+        size_t least = sizeof(PyDictKeysObject) + index + usable * sizeof(PyDictUnicodeEntry);
+        if (request <= least) {
+            return request == least;
+        }
+        if (request == sizeof(PyDictKeysObject) + index + usable * sizeof(PyDictKeyEntry)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Does the interpreter miscount a dict whose table cannot grow? In 3.13.0 to 3.13.5 `setdefault`
+ * goes on after the MemoryError and counts an entry that is not there; the table of interned
+ * strings grows by it, and a later resize reads past the entries (gh-109700). The version is that
+ * of the interpreter that runs. */
+static inline int
+miscounts_refused_dicts(void)
+{
+    return Py_Version >= 0x030D0000 && Py_Version < 0x030D06F0;
+}
+
 /* The same of a dict's; 0 for one that others have too, as the empty one, which all dicts share. */
 static inline size_t
 keys_request(const PyDictObject *dict)
