@@ -1,4 +1,4 @@
-"""A dict whose table was refused is whole: it holds what it held, and takes more when there is room.
+"""A dict whose table was refused is whole: it holds what it held, and takes more later.
 
 CPython 3.13.0 to 3.13.5 go on after the MemoryError in ``setdefault`` and count an entry that is
 not there. So no table of a dict is refused on these versions.
