@@ -184,6 +184,8 @@ class Budget(AccountOwner):
         queues: Sequence[Any],
         frames: tuple[FrameType, ...] = (),
         search: Search | None = None,
+        *,
+        collects: bool = True,
     ) -> HeapUsage:
         limit = self.limit
         size, kill = limit.size, bool(limit.kill)
@@ -192,7 +194,15 @@ class Budget(AccountOwner):
             search.made_own_pass = search.postponed = search.to_be_served = False
             return walk.measure(roots, queues, frames=frames, limit=size if kill else None, cycles=True)
         return search.walk(
-            self.account, roots, queues, frames, mark=self.mark, size=size, kill=kill, hard=limit.hard or size
+            self.account,
+            roots,
+            queues,
+            frames,
+            mark=self.mark,
+            size=size,
+            kill=kill,
+            hard=limit.hard or size,
+            collects=collects,
         )
 
     def charged(self, usage: HeapUsage) -> int:
@@ -425,7 +435,8 @@ class Budget(AccountOwner):
             return False
         queues = [*record.message_queues(), *(contents(message) if size <= limit.size else holders(message))]
         runs = on_stack(record)
-        usage = self._walk((), queues, (), Search.once()) if runs else self._walk(roots_of(record), queues)
+        roots, search = ((), Search.once()) if runs else (roots_of(record), None)
+        usage = self._walk(roots, queues, search=search, collects=False)
         charged = self.charged(usage)
         if charged <= limit.size:
             if not runs:

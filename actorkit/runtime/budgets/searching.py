@@ -125,6 +125,7 @@ class Search:
         size: int,
         kill: bool,
         hard: int,
+        collects: bool = True,
     ) -> HeapUsage:
         """Measure an actor.
 
@@ -132,6 +133,8 @@ class Search:
             roots, queues, frames: what it holds; see ``holdings``.
             mark: what it is looked at for: does it hold more?
             size, kill, hard: its limit.
+            collects: may garbage be collected? It is in no figure here, so whoever only wants these
+                need not wait for that.
         """
         limit = size if kill else None
         self.postponed = self.made_own_pass = self.to_be_served = False
@@ -175,8 +178,8 @@ class Search:
         self.made_own_pass = True
         pacing.own_passes.took(began, pacing.now())
         self.unseen = max(0, in_use - usage.held)
-        if usage.held <= size and (near or not frames):
-            self._collect(account, usage.held, size, near)
+        if collects and usage.held <= size and (near or not frames):
+            self._collect(account, usage.held, size, near and bool(frames))
         return usage
 
     def _walk_received(
