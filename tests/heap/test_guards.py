@@ -21,7 +21,6 @@ pytestmark = pytest.mark.skipif(not clock.COUNTS_ALLOCATIONS, reason=f"portable 
 
 BOOTSTRAP: Any = sys.modules["_frozen_importlib"]
 THEIRS = BOOTSTRAP._find_and_load
-CALLBACKS = list(gc.callbacks)
 
 alarms: list[tuple[Account, Account | None]] = []
 
@@ -34,6 +33,7 @@ def alarm(account: Account, activation: int) -> None:
 @pytest.fixture(autouse=True)
 def installed() -> Iterator[None]:
     alarms.clear()
+    callbacks = list(gc.callbacks)
     clock.install(alarm)
     try:
         yield
@@ -41,7 +41,7 @@ def installed() -> Iterator[None]:
         clock.enter(None)
         clock.uninstall()
         assert BOOTSTRAP._find_and_load is THEIRS
-        assert gc.callbacks == CALLBACKS
+        assert gc.callbacks == callbacks
 
 
 def within(account: Account | None, function: Callable[[], Any]) -> Any:

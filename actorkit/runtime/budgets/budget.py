@@ -188,21 +188,13 @@ class Budget(AccountOwner):
         collects: bool = True,
     ) -> HeapUsage:
         limit = self.limit
-        size, kill = limit.size, bool(limit.kill)
+        size, kill, hard = limit.size, bool(limit.kill), limit.hard or limit.size
         search = self.search if search is None else search
         if limit.include_shared:
             search.made_own_pass = search.postponed = search.to_be_served = False
             return walk.measure(roots, queues, frames=frames, limit=size if kill else None, cycles=True)
         return search.walk(
-            self.account,
-            roots,
-            queues,
-            frames,
-            mark=self.mark,
-            size=size,
-            kill=kill,
-            hard=limit.hard or size,
-            collects=collects,
+            self.account, roots, queues, frames, mark=self.mark, size=size, kill=kill, hard=hard, collects=collects
         )
 
     def charged(self, usage: HeapUsage) -> int:
