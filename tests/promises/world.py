@@ -31,6 +31,9 @@ LIMIT = (512 if clock.COUNTS_ALLOCATIONS else 256) * KIB
 SWEEPS = 5
 """So many seconds an actor has before it must have been found out."""
 
+PASSES = 1_000_000
+"""Of trio's, until a subject that neither gets done nor ends is given up."""
+
 SUBJECTS = "Subject"
 """What the labels of subjects begin with."""
 
@@ -154,6 +157,12 @@ class World:
         """The subject's budget."""
         return budget_of(self.ref)
 
+    def account_figures(self) -> str:
+        """What its account says, for a failure."""
+        account = getattr(self.ref, "account", None)
+        names = ("bytes", "soft", "limit", "own_live", "large_live", "elsewhere", "due", "verdict")
+        return ", ".join(f"{name}={getattr(account, name, None)}" for name in names)
+
     async def listen(self, stream: Any) -> None:
         async for event in stream:
             self.ends.append(event)
@@ -163,8 +172,11 @@ class World:
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._ask, door)
+                passes = 0
                 while not self.work.over and self.reason is None:
                     await trio.lowlevel.checkpoint()
+                    passes += 1
+                    assert passes < PASSES, f"neither done nor ended: {self.ref}, {self.account_figures()}"
                 await self.settle()
                 self.nursery = nursery
                 scope.cancel()
