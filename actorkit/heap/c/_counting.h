@@ -21,7 +21,7 @@
  * small requests, but a large one that fails is an ordinary MemoryError. A realloc that does not
  * grow is never refused. Nor is one that is made while the innermost Python code is the runtime's,
  * trio's or the import machinery's (`never_refuse`): half done, that would cost others more. Nor is
- * the table of a dict, on versions of the interpreter that miscount it then.
+ * the table of interned strings, on versions of the interpreter that do not survive that.
  *
  * The GIL. What counts small requests, and `look_at_account`, need it. All else may run without it,
  * in any thread; a thread that Python does not know has no account. */
@@ -172,8 +172,8 @@ admits(Account *account, size_t request, uint64_t growth)
     if (gil && is_never_refused()) {
         return true;
     }
-    if (UNLIKELY(miscounts_refused_dicts()) && is_request_of_keys_table(request)) {
-        return true; /* the alarm comes soon after */
+    if (gil && is_for_interned_strings(request)) {
+        return true;
     }
     ADD(account->refused, 1);
     STORE(account->last_refused, (uint64_t)request);

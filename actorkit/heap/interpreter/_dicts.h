@@ -88,14 +88,22 @@ is_request_of_keys_table(size_t request)
     return 0;
 }
 
-/* Does the interpreter miscount a dict whose table cannot grow? In 3.13.0 to 3.13.5 `setdefault`
- * goes on after the MemoryError and counts an entry that is not there; the table of interned
- * strings grows by it, and a later resize reads past the entries (gh-109700). The version is that
- * of the interpreter that runs. */
+/* Is this a request with which the table of interned strings grows, where the interpreter cannot
+ * take a no? In 3.13.0 to 3.13.5 `setdefault` goes on after the MemoryError and counts an entry that
+ * is not there (gh-109700). A later resize reads past the entries, and that table is everybody's.
+ * The version is that of the interpreter that runs. Needs the GIL. */
 static inline int
-miscounts_refused_dicts(void)
+is_for_interned_strings(size_t request)
 {
-    return Py_Version >= 0x030D0000 && Py_Version < 0x030D06F0;
+#if PY_VERSION_HEX >= 0x030D0000
+    if (Py_Version < 0x030D06F0) {
+        PyObject *interned = _PyInterpreterState_GET()->cached_objects.interned_strings;
+        return interned != NULL && ((PyDictObject *)interned)->ma_keys->dk_usable <= 0
+               && is_request_of_keys_table(request);
+    }
+#endif
+    (void)request;
+    return 0;
 }
 
 /* The same of a dict's; 0 for one that others have too, as the empty one, which all dicts share. */
