@@ -82,12 +82,12 @@ class HeapLimit:
             observes: each time that the actor passes its limit is logged, and its peak is kept.
         log: report it (default: True).
         include_shared: count what other actors hold too, as often as it is held (default: False).
-        hard: beyond this many bytes allocated in one activation, requests of 64 KiB or more are
+        hard: a request of 64 KiB or more with which the actor may hold more than this many bytes is
             refused with MemoryError, before the memory is touched. Default: 1.5 times ``size``.
             Ignored with ``kill=False``.
         tell: tell the actor when it holds this part of ``size``, such as 0.8, so that it can let go
             of something: it gets a ``BudgetPressure(used, limit)``, and another one only after it
-            has fallen a tenth of ``size`` below. False: never (default).
+            has fallen a tenth of ``size`` below. False: never (default, if the node's limit has none).
 
     Raises ValueError for a size that cannot be one, TypeError for a wrong type.
 
