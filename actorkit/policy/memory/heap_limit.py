@@ -87,7 +87,7 @@ class HeapLimit:
             Ignored with ``kill=False``.
         tell: tell the actor when it holds this part of ``size``, such as 0.8, so that it can let go
             of something: it gets a ``BudgetPressure(used, limit)``, and another one only after it
-            has fallen a tenth of ``size`` below. False: never (default, if the node's limit has none).
+            has fallen a tenth of ``size`` below. False: never (the default, like the node's).
 
     Raises ValueError for a size that cannot be one, TypeError for a wrong type.
 
